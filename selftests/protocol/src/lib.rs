@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the guest runner and the host say to each other.
+//!
+//! The runner writes one JSON object a line to a channel of its own, never to the console. Both sides take every
+//! name from here, so a marker cannot be renamed on one side only. This crate knows nothing about files, ports or
+//! virtual machines.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be believed.
+pub const PROTOCOL: u32 = 1;
+
+/// Name of the virtio-serial port that carries events under virtme-ng.
+pub const VIRTIO_PORT: &str = "vmtest.events";
+
+/// Kernel command line keys that the runner reads from `/proc/cmdline`. They hold a dot, so that the kernel takes
+/// them for parameters of an absent module and neither warns nor hands them to init.
+pub mod param {
+    /// Run nonce; repeated in every event line.
+    pub const NONCE: &str = "vmtest.nonce";
+    /// Where events go: `ttyS1`, or the name of a virtio port.
+    pub const PORT: &str = "vmtest.port";
+    /// Comma-separated globs of `test/subtest` to run; absent means all.
+    pub const TEST: &str = "vmtest.test";
+    /// `quick` or `normal`.
+    pub const EFFORT: &str = "vmtest.effort";
+    /// `1`: turn one expectation of each subtest round; then every subtest must fail.
+    pub const SELF_TEST: &str = "vmtest.selftest";
+    /// `name=value`, repeatable: sysctl to set before the first test.
+    pub const SYSCTL: &str = "vmtest.sysctl";
+    /// Base64 (standard alphabet) of a shell command to run instead of the tests.
+    pub const EXEC: &str = "vmtest.exec";
+    /// `1`: an interactive shell on the console instead of the tests (direct boot only).
+    pub const SHELL: &str = "vmtest.shell";
+}
+
+/// Longest line either side accepts, in bytes; longer logs are cut by the runner with a mark.
+pub const MAX_LINE: usize = 256 * 1024;
+
+/// What a single event line looks like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Nonce of the run, as given on the kernel command line.
+    pub n: String,
+    /// Counts from 0 without a gap.
+    pub seq: u64,
+    /// Milliseconds since the runner started, from the guest's monotonic clock.
+    pub ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened in the guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ev", rename_all = "snake_case")]
+pub enum Event {
+    /// First event: who is speaking, on what.
+    Hello(Hello),
+    /// Every subtest that will run, in order. Comes once, before the first `start`.
+    Plan(Plan),
+    /// A subtest begins.
+    Start(TestName),
+    /// A subtest ended.
+    End(End),
+    /// The kernel complained while a test ran (taint or a warning in its log).
+    Splat(Splat),
+    /// A piece of output of `--exec`.
+    Output(Output),
+    /// Last event. Nothing without it is a pass.
+    Done(Done),
+}
+
+/// Who is speaking, on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the runner.
+    pub protocol: u32,
+    /// `uname -r`.
+    pub release: String,
+    /// `/proc/cmdline`.
+    pub cmdline: String,
+    /// Current clock source, for example `kvm-clock` or `tsc`.
+    pub clocksource: String,
+    /// CPUs online.
+    pub cpus: u32,
+    /// Memory in MiB, from `MemTotal`.
+    pub memory_mib: u64,
+    /// Features found in the kernel's BTF and sysctls: name to value.
+    pub features: std::collections::BTreeMap<String, String>,
+    /// What differs by kernel and what the tests therefore expect: name to value.
+    pub profile: std::collections::BTreeMap<String, String>,
+}
+
+/// A subtest's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TestName {
+    /// Group, for example `basic`.
+    pub test: String,
+    /// Subtest within the group, for example `entry_before_body`.
+    pub subtest: String,
+}
+
+impl TestName {
+    /// `test/subtest`, the form that people type and globs match.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.test, self.subtest)
+    }
+}
+
+/// Every subtest that will run, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In the order in which they will run.
+    pub tests: Vec<TestName>,
+}
+
+/// Outcome of a subtest as the guest can judge it. Crash, timeout and missing are the host's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestOutcome {
+    /// Every expectation held, and there was at least one.
+    Pass,
+    /// An expectation did not hold, or something needed could not be had.
+    Fail,
+    /// The kernel lacks the feature, and refused it exactly as it must.
+    Skip,
+    /// A declared, known kernel bug was seen.
+    Xfail,
+}
+
+/// One expectation, as stated and as found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// What had to be.
+    pub expected: String,
+    /// What was.
+    pub seen: String,
+    /// Whether the two agree in the way the test asks for.
+    pub ok: bool,
+}
+
+/// A subtest ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Which.
+    #[serde(flatten)]
+    pub name: TestName,
+    /// How.
+    pub outcome: GuestOutcome,
+    /// Why it failed, was skipped or is a known failure; empty for a pass.
+    pub reason: String,
+    /// Number of expectations that were checked. 0 is never a pass.
+    pub checks: u32,
+    /// The expectations that did not hold, or the first few of those that did.
+    pub seen: Vec<Check>,
+    /// Wall time in microseconds.
+    pub duration_us: u64,
+    /// Verifier log, libbpf's messages, the test's own notes; cut at 64 KiB.
+    pub log: String,
+}
+
+/// The kernel complained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Splat {
+    /// The subtest that was running; empty strings outside of any.
+    #[serde(flatten)]
+    pub name: TestName,
+    /// First line of the complaint.
+    pub title: String,
+}
+
+/// A piece of output of `--exec`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// 1 for standard output, 2 for standard error.
+    pub fd: u8,
+    /// Text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// How the process that ran the tests ended, seen by its parent in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "how", content = "code")]
+pub enum WorkerEnd {
+    /// It went through its plan, or through its command, and exited with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signaled(i32),
+}
+
+/// Last event: counts to compare with what was received.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Number of subtests in the plan.
+    pub planned: u32,
+    /// Number of `end` events sent.
+    pub ended: u32,
+    /// How the worker ended.
+    pub worker: WorkerEnd,
+    /// `/proc/sys/kernel/tainted` at the end.
+    pub tainted: u64,
+}
+
+/// One subtest as `runner --list` prints it, a JSON array of these; works on any host, without a VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Which.
+    #[serde(flatten)]
+    pub name: TestName,
+    /// One sentence: what it proves.
+    pub about: String,
+    /// Smallest effort that includes it.
+    pub effort: Effort,
+    /// Needs `thread=single` when emulated, because it patches text under load.
+    pub single_thread: bool,
+}
+
+/// How much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    /// One look at each group: does the feature work at all.
+    Quick,
+    /// Everything that ends within seconds.
+    Normal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_survives_the_wire() {
+        let line = Line {
+            n: "abc".into(),
+            seq: 3,
+            ms: 17,
+            event: Event::End(End {
+                name: TestName { test: "basic".into(), subtest: "runs_twice".into() },
+                outcome: GuestOutcome::Fail,
+                reason: "counter".into(),
+                checks: 1,
+                seen: vec![Check { what: "runs".into(), expected: "2".into(), seen: "1".into(), ok: false }],
+                duration_us: 5,
+                log: "a\nb".into(),
+            }),
+        };
+        let text = serde_json::to_string(&line).expect("events hold nothing that JSON cannot");
+        assert!(!text.contains('\n'), "one event is one line");
+        assert_eq!(serde_json::from_str::<Line>(&text).expect("what we write we can read"), line);
+    }
+
+    #[test]
+    fn an_unknown_event_is_an_error_not_a_default() {
+        assert!(serde_json::from_str::<Line>(r#"{"n":"a","seq":0,"ms":0,"ev":"finished"}"#).is_err());
+    }
+}
