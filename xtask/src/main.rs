@@ -1,3 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! placeholder
+//! `cargo xtask`: parse, call, print the error, return the code.
+
+mod context;
+mod error;
+mod event;
+mod interrupt;
+mod kernel;
+mod proc;
+mod workdir;
+
 fn main() {}

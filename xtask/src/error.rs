@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Result classes with their public exit codes, and the one error type of the harness.
+//!
+//! A class says what kind of end a cell, a stage or a run came to. "A test failed" and "could not judge" never
+//! share one.
+
+use std::fmt;
+use std::path::Path;
+
+/// What kind of end something came to. The number is the public exit code (`vmtest --help`, docs/design.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// Every required cell passed.
+    Pass = 0,
+    /// A required test failed.
+    TestFailed = 1,
+    /// The command line asks for something impossible, or selects nothing.
+    Usage = 2,
+    /// A required test was skipped, or never reported.
+    Incomplete = 3,
+    /// The kernel complained although the tests passed.
+    Splat = 4,
+    /// Passed only on a repeat.
+    Flaky = 5,
+    /// A patch of the series does not apply.
+    SeriesDoesNotApply = 10,
+    /// A requested kconfig option is not in the resulting configuration.
+    OptionLost = 11,
+    /// The kernel does not build.
+    KernelBuild = 12,
+    /// The suite or the runner does not build.
+    SuiteBuild = 13,
+    /// The guest never reached the runner.
+    BootFailed = 20,
+    /// The kernel died: panic or oops.
+    Panic = 21,
+    /// No output for the idle limit.
+    Hang = 22,
+    /// The wall-clock limit passed while there was output.
+    WallClock = 23,
+    /// The guest went away without a word.
+    GuestLost = 24,
+    /// The runner died while the kernel lived.
+    RunnerDied = 25,
+    /// This host lacks something: tool, disk, download, permission.
+    Host = 30,
+    /// SIGINT or SIGHUP.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+/// Every class, the one that decides the exit code first: what was found in a kernel before what could not be
+/// judged, a skip last. A usage error stops a run before it has classes, so it only has to be somewhere.
+pub const PRECEDENCE: [Class; 19] = [
+    Class::Interrupted,
+    Class::Terminated,
+    Class::Usage,
+    Class::Panic,
+    Class::GuestLost,
+    Class::Hang,
+    Class::WallClock,
+    Class::BootFailed,
+    Class::RunnerDied,
+    Class::TestFailed,
+    Class::Splat,
+    Class::Flaky,
+    Class::Host,
+    Class::SuiteBuild,
+    Class::KernelBuild,
+    Class::OptionLost,
+    Class::SeriesDoesNotApply,
+    Class::Incomplete,
+    Class::Pass,
+];
+
+impl Class {
+    /// The process exit code.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The class with this exit code.
+    pub fn from_code(code: u8) -> Option<Class> {
+        PRECEDENCE.into_iter().find(|class| class.code() == code)
+    }
+
+    /// Two or three words for the last line of a run.
+    pub fn label(self) -> &'static str {
+        match self {
+            Class::Pass => "pass",
+            Class::TestFailed => "test failed",
+            Class::Usage => "usage",
+            Class::Incomplete => "required test skipped or missing",
+            Class::Splat => "kernel splat",
+            Class::Flaky => "flaky",
+            Class::SeriesDoesNotApply => "series does not apply",
+            Class::OptionLost => "kconfig option lost",
+            Class::KernelBuild => "kernel build failed",
+            Class::SuiteBuild => "suite build failed",
+            Class::BootFailed => "boot failed",
+            Class::Panic => "kernel panic or oops",
+            Class::Hang => "hang",
+            Class::WallClock => "wall-clock limit",
+            Class::GuestLost => "guest lost",
+            Class::RunnerDied => "runner died",
+            Class::Host => "host lacks something",
+            Class::Interrupted => "interrupted",
+            Class::Terminated => "terminated",
+        }
+    }
+}
+
+/// The exit codes as `--help` shows them.
+pub const EXIT_CODES_HELP: &str = "\
+Exit codes:
+   0  every required test passed          20  boot failed
+   1  a required test failed              21  kernel panic or oops
+   2  usage; nothing selected             22  hang: no output for the idle limit
+   3  required test skipped or missing    23  wall-clock limit
+   4  kernel splat though tests passed    24  guest lost (reset without a word, QEMU died)
+   5  passed only on a repeat             25  runner died, kernel alive
+  10  series does not apply               30  host: tool, disk, download, permission
+  11  a requested kconfig option was lost
+  12  kernel build failed                130, 143  interrupted
+  13  suite or runner build failed
+Of several, the first in the order 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
+
+/// What was tried on what, why it failed, what to do next; and the class that decides the exit code.
+#[derive(Debug, Clone)]
+pub struct Error {
+    /// Decides the exit code.
+    pub class: Class,
+    /// What was tried, on what.
+    pub what: String,
+    /// Why it failed, nearest cause first.
+    pub why: Vec<String>,
+    /// What the user can do; `None` where nobody knows.
+    pub next: Option<String>,
+    /// Lines that show it: a compiler's error, the tail of a log. Empty where there are none.
+    pub detail: Vec<String>,
+}
+
+/// Result with the harness' error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `class`; `what` says what was tried, on what.
+    pub fn new(class: Class, what: impl Into<String>) -> Error {
+        Error { class, what: what.into(), why: Vec::new(), next: None, detail: Vec::new() }
+    }
+
+    /// Something this host lacks or refuses.
+    pub fn host(what: impl Into<String>) -> Error {
+        Error::new(Class::Host, what)
+    }
+
+    /// Something the command line asks for that cannot be.
+    pub fn usage(what: impl Into<String>) -> Error {
+        Error::new(Class::Usage, what)
+    }
+
+    /// Adds a cause, nearest first.
+    pub fn why(mut self, why: impl fmt::Display) -> Error {
+        self.why.push(why.to_string());
+        self
+    }
+
+    /// Says what to do next.
+    pub fn next(mut self, next: impl Into<String>) -> Error {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Adds lines that show the failure.
+    pub fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Error {
+        self.detail.extend(lines);
+        self
+    }
+
+    /// Puts what was being done around an error: the old `what` becomes the nearest cause.
+    pub fn within(mut self, what: impl Into<String>) -> Error {
+        let inner = std::mem::replace(&mut self.what, what.into());
+        self.why.insert(0, inner);
+        self
+    }
+
+    /// One line: what and the causes, without the details.
+    pub fn summary(&self) -> String {
+        let mut text = self.what.clone();
+        for why in &self.why {
+            text.push_str(": ");
+            text.push_str(why.lines().next().unwrap_or_default());
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.what)?;
+        for (depth, why) in self.why.iter().enumerate() {
+            let indent = "  ".repeat(depth + 1);
+            for (number, line) in why.lines().enumerate() {
+                let lead = if number == 0 { "because: " } else { "         " };
+                write!(out, "\n{indent}{lead}{line}")?;
+            }
+        }
+        for line in &self.detail {
+            write!(out, "\n  | {line}")?;
+        }
+        if let Some(next) = &self.next {
+            write!(out, "\n  next: {next}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Turns an IO error into a host error that says what was tried, on which path.
+pub trait IoContext<T> {
+    /// `tried` is a verb phrase, for example "cannot read".
+    fn on(self, tried: &str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn on(self, tried: &str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|error| io_error(tried, path.as_ref(), &error))
+    }
+}
+
+impl<T> IoContext<T> for nix::Result<T> {
+    fn on(self, tried: &str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|errno| io_error(tried, path.as_ref(), &std::io::Error::from(errno)))
+    }
+}
+
+fn io_error(tried: &str, path: &Path, error: &std::io::Error) -> Error {
+    let base = Error::host(format!("{tried} {}", path.display())).why(error);
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => base.next(
+            "free some space, or put the cache elsewhere with VMTEST_CACHE_DIR=DIR and runs with XDG_STATE_HOME=DIR",
+        ),
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => base.next(
+            "give yourself access to it, or choose other places with VMTEST_CACHE_DIR=DIR and XDG_STATE_HOME=DIR",
+        ),
+        _ => base,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_place_in_the_precedence() {
+        // The match fails to compile when a class is added; the array length then has to follow.
+        let known = |class: Class| match class {
+            Class::Pass | Class::TestFailed | Class::Usage | Class::Incomplete | Class::Splat => true,
+            Class::Flaky | Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => true,
+            Class::SuiteBuild | Class::BootFailed | Class::Panic | Class::Hang | Class::WallClock => true,
+            Class::GuestLost | Class::RunnerDied | Class::Host | Class::Interrupted | Class::Terminated => {
+                true
+            }
+        };
+        let mut codes: Vec<u8> =
+            PRECEDENCE.iter().inspect(|c| assert!(known(**c))).map(|c| c.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 20, 21, 22, 23, 24, 25, 30, 130, 143]);
+        assert_eq!(PRECEDENCE.last(), Some(&Class::Pass), "success is the last branch");
+    }
+
+    #[test]
+    fn help_names_every_code() {
+        for class in PRECEDENCE {
+            let code = class.code().to_string();
+            let named = EXIT_CODES_HELP.split(|c: char| !c.is_ascii_digit()).any(|word| word == code);
+            assert!(named, "{class:?} is missing in the help");
+        }
+    }
+
+    #[test]
+    fn an_error_reads_from_the_outside_in() {
+        let error = Error::host("cannot unpack a.tar")
+            .why("No space left")
+            .within("cannot get src:7.3")
+            .next("free some");
+        assert_eq!(
+            error.to_string(),
+            "cannot get src:7.3\n  because: cannot unpack a.tar\n    because: No space left\n  next: free some"
+        );
+    }
+}

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From what the user typed to a kernel that can boot. Stages are types: a value of the next one can only be made
+//! from the one before, and each carries the key of everything that went into it.
+
+pub mod spec;

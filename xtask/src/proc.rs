@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The only place that starts long children. Each gets a process group of its own, a reader thread per stream, an
+//! optional log file and deadline, and a kept tail for the error. It ends politely, then surely.
+//!
+//! Short queries (a version, a list) go through xshell instead.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::error::{Error, IoContext, Result};
+use crate::interrupt;
+
+/// Time between the polite signal and the sure one.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often a wait looks for an interruption.
+const TICK: Duration = Duration::from_millis(50);
+/// Lines kept for an error.
+const TAIL_LINES: usize = 40;
+/// Longest line kept; a child may print without ever ending a line.
+const MAX_LINE: usize = 64 * 1024;
+
+/// Which stream a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// A long child to run.
+pub struct Job<'a> {
+    command: Command,
+    log: Option<PathBuf>,
+    deadline: Option<Duration>,
+    input: Option<Vec<u8>>,
+    on_line: Box<dyn FnMut(Stream, &str) + 'a>,
+}
+
+/// A child that ended by itself.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its last lines, both streams, as they came.
+    pub tail: Vec<String>,
+    /// Its standard output, up to [`MAX_OUTPUT`] bytes.
+    pub stdout: String,
+    /// The command line, for errors.
+    pub command: String,
+}
+
+/// Bytes of standard output kept in [`Finished::stdout`].
+pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+
+impl Finished {
+    /// Whether it exited with 0.
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// A host error that says how the command ended, with its tail.
+    pub fn error(&self, what: impl Into<String>) -> Error {
+        Error::host(what).why(format!("`{}` {}", self.command, ended(self.status))).detail(self.tail.clone())
+    }
+
+    /// Itself when it succeeded.
+    ///
+    /// # Errors
+    /// A host error that opens with `what`.
+    pub fn ok(self, what: impl Into<String>) -> Result<Finished> {
+        if self.success() { Ok(self) } else { Err(self.error(what)) }
+    }
+}
+
+/// "exited with status 2", "was killed by signal 9".
+pub fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+/// The command line as one could type it.
+pub fn display(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|arg| shell_word(&arg.to_string_lossy())));
+    words.join(" ")
+}
+
+/// Quotes a word for a POSIX shell where that is needed.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+impl<'a> Job<'a> {
+    /// A job that ignores the child's lines.
+    pub fn new(command: Command) -> Job<'a> {
+        Job { command, log: None, deadline: None, input: None, on_line: Box::new(|_, _| ()) }
+    }
+
+    /// Writes every byte of both streams to this file, created or truncated.
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Job<'a> {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// Ends the child after this time, as an error.
+    pub fn deadline(mut self, limit: Duration) -> Job<'a> {
+        self.deadline = Some(limit);
+        self
+    }
+
+    /// Feeds this to its standard input, which is otherwise empty.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Job<'a> {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Calls this with each line, without its end.
+    pub fn on_line(mut self, callback: impl FnMut(Stream, &str) + 'a) -> Job<'a> {
+        self.on_line = Box::new(callback);
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, when the deadline passes, or when the harness is interrupted. A child that ran and
+    /// failed is no error here: see [`Finished::ok`].
+    pub fn run(self) -> Result<Finished> {
+        let Job { mut command, log, deadline, input, mut on_line } = self;
+        let shown = display(&command);
+        let mut log_file = match &log {
+            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone())),
+            None => None,
+        };
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut group = Group::spawn(command)?;
+        let writer = input.and_then(|bytes| {
+            let mut stdin = group.child.stdin.take()?;
+            // A child that closes its input early says why on its error stream.
+            Some(std::thread::spawn(move || drop(stdin.write_all(&bytes))))
+        });
+        let lines = group.lines();
+        let started = Instant::now();
+        let mut tail = VecDeque::new();
+        let mut stdout = String::new();
+        loop {
+            interrupt::check()?;
+            if deadline.is_some_and(|limit| started.elapsed() > limit) {
+                let limit = deadline.unwrap_or_default().as_secs();
+                return Err(Error::host(format!("`{shown}` did not end within {limit} s")).detail(tail));
+            }
+            match lines.recv_timeout(TICK) {
+                Ok((stream, line)) => {
+                    if let Some((file, path)) = &mut log_file {
+                        file.write_all(line.as_bytes())
+                            .and_then(|()| file.write_all(b"\n"))
+                            .on("cannot write", &path)?;
+                    }
+                    on_line(stream, &line);
+                    if stream == Stream::Out && stdout.len() + line.len() < MAX_OUTPUT {
+                        stdout.push_str(&line);
+                        stdout.push('\n');
+                    }
+                    if tail.len() == TAIL_LINES {
+                        tail.pop_front();
+                    }
+                    tail.push_back(line);
+                }
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let status = group.wait()?;
+        if let Some(writer) = writer {
+            drop(writer.join());
+        }
+        Ok(Finished { status, tail: tail.into(), stdout, command: shown })
+    }
+}
+
+/// A child with a process group of its own. Dropping it ends the whole group.
+pub struct Group {
+    child: Child,
+    pid: Pid,
+    shown: String,
+    reaped: Option<ExitStatus>,
+}
+
+impl Group {
+    /// Starts it with both output streams piped; standard input is as the command says.
+    ///
+    /// The child is killed when the *thread* that calls this ends, so that nothing outlives the harness even when that
+    /// is killed: call it from the thread that waits.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(mut command: Command) -> Result<Group> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        Group::start(command)
+    }
+
+    /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_interactive(command: Command) -> Result<Group> {
+        Group::start(command)
+    }
+
+    fn start(mut command: Command) -> Result<Group> {
+        let shown = display(&command);
+        // SAFETY: prctl(2) is a plain system call: async-signal-safe, and it allocates nothing.
+        unsafe {
+            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+        }
+        let child = command.spawn().map_err(|error| {
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let base = Error::host(format!("cannot start `{shown}`")).why(error);
+            if missing {
+                base.next("`cargo xtask doctor` names what is missing and the package that has it")
+            } else {
+                base
+            }
+        })?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        Ok(Group { child, pid, shown, reaped: None })
+    }
+
+    /// The command line, for errors.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Takes both streams apart: bytes instead of lines. `None` after [`Group::lines`].
+    pub fn streams(&mut self) -> Option<(impl Read + Send + 'static, impl Read + Send + 'static)> {
+        Some((self.child.stdout.take()?, self.child.stderr.take()?))
+    }
+
+    /// Lines of both streams, in the order of arrival; the channel closes when both streams have.
+    pub fn lines(&mut self) -> Receiver<(Stream, String)> {
+        let (sender, receiver) = channel();
+        if let Some(out) = self.child.stdout.take() {
+            read_lines(out, Stream::Out, sender.clone());
+        }
+        if let Some(err) = self.child.stderr.take() {
+            read_lines(err, Stream::Err, sender);
+        }
+        receiver
+    }
+
+    /// Its status if it has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.reaped.is_none() {
+            self.reaped = self.child.try_wait().on("cannot wait for", &self.shown)?;
+        }
+        Ok(self.reaped)
+    }
+
+    /// Waits for the child, then ends what is left of its group.
+    ///
+    /// # Errors
+    /// When interrupted, or the kernel does not say.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends the group: SIGTERM, a grace, SIGKILL; then reaps the child.
+    pub fn end(&mut self) {
+        self.end_within(GRACE);
+    }
+
+    /// Ends the group with this much grace.
+    pub fn end_within(&mut self, grace: Duration) {
+        if self.reaped.is_some() {
+            // The leader is gone: its number still names the group while a member lives, and no one else's.
+            let _ = killpg(self.pid, Signal::SIGKILL);
+            return;
+        }
+        let _ = killpg(self.pid, Signal::SIGTERM);
+        let until = Instant::now() + grace;
+        while Instant::now() < until && !interrupt::insistent() {
+            if matches!(self.try_wait(), Ok(Some(_)) | Err(_)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = killpg(self.pid, Signal::SIGKILL);
+        let _ = self.child.kill();
+        if self.reaped.is_none() {
+            self.reaped = self.child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: Sender<(Stream, String)>) {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let limit = MAX_LINE as u64;
+            match reader.by_ref().take(limit).read_until(b'\n', &mut bytes) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let line = text.trim_end_matches(['\n', '\r']).to_owned();
+                    if sender.send((which, line)).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Whether a program of this name is on PATH, and where.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok() && file.is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_streams_arrive_and_the_status_is_kept() {
+        let mut seen = Vec::new();
+        let done = Job::new(shell("echo out; echo err >&2; exit 3"))
+            .on_line(|stream, line| seen.push((stream, line.to_owned())))
+            .run()
+            .expect("sh runs");
+        assert_eq!(done.status.code(), Some(3));
+        assert_eq!(done.stdout, "out\n");
+        assert!(seen.contains(&(Stream::Err, "err".to_owned())));
+        assert!(done.ok("cannot test").expect_err("status 3").to_string().contains("exited with status 3"));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_whole_group() {
+        let begun = Instant::now();
+        let error = Job::new(shell("sleep 77 & sleep 77")).deadline(Duration::from_millis(200)).run();
+        assert!(error.expect_err("too slow").what.contains("did not end"));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn input_is_fed() {
+        let done = Job::new(shell("cat")).input("a\nb\n").run().expect("cat runs");
+        assert_eq!(done.stdout, "a\nb\n");
+    }
+
+    #[test]
+    fn words_are_quoted_where_needed() {
+        assert_eq!(shell_word("a b'c"), r"'a b'\''c'");
+        assert_eq!(shell_word("O=/obj"), "O=/obj");
+    }
+}
