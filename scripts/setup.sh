@@ -1,0 +1,285 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Makes a host able to run `cargo xtask vmtest`. It can be run any number of times: it looks first, says what it is
+# about to install, and does nothing when nothing lacks. Tools that build kernels are not installed on the host: they
+# live in the build root that the harness makes for itself (`--toolchain-host` is the exception).
+#
+# `cargo xtask doctor` looks at more than this, but needs cargo to do so.
+
+set -euo pipefail
+# Matching on messages of other programs; and apt must never translate what a log is searched for.
+export LC_ALL=C
+
+usage() {
+    cat <<'END'
+Usage: scripts/setup.sh [--check] [--ci] [--toolchain-host]
+
+Installs what `cargo xtask vmtest` needs on this host: Debian and Ubuntu by
+apt-get (through sudo unless root); for Fedora and Arch it names the packages.
+The one thing it does not install is Rust, 1.85 or newer.
+
+  --check            only look; exit 1 if something lacks
+  --ci               for the throw-away machines of a CI system: never asks,
+                     lifts Ubuntu's limit on user namespaces, opens /dev/kvm
+  --toolchain-host   also what `vmtest --toolchain host` needs: compilers,
+                     pahole and QEMU of the host instead of those in the
+                     build root
+  --help             this text
+END
+}
+
+say() { printf '%s\n' "setup: $*"; }
+complain() { printf '%s\n' "setup: $*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+check=false ci=false toolchain_host=false
+for argument in "$@"; do
+    case $argument in
+        --check) check=true ;;
+        --ci) ci=true ;;
+        --toolchain-host) toolchain_host=true ;;
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        *)
+            complain "unknown option '$argument'; --help names them"
+            exit 2
+            ;;
+    esac
+done
+
+# --- The host: distribution, user -----------------------------------------------------------------------------------
+
+family=unknown
+if [[ -r /etc/os-release ]]; then
+    # A subshell: the file sets NAME, VERSION and others that are none of our business.
+    # shellcheck source=/dev/null
+    ids=$(. /etc/os-release && printf ' %s %s ' "${ID:-}" "${ID_LIKE:-}")
+    case $ids in
+        *' debian '* | *' ubuntu '*) family=debian ;;
+        *' fedora '* | *' rhel '*) family=fedora ;;
+        *' arch '*) family=arch ;;
+    esac
+fi
+
+user=$(id -un)
+if ((EUID == 0)); then
+    as_root=()
+elif has sudo; then
+    as_root=(sudo)
+    # A CI job has nobody who could type a password.
+    if $ci; then as_root=(sudo -n); fi
+else
+    as_root=(false)
+fi
+
+# --- What lacks -----------------------------------------------------------------------------------------------------
+
+# Packages by the names of this host's family, in the order found; trouble is what no package mends.
+packages=() trouble=()
+
+# need DEBIAN FEDORA ARCH PROBE..: notes the package unless the probe succeeds. "-" where a family has none.
+need() {
+    local debian=$1 fedora=$2 arch=$3 name
+    shift 3
+    if "$@"; then return; fi
+    case $family in
+        fedora) name=$fedora ;;
+        arch) name=$arch ;;
+        *) name=$debian ;;
+    esac
+    if [[ $name != - && " ${packages[*]-} " != *" $name "* ]]; then packages+=("$name"); fi
+}
+
+# Whether a file of this name is where the linker looks: Debian's multiarch directory, Fedora's, Arch's.
+has_library() {
+    local dir
+    for dir in "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /usr/lib; do
+        if [[ -e $dir/$1 ]]; then return 0; fi
+    done
+    return 1
+}
+
+has_static_elf() { [[ -e /usr/include/libelf.h ]] && has_library libelf.a; }
+has_static_zlib() { [[ -e /usr/include/zlib.h ]] && has_library libz.a; }
+has_keyring() {
+    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg || -e /usr/share/keyrings/debian-archive-keyring.pgp ]]
+}
+# Importing it is four times as fast as `-m pip --version`.
+has_pip() { has python3 && python3 -c 'import pip' >/dev/null 2>&1; }
+has_id_maps() { has newuidmap && has newgidmap; }
+has_apt() { has apt-get; }
+
+# True when VERSION (MAJOR.MINOR..) is at least MAJOR.MINOR.
+at_least() {
+    local major minor
+    IFS=. read -r major minor _ <<<"$1"
+    [[ $major =~ ^[0-9]+$ && ${minor:=0} =~ ^[0-9]+$ ]] || return 1
+    ((major > $2 || (major == $2 && minor >= $3)))
+}
+
+# First dotted number in what a program says about its version.
+version_of() {
+    local text
+    text=$("$@" 2>/dev/null) || return 1
+    [[ $text =~ [0-9]+(\.[0-9]+)+ ]] && printf '%s' "${BASH_REMATCH[0]}"
+}
+
+look() {
+    packages=() trouble=()
+    need bubblewrap bubblewrap bubblewrap has bwrap
+    need mmdebstrap mmdebstrap mmdebstrap has mmdebstrap
+    need uidmap shadow-utils shadow has_id_maps
+    need debian-archive-keyring debian-keyring debian-archive-keyring has_keyring
+    need apt apt apt has_apt
+    need git git git has git
+    need tar tar tar has tar
+    need xz-utils xz xz has xz
+    need python3-pip python3-pip python-pip has_pip
+    # Cargo links with cc; the runner for the guest is static, hence the *.a.
+    need gcc gcc gcc has cc
+    need libc6-dev glibc-static glibc has_library libc.a
+    need clang clang clang has clang
+    need make make make has make
+    need pkg-config pkgconf-pkg-config pkgconf has pkg-config
+    need libelf-dev elfutils-libelf-devel-static libelf has_static_elf
+    need zlib1g-dev zlib-static zlib has_static_zlib
+    if $toolchain_host; then
+        need bc bc bc has bc
+        need bison bison bison has bison
+        need flex flex flex has flex
+        need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
+        need libdw-dev elfutils-devel libelf test -e /usr/include/dwarf.h
+        need dwarves dwarves pahole has pahole
+        need cpio cpio cpio has cpio
+        need kmod kmod kmod has modinfo
+        need rsync rsync rsync has rsync
+        need lld lld lld has ld.lld
+        need llvm llvm llvm has llvm-objcopy
+        need ccache ccache ccache has ccache
+        need qemu-system-x86 qemu-system-x86-core qemu-system-x86 has qemu-system-x86_64
+        need busybox-static busybox busybox has busybox
+    fi
+
+    local version
+    if ! has cargo; then
+        trouble+=("Rust is not installed (1.85 or newer is needed). Get it with rustup: https://rustup.rs")
+    elif ! version=$(version_of cargo --version); then
+        trouble+=("'cargo --version' fails: $(cargo --version 2>&1 | head -n 1)")
+    elif ! at_least "$version" 1 85; then
+        trouble+=("cargo $version at $(command -v cargo) is older than 1.85. With rustup: 'rustup update stable';
+       without it, install rustup (https://rustup.rs) and remove the distribution's cargo")
+    fi
+    if has clang && version=$(version_of clang --version) && ! at_least "$version" 14 0; then
+        trouble+=("clang $version is older than 14, which BPF programs need: install a newer one as 'clang'")
+    fi
+    if $toolchain_host && ! has vng; then
+        trouble+=("virtme-ng (vng) is not on PATH; --toolchain host takes yours: 'pipx install virtme-ng'")
+    fi
+}
+
+# The rest can only be tried once the packages are there.
+look_at_permissions() {
+    trouble_after=()
+    if ((EUID != 0)) && has newuidmap; then
+        local uid file
+        uid=$(id -u)
+        for file in /etc/subuid /etc/subgid; do
+            if ! grep -qsE "^($user|$uid):" "$file"; then
+                trouble_after+=("$user has no range in $file, which making the build root needs:
+       sudo usermod --add-subuids 200000-265535 --add-subgids 200000-265535 $user")
+                break
+            fi
+        done
+    fi
+    local message
+    if has bwrap && ! message=$(bwrap --ro-bind / / --unshare-pid --unshare-net --die-with-parent \
+        --proc /proc --dev /dev true 2>&1); then
+        trouble_after+=("the sandbox cannot be opened: ${message%%$'\n'*}
+       'cargo xtask doctor' says why and what mends it")
+    fi
+}
+
+# --- What is done about it ------------------------------------------------------------------------------------------
+
+lists_updated=false
+update_lists() {
+    if $lists_updated; then return 1; fi
+    lists_updated=true
+    "${as_root[@]}" apt-get update -qq
+}
+
+apt_install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq --no-install-recommends --yes "$@" </dev/null
+}
+
+install_packages() {
+    # Fails for a package that the lists do not know, also when there are no lists at all.
+    if ! apt-get install --simulate -qq --no-install-recommends "${packages[@]}" >/dev/null 2>&1; then
+        update_lists
+    fi
+    # Lists that are days old name versions that the mirror no longer has.
+    apt_install "${packages[@]}" || { update_lists && apt_install "${packages[@]}"; }
+}
+
+open_ci_host() {
+    local limit=/proc/sys/kernel/apparmor_restrict_unprivileged_userns
+    if [[ -r $limit && $(<"$limit") != 0 ]]; then
+        if "${as_root[@]}" sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0; then
+            say "lifted AppArmor's limit on user namespaces (until the next boot)"
+        else
+            complain "could not lift AppArmor's limit on user namespaces"
+        fi
+    fi
+    if [[ -e /dev/kvm && ! (-r /dev/kvm && -w /dev/kvm) ]]; then
+        # Not by group: membership would begin with the next login, and a CI job has none.
+        if "${as_root[@]}" chmod a+rw /dev/kvm; then
+            say "opened /dev/kvm to every user"
+        else
+            complain "could not open /dev/kvm: guests will be emulated"
+        fi
+    fi
+}
+
+report() {
+    local line
+    for line in "$@"; do complain "$line"; done
+}
+
+look
+if ((${#packages[@]} > 0)); then
+    if $check; then
+        complain "lacking packages: ${packages[*]}"
+    elif [[ $family != debian ]]; then
+        case $family in
+            fedora) complain "install these: sudo dnf install ${packages[*]}" ;;
+            arch) complain "install these: sudo pacman -S --needed ${packages[*]}
+       Arch has no static libelf and zlib: build the runner on another host, or make them by hand" ;;
+            *) complain "this distribution is unknown; the packages are called this in Debian: ${packages[*]}" ;;
+        esac
+        report "${trouble[@]}"
+        exit 1
+    elif [[ ${as_root[*]-} == false ]]; then
+        complain "there is no sudo here; as root: apt-get install ${packages[*]}"
+        report "${trouble[@]}"
+        exit 1
+    else
+        say "will install: ${packages[*]}"
+        install_packages
+        look
+        if ((${#packages[@]} > 0)); then
+            complain "still lacking after the installation: ${packages[*]}"
+        fi
+    fi
+fi
+if $ci && ! $check; then open_ci_host; fi
+look_at_permissions
+
+report "${trouble[@]}" "${trouble_after[@]}"
+if ((${#packages[@]} + ${#trouble[@]} + ${#trouble_after[@]} > 0)); then
+    exit 1
+fi
+say "nothing lacks"
