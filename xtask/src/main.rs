@@ -7,6 +7,7 @@ mod event;
 mod interrupt;
 mod kernel;
 mod proc;
+mod vm;
 mod workdir;
 
 fn main() {}
