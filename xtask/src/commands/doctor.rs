@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask doctor`: what this host has and lacks, and the one command that mends it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use crate::error::{Class, Error, Result};
+use crate::host::{self, Finding, Toolchain, Verdict};
+
+/// Say what this host has and lacks, and the command that mends it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print a JSON array, one object per thing looked at
+    #[arg(long)]
+    json: bool,
+    /// Look at what runs with this toolchain need
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
+    toolchain: Toolchain,
+}
+
+/// Looks, prints, and says whether runs can work: [`Class::Pass`], or [`Class::Host`] when something required lacks.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn run(args: &Args) -> Result<Class> {
+    let Args { json, toolchain } = args;
+    let findings = host::examine(*toolchain);
+    let text = if *json { as_json(&findings)? } else { as_table(&findings) };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Error::host("cannot write to standard output").why(error))?;
+    let lacks = findings.iter().any(|finding| finding.verdict == Verdict::Lacking);
+    Ok(if lacks { Class::Host } else { Class::Pass })
+}
+
+fn as_json(findings: &[Finding]) -> Result<String> {
+    let text = serde_json::to_string_pretty(findings)
+        .map_err(|error| Error::host("cannot write the findings as JSON").why(error))?;
+    Ok(text + "\n")
+}
+
+/// A table of 80 columns; below it what is wrong, with what mends it on a line of its own to be copied.
+fn as_table(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    let mut row = |verdict: &str, name: &str, found: &str, minimum: &str, needed_for: &str| {
+        let line = format!("{verdict:8}{name:23}{found:13}{minimum:9}{needed_for}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    row("", "what", "found", "minimum", "needed for");
+    for finding in findings {
+        row(
+            finding.verdict.label(),
+            finding.name,
+            finding.found.as_deref().unwrap_or("-"),
+            finding.minimum.as_deref().unwrap_or(""),
+            &finding.needed_for.iter().map(|need| need.label()).collect::<Vec<_>>().join(", "),
+        );
+    }
+    for finding in findings.iter().filter(|finding| finding.verdict != Verdict::Ok) {
+        let problem = finding.problem.as_deref().unwrap_or("is not there");
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{}: {} ({})", finding.verdict.label(), finding.name, finding.why);
+        let _ = writeln!(text, "\n{}", wrapped(problem, "    "));
+        if let Some(mend) = &finding.mend {
+            let _ = writeln!(text, "    mend: {mend}");
+        }
+    }
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let _ = writeln!(
+        text,
+        "\n{} ok, {} warning, {} lacking",
+        count(Verdict::Ok),
+        count(Verdict::Warning),
+        count(Verdict::Lacking)
+    );
+    text
+}
+
+/// Breaks a text at spaces so that it fits 80 columns behind an indent.
+fn wrapped(text: &str, indent: &str) -> String {
+    let mut lines = vec![indent.to_owned()];
+    for word in text.split_whitespace() {
+        let mut line = lines.pop().unwrap_or_default();
+        if line.len() > indent.len() {
+            if line.len() + 1 + word.len() > 80 {
+                lines.push(line);
+                line = indent.to_owned();
+            } else {
+                line.push(' ');
+            }
+        }
+        line.push_str(word);
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Need;
+
+    fn findings() -> Vec<Finding> {
+        let there = Finding {
+            name: "debian-archive-keyring",
+            found: Some("1024.5 GiB".to_owned()),
+            minimum: Some("8.0 GiB".to_owned()),
+            why: "checks every package's signature",
+            needed_for: vec![Need::BuildRoot, Need::Archive, Need::Source],
+            verdict: Verdict::Ok,
+            problem: None,
+            mend: None,
+        };
+        let lacking = Finding {
+            name: "mmdebstrap",
+            found: None,
+            minimum: None,
+            verdict: Verdict::Lacking,
+            problem: Some("word ".repeat(40)),
+            mend: Some("scripts/setup.sh".to_owned()),
+            ..there.clone()
+        };
+        vec![there, lacking]
+    }
+
+    #[test]
+    fn the_table_fits_80_columns_and_ends_with_the_counts() {
+        let text = as_table(&findings());
+        for line in text.lines() {
+            assert!(line.len() <= 80, "{} columns: {line}", line.len());
+        }
+        assert!(text.contains("\n    mend: scripts/setup.sh\n"), "{text}");
+        assert!(text.ends_with("\n1 ok, 0 warning, 1 lacking\n"), "{text}");
+    }
+
+    #[test]
+    fn every_row_that_this_host_can_show_fits() {
+        for toolchain in [Toolchain::Image, Toolchain::Host] {
+            let findings = host::examine(toolchain);
+            let table = as_table(&findings);
+            for line in table.lines().take(findings.len() + 1) {
+                assert!(line.len() <= 80, "{} columns: {line}", line.len());
+            }
+        }
+    }
+
+    #[test]
+    fn json_has_the_same_fields_for_everything() {
+        let text = as_json(&findings()).expect("plain data");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("our own JSON");
+        let names = ["name", "found", "minimum", "why", "needed_for", "verdict", "problem", "mend"];
+        for object in value.as_array().expect("an array") {
+            let object = object.as_object().expect("objects");
+            assert_eq!(object.len(), names.len());
+            assert!(names.iter().all(|name| object.contains_key(*name)));
+        }
+        assert_eq!(value[1]["verdict"], "lacking");
+        assert_eq!(value[1]["needed_for"][0], "build-root");
+        assert!(value[1]["found"].is_null());
+    }
+}
