@@ -1,0 +1,741 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reads a patch series: a directory of `*.patch`, an mbox, one patch, or several of them one after the other. Puts it
+//! in order, refuses what is no series, and says which files it touches. Applying it is [`super::patch`].
+//!
+//! Splitting and decoding mail is git's work: it is git that applies the patches, and it must see what was read here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Class, Error, IoContext, Result};
+use crate::proc::Job;
+use crate::workdir::{Key, write_file};
+
+/// Ordered patches.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// From the name of the directory or file; several are joined by `+`.
+    pub name: String,
+    /// At least one, in the order of application.
+    pub patches: Vec<Patch>,
+    /// What the `base-commit:` line says; `None` where there is none.
+    pub base_commit: Option<String>,
+}
+
+/// One mail with a diff in it.
+#[derive(Debug, Clone)]
+pub struct Patch {
+    /// File name, or the mbox and the number of the mail in it.
+    pub label: String,
+    /// Subject without `[PATCH ..]`.
+    pub subject: String,
+    /// The mail as `git am` gets it.
+    pub raw: Vec<u8>,
+    /// Paths that the diff names, of a rename both.
+    pub touches: BTreeSet<String>,
+}
+
+impl Series {
+    /// Hash of everything in it that can change the outcome.
+    pub fn key(&self) -> Key {
+        let begun = Key::of("series-1");
+        self.patches.iter().fold(begun, |key, patch| key.field("patch", &patch.raw)).finish()
+    }
+}
+
+/// A `git` that sees neither the user's repositories nor settings. Runs in `dir`.
+pub fn neutral_git(dir: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(dir).env_clear();
+    for kept in ["PATH", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+        // Messages are read, and dates are part of commits.
+        .envs([("LC_ALL", "C"), ("TZ", "UTC"), ("HOME", "/nonexistent"), ("GIT_TERMINAL_PROMPT", "0")])
+        .envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")])
+        .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_ATTR_NOSYSTEM", "1")])
+        // The scratch directory may lie in somebody's repository: never look for one above it.
+        .env("GIT_CEILING_DIRECTORIES", dir.parent().unwrap_or(dir));
+    command
+}
+
+/// Reads a series from these places, in this order.
+///
+/// # Errors
+/// Usage for a path that is missing or empty; [`Class::SeriesDoesNotApply`] for one that is no series: no diff in it,
+/// gaps, duplicates, two versions mixed, a path outside the tree.
+pub fn load(paths: &[PathBuf]) -> Result<Series> {
+    let mut patches = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut base_commit = None;
+    for path in paths {
+        let part = load_one(path)?;
+        base_commit = base_commit.or(part.base_commit);
+        patches.extend(part.patches);
+        names.push(part.name);
+    }
+    if patches.is_empty() {
+        return Err(Error::usage("cannot read a series: no path is given"));
+    }
+    for (at, patch) in patches.iter().enumerate() {
+        if let Some(bad) = patch.touches.iter().find(|path| !is_inside_tree(path)) {
+            let who = title(at, patches.len(), patch);
+            return Err(Error::new(
+                Class::SeriesDoesNotApply,
+                format!("{who} is refused: it names {bad:?}, which is no path inside a kernel tree"),
+            )
+            .next("look at where this patch comes from; nothing of it was applied"));
+        }
+    }
+    Ok(Series { name: names.join("+"), patches, base_commit })
+}
+
+/// `patch 3 of 12 (0003-foo.patch, "subject")`; `at` counts from 0.
+pub fn title(at: usize, count: usize, patch: &Patch) -> String {
+    format!("patch {} of {count} ({}, {:?})", at + 1, patch.label, patch.subject)
+}
+
+fn load_one(path: &Path) -> Result<Series> {
+    let shown = path.display();
+    let meta = fs::metadata(path).map_err(|error| {
+        let hint = "name a directory of *.patch files, an mbox or one patch";
+        Error::usage(format!("cannot read the series {shown}")).why(error).next(hint)
+    })?;
+    if !meta.is_dir() {
+        let mails = read_mails(path, &file_name(path))?;
+        return if let [only] = mails.as_slice() {
+            let base_commit = only.base_commit.clone();
+            let patch = only.clone().into_patch(0, 1)?;
+            Ok(Series { name: stem(path), patches: vec![patch], base_commit })
+        } else {
+            order_mbox(&shown.to_string(), stem(path), mails)
+        };
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).on("cannot list", path)? {
+        let file = entry.on("cannot list", path)?.path();
+        if file.extension().is_some_and(|extension| extension == "patch") {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::usage(format!("there is no *.patch in the directory {shown}"))
+            .next("`git format-patch -o DIR BASE..` writes a series into a directory"));
+    }
+    files.sort();
+    let mut mails = Vec::new();
+    for file in &files {
+        mails.extend(read_mails(file, &file_name(file))?);
+    }
+    // `.` and `..` have no file name of their own.
+    let whole = fs::canonicalize(path).on("cannot resolve", path)?;
+    order_directory(&shown.to_string(), file_name(&whole), mails)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// A mail before it is known to be a patch.
+#[derive(Debug, Clone)]
+struct Mail {
+    label: String,
+    tags: Tags,
+    raw: Vec<u8>,
+    has_diff: bool,
+    looks_like: &'static str,
+    touches: BTreeSet<String>,
+    base_commit: Option<String>,
+}
+
+/// What the brackets before a subject say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Tags {
+    /// `Re: `, so no patch of its own.
+    reply: bool,
+    /// 1 where no `vN` stands.
+    version: u32,
+    /// Number and total of `[PATCH 3/12]`.
+    place: Option<(u32, u32)>,
+    subject: String,
+}
+
+impl Tags {
+    fn of(subject: &str) -> Tags {
+        let mut rest = subject.trim();
+        let mut tags = Tags { version: 1, ..Tags::default() };
+        while rest.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:")) {
+            tags.reply = true;
+            rest = rest[3..].trim_start();
+        }
+        while let Some((inside, after)) = rest.strip_prefix('[').and_then(|open| open.split_once(']')) {
+            for word in inside.split([' ', ',', '\t']) {
+                if let Some((number, total)) = word.split_once('/') {
+                    tags.place = number.parse().ok().zip(total.parse().ok()).or(tags.place);
+                }
+                let version = word.strip_prefix("PATCH").unwrap_or(word).strip_prefix(['v', 'V']);
+                if let Some(version) = version.and_then(|digits| digits.parse().ok()) {
+                    tags.version = version;
+                }
+            }
+            rest = after.trim_start();
+        }
+        tags.subject = rest.to_owned();
+        tags
+    }
+
+    fn is_cover(&self) -> bool {
+        matches!(self.place, Some((0, _)))
+    }
+}
+
+impl Mail {
+    fn into_patch(self, at: usize, count: usize) -> Result<Patch> {
+        let Mail { label, tags, raw, has_diff, looks_like, touches, base_commit: _ } = self;
+        let patch = Patch { label, subject: tags.subject, raw, touches };
+        if !has_diff {
+            let what = format!("{} does not apply: not a patch: {looks_like}", title(at, count, &patch));
+            return Err(Error::new(Class::SeriesDoesNotApply, what).next(
+                "give what `git format-patch` or `b4 am` wrote; a page or a quoted reply is no patch",
+            ));
+        }
+        Ok(patch)
+    }
+}
+
+/// Splits a file into mails and decodes each.
+fn read_mails(file: &Path, label: &str) -> Result<Vec<Mail>> {
+    let bytes = fs::read(file).on("cannot read", file)?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::usage(format!("{} is empty", file.display())).next("download or write it again"));
+    }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err(
+            Error::usage(format!("{} is compressed", file.display())).next("unpack it with gunzip first")
+        );
+    }
+    let dir = tempfile::tempdir().on("cannot create a directory in", std::env::temp_dir())?;
+    let inbox = dir.path().join("in");
+    write_file(&inbox, &bytes)?;
+    let mut split = neutral_git(dir.path());
+    split.args(["mailsplit", "-b", "-d6", "-o."]).arg(&inbox);
+    let what = || format!("cannot split {} into mails", file.display());
+    let count: usize = Job::new(split).run()?.ok(what())?.stdout.trim().parse().unwrap_or(0);
+    let mut mails = Vec::new();
+    for number in 1..=count {
+        let raw = dir.path().join(format!("{number:06}"));
+        let raw = fs::read(&raw).on("cannot read", &raw)?;
+        let label = if count == 1 { label.to_owned() } else { format!("{label}, mail {number}") };
+        mails.push(decode(dir.path(), label, raw)?);
+    }
+    Ok(mails)
+}
+
+/// Decodes one mail; what lacks the head of a mail (`git diff`, quilt) gets one.
+fn decode(dir: &Path, label: String, mut raw: Vec<u8>) -> Result<Mail> {
+    let mut headers = mailinfo(dir, &raw)?;
+    if !headers.contains_key("Email") {
+        let mut head = "From: unknown author <unknown@localhost>\n".to_owned();
+        if !headers.contains_key("Subject") {
+            head.push_str(&format!("Subject: {label}\n\n"));
+        }
+        raw.splice(0..0, head.into_bytes());
+        headers = mailinfo(dir, &raw)?;
+    }
+    let text = |name: &str| -> Result<String> {
+        let path = dir.join(name);
+        Ok(String::from_utf8_lossy(&fs::read(&path).on("cannot read", &path)?).into_owned())
+    };
+    let (message, body) = (text("message")?, text("diff")?);
+    let files = parse_diff(&body);
+    let all = format!("{message}\n{body}").to_lowercase();
+    let looks_like = if all.contains("<html") {
+        "it is an HTML page, no diff is in it"
+    } else if all.lines().any(|line| line.starts_with("> diff --git ") || line.starts_with("> +++ ")) {
+        "the diff in it is only quoted"
+    } else {
+        "no diff is in it"
+    };
+    Ok(Mail {
+        label,
+        tags: Tags::of(headers.get("Subject").map_or("", String::as_str)),
+        raw,
+        has_diff: !files.is_empty(),
+        looks_like,
+        touches: files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect(),
+        base_commit: base_commit_in(&message).or_else(|| base_commit_in(&body)),
+    })
+}
+
+/// Writes `message` and `diff` into `dir`; returns the headers.
+fn mailinfo(dir: &Path, raw: &[u8]) -> Result<BTreeMap<String, String>> {
+    let mut command = neutral_git(dir);
+    command.args(["mailinfo", "-k", "--quoted-cr=strip", "message", "diff"]);
+    let done = Job::new(command).input(raw).run()?.ok("cannot decode a mail")?;
+    let pairs = done.stdout.lines().filter_map(|line| line.split_once(": "));
+    Ok(pairs.filter(|(_, value)| !value.trim().is_empty()).map(|(k, v)| (k.into(), v.into())).collect())
+}
+
+fn base_commit_in(text: &str) -> Option<String> {
+    let commits = text.lines().filter_map(|line| line.strip_prefix("base-commit:"));
+    commits
+        .map(str::trim)
+        .find(|id| id.len() >= 12 && id.bytes().all(|c| c.is_ascii_hexdigit()))
+        .map(Into::into)
+}
+
+/// A directory is applied in the order of its file names; numbers in subjects only serve to notice what is missing.
+fn order_directory(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
+    let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
+    // format-patch writes the cover letter as 0000- or v2-0000-.
+    let is_cover =
+        |mail: &Mail| !mail.has_diff && (mail.tags.is_cover() || mail.label.contains("0000-cover-letter"));
+    let patches: Vec<Mail> = mails.into_iter().filter(|mail| !is_cover(mail)).collect();
+    if patches.is_empty() {
+        return Err(only_a_cover_letter(shown));
+    }
+    let mut groups: BTreeMap<(u32, u32), Vec<&Mail>> = BTreeMap::new();
+    for mail in &patches {
+        if let Some((_, total)) = mail.tags.place {
+            groups.entry((mail.tags.version, total)).or_default().push(mail);
+        }
+    }
+    refuse_mixed_versions(shown, &patches)?;
+    for ((_, total), group) in groups {
+        check_numbers(shown, total, &group)?;
+    }
+    into_series(name, patches, base_commit)
+}
+
+/// An mbox comes in any order, with replies: the numbers decide.
+fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
+    let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
+    let mut patches: Vec<Mail> = mails
+        .into_iter()
+        .filter(|mail| !mail.tags.reply && !(mail.tags.is_cover() && !mail.has_diff))
+        .collect();
+    if patches.is_empty() {
+        return Err(only_a_cover_letter(shown));
+    }
+    refuse_mixed_versions(shown, &patches)?;
+    let numbered = patches.iter().filter(|mail| mail.tags.place.is_some()).count();
+    if numbered == 0 {
+        return into_series(name, patches, base_commit);
+    }
+    if let Some(odd) = patches.iter().find(|mail| mail.tags.place.is_none()) {
+        let what = format!(
+            "cannot order {shown}: {} ({:?}) has no number, others have",
+            odd.label, odd.tags.subject
+        );
+        return Err(
+            Error::new(Class::SeriesDoesNotApply, what).next("remove it, or give a directory of patches")
+        );
+    }
+    let totals: BTreeSet<u32> = patches.iter().filter_map(|m| m.tags.place).map(|(_, total)| total).collect();
+    let total = totals.iter().next().copied().unwrap_or(0);
+    if totals.len() > 1 {
+        let listed: Vec<String> = totals.iter().map(|total| format!("n/{total}")).collect();
+        let what = format!("cannot order {shown}: it holds more than one series ({})", listed.join(", "));
+        return Err(
+            Error::new(Class::SeriesDoesNotApply, what).next("give one mbox for each, in their order")
+        );
+    }
+    check_numbers(shown, total, &patches.iter().collect::<Vec<_>>())?;
+    patches.sort_by_key(|mail| mail.tags.place);
+    into_series(name, patches, base_commit)
+}
+
+fn into_series(name: String, mails: Vec<Mail>, base_commit: Option<String>) -> Result<Series> {
+    let count = mails.len();
+    let patches: Result<Vec<Patch>> =
+        mails.into_iter().enumerate().map(|(at, mail)| mail.into_patch(at, count)).collect();
+    Ok(Series { name, patches: patches?, base_commit })
+}
+
+fn only_a_cover_letter(shown: &str) -> Error {
+    Error::new(Class::SeriesDoesNotApply, format!("{shown} holds a cover letter and no patch"))
+        .next("add the patches: `b4 am MESSAGE-ID` fetches a whole series as one mbox")
+}
+
+/// Versions are mixed when two of them have a patch in the same place or with the same subject.
+fn refuse_mixed_versions(shown: &str, mails: &[Mail]) -> Result<()> {
+    for (at, mail) in mails.iter().enumerate() {
+        for other in &mails[..at] {
+            let same_place = mail.tags.place.is_some() && mail.tags.place == other.tags.place;
+            let same_subject = !mail.tags.subject.is_empty() && mail.tags.subject == other.tags.subject;
+            if mail.tags.version != other.tags.version && (same_place || same_subject) {
+                let what = format!("{shown} mixes versions {} and {}", other.tags.version, mail.tags.version);
+                return Err(Error::new(Class::SeriesDoesNotApply, format!("{what} of a series"))
+                    .why(format!("{} and {} are the same patch", other.label, mail.label))
+                    .next("keep the patches of one version"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {
+    let mut labels: BTreeMap<u32, &str> = BTreeMap::new();
+    for mail in mails {
+        let number = mail.tags.place.map_or(0, |(number, _)| number);
+        if let Some(first) = labels.insert(number, &mail.label) {
+            let what = format!("{shown} holds patch {number}/{total} twice");
+            return Err(Error::new(Class::SeriesDoesNotApply, what)
+                .why(format!("{first} and {}", mail.label))
+                .next("remove one of them"));
+        }
+    }
+    let missing: Vec<String> =
+        (1..=total).filter(|number| !labels.contains_key(number)).map(|number| number.to_string()).collect();
+    if !missing.is_empty() {
+        let what = format!("{shown} is incomplete: of {total} patches, {} is missing", missing.join(", "));
+        return Err(Error::new(Class::SeriesDoesNotApply, what)
+            .next("add what is missing; or, to leave it out on purpose, name the patch files one by one"));
+    }
+    Ok(())
+}
+
+/// Whether a path of a diff stays inside the tree, and out of git's own directory.
+pub fn is_inside_tree(path: &str) -> bool {
+    let odd =
+        |part: &str| part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(".git");
+    !path.split('/').any(odd) && !path.chars().any(char::is_control)
+}
+
+/// What a diff does to one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileDiff {
+    /// Path before; `None` for a new file.
+    pub old: Option<String>,
+    /// Path after; `None` for a deleted one.
+    pub new: Option<String>,
+    /// Where each hunk begins in the old file, and its lines.
+    pub hunks: Vec<Hunk>,
+}
+
+/// One `@@` of a diff.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hunk {
+    /// First line in the old file.
+    pub line: u64,
+    /// Its lines with their signs.
+    pub body: Vec<String>,
+}
+
+impl FileDiff {
+    /// Both paths, where they differ.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let new = self.new.iter().filter(|new| Some(*new) != self.old.as_ref());
+        self.old.iter().chain(new).map(String::as_str)
+    }
+
+    /// The name by which git speaks of it.
+    pub fn name(&self) -> &str {
+        self.old.as_deref().or(self.new.as_deref()).unwrap_or_default()
+    }
+}
+
+/// Reads the headers and hunks of a unified diff. Lines inside a hunk are counted, so that none of them can pass for a
+/// header.
+pub fn parse_diff(text: &str) -> Vec<FileDiff> {
+    let mut files: Vec<FileDiff> = Vec::new();
+    let (mut old_left, mut new_left) = (0_u64, 0_u64);
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if old_left > 0 || new_left > 0 || line.starts_with('\\') {
+            match line.as_bytes().first() {
+                Some(b'-') => old_left = old_left.saturating_sub(1),
+                Some(b'+') => new_left = new_left.saturating_sub(1),
+                Some(b' ') | None => {
+                    (old_left, new_left) = (old_left.saturating_sub(1), new_left.saturating_sub(1));
+                }
+                Some(b'\\') => (),
+                // A damaged hunk: git will say so.
+                _ => (old_left, new_left) = (0, 0),
+            }
+            if let Some(hunk) = files.last_mut().and_then(|file| file.hunks.last_mut()) {
+                hunk.body.push(line.to_owned());
+            }
+        } else if let Some(names) = line.strip_prefix("diff --git ") {
+            let (old, new) = git_names(names).unwrap_or_default();
+            files.push(FileDiff { old, new, hunks: Vec::new() });
+        } else if let Some(after) = line.strip_prefix("--- ") {
+            // Without a `+++` it is the line under a commit message.
+            let Some(plus) = lines.peek().and_then(|next| next.strip_prefix("+++ ")) else { continue };
+            let (old, new) = (side(after), side(plus));
+            lines.next();
+            // A plain diff has no `diff --git` to begin a file.
+            match files.last_mut().filter(|file| file.hunks.is_empty()) {
+                Some(file) => (file.old, file.new) = (old, new),
+                None => files.push(FileDiff { old, new, hunks: Vec::new() }),
+            }
+        } else if let Some(ranges) = line.strip_prefix("@@ -") {
+            let Some(file) = files.last_mut() else { continue };
+            let mut words = ranges.split(' ');
+            let range = |word: Option<&str>| -> Option<(u64, u64)> {
+                let (start, count) = word?.split_once(',').unwrap_or((word?, "1"));
+                Some((start.parse().ok()?, count.parse().ok()?))
+            };
+            let old = range(words.next());
+            let new = range(words.next().and_then(|word| word.strip_prefix('+')));
+            if let (Some((line, old)), Some((_, new))) = (old, new) {
+                (old_left, new_left) = (old, new);
+                file.hunks.push(Hunk { line, body: Vec::new() });
+            }
+        } else if let Some(file) = files.last_mut().filter(|file| file.hunks.is_empty()) {
+            let named = |after: &str| Some(unquote(after));
+            if let Some(path) = line.strip_prefix("rename from ").or(line.strip_prefix("copy from ")) {
+                file.old = named(path);
+            } else if let Some(path) = line.strip_prefix("rename to ").or(line.strip_prefix("copy to ")) {
+                file.new = named(path);
+            } else if line.starts_with("new file mode ") {
+                file.old = None;
+            } else if line.starts_with("deleted file mode ") {
+                file.new = None;
+            }
+        }
+    }
+    files
+}
+
+/// The two names after `diff --git`, of which git makes sure that they are the same but for the first directory unless
+/// other headers follow.
+fn git_names(names: &str) -> Option<(Option<String>, Option<String>)> {
+    if names.starts_with('"') {
+        let end = names[1..].find("\" ")? + 2;
+        return Some((side(&names[..end]), side(names[end..].trim_start())));
+    }
+    let middle = names.len() / 2;
+    let halves = names.is_char_boundary(middle).then(|| names.split_at(middle));
+    let equal = halves.and_then(|(old, new)| Some((side(old)?, side(new.strip_prefix(' ')?)?)));
+    match equal.filter(|(old, new)| old == new) {
+        Some((old, new)) => Some((Some(old), Some(new))),
+        None => names.split_once(" b/").map(|(old, new)| (side(old), Some(new.to_owned()))),
+    }
+}
+
+/// The path on a `---` or `+++` line without its first directory, as `git am` takes it; `None` for /dev/null.
+fn side(text: &str) -> Option<String> {
+    let text = text.split('\t').next().unwrap_or_default().trim_end();
+    let path = unquote(text);
+    if path == "/dev/null" {
+        return None;
+    }
+    // An absolute path keeps its slash, so that it is refused by name.
+    match path.split_once('/') {
+        Some(("", _)) | None => Some(path),
+        Some((_, rest)) => Some(rest.to_owned()),
+    }
+}
+
+/// Undoes git's quoting of names with odd characters in them.
+fn unquote(text: &str) -> String {
+    let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return text.to_owned();
+    };
+    let mut bytes = Vec::new();
+    let mut rest = inside.bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = if byte == b'\\' { rest.next() } else { None };
+        bytes.push(match escaped {
+            None => byte,
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(first @ b'0'..=b'3') => {
+                let mut digit = || rest.next().unwrap_or(b'0') & 7;
+                (first & 7) << 6 | digit() << 3 | digit()
+            }
+            Some(other) => other,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIFF: &str = "diff --git a/kernel/x.c b/kernel/x.c\nindex 1..2 100644\n--- a/kernel/x.c\n+++ b/kernel/x.c\n\
+                        @@ -1,2 +1,2 @@\n a\n--- b\n+++ c\n";
+
+    fn mail(subject: &str, body: &str) -> String {
+        format!(
+            "From 1111111111111111111111111111111111111111 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\n\
+             Date: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: {subject}\n\nWhy.\n---\n{body}-- \n2.47\n\n"
+        )
+    }
+
+    fn directory(files: &[(&str, String)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).expect("written");
+        }
+        dir
+    }
+
+    fn load_dir(files: &[(&str, String)]) -> Result<Series> {
+        load(&[directory(files).path().to_owned()])
+    }
+
+    fn load_file(text: &str) -> Result<Series> {
+        load(&[directory(&[("a.mbox", text.to_owned())]).path().join("a.mbox")])
+    }
+
+    fn refused(result: Result<Series>, class: Class, says: &str) {
+        let error = result.expect_err(says);
+        assert_eq!(error.class, class, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[test]
+    fn subjects_give_version_and_place() {
+        let tags = Tags::of("[PATCH bpf-next v9 03/11] bpf: x [sic]");
+        assert_eq!((tags.version, tags.place, tags.subject.as_str()), (9, Some((3, 11)), "bpf: x [sic]"));
+        assert_eq!(Tags::of("[RFC][PATCHv2 0/2] y").version, 2);
+        assert!(Tags::of("[RFC][PATCHv2 0/2] y").is_cover());
+        assert!(Tags::of("Re: [PATCH 1/2] y").reply);
+        assert_eq!(Tags::of("kernel/x: no brackets").place, None);
+    }
+
+    #[test]
+    fn a_line_of_a_hunk_is_no_header() {
+        let files = parse_diff(DIFF);
+        assert_eq!(files.len(), 1);
+        assert_eq!(
+            files[0].hunks,
+            [Hunk { line: 1, body: vec![" a".into(), "--- b".into(), "+++ c".into()] }]
+        );
+    }
+
+    #[test]
+    fn renames_new_deleted_and_mode_only_files_are_seen() {
+        let text = "diff --git a/old.c b/sub/new.c\nsimilarity index 100%\nrename from old.c\nrename to sub/new.c\n\
+                    diff --git a/run.sh b/run.sh\nold mode 100644\nnew mode 100755\n\
+                    diff --git a/e b/e\nnew file mode 100644\nindex 0..e69de29\n\
+                    diff --git a/gone b/gone\ndeleted file mode 100644\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n\
+                    --- a/plain\t2024-01-01\n+++ b/plain\t2024-01-02\n@@ -1 +1 @@\n-x\n+y\n";
+        let pairs: Vec<_> = parse_diff(text).into_iter().map(|f| (f.old, f.new)).collect();
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            pairs,
+            [
+                (some("old.c"), some("sub/new.c")),
+                (some("run.sh"), some("run.sh")),
+                (None, some("e")),
+                (some("gone"), None),
+                (some("plain"), some("plain")),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_directory_is_ordered_by_name_and_its_cover_letter_read() {
+        let cover = mail("[PATCH 0/2] all", "base-commit: 0123456789012345678901234567890123456789\n");
+        let series = load_dir(&[
+            ("0002-b.patch", mail("[PATCH 2/2] b", DIFF)),
+            ("0000-cover-letter.patch", cover),
+            ("0001-a.patch", mail("[PATCH 1/2] a", DIFF)),
+            ("notes.txt", "ignored".into()),
+        ])
+        .expect("a series");
+        let subjects: Vec<_> = series.patches.iter().map(|patch| patch.subject.as_str()).collect();
+        assert_eq!(subjects, ["a", "b"]);
+        assert_eq!(series.base_commit.as_deref(), Some("0123456789012345678901234567890123456789"));
+        assert!(series.patches[0].touches.contains("kernel/x.c"));
+    }
+
+    #[test]
+    fn an_mbox_is_ordered_by_number_and_replies_are_left_out() {
+        let text = [
+            mail("[PATCH v2 0/2] all", ""),
+            mail("[PATCH v2 2/2] b", DIFF),
+            mail("Re: [PATCH v2 1/2] a", "> diff --git a/x b/x\n"),
+            mail("[PATCH v2 1/2] a", DIFF),
+        ];
+        let series = load_file(&text.concat()).expect("a series");
+        let subjects: Vec<_> = series.patches.iter().map(|patch| patch.subject.as_str()).collect();
+        assert_eq!(subjects, ["a", "b"]);
+        assert_eq!(series.patches[0].label, "a.mbox, mail 4");
+    }
+
+    #[test]
+    fn what_is_no_whole_series_is_refused() {
+        let (one, two) = (mail("[PATCH 1/3] a", DIFF), mail("[PATCH 2/3] b", DIFF));
+        let does_not_apply = Class::SeriesDoesNotApply;
+        refused(
+            load_file(&[one.clone(), two.clone()].concat()),
+            does_not_apply,
+            "of 3 patches, 3 is missing",
+        );
+        refused(load_file(&[one.clone(), one.clone()].concat()), does_not_apply, "1/3 twice");
+        let mixed = [one.clone(), mail("[PATCH v2 1/3] a", DIFF)].concat();
+        refused(load_file(&mixed), does_not_apply, "mixes versions 1 and 2");
+        refused(load_file(&[one.clone(), mail("[PATCH 1/4] z", DIFF)].concat()), does_not_apply, "n/3, n/4");
+        refused(load_file(&[one.clone(), mail("[PATCH] z", DIFF)].concat()), does_not_apply, "has no number");
+        let covers = [mail("[PATCH 0/3] c", ""), mail("Re: [PATCH 0/3] c", "")].concat();
+        refused(load_file(&covers), does_not_apply, "a cover letter and no patch");
+        refused(
+            load_dir(&[("1.patch", one), ("2.patch", two)]),
+            does_not_apply,
+            "of 3 patches, 3 is missing",
+        );
+        refused(
+            load_dir(&[
+                ("v1-1.patch", mail("[PATCH 1/1] a", DIFF)),
+                ("v2-1.patch", mail("[PATCH v2 1/1] a", DIFF)),
+            ]),
+            does_not_apply,
+            "mixes versions",
+        );
+    }
+
+    #[test]
+    fn nothing_there_is_usage_and_text_is_no_patch() {
+        refused(load(&[PathBuf::from("/nonexistent/series")]), Class::Usage, "/nonexistent/series");
+        refused(load_dir(&[("readme", "x".into())]), Class::Usage, "no *.patch");
+        refused(load_file(" \n"), Class::Usage, "is empty");
+        refused(load_file("\u{1f}x"), Class::SeriesDoesNotApply, "not a patch: no diff is in it");
+        refused(load_file("<!doctype html>\n<html>x"), Class::SeriesDoesNotApply, "HTML page");
+        refused(
+            load_file(&mail("Re: x", "> diff --git a/x b/x\n")),
+            Class::SeriesDoesNotApply,
+            "only quoted",
+        );
+    }
+
+    #[test]
+    fn paths_outside_the_tree_are_refused_by_name() {
+        for bad in ["a/../../etc/passwd", "/etc/passwd", "a/.git/hooks/x", "a//etc/x"] {
+            let diff = format!("--- {bad}\n+++ {bad}\n@@ -1 +1 @@\n-x\n+y\n");
+            let error = load_file(&mail("[PATCH] evil", &diff)).expect_err(bad);
+            assert!(error.what.contains("is refused: it names"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bare_diffs_and_encoded_mails_are_read() {
+        let series = load_file(DIFF).expect("a bare diff");
+        assert_eq!(series.patches[0].subject, "a.mbox");
+        assert!(series.patches[0].touches.contains("kernel/x.c"));
+        let head = "From: A <a@example.org>\nSubject: [PATCH] x\nMIME-Version: 1.0\n\
+                    Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: ";
+        let quoted = DIFF.replace('=', "=3D").replace("kernel", "k=\nernel");
+        let series = load_file(&format!("{head}quoted-printable\n\nWhy.\n---\n{quoted}")).expect("readable");
+        assert!(series.patches[0].touches.contains("kernel/x.c"));
+        // "why\r\n---\r\ndiff --git a/e b/e\r\nnew file mode 100644\r\nindex 0000000..e69de29\r\n"
+        let base64 = "d2h5DQotLS0NCmRpZmYgLS1naXQgYS9lIGIvZQ0KbmV3IGZpbGUgbW9kZSAxMDA2NDQNCmluZGV4IDAwMDAwMDAuLmU2OWRlMjkNCg==\n";
+        let series = load_file(&format!("{head}base64\n\n{base64}")).expect("readable");
+        assert_eq!(series.patches[0].touches.iter().collect::<Vec<_>>(), ["e"]);
+        let series = load_file(&mail("[PATCH] crlf", DIFF).replace('\n', "\r\n")).expect("readable");
+        assert!(series.patches[0].touches.contains("kernel/x.c"));
+    }
+}
