@@ -321,7 +321,7 @@ fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
     let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
     let mut patches: Vec<Mail> = mails
         .into_iter()
-        .filter(|mail| !mail.tags.reply && !(mail.tags.is_cover() && !mail.has_diff))
+        .filter(|mail| !mail.tags.reply && (mail.has_diff || !mail.tags.is_cover()))
         .collect();
     if patches.is_empty() {
         return Err(only_a_cover_letter(shown));
@@ -405,7 +405,7 @@ fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {
 }
 
 /// Whether a path of a diff stays inside the tree, and out of git's own directory.
-pub fn is_inside_tree(path: &str) -> bool {
+fn is_inside_tree(path: &str) -> bool {
     let odd =
         |part: &str| part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(".git");
     !path.split('/').any(odd) && !path.chars().any(char::is_control)
@@ -510,8 +510,8 @@ pub fn parse_diff(text: &str) -> Vec<FileDiff> {
 /// The two names after `diff --git`, of which git makes sure that they are the same but for the first directory unless
 /// other headers follow.
 fn git_names(names: &str) -> Option<(Option<String>, Option<String>)> {
-    if names.starts_with('"') {
-        let end = names[1..].find("\" ")? + 2;
+    if let Some(quoted) = names.strip_prefix('"') {
+        let end = quoted.find("\" ")? + 2;
         return Some((side(&names[..end]), side(names[end..].trim_start())));
     }
     let middle = names.len() / 2;
