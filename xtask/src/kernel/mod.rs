@@ -7,3 +7,4 @@ pub mod kconfig;
 pub mod patch;
 pub mod series;
 pub mod spec;
+pub mod variant;
