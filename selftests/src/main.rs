@@ -1,3 +1,57 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! placeholder
-fn main() {}
+//! The runner: init of a small guest, or a command in a larger one. Runs the subtests that the kernel command line
+//! names and tells the host about each. With `--list` it says which there are, on any host.
+
+mod base64;
+mod boot;
+mod bpf;
+mod btf;
+mod check;
+mod exec;
+mod features;
+mod glob;
+mod kmsg;
+mod params;
+mod port;
+mod supervisor;
+mod tests;
+mod worker;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Says something on the console (in the guest) or on standard error. The host reads events, not this.
+pub fn say(text: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(std::io::stderr(), "vmtest-runner: {text}");
+}
+
+fn list() -> Result<(), String> {
+    let text = serde_json::to_string_pretty(&tests::listed()).map_err(|err| err.to_string())?;
+    writeln!(std::io::stdout(), "{text}").map_err(|err| err.to_string())
+}
+
+/// Whether this process may mount things and end the machine: it is init, or the machine was booted for a run.
+fn in_guest() -> bool {
+    std::process::id() == 1
+        || std::fs::read_to_string("/proc/cmdline").is_ok_and(|text| params::Params::parse(&text).is_some())
+}
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.first().map(String::as_str) {
+        Some("--list") => list(),
+        // The kernel passes words that it does not know to init.
+        _ if in_guest() => supervisor::run_guest(started),
+        _ => Err("runs in a guest that was booted for it; elsewhere only --list works".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            say(&text);
+            ExitCode::from(2)
+        }
+    }
+}

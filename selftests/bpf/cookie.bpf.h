@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Programs of the group `cookie`. */
+
+/* What each session leaves for its exit run; the runner fills it. */
+__u64 give[5];
+
+/* Reads its cookie, counts surprises, leaves give[n] for the exit and all ones behind itself. */
+#define WITH_COOKIE(name, target, n)					\
+	struct seen name##_seen[2];					\
+	SEC("fsession/" target)						\
+	int name(__u64 *ctx)						\
+	{								\
+		__u64 *cookie = bpf_session_cookie(ctx);		\
+		__u64 at = side(ctx);					\
+		struct seen *s = &name##_seen[at];			\
+									\
+		if (!mine())						\
+			return 0;					\
+		note(s);						\
+		s->cookie = *cookie;					\
+		if (*cookie != (at == EXIT ? give[n] : 0))		\
+			s->value++;					\
+		*cookie = at == EXIT ? ~0ULL : give[n];			\
+		s->ip = bpf_get_func_ip(ctx);				\
+		ARGS1(s, ctx);						\
+		return 0;						\
+	}
+
+WITH_COOKIE(cookie_1, "bpf_fentry_test1", 0)
+WITH_COOKIE(cookie_2, "bpf_fentry_test1", 1)
+WITH_COOKIE(cookie_3, "bpf_fentry_test1", 2)
+WITH_COOKIE(cookie_4, "bpf_fentry_test1", 3)
+WITH_COOKIE(cookie_5, "bpf_fentry_test1", 4)
+WITH_COOKIE(cookie_stack_args, "bpf_modify_return_test2", 0)
+WITH_COOKIE(cookie_void, "fd_install", 1)
+WITH_COOKIE(cookie_other_function, "bpf_fentry_test2", 1)
+
+/* Calls the kfunc in code that the verifier removes, because a frozen constant says that it is never reached. */
+const volatile bool never;
+#define DEAD_CALL(name, target)						\
+	struct seen name##_seen[2];					\
+	SEC("fsession/" target)						\
+	int name(__u64 *ctx)						\
+	{								\
+		struct seen *s = &name##_seen[side(ctx)];		\
+									\
+		if (!mine())						\
+			return 0;					\
+		note(s);						\
+		if (never)						\
+			*bpf_session_cookie(ctx) = 1;			\
+		return 0;						\
+	}
+
+DEAD_CALL(dead_call_1, "bpf_fentry_test1")
+DEAD_CALL(dead_call_2, "bpf_fentry_test1")
+
+/* Sleepable, with a cookie. */
+struct seen cookie_sleepable_seen[2];
+SEC("fsession.s/bpf_fentry_test1")
+int cookie_sleepable(__u64 *ctx)
+{
+	__u64 *cookie = bpf_session_cookie(ctx);
+	struct seen *s = &cookie_sleepable_seen[side(ctx)];
+
+	if (!mine())
+		return 0;
+	note(s);
+	s->cookie = *cookie;
+	*cookie += 0x100000001ULL;
+	return 0;
+}
+
+/* Refused: the cookie is one word. */
+SEC("fsession/bpf_fentry_test1")
+int second_word(__u64 *ctx)
+{
+	__u64 *cookie = bpf_session_cookie(ctx);
+
+	cookie[1] = 1;
+	return 0;
+}
+
+/* Refused: the word before is somebody else's. */
+SEC("fsession/bpf_fentry_test1")
+int word_before(__u64 *ctx)
+{
+	__u64 *cookie = bpf_session_cookie(ctx);
+
+	cookie[-1] = 1;
+	return 0;
+}
+
+/* A tail call from a session without a cookie; the runner tries to put a session with one into the array. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} callees SEC(".maps");
+
+SEC("fsession/bpf_fentry_test1")
+int tail_caller(__u64 *ctx)
+{
+	if (mine())
+		bpf_tail_call(ctx, &callees, 0);
+	return 0;
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! BPF objects, links and test runs, with the errno that the kernel gave.
+//!
+//! Goes to libbpf directly where libbpf-rs would fold the errno into a class: a test must tell -E2BIG from -EBUSY.
+
+mod skel {
+    #![allow(
+        clippy::all,
+        clippy::undocumented_unsafe_blocks,
+        clippy::unwrap_used,
+        missing_docs,
+        reason = "generated"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/session.skel.rs"));
+}
+pub use skel::types::{bss as Globals, seen as Seen};
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{AsRawLibbpf, OpenObject, PrintLevel, libbpf_sys as sys};
+use nix::errno::Errno;
+use std::ffi::{CStr, c_char, c_int};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Mutex;
+
+/// libbpf's messages since the last [`take_log`]; the verifier's log is among them.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Collects libbpf's messages instead of printing them on the console.
+pub fn collect_log() {
+    libbpf_rs::set_print(Some((PrintLevel::Info, |_, text| {
+        if let Ok(mut log) = LOG.lock() {
+            log.push_str(&text);
+        }
+    })));
+}
+
+/// The messages collected so far.
+pub fn take_log() -> String {
+    LOG.lock().map(|mut log| std::mem::take(&mut *log)).unwrap_or_default()
+}
+
+/// libbpf returns a negative errno.
+fn check(ret: c_int) -> Result<c_int, Errno> {
+    if ret < 0 { Err(Errno::from_raw(-ret)) } else { Ok(ret) }
+}
+
+/// Loads a tracing program of two instructions that calls nothing. Returns it or why not, and the verifier's log.
+pub fn load_minimal(attach_type: AttachType, attach_btf_id: u32) -> (Result<Minimal, Errno>, String) {
+    // mov64 r0, 0; exit
+    let insns = [0xb7, 0x95].map(|code| sys::bpf_insn { code, ..Default::default() });
+    let mut log = vec![0u8; 64 * 1024];
+    let mut opts = sys::bpf_prog_load_opts {
+        sz: size_of::<sys::bpf_prog_load_opts>() as u64,
+        expected_attach_type: attach_type as u32,
+        attach_btf_id,
+        log_level: 1,
+        log_size: log.len() as u32,
+        log_buf: log.as_mut_ptr().cast::<c_char>(),
+        ..Default::default()
+    };
+    // SAFETY: all pointers are to live memory of the sizes stated with them.
+    let ret = unsafe {
+        sys::bpf_prog_load(
+            sys::BPF_PROG_TYPE_TRACING,
+            c"minimal".as_ptr(),
+            c"GPL".as_ptr(),
+            insns.as_ptr(),
+            insns.len() as u64,
+            &mut opts,
+        )
+    };
+    let len = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    (
+        check(ret).map(|fd| Minimal { fd: own(fd), attach_type }),
+        String::from_utf8_lossy(&log[..len]).into_owned(),
+    )
+}
+
+/// How a minimal program attaches.
+#[derive(Debug, Clone, Copy)]
+pub enum AttachType {
+    /// At entry.
+    Fentry = sys::BPF_TRACE_FENTRY as isize,
+    /// At both.
+    Fsession = sys::BPF_TRACE_FSESSION as isize,
+}
+
+/// A loaded program that does nothing: fills places.
+pub struct Minimal {
+    fd: OwnedFd,
+    attach_type: AttachType,
+}
+
+impl Minimal {
+    /// Attaches it to its target.
+    pub fn attach(&self) -> Result<Link, Errno> {
+        attach(self.fd.as_raw_fd(), self.attach_type as u32, 0)
+    }
+}
+
+/// A link of a tracing program to the target that it was loaded for.
+fn attach(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Result<Link, Errno> {
+    let mut opts =
+        sys::bpf_link_create_opts { sz: size_of::<sys::bpf_link_create_opts>() as u64, ..Default::default() };
+    opts.__bindgen_anon_1.tracing.cookie = cookie;
+    // SAFETY: the options live until the call returns.
+    check(unsafe { sys::bpf_link_create(program, 0, attach_type, &opts) }).map(|fd| Link { _fd: own(fd) })
+}
+
+/// Takes a descriptor that a system call just made for us.
+fn own(fd: c_int) -> OwnedFd {
+    // SAFETY: nobody else knows of it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Counts of a program, kept by the kernel.
+#[derive(Debug, PartialEq)]
+pub struct Stats {
+    /// Runs while statistics were on.
+    pub runs: u64,
+    /// Runs left out because the program was running already on that CPU.
+    pub misses: u64,
+}
+
+/// Switches the kernel's statistics on until the result is dropped.
+pub fn enable_stats() -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no pointer.
+    check(unsafe { sys::bpf_enable_stats(sys::BPF_STATS_RUN_TIME) }).map(own)
+}
+
+/// The object of the suite, loaded with some of its programs.
+pub struct Session {
+    programs: Vec<(String, NonNull<sys::bpf_program>)>,
+    globals: NonNull<Globals>,
+    skel: skel::OpenSessionSkel<'static>,
+}
+
+/// The object, open and not loaded.
+pub struct Unloaded(Session);
+
+impl Unloaded {
+    /// Opens the object; no program is chosen yet. Needs no privilege and no BPF.
+    pub fn open() -> Result<Self, String> {
+        // Lives as long as the process, which is one subtest: simpler than carrying the lifetime everywhere.
+        let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut skel =
+            skel::SessionSkelBuilder::default().open(storage).map_err(|err| format!("open object: {err}"))?;
+        let globals = skel.maps.bss_data.as_deref_mut().ok_or("the object has no globals")?;
+        let globals = NonNull::from(globals);
+        let mut programs = Vec::new();
+        for mut program in skel.open_object_mut().progs_mut() {
+            program.set_autoload(false);
+            programs.push((program.name().to_string_lossy().into_owned(), program.as_libbpf_object()));
+        }
+        Ok(Self(Session { programs, globals, skel }))
+    }
+
+    /// Names of all programs.
+    #[cfg(test)]
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.programs.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Chooses a program to load.
+    pub fn choose(&mut self, name: &str) -> Result<(), String> {
+        let program = self.0.program(name)?;
+        // SAFETY: a program of an open object, which lives in `skel`.
+        check(unsafe { sys::bpf_program__set_autoload(program.as_ptr(), true) })
+            .map(drop)
+            .map_err(|errno| format!("choose {name}: {errno}"))
+    }
+
+    /// Makes a function of another BPF program a program's target.
+    pub fn set_target(&mut self, name: &str, target: c_int, function: &CStr) -> Result<(), String> {
+        let program = self.0.program(name)?;
+        // SAFETY: a program of an open object, which lives in `skel`; libbpf copies the name.
+        check(unsafe { sys::bpf_program__set_attach_target(program.as_ptr(), target, function.as_ptr()) })
+            .map(drop)
+            .map_err(|errno| format!("target of {name}: {errno}"))
+    }
+
+    /// Loads what was chosen. On an error the reason is in the collected log.
+    pub fn load(self) -> Result<Session, Errno> {
+        let object = self.0.skel.open_object().as_libbpf_object();
+        // SAFETY: an open object, loaded once because this consumes the only handle that can.
+        check(unsafe { sys::bpf_object__load(object.as_ptr()) })?;
+        Ok(self.0)
+    }
+}
+
+impl Session {
+    /// Opens the object and loads the named programs.
+    pub fn load(names: &[&str]) -> Result<Self, String> {
+        let mut object = Unloaded::open()?;
+        for name in names {
+            object.choose(name)?;
+        }
+        object.load().map_err(|errno| format!("loading {}: {errno}", names.join(", ")))
+    }
+
+    /// A copy of the programs' globals. Volatile, because programs write to them behind the compiler's back.
+    pub fn globals(&self) -> Globals {
+        // SAFETY: the mapping lives as long as the object, and every bit pattern is a value.
+        unsafe { self.globals.as_ptr().read_volatile() }
+    }
+
+    /// Forgets everything the programs saw; from now on calls of the process `tgid` count.
+    pub fn reset(&self, tgid: u32) {
+        self.set(|globals| {
+            // SAFETY: integers and arrays of them: zeros are a value.
+            *globals = unsafe { std::mem::zeroed() };
+            globals.tgid = tgid;
+        });
+    }
+
+    /// Changes the globals. Programs must not be running: what they write meanwhile is lost.
+    pub fn set(&self, change: impl FnOnce(&mut Globals)) {
+        let mut globals = self.globals();
+        change(&mut globals);
+        // SAFETY: as for reading.
+        unsafe { self.globals.as_ptr().write_volatile(globals) }
+    }
+
+    fn program(&self, name: &str) -> Result<NonNull<sys::bpf_program>, String> {
+        let found = self.programs.iter().find(|(known, _)| known == name);
+        found.map(|&(_, program)| program).ok_or_else(|| format!("the object has no program {name}"))
+    }
+
+    /// Descriptor of a loaded program; it stays the object's.
+    pub fn fd(&self, name: &str) -> Result<c_int, String> {
+        // SAFETY: a program of an object that lives in `skel`.
+        let fd = unsafe { sys::bpf_program__fd(self.program(name)?.as_ptr()) };
+        check(fd).map_err(|errno| format!("program {name} is not loaded: {errno}"))
+    }
+
+    /// Attaches a tracing program to its target with an attach cookie (0: none).
+    pub fn attach(&self, name: &str, cookie: u64) -> Result<Result<Link, Errno>, String> {
+        let fd = self.fd(name)?;
+        // SAFETY: a program of an object that lives in `skel`.
+        let attach_type = unsafe { sys::bpf_program__expected_attach_type(self.program(name)?.as_ptr()) };
+        Ok(attach(fd, attach_type, cookie))
+    }
+
+    /// Attaches a program that is no tracing program, as its section says.
+    pub fn attach_probe(&self, name: &str) -> Result<Probe, String> {
+        // SAFETY: a program of an object that lives in `skel`.
+        let link = unsafe { sys::bpf_program__attach(self.program(name)?.as_ptr()) };
+        NonNull::new(link).map(Probe).ok_or_else(|| format!("attach {name}: {}", Errno::last()))
+    }
+
+    /// The kernel's counts of a program.
+    pub fn stats(&self, name: &str) -> Result<Stats, String> {
+        let fd = self.fd(name)?;
+        let mut info = sys::bpf_prog_info::default();
+        let mut len = size_of_val(&info) as u32;
+        // SAFETY: `info` is as long as `len` says, and asks for no arrays.
+        check(unsafe { sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) })
+            .map_err(|errno| format!("info of {name}: {errno}"))?;
+        Ok(Stats { runs: info.run_cnt, misses: info.recursion_misses })
+    }
+
+    /// Puts a program into the array of callees.
+    pub fn set_callee(&self, name: &str) -> Result<Result<(), Errno>, String> {
+        let map = self.skel.maps.callees.as_libbpf_object();
+        let (key, value) = (0u32, self.fd(name)?);
+        // SAFETY: a map of an object that lives in `skel`; key and value are as long as its definition says.
+        let ret = unsafe {
+            let fd = sys::bpf_map__fd(map.as_ptr());
+            sys::bpf_map_update_elem(fd, (&raw const key).cast(), (&raw const value).cast(), 0)
+        };
+        Ok(check(ret).map(drop))
+    }
+
+    /// BPF_PROG_TEST_RUN without data; gives `retval`.
+    pub fn test_run(&self, name: &str) -> Result<u32, String> {
+        test_run(self.fd(name)?).map_err(|errno| format!("test run of {name}: {errno}"))
+    }
+}
+
+/// BPF_PROG_TEST_RUN without data; gives `retval`.
+pub fn test_run(fd: c_int) -> Result<u32, Errno> {
+    let mut opts =
+        sys::bpf_test_run_opts { sz: size_of::<sys::bpf_test_run_opts>() as u64, ..Default::default() };
+    // SAFETY: the options live until the call returns and point nowhere.
+    check(unsafe { sys::bpf_prog_test_run_opts(fd, &mut opts) })?;
+    Ok(opts.retval)
+}
+
+/// A link of a tracing program; dropping it detaches.
+#[derive(Debug)]
+pub struct Link {
+    _fd: OwnedFd,
+}
+
+/// A link that libbpf made; dropping it detaches.
+#[derive(Debug)]
+pub struct Probe(NonNull<sys::bpf_link>);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // SAFETY: made by libbpf and destroyed only here. A failure leaves a link that dies with this process.
+        unsafe { sys::bpf_link__destroy(self.0.as_ptr()) };
+    }
+}

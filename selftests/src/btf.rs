@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The few questions that are asked of the kernel's BTF, answered in one pass over it.
+//!
+//! Own code because libbpf's parser builds a whole type graph, which takes longer under emulation than a subtest.
+//! Not a general reader: it knows enumerators and functions by name, nothing else.
+
+use std::collections::BTreeMap;
+
+/// A function of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Func {
+    /// Its BTF id.
+    pub id: u32,
+    /// Number of its parameters.
+    pub params: usize,
+}
+
+/// What was found of what was asked for.
+#[derive(Debug, Default, PartialEq)]
+pub struct Found {
+    /// Enumerators by name, of whatever enum.
+    pub values: BTreeMap<String, i64>,
+    /// Functions by name.
+    pub funcs: BTreeMap<String, Func>,
+}
+
+const MAGIC: u16 = 0xeb9f;
+const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
+const KIND_ENUM64: u32 = 19;
+
+/// Looks for enumerators and functions by name. An error says what is wrong with the BTF.
+pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String> {
+    let header = |at: usize| read(btf, at).ok_or("BTF: header cut short");
+    if header(0)? & 0xffff != u32::from(MAGIC) {
+        return Err("BTF: wrong magic".into());
+    }
+    let base = header(4)? as usize;
+    let section = |at: usize| -> Result<&[u8], String> {
+        let start = base + header(at)? as usize;
+        let end = start + header(at + 4)? as usize;
+        btf.get(start..end).ok_or_else(|| "BTF: section outside of the file".into())
+    };
+    let (types, strings) = (section(8)?, section(16)?);
+
+    let mut found = Found::default();
+    let mut protos = Vec::new(); // (function, id of its prototype): may come before or after it
+    let mut offsets = vec![0]; // of each type by id; 0 is void and has none
+    let mut at = 0;
+    while at < types.len() {
+        let word = |n: usize| read(types, at + 4 * n).ok_or("BTF: types cut short");
+        let (name, info, size_or_type) = (word(0)?, word(1)?, word(2)?);
+        let (kind, vlen) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+        let extra =
+            extra_words(kind, vlen).ok_or_else(|| format!("BTF: kind {kind} is new to this reader"))?;
+        match kind {
+            KIND_FUNC => {
+                if let Some(name) = funcs.iter().find(|wanted| is_named(strings, name, wanted)) {
+                    protos.push((*name, offsets.len() as u32, size_or_type as usize));
+                }
+            }
+            KIND_ENUM | KIND_ENUM64 => {
+                let words = extra / vlen.max(1);
+                for entry in 0..vlen {
+                    let name = word(3 + entry * words)?;
+                    if let Some(name) = values.iter().find(|wanted| is_named(strings, name, wanted)) {
+                        let low = word(4 + entry * words)?;
+                        let value = match kind {
+                            KIND_ENUM => i64::from(low as i32),
+                            _ => i64::from(word(5 + entry * words)?) << 32 | i64::from(low),
+                        };
+                        found.values.insert((*name).to_owned(), value);
+                    }
+                }
+            }
+            _ => {}
+        }
+        offsets.push(at);
+        at += 4 * (3 + extra);
+    }
+    for (name, id, proto) in protos {
+        let at = offsets.get(proto).ok_or("BTF: a function without a prototype")?;
+        let info = read(types, at + 4).ok_or("BTF: types cut short")?;
+        found.funcs.insert(name.to_owned(), Func { id, params: (info & 0xffff) as usize });
+    }
+    Ok(found)
+}
+
+/// Words that follow the three which every type has; `None` for a kind of a newer format.
+fn extra_words(kind: u32, vlen: usize) -> Option<usize> {
+    Some(match kind {
+        2 | 7..=12 | 16 | 18 => 0, // ptr, fwd, typedef, volatile, const, restrict, func, float, type_tag
+        1 | 14 | 17 => 1,          // int, var, decl_tag
+        3 => 3,                    // array
+        4 | 5 | 15 | KIND_ENUM64 => 3 * vlen, // struct, union, datasec, enum64
+        KIND_ENUM | 13 => 2 * vlen, // enum, func_proto
+        _ => return None,
+    })
+}
+
+fn read(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().expect("a range of four bytes")))
+}
+
+fn is_named(strings: &[u8], offset: u32, name: &str) -> bool {
+    let here = strings.get(offset as usize..).unwrap_or_default();
+    here.starts_with(name.as_bytes()) && here.get(name.len()) == Some(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// enum { A = 1, FSESSION = 58 }; enum64 { BIG = 1 << 40 }; int f(int, int), with an int before and a struct between.
+    fn sample() -> Vec<u8> {
+        let strings = b"\0A\0FSESSION\0f\0BIG\0";
+        let info = |kind: u32, vlen: u32| kind << 24 | vlen;
+        let types: Vec<u32> = [
+            vec![0, info(1, 0), 4, 32],             // 1: int
+            vec![12, info(12, 1), 5],               // 2: func f, prototype comes later
+            vec![0, info(4, 1), 4, 1, 1, 0],        // 3: struct
+            vec![0, info(6, 2), 4, 1, 1, 3, 58],    // 4: enum
+            vec![0, info(13, 2), 1, 0, 1, 0, 1],    // 5: prototype
+            vec![0, info(19, 1), 8, 14, 0, 1 << 8], // 6: enum64
+        ]
+        .concat();
+        let header =
+            [0x0001_eb9f, 24, 0, types.len() as u32 * 4, types.len() as u32 * 4, strings.len() as u32];
+        let words = header.iter().chain(&types).flat_map(|w| w.to_le_bytes());
+        words.chain(strings.iter().copied()).collect()
+    }
+
+    #[test]
+    fn finds_enumerators_and_functions() {
+        let found =
+            find(&sample(), &["FSESSION", "BIG", "SESSION", "ABSENT"], &["f", "g"]).expect("well formed");
+        assert_eq!(found.values, [("BIG".into(), 1 << 40), ("FSESSION".into(), 58)].into());
+        assert_eq!(found.funcs, [("f".into(), Func { id: 2, params: 2 })].into());
+    }
+
+    #[test]
+    fn broken_btf_is_an_error_at_every_length() {
+        let whole = sample();
+        for len in 0..whole.len() {
+            assert!(find(&whole[..len], &["A"], &["f"]).is_err(), "cut at {len}");
+        }
+        let mut unknown = whole;
+        unknown[24 + 7] = 31;
+        assert!(find(&unknown, &[], &[]).expect_err("kind 31 does not exist").contains("new"));
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A shell command instead of the tests: its output becomes events. Or an interactive shell on the console.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use vmtest_protocol::{Event, Output, WorkerEnd};
+
+const SHELL: &str = "/bin/sh";
+/// What a shell itself exits with for a command that it cannot start.
+const CANNOT_START: i32 = 127;
+/// Longest piece of output in one event.
+const MAX_PIECE: u64 = 16 * 1024;
+
+/// Runs a command; `send` gets its output as it comes.
+pub fn run(command: &str, mut send: impl FnMut(Event)) -> WorkerEnd {
+    let child = Command::new(SHELL)
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(err) => {
+            let text = format!("{SHELL}: {err}: the guest has no shell unless its image brings one\n");
+            send(Event::Output(Output { fd: 2, text }));
+            return WorkerEnd::Exited(CANNOT_START);
+        }
+    };
+    let (output, pieces) = channel();
+    let out = child.stdout.take().map(|pipe| (1, Box::new(pipe) as Box<dyn Read + Send>));
+    let err = child.stderr.take().map(|pipe| (2, Box::new(pipe) as Box<dyn Read + Send>));
+    for (fd, pipe) in [out, err].into_iter().flatten() {
+        let output = output.clone();
+        std::thread::spawn(move || forward(fd, pipe, &output));
+    }
+    drop(output);
+    for piece in pieces {
+        send(Event::Output(piece));
+    }
+    child.wait().map_or(WorkerEnd::Exited(CANNOT_START), end)
+}
+
+/// An interactive shell on this process' console.
+pub fn shell() -> WorkerEnd {
+    Command::new(SHELL).arg("-i").status().map_or(WorkerEnd::Exited(CANNOT_START), end)
+}
+
+fn end(status: ExitStatus) -> WorkerEnd {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => WorkerEnd::Exited(code),
+        (None, signal) => WorkerEnd::Signaled(signal.unwrap_or(0)),
+    }
+}
+
+/// Sends what comes out of a pipe, by lines, so that no character is torn.
+fn forward(fd: u8, pipe: impl Read, output: &Sender<Output>) {
+    let mut pipe = BufReader::new(pipe);
+    loop {
+        let mut piece = Vec::new();
+        match pipe.by_ref().take(MAX_PIECE).read_until(b'\n', &mut piece) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+        if output.send(Output { fd, text: String::from_utf8_lossy(&piece).into_owned() }).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output_of(command: &str) -> (WorkerEnd, String, String) {
+        let (mut out, mut err) = (String::new(), String::new());
+        let end = run(command, |event| match event {
+            Event::Output(Output { fd: 1, text }) => out += &text,
+            Event::Output(Output { text, .. }) => err += &text,
+            other => panic!("only output, not {other:?}"),
+        });
+        (end, out, err)
+    }
+
+    #[test]
+    fn output_and_status_arrive() {
+        let (end, out, err) = output_of("echo one; printf two >&2; exit 3");
+        assert_eq!((end, out.as_str(), err.as_str()), (WorkerEnd::Exited(3), "one\n", "two"));
+    }
+
+    #[test]
+    fn a_signal_is_no_exit_status() {
+        assert_eq!(output_of("kill -9 $$").0, WorkerEnd::Signaled(9));
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Has the kernel complained? Asks its log and its taint bits.
+//!
+//! The taint alone is not enough (a bit can be set only once), and neither is the log (it can be turned down).
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Taint bits that mean that something went wrong: machine check (M), bad page (B), oops (D), warning (W), soft
+/// lockup (L).
+const BAD_TAINT: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
+
+/// Text with which a complaint begins somewhere in its first line.
+const COMPLAINTS: &[&str] = &[
+    "WARNING:",
+    "BUG:",
+    "kernel BUG at",
+    "Oops",
+    "KASAN:",
+    "KCSAN:",
+    "KMSAN:",
+    "UBSAN:",
+    "general protection fault",
+    "possible recursive locking",
+    "possible circular locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "INFO: rcu",
+    "INFO: task",
+    "soft lockup",
+    "hard LOCKUP",
+    "unregister_netdevice: waiting",
+];
+
+/// The state at the last look.
+pub struct Kmsg {
+    log: Option<File>,
+    tainted: u64,
+}
+
+/// `/proc/sys/kernel/tainted`.
+pub fn tainted() -> u64 {
+    std::fs::read_to_string("/proc/sys/kernel/tainted")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+impl Kmsg {
+    /// Starts to watch; what was logged earlier belongs to the boot.
+    pub fn open() -> Self {
+        let log = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open("/dev/kmsg");
+        let log = log.ok().and_then(|mut file| file.seek(SeekFrom::End(0)).map(|_| file).ok());
+        Self { log, tainted: tainted() }
+    }
+
+    /// Title lines of the complaints since the last look.
+    pub fn complaints(&mut self) -> Vec<String> {
+        let mut titles: Vec<String> =
+            self.new_records().iter().filter_map(|record| complaint(record)).collect();
+        let tainted = tainted();
+        let new = tainted & !self.tainted & BAD_TAINT;
+        self.tainted = tainted;
+        if new != 0 && titles.is_empty() {
+            titles.push(format!("kernel tainted: bits {new:#x} are new, and its log does not say why"));
+        }
+        titles
+    }
+
+    fn new_records(&mut self) -> Vec<String> {
+        let mut records = Vec::new();
+        let Some(log) = &mut self.log else { return records };
+        let mut record = [0; 8192];
+        loop {
+            match log.read(&mut record) {
+                Ok(0) => return records,
+                Ok(len) => records.push(String::from_utf8_lossy(&record[..len]).into_owned()),
+                // Overwritten before we read it: the next read goes on behind the gap.
+                Err(err) if err.kind() == ErrorKind::BrokenPipe || err.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return records,
+            }
+        }
+    }
+}
+
+/// The text of a kmsg record (`prio,seq,time,flags;text`) if it is a complaint.
+fn complaint(record: &str) -> Option<String> {
+    let (header, text) = record.split_once(';')?;
+    // Facility 0 is the kernel's; the rest is from user space, which may quote anything.
+    let priority: u32 = header.split(',').next()?.parse().ok()?;
+    let title = text.lines().next()?;
+    (priority >> 3 == 0 && COMPLAINTS.iter().any(|c| title.contains(c))).then(|| title.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn complaints_are_told_from_chatter() {
+        let warning = "4,611,2093921,-;WARNING: CPU: 1 PID: 77 at kernel/bpf/trampoline.c:640 f+0x1/0x2\n SUBSYSTEM=x\n";
+        assert_eq!(
+            complaint(warning).as_deref(),
+            Some("WARNING: CPU: 1 PID: 77 at kernel/bpf/trampoline.c:640 f+0x1/0x2")
+        );
+        assert!(complaint("1,9,1,-;BUG: kernel NULL pointer dereference, address: 0").is_some());
+        assert!(complaint("6,12,1,-;Run /init as init process").is_none());
+        assert!(complaint("12,12,1,-;WARNING: said by a process").is_none());
+        assert!(complaint("rubbish").is_none());
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the host asks for, read from the kernel command line.
+
+use crate::base64;
+use vmtest_protocol::{Effort, param};
+
+/// The host's wishes. Anything wrong in them goes to `trouble`: the events can still carry it home.
+#[derive(Debug, PartialEq)]
+pub struct Params {
+    /// Repeated in every event line.
+    pub nonce: String,
+    /// `ttyS1`, or the name of a virtio port.
+    pub port: String,
+    /// Globs of `test/subtest`; empty means all.
+    pub tests: Vec<String>,
+    /// How much to do.
+    pub effort: Effort,
+    /// Turn one expectation of each subtest round.
+    pub self_test: bool,
+    /// Name and value, to set before the first test.
+    pub sysctls: Vec<(String, String)>,
+    /// Shell command to run instead of the tests.
+    pub exec: Option<String>,
+    /// An interactive shell instead of the tests.
+    pub shell: bool,
+    /// Why no test can be run as asked.
+    pub trouble: Option<String>,
+}
+
+impl Params {
+    /// Reads a kernel command line. `None` when it names no run: then this is no guest of ours.
+    pub fn parse(cmdline: &str) -> Option<Self> {
+        let words = split(cmdline);
+        let last = |key: &str| words.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        let mut trouble = None;
+        let mut complain = |text: String| {
+            trouble.get_or_insert(text);
+        };
+
+        let effort = match last(param::EFFORT) {
+            None | Some("normal") => Effort::Normal,
+            Some("quick") => Effort::Quick,
+            Some(other) => {
+                complain(format!("{}={other}: neither quick nor normal", param::EFFORT));
+                Effort::Normal
+            }
+        };
+        let mut sysctls = Vec::new();
+        for (_, setting) in words.iter().filter(|(k, _)| k == param::SYSCTL) {
+            match setting.split_once('=') {
+                Some((name, value)) => sysctls.push((name.to_owned(), value.to_owned())),
+                None => complain(format!("{}={setting}: want name=value", param::SYSCTL)),
+            }
+        }
+        let exec = last(param::EXEC).map(|text| match base64::decode(text) {
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            None => {
+                complain(format!("{}: not base64", param::EXEC));
+                String::new()
+            }
+        });
+        let tests = last(param::TEST).unwrap_or_default();
+        Some(Self {
+            nonce: last(param::NONCE)?.to_owned(),
+            port: last(param::PORT)?.to_owned(),
+            tests: tests.split(',').filter(|glob| !glob.is_empty()).map(str::to_owned).collect(),
+            effort,
+            self_test: last(param::SELF_TEST) == Some("1"),
+            sysctls,
+            exec,
+            shell: last(param::SHELL) == Some("1"),
+            trouble,
+        })
+    }
+}
+
+/// Words of a kernel command line as key and value; double quotes protect blanks, as the kernel reads them.
+fn split(cmdline: &str) -> Vec<(String, String)> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in cmdline.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_ascii_whitespace() && !quoted => words.push(String::new()),
+            c => words.last_mut().expect("starts with one word and only grows").push(c),
+        }
+    }
+    let pair = |word: String| match word.split_once('=') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (word, String::new()),
+    };
+    words.into_iter().filter(|word| !word.is_empty()).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(cmdline: &str) -> Params {
+        Params::parse(&format!("console=ttyS0 vmtest.nonce=n1 vmtest.port=ttyS1 {cmdline}"))
+            .expect("names a run")
+    }
+
+    #[test]
+    fn without_a_nonce_or_port_it_is_no_run() {
+        assert_eq!(Params::parse("console=ttyS0 quiet"), None);
+        assert_eq!(Params::parse("vmtest.nonce=n1"), None);
+        assert_eq!(Params::parse("vmtest.port=ttyS1"), None);
+    }
+
+    #[test]
+    fn defaults_run_everything() {
+        let p = params("");
+        assert_eq!((p.nonce.as_str(), p.port.as_str()), ("n1", "ttyS1"));
+        assert_eq!((p.tests.len(), p.effort, p.self_test, p.shell), (0, Effort::Normal, false, false));
+        assert_eq!((p.exec, p.trouble), (None, None));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let p = params(
+            "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=1 vmtest.exec=ZWNobyBoaQ== \
+             vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
+        );
+        assert_eq!(p.tests, ["basic/*", "cookie/bits"]);
+        assert_eq!((p.effort, p.self_test), (Effort::Quick, true));
+        assert_eq!(p.exec.as_deref(), Some("echo hi"));
+        assert_eq!(p.sysctls[0], ("net.core.bpf_jit_enable".into(), "0".into()));
+        assert_eq!(p.sysctls[1], ("kernel.core_pattern".into(), "a b".into()));
+    }
+
+    #[test]
+    fn a_wish_not_understood_is_trouble_not_a_default() {
+        for wrong in ["vmtest.effort=thorough", "vmtest.sysctl=kernel.panic", "vmtest.exec=%%%"] {
+            assert!(params(wrong).trouble.is_some(), "{wrong}");
+        }
+    }
+}

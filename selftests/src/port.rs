@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The channel to the host: finds the device, stamps events and writes one line for each.
+
+use nix::sys::termios::{self, SetArg};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+use vmtest_protocol::{Event, Line, MAX_LINE};
+
+/// Logs longer than this are cut, so that a line stays below what the host accepts.
+const MAX_LOG: usize = 64 * 1024;
+
+/// The open channel.
+pub struct Port {
+    file: File,
+    nonce: String,
+    next: u64,
+    started: Instant,
+}
+
+impl Port {
+    /// Opens the device called `name` by the host: `ttyS1`, or the name of a virtio port.
+    pub fn open(name: &str, nonce: &str, started: Instant) -> io::Result<Self> {
+        let path = match name.strip_prefix("tty") {
+            Some(_) => PathBuf::from("/dev").join(name),
+            None => virtio_device(name)?,
+        };
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        if let Ok(mut mode) = termios::tcgetattr(&file) {
+            // Else the tty turns \n into \r\n and echoes what the host's side may send.
+            termios::cfmakeraw(&mut mode);
+            termios::tcsetattr(&file, SetArg::TCSANOW, &mode)?;
+        }
+        Ok(Self { file, nonce: nonce.to_owned(), next: 0, started })
+    }
+
+    /// Sends one event as one line in one write.
+    pub fn send(&mut self, event: Event) -> io::Result<()> {
+        let line = Line {
+            n: self.nonce.clone(),
+            seq: self.next,
+            ms: self.started.elapsed().as_millis() as u64,
+            event,
+        };
+        self.next += 1;
+        let mut text = serde_json::to_vec(&line)?;
+        debug_assert!(text.len() < MAX_LINE, "logs are cut before");
+        text.push(b'\n');
+        self.file.write_all(&text)
+    }
+
+    /// Waits until everything has left the machine.
+    pub fn drain(&self) {
+        // A virtio port is no terminal and has nothing to wait for.
+        let _ = termios::tcdrain(&self.file);
+    }
+}
+
+/// The device node of a virtio port. There is no udev to make `/dev/virtio-ports/NAME`; sysfs knows the name.
+fn virtio_device(name: &str) -> io::Result<PathBuf> {
+    for entry in std::fs::read_dir("/sys/class/virtio-ports")? {
+        let entry = entry?;
+        if std::fs::read_to_string(entry.path().join("name")).is_ok_and(|found| found.trim_end() == name) {
+            return Ok(PathBuf::from("/dev").join(entry.file_name()));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no virtio port is named {name}")))
+}
+
+/// Cuts a log to what fits in a line, keeping both ends: the verifier says why at the end, libbpf where at the start.
+pub fn cut(log: String) -> String {
+    if log.len() <= MAX_LOG {
+        return log;
+    }
+    let mut head = MAX_LOG / 2;
+    while !log.is_char_boundary(head) {
+        head -= 1;
+    }
+    let mut tail = log.len() - MAX_LOG / 2;
+    while !log.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{}\n[.. {} bytes cut by the runner ..]\n{}", &log[..head], tail - head, &log[tail..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_logs_keep_both_ends() {
+        assert_eq!(cut("short".into()), "short");
+        let log = format!("begin{}end", "ä".repeat(MAX_LOG));
+        let cut = cut(log);
+        assert!(cut.len() < MAX_LOG + 100);
+        assert!(cut.starts_with("begin") && cut.ends_with("end") && cut.contains("bytes cut"));
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Speaks to the host for everyone in the guest, and outlives the process that does the work.
+//!
+//! It owns nonce, sequence numbers and the port: however the worker ends, the host hears of it.
+
+use crate::features::{Features, Profile};
+use crate::params::Params;
+use crate::port::Port;
+use crate::{boot, exec, kmsg, worker};
+use nix::sys::wait::{WaitStatus, wait};
+use nix::unistd::{ForkResult, Pid, fork, pipe};
+use std::fs::{File, read_to_string};
+use std::io::{self, BufRead, BufReader};
+use std::time::Instant;
+use vmtest_protocol::{Done, Event, Hello, PROTOCOL, WorkerEnd};
+
+/// Does what the host asks for, from the first event to the last.
+pub fn run(params: &Params, started: Instant) -> io::Result<()> {
+    let mut port = Port::open(&params.port, &params.nonce, started)?;
+    let features = Features::read();
+    port.send(Event::Hello(hello(&features)))?;
+
+    let mut counts = Counts::default();
+    let mut relay = |event: Event| {
+        counts.add(&event);
+        port.send(event)
+    };
+    let worker = if let Some(command) = &params.exec {
+        exec::run(command, |event| drop(relay(event)))
+    } else if params.shell {
+        exec::shell()
+    } else {
+        run_worker(params, features, relay)?
+    };
+    let Counts { planned, ended } = counts;
+    port.send(Event::Done(Done { planned, ended, worker, tainted: kmsg::tainted() }))?;
+    port.drain();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Counts {
+    planned: u32,
+    ended: u32,
+}
+
+impl Counts {
+    fn add(&mut self, event: &Event) {
+        match event {
+            Event::Plan(plan) => self.planned += plan.tests.len() as u32,
+            Event::End(_) => self.ended += 1,
+            Event::Hello(_) | Event::Start(_) | Event::Splat(_) | Event::Output(_) | Event::Done(_) => {}
+        }
+    }
+}
+
+/// Forks the worker and relays its events until it ends.
+fn run_worker(
+    params: &Params,
+    features: Features,
+    mut relay: impl FnMut(Event) -> io::Result<()>,
+) -> io::Result<WorkerEnd> {
+    let (from_worker, to_us) = pipe()?;
+    // SAFETY: this process has one thread.
+    let worker = match unsafe { fork() }? {
+        ForkResult::Child => {
+            drop(from_worker);
+            let status = match worker::run(params, features, File::from(to_us)) {
+                Ok(()) => 0,
+                Err(err) => {
+                    crate::say(&format!("worker: {err}"));
+                    1
+                }
+            };
+            worker::leave(status)
+        }
+        ForkResult::Parent { child } => child,
+    };
+    drop(to_us);
+    for line in BufReader::new(File::from(from_worker)).lines() {
+        // A line that is no event was cut by the worker's death; `done` tells of that.
+        if let Ok(event) = serde_json::from_str(&line?) {
+            relay(event)?;
+        }
+    }
+    wait_for(worker)
+}
+
+/// Waits for the worker; as init also for whoever else was left to us.
+fn wait_for(worker: Pid) -> io::Result<WorkerEnd> {
+    loop {
+        match wait()? {
+            WaitStatus::Exited(pid, code) if pid == worker => return Ok(WorkerEnd::Exited(code)),
+            WaitStatus::Signaled(pid, signal, _) if pid == worker => {
+                return Ok(WorkerEnd::Signaled(signal as i32));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn hello(features: &Features) -> Hello {
+    let file = |path: &str| read_to_string(path).unwrap_or_default().trim().to_owned();
+    let memory = file("/proc/meminfo");
+    let kib: u64 = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0);
+    Hello {
+        protocol: PROTOCOL,
+        release: features.release.clone(),
+        cmdline: file("/proc/cmdline"),
+        clocksource: file("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        memory_mib: kib / 1024,
+        features: features.as_map(),
+        profile: Profile::of(features).as_map(),
+    }
+}
+
+/// Runs in the guest, and ends it.
+pub fn run_guest(started: Instant) -> Result<(), String> {
+    let failed = boot::mount_all();
+    boot::ensure_console();
+    for text in failed {
+        crate::say(&text);
+    }
+    let cmdline = read_to_string("/proc/cmdline").map_err(|err| format!("/proc/cmdline: {err}"))?;
+    let params =
+        Params::parse(&cmdline).ok_or("the kernel command line names no run (vmtest.nonce, vmtest.port)")?;
+    let result = run(&params, started);
+    if let Err(err) = &result {
+        crate::say(&format!("supervisor: {err}"));
+    }
+    boot::end();
+    result.map_err(|err| err.to_string())
+}

@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One session on one function: when it runs, what it sees.
+
+use super::{Context, ENTRY, EXIT, Subtest, subtests};
+use crate::bpf::{self, Seen, Stats, Unloaded};
+use nix::libc;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
+
+subtests! { "basic":
+    Quick one_entry_one_exit ["one_arg"]
+        "Each call runs a session twice: bpf_session_is_return() is false once, then true once.";
+    Normal without_kfunc ["no_kfunc"]
+        "A session that calls no kfunc also runs twice a call, and no more once it is detached.";
+    Normal run_count ["one_arg"]
+        "The kernel's own statistics count two runs a call and no run missed.";
+    Quick entry_before_body ["around_body"]
+        "The entry run sees memory as it is before the function's body, the exit run as the body left it.";
+    Normal args_1 ["one_arg"] "An int argument is the same at entry and at exit.";
+    Normal args_2 ["two_args"] "Two arguments, int and u64, are the same at both.";
+    Normal args_3_char ["three_args"] "Three arguments, the first a char, are the same at both.";
+    Normal args_4_pointer ["four_args"] "Four arguments, the first a pointer, are the same at both.";
+    Normal args_5_short ["five_args"] "Five arguments, the third a short, are the same at both.";
+    Quick args_6 ["six_args"] "Six arguments, as many as go in registers, are the same at both.";
+    Normal args_7_stack ["seven_args"] "Seven arguments, the last on the stack, are the same at both.";
+    Normal args_9_stack ["mmap_args"] "The nine arguments of do_mmap, three on the stack, are the same at both.";
+    Normal arg_struct_pointer ["pointer_arg"] "A pointer to a struct is the same at both.";
+    Normal arg_bool ["do_setsockopt_args"] "A bool, and what follows it, is the same at both.";
+    Normal struct_16_in_registers ["setsockopt_args"]
+        "A 16-byte struct by value takes two slots, both the same at both.";
+    Normal struct_16_on_stack ["getsockopt_args"]
+        "A 16-byte struct that no longer fits in registers comes from the stack, the same at both.";
+    Normal struct_4 ["alloc_uid_args"] "A 4-byte struct by value is the same at both.";
+    Normal no_args ["on_setsid"] "A function without arguments can have a session.";
+    Normal void_function ["on_fd_install"] "A function that returns nothing can have a session.";
+    Normal return_value ["one_arg"] "The value behind the arguments is 0 at entry and the function's at exit.";
+    Normal return_value_helper ["helpers"] "bpf_get_func_ret() gives 0 at entry and the function's value at exit.";
+    Normal negative_value ["setsockopt_args"] "A negative return value keeps its sign.";
+    Normal arg_helpers ["helpers"] "bpf_get_func_arg() and bpf_get_func_arg_cnt() are right at both.";
+    Normal arg_helpers_of_neighbours
+        ["fentry_helpers", "fexit_helpers", "fmod_helpers", "helpers", "cookie_helpers"]
+        "Helpers of plain programs are right while session bits and cookie offsets are in the word before ctx.";
+    Normal func_ip ["plain_fentry", "look_at_stack", "cookie_1", "cookie_2", "cookie_3", "cookie_4"]
+        "bpf_get_func_ip() is the same as in a plain program with 0 to 4 cookies on the stack.";
+    Normal attach_cookie ["helpers"] "bpf_get_attach_cookie() is the link's at both, and another after reattach.";
+    Normal target_is_program ["target_program"] "A session on a BPF program runs twice a call.";
+    Normal sleepable ["sleepable"] "A sleepable session reads user memory at both.";
+    Normal early_return ["early_return"] "An entry run that returns at once does not suppress the exit run.";
+    Normal static_subprogram ["in_static_subprog"] "The kfuncs work in a static subprogram.";
+    Normal global_subprogram ["in_global_subprog"] "The kfuncs work in a global subprogram.";
+    Normal stack_trace ["look_at_stack"] "bpf_get_stack() gives the same callers at entry and at exit.";
+    Normal none_lost ["one_arg"] "Of 10,000 calls none loses a run.";
+    Normal reattach_100_times ["one_arg"] "After each of 100 attaches a call runs the session twice, after each detach not.";
+}
+
+const INT: u64 = 0xffff_ffff;
+const SHORT: u64 = 0xffff;
+const CHAR: u64 = 0xff;
+const BIT: u64 = 1;
+const WHOLE: u64 = u64::MAX;
+/// What no option is called: a call with it returns -ENOPROTOOPT.
+const NO_OPTION: libc::c_int = 0x7777;
+
+/// States the arguments at both ends: mask and value of each slot. A narrow argument's upper bits are nobody's.
+fn args_are(t: &mut Context, seen: &[Seen; 2], slots: &[(u64, u64)]) {
+    for (at, name) in [(ENTRY, "entry"), (EXIT, "exit")] {
+        t.checks.eq(format!("{name} runs"), seen[at].runs, 1);
+        for (slot, &(mask, value)) in slots.iter().enumerate() {
+            t.checks.hex(format!("slot {slot} at {name}"), seen[at].arg[slot] & mask, value);
+        }
+    }
+}
+
+/// States that a slot holds some address at entry and the same at exit. Gives it.
+fn is_address(t: &mut Context, seen: &[Seen; 2], slot: usize) -> u64 {
+    let address = seen[ENTRY].arg[slot];
+    t.checks.state(format!("slot {slot} at entry"), "an address", format!("{address:#x}"), address != 0);
+    t.checks.hex(format!("slot {slot} at exit"), seen[EXIT].arg[slot], address);
+    address
+}
+
+/// States the value behind the arguments: nothing at entry, an int at exit.
+fn returns(t: &mut Context, seen: &[Seen; 2], value: i32) {
+    t.checks.eq("return value at entry", seen[ENTRY].ret, 0);
+    t.checks.eq("return value at exit", seen[EXIT].ret as i32, value);
+}
+
+fn one_entry_one_exit(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("one_arg")?;
+    for call in 1..=3 {
+        t.call_fentry_tests()?;
+        let seen = t.seen().one_arg_seen;
+        t.checks.eq(format!("entry runs after call {call}"), seen[ENTRY].runs, call);
+        t.checks.eq(format!("exit runs after call {call}"), seen[EXIT].runs, call);
+        t.checks.eq(format!("entry's place in call {call}"), seen[ENTRY].order, 2 * call - 1);
+        t.checks.eq(format!("exit's place in call {call}"), seen[EXIT].order, 2 * call);
+    }
+    Ok(())
+}
+
+fn without_kfunc(t: &mut Context) -> Result<(), String> {
+    let link = t.attach("no_kfunc")?;
+    for call in 1..=3 {
+        t.call_fentry_tests()?;
+        t.checks.eq(format!("runs after call {call}"), t.seen().no_kfunc_seen.runs, 2 * call);
+    }
+    drop(link);
+    t.call_fentry_tests()?;
+    t.checks.eq("runs after a call once it is detached", t.seen().no_kfunc_seen.runs, 6);
+    Ok(())
+}
+
+fn run_count(t: &mut Context) -> Result<(), String> {
+    let _stats = bpf::enable_stats().map_err(|errno| format!("BPF_ENABLE_STATS: {errno}"))?;
+    let before = t.session.stats("one_arg")?;
+    let _link = t.attach("one_arg")?;
+    for _ in 0..100 {
+        t.call_fentry_tests()?;
+    }
+    let after = t.session.stats("one_arg")?;
+    let counted = Stats { runs: after.runs - before.runs, misses: after.misses - before.misses };
+    t.checks.same("statistics of 100 calls", counted, Stats { runs: 200, misses: 0 });
+    let seen = t.seen().one_arg_seen;
+    t.checks.eq("the program's own count", seen[ENTRY].runs + seen[EXIT].runs, 200);
+    Ok(())
+}
+
+fn entry_before_body(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("around_body")?;
+    t.call_modify_return_tests()?;
+    let seen = t.seen().body_seen;
+    t.checks.eq("*b at entry", seen[ENTRY].value, 2);
+    t.checks.eq("*b at exit", seen[EXIT].value, 3);
+    returns(t, &seen, 4);
+    Ok(())
+}
+
+fn args_1(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("one_arg")?;
+    t.call_fentry_tests()?;
+    args_are(t, &t.seen().one_arg_seen, &[(INT, 1)]);
+    Ok(())
+}
+
+fn args_2(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("two_args")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().two_args_seen;
+    args_are(t, &seen, &[(INT, 2), (WHOLE, 3)]);
+    returns(t, &seen, 5);
+    Ok(())
+}
+
+fn args_3_char(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("three_args")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().three_args_seen;
+    args_are(t, &seen, &[(CHAR, 4), (INT, 5), (WHOLE, 6)]);
+    returns(t, &seen, 15);
+    Ok(())
+}
+
+fn args_4_pointer(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("four_args")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().four_args_seen;
+    args_are(t, &seen, &[(WHOLE, 7), (CHAR, 8), (INT, 9), (WHOLE, 10)]);
+    returns(t, &seen, 34);
+    Ok(())
+}
+
+fn args_5_short(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("five_args")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().five_args_seen;
+    args_are(t, &seen, &[(WHOLE, 11), (WHOLE, 12), (SHORT, 13), (INT, 14), (WHOLE, 15)]);
+    returns(t, &seen, 65);
+    Ok(())
+}
+
+fn args_6(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("six_args")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().six_args_seen;
+    args_are(t, &seen, &[(WHOLE, 16), (WHOLE, 17), (SHORT, 18), (INT, 19), (WHOLE, 20), (WHOLE, 21)]);
+    returns(t, &seen, 111);
+    Ok(())
+}
+
+fn args_7_stack(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("seven_args")?;
+    t.call_modify_return_tests()?;
+    let seen = t.seen().seven_args_seen;
+    let b = is_address(t, &seen, 1);
+    args_are(t, &seen, &[(INT, 1), (WHOLE, b), (SHORT, 3), (INT, 4), (WHOLE, 5), (CHAR, 6), (INT, 7)]);
+    returns(t, &seen, 29);
+    Ok(())
+}
+
+fn args_9_stack(t: &mut Context) -> Result<(), String> {
+    const LEN: usize = 0x2000;
+    let file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
+    let _link = t.attach("mmap_args")?;
+    t.reset();
+    // SAFETY: a new mapping of our own, which nobody uses.
+    let mapped = unsafe {
+        libc::mmap(std::ptr::null_mut(), LEN, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0x5000)
+    };
+    let seen = t.seen().mmap_args_seen;
+    let (file, populate, uf) = (is_address(t, &seen, 0), is_address(t, &seen, 7), is_address(t, &seen, 8));
+    let in_registers = [
+        (WHOLE, file),
+        (WHOLE, 0),
+        (WHOLE, LEN as u64),
+        (WHOLE, libc::PROT_READ as u64),
+        (WHOLE, libc::MAP_PRIVATE as u64),
+        (WHOLE, 0),
+    ];
+    args_are(t, &seen, &[&in_registers[..], &[(WHOLE, 5), (WHOLE, populate), (WHOLE, uf)]].concat());
+    t.checks.state("the two last", "differ", format!("{populate:#x}, {uf:#x}"), populate != uf);
+    t.checks.hex("return value at entry", seen[ENTRY].ret, 0);
+    t.checks.hex("return value at exit", seen[EXIT].ret, mapped as u64);
+    Ok(())
+}
+
+fn arg_struct_pointer(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("pointer_arg")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().pointer_arg_seen;
+    let pointer = is_address(t, &seen, 0);
+    args_are(t, &seen, &[(WHOLE, pointer)]);
+    returns(t, &seen, 0);
+    Ok(())
+}
+
+/// A socket to call the option functions with; which kind does not matter.
+fn socket() -> Result<UnixDatagram, String> {
+    UnixDatagram::unbound().map_err(|err| format!("socket: {err}"))
+}
+
+/// Sets an option that does not exist; the value's address is what matters.
+fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
+    // SAFETY: the value is as long as stated.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, (&raw const *value).cast(), 4)
+    }
+}
+
+fn arg_bool(t: &mut Context) -> Result<(), String> {
+    let (socket, value) = (socket()?, 1);
+    let _link = t.attach("do_setsockopt_args")?;
+    t.reset();
+    set_no_option(&socket, &value);
+    let seen = t.seen().do_setsockopt_args_seen;
+    let sock = is_address(t, &seen, 0);
+    let address = &raw const value as u64;
+    let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
+    // compat is the bool, and false in a 64-bit process; the struct of 16 bytes fills the last registers.
+    let slots = [(WHOLE, sock), (CHAR, 0), (INT, level), (INT, option), (WHOLE, address), (BIT, 0), (INT, 4)];
+    args_are(t, &seen, &slots);
+    Ok(())
+}
+
+fn struct_16_in_registers(t: &mut Context) -> Result<(), String> {
+    let (socket, value) = (socket()?, 1);
+    let _link = t.attach("setsockopt_args")?;
+    t.reset();
+    set_no_option(&socket, &value);
+    let seen = t.seen().setsockopt_args_seen;
+    let sock = is_address(t, &seen, 0);
+    let address = &raw const value as u64;
+    let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
+    args_are(t, &seen, &[(WHOLE, sock), (INT, level), (INT, option), (WHOLE, address), (BIT, 0), (INT, 4)]);
+    Ok(())
+}
+
+fn negative_value(t: &mut Context) -> Result<(), String> {
+    let (socket, value) = (socket()?, 1);
+    let _link = t.attach("setsockopt_args")?;
+    t.reset();
+    t.checks.eq("setsockopt of no option", set_no_option(&socket, &value), -1);
+    returns(t, &t.seen().setsockopt_args_seen, -libc::ENOPROTOOPT);
+    Ok(())
+}
+
+fn struct_16_on_stack(t: &mut Context) -> Result<(), String> {
+    let (socket, mut value, mut len) = (socket()?, 0u32, 4);
+    let (value, len) = (&raw mut value, &raw mut len);
+    let _link = t.attach("getsockopt_args")?;
+    t.reset();
+    // SAFETY: value and length are ours, and the one is as long as the other says.
+    unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, value.cast(), len) };
+    let seen = t.seen().getsockopt_args_seen;
+    let sk = is_address(t, &seen, 0);
+    let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
+    // The second struct needs two registers where one is left.
+    let slots = [
+        (WHOLE, sk),
+        (INT, level),
+        (INT, option),
+        (WHOLE, value as u64),
+        (BIT, 0),
+        (WHOLE, len as u64),
+        (BIT, 0),
+    ];
+    args_are(t, &seen, &slots);
+    returns(t, &seen, -libc::ENOPROTOOPT);
+    Ok(())
+}
+
+fn struct_4(t: &mut Context) -> Result<(), String> {
+    const UID: u32 = 54321;
+    let _link = t.attach("alloc_uid_args")?;
+    t.reset();
+    // Of this subtest's process only; the effective id stays, and with it every privilege.
+    let (real, root) = (nix::unistd::Uid::from_raw(UID), nix::unistd::Uid::from_raw(0));
+    nix::unistd::setresuid(real, root, root).map_err(|errno| format!("setresuid: {errno}"))?;
+    let seen = t.seen().alloc_uid_args_seen;
+    args_are(t, &seen, &[(INT, UID.into())]);
+    t.checks.hex("return value at entry", seen[ENTRY].ret, 0);
+    let user = seen[EXIT].ret;
+    t.checks.state("return value at exit", "an address", format!("{user:#x}"), user != 0);
+    Ok(())
+}
+
+fn no_args(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("on_setsid")?;
+    // Not ksys_sync: small enough to be inlined into its only caller by some compilers.
+    let session = nix::unistd::setsid().map_err(|errno| format!("setsid: {errno}"))?;
+    let seen = t.seen().setsid_seen;
+    args_are(t, &seen, &[]);
+    returns(t, &seen, session.as_raw());
+    t.checks.eq("bpf_get_func_arg_cnt() at entry", seen[ENTRY].arg_cnt, 0);
+    t.checks.eq("bpf_get_func_arg_cnt() at exit", seen[EXIT].arg_cnt, 0);
+    Ok(())
+}
+
+fn void_function(t: &mut Context) -> Result<(), String> {
+    let file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
+    let _link = t.attach("on_fd_install")?;
+    t.reset();
+    let copy = nix::unistd::dup(file.as_fd()).map_err(|errno| format!("dup: {errno}"))?;
+    let seen = t.seen().fd_install_seen;
+    let pointer = is_address(t, &seen, 1);
+    args_are(t, &seen, &[(INT, copy.as_raw_fd() as u64), (WHOLE, pointer)]);
+    Ok(())
+}
+
+fn return_value(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("one_arg")?;
+    for _ in 0..2 {
+        // The second entry must not see what the first exit left.
+        t.call_fentry_tests()?;
+        returns(t, &t.seen().one_arg_seen, 2);
+    }
+    Ok(())
+}
+
+fn return_value_helper(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("helpers")?;
+    for _ in 0..2 {
+        t.call_modify_return_tests()?;
+        let seen = t.seen().helpers_seen;
+        t.checks.eq("bpf_get_func_ret() at entry", seen[ENTRY].func_ret_err, 0);
+        t.checks.eq("the value it gives there", seen[ENTRY].func_ret, 0);
+        t.checks.eq("bpf_get_func_ret() at exit", seen[EXIT].func_ret_err, 0);
+        t.checks.eq("the value it gives there", seen[EXIT].func_ret as i32, 29);
+    }
+    Ok(())
+}
+
+/// States what the helpers said about the arguments of bpf_modify_return_test2.
+fn helpers_are_right(t: &mut Context, who: &str, seen: &Seen) {
+    t.checks.eq(format!("{who}: runs"), seen.runs, 1);
+    t.checks.eq(format!("{who}: bpf_get_func_arg_cnt()"), seen.arg_cnt, 7);
+    for (arg, mask, value) in
+        [(0, INT, 1), (2, SHORT, 3), (3, INT, 4), (4, WHOLE, 5), (5, CHAR, 6), (6, INT, 7)]
+    {
+        t.checks.eq(format!("{who}: bpf_get_func_arg({arg})"), seen.func_arg[arg] & mask, value);
+    }
+}
+
+fn arg_helpers(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("helpers")?;
+    t.call_modify_return_tests()?;
+    let seen = t.seen().helpers_seen;
+    helpers_are_right(t, "entry", &seen[ENTRY]);
+    helpers_are_right(t, "exit", &seen[EXIT]);
+    Ok(())
+}
+
+fn arg_helpers_of_neighbours(t: &mut Context) -> Result<(), String> {
+    let mut links = Vec::new();
+    for program in ["fentry_helpers", "helpers", "fmod_helpers", "cookie_helpers", "fexit_helpers"] {
+        links.push(t.attach(program)?);
+    }
+    t.call_modify_return_tests()?;
+    let seen = t.seen();
+    helpers_are_right(t, "fentry", &seen.fentry_helpers_seen);
+    helpers_are_right(t, "fmod_ret", &seen.fmod_helpers_seen);
+    helpers_are_right(t, "fexit", &seen.fexit_helpers_seen);
+    for (name, session) in
+        [("session", seen.helpers_seen), ("session with a cookie", seen.cookie_helpers_seen)]
+    {
+        helpers_are_right(t, &format!("{name}, entry"), &session[ENTRY]);
+        helpers_are_right(t, &format!("{name}, exit"), &session[EXIT]);
+        t.checks.eq(format!("{name}: bpf_get_func_ret() at exit"), session[EXIT].func_ret as i32, 29);
+    }
+    t.checks.eq("fexit: bpf_get_func_ret()", seen.fexit_helpers_seen.func_ret as i32, 29);
+    let ip = seen.fentry_helpers_seen.ip;
+    t.checks.hex("the cookie at exit", seen.cookie_helpers_seen[EXIT].cookie, ip);
+    t.checks.hex("fexit: bpf_get_func_ip()", seen.fexit_helpers_seen.ip, ip);
+    Ok(())
+}
+
+fn func_ip(t: &mut Context) -> Result<(), String> {
+    let plain = t.attach("plain_fentry")?;
+    t.call_fentry_tests()?;
+    let ip = t.seen().plain_fentry_seen.ip;
+    drop(plain);
+    t.checks.state("bpf_get_func_ip() in fentry", "an address", format!("{ip:#x}"), ip != 0);
+
+    let mut links = vec![t.attach("look_at_stack")?];
+    for cookies in 0..=4 {
+        if cookies > 0 {
+            links.push(t.attach(&format!("cookie_{cookies}"))?);
+        }
+        t.reset();
+        t.call_fentry_tests()?;
+        let seen = t.seen();
+        let with_cookie = [seen.cookie_1_seen, seen.cookie_2_seen, seen.cookie_3_seen, seen.cookie_4_seen];
+        for session in [seen.stack_seen].iter().chain(&with_cookie[..cookies]) {
+            t.checks.hex(format!("{cookies} cookies, at entry"), session[ENTRY].ip, ip);
+            t.checks.hex(format!("{cookies} cookies, at exit"), session[EXIT].ip, ip);
+        }
+    }
+    Ok(())
+}
+
+fn attach_cookie(t: &mut Context) -> Result<(), String> {
+    for cookie in [0x1122_3344_5566_7788, 0, u64::MAX] {
+        let _link = t.attach_with_cookie("helpers", cookie)?;
+        t.call_modify_return_tests()?;
+        let seen = t.seen().helpers_seen;
+        t.checks.hex("at entry", seen[ENTRY].attach_cookie, cookie);
+        t.checks.hex("at exit", seen[EXIT].attach_cookie, cookie);
+    }
+    Ok(())
+}
+
+fn target_is_program(t: &mut Context) -> Result<(), String> {
+    let mut object = Unloaded::open()?;
+    object.set_target("on_program", t.session.fd("target_program")?, c"target_program")?;
+    object.choose("on_program")?;
+    let session = object.load().map_err(|errno| format!("load a session on a BPF program: {errno}"))?;
+    session.reset(std::process::id());
+    let _link =
+        session.attach("on_program", 0)?.map_err(|errno| format!("attach to a BPF program: {errno}"))?;
+    for call in 1..=2 {
+        let value = t.session.test_run("target_program")?;
+        let seen = session.globals().on_program_seen;
+        t.checks.eq("what the target returns", value, 42);
+        t.checks.eq("entry runs", seen[ENTRY].runs, call);
+        t.checks.eq("exit runs", seen[EXIT].runs, call);
+        t.checks.eq("cookie at entry", seen[ENTRY].cookie, 0);
+        t.checks.hex("cookie at exit", seen[EXIT].cookie, 0x1234);
+        t.checks.eq("bpf_get_func_ret() at entry", seen[ENTRY].func_ret, 0);
+        t.checks.eq("bpf_get_func_ret() at exit", seen[EXIT].func_ret as i32, 42);
+    }
+    Ok(())
+}
+
+fn sleepable(t: &mut Context) -> Result<(), String> {
+    let word = 0x5eed_u64;
+    t.session.set(|globals| globals.user_word = &raw const word as u64);
+    let _link = t.attach("sleepable")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().sleepable_seen;
+    for (at, name) in [(ENTRY, "entry"), (EXIT, "exit")] {
+        t.checks.eq(format!("{name} runs"), seen[at].runs, 1);
+        t.checks.eq(format!("bpf_copy_from_user() at {name}"), seen[at].func_ret_err, 0);
+        t.checks.hex(format!("what it read at {name}"), seen[at].value, word);
+    }
+    returns(t, &seen, 2);
+    Ok(())
+}
+
+fn early_return(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("early_return")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().early_seen;
+    t.checks.eq("entry runs", seen[ENTRY].runs, 1);
+    t.checks.eq("exit runs", seen[EXIT].runs, 1);
+    Ok(())
+}
+
+fn static_subprogram(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("in_static_subprog")?;
+    t.call_fentry_tests()?;
+    subprogram_is_right(t, &t.seen().static_subprog_seen, 5);
+    Ok(())
+}
+
+fn global_subprogram(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("in_global_subprog")?;
+    t.call_fentry_tests()?;
+    subprogram_is_right(t, &t.seen().global_subprog_seen, 7);
+    Ok(())
+}
+
+/// The subprogram adds `step` to the cookie in each run.
+fn subprogram_is_right(t: &mut Context, seen: &[Seen; 2], step: u64) {
+    t.checks.eq("entry runs", seen[ENTRY].runs, 1);
+    t.checks.eq("exit runs", seen[EXIT].runs, 1);
+    t.checks.eq("cookie after the entry run", seen[ENTRY].cookie, step);
+    t.checks.eq("cookie after the exit run", seen[EXIT].cookie, 2 * step);
+}
+
+fn stack_trace(t: &mut Context) -> Result<(), String> {
+    /// Frames below the caller of the traced function: the program and the trampoline.
+    const OURS: usize = 2;
+    let _link = t.attach("look_at_stack")?;
+    t.call_fentry_tests()?;
+    let globals = t.seen();
+    let frames = |at: usize| -> Vec<String> {
+        let len = (globals.stack_seen[at].value as i64).clamp(0, size_of_val(&globals.stack[at]) as i64)
+            as usize
+            / 8;
+        globals.stack[at][..len].iter().map(|address| format!("{address:#x}")).collect()
+    };
+    let (entry, exit) = (frames(ENTRY), frames(EXIT));
+    t.checks.state("frames at entry", "more than our own", entry.join(" "), entry.len() > OURS);
+    let callers = |frames: &[String]| frames.iter().skip(OURS).cloned().collect::<Vec<_>>();
+    t.checks.same("callers at exit", callers(&exit), callers(&entry));
+    Ok(())
+}
+
+fn none_lost(t: &mut Context) -> Result<(), String> {
+    const CALLS: u64 = 10_000;
+    let _link = t.attach("one_arg")?;
+    for _ in 0..CALLS {
+        t.call_fentry_tests()?;
+    }
+    let seen = t.seen().one_arg_seen;
+    t.checks.eq("entry runs", seen[ENTRY].runs, CALLS);
+    t.checks.eq("exit runs", seen[EXIT].runs, CALLS);
+    Ok(())
+}
+
+fn reattach_100_times(t: &mut Context) -> Result<(), String> {
+    for time in 1..=100 {
+        let link = t.attach("one_arg")?;
+        t.call_fentry_tests()?;
+        drop(link);
+        t.call_fentry_tests()?;
+        let seen = t.seen().one_arg_seen;
+        t.checks.same(format!("runs after attach {time}"), (seen[ENTRY].runs, seen[EXIT].runs), (time, time));
+    }
+    Ok(())
+}

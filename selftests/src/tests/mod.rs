@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The subtests and what they all use. One file for each group.
+
+mod basic;
+mod cookie;
+mod mixed;
+
+use crate::bpf::{Globals, Link, Session};
+use crate::check::Checks;
+use crate::features::{Features, Profile};
+use crate::glob;
+use crate::params::Params;
+use nix::errno::Errno;
+use vmtest_protocol::{Effort, Listed, TestName};
+
+/// One subtest.
+pub struct Subtest {
+    /// Its group.
+    pub test: &'static str,
+    /// Its name within the group.
+    pub subtest: &'static str,
+    /// One sentence: what it proves.
+    pub about: &'static str,
+    /// Smallest effort that includes it.
+    pub effort: Effort,
+    /// Programs that have to be loaded; one that is refused fails the subtest.
+    pub programs: &'static [&'static str],
+    /// States its expectations. An error is why it could not go to its end, and a failure.
+    pub run: fn(&mut Context) -> Result<(), String>,
+}
+
+/// Defines the subtests of a group: effort, function (its name is the subtest's), programs, one sentence.
+macro_rules! subtests {
+    ($test:literal: $($effort:ident $run:ident [$($program:literal),*] $about:literal;)*) => {
+        /// The subtests of this group, in the order in which they run.
+        pub const SUBTESTS: &[Subtest] = &[$(Subtest {
+            test: $test,
+            subtest: stringify!($run),
+            about: $about,
+            effort: vmtest_protocol::Effort::$effort,
+            programs: &[$($program),*],
+            run: $run,
+        }),*];
+    };
+}
+use subtests;
+
+/// Index of what a program saw at entry, in its pair of records.
+pub const ENTRY: usize = 0;
+/// Index of what a program saw at exit.
+pub const EXIT: usize = 1;
+
+const CALL_FENTRY_TESTS: &str = "call_fentry_tests";
+const CALL_MODIFY_RETURN_TESTS: &str = "call_modify_return_tests";
+
+/// What a subtest works with.
+pub struct Context<'a> {
+    /// The BPF object with the subtest's programs, its globals fresh.
+    pub session: &'a Session,
+    /// Where it states its expectations.
+    pub checks: &'a mut Checks,
+    /// What differs by kernel.
+    pub profile: &'a Profile,
+    /// What the kernel has.
+    pub features: &'a Features,
+}
+
+impl Context<'_> {
+    /// Attaches a program that has to attach.
+    pub fn attach(&self, program: &str) -> Result<Link, String> {
+        self.attach_with_cookie(program, 0)
+    }
+
+    /// Attaches a program that has to attach, with an attach cookie.
+    pub fn attach_with_cookie(&self, program: &str, cookie: u64) -> Result<Link, String> {
+        self.session.attach(program, cookie)?.map_err(|errno| format!("attach {program}: {errno}"))
+    }
+
+    /// States that attaching a program is refused with `expected`.
+    pub fn refused(&mut self, what: &str, program: &str, expected: Errno) -> Result<(), String> {
+        let seen = match self.session.attach(program, 0)? {
+            Ok(_link) => "attached".to_owned(),
+            Err(errno) => errno.to_string(),
+        };
+        self.checks.eq(what, seen, expected.to_string());
+        Ok(())
+    }
+
+    /// Calls bpf_fentry_test1 and its sisters once, each with the same arguments every time.
+    pub fn call_fentry_tests(&self) -> Result<(), String> {
+        self.session.test_run(CALL_FENTRY_TESTS).map(drop)
+    }
+
+    /// Calls bpf_modify_return_test(1, &b) and bpf_modify_return_test2(1, &b, 3, 4, 5, 6, 7) with b = 2. Gives the sum
+    /// of what they returned, and above bit 16 how many of them left b alone.
+    pub fn call_modify_return_tests(&self) -> Result<u32, String> {
+        self.session.test_run(CALL_MODIFY_RETURN_TESTS)
+    }
+
+    /// Forgets what the programs saw.
+    pub fn reset(&self) {
+        self.session.reset(std::process::id());
+    }
+
+    /// What the programs saw so far.
+    pub fn seen(&self) -> Globals {
+        self.session.globals()
+    }
+}
+
+impl Subtest {
+    /// The programs that it names, and those that call the targets.
+    pub fn all_programs(&self) -> Vec<&'static str> {
+        [CALL_FENTRY_TESTS, CALL_MODIFY_RETURN_TESTS]
+            .into_iter()
+            .chain(self.programs.iter().copied())
+            .collect()
+    }
+
+    /// Group and name.
+    pub fn name(&self) -> TestName {
+        TestName { test: self.test.to_owned(), subtest: self.subtest.to_owned() }
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Subtest> {
+    basic::SUBTESTS.iter().chain(cookie::SUBTESTS).chain(mixed::SUBTESTS)
+}
+
+/// The subtests that the host asks for, in order.
+pub fn plan(params: &Params) -> Vec<&'static Subtest> {
+    let wanted = |test: &&Subtest| {
+        test.effort <= params.effort
+            && (params.tests.is_empty()
+                || params.tests.iter().any(|glob| glob::matches(glob, &test.name().path())))
+    };
+    all().filter(wanted).collect()
+}
+
+/// For `--list`.
+pub fn listed() -> Vec<Listed> {
+    let listed = |test: &Subtest| Listed {
+        name: test.name(),
+        about: test.about.to_owned(),
+        effort: test.effort,
+        single_thread: false,
+    };
+    all().map(listed).collect()
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+    use crate::bpf::Unloaded;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        let mut names = BTreeSet::new();
+        for test in all() {
+            let path = test.name().path();
+            assert!(
+                path.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/".contains(c)),
+                "{path}"
+            );
+            assert!(test.about.ends_with('.') && !test.about.contains('\n'), "{path}: about is one sentence");
+            assert!(names.insert(path.clone()), "{path} twice");
+        }
+    }
+
+    #[test]
+    fn every_program_exists_and_is_used() {
+        let object = Unloaded::open().expect("opening needs no kernel support");
+        let known: BTreeSet<&str> = object.names().collect();
+        let used: BTreeSet<&str> = all().flat_map(|test| test.all_programs()).collect();
+        assert_eq!(used.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new(), "named but not there");
+    }
+
+    #[test]
+    fn globs_and_effort_choose() {
+        let params =
+            |text: &str| Params::parse(&format!("vmtest.nonce=n vmtest.port=p {text}")).expect("names a run");
+        assert_eq!(plan(&params("")).len(), all().count());
+        let quick = plan(&params("vmtest.effort=quick"));
+        assert!(quick.len() >= 3 && quick.len() < all().count());
+        let some = plan(&params("vmtest.test=basic/one_entry*,nothing/*"));
+        assert!(!some.is_empty() && some.iter().all(|test| test.subtest.starts_with("one_entry")));
+        assert!(plan(&params("vmtest.test=nothing")).is_empty());
+    }
+}

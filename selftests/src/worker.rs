@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs the plan: each subtest in a process of its own, which says how it ended.
+//!
+//! A process for each, because then a panic, a signal or a forgotten link of one subtest ends with it. BPF programs
+//! are loaded before, once for all: descriptors and the memory shared with the programs are inherited, and reading the
+//! kernel's BTF again for each subtest would take longer than the subtests.
+
+use crate::bpf::{self, Session};
+use crate::check::Checks;
+use crate::features::{Features, Profile, Support};
+use crate::kmsg::Kmsg;
+use crate::params::Params;
+use crate::port::cut;
+use crate::tests::{self, Context, Subtest};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use std::fs::File;
+use std::io::{self, Write};
+use std::time::Instant;
+use vmtest_protocol::{End, Event, GuestOutcome, Plan, Splat};
+
+/// Sends events, still without a stamp, to the supervisor.
+struct Events(File);
+
+impl Events {
+    fn send(&self, event: &Event) -> io::Result<()> {
+        let mut text = serde_json::to_vec(event)?;
+        text.push(b'\n');
+        (&self.0).write_all(&text)
+    }
+}
+
+/// What all subtests of a run share.
+struct Run<'a> {
+    params: &'a Params,
+    features: &'a Features,
+    profile: Profile,
+    /// The programs of the whole plan; `None` if one of them was refused.
+    shared: Option<Session>,
+}
+
+/// Runs everything that the host asked for.
+pub fn run(params: &Params, features: Features, pipe: File) -> io::Result<()> {
+    let events = Events(pipe);
+    let plan = tests::plan(params);
+    events.send(&Event::Plan(Plan { tests: plan.iter().map(|test| test.name()).collect() }))?;
+    bpf::collect_log();
+
+    let support = match params.trouble.clone().or_else(|| set_sysctls(&params.sysctls).err()) {
+        Some(trouble) => Support::Broken(trouble, String::new()),
+        None => features.support(),
+    };
+    let shared = match support {
+        Support::Yes => load_all(&plan),
+        Support::No(_) | Support::Broken(..) => None,
+    };
+    let run = Run { params, profile: Profile::of(&features), features: &features, shared };
+    let mut kmsg = Kmsg::open();
+    for test in plan {
+        events.send(&Event::Start(test.name()))?;
+        match &support {
+            Support::No(reason) => {
+                events.send(&end(test, GuestOutcome::Skip, reason.clone(), String::new()))?
+            }
+            Support::Broken(reason, log) => {
+                events.send(&end(test, GuestOutcome::Fail, reason.clone(), log.clone()))?
+            }
+            Support::Yes => run_in_child(test, &run, &events)?,
+        }
+        for title in kmsg.complaints() {
+            events.send(&Event::Splat(Splat { name: test.name(), title }))?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads the programs of the whole plan at once. `None` if one of them is refused: then each subtest loads its own,
+/// so that the refusal is the verdict of those that need the program.
+fn load_all(plan: &[&Subtest]) -> Option<Session> {
+    let mut names: Vec<&str> = plan.iter().flat_map(|test| test.all_programs()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let session = Session::load(&names).ok();
+    bpf::take_log();
+    session
+}
+
+fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
+    for (name, value) in sysctls {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        std::fs::write(&path, value).map_err(|err| format!("cannot set {name} to {value}: {path}: {err}"))?;
+    }
+    Ok(())
+}
+
+/// The end of a subtest that did not run.
+fn end(test: &Subtest, outcome: GuestOutcome, reason: String, log: String) -> Event {
+    Event::End(End {
+        name: test.name(),
+        outcome,
+        reason,
+        checks: 0,
+        seen: Vec::new(),
+        duration_us: 0,
+        log: cut(log),
+    })
+}
+
+/// Runs a subtest in a child, which sends the `end` itself; sends it in its stead when the child could not.
+fn run_in_child(test: &'static Subtest, run: &Run, events: &Events) -> io::Result<()> {
+    let started = Instant::now();
+    // SAFETY: this process has one thread.
+    let status = match unsafe { fork() }? {
+        ForkResult::Child => {
+            let sent = child(test, run, events, started);
+            leave(if sent.is_ok() { 0 } else { 1 })
+        }
+        ForkResult::Parent { child } => waitpid(child, None)?,
+    };
+    let how = match status {
+        WaitStatus::Exited(_, 0) => return Ok(()),
+        WaitStatus::Signaled(_, signal, _) => format!("its process died of {signal}"),
+        other => format!("its process ended without a word: {other:?}"),
+    };
+    events.send(&end(test, GuestOutcome::Fail, how, String::new()))
+}
+
+/// The life of a subtest's process.
+fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -> io::Result<()> {
+    // Else an orphan keeps the pipe open, and the supervisor would wait for it.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    let pipe = Events(events.0.try_clone()?);
+    std::panic::set_hook(Box::new(move |info| {
+        let sent = pipe.send(&end(test, GuestOutcome::Fail, format!("panic: {info}"), bpf::take_log()));
+        leave(if sent.is_ok() { 0 } else { 1 });
+    }));
+    let own;
+    let (session, trouble) = match &run.shared {
+        Some(shared) => (Some(shared), None),
+        None => match Session::load(&test.all_programs()) {
+            Ok(session) => {
+                own = session;
+                (Some(&own), None)
+            }
+            Err(trouble) => (None, Some(trouble)),
+        },
+    };
+    let mut checks = Checks::default();
+    let trouble = trouble.or_else(|| {
+        let session = session?;
+        session.reset(nix::unistd::getpid().as_raw() as u32);
+        (test.run)(&mut Context {
+            session,
+            checks: &mut checks,
+            profile: &run.profile,
+            features: run.features,
+        })
+        .err()
+    });
+    if run.params.self_test {
+        checks.turn_round();
+    }
+    let verdict = checks.verdict(trouble);
+    events.send(&Event::End(End {
+        name: test.name(),
+        outcome: verdict.outcome,
+        reason: verdict.reason,
+        checks: verdict.checks,
+        seen: verdict.seen,
+        duration_us: started.elapsed().as_micros() as u64,
+        log: cut(bpf::take_log()),
+    }))
+}
+
+/// Ends this process at once: what an orderly exit would flush and free is shared with its parent.
+pub fn leave(status: i32) -> ! {
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe { nix::libc::_exit(status) }
+}
