@@ -277,10 +277,16 @@ int look_at_stack(__u64 *ctx)
 }
 
 /* A BPF program as target, and a session for it; the runner names the target when it loads that. */
+__noinline int replaceable(int value)
+{
+	asm volatile("" : "+r"(value));
+	return value + 1;
+}
+
 SEC("syscall")
 int target_program(void *ctx)
 {
-	return 42;
+	return replaceable(41);
 }
 
 struct seen on_program_seen[2];

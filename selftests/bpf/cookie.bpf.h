@@ -71,6 +71,27 @@ int cookie_sleepable(__u64 *ctx)
 	return 0;
 }
 
+/*
+ * The runner attaches many copies, each with an attach cookie of its own: that tells them apart here. The function's
+ * address takes a place of its own before the cookies.
+ */
+struct seen identified_seen[2];
+SEC("fsession/bpf_fentry_test1")
+int identified(__u64 *ctx)
+{
+	__u64 *cookie = bpf_session_cookie(ctx);
+	__u64 id = bpf_get_attach_cookie(ctx) ^ bpf_get_func_ip(ctx);
+	__u64 at = side(ctx);
+
+	if (!mine())
+		return 0;
+	note(&identified_seen[at]);
+	if (*cookie != (at == EXIT ? id : 0))
+		identified_seen[at].value++;
+	*cookie = id;
+	return 0;
+}
+
 /* Refused: the cookie is one word. */
 SEC("fsession/bpf_fentry_test1")
 int second_word(__u64 *ctx)

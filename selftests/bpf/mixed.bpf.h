@@ -125,3 +125,19 @@ int on_session(__u64 *ctx)
 {
 	return 0;
 }
+
+/* Two that want the same function of a BPF program. */
+SEC("freplace")
+int replacement(int value)
+{
+	return value + 2;
+}
+
+struct seen on_replaceable_seen[2];
+SEC("fsession")
+int on_replaceable(__u64 *ctx)
+{
+	if (mine())
+		note(&on_replaceable_seen[side(ctx)]);
+	return 0;
+}

@@ -46,14 +46,23 @@ fn check(ret: c_int) -> Result<c_int, Errno> {
     if ret < 0 { Err(Errno::from_raw(-ret)) } else { Ok(ret) }
 }
 
-/// Loads a tracing program of two instructions that calls nothing. Returns it or why not, and the verifier's log.
-pub fn load_minimal(attach_type: AttachType, attach_btf_id: u32) -> (Result<Minimal, Errno>, String) {
+/// Loads a tracing program that does nothing: two instructions, no call. Returns it or why not, and the verifier's log.
+pub fn load_minimal(attach_type: AttachType, attach_btf_id: u32) -> (Result<Copy, Errno>, String) {
     // mov64 r0, 0; exit
     let insns = [0xb7, 0x95].map(|code| sys::bpf_insn { code, ..Default::default() });
+    load_insns(&insns, attach_type as u32, attach_btf_id)
+}
+
+/// Loads a tracing program from instructions.
+fn load_insns(
+    insns: &[sys::bpf_insn],
+    attach_type: sys::bpf_attach_type,
+    attach_btf_id: u32,
+) -> (Result<Copy, Errno>, String) {
     let mut log = vec![0u8; 64 * 1024];
     let mut opts = sys::bpf_prog_load_opts {
         sz: size_of::<sys::bpf_prog_load_opts>() as u64,
-        expected_attach_type: attach_type as u32,
+        expected_attach_type: attach_type,
         attach_btf_id,
         log_level: 1,
         log_size: log.len() as u32,
@@ -64,8 +73,8 @@ pub fn load_minimal(attach_type: AttachType, attach_btf_id: u32) -> (Result<Mini
     let ret = unsafe {
         sys::bpf_prog_load(
             sys::BPF_PROG_TYPE_TRACING,
-            c"minimal".as_ptr(),
-            c"GPL".as_ptr(),
+            c"copy".as_ptr(),
+            c"Dual BSD/GPL".as_ptr(),
             insns.as_ptr(),
             insns.len() as u64,
             &mut opts,
@@ -73,7 +82,7 @@ pub fn load_minimal(attach_type: AttachType, attach_btf_id: u32) -> (Result<Mini
     };
     let len = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
     (
-        check(ret).map(|fd| Minimal { fd: own(fd), attach_type }),
+        check(ret).map(|fd| Copy { fd: own(fd), attach_type }),
         String::from_utf8_lossy(&log[..len]).into_owned(),
     )
 }
@@ -87,16 +96,16 @@ pub enum AttachType {
     Fsession = sys::BPF_TRACE_FSESSION as isize,
 }
 
-/// A loaded program that does nothing: fills places.
-pub struct Minimal {
+/// A program of its own, outside of the object. Only a different program can be attached once more to one target.
+pub struct Copy {
     fd: OwnedFd,
-    attach_type: AttachType,
+    attach_type: sys::bpf_attach_type,
 }
 
-impl Minimal {
-    /// Attaches it to its target.
-    pub fn attach(&self) -> Result<Link, Errno> {
-        attach(self.fd.as_raw_fd(), self.attach_type as u32, 0)
+impl Copy {
+    /// Attaches it to its target with an attach cookie (0: none).
+    pub fn attach(&self, cookie: u64) -> Result<Link, Errno> {
+        attach(self.fd.as_raw_fd(), self.attach_type, cookie)
     }
 }
 
@@ -233,6 +242,23 @@ impl Session {
         // SAFETY: a program of an object that lives in `skel`.
         let fd = unsafe { sys::bpf_program__fd(self.program(name)?.as_ptr()) };
         check(fd).map_err(|errno| format!("program {name} is not loaded: {errno}"))
+    }
+
+    /// Loads one of the loaded tracing programs once more, for `attach_btf_id`. Both use the same globals.
+    pub fn copy(&self, name: &str, attach_btf_id: u32) -> Result<Copy, String> {
+        let program = self.program(name)?.as_ptr();
+        // SAFETY: a program of a loaded object that lives in `skel`; its instructions are as many as libbpf says, and
+        // they name kfuncs and maps by numbers that are still valid.
+        let (insns, attach_type) = unsafe {
+            let insns = sys::bpf_program__insns(program);
+            let count = sys::bpf_program__insn_cnt(program);
+            (
+                std::slice::from_raw_parts(insns, count as usize),
+                sys::bpf_program__expected_attach_type(program),
+            )
+        };
+        let (copy, log) = load_insns(insns, attach_type, attach_btf_id);
+        copy.map_err(|errno| format!("load a copy of {name}: {errno}: {log}"))
     }
 
     /// Attaches a tracing program to its target with an attach cookie (0: none).

@@ -65,11 +65,6 @@ impl Checks {
         self.known_bug = Some(reason.into());
     }
 
-    /// Whether everything stated so far holds.
-    pub fn ok(&self) -> bool {
-        self.all.iter().all(|check| check.ok)
-    }
-
     /// Turns round the last expectation that held, as if the test had asked for the opposite. A subtest that fails
     /// anyway stays as it is; a declared bug does not excuse it here.
     pub fn turn_round(&mut self) {

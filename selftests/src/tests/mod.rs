@@ -108,6 +108,52 @@ impl Context<'_> {
     }
 }
 
+/// All orders of 0..n, each from the one before by moving one number to the end: what detaching and attaching one
+/// program does. Attaching is what takes time, and so each order after the first costs one.
+fn walk(n: usize) -> Vec<Vec<usize>> {
+    fn go_on(path: &mut Vec<Vec<usize>>, wanted: usize) -> bool {
+        let Some(here) = path.last().cloned().filter(|_| path.len() < wanted) else { return true };
+        for place in 0..here.len().saturating_sub(1) {
+            let mut next = here.clone();
+            let moved = next.remove(place);
+            next.push(moved);
+            if !path.contains(&next) {
+                path.push(next);
+                if go_on(path, wanted) {
+                    return true;
+                }
+                path.pop();
+            }
+        }
+        false
+    }
+    let mut path = vec![(0..n).collect()];
+    let complete = go_on(&mut path, (1..=n).product());
+    debug_assert!(complete, "there is such a walk for every n that a test uses");
+    path
+}
+
+/// Links in the order of attaching, of programs named by number.
+#[derive(Default)]
+struct Attached(Vec<(usize, Link)>);
+
+impl Attached {
+    /// Detaches and attaches what is needed to have exactly these programs in this order.
+    fn become_order(&mut self, t: &Context, programs: &[&str], order: &[usize]) -> Result<(), String> {
+        // What can stay is the longest beginning of the order that the kept links are in.
+        let mut keep = 0;
+        self.0.retain(|(n, _)| {
+            let stays = order.get(keep) == Some(n);
+            keep += usize::from(stays);
+            stays
+        });
+        for &n in &order[keep..] {
+            self.0.push((n, t.attach(programs[n])?));
+        }
+        Ok(())
+    }
+}
+
 impl Subtest {
     /// The programs that it names, and those that call the targets.
     pub fn all_programs(&self) -> Vec<&'static str> {
@@ -174,6 +220,20 @@ mod unit {
         let known: BTreeSet<&str> = object.names().collect();
         let used: BTreeSet<&str> = all().flat_map(|test| test.all_programs()).collect();
         assert_eq!(used.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new(), "named but not there");
+    }
+
+    #[test]
+    fn a_walk_goes_through_every_order_by_single_moves() {
+        for (n, count) in [(1, 1), (2, 2), (3, 6), (4, 24)] {
+            let walk = walk(n);
+            assert_eq!(walk.iter().collect::<BTreeSet<_>>().len(), count, "{n}");
+            for pair in walk.windows(2) {
+                let moved = pair[1].last().expect("n is at least 1");
+                let stayed =
+                    |order: &[usize]| order.iter().copied().filter(|m| m != moved).collect::<Vec<_>>();
+                assert_eq!(stayed(&pair[0]), stayed(&pair[1]));
+            }
+        }
     }
 
     #[test]
