@@ -92,6 +92,21 @@ int identified(__u64 *ctx)
 	return 0;
 }
 
+/* The same without a session cookie. */
+struct seen with_ip_seen[2];
+SEC("fsession/bpf_fentry_test1")
+int with_ip(__u64 *ctx)
+{
+	struct seen *s = &with_ip_seen[side(ctx)];
+
+	if (!mine())
+		return 0;
+	note(s);
+	s->ip = bpf_get_func_ip(ctx);
+	s->attach_cookie = bpf_get_attach_cookie(ctx);
+	return 0;
+}
+
 /* Refused: the cookie is one word. */
 SEC("fsession/bpf_fentry_test1")
 int second_word(__u64 *ctx)

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 use vmtest_protocol::{Event, Output, WorkerEnd};
 
 const SHELL: &str = "/bin/sh";
+/// The kernel gives its init none.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a shell itself exits with for a command that it cannot start.
 const CANNOT_START: i32 = 127;
 /// Longest piece of output in one event.
@@ -17,6 +19,7 @@ const MAX_PIECE: u64 = 16 * 1024;
 pub fn run(command: &str, mut send: impl FnMut(Event)) -> WorkerEnd {
     let child = Command::new(SHELL)
         .args(["-c", command])
+        .env("PATH", PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -45,7 +48,7 @@ pub fn run(command: &str, mut send: impl FnMut(Event)) -> WorkerEnd {
 
 /// An interactive shell on this process' console.
 pub fn shell() -> WorkerEnd {
-    Command::new(SHELL).arg("-i").status().map_or(WorkerEnd::Exited(CANNOT_START), end)
+    Command::new(SHELL).arg("-i").env("PATH", PATH).status().map_or(WorkerEnd::Exited(CANNOT_START), end)
 }
 
 fn end(status: ExitStatus) -> WorkerEnd {

@@ -14,6 +14,8 @@ pub struct Features {
     pub btf_error: Option<String>,
     /// `net.core.bpf_jit_enable`; `None` without CONFIG_BPF_JIT.
     pub jit: Option<i64>,
+    /// How the kernel handles that vulnerability of the CPU; empty if it does not say.
+    pub retbleed: String,
     /// `uname -r`.
     pub release: String,
 }
@@ -43,12 +45,19 @@ impl Features {
         let found = std::fs::read("/sys/kernel/btf/vmlinux")
             .map_err(|err| format!("/sys/kernel/btf/vmlinux: {err}"))
             .and_then(|bytes| btf::find(&bytes, &[FSESSION, MAX_LINKS], &[KFUNCS[0], KFUNCS[1], PROBED]));
+        let retbleed = std::fs::read_to_string("/sys/devices/system/cpu/vulnerabilities/retbleed");
         let (btf, btf_error) = match found {
             Ok(found) => (found, None),
             Err(err) => (btf::Found::default(), Some(err)),
         };
         let jit = jit.ok().and_then(|text| text.trim().parse().ok());
-        Self { btf, btf_error, jit, release: release.trim().to_owned() }
+        Self {
+            btf,
+            btf_error,
+            jit,
+            retbleed: retbleed.unwrap_or_default(),
+            release: release.trim().to_owned(),
+        }
     }
 
     /// For the host: name to value.
@@ -127,15 +136,25 @@ pub struct Profile {
     pub cookie_limit: Option<u32>,
     /// BPF_MAX_TRAMP_LINKS: programs on one target, an fsession counting twice.
     pub max_links: Option<u32>,
+    /// Whether each call of the kernel is accounted for, which takes room in a trampoline.
+    pub call_depth_tracking: bool,
+    /// Major and minor version, for bugs that are known to be in some.
+    pub version: (u32, u32),
 }
 
 impl Profile {
     /// The cookie limit cannot be read from anywhere. It belongs to the series for long-term kernels; mainline got
     /// the feature in 7.0 without it.
     pub fn of(features: &Features) -> Self {
-        let major: u32 = features.release.split('.').next().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let max_links = features.btf.values.get(MAX_LINKS).and_then(|&value| u32::try_from(value).ok());
-        Self { cookie_limit: (major < 7).then_some(4), max_links }
+        let mut numbers =
+            features.release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        Self {
+            cookie_limit: (version < (7, 0)).then_some(4),
+            max_links: features.btf.values.get(MAX_LINKS).and_then(|&value| u32::try_from(value).ok()),
+            call_depth_tracking: features.retbleed.contains("Stuffing"),
+            version,
+        }
     }
 
     /// For the host: name to value.
@@ -144,6 +163,7 @@ impl Profile {
         BTreeMap::from([
             ("cookie_limit".to_owned(), text(self.cookie_limit)),
             ("max_links".to_owned(), text(self.max_links)),
+            ("call_depth_tracking".to_owned(), self.call_depth_tracking.to_string()),
         ])
     }
 }
@@ -151,6 +171,18 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_read_from_any_release() {
+        let version = |release: &str| {
+            Profile::of(&Features { release: release.to_owned(), ..Features::default() }).version
+        };
+        assert_eq!(version("7.3.4"), (7, 3));
+        assert_eq!(version("7.0.13+deb13-cloud-amd64"), (7, 0));
+        assert_eq!(version("6.18-rc1"), (6, 18));
+        assert_eq!(version("7.10-rc1"), (7, 10));
+        assert_eq!(version(""), (0, 0));
+    }
 
     #[test]
     fn an_empty_log_may_hold_a_count_but_no_message() {
