@@ -87,6 +87,9 @@ fn load_insns(
     )
 }
 
+/// The number of BPF_TRACE_FSESSION that libbpf gives the kernel.
+pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
+
 /// How a minimal program attaches.
 #[derive(Debug, Clone, Copy)]
 pub enum AttachType {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A shell command instead of the tests: its output becomes events. Or an interactive shell on the console.
 
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use nix::libc;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use vmtest_protocol::{Event, Output, WorkerEnd};
@@ -46,9 +49,33 @@ pub fn run(command: &str, mut send: impl FnMut(Event)) -> WorkerEnd {
     child.wait().map_or(WorkerEnd::Exited(CANNOT_START), end)
 }
 
-/// An interactive shell on this process' console.
+/// An interactive shell on the console.
 pub fn shell() -> WorkerEnd {
-    Command::new(SHELL).arg("-i").env("PATH", PATH).status().map_or(WorkerEnd::Exited(CANNOT_START), end)
+    let mut command = Command::new(SHELL);
+    command.arg("-i").env("PATH", PATH).current_dir("/");
+    // SAFETY: between fork and exec only system calls are made, on descriptor 0, which exists by then.
+    unsafe { command.pre_exec(own_terminal) };
+    if let Ok(terminal) = console() {
+        command.stdin(terminal.0).stdout(terminal.1).stderr(terminal.2);
+    }
+    command.status().map_or(WorkerEnd::Exited(CANNOT_START), end)
+}
+
+/// The terminal behind the console, three times. /dev/console itself can be nobody's controlling terminal, and then
+/// Ctrl-C does nothing.
+fn console() -> io::Result<(File, File, File)> {
+    let active = std::fs::read_to_string("/sys/class/tty/console/active")?;
+    let name = active.split_whitespace().last().unwrap_or("console");
+    let terminal = File::options().read(true).write(true).open(Path::new("/dev").join(name))?;
+    Ok((terminal.try_clone()?, terminal.try_clone()?, terminal))
+}
+
+/// Makes standard input this process' controlling terminal. A shell can do without.
+fn own_terminal() -> io::Result<()> {
+    let _ = nix::unistd::setsid();
+    // SAFETY: takes no pointer.
+    unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+    Ok(())
 }
 
 fn end(status: ExitStatus) -> WorkerEnd {

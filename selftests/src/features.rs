@@ -95,6 +95,15 @@ impl Features {
                 String::new(),
             );
         };
+        match self.btf.values.get(FSESSION) {
+            None | Some(&bpf::FSESSION) => {}
+            Some(other) => {
+                return Support::Broken(
+                    format!("{FSESSION} is {other} here, and {} in the runner's libbpf", bpf::FSESSION),
+                    String::new(),
+                );
+            }
+        }
         let (result, log) = bpf::load_minimal(bpf::AttachType::Fsession, target.id);
         match (self.btf.values.contains_key(FSESSION), result) {
             (true, Ok(_)) => Support::Yes,

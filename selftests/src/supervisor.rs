@@ -15,8 +15,12 @@ use std::time::Instant;
 use vmtest_protocol::{Done, Event, Hello, PROTOCOL, WorkerEnd};
 
 /// Does what the host asks for, from the first event to the last.
-pub fn run(params: &Params, started: Instant) -> io::Result<()> {
+pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     let mut port = Port::open(&params.port, &params.nonce, started)?;
+    // Before the features are read: they tell what the tests run on.
+    if let Err(trouble) = set_sysctls(&params.sysctls) {
+        params.trouble.get_or_insert(trouble);
+    }
     let features = Features::read();
     port.send(Event::Hello(hello(&features)))?;
 
@@ -52,6 +56,15 @@ impl Counts {
             Event::Hello(_) | Event::Start(_) | Event::Splat(_) | Event::Output(_) | Event::Done(_) => {}
         }
     }
+}
+
+/// Does what an administrator would do before the tests.
+fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
+    for (name, value) in sysctls {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        std::fs::write(&path, value).map_err(|err| format!("cannot set {name} to {value}: {path}: {err}"))?;
+    }
+    Ok(())
 }
 
 /// Forks the worker and relays its events until it ends.
@@ -127,9 +140,9 @@ pub fn run_guest(started: Instant) -> Result<(), String> {
         crate::say(&text);
     }
     let cmdline = read_to_string("/proc/cmdline").map_err(|err| format!("/proc/cmdline: {err}"))?;
-    let params =
+    let mut params =
         Params::parse(&cmdline).ok_or("the kernel command line names no run (vmtest.nonce, vmtest.port)")?;
-    let result = run(&params, started);
+    let result = run(&mut params, started);
     if let Err(err) = &result {
         crate::say(&format!("supervisor: {err}"));
     }

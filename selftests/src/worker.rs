@@ -46,8 +46,8 @@ pub fn run(params: &Params, features: Features, pipe: File) -> io::Result<()> {
     events.send(&Event::Plan(Plan { tests: plan.iter().map(|test| test.name()).collect() }))?;
     bpf::collect_log();
 
-    let support = match params.trouble.clone().or_else(|| set_sysctls(&params.sysctls).err()) {
-        Some(trouble) => Support::Broken(trouble, String::new()),
+    let support = match &params.trouble {
+        Some(trouble) => Support::Broken(trouble.clone(), String::new()),
         None => features.support(),
     };
     let shared = match support {
@@ -83,14 +83,6 @@ fn load_all(plan: &[&Subtest]) -> Option<Session> {
     let session = Session::load(&names).ok();
     bpf::take_log();
     session
-}
-
-fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
-    for (name, value) in sysctls {
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        std::fs::write(&path, value).map_err(|err| format!("cannot set {name} to {value}: {path}: {err}"))?;
-    }
-    Ok(())
 }
 
 /// The end of a subtest that did not run.
