@@ -2,10 +2,12 @@
 //! From what the user typed to a kernel that can boot. Stages are types: a value of the next one can only be made
 //! from the one before, and each carries the key of everything that went into it.
 
+pub mod archive;
 pub mod archive_index;
 pub mod config;
 pub mod kconfig;
 pub mod patch;
 pub mod series;
+pub mod source;
 pub mod spec;
 pub mod variant;

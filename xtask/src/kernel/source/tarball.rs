@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `tar:FILE`, and unpacking for everything else that comes as a tarball.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Resolved, SourceTree, kernel_version};
+use crate::context::Context;
+use crate::error::{Error, IoContext, Result};
+use crate::interrupt;
+use crate::kernel::spec::KernelSpec;
+use crate::proc::{Finished, Job};
+use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
+
+/// Unpacks a kernel tarball of any compression that tar knows into the empty directory `into`, without its top
+/// directory.
+///
+/// # Errors
+/// When tar fails, or the tarball is not exactly one directory with a kernel in it.
+pub fn unpack(ctx: &Context, tarball: &Path, into: &Path, subject: &str) -> Result<()> {
+    let phase = ctx.bus.phase("unpack", subject);
+    let inner = into.join(".unpack");
+    create_dir(&inner)?;
+    let mut command = Command::new("tar");
+    // Records have 10 KiB; a line each 20 MB is what progress needs.
+    command.args([
+        "--checkpoint=2000",
+        "--checkpoint-action=echo=%u",
+        "--no-same-owner",
+        "--no-same-permissions",
+    ]);
+    command.arg("-xf").arg(tarball).arg("-C").arg(&inner);
+    // All cores, where the archive was written in blocks.
+    command.env("XZ_DEFAULTS", "-T0").env("ZSTD_NBTHREADS", "0");
+    let done = Job::new(command)
+        .on_line(|_, line| {
+            let record = line.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+            if let Some(record) = record {
+                phase.progress(record * 10_240, 0, "");
+            }
+        })
+        .run()?;
+    succeeded(done, format!("cannot unpack {}", tarball.display()))?;
+    let mut tops = Vec::new();
+    for entry in fs::read_dir(&inner).on("cannot list", &inner)? {
+        tops.push(entry.on("cannot list", &inner)?.path());
+    }
+    let top = match tops.as_slice() {
+        [top] if kernel_version(top).is_some() => top,
+        found => {
+            let names: Vec<_> = found
+                .iter()
+                .take(5)
+                .filter_map(|path| path.file_name())
+                .map(|n| n.to_string_lossy())
+                .collect();
+            return Err(Error::usage(format!("{} is no kernel source", tarball.display()))
+                .why(format!(
+                    "it should hold exactly one directory with a kernel's Makefile, and holds {} entries: {}",
+                    found.len(),
+                    names.join(", ")
+                ))
+                .next("a tree in another shape can be used as tree:PATH"));
+        }
+    };
+    for entry in fs::read_dir(top).on("cannot list", top)? {
+        let entry = entry.on("cannot list", top)?;
+        fs::rename(entry.path(), into.join(entry.file_name())).on("cannot move", entry.path())?;
+    }
+    fs::remove_dir(top).on("cannot remove", top)?;
+    fs::remove_dir(&inner).on("cannot remove", &inner)?;
+    phase.finish();
+    Ok(())
+}
+
+/// Itself when the child succeeded; a full disk gets its advice.
+///
+/// # Errors
+/// A host error that opens with `what`.
+pub fn succeeded(done: Finished, what: impl Into<String>) -> Result<Finished> {
+    let full = done.tail.iter().any(|line| line.contains("No space left") || line.contains("Disk quota"));
+    done.ok(what).map_err(|error| {
+        if full {
+            error.next("free some space, or put the cache elsewhere with VMTEST_CACHE_DIR=DIR")
+        } else {
+            error
+        }
+    })
+}
+
+/// Where the hash of a file is remembered, by its path, size and mtime.
+fn memo(ctx: &Context, file: &Path) -> Result<PathBuf> {
+    let stat = fs::metadata(file).on("cannot read", file)?;
+    let key = Key::of("file hash 1")
+        .field("path", file.as_os_str().as_encoded_bytes())
+        .field("size", stat.size().to_le_bytes())
+        .field("mtime", format!("{}.{:09}", stat.mtime(), stat.mtime_nsec()))
+        .finish();
+    Ok(ctx.cache.path("hashes", key.as_str()))
+}
+
+/// Hash of a file's content, from memory where it can be.
+pub(super) fn remembered_hash(ctx: &Context, file: &Path) -> Result<String> {
+    let memo = memo(ctx, file)?;
+    if let Ok(hash) = read_text(&memo) {
+        return Ok(hash);
+    }
+    let hash = hash_file(file)?;
+    if let Some(parent) = memo.parent() {
+        create_dir(parent)?;
+    }
+    write_file(&memo, &hash)?;
+    Ok(hash)
+}
+
+/// `linux-6.18.15` of `/x/linux-6.18.15.tar.xz`.
+fn stem(file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    match name.find(".tar").or_else(|| name.rfind(".t")) {
+        Some(end) if end > 0 => name[..end].to_owned(),
+        _ => name,
+    }
+}
+
+fn checked(file: &Path) -> Result<PathBuf> {
+    let no = |why: String| Error::usage(format!("tar:{} cannot be used", file.display())).why(why);
+    let path = file.canonicalize().map_err(|error| no(error.to_string()))?;
+    if !path.is_file() {
+        return Err(no("it is no file".to_owned()).next("a directory is tree:PATH"));
+    }
+    Ok(path)
+}
+
+pub(super) fn resolve(ctx: &Context, file: &Path) -> Result<Resolved> {
+    let path = checked(file)?;
+    let size = fs::metadata(&path).on("cannot read", &path)?.len();
+    // Hashing a tarball takes longer than a dry run may: one that was never hashed is simply not cached.
+    let cached =
+        read_text(&memo(ctx, &path)?).is_ok_and(|hash| ctx.cache.get("source", &entry(&hash)).is_some());
+    Ok(Resolved {
+        id: format!("tar:{}", stem(&path)),
+        description: format!("{} ({} MB)", path.display(), size / 1_000_000),
+        cached,
+    })
+}
+
+fn entry(hash: &str) -> String {
+    format!("tar-{}", &hash[..20.min(hash.len())])
+}
+
+pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, file: &Path) -> Result<SourceTree> {
+    let path = checked(file)?;
+    let id = format!("tar:{}", stem(&path));
+    let hash = remembered_hash(ctx, &path)?;
+    interrupt::check()?;
+    let (dir, _) =
+        ctx.cache.get_or_make(&ctx.bus, "source", &entry(&hash), |dir| unpack(ctx, &path, dir, &id))?;
+    let key = Key::of("source tarball 1").field("sha256", &hash).finish();
+    Ok(SourceTree { id, spec: spec.clone(), dir, lineage: key.clone(), key, base_commit: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tarball_is_named_without_its_compression() {
+        assert_eq!(stem(Path::new("/x/linux-6.18.15.tar.xz")), "linux-6.18.15");
+        assert_eq!(stem(Path::new("linux-7.3.tgz")), "linux-7.3");
+        assert_eq!(stem(Path::new("snapshot")), "snapshot");
+    }
+}
