@@ -2,3 +2,4 @@
 //! One module per subcommand: the order of its steps, and nothing that another command needs too.
 
 pub mod doctor;
+pub mod sources;
