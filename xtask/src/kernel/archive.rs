@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use xshell::{Shell, cmd};
 
 use super::archive_index::{
-    Form, ImageRelease, Index, SUITES, SourceRelease, matches, pick_mirror, read_packages, read_sources,
+    Form, ImageRelease, Index, SUITES, SourceRelease, compare_versions, matches, pick_mirror, read_packages,
+    read_sources,
 };
 use super::source::{Prebuilt, Resolved, SourceTree, release_of, succeeded, unpack};
 use super::spec::{DEFAULT_FLAVOUR, KernelSpec};
@@ -154,6 +155,7 @@ impl<'a> Archive<'a> {
             .collect();
         let mut index = Index { mirror, read_at: now(), ..Index::default() };
         let lists = self.root.join("lists");
+        let mut lacking = Vec::new();
         for (suite, name) in SUITES {
             interrupt::check()?;
             let mut found = 0;
@@ -180,7 +182,7 @@ impl<'a> Archive<'a> {
                     .map(String::as_str)
                     .collect();
                 let why = if why.is_empty() { "it is not there".to_owned() } else { why.join("; ") };
-                ctx.bus.warn(format!("the mirror offers no usable suite {suite} ({name}): {why}"));
+                lacking.push(format!("the mirror offers no usable suite {suite} ({name}): {why}"));
             }
         }
         // apt counts a network that is down as a warning and ends with 0. Lists that it kept from before say nothing
@@ -203,6 +205,9 @@ impl<'a> Archive<'a> {
         }
         let text = serde_json::to_string_pretty(&index)
             .map_err(|error| Error::host("cannot write the index of kernels").why(error))?;
+        for text in lacking {
+            ctx.bus.warn(text);
+        }
         // What the mirror lacked yesterday it may have today.
         let _ = fs::remove_file(self.root.join("absent"));
         let _ = fs::remove_file(self.root.join("failed"));
@@ -369,14 +374,24 @@ fn parse_source_entry(name: &str) -> Option<(&str, &str)> {
 
 /// A source in the cache that is exactly this version: no index and no network is needed for it.
 fn cached_source(ctx: &Context, upstream: &str) -> Option<String> {
-    let names = fs::read_dir(ctx.cache.path("source", "")).ok()?.flatten();
-    let mut names: Vec<String> = names
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| parse_source_entry(name).is_some_and(|(found, _)| found == upstream))
-        .collect();
+    let names = entries(ctx, "source");
     // "package" < "tarball": the plain tarball is preferred.
-    names.sort();
-    names.pop()
+    names
+        .into_iter()
+        .filter(|name| parse_source_entry(name).is_some_and(|(found, _)| found == upstream))
+        .max()
+}
+
+/// The newest version in the cache that `wanted` may mean, for a host that cannot ask the archive.
+fn newest_cached_source(ctx: &Context, wanted: &str) -> Option<String> {
+    let names = entries(ctx, "source");
+    let versions = names.iter().filter_map(|name| Some(parse_source_entry(name)?.0));
+    versions.filter(|found| matches(found, wanted)).max_by(|a, b| compare_versions(a, b)).map(str::to_owned)
+}
+
+fn entries(ctx: &Context, kind: &str) -> Vec<String> {
+    let names = fs::read_dir(ctx.cache.path(kind, "")).into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn describe(release: &SourceRelease) -> String {
@@ -403,7 +418,15 @@ fn choose_source(archive: &Archive<'_>, wanted: &str) -> Result<Choice> {
     if let Some(entry) = cached_source(ctx, exact) {
         return Ok(Choice::Cached { entry, upstream: exact.to_owned() });
     }
-    let index = archive.index()?;
+    let index = match (archive.index(), newest_cached_source(ctx, wanted)) {
+        (Ok(index), _) => index,
+        (Err(error), Some(upstream)) if error.class == Class::Host => {
+            ctx.bus.warn(format!("src:{wanted} is what the cache has of it: {}", error.summary()));
+            let entry = cached_source(ctx, &upstream).unwrap_or_default();
+            return Ok(Choice::Cached { entry, upstream });
+        }
+        (Err(error), _) => return Err(error),
+    };
     let absent = archive.absent();
     let present = |found: Vec<&SourceRelease>| -> Vec<SourceRelease> {
         found.into_iter().filter(|release| !absent.contains(&release.sha256)).cloned().collect()
@@ -425,7 +448,7 @@ fn choose_source(archive: &Archive<'_>, wanted: &str) -> Result<Choice> {
     }
     if releases.is_empty() {
         let mut here: Vec<&str> = index.sources.iter().map(|release| release.upstream.as_str()).collect();
-        here.sort_by(|a, b| super::archive_index::compare_versions(b, a));
+        here.sort_by(|a, b| compare_versions(b, a));
         here.dedup();
         return Err(Error::host(format!("cannot find source of kernel {wanted} in the Debian archive"))
             .why(format!("{} lists {}", index.mirror, here.join(", ")))
@@ -593,9 +616,8 @@ fn image_entry(image: &ImageRelease) -> String {
 /// An image in the cache that is exactly this version and flavour.
 fn cached_image(ctx: &Context, upstream: &str, flavour: &str) -> Option<String> {
     let prefix = format!("debian-{upstream}-{flavour}-");
-    let names = fs::read_dir(ctx.cache.path("image", "")).ok()?.flatten();
-    names
-        .filter_map(|entry| entry.file_name().into_string().ok())
+    entries(ctx, "image")
+        .into_iter()
         .filter(|name| name.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('-')))
         .max()
 }
@@ -623,7 +645,7 @@ fn choose_images(archive: &Archive<'_>, wanted: &str, flavour: &str) -> Result<V
     }
     let mut versions: Vec<&str> =
         index.images.iter().filter(|i| i.flavour == flavour).map(|i| i.upstream.as_str()).collect();
-    versions.sort_by(|a, b| super::archive_index::compare_versions(b, a));
+    versions.sort_by(|a, b| compare_versions(b, a));
     versions.dedup();
     let error = Error::host(format!("cannot find image {wanted} of flavour {flavour} in the Debian archive"));
     if versions.is_empty() {
@@ -636,7 +658,7 @@ fn choose_images(archive: &Archive<'_>, wanted: &str, flavour: &str) -> Result<V
             .next(format!("name one of them: debian:{wanted}/{example}")));
     }
     // The versions on both sides of the one that is missing say most.
-    let at = versions.partition_point(|v| super::archive_index::compare_versions(v, wanted).is_gt());
+    let at = versions.partition_point(|v| compare_versions(v, wanted).is_gt());
     let near = &versions[at.saturating_sub(4)..versions.len().min(at + 4)];
     Err(error
         .why(format!("{} lists, nearest to it, {}", index.mirror, near.join(", ")))
