@@ -27,6 +27,11 @@ pub fn listen() -> Result<()> {
     Ok(())
 }
 
+/// Ends everything that is under way, because an error elsewhere makes it pointless.
+pub fn abandon() {
+    let _ = SIGNAL.compare_exchange(0, SIGINT.unsigned_abs(), Ordering::SeqCst, Ordering::SeqCst);
+}
+
 /// The class to end with, if somebody asked.
 pub fn requested() -> Option<Class> {
     match i32::try_from(SIGNAL.load(Ordering::SeqCst)) {

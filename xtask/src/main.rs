@@ -5,10 +5,16 @@ mod commands;
 mod context;
 mod error;
 mod event;
+mod guest;
 mod host;
+mod image;
 mod interrupt;
 mod kernel;
 mod proc;
+mod result;
+mod sandbox;
+mod suite;
+mod tools;
 mod vm;
 mod workdir;
 

@@ -37,13 +37,16 @@ pub enum Stream {
     Err,
 }
 
+/// Called with each line of a child.
+type OnLine<'a> = Box<dyn FnMut(Stream, &str) + 'a>;
+
 /// A long child to run.
 pub struct Job<'a> {
     command: Command,
     log: Option<PathBuf>,
     deadline: Option<Duration>,
     input: Option<Vec<u8>>,
-    on_line: Box<dyn FnMut(Stream, &str) + 'a>,
+    on_line: OnLine<'a>,
 }
 
 /// A child that ended by itself.

@@ -193,6 +193,12 @@ impl Cache {
     fn remove_leftovers(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
         for entry in entries.flatten() {
+            // One that was made a moment ago may not have its lock yet.
+            let age =
+                entry.metadata().and_then(|data| data.modified()).ok().and_then(|made| made.elapsed().ok());
+            if age.is_none_or(|age| age < FRESH) {
+                continue;
+            }
             let Ok(handle) = File::open(entry.path()) else { continue };
             if Flock::lock(handle, FlockArg::LockExclusiveNonblock).is_ok() {
                 remove_tree(&entry.path());
@@ -200,6 +206,9 @@ impl Cache {
         }
     }
 }
+
+/// A scratch directory younger than this is never taken for a leftover.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// An unfinished cache entry.
 pub struct Scratch {
@@ -439,10 +448,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let cache = cache(dir.path());
         let owned = cache.scratch().expect("scratch");
-        create_dir(&dir.path().join("tmp/t-dead")).expect("made");
+        let dead = dir.path().join("tmp/t-dead");
+        create_dir(&dead).expect("made");
+        cache.remove_leftovers();
+        assert!(dead.exists(), "a new one may belong to someone who has not locked it yet");
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::open(&dead).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
+        File::open(owned.path()).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
         cache.remove_leftovers();
         assert!(owned.path().exists());
-        assert!(!dir.path().join("tmp/t-dead").exists());
+        assert!(!dead.exists());
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     /// Debian mirror to ask; by default the one that this host's apt uses.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
 }
 

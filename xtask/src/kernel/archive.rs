@@ -136,14 +136,7 @@ impl<'a> Archive<'a> {
         }
         let shell =
             Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))?;
-        let mirror = match &ctx.mirror {
-            Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => mirror.clone(),
-            Some(mirror) => {
-                return Err(Error::usage(format!("`{mirror}` is no mirror"))
-                    .next("give a URL that holds dists/ and pool/, as in an apt source"));
-            }
-            None => host_mirror(&shell)?,
-        };
+        let mirror = mirror(ctx, &shell)?;
         self.configure(&shell, &mirror)?;
         let phase = ctx.bus.phase("index", "Debian archive");
         let done = self.apt_get(&self.root, &["update"], &phase, 0)?;
@@ -333,6 +326,26 @@ fn sources_list(mirror: &str) -> String {
 fn download_status(line: &str) -> Option<(f64, &str)> {
     let mut parts = line.strip_prefix("dlstatus:")?.splitn(3, ':').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next().unwrap_or_default()))
+}
+
+/// The mirror to ask: the one that was named, else the one that this host's apt uses.
+fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
+    match &ctx.mirror {
+        Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => Ok(mirror.clone()),
+        Some(mirror) => Err(Error::usage(format!("`{mirror}` is no mirror"))
+            .next("give a URL that holds dists/ and pool/, as in an apt source")),
+        None => host_mirror(shell),
+    }
+}
+
+/// A line for apt's sources list that names one Debian suite, verified with Debian's own keys; the build root is made from
+/// it.
+///
+/// # Errors
+/// When there is no mirror to ask.
+pub fn sources_line(ctx: &Context, suite: &str) -> Result<String> {
+    let shell = Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))?;
+    Ok(format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror(ctx, &shell)?))
 }
 
 /// The Debian mirror that this host uses.

@@ -4,10 +4,13 @@
 
 pub mod archive;
 pub mod archive_index;
+pub mod build;
 pub mod config;
+pub mod diagnose;
 pub mod kconfig;
 pub mod patch;
 pub mod series;
 pub mod source;
 pub mod spec;
 pub mod variant;
+pub mod view;

@@ -21,6 +21,16 @@ pub enum Compiler {
     Clang,
 }
 
+impl Compiler {
+    /// As variants and records call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compiler::Gcc => "gcc",
+            Compiler::Clang => "clang",
+        }
+    }
+}
+
 /// One way to configure, build and start a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {

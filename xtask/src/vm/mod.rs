@@ -1,4 +1,185 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From a kernel that can boot to what the guest said.
+//! Booting a guest and watching it: who starts it ([`direct`], [`vng`]: pure argument builders), what its console
+//! means ([`console`]: pure rules), and one life from start to end ([`session`]).
 
 pub mod accel;
+pub mod console;
+pub mod direct;
+pub mod session;
+pub mod vng;
+
+use vmtest_protocol::{Effort, param};
+
+use crate::vm::accel::Kind;
+
+/// How a guest starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boot {
+    /// Through virtme-ng: the guest's `/` is the build root.
+    Vng,
+    /// QEMU microvm with an initramfs that holds the runner.
+    Direct,
+}
+
+impl Boot {
+    /// `vng` or `direct`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boot::Vng => "vng",
+            Boot::Direct => "direct",
+        }
+    }
+}
+
+/// What the guest is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Run the suite: globs of subtests (empty: all), effort, and whether expectations are turned round.
+    Tests {
+        /// Globs of `test/subtest`.
+        globs: Vec<String>,
+        /// How much.
+        effort: Effort,
+        /// `--self-test`.
+        self_test: bool,
+    },
+    /// Run a shell command.
+    Exec(String),
+    /// An interactive shell on the console.
+    Shell,
+}
+
+/// One virtual machine.
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    /// How it starts.
+    pub boot: Boot,
+    /// File name of the kernel below `/kernel`.
+    pub kernel: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Hardware or emulated.
+    pub accel: Kind,
+    /// `multi` or `single`; only the emulator has a choice.
+    pub tcg_thread: &'static str,
+    /// CPU model; `None`: `host` under KVM, `max` when emulated.
+    pub cpu: Option<String>,
+    /// Kernel parameters of the variant and of `--append`.
+    pub append: Vec<String>,
+    /// `name=value` that the runner sets before the first test.
+    pub sysctls: Vec<String>,
+    /// Nonce of this boot.
+    pub nonce: String,
+    /// What to do.
+    pub task: Task,
+    /// Wait for gdb on a socket below `/vm`.
+    pub gdb: bool,
+}
+
+/// The kernel's limit for its command line on x86 (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h).
+pub const MAX_CMDLINE: usize = 2048;
+
+/// Parameters that every guest gets, each with its reason.
+fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
+    let mut params: Vec<String> = [
+        // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
+        "panic=-1",
+        "oops=panic",
+        // A triple fault needs neither ACPI nor a keyboard controller, which microvm lacks.
+        "reboot=t",
+    ]
+    .map(str::to_owned)
+    .into();
+    params.push(format!("{}={}", param::NONCE, spec.nonce));
+    params.push(format!("{}={port}", param::PORT));
+    match &spec.task {
+        Task::Tests { globs, effort, self_test } => {
+            if !globs.is_empty() {
+                params.push(format!("{}={}", param::TEST, globs.join(",")));
+            }
+            let effort = match effort {
+                Effort::Quick => "quick",
+                Effort::Normal => "normal",
+            };
+            params.push(format!("{}={effort}", param::EFFORT));
+            if *self_test {
+                params.push(format!("{}=1", param::SELF_TEST));
+            }
+        }
+        Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
+        Task::Shell => params.push(format!("{}=1", param::SHELL)),
+    }
+    params.extend(spec.sysctls.iter().map(|sysctl| format!("{}={sysctl}", param::SYSCTL)));
+    params.extend(spec.append.iter().cloned());
+    params
+}
+
+/// A value inside a comma-separated QEMU option.
+fn qemu_value(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// Standard base64; the only place that needs it, and twelve lines.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let word =
+            three.iter().enumerate().fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        for digit in 0..4 {
+            let index = (word >> (18 - 6 * digit)) as usize & 63;
+            text.push(if digit <= three.len() { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+pub(crate) fn example(boot: Boot) -> VmSpec {
+    VmSpec {
+        boot,
+        kernel: "vmlinux".into(),
+        cpus: 2,
+        memory_mib: 512,
+        accel: Kind::Tcg,
+        tcg_thread: "multi",
+        cpu: None,
+        append: vec!["mitigations=off".into()],
+        sysctls: vec!["net.core.bpf_jit_harden=2".into()],
+        nonce: "0123abcd".into(),
+        task: Task::Tests { globs: vec!["basic/*".into()], effort: Effort::Quick, self_test: false },
+        gdb: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_the_standard_one() {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn params_carry_the_task() {
+        let params = common_params(&example(Boot::Direct), "ttyS1");
+        for needed in [
+            "vmtest.nonce=0123abcd",
+            "vmtest.port=ttyS1",
+            "vmtest.test=basic/*",
+            "vmtest.effort=quick",
+            "oops=panic",
+        ] {
+            assert!(params.iter().any(|param| param == needed), "{needed}");
+        }
+        assert_eq!(params.last().map(String::as_str), Some("mitigations=off"), "the user's word is the last");
+    }
+}

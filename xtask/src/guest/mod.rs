@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What guests say, read with suspicion: a guest under test may be broken, and its text is never trusted further than
+//! this module. Pure; no IO.
+
+mod stream;
+
+pub use stream::Stream;

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes of the event channel to events, with every irregularity kept as a [`Fault`]. One fault is enough for the run
+//! not to be believed; see `result`.
+
+use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, TestName};
+
+/// Most faults kept; a guest that sends garbage sends a lot of it.
+const MOST_FAULTS: usize = 20;
+/// Most events kept: far more than any suite has, far less than would hurt.
+const MOST_EVENTS: usize = 200_000;
+/// Most characters of a bad line that an error repeats.
+const EXCERPT: usize = 80;
+
+/// Something that a well-behaved runner never does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A line that is no event.
+    NotAnEvent(String),
+    /// A line of another run.
+    WrongNonce(String),
+    /// A line is missing, or came twice.
+    Gap {
+        /// Sequence number that had to come.
+        expected: u64,
+        /// That came.
+        got: u64,
+    },
+    /// The runner speaks another protocol version.
+    Protocol(u32),
+    /// A line without an end.
+    TooLong,
+    /// More events than are kept.
+    TooMany,
+    /// An event where it has no place, for example a second plan or an end without a start.
+    OutOfPlace(String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::NotAnEvent(line) => write!(out, "a line that is no event: {line}"),
+            Fault::WrongNonce(nonce) => write!(out, "an event of another run, nonce {nonce}"),
+            Fault::Gap { expected, got } => write!(out, "event {expected} had to come, {got} came"),
+            Fault::Protocol(version) => write!(out, "the runner speaks protocol {version}, not {PROTOCOL}"),
+            Fault::TooLong => write!(out, "a line of more than {MAX_LINE} bytes"),
+            Fault::TooMany => write!(out, "more than {MOST_EVENTS} events"),
+            Fault::OutOfPlace(what) => write!(out, "{what}"),
+        }
+    }
+}
+
+/// Everything that the guest said, folded.
+#[derive(Debug)]
+pub struct Stream {
+    nonce: String,
+    buffer: Vec<u8>,
+    next_seq: u64,
+    events: usize,
+    /// The first event; `None` until it came.
+    pub hello: Option<Hello>,
+    /// Subtests that the runner said it would run; `None` until it said so.
+    pub plan: Option<Vec<TestName>>,
+    /// The subtest that is running; `None` between two.
+    pub running: Option<TestName>,
+    /// Subtests that ended, in order.
+    pub ended: Vec<End>,
+    /// Kernel complaints that the runner noticed.
+    pub splats: Vec<Splat>,
+    /// Output of `--exec`.
+    pub output: Vec<Output>,
+    /// The last event; `None` means that nothing here is a pass.
+    pub done: Option<Done>,
+    /// Irregularities.
+    pub faults: Vec<Fault>,
+}
+
+impl Stream {
+    /// Expects events with this nonce.
+    pub fn new(nonce: impl Into<String>) -> Stream {
+        Stream {
+            nonce: nonce.into(),
+            buffer: Vec::new(),
+            next_seq: 0,
+            events: 0,
+            hello: None,
+            plan: None,
+            running: None,
+            ended: Vec::new(),
+            splats: Vec::new(),
+            output: Vec::new(),
+            done: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Takes bytes as they arrive, in pieces of any size.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.buffer.len() + piece.len() > MAX_LINE {
+                self.fault(Fault::TooLong);
+                self.buffer.clear();
+                continue;
+            }
+            self.buffer.extend_from_slice(piece);
+            if self.buffer.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.buffer);
+                self.line(&line[..line.len() - 1]);
+            }
+        }
+    }
+
+    /// The channel closed; what is left is a torn line.
+    pub fn close(&mut self) {
+        if !self.buffer.is_empty() {
+            let torn = std::mem::take(&mut self.buffer);
+            self.fault(Fault::NotAnEvent(format!("torn: {}", excerpt(&torn))));
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return;
+        }
+        let Ok(Line { n, seq, ms: _, event }) = serde_json::from_slice(line) else {
+            return self.fault(Fault::NotAnEvent(excerpt(line)));
+        };
+        if n != self.nonce {
+            return self.fault(Fault::WrongNonce(excerpt(n.as_bytes())));
+        }
+        if seq != self.next_seq {
+            self.fault(Fault::Gap { expected: self.next_seq, got: seq });
+        }
+        self.next_seq = seq.saturating_add(1);
+        self.events += 1;
+        if self.events > MOST_EVENTS {
+            return self.fault(Fault::TooMany);
+        }
+        self.event(event);
+    }
+
+    fn event(&mut self, event: Event) {
+        if self.done.is_some() {
+            return self.fault(Fault::OutOfPlace("an event after the last one".to_owned()));
+        }
+        if self.hello.is_none() && !matches!(event, Event::Hello(_)) {
+            self.fault(Fault::OutOfPlace("an event before hello".to_owned()));
+        }
+        match event {
+            Event::Hello(hello) => {
+                if hello.protocol != PROTOCOL {
+                    self.fault(Fault::Protocol(hello.protocol));
+                }
+                if self.hello.replace(hello).is_some() {
+                    self.fault(Fault::OutOfPlace(
+                        "a second hello: the runner, or the guest, started twice".to_owned(),
+                    ));
+                }
+            }
+            Event::Plan(plan) => {
+                if self.plan.replace(plan.tests).is_some() {
+                    self.fault(Fault::OutOfPlace("a second plan".to_owned()));
+                }
+            }
+            Event::Start(name) => {
+                if let Some(open) = self.running.replace(name) {
+                    self.fault(Fault::OutOfPlace(format!(
+                        "a start while {} runs",
+                        excerpt(open.path().as_bytes())
+                    )));
+                }
+            }
+            Event::End(end) => {
+                if self.running.take().as_ref() != Some(&end.name) {
+                    let name = excerpt(end.name.path().as_bytes());
+                    self.fault(Fault::OutOfPlace(format!("an end of {name}, which was not running")));
+                }
+                if self.ended.iter().any(|other| other.name == end.name) {
+                    let name = excerpt(end.name.path().as_bytes());
+                    self.fault(Fault::OutOfPlace(format!("{name} ended twice")));
+                }
+                self.ended.push(end);
+            }
+            Event::Splat(splat) => self.splats.push(splat),
+            Event::Output(output) => self.output.push(output),
+            Event::Done(done) => self.done = Some(done),
+        }
+    }
+}
+
+/// The beginning of bytes that a guest sent, with nothing in it that a terminal would act on.
+fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let clean = |c: char| if c.is_control() { '·' } else { c };
+    let mut short: String = text.chars().take(EXCERPT).map(clean).collect();
+    if text.chars().nth(EXCERPT).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seq: u64, event: &str) -> String {
+        format!("{{\"n\":\"abc\",\"seq\":{seq},\"ms\":1,{event}}}\n")
+    }
+    const HELLO: &str = r#""ev":"hello","protocol":1,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+    const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"}]"#;
+    const START: &str = r#""ev":"start","test":"basic","subtest":"a""#;
+    const END: &str = r#""ev":"end","test":"basic","subtest":"a","outcome":"pass","reason":"","checks":2,"seen":[],"duration_us":9,"log":"""#;
+    const DONE: &str = r#""ev":"done","planned":1,"ended":1,"worker":{"how":"exited","code":0},"tainted":0"#;
+
+    fn whole() -> String {
+        [HELLO, PLAN, START, END, DONE]
+            .iter()
+            .enumerate()
+            .map(|(seq, event)| line(seq as u64, event))
+            .collect()
+    }
+
+    #[test]
+    fn a_whole_stream_in_pieces_of_any_size() {
+        for size in [1, 7, 4096] {
+            let mut stream = Stream::new("abc");
+            whole().as_bytes().chunks(size).for_each(|piece| stream.feed(piece));
+            stream.close();
+            assert_eq!(stream.faults, []);
+            assert!(stream.done.is_some() && stream.running.is_none());
+            assert_eq!(stream.ended.len(), 1);
+        }
+    }
+
+    #[test]
+    fn cut_anywhere_it_has_no_done_and_no_panic() {
+        let text = whole();
+        for cut in 0..text.len() {
+            let mut stream = Stream::new("abc");
+            stream.feed(&text.as_bytes()[..cut]);
+            stream.close();
+            assert!(stream.done.is_none(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn every_irregularity_is_a_fault() {
+        let cases: [(&str, String); 8] = [
+            ("no event", format!("{}garbage\n", line(0, HELLO))),
+            ("another run", line(0, HELLO).replace("abc", "xyz")),
+            ("had to come", line(0, HELLO) + &line(2, PLAN)),
+            ("before hello", line(0, PLAN)),
+            ("second plan", line(0, HELLO) + &line(1, PLAN) + &line(2, PLAN)),
+            ("was not running", line(0, HELLO) + &line(1, END)),
+            ("protocol 9", line(0, &HELLO.replace("\"protocol\":1", "\"protocol\":9"))),
+            ("after the last", whole() + &line(5, START)),
+        ];
+        for (word, text) in cases {
+            let mut stream = Stream::new("abc");
+            stream.feed(text.as_bytes());
+            stream.close();
+            assert!(
+                stream.faults.iter().any(|fault| fault.to_string().contains(word)),
+                "{word}: {:?}",
+                stream.faults
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_line_costs_no_memory_and_terminal_escapes_are_cleaned() {
+        let mut stream = Stream::new("abc");
+        for _ in 0..40 {
+            stream.feed(&vec![b'x'; 100_000]);
+        }
+        assert!(stream.buffer.capacity() <= 2 * MAX_LINE);
+        assert!(stream.faults.contains(&Fault::TooLong));
+        assert!(!excerpt(b"\x1b[2Jhi").contains('\x1b'));
+    }
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Patched source to a bootable kernel: `PatchedTree -> ConfiguredTree -> KernelBuild`.
+//!
+//! Objects live in one directory per (lineage of the source, configuration, tools), so that make rebuilds only what
+//! differs between two states of one tree or two patches of one series. Images live in the cache under the key of
+//! everything that went into them and are never built twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::context::Context;
+use crate::error::{Class, Error, IoContext, Result};
+use crate::kernel::config::{self, Requests};
+use crate::kernel::diagnose;
+use crate::kernel::patch::Overlay;
+use crate::kernel::source::SourceTree;
+use crate::kernel::variant::{Compiler, Variant};
+use crate::kernel::view::{self, Overlaid};
+use crate::proc::{Finished, Job};
+use crate::sandbox::{Sandbox, Tools};
+use crate::workdir::{Key, Lock, create_dir, read_text, write_file};
+
+/// Source with a series on top, not yet written anywhere as a whole.
+#[derive(Debug)]
+pub struct PatchedTree {
+    /// Column of the matrix: `src:6.18.15+fsession`.
+    pub id: String,
+    /// Where the source came from.
+    pub source: SourceTree,
+    /// Files of the series; `None` without one.
+    pub overlay: Option<Overlay>,
+    /// Hash of source and series.
+    pub key: Key,
+}
+
+/// How to build.
+#[derive(Debug)]
+pub struct Recipe<'a> {
+    /// Fragments, compiler.
+    pub variant: &'a Variant,
+    /// Every option asked for.
+    pub requests: &'a Requests,
+    /// Whose compilers.
+    pub tools: &'a Tools,
+    /// Jobs that make runs at once.
+    pub jobs: usize,
+}
+
+/// A kernel that can boot.
+#[derive(Debug, Clone)]
+pub struct KernelBuild {
+    /// Column of the matrix.
+    pub id: String,
+    /// Hash of everything that went into it.
+    pub key: Key,
+    /// Directory with `vmlinux`, `config` and `release`.
+    pub dir: PathBuf,
+    /// `uname -r` of it.
+    pub release: String,
+    /// It was there already.
+    pub cached: bool,
+}
+
+impl KernelBuild {
+    /// The uncompressed kernel, with PVH entry and debug information.
+    pub fn vmlinux(&self) -> PathBuf {
+        self.dir.join("vmlinux")
+    }
+}
+
+/// Key of the kernel that this tree and recipe give.
+pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
+    Key::of("kernel 1")
+        .field("tree", tree.key.as_str())
+        .field("config", recipe.requests.key().as_str())
+        .field("tools", recipe.tools.key().as_str())
+        .field("compiler", recipe.variant.compiler.name())
+        .finish()
+}
+
+/// The finished kernel, if it is in the cache.
+///
+/// # Errors
+/// When its record cannot be read.
+pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<Option<KernelBuild>> {
+    let key = key(tree, recipe);
+    ctx.cache.get("kernel", key.as_str()).map(|dir| opened(tree, key, dir, true)).transpose()
+}
+
+fn opened(tree: &PatchedTree, key: Key, dir: PathBuf, cached: bool) -> Result<KernelBuild> {
+    let release = read_text(&dir.join("release"))?.trim().to_owned();
+    Ok(KernelBuild { id: tree.id.clone(), key, dir, release, cached })
+}
+
+/// A tree whose object directory is locked, shows its source and holds its configuration.
+pub struct ConfiguredTree<'a> {
+    tree: &'a PatchedTree,
+    recipe: &'a Recipe<'a>,
+    dir: PathBuf,
+    _lock: Lock,
+}
+
+impl<'a> ConfiguredTree<'a> {
+    /// Takes the object directory, brings its source up to date and configures it where that is needed.
+    ///
+    /// # Errors
+    /// Class `OptionLost` when a requested option is not in the result, `KernelBuild` when the tree cannot be
+    /// configured at all, `Host` for the file system.
+    pub fn configure(
+        ctx: &Context,
+        tree: &'a PatchedTree,
+        recipe: &'a Recipe<'a>,
+        log_dir: &Path,
+    ) -> Result<ConfiguredTree<'a>> {
+        let name = Key::of("objects 1")
+            .field("lineage", tree.source.lineage.as_str())
+            .field("config", recipe.requests.key().as_str())
+            .field("tools", recipe.tools.key().as_str())
+            .field("compiler", recipe.variant.compiler.name())
+            .finish();
+        let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
+        let dir = ctx.cache.path("objects", name.as_str());
+        create_dir(&dir.join("obj"))?;
+        let configured = ConfiguredTree { tree, recipe, dir, _lock: lock };
+        let phase = ctx.bus.phase("configure", &tree.id);
+        phase.progress(0, 0, "source");
+        let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
+        let synced = view::sync(
+            &configured.dir.join("src"),
+            &configured.dir.join("view.json"),
+            &tree.source.dir,
+            &tree.source.key,
+            overlay.as_ref().map(|(overlay, files)| Overlaid {
+                files,
+                changed: &overlay.changed,
+                deleted: &overlay.deleted,
+            }),
+        )?;
+        let stamp = configured.dir.join("configured");
+        if synced.fresh || synced.changed.iter().any(|path| changes_config(path)) {
+            let _ = fs::remove_file(&stamp);
+        }
+        if stamp.exists() {
+            phase.cached();
+            return Ok(configured);
+        }
+        phase.progress(0, 0, "allnoconfig");
+        configured.run_kconfig(ctx, log_dir)?;
+        configured.check_options()?;
+        write_file(&stamp, "")?;
+        phase.finish();
+        Ok(configured)
+    }
+
+    fn run_kconfig(&self, ctx: &Context, log_dir: &Path) -> Result<()> {
+        write_file(&self.dir.join("obj/vmtest.config"), self.recipe.requests.merged_text())?;
+        let sandbox = self.sandbox(ctx)?;
+        let mut command = self.make(&sandbox);
+        let asked = sandbox.see("/obj/vmtest.config");
+        command.arg(format!("KCONFIG_ALLCONFIG={}", asked.display())).arg("allnoconfig");
+        let done = Job::new(command).log(log_dir.join("config.log")).run()?;
+        if done.success() {
+            return Ok(());
+        }
+        Err(self.failed("cannot be configured", &done, log_dir))
+    }
+
+    fn check_options(&self) -> Result<()> {
+        let dotconfig = config::parse_dotconfig(&read_text(&self.dir.join("obj/.config"))?);
+        let mut lost = config::lost(self.recipe.requests, &dotconfig);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        config::explain(&mut lost, &self.dir.join("src"), &dotconfig);
+        Err(config::lost_error(&lost, &self.tree.id))
+    }
+
+    /// Builds `vmlinux` and keeps it in the cache. The full output of make goes to `log_dir/build.log`.
+    ///
+    /// # Errors
+    /// Class `KernelBuild` with the compiler's first error.
+    pub fn build(self, ctx: &Context, log_dir: &Path) -> Result<KernelBuild> {
+        let key = key(self.tree, self.recipe);
+        let phase = ctx.bus.phase("build", &self.tree.id);
+        let expected_file = self.dir.join("objects-built");
+        let first_time = !expected_file.exists();
+        let mut done_objects = 0_u64;
+        let sandbox = self.sandbox(ctx)?;
+        let mut command = self.make(&sandbox);
+        command.arg(format!("-j{}", self.recipe.jobs)).arg("vmlinux");
+        let done = Job::new(command)
+            .log(log_dir.join("build.log"))
+            .on_line(|_, line| {
+                if let Some(object) = object_built(line) {
+                    done_objects += 1;
+                    // Only a first build knows what to expect; later ones rebuild what changed.
+                    let total = if first_time { TYPICAL_OBJECTS.max(done_objects) } else { 0 };
+                    phase.progress(done_objects, total, object);
+                }
+            })
+            .run()?;
+        if !done.success() {
+            return Err(self.failed("does not build", &done, log_dir));
+        }
+        if first_time {
+            write_file(&expected_file, done_objects.to_string())?;
+        }
+        let built = self.keep(ctx, key)?;
+        phase.finish();
+        Ok(built)
+    }
+
+    fn keep(&self, ctx: &Context, key: Key) -> Result<KernelBuild> {
+        let obj = self.dir.join("obj");
+        let scratch = ctx.cache.scratch()?;
+        for (from, to) in
+            [("vmlinux", "vmlinux"), (".config", "config"), ("include/config/kernel.release", "release")]
+        {
+            // Copies, not links: the next make changes vmlinux in place when it adds BTF.
+            fs::copy(obj.join(from), scratch.path().join(to)).on("cannot copy", obj.join(from))?;
+        }
+        let place = ctx.cache.path("kernel", key.as_str());
+        let dir = scratch.keep_as(&place)?;
+        opened(self.tree, key, dir, false)
+    }
+
+    fn failed(&self, what: &str, done: &Finished, log_dir: &Path) -> Error {
+        let log = log_dir.join("build.log");
+        let text =
+            fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let mut detail = diagnose::first_error(text.lines());
+        if detail.is_empty() {
+            detail = done.tail.iter().rev().take(15).rev().cloned().collect();
+        }
+        Error::new(Class::KernelBuild, format!("{} {what}", self.tree.id))
+            .why(
+                detail
+                    .first()
+                    .cloned()
+                    .unwrap_or_else(|| "make said no more than its exit status".to_owned()),
+            )
+            .detail(detail)
+            .next(format!("the whole output is in {}", log_dir.display()))
+    }
+
+    fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
+        let ccache = ctx.cache.root().join("ccache");
+        create_dir(&ccache)?;
+        Ok(Sandbox::new(self.recipe.tools)
+            .read_only(self.dir.join("src"), "/src")
+            .writable(self.dir.join("obj"), "/obj")
+            .writable(ccache, "/ccache")
+            .path_first("/usr/lib/ccache")
+            // Fixed, or the version string alone would make each build of the same source differ.
+            .env("KBUILD_BUILD_USER", "vmtest")
+            .env("KBUILD_BUILD_HOST", "vmtest")
+            .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
+            .env("CCACHE_DIR", "/ccache")
+            .env("CCACHE_MAXSIZE", "2G"))
+    }
+
+    fn make(&self, sandbox: &Sandbox<'_>) -> std::process::Command {
+        let mut command = sandbox.command("make");
+        command.arg("-C").arg(sandbox.see("/src")).arg(format!("O={}", sandbox.see("/obj").display()));
+        if self.recipe.variant.compiler == Compiler::Clang {
+            command.arg("LLVM=1");
+        }
+        command
+    }
+}
+
+/// Objects of a first build with the default configuration (6.18 and 7.3: 1,450); only the progress bar uses it.
+const TYPICAL_OBJECTS: u64 = 1_450;
+
+/// Kconfig files, and the scripts that Kconfig's own questions run.
+fn changes_config(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with("Kconfig") || path.starts_with("scripts/")
+}
+
+/// The object that a line of make's short output speaks of.
+fn object_built(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("  ")?;
+    let (step, object) = line.split_once(' ')?;
+    matches!(step, "CC" | "AS" | "HOSTCC" | "AR" | "LD").then(|| object.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn make_lines_are_recognised() {
+        assert_eq!(object_built("  CC      kernel/bpf/trampoline.o"), Some("kernel/bpf/trampoline.o"));
+        assert_eq!(object_built("  GEN     arch/x86/include/generated/x.h"), None);
+        assert_eq!(object_built("kernel/x.c:1:2: error: CC"), None);
+    }
+
+    #[test]
+    fn only_what_kconfig_reads_configures_again() {
+        assert!(changes_config("kernel/trace/Kconfig"));
+        assert!(changes_config("lib/Kconfig.debug"));
+        assert!(changes_config("scripts/gcc-version.sh"));
+        assert!(!changes_config("kernel/bpf/trampoline.c"));
+    }
+}

@@ -1,0 +1,681 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a run came to: the model that every report is made from, and the judgement of one boot. Pure.
+//!
+//! Success is the last branch. A boot is believed only when its runner said `done`, every count agrees, no line is
+//! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
+//! checked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vmtest_protocol::{End as TestEnd, GuestOutcome, TestName, WorkerEnd};
+
+use crate::error::{Class, PRECEDENCE};
+use crate::vm::session::{End, Observed};
+
+/// Version of `run.json`. Readers refuse what they do not know.
+pub const SCHEMA: u32 = 1;
+
+/// Outcome of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every expectation held.
+    Pass,
+    /// An expectation did not hold.
+    Fail,
+    /// The kernel lacks the feature, and refused it exactly as it must.
+    Skip,
+    /// Planned, and never reported.
+    Missing,
+    /// The kernel, the guest or the runner died during it.
+    Crash,
+    /// It did not end in time.
+    Timeout,
+    /// Passed only on a repeat.
+    Flaky,
+    /// A declared, known failure.
+    Xfail,
+    /// A stage before it failed.
+    Notrun,
+}
+
+impl Outcome {
+    /// As in `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "fail",
+            Outcome::Skip => "skip",
+            Outcome::Missing => "missing",
+            Outcome::Crash => "crash",
+            Outcome::Timeout => "timeout",
+            Outcome::Flaky => "flaky",
+            Outcome::Xfail => "xfail",
+            Outcome::Notrun => "notrun",
+        }
+    }
+}
+
+/// One leaf of the matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Column: id of the kernel.
+    pub kernel: String,
+    /// Name of the variant; empty for a kernel that was not built here.
+    pub variant: String,
+    /// `vng` or `direct`.
+    pub boot: String,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// `own`.
+    pub suite: String,
+    /// Group.
+    pub test: String,
+    /// Subtest.
+    pub subtest: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why it is not a pass; empty for one.
+    pub reason: String,
+    /// Whether anything but a pass counts against the run.
+    pub required: bool,
+    /// How often it ran.
+    pub attempts: u32,
+    /// Wall time of the subtest in the guest.
+    pub duration_ms: u64,
+    /// Exit class of this cell.
+    pub class: u8,
+    /// The test's own log, for what is not a pass; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub log: String,
+}
+
+impl Cell {
+    /// `test/subtest`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.test, self.subtest)
+    }
+
+    /// Class of this cell.
+    pub fn class(&self) -> Class {
+        // A number that no class has can only come from another version's file.
+        Class::from_code(self.class).unwrap_or(Class::Host)
+    }
+}
+
+/// A kernel of the run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Column of the matrix.
+    pub id: String,
+    /// As it was asked for.
+    pub spec: String,
+    /// `uname -r`, from the runner; empty when it never spoke.
+    pub release: String,
+    /// Hash of everything that went into it.
+    pub key: String,
+    /// Subjects of the patches on top.
+    pub series: Vec<String>,
+    /// `gcc` or `clang`; empty for a kernel that was not built here.
+    pub toolchain: String,
+}
+
+/// A complaint of a kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SplatRecord {
+    /// Which kernel.
+    pub kernel: String,
+    /// Which variant.
+    pub variant: String,
+    /// First line.
+    pub title: String,
+    /// The subtest that was running, where the runner noticed it; empty otherwise.
+    pub during: String,
+    /// `death` or `splat`.
+    pub severity: String,
+}
+
+/// A step, for the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// What was done.
+    pub name: String,
+    /// On what, mostly a kernel.
+    pub kernel: String,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Nothing had to be done.
+    pub cached: bool,
+}
+
+/// One boot and the conditions it ran under.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BootRecord {
+    /// Which kernel.
+    pub kernel: String,
+    /// Which variant.
+    pub variant: String,
+    /// `vng` or `direct`, and why.
+    pub boot: String,
+    /// Why this way of booting.
+    pub boot_reason: String,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// Why this accelerator.
+    pub accel_reason: String,
+    /// Limits in force, in seconds.
+    pub limits_s: BTreeMap<String, u64>,
+    /// What the runner found in the guest.
+    pub features: BTreeMap<String, String>,
+    /// What the tests expected of this kernel.
+    pub profile: BTreeMap<String, String>,
+    /// Class of the boot as a whole: `pass` where it went through.
+    pub class: u8,
+    /// Why it did not; empty where it did.
+    pub reason: String,
+    /// Start to hello, in milliseconds; absent when it never came.
+    pub booted_after_ms: Option<u64>,
+    /// Start to end, in milliseconds.
+    pub duration_ms: u64,
+    /// Directory of its console and events, below the run's.
+    pub directory: String,
+    /// Last lines of the console, for a boot that did not go through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub console_tail: Vec<String>,
+}
+
+/// `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the run.
+    pub run: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// What the process exits with.
+    pub exit_code: u8,
+    /// Exit code to number of cells.
+    pub classes: BTreeMap<u8, u64>,
+    /// Name to version.
+    pub tools: BTreeMap<String, String>,
+    /// Columns.
+    pub kernels: Vec<Kernel>,
+    /// Boots.
+    pub boots: Vec<BootRecord>,
+    /// Leaves.
+    pub cells: Vec<Cell>,
+    /// Complaints of kernels.
+    pub splats: Vec<SplatRecord>,
+    /// Timeline.
+    pub phases: Vec<PhaseRecord>,
+}
+
+impl RunResult {
+    /// Counts classes and decides the exit code. `interrupted` overrules everything.
+    pub fn conclude(&mut self, interrupted: Option<Class>) {
+        self.classes.clear();
+        for cell in &self.cells {
+            *self.classes.entry(cell.class).or_default() += 1;
+        }
+        for boot in &self.boots {
+            // A boot's own class counts even when every cell of it is fine: a panic after the last test.
+            let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+            let seen = self.cells.iter().any(|cell| {
+                cell.class == boot.class && cell.kernel == boot.kernel && cell.variant == boot.variant
+            });
+            if class != Class::Pass && !seen {
+                *self.classes.entry(boot.class).or_default() += 1;
+            }
+        }
+        if let Some(class) = interrupted {
+            self.classes.entry(class.code()).or_insert(1);
+        }
+        // No cell at all is nothing to be proud of.
+        let worst = PRECEDENCE.into_iter().find(|class| self.classes.contains_key(&class.code()));
+        self.exit_code = worst.unwrap_or(Class::Usage).code();
+    }
+}
+
+/// What one boot came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// `Pass` when the boot went through and the runner was believed; tests may have failed all the same.
+    pub class: Class,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Judges a boot as a whole, before its cells.
+pub fn judge_boot(seen: &Observed) -> Verdict {
+    let no = |class: Class, reason: String| Verdict { class, reason };
+    let stream = &seen.stream;
+    if let End::Interrupted(class) = seen.end {
+        return no(class, "the run was interrupted".to_owned());
+    }
+    if let Some(death) = seen.console.death() {
+        return no(Class::Panic, death.title.clone());
+    }
+    if stream.hello.is_none() {
+        return judge_silence(seen);
+    }
+    match seen.end {
+        End::IdleLimit => return no(Class::Hang, format!("no output for too long{}", during(seen))),
+        End::RunLimit => return no(Class::WallClock, format!("not done within the limit{}", during(seen))),
+        End::Interrupted(_) | End::Exited(_) | End::ShutdownLimit | End::NoFirstByte | End::BootLimit => (),
+    }
+    // A garbled channel explains a missing `done` better than a lost guest does.
+    if let Some(fault) = stream.faults.first() {
+        let more = stream.faults.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        return no(Class::Host, format!("the event channel cannot be believed: {fault}{more}"));
+    }
+    let Some(done) = &stream.done else {
+        return no(
+            Class::GuestLost,
+            format!("the guest went away without a word{}{}", during(seen), restarted(seen)),
+        );
+    };
+    if seen.truncated {
+        return no(Class::Host, "more output than is stored; what was cut could hold a death".to_owned());
+    }
+    match done.worker {
+        WorkerEnd::Exited(0) => (),
+        WorkerEnd::Exited(code) => {
+            return no(Class::RunnerDied, format!("the runner exited with {code}{}", during(seen)));
+        }
+        WorkerEnd::Signaled(signal) => {
+            return no(Class::RunnerDied, format!("signal {signal} killed the runner{}", during(seen)));
+        }
+    }
+    let planned = stream.plan.as_ref().map_or(0, Vec::len);
+    if done.planned as usize != planned || done.ended as usize != stream.ended.len() {
+        return no(
+            Class::Host,
+            format!(
+                "counts differ: the runner planned {} and ended {}, {planned} and {} arrived",
+                done.planned,
+                done.ended,
+                stream.ended.len()
+            ),
+        );
+    }
+    if seen.end == End::ShutdownLimit {
+        return no(Class::Hang, "the tests were done, but the guest did not switch off".to_owned());
+    }
+    let splat = seen.console.splats().next().map(|hit| hit.title.clone());
+    if let Some(title) = splat.or_else(|| stream.splats.first().map(|splat| splat.title.clone())) {
+        return no(Class::Splat, title);
+    }
+    no(Class::Pass, String::new())
+}
+
+/// A boot that never came to hello.
+fn judge_silence(seen: &Observed) -> Verdict {
+    let how = match seen.end {
+        End::NoFirstByte => "no byte within the limit".to_owned(),
+        End::BootLimit | End::IdleLimit | End::RunLimit | End::ShutdownLimit => {
+            "not ready within the limit".to_owned()
+        }
+        End::Exited(status) => format!("the virtual machine {}", crate::proc::ended(status)),
+        End::Interrupted(_) => "interrupted".to_owned(),
+    };
+    let mut reason = format!("{how}: {}{}", seen.console.progress.text(), restarted(seen));
+    if let Some(line) = seen.complaint.lines().find(|line| !line.trim().is_empty()) {
+        reason.push_str(&format!("; it said: {}", line.trim()));
+    }
+    Verdict { class: Class::BootFailed, reason }
+}
+
+fn during(seen: &Observed) -> String {
+    seen.stream.running.as_ref().map_or_else(String::new, |name| format!(" during {}", name.path()))
+}
+
+fn restarted(seen: &Observed) -> &'static str {
+    if seen.console.kernels > 1 { "; the kernel started more than once" } else { "" }
+}
+
+/// Which cells a skip may have.
+pub type MaySkip<'a> = &'a dyn Fn(&TestName) -> bool;
+
+/// What every cell of a boot has in common.
+#[derive(Debug, Clone)]
+pub struct CellBase {
+    /// Column.
+    pub kernel: String,
+    /// Variant.
+    pub variant: String,
+    /// `vng` or `direct`.
+    pub boot: String,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+}
+
+/// The cells of a boot: one for each planned subtest and one for each that the guest reported unasked.
+pub fn cells(
+    base: &CellBase,
+    planned: &[TestName],
+    seen: &Observed,
+    boot: &Verdict,
+    may_skip: MaySkip<'_>,
+) -> Vec<Cell> {
+    let mut all: Vec<TestName> = planned.to_vec();
+    let unasked = seen.stream.ended.iter().map(|end| &end.name).chain(seen.stream.running.as_ref());
+    for name in unasked {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    let cell = |name: &TestName| {
+        let end = seen.stream.ended.iter().find(|end| end.name == *name);
+        let found = match end {
+            Some(_) if !planned.contains(name) => {
+                (Outcome::Fail, "the guest ran what was not planned".to_owned(), Class::Host)
+            }
+            Some(end) => ended_cell(end, boot, may_skip(name)),
+            None => open_cell(name, seen, boot),
+        };
+        make_cell(base, name, found, end, may_skip(name))
+    };
+    all.iter().map(cell).collect()
+}
+
+/// Cells of a kernel that never booted because a stage before it failed.
+pub fn notrun(base: &CellBase, planned: &[TestName], class: Class, reason: &str) -> Vec<Cell> {
+    let cell = |name| make_cell(base, name, (Outcome::Notrun, reason.to_owned(), class), None, false);
+    planned.iter().map(cell).collect()
+}
+
+fn make_cell(
+    base: &CellBase,
+    name: &TestName,
+    (outcome, reason, class): (Outcome, String, Class),
+    end: Option<&TestEnd>,
+    may_skip: bool,
+) -> Cell {
+    Cell {
+        kernel: base.kernel.clone(),
+        variant: base.variant.clone(),
+        boot: base.boot.clone(),
+        accel: base.accel.clone(),
+        suite: "own".to_owned(),
+        test: name.test.clone(),
+        subtest: name.subtest.clone(),
+        outcome,
+        reason,
+        required: !(outcome == Outcome::Skip && may_skip),
+        attempts: u32::from(outcome != Outcome::Notrun && outcome != Outcome::Missing),
+        duration_ms: end.map_or(0, |end| end.duration_us / 1000),
+        class: class.code(),
+        log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
+    }
+}
+
+/// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not believed.
+fn ended_cell(end: &TestEnd, boot: &Verdict, may_skip: bool) -> (Outcome, String, Class) {
+    if boot.class == Class::Host {
+        return (Outcome::Fail, boot.reason.clone(), Class::Host);
+    }
+    let reason = explain(end);
+    match end.outcome {
+        GuestOutcome::Fail => (Outcome::Fail, reason, Class::TestFailed),
+        GuestOutcome::Skip if may_skip => (Outcome::Skip, reason, Class::Pass),
+        GuestOutcome::Skip => (Outcome::Skip, reason, Class::Incomplete),
+        GuestOutcome::Xfail if end.reason.is_empty() => {
+            (Outcome::Fail, "a known failure without a reason".to_owned(), Class::TestFailed)
+        }
+        GuestOutcome::Xfail => (Outcome::Xfail, reason, Class::Pass),
+        GuestOutcome::Pass if end.checks == 0 => {
+            (Outcome::Fail, "passed without checking anything".to_owned(), Class::TestFailed)
+        }
+        GuestOutcome::Pass if end.seen.iter().any(|check| !check.ok) => {
+            (Outcome::Fail, format!("passed although: {reason}"), Class::TestFailed)
+        }
+        GuestOutcome::Pass => (Outcome::Pass, end.reason.clone(), Class::Pass),
+    }
+}
+
+fn explain(end: &TestEnd) -> String {
+    let mut reason = end.reason.clone();
+    for check in end.seen.iter().filter(|check| !check.ok) {
+        let text = format!("{}: expected {}, seen {}", check.what, check.expected, check.seen);
+        if !reason.contains(&text) {
+            reason.push_str(if reason.is_empty() { "" } else { "; " });
+            reason.push_str(&text);
+        }
+    }
+    reason
+}
+
+/// A planned cell without an end.
+fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict) -> (Outcome, String, Class) {
+    let running = seen.stream.running.as_ref() == Some(name);
+    let never_ran = seen.stream.hello.is_none();
+    match boot.class {
+        Class::Interrupted | Class::Terminated => (Outcome::Notrun, boot.reason.clone(), boot.class),
+        Class::BootFailed => (Outcome::Notrun, boot.reason.clone(), boot.class),
+        class if never_ran => (Outcome::Notrun, boot.reason.clone(), class),
+        class @ (Class::Panic | Class::GuestLost | Class::RunnerDied) if running => {
+            (Outcome::Crash, boot.reason.clone(), class)
+        }
+        class @ (Class::Hang | Class::WallClock) if running => (Outcome::Timeout, boot.reason.clone(), class),
+        Class::Pass | Class::Splat => {
+            (Outcome::Missing, "planned, and never reported".to_owned(), Class::Incomplete)
+        }
+        Class::Host => (Outcome::Missing, boot.reason.clone(), Class::Host),
+        class => {
+            (Outcome::Missing, format!("never ran: {} ({})", boot.reason, class.label()), Class::Incomplete)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::Stream;
+    use crate::vm::console::Scanner;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+    use std::time::Duration;
+
+    fn name(subtest: &str) -> TestName {
+        TestName { test: "basic".into(), subtest: subtest.into() }
+    }
+
+    const HELLO: &str = r#""ev":"hello","protocol":1,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+    const PLAN: &str =
+        r#""ev":"plan","tests":[{"test":"basic","subtest":"a"},{"test":"basic","subtest":"b"}]"#;
+    fn start(test: &str) -> String {
+        format!(r#""ev":"start","test":"basic","subtest":"{test}""#)
+    }
+    fn end(test: &str, outcome: &str, checks: u32) -> String {
+        format!(
+            r#""ev":"end","test":"basic","subtest":"{test}","outcome":"{outcome}","reason":"why","checks":{checks},"seen":[],"duration_us":9000,"log":"l""#
+        )
+    }
+    fn done(ended: u32, how: &str) -> String {
+        format!(r#""ev":"done","planned":2,"ended":{ended},"worker":{how},"tainted":0"#)
+    }
+    const FINE: &str = r#"{"how":"exited","code":0}"#;
+
+    fn observed(events: &[String], console: &str, end: End) -> Observed {
+        let mut stream = Stream::new("abc");
+        for (seq, event) in events.iter().enumerate() {
+            stream.feed(format!("{{\"n\":\"abc\",\"seq\":{seq},\"ms\":1,{event}}}\n").as_bytes());
+        }
+        stream.close();
+        let mut scanner = Scanner::default();
+        scanner.feed(console.as_bytes());
+        scanner.close();
+        Observed {
+            end,
+            stream,
+            console: scanner,
+            complaint: String::new(),
+            took: Duration::from_secs(1),
+            booted_after: None,
+            truncated: false,
+        }
+    }
+
+    fn exited() -> End {
+        End::Exited(ExitStatus::from_raw(0))
+    }
+
+    fn good() -> Vec<String> {
+        [
+            HELLO.into(),
+            PLAN.into(),
+            start("a"),
+            end("a", "pass", 2),
+            start("b"),
+            end("b", "pass", 1),
+            done(2, FINE),
+        ]
+        .into()
+    }
+
+    fn judged(events: &[String], console: &str, how: End) -> (Class, Vec<(Outcome, Class)>) {
+        let seen = observed(events, console, how);
+        let boot = judge_boot(&seen);
+        let base = CellBase {
+            kernel: "k".into(),
+            variant: "default".into(),
+            boot: "direct".into(),
+            accel: "tcg".into(),
+        };
+        let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, &|_| false);
+        (boot.class, cells.iter().map(|cell| (cell.outcome, cell.class())).collect())
+    }
+
+    #[test]
+    fn only_a_whole_run_passes() {
+        use Outcome::Pass;
+        assert_eq!(
+            judged(&good(), "", exited()),
+            (Class::Pass, vec![(Pass, Class::Pass), (Pass, Class::Pass)])
+        );
+        // Every way of leaving one event out must lose the pass of at least one cell or of the boot.
+        for left_out in 0..good().len() {
+            let mut events = good();
+            events.remove(left_out);
+            let (boot, cells) = judged(&events, "", exited());
+            let all = boot == Class::Pass && cells.iter().all(|(outcome, _)| *outcome == Pass);
+            assert!(!all, "without event {left_out}");
+        }
+    }
+
+    #[test]
+    fn a_death_after_a_clean_run_is_no_pass() {
+        let (boot, cells) = judged(&good(), "[ 1.0] Kernel panic - not syncing: x\n", exited());
+        assert_eq!(boot, Class::Panic);
+        assert_eq!(cells[0].0, Outcome::Pass, "what was reported before the death is kept");
+        let mut run = empty_run();
+        run.cells = vec![cell(Class::Pass)];
+        run.boots = vec![boot_record(Class::Panic)];
+        run.conclude(None);
+        assert_eq!(run.exit_code, 21);
+    }
+
+    #[test]
+    fn every_death_has_its_class_and_its_cell() {
+        let died: Vec<String> = good()[..5].into();
+        let cases = [
+            ("Kernel panic - not syncing: x\n", exited(), Class::Panic, Outcome::Crash),
+            ("", exited(), Class::GuestLost, Outcome::Crash),
+            ("", End::IdleLimit, Class::Hang, Outcome::Timeout),
+            ("", End::RunLimit, Class::WallClock, Outcome::Timeout),
+        ];
+        for (console, how, class, outcome) in cases {
+            let (boot, cells) = judged(&died, console, how);
+            assert_eq!((boot, cells[0].0, cells[1]), (class, Outcome::Pass, (outcome, class)));
+        }
+        let mut runner = died.clone();
+        runner.push(done(1, r#"{"how":"signaled","code":11}"#));
+        assert_eq!(judged(&runner, "", exited()).1[1], (Outcome::Crash, Class::RunnerDied));
+        assert_eq!(judged(&[], "Linux version 6", exited()).0, Class::BootFailed);
+        assert_eq!(judged(&[], "", End::NoFirstByte).1[0], (Outcome::Notrun, Class::BootFailed));
+        assert_eq!(judged(&died, "", End::Interrupted(Class::Terminated)).1[1].1, Class::Terminated);
+    }
+
+    #[test]
+    fn a_splat_a_skip_and_a_hollow_pass_are_no_pass() {
+        assert_eq!(judged(&good(), "WARNING: CPU: 0 PID: 1 at x\n", exited()).0, Class::Splat);
+        let mut events = good();
+        events[3] = end("a", "skip", 1);
+        events[5] = end("b", "pass", 0);
+        let (boot, cells) = judged(&events, "", exited());
+        assert_eq!(boot, Class::Pass);
+        assert_eq!(cells, [(Outcome::Skip, Class::Incomplete), (Outcome::Fail, Class::TestFailed)]);
+    }
+
+    #[test]
+    fn a_test_that_was_never_planned_is_not_counted_as_one_that_was() {
+        let mut events = good();
+        events[2] = start("z");
+        events[3] = end("z", "pass", 2);
+        let (_, cells) = judged(&events, "", exited());
+        assert_eq!(cells[0], (Outcome::Missing, Class::Incomplete));
+        assert_eq!(cells[2], (Outcome::Fail, Class::Host));
+    }
+
+    fn cell(class: Class) -> Cell {
+        let base =
+            CellBase { kernel: "k".into(), variant: "v".into(), boot: "direct".into(), accel: "tcg".into() };
+        make_cell(&base, &name("a"), (Outcome::Pass, String::new(), class), None, false)
+    }
+
+    fn boot_record(class: Class) -> BootRecord {
+        BootRecord {
+            kernel: "k".into(),
+            variant: "v".into(),
+            boot: "direct".into(),
+            boot_reason: String::new(),
+            accel: "tcg".into(),
+            accel_reason: String::new(),
+            limits_s: BTreeMap::new(),
+            features: BTreeMap::new(),
+            profile: BTreeMap::new(),
+            class: class.code(),
+            reason: String::new(),
+            booted_after_ms: None,
+            duration_ms: 0,
+            directory: String::new(),
+            console_tail: Vec::new(),
+        }
+    }
+
+    fn empty_run() -> RunResult {
+        RunResult {
+            schema: SCHEMA,
+            run: String::new(),
+            command: Vec::new(),
+            exit_code: 0,
+            classes: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            kernels: Vec::new(),
+            boots: Vec::new(),
+            cells: Vec::new(),
+            splats: Vec::new(),
+            phases: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_is_not_a_pass_and_the_first_class_wins() {
+        let mut run = empty_run();
+        run.conclude(None);
+        assert_eq!(run.exit_code, Class::Usage.code());
+        run.cells = vec![
+            cell(Class::Pass),
+            cell(Class::Incomplete),
+            cell(Class::TestFailed),
+            cell(Class::Incomplete),
+        ];
+        run.conclude(None);
+        assert_eq!((run.exit_code, run.classes[&3]), (1, 2));
+        run.conclude(Some(Class::Interrupted));
+        assert_eq!(run.exit_code, 130);
+    }
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The own suite: the static runner, built on the host by cargo, and the list of its subtests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use vmtest_protocol::{Effort, Listed, TestName};
+
+use crate::context::Context;
+use crate::error::{Class, Error, IoContext, Result};
+use crate::proc::Job;
+use crate::workdir::{Key, read_text};
+
+/// File name of the runner in its cache entry.
+pub const RUNNER: &str = "vmtest-runner";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The built runner.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// Directory that holds it and nothing else.
+    pub dir: PathBuf,
+    /// Every subtest it knows.
+    pub listed: Vec<Listed>,
+}
+
+impl Runner {
+    /// The program.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(RUNNER)
+    }
+
+    /// Whether one from the present sources is in the cache.
+    pub fn is_cached(ctx: &Context) -> bool {
+        sources_key(&ctx.project).is_ok_and(|key| ctx.cache.get("runner", key.as_str()).is_some())
+    }
+
+    /// Builds the runner, unless one from the same sources is in the cache.
+    ///
+    /// # Errors
+    /// Class `SuiteBuild` with the compiler's first error.
+    pub fn ensure(ctx: &Context) -> Result<Runner> {
+        let key = sources_key(&ctx.project)?;
+        let phase = ctx.bus.phase("runner", "own suite");
+        let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "runner", key.as_str(), |dir| {
+            let built = build(ctx, &phase)?;
+            let to = dir.join(RUNNER);
+            fs::copy(&built, &to).on("cannot copy", &built)?;
+            let listing = Job::new({
+                let mut command = Command::new(&to);
+                command.arg("--list");
+                command
+            })
+            .run()?
+            .ok("the runner cannot list its tests")?;
+            crate::workdir::write_file(&dir.join("list.json"), listing.stdout)
+        })?;
+        let list = dir.join("list.json");
+        let listed: Vec<Listed> = serde_json::from_str(&read_text(&list)?).map_err(|error| {
+            Error::new(Class::SuiteBuild, format!("cannot read {}", list.display())).why(error)
+        })?;
+        if cached {
+            phase.cached()
+        } else {
+            phase.finish()
+        }
+        Ok(Runner { dir, listed })
+    }
+
+    /// Names of the subtests that a filter and an effort choose, in their order.
+    ///
+    /// # Errors
+    /// Class `Usage` for a glob that matches no subtest of any effort, with what there is.
+    pub fn choose(&self, filter: &TestFilter, effort: Effort) -> Result<Vec<TestName>> {
+        for glob in filter.unmatched(self.listed.iter().map(|listed| &listed.name)) {
+            let mut groups: Vec<&str> = self.listed.iter().map(|listed| listed.name.test.as_str()).collect();
+            groups.dedup();
+            return Err(Error::usage(format!("--test {glob} matches no subtest"))
+                .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
+                .next("`cargo xtask vmtest --list` shows them all"));
+        }
+        // A subtest that is named runs whatever the effort.
+        let wanted = |listed: &&Listed| {
+            if filter.is_empty() {
+                listed.effort <= effort
+            } else {
+                filter.matches(&listed.name) && (filter.names(&listed.name) || listed.effort <= effort)
+            }
+        };
+        let chosen: Vec<TestName> =
+            self.listed.iter().filter(wanted).map(|listed| listed.name.clone()).collect();
+        if chosen.is_empty() {
+            return Err(Error::usage("no subtest is left to run")
+                .why("what --test chooses belongs to a higher effort")
+                .next("leave out --effort, or name a subtest in full"));
+        }
+        Ok(chosen)
+    }
+}
+
+/// Longest list of names that is sent to the guest; the whole kernel command line has 2,048 characters.
+const MOST_NAMES: usize = 700;
+
+impl Runner {
+    /// How to ask the guest for exactly these subtests: nothing for all of an effort, names where they are few, else
+    /// the globs, which mean the same there (`*` and `?`, on the whole of `test/subtest`).
+    pub fn ask_for(&self, chosen: &[TestName], filter: &TestFilter, effort: Effort) -> (Vec<String>, Effort) {
+        let all = self.listed.iter().filter(|listed| listed.effort <= effort).map(|listed| &listed.name);
+        if all.eq(chosen.iter()) {
+            return (Vec::new(), effort);
+        }
+        let names: Vec<String> = chosen.iter().map(TestName::path).collect();
+        let special = |glob: &String| glob.contains(['[', '{', ',', '\\', ' ']);
+        if names.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES
+            || filter.globs().iter().any(special)
+        {
+            return (names, Effort::Normal);
+        }
+        let both = |glob: &String| [glob.clone(), format!("{glob}/*")];
+        (filter.globs().iter().flat_map(both).collect(), effort)
+    }
+}
+
+/// Hash of everything that the runner is built from.
+fn sources_key(project: &Path) -> Result<Key> {
+    let mut files: Vec<PathBuf> = vec![project.join("Cargo.lock"), project.join("Cargo.toml")];
+    for entry in walkdir::WalkDir::new(project.join("selftests")) {
+        let entry = entry.map_err(std::io::Error::from).on("cannot walk", project.join("selftests"))?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    files.sort();
+    let mut key = Key::of("runner 1");
+    for file in files {
+        key = key.field(
+            &file.strip_prefix(project).unwrap_or(&file).to_string_lossy(),
+            fs::read(&file).on("cannot read", &file)?,
+        );
+    }
+    Ok(key.finish())
+}
+
+fn build(ctx: &Context, phase: &crate::event::Phase) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target_dir = ctx.project.join("target");
+    let mut command = Command::new(cargo);
+    command.current_dir(&ctx.project).args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        RUNNER,
+        "--target",
+        TARGET,
+    ]);
+    command.arg("--target-dir").arg(&target_dir);
+    // Static, so that one file runs in any guest; position independent as Rust makes it.
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.env("LIBBPF_SYS_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu:/usr/lib64:/usr/lib");
+    let mut units = 0;
+    let done = Job::new(command)
+        .on_line(|_, line| {
+            if let Some(unit) = line.trim_start().strip_prefix("Compiling ") {
+                units += 1;
+                phase.progress(units, 0, unit);
+            }
+        })
+        .run()?;
+    if !done.success() {
+        let first = crate::kernel::diagnose::first_error(done.tail.iter().map(String::as_str));
+        let detail = if first.is_empty() { done.tail.clone() } else { first };
+        return Err(Error::new(Class::SuiteBuild, "the runner of the own suite does not build")
+            .why(format!("`{}` {}", done.command, crate::proc::ended(done.status)))
+            .detail(detail)
+            .next("`cargo xtask doctor` says whether clang and libelf.a are there; `scripts/setup.sh` installs them"));
+    }
+    Ok(target_dir.join(TARGET).join("release").join(RUNNER))
+}
+
+/// Globs that choose subtests: a glob matches `test/subtest`, or `test` for all of a group.
+#[derive(Debug, Clone)]
+pub struct TestFilter {
+    globs: Vec<String>,
+    set: GlobSet,
+}
+
+impl TestFilter {
+    /// A filter of these globs; none chooses everything.
+    ///
+    /// # Errors
+    /// Class `Usage` for a malformed glob.
+    pub fn new(globs: &[String]) -> Result<TestFilter> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            set.add(compile(glob)?);
+        }
+        let set = set.build().map_err(|error| Error::usage("the globs of --test are too many").why(error))?;
+        Ok(TestFilter { globs: globs.to_vec(), set })
+    }
+
+    /// Whether it chooses everything.
+    pub fn is_empty(&self) -> bool {
+        self.globs.is_empty()
+    }
+
+    /// The globs as they were typed.
+    pub fn globs(&self) -> &[String] {
+        &self.globs
+    }
+
+    /// Whether it chooses this subtest.
+    pub fn matches(&self, name: &TestName) -> bool {
+        self.is_empty() || self.set.is_match(name.path()) || self.set.is_match(&name.test)
+    }
+
+    /// Whether it names this subtest in full.
+    pub fn names(&self, name: &TestName) -> bool {
+        self.globs.contains(&name.path())
+    }
+
+    /// Globs that choose none of these.
+    fn unmatched<'a>(&self, names: impl Iterator<Item = &'a TestName>) -> Vec<String> {
+        let mut hit = vec![false; self.globs.len()];
+        for name in names {
+            for index in self.set.matches(name.path()).into_iter().chain(self.set.matches(&name.test)) {
+                hit[index] = true;
+            }
+        }
+        self.globs.iter().zip(hit).filter(|(_, hit)| !hit).map(|(glob, _)| glob.clone()).collect()
+    }
+}
+
+/// Compiles one glob; `*` crosses slashes.
+///
+/// # Errors
+/// Class `Usage` for a malformed one.
+pub fn compile(glob: &str) -> Result<globset::Glob> {
+    GlobBuilder::new(glob)
+        .literal_separator(false)
+        .build()
+        .map_err(|error| Error::usage(format!("`{glob}` is not a glob")).why(error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runner() -> Runner {
+        let listed = [
+            ("basic", "runs_twice", Effort::Quick),
+            ("basic", "args", Effort::Normal),
+            ("mixed", "orders", Effort::Normal),
+        ];
+        let listed = listed.map(|(test, subtest, effort)| Listed {
+            name: TestName { test: test.into(), subtest: subtest.into() },
+            about: String::new(),
+            effort,
+            single_thread: false,
+        });
+        Runner { dir: PathBuf::new(), listed: listed.into() }
+    }
+
+    fn chosen(globs: &[&str], effort: Effort) -> Result<Vec<String>> {
+        let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
+        let names = runner().choose(&TestFilter::new(&globs)?, effort)?;
+        Ok(names.iter().map(TestName::path).collect())
+    }
+
+    #[test]
+    fn globs_choose_groups_and_subtests() {
+        assert_eq!(chosen(&[], Effort::Quick).expect("some"), ["basic/runs_twice"]);
+        assert_eq!(chosen(&["basic"], Effort::Normal).expect("some").len(), 2);
+        assert_eq!(chosen(&["*r*s"], Effort::Normal).expect("some").len(), 2);
+        assert_eq!(chosen(&["mixed/orders"], Effort::Quick).expect("named in full"), ["mixed/orders"]);
+    }
+
+    #[test]
+    fn a_glob_without_a_match_is_a_mistake() {
+        for globs in [&["basci/*"][..], &["basic/*", "nothing"], &["["]] {
+            assert_eq!(chosen(globs, Effort::Normal).expect_err("a mistake").class, Class::Usage);
+        }
+        assert_eq!(chosen(&["mixed"], Effort::Quick).expect_err("nothing left").class, Class::Usage);
+    }
+}

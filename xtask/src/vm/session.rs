@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One guest from start to end: starts QEMU or vng in the sandbox, stores every byte of console and events first, then
+//! looks at them, watches the limits, and leaves nothing running.
+//!
+//! Its story: make a FIFO for events, start the child, and until it ends take console bytes (a pipe) and event bytes
+//! (the FIFO) from two reader threads. What it all means is decided elsewhere (`result`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+
+use crate::error::{Class, Error, IoContext, Result};
+use crate::guest::Stream;
+use crate::interrupt;
+use crate::proc::Group;
+use crate::vm::console::{Progress, Scanner};
+
+/// Bytes stored of each channel; what comes after is drained, judged and dropped, with a mark in the file.
+pub const MAX_STORED: u64 = 64 * 1024 * 1024;
+/// Bytes kept of what QEMU or vng say themselves.
+const MAX_COMPLAINT: usize = 16 * 1024;
+
+/// How long a guest may take for what. Scaled by the accelerator, each overridable, all in the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Start to the first byte on the console.
+    pub first_byte: Duration,
+    /// Start to the runner's hello.
+    pub boot: Duration,
+    /// Without a byte on either channel.
+    pub idle: Duration,
+    /// Start to the end of everything.
+    pub run: Duration,
+    /// The runner's last word to QEMU's end.
+    pub shutdown: Duration,
+}
+
+/// How the guest's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// QEMU (or vng) ended by itself.
+    Exited(ExitStatus),
+    /// No byte in time.
+    NoFirstByte,
+    /// No hello in time.
+    BootLimit,
+    /// No byte for too long after hello.
+    IdleLimit,
+    /// Too long altogether.
+    RunLimit,
+    /// The runner was done, but the machine did not switch off.
+    ShutdownLimit,
+    /// The user, or the system.
+    Interrupted(Class),
+}
+
+/// Everything that was seen of one guest.
+#[derive(Debug)]
+pub struct Observed {
+    /// How it ended.
+    pub end: End,
+    /// What the runner said.
+    pub stream: Stream,
+    /// What the console showed.
+    pub console: Scanner,
+    /// What QEMU, vng or bubblewrap said themselves.
+    pub complaint: String,
+    /// Start to end.
+    pub took: Duration,
+    /// Start to hello; `None` when it never came.
+    pub booted_after: Option<Duration>,
+    /// A channel sent more than [`MAX_STORED`].
+    pub truncated: bool,
+}
+
+/// A directory that QEMU can see at `/vm`, with the FIFO that it writes events to.
+pub struct Channel {
+    dir: tempfile::TempDir,
+    fifo: File,
+}
+
+impl Channel {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// When the temporary directory cannot be written.
+    pub fn create() -> Result<Channel> {
+        let base = std::env::temp_dir();
+        let dir = tempfile::Builder::new()
+            .prefix("vmtest-")
+            .tempdir_in(&base)
+            .on("cannot create a directory in", &base)?;
+        let path = dir.path().join("events");
+        nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).on("cannot make a FIFO", &path)?;
+        // Opened for both directions, it never reports an end while QEMU has not yet opened its side.
+        let fifo = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(&path)
+            .on("cannot open", &path)?;
+        Ok(Channel { dir, fifo })
+    }
+
+    /// Where it is on the host.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Which of the child's streams is the kernel's console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleOn {
+    /// Direct: QEMU writes it to its standard output.
+    Stdout,
+    /// vng writes it to its standard error, beside its own words.
+    Stderr,
+}
+
+enum Message {
+    Console(Vec<u8>),
+    Events(Vec<u8>),
+    Complaint(Vec<u8>),
+    Closed,
+}
+
+/// Runs the guest that `command` starts, to its end. `watch` is called after every piece of news.
+///
+/// # Errors
+/// When it cannot be started or its bytes cannot be stored. Everything that a guest does is no error but an [`End`].
+pub fn run(
+    command: Command,
+    console_on: ConsoleOn,
+    channel_dir: Channel,
+    nonce: &str,
+    limits: &Limits,
+    store: &Path,
+    mut watch: impl FnMut(&Stream, &Scanner),
+) -> Result<Observed> {
+    let mut console_log = Store::create(store.join("console.log"))?;
+    let mut event_log = Store::create(store.join("events.jsonl"))?;
+    let mut group = Group::spawn(with_empty_input(command))?;
+    // Bounded: a guest that floods waits for us, not in our memory.
+    let (sender, receiver) = sync_channel(64);
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Some((out, err)) = group.streams() {
+        let (console, other) = (Message::Console as fn(_) -> _, Message::Complaint as fn(_) -> _);
+        let (on_out, on_err) =
+            if console_on == ConsoleOn::Stdout { (console, other) } else { (other, console) };
+        read_bytes(out, on_out, sender.clone());
+        read_bytes(err, on_err, sender.clone());
+    }
+    read_fifo(
+        channel_dir.fifo.try_clone().on("cannot use the FIFO in", channel_dir.dir())?,
+        sender,
+        Arc::clone(&stop),
+    );
+
+    let mut seen = Observed {
+        end: End::NoFirstByte,
+        stream: Stream::new(nonce),
+        console: Scanner::default(),
+        complaint: String::new(),
+        took: Duration::ZERO,
+        booted_after: None,
+        truncated: false,
+    };
+    let started = Instant::now();
+    let mut clock = Clock { started, last_byte: started, done_at: None };
+    let mut end = None;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(20)) {
+            Ok(Message::Console(bytes)) => {
+                clock.last_byte = Instant::now();
+                console_log.write(&bytes)?;
+                seen.console.feed(&bytes);
+                watch(&seen.stream, &seen.console);
+            }
+            Ok(Message::Events(bytes)) => {
+                clock.last_byte = Instant::now();
+                event_log.write(&bytes)?;
+                seen.stream.feed(&bytes);
+                if seen.stream.hello.is_some() && seen.booted_after.is_none() {
+                    seen.booted_after = Some(started.elapsed());
+                }
+                if seen.stream.done.is_some() && clock.done_at.is_none() {
+                    clock.done_at = Some(Instant::now());
+                }
+                watch(&seen.stream, &seen.console);
+            }
+            Ok(Message::Complaint(bytes)) => {
+                let room = MAX_COMPLAINT.saturating_sub(seen.complaint.len());
+                seen.complaint.extend(String::from_utf8_lossy(&bytes).chars().take(room));
+            }
+            Ok(Message::Closed) => (),
+            Err(RecvTimeoutError::Timeout) => (),
+            // All three readers are gone: everything that was sent has been read.
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if end.is_none() {
+            end = over(&mut group, &clock, &seen, limits)?;
+            if end.is_some() {
+                if !matches!(end, Some(End::Exited(_))) {
+                    group.end_within(Duration::from_millis(200));
+                }
+                // From here on only what is already in the pipes is read.
+                stop.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+    seen.end = end.unwrap_or(End::Exited(group.wait()?));
+    seen.took = started.elapsed();
+    seen.console.close();
+    seen.stream.close();
+    seen.truncated = console_log.finish()? | event_log.finish()?;
+    Ok(seen)
+}
+
+struct Clock {
+    started: Instant,
+    last_byte: Instant,
+    done_at: Option<Instant>,
+}
+
+/// Whether the guest's life is over, and why. A child that ended comes first: it cannot be late any more.
+fn over(group: &mut Group, clock: &Clock, seen: &Observed, limits: &Limits) -> Result<Option<End>> {
+    if let Some(status) = group.try_wait()? {
+        return Ok(Some(End::Exited(status)));
+    }
+    if let Some(class) = interrupt::requested() {
+        return Ok(Some(End::Interrupted(class)));
+    }
+    let age = clock.started.elapsed();
+    Ok(if clock.done_at.is_some_and(|at| at.elapsed() > limits.shutdown) {
+        Some(End::ShutdownLimit)
+    } else if clock.done_at.is_some() {
+        None
+    } else if seen.console.progress == Progress::Silent
+        && seen.stream.hello.is_none()
+        && age > limits.first_byte
+    {
+        Some(End::NoFirstByte)
+    } else if seen.stream.hello.is_none() && age > limits.boot {
+        Some(End::BootLimit)
+    } else if seen.stream.hello.is_some() && clock.last_byte.elapsed() > limits.idle {
+        Some(End::IdleLimit)
+    } else if age > limits.run {
+        Some(End::RunLimit)
+    } else {
+        None
+    })
+}
+
+fn with_empty_input(mut command: Command) -> Command {
+    command.stdin(std::process::Stdio::null());
+    command
+}
+
+fn read_bytes(
+    mut from: impl Read + Send + 'static,
+    wrap: fn(Vec<u8>) -> Message,
+    sender: SyncSender<Message>,
+) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => {
+                    if sender.send(wrap(buffer[..length].to_vec())).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        drop(sender.send(Message::Closed));
+    });
+}
+
+/// Reads the FIFO until `stop` is set and it is empty.
+fn read_fifo(mut fifo: File, sender: SyncSender<Message>, stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let stopping = stop.load(Ordering::SeqCst);
+            match fifo.read(&mut buffer) {
+                Ok(length) if length > 0 => {
+                    if sender.send(Message::Events(buffer[..length].to_vec())).is_err() {
+                        return;
+                    }
+                }
+                // Nothing there. When stopping, QEMU is gone and nothing will come.
+                _ if stopping => break,
+                _ => {
+                    let mut wanted = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
+                    // Interrupted or not, the read above decides.
+                    let _ = poll(&mut wanted, PollTimeout::from(20_u8));
+                }
+            }
+        }
+        drop(sender.send(Message::Closed));
+    });
+}
+
+/// A file that stores the first [`MAX_STORED`] bytes it is given.
+struct Store {
+    path: PathBuf,
+    file: File,
+    left: u64,
+    truncated: bool,
+}
+
+impl Store {
+    fn create(path: PathBuf) -> Result<Store> {
+        let file = File::create(&path).on("cannot create", &path)?;
+        Ok(Store { path, file, left: MAX_STORED, truncated: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        self.file.write_all(&bytes[..room]).on("cannot write", &self.path)?;
+        self.left -= room as u64;
+        self.truncated |= room < bytes.len();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<bool> {
+        if self.truncated {
+            self.file.write_all(b"\n[vmtest: truncated]\n").on("cannot write", &self.path)?;
+        }
+        Ok(self.truncated)
+    }
+}
+
+/// Runs an interactive child on the caller's terminal.
+///
+/// # Errors
+/// When it cannot be started, or it ends with another status than 0.
+pub fn interact(command: Command) -> Result<()> {
+    let mut group = Group::spawn_interactive(command)?;
+    loop {
+        match group.try_wait()? {
+            // vng always says 255 without udev in the root, so its status means nothing here.
+            Some(_) => return Ok(()),
+            None if interrupt::insistent() => return Err(Error::new(Class::Interrupted, "interrupted")),
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        first_byte: Duration::from_millis(400),
+        boot: Duration::from_millis(800),
+        idle: Duration::from_millis(400),
+        run: Duration::from_secs(5),
+        shutdown: Duration::from_millis(400),
+    };
+    const HELLO: &str = r#"{"n":"abc","seq":0,"ms":1,"ev":"hello","protocol":1,"release":"r","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}}"#;
+
+    /// A fake guest: a shell script that gets the FIFO as $1.
+    fn guest(script: &str) -> Observed {
+        let channel = Channel::create().expect("a FIFO");
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(channel.dir().join("events"));
+        let store = tempfile::tempdir().expect("temporary directory");
+        run(command, ConsoleOn::Stdout, channel, "abc", &LIMITS, store.path(), |_, _| ())
+            .expect("a guest ran")
+    }
+
+    #[test]
+    fn everything_said_before_the_end_is_read() {
+        let seen = guest(&format!("echo 'Linux version 1'; echo '{HELLO}' > $1; echo last words"));
+        assert!(matches!(seen.end, End::Exited(status) if status.success()));
+        assert!(seen.stream.hello.is_some());
+        assert_eq!(seen.console.tail(1), ["last words"]);
+    }
+
+    #[test]
+    fn each_limit_has_its_own_end_and_nothing_is_left() {
+        assert_eq!(guest("sleep 60").end, End::NoFirstByte);
+        assert_eq!(guest("echo 'Linux version 1'; sleep 60").end, End::BootLimit);
+        assert_eq!(guest(&format!("echo '{HELLO}' > $1; sleep 60")).end, End::IdleLimit);
+        assert_eq!(
+            guest(&format!("echo '{HELLO}' > $1; while :; do echo x; sleep 0.1; done")).end,
+            End::RunLimit
+        );
+    }
+
+    #[test]
+    fn a_fake_guest_that_floods_is_drained() {
+        let seen = guest("head -c 80000000 /dev/zero");
+        assert!(matches!(seen.end, End::Exited(_)));
+        assert!(seen.truncated);
+    }
+}
