@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask`: parse, call, print the error, return the code.
 
+mod cli;
 mod commands;
 mod context;
 mod error;
@@ -10,12 +11,58 @@ mod host;
 mod image;
 mod interrupt;
 mod kernel;
+mod plan;
 mod proc;
+mod report;
 mod result;
 mod sandbox;
 mod suite;
 mod tools;
+mod unit;
 mod vm;
 mod workdir;
 
-fn main() {}
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::error::{Class, Result};
+use crate::event::Bus;
+use crate::workdir::Cache;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let class = run(cli).unwrap_or_else(|error| {
+        // Nothing can be done about a standard error that is closed.
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        error.class
+    });
+    ExitCode::from(class.code())
+}
+
+fn run(cli: Cli) -> Result<Class> {
+    interrupt::listen()?;
+    let project = project();
+    match cli.command {
+        Command::Vmtest(args) => commands::vmtest::run(&args, &project),
+        Command::Sources(args) => {
+            let bus = Bus::new(vec![report::progress::sink()]);
+            let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
+            commands::sources::run(&ctx, &args).map(|()| Class::Pass)
+        }
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Test(args) => commands::test::run(&args, &project),
+    }
+}
+
+/// The checkout: cargo says where; a binary that was copied elsewhere remembers where it was built.
+fn project() -> PathBuf {
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let manifest = PathBuf::from(manifest);
+    manifest.parent().map_or_else(|| manifest.clone(), std::path::Path::to_owned)
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line as it is typed: clap structs only. What it means is decided in `plan`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::EXIT_CODES_HELP;
+
+/// Tests kernel patch series: builds, boots, runs the selftests inside, and answers with a matrix.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch, patch, build, boot, test: the main job.
+    Vmtest(Box<VmtestArgs>),
+    /// List the kernels that the Debian archive has.
+    Sources(crate::commands::sources::Args),
+    /// Say what this host has, lacks, and the command that mends it.
+    Doctor(crate::commands::doctor::Args),
+    /// Test the harness itself: format, lints, unit tests, whole commands, real virtual machines.
+    Test(crate::commands::test::Args),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask vmtest                                     the default kernel, every subtest
+  cargo xtask vmtest --kernel tree:~/linux               your tree, as it is now
+  cargo xtask vmtest --kernel src:6.18 --patches my/     a released kernel with a series
+  cargo xtask vmtest --kernel debian:7.0.13 --kernel debian:6.19.11 --test 'basic/*'
+  cargo xtask vmtest --kernel tree:. --exec 'cat /proc/version'
+
+Kernels:
+  src:VERSION      source from the Debian archive (6.18, 7.3.4)
+  debian:VERSION   prebuilt image from there (7.0.13; debian:7.0.13/amd64 for another flavour)
+  tree:PATH        your tree, a snapshot of it; it is never written to
+  git:PATH@REV     a commit of your repository; git:PATH@A..B the commits A..B as a series on A
+  tar:FILE         a source tarball
+  image:FILE       a bzImage or vmlinux
+";
+
+/// Fetch, patch, build, boot, test.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES_HELP}"))]
+pub struct VmtestArgs {
+    /// Kernel to test; repeatable [default: src:7.3]
+    #[arg(long = "kernel", short = 'k', value_name = "SPEC")]
+    pub kernels: Vec<String>,
+    /// Series to apply: a directory of *.patch, an mbox or one patch; repeatable, in order
+    #[arg(long = "patches", short = 'p', value_name = "PATH")]
+    pub patches: Vec<PathBuf>,
+    /// Build variant from kconfig/; repeatable [default: default]
+    #[arg(long = "variant", value_name = "NAME")]
+    pub variants: Vec<String>,
+    /// Suite to run
+    #[arg(long, value_enum, default_value = "own")]
+    pub suite: Suite,
+    /// Subtests to run: a glob of test/subtest, or a test's name; repeatable [default: all]
+    #[arg(long = "test", short = 't', value_name = "GLOB")]
+    pub tests: Vec<String>,
+    /// How much to run
+    #[arg(long, value_enum, default_value = "normal")]
+    pub effort: EffortArg,
+    /// How the guest starts; auto: vng for what is built here, direct for images
+    #[arg(long, value_enum, default_value = "auto")]
+    pub boot: BootArg,
+    /// Accelerator; auto: KVM where it really works
+    #[arg(long, value_enum, default_value = "auto")]
+    pub accel: crate::vm::accel::AccelChoice,
+    /// Whose compilers and QEMU: the build root's, sandboxed, or the host's
+    #[arg(long, value_enum, default_value = "image")]
+    pub toolchain: crate::host::Toolchain,
+    /// Cells whose skip does not count; globs of kernel and test; repeatable
+    #[arg(long = "allow-skip", value_name = "[KERNEL=]GLOB")]
+    pub allow_skip: Vec<String>,
+    /// Further kconfig fragment, after the variant's; repeatable
+    #[arg(long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Further kernel parameter; repeatable
+    #[arg(long = "append", value_name = "ARG", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+    /// Sysctl set in the guest before the first test; repeatable
+    #[arg(long = "sysctl", value_name = "K=V")]
+    pub sysctls: Vec<String>,
+    /// Virtual CPUs
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
+    pub cpus: u32,
+    /// Guest memory: 512M, 2G [default: the variant's, else 512M]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Limit for a phase (first-byte, boot, idle, run, shutdown); repeatable
+    #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
+    pub timeouts: Vec<String>,
+    /// Jobs that make runs at once [default: CPUs + 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
+    pub make_jobs: Option<u32>,
+    /// Guests that run at once [default: CPUs / 2, at least 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
+    pub vms: Option<u32>,
+    /// Start no further guest after the first one that is not all pass
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Write run.json here as well
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Directory of this run; must be new or empty [default: one below the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List the subtests and what each proves
+    #[arg(long)]
+    pub list: bool,
+    /// An interactive shell in the guest: same kernel, same root
+    #[arg(long, group = "look_inside")]
+    pub shell: bool,
+    /// Run a shell command in the guest instead of the suite; its status is the exit code
+    #[arg(long, value_name = "CMD", group = "look_inside")]
+    pub exec: Option<String>,
+    /// Stop before the first instruction and print the gdb line
+    #[arg(long, conflicts_with = "look_inside")]
+    pub gdb: bool,
+    /// Turn one expectation of each subtest round: then all must fail
+    #[arg(long, conflicts_with = "look_inside")]
+    pub self_test: bool,
+    /// Debian mirror, where the host's apt has none
+    #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
+    pub mirror: Option<String>,
+}
+
+/// Suites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// This project's own.
+    Own,
+}
+
+/// Efforts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EffortArg {
+    /// One look at each group.
+    Quick,
+    /// Everything that ends within seconds.
+    Normal,
+}
+
+/// Ways to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BootArg {
+    /// vng for what is built here, direct for images.
+    Auto,
+    /// Through virtme-ng.
+    Vng,
+    /// QEMU microvm with an initramfs.
+    Direct,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vmtest --shell` and `--exec`: look inside a guest with the same kernel and the same root as the tests have.
+
+use std::io::Write;
+
+use vmtest_protocol::WorkerEnd;
+
+use crate::error::{Class, Error, Result};
+use crate::guest::Stream;
+use crate::plan::{Purpose, Unit};
+use crate::result::{Kernel, judge_boot};
+use crate::unit::{self, Bootable, Shop};
+use crate::vm::session::{self, Channel};
+use crate::vm::{Boot, Task};
+use crate::workdir::RunDir;
+
+/// Prepares the kernel, boots it, and does what was asked.
+///
+/// # Errors
+/// When the kernel cannot be made, or the guest cannot be started.
+pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
+    let mut kernel = Kernel::default();
+    let bootable = unit::prepare(shop, unit, run_dir, &mut kernel)?;
+    let (boot, _) = unit::choose_boot(shop.plan.boot, &bootable);
+    match &shop.plan.purpose {
+        Purpose::Exec(command) => exec(shop, &bootable, boot, command, run_dir),
+        Purpose::Shell => shell(shop, &bootable, boot),
+        Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to look at")),
+    }
+}
+
+fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir: &RunDir) -> Result<Class> {
+    let store = run_dir.dir("cells/exec")?;
+    let mut shown = 0;
+    let task = Task::Exec(command.to_owned());
+    let seen = unit::start(shop, bootable, boot, task, shop.accel.kind, &store, |stream, _| {
+        shown = show(stream, shown);
+    })?;
+    show(&seen.stream, shown);
+    let verdict = judge_boot(&seen);
+    // A command that fails is not a runner that died.
+    if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
+        if let WorkerEnd::Exited(status) = done.worker {
+            shop.ctx.bus.note(format!("the command exited with {status}"));
+            return Ok(Class::TestFailed);
+        }
+    }
+    if verdict.class != Class::Pass {
+        return Err(Error::new(verdict.class, format!("`{command}` was not run to its end"))
+            .why(verdict.reason)
+            .detail(seen.console.tail(15))
+            .next(format!("the whole console is in {}", store.display())));
+    }
+    Ok(Class::Pass)
+}
+
+/// Writes what has come since, and says how much that was.
+fn show(stream: &Stream, from: usize) -> usize {
+    for output in stream.output.iter().skip(from) {
+        // A reader that went away has seen enough.
+        let _ = match output.fd {
+            2 => std::io::stderr().lock().write_all(output.text.as_bytes()),
+            _ => std::io::stdout().lock().write_all(output.text.as_bytes()),
+        };
+    }
+    stream.output.len()
+}
+
+fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
+    let channel = Channel::create()?;
+    let spec = unit::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::workdir::nonce())?;
+    let command = unit::command(shop, bootable, &spec, &channel)?;
+    shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
+    session::interact(command)?;
+    Ok(Class::Pass)
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask test`: the harness tests itself. The cheap things first: format, lints, unit tests and whole commands with fake tools;
+//! then real virtual machines.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::error::{Class, Error, Result};
+use crate::interrupt;
+use crate::proc::{Group, ended};
+
+/// What to test.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only what needs no virtual machine and no kernel
+    #[arg(long, conflicts_with = "vm")]
+    fast: bool,
+    /// Only the virtual machines
+    #[arg(long)]
+    vm: bool,
+}
+
+/// Runs them all, and stops at the first step that fails.
+///
+/// # Errors
+/// Class `TestFailed` with the step.
+pub fn run(args: &Args, project: &Path) -> Result<Class> {
+    let Args { fast, vm } = args;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let steps: [(&str, bool, &[&str]); 5] = [
+        ("format", !vm, &["fmt", "--all", "--check"]),
+        ("lints", !vm, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        (
+            "unit tests and whole commands",
+            !vm,
+            &["test", "--locked", "--package", "xtask", "--package", "vmtest-protocol"],
+        ),
+        ("runner unit tests", !vm, &["test", "--locked", "--package", "vmtest-runner"]),
+        // One at a time: each of them may use both cores, and their limits are for a guest that has them.
+        (
+            "virtual machines",
+            !fast,
+            &["test", "--locked", "--package", "vmtest-vmtests", "--", "--test-threads=1", "--nocapture"],
+        ),
+    ];
+    for (name, wanted, words) in steps {
+        if !wanted {
+            continue;
+        }
+        let mut command = Command::new(&cargo);
+        command.args(words).current_dir(project);
+        step(name, command)?;
+    }
+    Ok(Class::Pass)
+}
+
+fn step(name: &str, command: Command) -> Result<()> {
+    // Their own output is the report; it goes straight through.
+    let mut child = Group::spawn_interactive(command)?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if status.success() {
+                return Ok(());
+            }
+            return Err(Error::new(Class::TestFailed, format!("{name} failed")).why(format!(
+                "`{}` {}",
+                child.shown(),
+                ended(status)
+            )));
+        }
+        interrupt::check()?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask vmtest`: the main job. Check everything that can be checked at once, open every report file, then run
+//! the columns side by side, and tell.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use vmtest_protocol::Listed;
+
+use crate::cli::VmtestArgs;
+use crate::commands::{look, print};
+use crate::context::Context;
+use crate::error::{Class, Error, IoContext, Result};
+use crate::event::Bus;
+use crate::host::{self, Need, Toolchain};
+use crate::image::BuildRoot;
+use crate::interrupt;
+use crate::kernel::spec::KernelSpec;
+use crate::kernel::{config, source, variant};
+use crate::plan::{Plan, Purpose, Unit};
+use crate::report::phases::Phases;
+use crate::report::{log::Log, progress, table};
+use crate::result::{RunResult, SCHEMA};
+use crate::suite::Runner;
+use crate::tools;
+use crate::unit::{self, Shop, UnitResult};
+use crate::workdir::{Cache, RunDir, write_file};
+
+/// Runs it; the class decides the exit code.
+///
+/// # Errors
+/// Everything that stops a run before it has cells.
+pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
+    let plan = Plan::new(args)?;
+    let phases = Phases::default();
+    let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
+    let cache = Cache::open()?;
+    let ctx = Context { cache, bus, project: project.to_owned(), mirror: args.mirror.clone() };
+    if args.list {
+        return list(&Runner::ensure(&ctx)?.listed);
+    }
+    host::require(&needs(&plan, &ctx))?;
+    let resolved = check_inputs(&ctx, &plan)?;
+    let shop = Shop::open(&ctx, &plan)?;
+    if args.dry_run {
+        return dry_run(&ctx, &plan, &shop, &resolved);
+    }
+    let json = args.json.as_deref().map(|path| open_report(path).map(|()| path)).transpose()?;
+    let run_dir = RunDir::create(args.out.as_deref())?;
+    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+    write_plan(&run_dir, &plan, &resolved, &shop)?;
+    if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
+        return look::run(&shop, &plan.units[0], &run_dir);
+    }
+    let units = run_units(&shop, &plan.units, &run_dir)?;
+    let result = conclude(&ctx, &shop, units, &phases, &run_dir)?;
+    let text = serde_json::to_string_pretty(&result)
+        .map_err(|error| Error::host("cannot write run.json").why(error))?;
+    write_file(&run_dir.path.join("run.json"), &text)?;
+    if let Some(path) = json {
+        write_file(path, &text)?;
+    }
+    let colour =
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    print(&table::render(&result, &run_dir.path.display().to_string(), table::Look { colour }))?;
+    Ok(Class::from_code(result.exit_code).unwrap_or(Class::Host))
+}
+
+fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
+    let mut needs = vec![Need::Storage];
+    let archive = |unit: &Unit| matches!(unit.spec, KernelSpec::Src(_) | KernelSpec::Debian { .. });
+    if plan.units.iter().any(archive) {
+        needs.push(Need::Archive);
+    }
+    if plan.units.iter().any(|unit| unit.spec.has_source()) {
+        needs.push(Need::Source);
+    }
+    match plan.toolchain {
+        Toolchain::Image => {
+            needs.push(Need::Sandbox);
+            if !BuildRoot::is_cached(ctx) {
+                needs.push(Need::BuildRoot);
+            }
+        }
+        Toolchain::Host => {
+            needs.push(Need::HostBoot);
+            if plan.units.iter().any(|unit| unit.spec.has_source()) {
+                needs.push(Need::HostBuild);
+            }
+            if plan.boot == crate::cli::BootArg::Vng {
+                needs.push(Need::HostVng);
+            }
+        }
+    }
+    if !Runner::is_cached(ctx) {
+        needs.push(Need::Runner);
+    }
+    needs
+}
+
+/// Everything that can be wrong with what was typed and can be seen without work.
+fn check_inputs(ctx: &Context, plan: &Plan) -> Result<Vec<source::Resolved>> {
+    for name in plan.units.iter().filter_map(|unit| unit.variant.as_deref()) {
+        let variant = variant::load(&ctx.project.join("kconfig"), name)?;
+        let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
+        config::read(&fragments)?;
+    }
+    plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect()
+}
+
+/// Opens a report file before the long work, so that a bad path costs a second and not an hour.
+fn open_report(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::usage(format!("--json {} is a directory", path.display())));
+    }
+    let existed = path.exists();
+    std::fs::OpenOptions::new().create(true).append(true).open(path).on("cannot write", path)?;
+    if !existed {
+        std::fs::remove_file(path).on("cannot write", path)?;
+    }
+    Ok(())
+}
+
+fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<UnitResult>> {
+    std::thread::scope(|scope| {
+        // Ahead of everything: a glob without a match should not wait for a kernel.
+        let runner = scope.spawn(|| shop.runner().map(|_| ()));
+        let columns: Vec<_> =
+            units.iter().map(|unit| scope.spawn(|| unit::run(shop, unit, run_dir))).collect();
+        let chosen = join(runner)?;
+        if let Err(error) = chosen {
+            if error.class == Class::Usage {
+                interrupt::abandon();
+                columns.into_iter().for_each(|column| drop(column.join()));
+                return Err(error);
+            }
+        }
+        columns.into_iter().map(join).collect()
+    })
+}
+
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T> {
+    // A panic of the harness is no verdict: it goes on as one, and the process ends with 101.
+    thread.join().map_err(|panic| std::panic::resume_unwind(panic))
+}
+
+fn conclude(
+    ctx: &Context,
+    shop: &Shop<'_>,
+    units: Vec<UnitResult>,
+    phases: &Phases,
+    run_dir: &RunDir,
+) -> Result<RunResult> {
+    // Asking for versions would build what an interrupted run has not got.
+    let tools = match interrupt::requested() {
+        Some(_) => Default::default(),
+        None => shop.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default(),
+    };
+    let mut result = RunResult {
+        schema: SCHEMA,
+        run: run_dir.id.clone(),
+        command: command_line(),
+        exit_code: Class::Host.code(),
+        classes: Default::default(),
+        tools,
+        kernels: Vec::new(),
+        boots: Vec::new(),
+        cells: Vec::new(),
+        splats: Vec::new(),
+        phases: phases.records(),
+    };
+    for UnitResult { kernel, boot, cells, splats } in units {
+        if !result.kernels.contains(&kernel) {
+            result.kernels.push(kernel);
+        }
+        result.boots.extend(boot);
+        result.cells.extend(cells);
+        result.splats.extend(splats);
+    }
+    result.conclude(interrupt::requested());
+    Ok(result)
+}
+
+fn command_line() -> Vec<String> {
+    let words = std::env::args_os().skip(1).map(|word| crate::proc::shell_word(&word.to_string_lossy()));
+    ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
+}
+
+fn write_plan(run_dir: &RunDir, plan: &Plan, resolved: &[source::Resolved], shop: &Shop<'_>) -> Result<()> {
+    let columns: Vec<_> = plan
+        .units
+        .iter()
+        .zip(resolved)
+        .map(|(unit, resolved)| {
+            serde_json::json!({
+                "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
+                "because": resolved.description,
+            })
+        })
+        .collect();
+    let plan = serde_json::json!({
+        "schema": SCHEMA,
+        "run": run_dir.id,
+        "command": command_line(),
+        "columns": columns,
+        "series": shop.series.as_ref().map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
+        "tests": plan.filter.globs(),
+        "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
+        "cpus": plan.cpus,
+        "vms": plan.vms,
+    });
+    write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
+}
+
+fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, resolved: &[source::Resolved]) -> Result<Class> {
+    let mut text = String::new();
+    for (unit, resolved) in plan.units.iter().zip(resolved) {
+        let state = if resolved.cached { "in the cache" } else { "to be fetched" };
+        let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
+        let _ = writeln!(text, "         {}", resolved.description);
+        if let Some(variant) = &unit.variant {
+            let _ = writeln!(text, "variant  {variant}");
+        }
+    }
+    if let Some(series) = &shop.series {
+        let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
+    }
+    let _ = writeln!(text, "accel    {}: {}", shop.accel.kind.name(), shop.accel.reason);
+    let limits = plan.limits(shop.accel.kind);
+    let _ = writeln!(
+        text,
+        "limits   first byte {} s, boot {} s, idle {} s, run {} s, shutdown {} s",
+        limits.first_byte.as_secs(),
+        limits.boot.as_secs(),
+        limits.idle.as_secs(),
+        limits.run.as_secs(),
+        limits.shutdown.as_secs()
+    );
+    if Runner::is_cached(ctx) {
+        let (runner, chosen) = shop.runner()?;
+        let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
+    } else {
+        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
+    }
+    let _ = writeln!(text, "cache    {}", ctx.cache.root().display());
+    print(&text)?;
+    Ok(Class::Pass)
+}
+
+fn list(listed: &[Listed]) -> Result<Class> {
+    let width = listed.iter().map(|listed| listed.name.path().len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for listed in listed {
+        let _ = writeln!(text, "{:width$}  {}", listed.name.path(), listed.about);
+    }
+    print(&text)?;
+    Ok(Class::Pass)
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that a person or a program reads. Two plug points: *sinks* see each event as it happens, *exporters* turn
+//! the final model into text and know nothing about files, flags or virtual machines.
+
+pub mod log;
+pub mod phases;
+pub mod progress;
+pub mod table;

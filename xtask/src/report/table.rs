@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exporter: the matrix as a table for a terminal of 80 columns, and below it what a reader needs next: the reason and
+//! the log of everything that is not a pass, the classes with their counts, where the run is and how to repeat it.
+
+use std::fmt::Write as _;
+
+use crate::error::{Class, PRECEDENCE};
+use crate::result::{Cell, Outcome, RunResult};
+
+/// Columns that everything fits into.
+const WIDTH: usize = 80;
+/// Log lines shown for one cell.
+const LOG_LINES: usize = 12;
+/// Cells whose log is shown; the rest is in run.json.
+const DETAILED: usize = 10;
+
+/// How it is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Whether the reader sees colours.
+    pub colour: bool,
+}
+
+/// A column: a kernel in a variant.
+#[derive(PartialEq, Eq, Clone)]
+struct Column<'a> {
+    kernel: &'a str,
+    variant: &'a str,
+    boot: &'a str,
+}
+
+impl Column<'_> {
+    fn name(&self) -> String {
+        let variant = if self.variant.is_empty() || self.variant == "default" { "" } else { self.variant };
+        let slash = if variant.is_empty() { "" } else { "/" };
+        format!("{}{slash}{variant}", self.kernel)
+    }
+}
+
+/// The whole report.
+pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
+    let mut text = String::new();
+    matrix(&mut text, run, look);
+    details(&mut text, run, look);
+    boots(&mut text, run);
+    let _ = writeln!(text, "\nrun:    {directory}");
+    let _ = writeln!(text, "repeat: {}", run.command.join(" "));
+    let _ = writeln!(text, "{}", classes(run));
+    text
+}
+
+fn columns(run: &RunResult) -> Vec<Column<'_>> {
+    let mut columns = Vec::new();
+    for cell in &run.cells {
+        let column = Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot };
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    columns
+}
+
+fn rows(run: &RunResult) -> Vec<(&str, &str)> {
+    let mut rows = Vec::new();
+    for cell in &run.cells {
+        let row = (cell.test.as_str(), cell.subtest.as_str());
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+fn matrix(text: &mut String, run: &RunResult, look: Look) {
+    let columns = columns(run);
+    let rows = rows(run);
+    if rows.is_empty() {
+        return;
+    }
+    let widest_row = rows.iter().map(|(test, subtest)| test.len() + 1 + subtest.len()).max().unwrap_or(0);
+    let names: Vec<String> = columns.iter().map(Column::name).collect();
+    let widest_name = names.iter().map(String::len).max().unwrap_or(0).max("missing".len());
+    // Where the kernels' names do not fit beside each other they become numbers, explained above the table.
+    let numbered = widest_row.min(44) + columns.len() * (widest_name + 2) > WIDTH;
+    let column_width = if numbered { 8 } else { widest_name + 2 };
+    let room = WIDTH.saturating_sub(columns.len() * column_width).max(24);
+    let label_width = widest_row.min(room);
+    if numbered {
+        for (index, name) in names.iter().enumerate() {
+            let _ = writeln!(text, "[{}] {name}", index + 1);
+        }
+        text.push('\n');
+    }
+    let heads = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| if numbered { format!("[{}]", index + 1) } else { name.clone() });
+    let heads: String = heads.map(|head| format!("  {head:<width$}", width = column_width - 2)).collect();
+    let _ = writeln!(text, "{:label_width$}{}", "", heads.trim_end());
+    for (test, subtest) in rows {
+        let _ = write!(text, "{:label_width$}", shortened(&format!("{test}/{subtest}"), label_width));
+        let mut line = String::new();
+        for column in &columns {
+            let found = run.cells.iter().find(|cell| {
+                cell.test == test
+                    && cell.subtest == subtest
+                    && (Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }) == *column
+            });
+            let word = found.map_or("-", |cell| cell.outcome.name());
+            let padding = column_width - 2 - word.len().min(column_width - 2);
+            let _ = write!(line, "  {}{:padding$}", painted(word, found.map(|cell| cell.outcome), look), "");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    legend(text, run);
+}
+
+fn legend(text: &mut String, run: &RunResult) {
+    let mut seen: Vec<Outcome> = run.cells.iter().map(|cell| cell.outcome).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let meaning = |outcome: Outcome| match outcome {
+        Outcome::Pass => "every expectation held",
+        Outcome::Fail => "an expectation did not hold",
+        Outcome::Skip => "the kernel lacks the feature and refused it as it must",
+        Outcome::Missing => "planned, never reported",
+        Outcome::Crash => "the kernel or the runner died during it",
+        Outcome::Timeout => "did not end in time",
+        Outcome::Flaky => "passed only on a repeat",
+        Outcome::Xfail => "a known bug, declared",
+        Outcome::Notrun => "a stage before it failed",
+    };
+    text.push('\n');
+    for outcome in seen {
+        let _ = writeln!(text, "{:8}{}", outcome.name(), meaning(outcome));
+    }
+}
+
+fn details(text: &mut String, run: &RunResult, look: Look) {
+    let bad: Vec<&Cell> = run.cells.iter().filter(|cell| cell.outcome != Outcome::Pass).collect();
+    // One reason, told once for all cells that share it: a kernel without the feature has dozens.
+    let mut told: Vec<(&str, &str, &str)> = Vec::new();
+    let mut shown = 0;
+    for cell in &bad {
+        let key = (cell.kernel.as_str(), cell.variant.as_str(), cell.reason.as_str());
+        if told.contains(&key) {
+            continue;
+        }
+        told.push(key);
+        let same = bad
+            .iter()
+            .filter(|other| (other.kernel.as_str(), other.variant.as_str(), other.reason.as_str()) == key);
+        let more = same.count() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let word = painted(cell.outcome.name(), Some(cell.outcome), look);
+        let column = Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot };
+        let _ = writeln!(text, "\n{word} {} on {}{more}", cell.path(), column.name());
+        let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
+        for line in reason.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
+        if shown < DETAILED && cell.outcome != Outcome::Skip {
+            shown += 1;
+            let lines: Vec<&str> = cell.log.lines().collect();
+            for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
+                let _ = writeln!(text, "    | {line}");
+            }
+        }
+    }
+}
+
+fn boots(text: &mut String, run: &RunResult) {
+    for boot in &run.boots {
+        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        if class == Class::Pass {
+            continue;
+        }
+        let _ = writeln!(text, "\n{} ({}): {}: {}", boot.kernel, boot.boot, class.label(), boot.reason);
+        for line in &boot.console_tail {
+            let _ = writeln!(text, "    | {line}");
+        }
+        let _ = writeln!(text, "    console and events: {}", boot.directory);
+    }
+}
+
+/// The last line of a run: every class with its count, the one that decides first.
+pub fn classes(run: &RunResult) -> String {
+    let counted = PRECEDENCE.into_iter().filter_map(|class| {
+        let count = run.classes.get(&class.code())?;
+        Some(format!("{} {count}", class.label()))
+    });
+    let counted: Vec<String> = counted.collect();
+    let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
+    format!("exit {}: {counted}", run.exit_code)
+}
+
+fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {
+    let colour = match outcome {
+        Some(Outcome::Pass) => "32",
+        Some(Outcome::Fail | Outcome::Crash | Outcome::Timeout | Outcome::Missing) => "31",
+        Some(Outcome::Skip | Outcome::Flaky | Outcome::Xfail | Outcome::Notrun) => "33",
+        None => return word.to_owned(),
+    };
+    if look.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() }
+}
+
+fn shortened(label: &str, width: usize) -> String {
+    if label.chars().count() <= width {
+        return label.to_owned();
+    }
+    let kept: String = label.chars().take(width.saturating_sub(1)).collect();
+    kept + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::SCHEMA;
+
+    fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class, reason: &str) -> Cell {
+        Cell {
+            kernel: kernel.into(),
+            variant: String::new(),
+            boot: "direct".into(),
+            accel: "tcg".into(),
+            suite: "own".into(),
+            test: "basic".into(),
+            subtest: subtest.into(),
+            outcome,
+            reason: reason.into(),
+            required: true,
+            attempts: 1,
+            duration_ms: 1,
+            class: class.code(),
+            log: String::new(),
+        }
+    }
+
+    fn run(cells: Vec<Cell>) -> RunResult {
+        let mut run = RunResult {
+            schema: SCHEMA,
+            run: "r".into(),
+            command: vec!["cargo".into(), "xtask".into(), "vmtest".into()],
+            exit_code: 0,
+            classes: Default::default(),
+            tools: Default::default(),
+            kernels: Vec::new(),
+            boots: Vec::new(),
+            cells,
+            splats: Vec::new(),
+            phases: Vec::new(),
+        };
+        run.conclude(None);
+        run
+    }
+
+    #[test]
+    fn every_line_fits_and_the_last_counts_every_class() {
+        let mut cells = Vec::new();
+        for kernel in ["debian:7.0.13", "debian:6.19.11", "src:7.3.4", "src:6.18.15+fsession"] {
+            cells.push(cell(kernel, "runs_twice", Outcome::Pass, Class::Pass, ""));
+            let long = "a_subtest_with_a_name_that_nobody_would_give_it_except_to_try_this";
+            cells.push(cell(kernel, long, Outcome::Skip, Class::Incomplete, "no BPF_TRACE_FSESSION"));
+        }
+        let text = render(&run(cells), "/runs/r", Look { colour: false });
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+        assert!(text.contains("[4] src:6.18.15+fsession"));
+        assert!(text.ends_with("exit 3: required test skipped or missing 4, pass 4\n"), "{text}");
+    }
+
+    #[test]
+    fn a_reason_is_told_once_for_all_cells_that_share_it() {
+        let cells =
+            ["a", "b", "c"].map(|name| cell("k", name, Outcome::Skip, Class::Incomplete, "no fsession"));
+        let text = render(&run(cells.into()), "/r", Look { colour: false });
+        assert_eq!(text.matches("no fsession").count(), 1);
+        assert!(text.contains("skip basic/a on k and 2 more"));
+        assert!(!text.contains('\x1b'));
+    }
+}

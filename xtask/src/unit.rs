@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One column of the matrix from spec to cells: fetch, patch, configure, build, boot, judge. Joins the stages; what
+//! they share (tools, runner, locks) is made once for all columns, by whoever needs it first.
+//!
+//! A column that fails is its cells' outcome and no error: the others go on.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+
+use vmtest_protocol::TestName;
+
+use crate::cli::BootArg;
+use crate::context::Context;
+use crate::error::{Class, Error, Result};
+use crate::guest::Stream;
+use crate::host::Toolchain;
+use crate::image::{self, BuildRoot, VNG_MOUNT, Vng};
+use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
+use crate::kernel::config;
+use crate::kernel::kconfig::DotConfig;
+use crate::kernel::patch;
+use crate::kernel::series::{self, Series};
+use crate::kernel::source::{self, Fetched, Prebuilt};
+use crate::kernel::variant::{self, Variant};
+use crate::plan::{DEFAULT_MEMORY_MIB, Plan, Purpose, Unit};
+use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
+use crate::sandbox::{Sandbox, Tools};
+use crate::suite::{RUNNER, Runner};
+use crate::tools;
+use crate::vm::accel::{self, Accel, AccelChoice, Kind};
+use crate::vm::console::Scanner;
+use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
+use crate::vm::{Boot, MAX_CMDLINE, Task, VmSpec, direct, vng};
+use crate::workdir::{Key, RunDir, create_dir, read_text};
+
+/// What all columns share.
+pub struct Shop<'a> {
+    /// Cache, events, checkout.
+    pub ctx: &'a Context,
+    /// What was asked for.
+    pub plan: &'a Plan,
+    /// Series of `--patches`; `None` without one.
+    pub series: Option<Series>,
+    /// What guests run on.
+    pub accel: Accel,
+    tools: OnceLock<Result<Tools>>,
+    vng: OnceLock<Result<Option<Vng>>>,
+    runner: OnceLock<Result<(Runner, Vec<TestName>)>>,
+    make: Mutex<()>,
+    guests: Gate,
+    stopped: AtomicBool,
+}
+
+/// Lets a number of threads in at once.
+struct Gate {
+    free: Mutex<usize>,
+    changed: Condvar,
+}
+
+struct Pass<'a>(&'a Gate);
+
+impl Gate {
+    fn enter(&self) -> Pass<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free =
+            self.changed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Pass(self)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_one();
+    }
+}
+
+impl<'a> Shop<'a> {
+    /// Opens shop; nothing is made yet.
+    ///
+    /// # Errors
+    /// When the asked-for accelerator cannot be had, or the series cannot be read.
+    pub fn open(ctx: &'a Context, plan: &'a Plan) -> Result<Shop<'a>> {
+        let series = if plan.patches.is_empty() { None } else { Some(series::load(&plan.patches)?) };
+        Ok(Shop {
+            ctx,
+            plan,
+            series,
+            accel: accel::decide(plan.accel)?,
+            tools: OnceLock::new(),
+            vng: OnceLock::new(),
+            runner: OnceLock::new(),
+            make: Mutex::new(()),
+            guests: Gate { free: Mutex::new(plan.vms), changed: Condvar::new() },
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// The tools that build and boot.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub fn tools(&self) -> Result<&Tools> {
+        let tools = self.tools.get_or_init(|| match self.plan.toolchain {
+            Toolchain::Image => Ok(Tools::Image(BuildRoot::ensure(self.ctx)?)),
+            Toolchain::Host => Ok(Tools::Host(tools::host_key())),
+        });
+        tools.as_ref().map_err(Clone::clone)
+    }
+
+    /// virtme-ng for the build root; `None` with the host's tools, which have their own.
+    fn vng(&self) -> Result<Option<&Vng>> {
+        let vng = self.vng.get_or_init(|| match self.plan.toolchain {
+            Toolchain::Image => Vng::ensure(self.ctx).map(Some),
+            Toolchain::Host => Ok(None),
+        });
+        vng.as_ref().map(Option::as_ref).map_err(Clone::clone)
+    }
+
+    /// The runner, and the subtests that were chosen of those it has.
+    ///
+    /// # Errors
+    /// Class `SuiteBuild`, or `Usage` when nothing is chosen.
+    pub fn runner(&self) -> Result<(&Runner, &[TestName])> {
+        let made = self.runner.get_or_init(|| {
+            let runner = Runner::ensure(self.ctx)?;
+            let chosen = runner.choose(&self.plan.filter, self.plan.effort)?;
+            Ok((runner, chosen))
+        });
+        made.as_ref().map(|(runner, chosen)| (runner, &chosen[..])).map_err(Clone::clone)
+    }
+}
+
+/// A kernel that can boot, with all that its boot depends on.
+#[derive(Debug)]
+pub struct Bootable {
+    /// For the record.
+    pub kernel: Kernel,
+    /// Directory of the kernel file.
+    pub dir: PathBuf,
+    /// Its name there.
+    pub file: String,
+    /// `None` for a kernel that was not built here.
+    pub variant: Option<Variant>,
+    /// Its configuration; `None` where it is unknown.
+    config: Option<DotConfig>,
+}
+
+/// What a column came to.
+#[derive(Debug)]
+pub struct UnitResult {
+    /// The column.
+    pub kernel: Kernel,
+    /// The boot; `None` when it never came to one.
+    pub boot: Option<BootRecord>,
+    /// Its cells.
+    pub cells: Vec<Cell>,
+    /// What the kernel complained of.
+    pub splats: Vec<SplatRecord>,
+}
+
+/// Runs one column to its end.
+pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
+    let mut kernel = Kernel { id: unit.spec.to_string(), spec: unit.spec.to_string(), ..Kernel::default() };
+    let base = |kernel: &Kernel, boot: &str| CellBase {
+        kernel: kernel.id.clone(),
+        variant: unit.variant.clone().unwrap_or_default(),
+        boot: boot.to_owned(),
+        accel: shop.accel.kind.name().to_owned(),
+    };
+    let failed = |kernel: Kernel, boot: &str, error: &Error| {
+        let planned = shop.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
+        let mut cells = result::notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
+        if cells.is_empty() {
+            // Without a runner nobody knows the subtests; the column must not vanish with them.
+            let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
+            cells = result::notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
+        }
+        UnitResult { kernel, boot: None, cells, splats: Vec::new() }
+    };
+    let bootable = match prepare(shop, unit, run_dir, &mut kernel) {
+        Ok(bootable) => bootable,
+        Err(error) => return failed(kernel, "", &error),
+    };
+    let (boot, boot_reason) = choose_boot(shop.plan.boot, &bootable);
+    match test(shop, unit, &bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
+        Ok(done) => {
+            if shop.plan.fail_fast && done.cells.iter().any(|cell| cell.class() != Class::Pass) {
+                shop.stopped.store(true, Ordering::SeqCst);
+            }
+            done
+        }
+        Err(error) => failed(kernel, boot.name(), &error),
+    }
+}
+
+/// From spec to a kernel that can boot. `kernel` is filled as far as it comes.
+///
+/// # Errors
+/// The class of the stage that failed.
+pub fn prepare(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir, kernel: &mut Kernel) -> Result<Bootable> {
+    let (tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
+        Fetched::Prebuilt(prebuilt) => return finished_kernel(prebuilt, kernel),
+        Fetched::Source(tree) => (tree, shop.series.clone()),
+        Fetched::Range { base, patches, name } => {
+            let mut series = series::load(&patches)?;
+            series.name = name;
+            if let Some(more) = &shop.series {
+                series.name = format!("{}+{}", series.name, more.name);
+                series.patches.extend(more.patches.iter().cloned());
+            }
+            (base, Some(series))
+        }
+    };
+    kernel.id.clone_from(&tree.id);
+    kernel.key = tree.key.to_string();
+    let tree = apply(shop.ctx, tree, series, kernel)?;
+    let name = unit.variant.as_deref().unwrap_or(crate::plan::DEFAULT_VARIANT);
+    let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
+    let fragments: Vec<PathBuf> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
+    let requests = config::read(&fragments)?;
+    kernel.toolchain = variant.compiler.name().to_owned();
+    let recipe =
+        Recipe { variant: &variant, requests: &requests, tools: shop.tools()?, jobs: shop.plan.make_jobs };
+    let built = match build::cached(shop.ctx, &tree, &recipe)? {
+        Some(built) => built,
+        None => {
+            // make takes all cores already; two at once would only take memory.
+            let _one = shop.make.lock().unwrap_or_else(PoisonError::into_inner);
+            let log_dir = run_dir.dir(&format!("builds/{}", build::key(&tree, &recipe)))?;
+            ConfiguredTree::configure(shop.ctx, &tree, &recipe, &log_dir)?.build(shop.ctx, &log_dir)?
+        }
+    };
+    if built.cached {
+        shop.ctx.bus.phase("build", &built.id).cached();
+    }
+    kernel.key = built.key.to_string();
+    kernel.release.clone_from(&built.release);
+    let config = config::parse_dotconfig(&read_text(&built.dir.join("config"))?);
+    Ok(Bootable {
+        kernel: kernel.clone(),
+        dir: built.dir.clone(),
+        file: "vmlinux".to_owned(),
+        variant: Some(variant),
+        config: Some(config),
+    })
+}
+
+fn apply(
+    ctx: &Context,
+    tree: source::SourceTree,
+    series: Option<Series>,
+    kernel: &mut Kernel,
+) -> Result<PatchedTree> {
+    let Some(series) = series else {
+        return Ok(PatchedTree { id: tree.id.clone(), key: tree.key.clone(), source: tree, overlay: None });
+    };
+    kernel.id = format!("{}+{}", tree.id, series.name);
+    kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
+    let (key, overlay) = patch::apply(ctx, &tree.dir, &tree.key, tree.base_commit.as_deref(), &series)?;
+    Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
+}
+
+fn finished_kernel(prebuilt: Prebuilt, kernel: &mut Kernel) -> Result<Bootable> {
+    let Prebuilt { id, spec: _, image, config, release, key } = prebuilt;
+    kernel.id = id;
+    kernel.key = key.to_string();
+    kernel.release = release.unwrap_or_default();
+    let (Some(dir), Some(file)) = (image.parent(), image.file_name()) else {
+        return Err(Error::host(format!("{} is no file", image.display())));
+    };
+    let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
+    let config = config.map(|path| read_text(&path)).transpose()?.map(|text| config::parse_dotconfig(&text));
+    Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config })
+}
+
+/// vng for what we build, direct for what cannot mount its root; the reason goes into the record.
+pub fn choose_boot(asked: BootArg, bootable: &Bootable) -> (Boot, String) {
+    match asked {
+        BootArg::Vng => (Boot::Vng, "asked for".to_owned()),
+        BootArg::Direct => (Boot::Direct, "asked for".to_owned()),
+        BootArg::Auto => match &bootable.config {
+            None => (Boot::Direct, "a finished kernel need not have 9p and overlayfs built in".to_owned()),
+            Some(config) => {
+                let needed = ["NET_9P_VIRTIO", "9P_FS", "OVERLAY_FS", "VIRTIO_CONSOLE", "VIRTIO_PCI"];
+                let missing: Vec<&str> = needed
+                    .into_iter()
+                    .filter(|option| config.get(*option).map(String::as_str) != Some("y"))
+                    .collect();
+                if missing.is_empty() {
+                    (Boot::Vng, "built here with 9p and overlayfs".to_owned())
+                } else {
+                    (Boot::Direct, format!("its configuration lacks {}", missing.join(", ")))
+                }
+            }
+        },
+    }
+}
+
+fn test(
+    shop: &Shop<'_>,
+    unit: &Unit,
+    bootable: &Bootable,
+    boot: Boot,
+    boot_reason: String,
+    run_dir: &RunDir,
+    base: &CellBase,
+) -> Result<UnitResult> {
+    let (runner, planned) = shop.runner()?;
+    shop.tools()?;
+    if boot == Boot::Vng {
+        shop.vng()?;
+    }
+    let _guest = shop.guests.enter();
+    if shop.stopped.load(Ordering::SeqCst) {
+        return Err(Error::new(
+            Class::Incomplete,
+            "not started: --fail-fast, and another column was not all pass",
+        ));
+    }
+    let (globs, effort) = runner.ask_for(planned, &shop.plan.filter, shop.plan.effort);
+    let task = Task::Tests { globs, effort, self_test: shop.plan.self_test };
+    let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
+    let store = run_dir.dir(&format!("cells/{name}"))?;
+    let phase = shop.ctx.bus.phase("boot", format!("{} ({})", bootable.kernel.id, boot.name()));
+    let total = planned.len() as u64;
+    let watch = |stream: &Stream, _: &Scanner| {
+        let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
+        phase.progress(stream.ended.len() as u64, total, now);
+    };
+    let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, &store, watch)?;
+    let verdict = result::judge_boot(&seen);
+    let kernel_id = bootable.kernel.id.clone();
+    let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
+    let cells = result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
+    let mut kernel = bootable.kernel.clone();
+    if let Some(hello) = &seen.stream.hello {
+        kernel.release.clone_from(&hello.release);
+    }
+    let record = record(shop, &base, &verdict, &seen, accel, boot_reason, format!("cells/{name}"));
+    phase.finish();
+    Ok(UnitResult { kernel, boot: Some(record), cells, splats: splats(&base, &seen) })
+}
+
+/// A directory name for a boot: ids hold colons and slashes, which archives and some file systems refuse.
+fn cell_directory(id: &str, variant: Option<&str>, boot: Boot) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.+".contains(c) { c } else { '_' };
+    let id: String = id.chars().map(plain).collect();
+    // Two ids may become one name; the key of the original keeps them apart.
+    let short = Key::of("cell").field("id", &id).field("variant", variant.unwrap_or("")).finish();
+    format!(
+        "{}-{}-{}-{}",
+        id.trim_start_matches('.'),
+        variant.unwrap_or("image"),
+        boot.name(),
+        &short.as_str()[..4]
+    )
+}
+
+/// Some hosts offer a KVM in which ordinary kernels hang without a byte: once more under TCG, loudly.
+fn boot_with_fallback(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    store: &std::path::Path,
+    mut watch: impl FnMut(&Stream, &Scanner),
+) -> Result<(Observed, Accel)> {
+    let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
+    if shop.accel.kind == Kind::Tcg || seen.end != End::NoFirstByte || shop.plan.accel == AccelChoice::Kvm {
+        return Ok((seen, shop.accel.clone()));
+    }
+    shop.ctx.bus.warn(format!(
+        "{}: not a byte under KVM within {} s; /dev/kvm does not run ordinary kernels here. Trying once more, emulated",
+        bootable.kernel.id,
+        shop.plan.limits(Kind::Kvm).first_byte.as_secs()
+    ));
+    let seen = start(shop, bootable, boot, task, Kind::Tcg, store, &mut watch)?;
+    let reason = "KVM gave not a byte within its limit; the second try was emulated".to_owned();
+    Ok((seen, Accel { kind: Kind::Tcg, reason }))
+}
+
+/// Starts one guest and watches it to its end.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    kind: Kind,
+    store: &std::path::Path,
+    watch: impl FnMut(&Stream, &Scanner),
+) -> Result<Observed> {
+    create_dir(store)?;
+    let nonce = crate::workdir::nonce();
+    let spec = vm_spec(shop, bootable, boot, task, kind, &nonce)?;
+    let channel = Channel::create()?;
+    let command = command(shop, bootable, &spec, &channel)?;
+    if spec.gdb {
+        announce_gdb(shop, bootable, &channel);
+    }
+    let mut limits = shop.plan.limits(kind);
+    if shop.plan.purpose != Purpose::Test {
+        // A person decides how long to look.
+        limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
+        limits.idle = limits.run;
+    }
+    if spec.gdb {
+        (limits.first_byte, limits.boot) = (limits.run, limits.run);
+    }
+    let console = if boot == Boot::Direct { ConsoleOn::Stdout } else { ConsoleOn::Stderr };
+    session::run(command, console, channel, &nonce, &limits, store, watch)
+}
+
+fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
+    shop.ctx.bus.note(format!(
+        "the guest waits for gdb: gdb {} -ex 'target remote {}'",
+        crate::proc::shell_word(&bootable.dir.join(&bootable.file).to_string_lossy()),
+        channel.dir().join("gdb").display()
+    ));
+}
+
+/// What the virtual machine is.
+///
+/// # Errors
+/// Class `Usage` when its kernel command line would be cut off.
+pub fn vm_spec(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    kind: Kind,
+    nonce: &str,
+) -> Result<VmSpec> {
+    let variant = bootable.variant.as_ref();
+    let mut append = variant.map(|variant| variant.cmdline.clone()).unwrap_or_default();
+    append.extend(shop.plan.append.iter().cloned());
+    let mut sysctls: Vec<String> = variant
+        .map(|variant| variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect())
+        .unwrap_or_default();
+    sysctls.extend(shop.plan.sysctls.iter().cloned());
+    let spec = VmSpec {
+        boot,
+        kernel: bootable.file.clone(),
+        cpus: shop.plan.cpus,
+        memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
+        accel: kind,
+        tcg_thread: accel::tcg_thread(tools::qemu_version(shop.ctx, shop.tools()?)?),
+        cpu: variant.and_then(|variant| variant.cpu.clone()),
+        append,
+        sysctls,
+        nonce: nonce.to_owned(),
+        task,
+        gdb: shop.plan.purpose == Purpose::Gdb,
+    };
+    // vng adds about 700 characters of its own.
+    let (length, own) = (direct::cmdline(&spec).len(), if boot == Boot::Vng { 750 } else { 0 });
+    if length + own >= MAX_CMDLINE {
+        return Err(Error::usage(format!("the kernel command line would have {} characters", length + own))
+            .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
+            .next("name fewer tests (a glob instead of a list), a shorter --exec, or fewer --append and --sysctl"));
+    }
+    Ok(spec)
+}
+
+/// The command that starts this guest.
+///
+/// # Errors
+/// When something that it needs cannot be had.
+pub fn command(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    spec: &VmSpec,
+    channel: &Channel,
+) -> Result<std::process::Command> {
+    let (runner, _) = shop.runner()?;
+    let tools = shop.tools()?;
+    let mut sandbox = Sandbox::new(tools)
+        .read_only(&bootable.dir, "/kernel")
+        .read_only(&runner.dir, "/suite")
+        .writable(channel.dir(), "/vm")
+        .kvm(spec.accel == Kind::Kvm);
+    if spec.task == Task::Shell {
+        sandbox = sandbox.terminal();
+    }
+    match spec.boot {
+        Boot::Direct => {
+            let with_shell = !matches!(spec.task, Task::Tests { .. });
+            let initramfs = image::initramfs(shop.ctx, tools, &runner.path(), with_shell)?;
+            sandbox = sandbox.read_only(initramfs, "/initramfs");
+            let mut command = sandbox.command("qemu-system-x86_64");
+            let (kernel, initramfs, vm) =
+                (sandbox.see("/kernel"), sandbox.see("/initramfs"), sandbox.see("/vm"));
+            command
+                .args(direct::args(spec, direct::Paths { kernel: &kernel, initramfs: &initramfs, vm: &vm }));
+            Ok(command)
+        }
+        Boot::Vng => {
+            if let Some(vng) = shop.vng()? {
+                // udev in the root would cost seconds at each boot, and vng without it suits us.
+                sandbox = sandbox.read_only(&vng.dir, VNG_MOUNT).path_first(format!("{VNG_MOUNT}/bin"));
+            }
+            let (kernel, vm) = (sandbox.see("/kernel"), sandbox.see("/vm"));
+            let runner = sandbox.see(&format!("/suite/{RUNNER}"));
+            for path in [&kernel, &vm, &runner] {
+                if !vng::is_plain(path) {
+                    return Err(Error::host(format!("vng cannot be handed the path {}", path.display()))
+                        .why("vng passes it to a shell without quoting")
+                        .next("leave out --toolchain host, use --boot direct, or move the cache with VMTEST_CACHE_DIR"));
+                }
+            }
+            let mut command = sandbox.command("vng");
+            command.args(vng::args(spec, vng::Paths { kernel: &kernel, runner: &runner, vm: &vm }));
+            Ok(command)
+        }
+    }
+}
+
+fn record(
+    shop: &Shop<'_>,
+    base: &CellBase,
+    verdict: &Verdict,
+    seen: &Observed,
+    accel: Accel,
+    boot_reason: String,
+    directory: String,
+) -> BootRecord {
+    let limits = shop.plan.limits(accel.kind);
+    let limits = [
+        ("first-byte", limits.first_byte),
+        ("boot", limits.boot),
+        ("idle", limits.idle),
+        ("run", limits.run),
+        ("shutdown", limits.shutdown),
+    ];
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let hello = seen.stream.hello.as_ref();
+    BootRecord {
+        kernel: base.kernel.clone(),
+        variant: base.variant.clone(),
+        boot: base.boot.clone(),
+        boot_reason,
+        accel: base.accel.clone(),
+        accel_reason: accel.reason,
+        limits_s: limits.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs())).collect(),
+        features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
+        profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),
+        class: verdict.class.code(),
+        reason: verdict.reason.clone(),
+        booted_after_ms: seen.booted_after.map(millis),
+        duration_ms: millis(seen.took),
+        directory,
+        console_tail: if verdict.class == Class::Pass { Vec::new() } else { seen.console.tail(15) },
+    }
+}
+
+fn splats(base: &CellBase, seen: &Observed) -> Vec<SplatRecord> {
+    let make = |title: &str, during: String, severity: &str| SplatRecord {
+        kernel: base.kernel.clone(),
+        variant: base.variant.clone(),
+        title: title.to_owned(),
+        during,
+        severity: severity.to_owned(),
+    };
+    let death = seen.console.death().map(|hit| make(&hit.title, running(seen), "death"));
+    let told = seen.stream.splats.iter().map(|splat| make(&splat.title, splat.name.path(), "splat"));
+    // The console shows the same complaints again; they count only where the runner noticed none.
+    let silent = seen.stream.splats.is_empty();
+    let shown = seen.console.splats().filter(|_| silent).map(|hit| make(&hit.title, String::new(), "splat"));
+    death.into_iter().chain(told).chain(shown).collect()
+}
+
+fn running(seen: &Observed) -> String {
+    seen.stream.running.as_ref().map(TestName::path).unwrap_or_default()
+}
