@@ -72,8 +72,8 @@ pub struct Plan {
     pub append: Vec<String>,
     /// `name=value`.
     pub sysctls: Vec<String>,
-    /// Virtual CPUs.
-    pub cpus: u32,
+    /// Virtual CPUs; `None`: what suits the boot.
+    pub cpus: Option<u32>,
     /// Memory; `None`: the variant's, else [`DEFAULT_MEMORY_MIB`].
     pub memory_mib: Option<u32>,
     /// Limits that replace the scaled defaults.

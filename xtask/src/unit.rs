@@ -446,7 +446,7 @@ pub fn vm_spec(
     let spec = VmSpec {
         boot,
         kernel: bootable.file.clone(),
-        cpus: shop.plan.cpus,
+        cpus: shop.plan.cpus.unwrap_or(boot.default_cpus()),
         memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
         accel: kind,
         tcg_thread: accel::tcg_thread(tools::qemu_version(shop.ctx, shop.tools()?)?),

@@ -23,6 +23,15 @@ pub enum Boot {
 }
 
 impl Boot {
+    /// CPUs of a guest when nobody says how many.
+    pub fn default_cpus(self) -> u32 {
+        match self {
+            Boot::Vng => 2,
+            // One fits into a microvm, see `direct`.
+            Boot::Direct => 1,
+        }
+    }
+
     /// `vng` or `direct`.
     pub fn name(self) -> &'static str {
         match self {
