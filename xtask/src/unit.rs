@@ -110,6 +110,11 @@ impl<'a> Shop<'a> {
         tools.as_ref().map_err(Clone::clone)
     }
 
+    /// Version of virtme-ng; `None` where no guest needed it, or it is the host's.
+    pub fn vng_version(&self) -> Option<String> {
+        self.vng.get()?.as_ref().ok()?.as_ref().map(|vng| vng.version.clone())
+    }
+
     /// virtme-ng for the build root; `None` with the host's tools, which have their own.
     fn vng(&self) -> Result<Option<&Vng>> {
         let vng = self.vng.get_or_init(|| match self.plan.toolchain {
@@ -332,6 +337,7 @@ fn test(
     };
     let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, &store, watch)?;
     let verdict = result::judge_boot(&seen);
+    check_cpus(shop, bootable, boot, &seen);
     let kernel_id = bootable.kernel.id.clone();
     let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
     let cells = result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
@@ -342,6 +348,14 @@ fn test(
     let record = record(shop, &base, &verdict, &seen, accel, boot_reason, format!("cells/{name}"));
     phase.finish();
     Ok(UnitResult { kernel, boot: Some(record), cells, splats: splats(&base, &seen) })
+}
+
+/// Tests of concurrency on one CPU prove little: a guest that sees fewer than it was given is said.
+fn check_cpus(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, seen: &Observed) {
+    let given = shop.plan.cpus.unwrap_or(boot.default_cpus());
+    if let Some(hello) = seen.stream.hello.as_ref().filter(|hello| hello.cpus != given) {
+        shop.ctx.bus.warn(format!("{}: the guest sees {} CPUs of {given}", bootable.kernel.id, hello.cpus));
+    }
 }
 
 /// A directory name for a boot: ids hold colons and slashes, which archives and some file systems refuse.

@@ -27,20 +27,15 @@ pub struct Args {
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let Args { fast, vm } = args;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let steps: [(&str, bool, &[&str]); 5] = [
+    let steps: [(&str, bool, &[&str]); 4] = [
         ("format", !vm, &["fmt", "--all", "--check"]),
         ("lints", !vm, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        (
-            "unit tests and whole commands",
-            !vm,
-            &["test", "--locked", "--package", "xtask", "--package", "vmtest-protocol"],
-        ),
-        ("runner unit tests", !vm, &["test", "--locked", "--package", "vmtest-runner"]),
-        // One at a time: each of them may use both cores, and their limits are for a guest that has them.
+        ("unit tests and whole commands", !vm, &["test", "--locked", "--workspace"]),
+        // One at a time: each of them may use all cores, and their limits are for a guest that has them.
         (
             "virtual machines",
             !fast,
-            &["test", "--locked", "--package", "vmtest-vmtests", "--", "--test-threads=1", "--nocapture"],
+            &["test", "--locked", "--package", "xtask", "--test", "vm", "--", "--test-threads=1"],
         ),
     ];
     for (name, wanted, words) in steps {

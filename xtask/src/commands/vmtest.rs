@@ -155,7 +155,7 @@ fn conclude(
     // Asking for versions would build what an interrupted run has not got.
     let tools = match interrupt::requested() {
         Some(_) => Default::default(),
-        None => shop.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default(),
+        None => tool_versions(ctx, shop),
     };
     let mut result = RunResult {
         schema: SCHEMA,
@@ -180,6 +180,15 @@ fn conclude(
     }
     result.conclude(interrupt::requested());
     Ok(result)
+}
+
+fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<String, String> {
+    let mut found = shop.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default();
+    found.insert("xtask".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    if let Some(version) = shop.vng_version() {
+        found.insert("virtme-ng".to_owned(), version);
+    }
+    found
 }
 
 fn command_line() -> Vec<String> {

@@ -61,13 +61,6 @@ pub struct KernelBuild {
     pub cached: bool,
 }
 
-impl KernelBuild {
-    /// The uncompressed kernel, with PVH entry and debug information.
-    pub fn vmlinux(&self) -> PathBuf {
-        self.dir.join("vmlinux")
-    }
-}
-
 /// Key of the kernel that this tree and recipe give.
 pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
     Key::of("kernel 1")

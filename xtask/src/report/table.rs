@@ -155,11 +155,10 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let word = painted(cell.outcome.name(), Some(cell.outcome), look);
         let column = Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot };
-        let _ = writeln!(text, "\n{word} {} on {}{more}", cell.path(), column.name());
+        let _ = writeln!(text, "\n{word} {}", cell.path());
+        let _ = writeln!(text, "    on {}{more}", column.name());
         let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
-        for line in reason.lines() {
-            let _ = writeln!(text, "    {line}");
-        }
+        text.push_str(&wrapped(reason));
         if shown < DETAILED && cell.outcome != Outcome::Skip {
             shown += 1;
             let lines: Vec<&str> = cell.log.lines().collect();
@@ -176,7 +175,8 @@ fn boots(text: &mut String, run: &RunResult) {
         if class == Class::Pass {
             continue;
         }
-        let _ = writeln!(text, "\n{} ({}): {}: {}", boot.kernel, boot.boot, class.label(), boot.reason);
+        let _ = writeln!(text, "\n{} ({}): {}", boot.kernel, boot.boot, class.label());
+        text.push_str(&wrapped(&boot.reason));
         for line in &boot.console_tail {
             let _ = writeln!(text, "    | {line}");
         }
@@ -193,6 +193,17 @@ pub fn classes(run: &RunResult) -> String {
     let counted: Vec<String> = counted.collect();
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
     format!("exit {}: {counted}", run.exit_code)
+}
+
+/// Indented, each line within the width unless one word alone is longer.
+fn wrapped(reason: &str) -> String {
+    let options =
+        textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
+    reason
+        .lines()
+        .flat_map(|line| textwrap::wrap(line, &options))
+        .map(|line| line.into_owned() + "\n")
+        .collect()
 }
 
 fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {
@@ -261,7 +272,13 @@ mod tests {
         for kernel in ["debian:7.0.13", "debian:6.19.11", "src:7.3.4", "src:6.18.15+fsession"] {
             cells.push(cell(kernel, "runs_twice", Outcome::Pass, Class::Pass, ""));
             let long = "a_subtest_with_a_name_that_nobody_would_give_it_except_to_try_this";
-            cells.push(cell(kernel, long, Outcome::Skip, Class::Incomplete, "no BPF_TRACE_FSESSION"));
+            cells.push(cell(
+                kernel,
+                long,
+                Outcome::Skip,
+                Class::Incomplete,
+                "no BPF_TRACE_FSESSION ".repeat(9).as_str(),
+            ));
         }
         let text = render(&run(cells), "/runs/r", Look { colour: false });
         for line in text.lines() {
@@ -277,7 +294,7 @@ mod tests {
             ["a", "b", "c"].map(|name| cell("k", name, Outcome::Skip, Class::Incomplete, "no fsession"));
         let text = render(&run(cells.into()), "/r", Look { colour: false });
         assert_eq!(text.matches("no fsession").count(), 1);
-        assert!(text.contains("skip basic/a on k and 2 more"));
+        assert!(text.contains("skip basic/a\n    on k and 2 more"));
         assert!(!text.contains('\x1b'));
     }
 }

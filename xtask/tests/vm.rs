@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Real virtual machines: the built command, real kernels, real deaths. `cargo xtask test` runs these by name.
+//!
+//! Nothing here is skipped: where a kernel cannot be fetched, built or booted, the test fails. Kernels are named by
+//! role and looked up when the test runs, because versions drift out of the archive. At most three kernels are built:
+//! the default one, the same with a series, and a user's tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// Runs `xtask` with these arguments and returns its output with the run's directory.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+    dir: PathBuf,
+}
+
+fn xtask(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask")).args(words).env("CI", "true").output().expect("xtask starts")
+}
+
+/// `vmtest` with a run directory of its own, named after the test.
+fn vmtest(name: &str, words: &[&str]) -> Ran {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm").join(name);
+    let _ = fs::remove_dir_all(&dir);
+    let out = dir.to_str().expect("the target directory has a plain name").to_owned();
+    let output = xtask(&[&["vmtest", "--out", &out], words].concat());
+    let ran = Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        dir,
+    };
+    // Shown by cargo only when the test fails.
+    println!("$ vmtest {}\n{}{}exit {}", words.join(" "), ran.err, ran.out, ran.code);
+    ran
+}
+
+impl Ran {
+    fn run(&self) -> Value {
+        let text = fs::read_to_string(self.dir.join("run.json")).expect("there is a run.json");
+        let run: Value = serde_json::from_str(&text).expect("run.json is JSON");
+        assert_eq!(run["exit_code"], self.code, "run.json and the process agree");
+        run
+    }
+
+    /// Outcomes of a kernel's cells (all kernels': `""`).
+    fn outcomes(&self, kernel: &str) -> Vec<String> {
+        let run = self.run();
+        let cells = run["cells"].as_array().expect("cells are an array").clone();
+        let of_kernel = cells.iter().filter(|cell| kernel.is_empty() || cell["kernel"] == kernel);
+        of_kernel.map(|cell| cell["outcome"].as_str().unwrap_or("").to_owned()).collect()
+    }
+
+    /// Every cell of the kernel is a pass or a declared known bug, and there are enough of them to mean something.
+    fn assert_good(&self, kernel: &str, at_least: usize) {
+        let outcomes = self.outcomes(kernel);
+        assert!(outcomes.len() >= at_least, "{} cells", outcomes.len());
+        assert!(outcomes.iter().all(|outcome| outcome == "pass" || outcome == "xfail"), "{outcomes:?}");
+        let passed = outcomes.iter().filter(|outcome| *outcome == "pass").count();
+        assert!(passed + 2 >= outcomes.len(), "{passed} of {} pass", outcomes.len());
+    }
+}
+
+/// Images of the archive by role: newest with fsession (7.0 and later), newest without (before 7.0). The guest's BTF
+/// has the last word on whether that is so: the tests below check what they came to.
+fn images() -> &'static (String, String) {
+    static IMAGES: OnceLock<(String, String)> = OnceLock::new();
+    IMAGES.get_or_init(|| {
+        let output = xtask(&["sources", "--json"]);
+        let listed: Value = serde_json::from_slice(&output.stdout).expect("sources --json is JSON");
+        let versions = listed["versions"].as_array().expect("versions are an array");
+        let with_image = versions.iter().filter(|row| {
+            row["images"].as_array().is_some_and(|images| {
+                images.iter().any(|image| image["flavour"] == "cloud-amd64" || image == "cloud-amd64")
+            })
+        });
+        let numbers: Vec<&str> = with_image.filter_map(|row| row["version"].as_str()).collect();
+        let major =
+            |version: &str| version.split('.').next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+        let newest = |wanted: &dyn Fn(u32) -> bool| {
+            let found = numbers.iter().find(|version| wanted(major(version)));
+            format!("debian:{}", found.unwrap_or_else(|| panic!("no such image in {numbers:?}")))
+        };
+        (newest(&|major| major >= 7), newest(&|major| major < 7))
+    })
+}
+
+/// The id of the default kernel, which the first test builds.
+fn default_kernel() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        let ran = vmtest("default-id", &["--boot", "direct", "--effort", "quick"]);
+        ran.run()["kernels"][0]["id"].as_str().expect("a kernel has an id").to_owned()
+    })
+}
+
+/// The cached source of the default kernel, to make users' trees of.
+fn default_source() -> PathBuf {
+    let version = default_kernel().strip_prefix("src:").expect("the default is a src: kernel").to_owned();
+    let cache = std::env::var_os("VMTEST_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"))
+            .join("vmtest")
+    });
+    let found = fs::read_dir(cache.join("source")).expect("sources are cached").flatten().find(|entry| {
+        let makefile = fs::read_to_string(entry.path().join("Makefile")).unwrap_or_default();
+        let number = |name: &str| {
+            let line = makefile.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='));
+            line.map(|value| value.trim().to_owned()).unwrap_or_default()
+        };
+        format!("{}.{}.{}", number("VERSION"), number("PATCHLEVEL"), number("SUBLEVEL")) == version
+    });
+    found.expect("the default kernel's source is cached").path()
+}
+
+const TARGET: &str = "kernel/bpf/trampoline.c";
+
+/// A one-patch series that puts `line` at the end of [`TARGET`].
+fn series(name: &str, line: &str) -> PathBuf {
+    let source = fs::read_to_string(default_source().join(TARGET)).expect("the file is there");
+    let lines: Vec<&str> = source.lines().collect();
+    let context = &lines[lines.len() - 3..];
+    let start = lines.len() - 2;
+    let mut diff = format!(
+        "From: A Developer <a@example.org>\nSubject: [PATCH] bpf: {name}\n\nA test.\n---\n\
+         diff --git a/{TARGET} b/{TARGET}\n--- a/{TARGET}\n+++ b/{TARGET}\n@@ -{start},3 +{start},4 @@\n"
+    );
+    context.iter().for_each(|line| diff.push_str(&format!(" {line}\n")));
+    diff.push_str(&format!("+{line}\n-- \n2.0\n"));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.patch"));
+    fs::write(&path, diff).expect("written");
+    path
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the target directory has a plain name")
+}
+
+#[test]
+fn a_default_kernel_built_here_boots_through_vng_and_passes() {
+    let ran = vmtest("default", &[]);
+    assert_eq!(ran.code, 0);
+    ran.assert_good("", 60);
+    let run = ran.run();
+    assert_eq!(run["boots"][0]["boot"], "vng");
+    assert_eq!(run["boots"][0]["class"], 0);
+    assert_eq!(run["boots"][0]["features"]["BPF_TRACE_FSESSION"], "58");
+    assert_eq!(run["splats"].as_array().map(Vec::len), Some(0));
+    assert_eq!(run["kernels"][0]["toolchain"], "gcc");
+    for file in ["log", "plan.json"] {
+        assert!(ran.dir.join(file).is_file(), "{file}");
+    }
+    assert!(ran.out.lines().last().is_some_and(|line| line.starts_with("exit 0: pass ")), "{}", ran.out);
+}
+
+#[test]
+fn b_the_same_kernel_boots_directly_with_one_and_two_cpus() {
+    for (name, words) in [("direct-1", &["--cpus", "1"][..]), ("direct-2", &["--cpus", "2"])] {
+        let ran = vmtest(name, &[&["--boot", "direct"], words].concat());
+        assert_eq!(ran.code, 0);
+        ran.assert_good("", 60);
+        assert!(!ran.err.contains("CPUs of"), "{}", ran.err);
+        assert!(
+            ran.run()["phases"]
+                .as_array()
+                .expect("phases")
+                .iter()
+                .any(|phase| { phase["name"] == "build" && phase["cached"] == true })
+        );
+    }
+}
+
+#[test]
+fn c_expectations_turned_round_fail_every_one() {
+    let ran = vmtest("self-test", &["--boot", "direct", "--self-test"]);
+    assert_eq!(ran.code, 1);
+    let outcomes = ran.outcomes("");
+    assert!(outcomes.len() >= 60 && outcomes.iter().all(|outcome| outcome == "fail"), "{outcomes:?}");
+}
+
+#[test]
+fn d_a_matrix_of_kernels_with_and_without_the_feature() {
+    let (with, without) = images();
+    let kernels = ["--kernel", with.as_str(), "--kernel", without.as_str(), "--kernel", "src:7.3"];
+    let ran = vmtest("matrix", &kernels);
+    assert_eq!(ran.code, 3);
+    ran.assert_good(with, 60);
+    ran.assert_good(default_kernel(), 60);
+    let skipped = ran.outcomes(without);
+    assert!(skipped.len() >= 60 && skipped.iter().all(|outcome| outcome == "skip"), "{skipped:?}");
+    assert!(ran.out.contains("BTF has no BPF_TRACE_FSESSION"), "{}", ran.out);
+    for line in ran.out.lines().take_while(|line| !line.is_empty()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let allowed = format!("{without}=*");
+    let ran = vmtest("matrix-allowed", &[&kernels[..], &["--allow-skip", &allowed]].concat());
+    assert_eq!(ran.code, 0);
+}
+
+#[test]
+fn e_a_series_is_built_on_top_and_only_what_it_changes() {
+    let patch = series("harmless", "static int __maybe_unused vmtest_harmless;");
+    let ran = vmtest("series", &["--patches", text(&patch), "--effort", "quick"]);
+    assert_eq!(ran.code, 0);
+    let run = ran.run();
+    let id = run["kernels"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(id, format!("{}+harmless", default_kernel()));
+    assert_eq!(run["kernels"][0]["series"][0], "bpf: harmless");
+    let log = fs::read_dir(ran.dir.join("builds")).ok().and_then(|mut dirs| dirs.next()?.ok());
+    if let Some(log) = log {
+        // Built in this run: in the object directory of the unpatched kernel, so one file of kernel/bpf is compiled.
+        let log = fs::read_to_string(log.path().join("build.log")).expect("a build log");
+        let compiled = log.lines().filter(|line| line.starts_with("  CC ")).count();
+        assert!(compiled < 30, "{compiled} objects for one changed file");
+    }
+}
+
+#[test]
+fn f_what_does_not_build_apply_or_configure_says_so_and_never_boots() {
+    let broken = series("broken", "int vmtest_broken = nonexistent_symbol;");
+    let ran = vmtest("broken", &["--patches", text(&broken), "--effort", "quick"]);
+    assert_eq!(ran.code, 12);
+    assert!(ran.out.contains("trampoline.c") && ran.out.contains("nonexistent_symbol"), "{}", ran.out);
+    assert!(ran.outcomes("").iter().all(|outcome| outcome == "notrun"));
+
+    let stale = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stale.patch");
+    let good = fs::read_to_string(series("stale-source", "static int __maybe_unused x;")).expect("written");
+    fs::write(&stale, good.replace("@@\n ", "@@\n not what stands there ")).expect("written");
+    let ran = vmtest("stale", &["--patches", text(&stale), "--effort", "quick"]);
+    assert_eq!(ran.code, 10);
+    assert!(ran.out.contains("patch 1 of 1") && ran.out.contains(TARGET), "{}", ran.out);
+
+    let fragment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("misspelt.config");
+    fs::write(&fragment, "CONFIG_BFP_JIT=y\n").expect("written");
+    let ran = vmtest("misspelt", &["--config", text(&fragment), "--effort", "quick"]);
+    assert_eq!(ran.code, 11);
+    assert!(ran.out.contains("BFP_JIT") && ran.out.contains("BPF_JIT"), "{}", ran.out);
+}
+
+#[test]
+fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
+    // Hard links to the cached source: what the test changes gets a file of its own.
+    let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("user tree/linux");
+    let _ = fs::remove_dir_all(tree.parent().expect("has one"));
+    fs::create_dir_all(tree.parent().expect("has one")).expect("made");
+    let copied = Command::new("cp").arg("-al").arg(default_source()).arg(&tree).status().expect("cp runs");
+    let copied = if copied.success() {
+        true
+    } else {
+        // Another file system than the cache's.
+        Command::new("cp").arg("-a").arg(default_source()).arg(&tree).status().expect("cp runs").success()
+    };
+    assert!(copied);
+    let file = tree.join(TARGET);
+    let mut source = fs::read_to_string(&file).expect("the file is there");
+    source.push_str("static int __maybe_unused vmtest_in_a_tree;\n");
+    fs::remove_file(&file).expect("removed");
+    fs::write(&file, source).expect("written");
+    let listing = |tree: &Path| {
+        let mut command = Command::new("find");
+        command.arg(tree).args(["-printf", "%P %s %T@ %m\n"]);
+        command.output().expect("find runs").stdout
+    };
+    let before = listing(&tree);
+    let spec = format!("tree:{}", text(&tree));
+    let ran = vmtest("tree", &["--kernel", &spec, "--effort", "quick"]);
+    assert_eq!(ran.code, 0);
+    assert!(before == listing(&tree), "the user's tree was changed");
+    let _ = fs::remove_dir_all(tree.parent().expect("has one"));
+}
+
+#[test]
+fn h_deaths_are_never_passes() {
+    // Through both ways of booting: the console reaches the harness on different paths.
+    for boot in ["direct", "vng"] {
+        let ran = vmtest(
+            &format!("panic-{boot}"),
+            &["--boot", boot, "--exec", "echo c > /proc/sysrq-trigger; sleep 60"],
+        );
+        assert_eq!(ran.code, 21);
+        assert!(ran.err.contains("sysrq triggered crash"), "{}", ran.err);
+        let ran = vmtest(
+            &format!("reset-{boot}"),
+            &["--boot", boot, "--exec", "echo b > /proc/sysrq-trigger; sleep 60"],
+        );
+        assert_eq!(ran.code, 24);
+    }
+    let ran = vmtest("no-init", &["--boot", "direct", "--append", "rdinit=/nothing", "--effort", "quick"]);
+    assert_eq!(ran.code, 21);
+    let ran = vmtest("no-time", &["--boot", "vng", "--timeout", "boot=1", "--effort", "quick"]);
+    assert_eq!(ran.code, 20);
+    assert!(ran.outcomes("").iter().all(|outcome| outcome == "notrun"));
+}
+
+#[test]
+fn i_a_command_in_the_guest_gives_its_output_and_its_failure() {
+    for boot in ["direct", "vng"] {
+        let ran =
+            vmtest(&format!("exec-{boot}"), &["--boot", boot, "--exec", "echo out; echo err >&2; uname -r"]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.starts_with("out\n") && ran.out.contains("7.3"), "{}", ran.out);
+        assert!(ran.err.contains("err\n"));
+        assert_eq!(vmtest(&format!("exec-fails-{boot}"), &["--boot", boot, "--exec", "exit 7"]).code, 1);
+    }
+}
