@@ -85,8 +85,7 @@ pub struct Lock {
 }
 
 impl Cache {
-    /// Opens `VMTEST_CACHE_DIR`, else `$XDG_CACHE_HOME/vmtest`, else `~/.cache/vmtest`; makes it where it is missing
-    /// and removes what killed runs left half-made.
+    /// Opens the cache in `VMTEST_CACHE_DIR`, else `$XDG_CACHE_HOME/vmtest`, else `~/.cache/vmtest`.
     ///
     /// # Errors
     /// When there is no such place, or it cannot be written.
@@ -95,6 +94,15 @@ impl Cache {
             Some(dir) => std::path::absolute(PathBuf::from(&dir)).on("cannot use VMTEST_CACHE_DIR", &dir)?,
             None => base_dir("XDG_CACHE_HOME", ".cache")?.join("vmtest"),
         };
+        Cache::at(root)
+    }
+
+    /// Opens the cache in the directory `root`, an absolute path; makes it where it is missing and removes what killed
+    /// runs left half-made.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn at(root: PathBuf) -> Result<Cache> {
         let cache = Cache { root };
         for dir in ["tmp", "locks"] {
             create_dir(&cache.root.join(dir))?;
@@ -411,10 +419,7 @@ mod tests {
     use super::*;
 
     fn cache(dir: &Path) -> Cache {
-        for below in ["tmp", "locks"] {
-            create_dir(&dir.join(below)).expect("a temporary directory can be written");
-        }
-        Cache { root: dir.to_owned() }
+        Cache::at(dir.to_owned()).expect("a temporary directory can be written")
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use crate::context::Context;
 use crate::event::Bus;
@@ -15,13 +14,7 @@ use crate::workdir::Cache;
 /// A context with a cache of its own that goes away with the directory.
 pub fn context() -> (tempfile::TempDir, Context) {
     let dir = tempfile::tempdir().expect("temporary directory");
-    static ENVIRONMENT: Mutex<()> = Mutex::new(());
-    let cache = {
-        let _one_at_a_time = ENVIRONMENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SAFETY: only std reads the environment in these tests, and it takes its own lock for that.
-        unsafe { std::env::set_var("VMTEST_CACHE_DIR", dir.path().join("cache")) };
-        Cache::open().expect("a cache")
-    };
+    let cache = Cache::at(dir.path().join("cache")).expect("a cache");
     let ctx = Context { cache, bus: Bus::new(Vec::new()), project: dir.path().to_owned(), mirror: None };
     (dir, ctx)
 }
