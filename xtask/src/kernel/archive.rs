@@ -499,11 +499,10 @@ pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
 ///
 /// # Errors
 /// When nothing fits, or a download or the disk fails.
-pub fn fetch_source(ctx: &Context, spec: &KernelSpec, wanted: &str) -> Result<SourceTree> {
+pub fn fetch_source(ctx: &Context, wanted: &str) -> Result<SourceTree> {
     let archive = Archive::new(ctx);
     let tree = |upstream: &str, entry: &str, dir| SourceTree {
         id: format!("src:{upstream}"),
-        spec: spec.clone(),
         dir,
         key: Key::of("source archive 1").field("entry", entry).finish(),
         lineage: Key::of("archive lineage 1").field("version", upstream).finish(),

@@ -14,7 +14,6 @@ use super::{Fetched, Resolved, SourceTree, kernel_version, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
-use crate::kernel::spec::KernelSpec;
 use crate::proc::Job;
 use crate::workdir::{Key, create_dir, read_text, write_file};
 
@@ -171,7 +170,7 @@ impl Repo {
     }
 
     /// The content of a commit in the cache.
-    fn source(&self, ctx: &Context, spec: &KernelSpec, commit: &str) -> Result<SourceTree> {
+    fn source(&self, ctx: &Context, commit: &str) -> Result<SourceTree> {
         let id = self.id(commit);
         let clone = self.clone_in_cache(ctx)?;
         let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "source", &entry(commit), |dir| {
@@ -189,7 +188,6 @@ impl Repo {
         }
         Ok(SourceTree {
             id,
-            spec: spec.clone(),
             dir,
             key: Key::of("source commit 1").field("commit", commit).finish(),
             lineage: self.lineage.clone(),
@@ -355,22 +353,16 @@ pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) ->
     })
 }
 
-pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, repo: &Path, rev: &str) -> Result<SourceTree> {
+pub(super) fn fetch(ctx: &Context, repo: &Path, rev: &str) -> Result<SourceTree> {
     let repo = Repo::open(repo)?;
     let commit = repo.commit(rev)?;
-    repo.source(ctx, spec, &commit)
+    repo.source(ctx, &commit)
 }
 
-pub(super) fn fetch_range(
-    ctx: &Context,
-    spec: &KernelSpec,
-    repo: &Path,
-    from: &str,
-    to: &str,
-) -> Result<Fetched> {
+pub(super) fn fetch_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Fetched> {
     let repo = Repo::open(repo)?;
     let (first, last, commits) = range(&repo, from, to)?;
-    let base = repo.source(ctx, spec, &first)?;
+    let base = repo.source(ctx, &first)?;
     let clone = repo.clone_in_cache(ctx)?;
     let name = format!("{first}-{last}");
     let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "git-patches", &name, |dir| {
@@ -418,10 +410,9 @@ mod tests {
         git(&repo, &["add", "-A"]);
         git(&repo, &["commit", "-qm", "three"]);
         let before = listing(&repo);
-        let spec = KernelSpec::Tree("x".into());
-        let one = fetch(&ctx, &spec, &repo, "HEAD~2").expect("first");
-        let two = fetch(&ctx, &spec, &repo, "HEAD~1").expect("second");
-        let three = fetch(&ctx, &spec, &repo, "HEAD").expect("third");
+        let one = fetch(&ctx, &repo, "HEAD~2").expect("first");
+        let two = fetch(&ctx, &repo, "HEAD~1").expect("second");
+        let three = fetch(&ctx, &repo, "HEAD").expect("third");
         assert_eq!(read_text(&one.dir.join("kernel/trampoline.c")).expect("read"), "int a;\n");
         assert!(two.dir.join("gone.c").exists() && !three.dir.join("gone.c").exists());
         assert_eq!(read_text(&three.dir.join("kernel/trampoline.c")).expect("read"), "int b;\n");
@@ -435,7 +426,7 @@ mod tests {
         assert!(resolve(&ctx, &repo, "HEAD").expect("resolved").cached);
 
         let Fetched::Range { base, patches, name } =
-            fetch_range(&ctx, &spec, &repo, "HEAD~2", "HEAD").expect("range")
+            fetch_range(&ctx, &repo, "HEAD~2", "HEAD").expect("range")
         else {
             panic!("a range")
         };

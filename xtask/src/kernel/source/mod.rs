@@ -25,8 +25,6 @@ pub use tarball::{succeeded, unpack};
 pub struct SourceTree {
     /// Column of the matrix: `src:6.18.15`, `tree:linux`, `git:linux@1a2b3c4d5e6f`, `tar:linux-6.18.15`.
     pub id: String,
-    /// What was asked for.
-    pub spec: KernelSpec,
     /// The source itself. Later stages never modify it: they may hold hard links into it.
     pub dir: PathBuf,
     /// Of the content.
@@ -105,14 +103,14 @@ pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
 /// Those of [`resolve`], and host errors for downloads, disks and tools.
 pub fn fetch(ctx: &Context, spec: &KernelSpec) -> Result<Fetched> {
     match spec {
-        KernelSpec::Src(version) => archive::fetch_source(ctx, spec, version).map(Fetched::Source),
+        KernelSpec::Src(version) => archive::fetch_source(ctx, version).map(Fetched::Source),
         KernelSpec::Debian { version, flavour } => {
             archive::fetch_image(ctx, spec, version, flavour).map(Fetched::Prebuilt)
         }
-        KernelSpec::Tree(path) => tree::fetch(ctx, spec, path).map(Fetched::Source),
-        KernelSpec::Git { repo, rev } => git::fetch(ctx, spec, repo, rev).map(Fetched::Source),
-        KernelSpec::GitRange { repo, from, to } => git::fetch_range(ctx, spec, repo, from, to),
-        KernelSpec::Tar(file) => tarball::fetch(ctx, spec, file).map(Fetched::Source),
+        KernelSpec::Tree(path) => tree::fetch(ctx, path).map(Fetched::Source),
+        KernelSpec::Git { repo, rev } => git::fetch(ctx, repo, rev).map(Fetched::Source),
+        KernelSpec::GitRange { repo, from, to } => git::fetch_range(ctx, repo, from, to),
+        KernelSpec::Tar(file) => tarball::fetch(ctx, file).map(Fetched::Source),
         KernelSpec::Image(file) => image::fetch(ctx, spec, file).map(Fetched::Prebuilt),
     }
 }

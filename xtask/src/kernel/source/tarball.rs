@@ -10,7 +10,6 @@ use super::{Resolved, SourceTree, kernel_version};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
-use crate::kernel::spec::KernelSpec;
 use crate::proc::{Finished, Job};
 use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
 
@@ -150,7 +149,7 @@ fn entry(hash: &str) -> String {
     format!("tar-{}", &hash[..20.min(hash.len())])
 }
 
-pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, file: &Path) -> Result<SourceTree> {
+pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<SourceTree> {
     let path = checked(file)?;
     let id = format!("tar:{}", stem(&path));
     let hash = remembered_hash(ctx, &path)?;
@@ -158,7 +157,7 @@ pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, file: &Path) -> Result<Sou
     let (dir, _) =
         ctx.cache.get_or_make(&ctx.bus, "source", &entry(&hash), |dir| unpack(ctx, &path, dir, &id))?;
     let key = Key::of("source tarball 1").field("sha256", &hash).finish();
-    Ok(SourceTree { id, spec: spec.clone(), dir, lineage: key.clone(), key, base_commit: None })
+    Ok(SourceTree { id, dir, lineage: key.clone(), key, base_commit: None })
 }
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Phase;
 use crate::interrupt;
-use crate::kernel::spec::KernelSpec;
 use crate::workdir::{Key, create_dir, write_file};
 
 const FILE_TYPE: u32 = 0o170_000;
@@ -241,7 +240,7 @@ pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
     })
 }
 
-pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, path: &Path) -> Result<SourceTree> {
+pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     let (top, _) = checked(path)?;
     let lineage = lineage(&top);
     let id = format!("tree:{}", short_name(&top));
@@ -258,7 +257,7 @@ pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, path: &Path) -> Result<Sou
     } else {
         phase.finish()
     }
-    Ok(SourceTree { id, spec: spec.clone(), dir: home.join("files"), key, lineage, base_commit: None })
+    Ok(SourceTree { id, dir: home.join("files"), key, lineage, base_commit: None })
 }
 
 /// Makes the snapshot in `home` what `wanted` says. Gives the manifest, and whether it was so already.
@@ -422,8 +421,7 @@ mod tests {
         fs::write(top.join("tool.sh"), "#!\n").expect("written");
         fs::set_permissions(top.join("tool.sh"), fs::Permissions::from_mode(0o755)).expect("mode");
         let before = listing(&top);
-        let spec = KernelSpec::Tree(top.clone());
-        let first = fetch(&ctx, &spec, &top).expect("snapshot");
+        let first = fetch(&ctx, &top).expect("snapshot");
         let expected = [".gitignore", "Makefile", "kernel/new.c", "kernel/trampoline.c", "link", "tool.sh"];
         assert_eq!(names(&first.dir), expected, "tracked and untracked, not ignored");
         for name in expected {
@@ -434,7 +432,7 @@ mod tests {
             );
         }
         assert_eq!(listing(&top), before, "nothing was written to the user's tree");
-        let again = fetch(&ctx, &spec, &top).expect("snapshot");
+        let again = fetch(&ctx, &top).expect("snapshot");
         assert_eq!((&again.key, &again.lineage), (&first.key, &first.lineage));
 
         let held = dir.path().join("held");
@@ -444,7 +442,7 @@ mod tests {
         fs::remove_file(top.join("link")).expect("removed");
         create_dir(&top.join("link")).expect("made");
         fs::write(top.join("link/inside"), "x").expect("written");
-        let next = fetch(&ctx, &spec, &top).expect("snapshot");
+        let next = fetch(&ctx, &top).expect("snapshot");
         assert_ne!(next.key, first.key);
         assert_eq!(next.lineage, first.lineage);
         assert_eq!(read_text(&next.dir.join("kernel/trampoline.c")).expect("read"), "int changed;\n");
@@ -455,7 +453,7 @@ mod tests {
         let home = next.dir.parent().expect("has a parent").to_owned();
         fs::remove_file(home.join("manifest")).expect("removed");
         fs::write(next.dir.join("stray"), "x").expect("written");
-        let mended = fetch(&ctx, &spec, &top).expect("snapshot");
+        let mended = fetch(&ctx, &top).expect("snapshot");
         assert_eq!(mended.key, next.key);
         assert!(!mended.dir.join("stray").exists());
     }
@@ -467,15 +465,15 @@ mod tests {
         let linked = dir.path().join("linked");
         git(&top, &["worktree", "add", "-q", &linked.to_string_lossy(), "HEAD"]);
         let before = listing(&top);
-        let snapshot = fetch(&ctx, &KernelSpec::Tree(linked.clone()), &linked).expect("snapshot");
+        let snapshot = fetch(&ctx, &linked).expect("snapshot");
         assert_eq!(names(&snapshot.dir), [".gitignore", "Makefile", "kernel/trampoline.c"]);
         assert_eq!(listing(&top), before);
         fs::remove_dir_all(top.join(".git")).expect("removed");
         fs::write(top.join("kernel/x.o"), "object").expect("written");
-        let snapshot = fetch(&ctx, &KernelSpec::Tree(top.clone()), &top).expect("snapshot");
+        let snapshot = fetch(&ctx, &top).expect("snapshot");
         assert_eq!(names(&snapshot.dir), [".gitignore", "Makefile", "kernel/trampoline.c"]);
         fs::write(top.join(".gitignore"), "/*\n!/debian\n").expect("written");
-        let snapshot = fetch(&ctx, &KernelSpec::Tree(top.clone()), &top).expect("snapshot");
+        let snapshot = fetch(&ctx, &top).expect("snapshot");
         assert!(snapshot.dir.join("Makefile").exists(), "Debian's .gitignore hides everything");
     }
 
