@@ -5,8 +5,7 @@ use std::io::Write;
 
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::archive::{self, Listed};
-use crate::kernel::archive_index::{Form, ImageRelease};
+use crate::kernel::archive::{self, Form, ImageRelease, Listed};
 
 /// List the kernels that `src:` and `debian:` can name.
 #[derive(Debug, clap::Args)]
@@ -86,7 +85,7 @@ fn flavours(images: &[ImageRelease], cached: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::archive_index::SourceRelease;
+    use crate::kernel::archive::SourceRelease;
 
     #[test]
     fn the_table_marks_what_is_cached() {

@@ -3,7 +3,6 @@
 //! from the one before, and each carries the key of everything that went into it.
 
 pub mod archive;
-pub mod archive_index;
 pub mod build;
 pub mod config;
 pub mod diagnose;

@@ -6,7 +6,7 @@ mod git;
 mod image;
 mod tarball;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
 mod tree;
 
 use std::path::{Path, PathBuf};

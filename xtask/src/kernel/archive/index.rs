@@ -2,20 +2,21 @@
 //! Which kernels the Debian archive lists, and in which order to try them. Pure: apt fetches and verifies the lists,
 //! this reads them.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::version::{compare_versions, matches, newest_first};
+
 /// Suites that are looked at, in the order of preference: name in the archive, name for people.
-pub const SUITES: [(&str, &str); 3] =
+pub(super) const SUITES: [(&str, &str); 3] =
     [("trixie", "stable"), ("trixie-backports", "backports"), ("testing", "testing")];
 
 /// Every kernel that the archive lists.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Index {
+pub(super) struct Index {
     /// The mirror it was read from.
     pub mirror: String,
     /// When, in seconds since 1970.
@@ -76,49 +77,6 @@ pub struct ImageRelease {
     pub size: u64,
 }
 
-/// Compares two Debian version strings the way dpkg does (epochs aside: kernels have none).
-pub fn compare_versions(left: &str, right: &str) -> Ordering {
-    // `~` sorts before the end of the string, the end before letters, letters before the rest.
-    let weight = |byte: Option<&u8>| match byte {
-        Some(b'~') => -1,
-        None => 0,
-        Some(byte) if byte.is_ascii_digit() => 0,
-        Some(byte) if byte.is_ascii_alphabetic() => i32::from(*byte),
-        Some(byte) => i32::from(*byte) + 256,
-    };
-    let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
-    let starts_with_text = |text: &[u8]| text.first().is_some_and(|byte| !byte.is_ascii_digit());
-    while !left.is_empty() || !right.is_empty() {
-        while starts_with_text(left) || starts_with_text(right) {
-            match weight(left.first()).cmp(&weight(right.first())) {
-                Ordering::Equal => (left, right) = (&left[1..], &right[1..]),
-                different => return different,
-            }
-        }
-        let (number_left, number_right) = (take_number(&mut left), take_number(&mut right));
-        // Of two numbers without leading zeros the longer is the larger.
-        match number_left.len().cmp(&number_right.len()).then(number_left.cmp(number_right)) {
-            Ordering::Equal => (),
-            different => return different,
-        }
-    }
-    Ordering::Equal
-}
-
-/// Cuts the leading digits off, and gives them without leading zeros.
-fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    *text = rest;
-    let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
-    &digits[zeros..]
-}
-
-/// Whether an upstream version is `wanted` or one of its point releases: 6.1 has 6.1.5 and not 6.18.
-pub fn matches(upstream: &str, wanted: &str) -> bool {
-    upstream.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
 fn suite_rank(suite: &str) -> usize {
     SUITES.iter().position(|(_, name)| *name == suite).unwrap_or(SUITES.len())
 }
@@ -160,11 +118,7 @@ impl Index {
     /// Every upstream version that is listed in any form, newest first.
     pub fn versions(&self) -> Vec<&str> {
         let sources = self.sources.iter().map(|release| release.upstream.as_str());
-        let mut all: Vec<&str> =
-            sources.chain(self.images.iter().map(|image| image.upstream.as_str())).collect();
-        all.sort_by(|a, b| compare_versions(b, a));
-        all.dedup();
-        all
+        newest_first(sources.chain(self.images.iter().map(|image| image.upstream.as_str())))
     }
 }
 
@@ -200,7 +154,7 @@ fn upstream_of(version: &str) -> Option<&str> {
 }
 
 /// Adds the kernels of a `Sources` list.
-pub fn read_sources(text: &str, suite: &str, index: &mut Index) {
+pub(super) fn read_sources(text: &str, suite: &str, index: &mut Index) {
     for stanza in stanzas(text).filter(|stanza| field(stanza, "Package") == Some("linux")) {
         let Some(version) = field(stanza, "Version") else { continue };
         let Some(upstream) = upstream_of(version) else { continue };
@@ -222,82 +176,82 @@ pub fn read_sources(text: &str, suite: &str, index: &mut Index) {
     }
 }
 
-/// Adds the kernels of a `Packages` list.
-pub fn read_packages(text: &str, suite: &str, index: &mut Index) {
-    let mut bases = BTreeMap::new();
-    let mut images = Vec::new();
-    for stanza in stanzas(text) {
-        let fields = || {
-            let size: u64 = field(stanza, "Size")?.parse().ok()?;
-            Some((field(stanza, "Package")?, field(stanza, "Version")?, field(stanza, "SHA256")?, size))
-        };
-        let Some((package, version, sha256, size)) = fields() else { continue };
-        if package.starts_with("linux-source-") {
-            if let Some(upstream) = upstream_of(version) {
-                index.sources.push(SourceRelease {
-                    upstream: upstream.to_owned(),
-                    version: version.to_owned(),
-                    form: Form::Package(package.to_owned()),
-                    suite: suite.to_owned(),
-                    sha256: sha256.to_owned(),
-                    size,
-                });
-            }
-            continue;
-        }
-        let Some(name) = IMAGE.captures(package) else { continue };
-        let release = format!("{}-{}", &name[3], &name[5]);
-        if &name[1] == "base" {
-            bases.insert((release, version.to_owned()), package.to_owned());
-            continue;
-        }
-        // From 6.19 on the image is an empty package that depends on the one with the kernel in it.
-        let hollow = &name[1] == "image"
-            && field(stanza, "Depends").is_some_and(|depends| depends.contains("linux-binary-"));
-        if hollow {
-            continue;
-        }
-        let own_config = &name[1] == "image";
-        let image = ImageRelease {
-            upstream: name[4].to_owned(),
-            flavour: name[5].to_owned(),
-            package: package.to_owned(),
-            version: version.to_owned(),
-            config_package: None,
-            signed: name.get(2).is_none() && name.get(6).is_none(),
-            suite: suite.to_owned(),
-            sha256: sha256.to_owned(),
-            size,
-        };
-        images.push((release, own_config, image));
+/// The fields of a binary package's stanza that matter here.
+struct Package<'a> {
+    name: &'a str,
+    version: &'a str,
+    sha256: &'a str,
+    size: u64,
+    depends: &'a str,
+}
+
+impl<'a> Package<'a> {
+    /// `None` for a stanza that lacks a field.
+    fn read(stanza: &'a str) -> Option<Package<'a>> {
+        Some(Package {
+            name: field(stanza, "Package")?,
+            version: field(stanza, "Version")?,
+            sha256: field(stanza, "SHA256")?,
+            size: field(stanza, "Size")?.parse().ok()?,
+            depends: field(stanza, "Depends").unwrap_or_default(),
+        })
     }
-    for (release, own_config, mut image) in images {
-        if !own_config {
-            image.config_package = bases.get(&(release, image.version.clone())).cloned();
-        }
-        index.images.push(image);
+
+    /// The release, where the package holds the kernel's source.
+    fn source(&self, suite: &str) -> Option<SourceRelease> {
+        Some(SourceRelease {
+            upstream: upstream_of(self.version)?.to_owned(),
+            version: self.version.to_owned(),
+            form: Form::Package(self.name.to_owned()),
+            suite: suite.to_owned(),
+            sha256: self.sha256.to_owned(),
+            size: self.size,
+        })
     }
 }
 
-/// The mirror of Debian's main archive in what `apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)'`
-/// printed. An origin that was never downloaded stays unexpanded; then the path has to do.
-pub fn pick_mirror(targets: &str) -> Option<String> {
-    let rows: Vec<(&str, &str, &str)> = targets
-        .lines()
-        .filter_map(|line| {
-            let mut parts = line.splitn(3, '|');
-            Some((parts.next()?, parts.next()?, parts.next()?.trim()))
-        })
-        .filter(|(_, _, uri)| !uri.is_empty() && !uri.contains("security") && !uri.starts_with("cdrom:"))
-        .collect();
-    let main = rows.iter().find(|(origin, codename, _)| *origin == "Debian" && !codename.contains('-'));
-    let any = || rows.iter().find(|(origin, _, _)| *origin == "Debian");
-    let by_path = || {
-        rows.iter().find(|(origin, _, uri)| {
-            (origin.is_empty() || origin.starts_with('$')) && uri.trim_end_matches('/').ends_with("/debian")
-        })
-    };
-    main.or_else(any).or_else(by_path).map(|(_, _, uri)| uri.trim_end_matches('/').to_owned())
+/// Adds the kernels of a `Packages` list.
+pub(super) fn read_packages(text: &str, suite: &str, index: &mut Index) {
+    // Packages `linux-base-..` with the configuration, by release and version.
+    let mut bases = BTreeMap::new();
+    // Images that lack theirs, by the same.
+    let mut bare = Vec::new();
+    for package in stanzas(text).filter_map(Package::read) {
+        if package.name.starts_with("linux-source-") {
+            index.sources.extend(package.source(suite));
+            continue;
+        }
+        let Some(name) = IMAGE.captures(package.name) else { continue };
+        let key = (format!("{}-{}", &name[3], &name[5]), package.version.to_owned());
+        let kind = &name[1];
+        if kind == "base" {
+            bases.insert(key, package.name.to_owned());
+            continue;
+        }
+        // From 6.19 on the image is an empty package that depends on the one with the kernel in it.
+        if kind == "image" && package.depends.contains("linux-binary-") {
+            continue;
+        }
+        let image = ImageRelease {
+            upstream: name[4].to_owned(),
+            flavour: name[5].to_owned(),
+            package: package.name.to_owned(),
+            version: package.version.to_owned(),
+            config_package: None,
+            signed: name.get(2).is_none() && name.get(6).is_none(),
+            suite: suite.to_owned(),
+            sha256: package.sha256.to_owned(),
+            size: package.size,
+        };
+        if kind == "image" {
+            index.images.push(image);
+        } else {
+            bare.push((key, image));
+        }
+    }
+    for (key, image) in bare {
+        index.images.push(ImageRelease { config_package: bases.get(&key).cloned(), ..image });
+    }
 }
 
 #[cfg(test)]
@@ -405,46 +359,5 @@ SHA256: 5c
         let old = index.images_for("6.18", "cloud-amd64");
         assert_eq!((old.len(), old[0].config_package.as_ref()), (1, None));
         assert!(index.images_for("6.18", "amd64").is_empty());
-    }
-
-    #[test]
-    fn versions_are_compared_as_dpkg_does() {
-        let mut versions = [
-            "6.18.15-1",
-            "6.18.5-1",
-            "6.18.15-1~bpo13+1",
-            "7.0~rc3-1",
-            "7.0-1",
-            "6.18.15-1+b1",
-            "6.18.15-10",
-        ];
-        versions.sort_by(|a, b| compare_versions(a, b));
-        assert_eq!(
-            versions,
-            [
-                "6.18.5-1",
-                "6.18.15-1~bpo13+1",
-                "6.18.15-1",
-                "6.18.15-1+b1",
-                "6.18.15-10",
-                "7.0~rc3-1",
-                "7.0-1"
-            ]
-        );
-        assert_eq!(compare_versions("1.02", "1.2"), Ordering::Equal);
-    }
-
-    #[test]
-    fn the_hosts_main_mirror_is_picked() {
-        let host = "\
-Debian|bookworm-security|http://mirror.example/debian-security/
-Debian|bookworm-updates|http://mirror.example/debian/
-Debian|bookworm|http://main.example/debian/
-. nodistro|nodistro|https://third.example/node_20.x/
-";
-        assert_eq!(pick_mirror(host).as_deref(), Some("http://main.example/debian"));
-        let never_updated = "$(ORIGIN)|$(CODENAME)|http://mirror.example/debian/";
-        assert_eq!(pick_mirror(never_updated).as_deref(), Some("http://mirror.example/debian"));
-        assert_eq!(pick_mirror("Ubuntu|noble|http://archive.example/ubuntu/"), None);
     }
 }

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `src:` and `debian:`: kernels of the Debian archive through a private apt root in the cache. apt downloads and
+//! verifies every byte with the archive's keyring; the host's own apt state is only asked for its mirror and proxies.
+
+mod apt;
+mod candidate;
+mod image;
+mod index;
+mod list;
+mod mirror;
+mod package;
+mod source;
+mod version;
+
+pub use image::{fetch_image, resolve_image};
+#[cfg(test)]
+pub use index::SourceRelease;
+pub use index::{Form, ImageRelease};
+pub use list::{Listed, list};
+pub use mirror::sources_line;
+pub use source::{fetch_source, resolve_source};
+
+/// End of an advice to someone whose archive cannot be asked.
+const OTHER_WAYS: &str =
+    "or name a kernel that needs no archive: tree:PATH, tar:FILE, git:PATH@REV, image:FILE";
