@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask sources`: which kernels the Debian archive has, for `src:` and `debian:`.
 
-use std::io::Write;
-
+use crate::commands::print;
 use crate::context::Context;
-use crate::error::{Error, IoContext, Result};
-use crate::kernel::archive::{self, Form, ImageRelease, Listed};
+use crate::error::{Error, Result};
+use crate::kernel::archive::{self, Form, ImageRelease, Listed, SourceRelease};
 
 /// List the kernels that `src:` and `debian:` can name.
 #[derive(Debug, clap::Args)]
@@ -33,29 +32,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     } else {
         table(&rows)
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // `| head` has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.on("cannot write to", "standard output"),
-    }
+    print(&text)
 }
 
-/// `*` marks what is in the cache.
+/// `*` marks what is in the cache. Narrow enough for 80 columns: JSON tells the rest.
 fn table(rows: &[Listed]) -> String {
     let mut lines = vec![["VERSION".to_owned(), "SOURCE".to_owned(), "IMAGES".to_owned()]];
     for Listed { version, sources, images, source_cached, images_cached } in rows {
-        let mut forms: Vec<String> = Vec::new();
-        for source in sources {
-            let form = match &source.form {
-                Form::Tarball => format!("tarball ({})", source.suite),
-                Form::Package(_) => format!("package ({})", source.suite),
-            };
-            if !forms.contains(&form) {
-                forms.push(form);
-            }
-        }
         let mark = if *source_cached { "*" } else { "" };
-        let source = if forms.is_empty() { "-".to_owned() } else { format!("{}{mark}", forms.join(", ")) };
+        let source = forms(sources).map_or_else(|| "-".to_owned(), |forms| format!("{forms}{mark}"));
         lines.push([version.clone(), source, flavours(images, images_cached)]);
     }
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
@@ -69,42 +54,96 @@ fn table(rows: &[Listed]) -> String {
     text
 }
 
+/// `tarball, package (backports)`: each form with the suite that it would be taken from; `None` without any.
+fn forms(sources: &[SourceRelease]) -> Option<String> {
+    let suite = |wanted: fn(&Form) -> bool| {
+        let first = sources.iter().find(|source| wanted(&source.form));
+        first.map(|source| source.suite.as_str())
+    };
+    let tarball = suite(|form| matches!(form, Form::Tarball));
+    let package = suite(|form| matches!(form, Form::Package(_)));
+    match (tarball, package) {
+        (Some(tarball), Some(package)) if tarball == package => Some(format!("tarball, package ({package})")),
+        (Some(tarball), Some(package)) => Some(format!("tarball ({tarball}), package ({package})")),
+        (Some(tarball), None) => Some(format!("tarball ({tarball})")),
+        (None, Some(package)) => Some(format!("package ({package})")),
+        (None, None) => None,
+    }
+}
+
 fn flavours(images: &[ImageRelease], cached: &[String]) -> String {
-    let mut names: Vec<String> = images
-        .iter()
-        .map(|image| {
-            let mark = if cached.contains(&image.flavour) { "*" } else { "" };
-            format!("{}{mark}", image.flavour)
-        })
-        .collect();
-    names.sort();
+    let mut names: Vec<&str> = images.iter().map(|image| image.flavour.as_str()).collect();
+    names.sort_unstable();
     names.dedup();
-    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        return "-".to_owned();
+    }
+    let marked = names.into_iter().map(|name| {
+        let mark = if cached.iter().any(|cached| cached == name) { "*" } else { "" };
+        format!("{name}{mark}")
+    });
+    marked.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::archive::SourceRelease;
+
+    fn source(form: Form, suite: &str) -> SourceRelease {
+        SourceRelease {
+            upstream: "6.12.107".to_owned(),
+            version: "6.12.107-1".to_owned(),
+            form,
+            suite: suite.to_owned(),
+            sha256: "00".to_owned(),
+            size: 1,
+        }
+    }
+
+    fn image(flavour: &str) -> ImageRelease {
+        ImageRelease {
+            upstream: "6.12.107".to_owned(),
+            flavour: flavour.to_owned(),
+            package: "linux-image".to_owned(),
+            version: "6.12.107-1".to_owned(),
+            config_package: None,
+            signed: true,
+            suite: "stable".to_owned(),
+            sha256: "00".to_owned(),
+            size: 1,
+        }
+    }
 
     #[test]
     fn the_table_marks_what_is_cached() {
-        let source = SourceRelease {
-            upstream: "7.3.4".to_owned(),
-            version: "7.3.4-1~bpo13+1".to_owned(),
-            form: Form::Tarball,
-            suite: "backports".to_owned(),
-            sha256: "00".to_owned(),
-            size: 1,
-        };
         let rows = [Listed {
             version: "7.3.4".to_owned(),
-            sources: vec![source],
+            sources: vec![source(Form::Tarball, "backports")],
             images: Vec::new(),
             source_cached: true,
             images_cached: Vec::new(),
         }];
         let text = table(&rows);
         assert_eq!(text.lines().nth(1), Some("7.3.4    tarball (backports)*  -"));
+    }
+
+    #[test]
+    fn the_widest_row_fits_80_columns() {
+        let package = |suite| source(Form::Package("linux-source-6.12".to_owned()), suite);
+        let flavours = ["amd64", "cloud-amd64", "rt-amd64"];
+        let rows = [Listed {
+            version: "6.12.107".to_owned(),
+            sources: vec![source(Form::Tarball, "backports"), package("testing"), package("stable")],
+            images: flavours.into_iter().chain(flavours).map(image).collect(),
+            source_cached: true,
+            images_cached: flavours.map(str::to_owned).to_vec(),
+        }];
+        let text = table(&rows);
+        let widest = text.lines().max_by_key(|line| line.len()).expect("lines");
+        assert_eq!(
+            widest,
+            "6.12.107  tarball (backports), package (testing)*  amd64* cloud-amd64* rt-amd64*"
+        );
+        assert!(widest.len() <= 80, "{}", widest.len());
     }
 }

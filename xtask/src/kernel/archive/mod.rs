@@ -13,9 +13,7 @@ mod source;
 mod version;
 
 pub use image::{fetch_image, resolve_image};
-#[cfg(test)]
-pub use index::SourceRelease;
-pub use index::{Form, ImageRelease};
+pub use index::{Form, ImageRelease, SourceRelease};
 pub use list::{Listed, list};
 pub use mirror::sources_line;
 pub use source::{fetch_source, resolve_source};
