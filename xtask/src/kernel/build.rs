@@ -173,6 +173,10 @@ impl<'a> ConfiguredTree<'a> {
     /// # Errors
     /// Class `KernelBuild` with the compiler's first error.
     pub fn build(self, ctx: &Context, log_dir: &Path) -> Result<KernelBuild> {
+        // Another run may have built it while this one waited for the objects.
+        if let Some(built) = cached(ctx, self.tree, self.recipe)? {
+            return Ok(built);
+        }
         let key = key(self.tree, self.recipe);
         let phase = ctx.bus.phase("build", &self.tree.id);
         let expected_file = self.dir.join("objects-built");
