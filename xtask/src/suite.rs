@@ -55,12 +55,11 @@ impl Runner {
             })
             .run()?
             .ok("the runner cannot list its tests")?;
+            // Read before it is kept: what cannot be read would stay in the cache.
+            parse_list(&listing.stdout)?;
             crate::workdir::write_file(&dir.join("list.json"), listing.stdout)
         })?;
-        let list = dir.join("list.json");
-        let listed: Vec<Listed> = serde_json::from_str(&read_text(&list)?).map_err(|error| {
-            Error::new(Class::SuiteBuild, format!("cannot read {}", list.display())).why(error)
-        })?;
+        let listed = parse_list(&read_text(&dir.join("list.json"))?)?;
         if cached {
             phase.cached()
         } else {
@@ -121,6 +120,12 @@ impl Runner {
         let both = |glob: &String| [glob.clone(), format!("{glob}/*")];
         (filter.globs().iter().flat_map(both).collect(), effort)
     }
+}
+
+fn parse_list(text: &str) -> Result<Vec<Listed>> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(Class::SuiteBuild, "the runner's list of tests cannot be read").why(error)
+    })
 }
 
 /// Hash of everything that the runner is built from.
