@@ -8,7 +8,7 @@ use std::path::Path;
 
 use vmtest_protocol::Listed;
 
-use crate::cli::VmtestArgs;
+use crate::cli::{BootArg, VmtestArgs};
 use crate::commands::{look, print};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
@@ -85,10 +85,12 @@ fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
         }
         Toolchain::Host => {
             needs.push(Need::HostBoot);
-            if plan.units.iter().any(|unit| unit.spec.has_source()) {
+            let builds = plan.units.iter().any(|unit| unit.spec.has_source());
+            if builds {
                 needs.push(Need::HostBuild);
             }
-            if plan.boot == crate::cli::BootArg::Vng {
+            // `auto` takes vng for what is built here, and would miss it only after the build.
+            if plan.boot == BootArg::Vng || (plan.boot == BootArg::Auto && builds) {
                 needs.push(Need::HostVng);
             }
         }
@@ -101,6 +103,11 @@ fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
 
 /// Everything that can be wrong with what was typed and can be seen without work.
 fn check_inputs(ctx: &Context, plan: &Plan) -> Result<Vec<source::Resolved>> {
+    for path in &plan.config {
+        std::fs::read_to_string(path).map_err(|error| {
+            Error::usage(format!("--config {} cannot be read", path.display())).why(error)
+        })?;
+    }
     for name in plan.units.iter().filter_map(|unit| unit.variant.as_deref()) {
         let variant = variant::load(&ctx.project.join("kconfig"), name)?;
         let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
