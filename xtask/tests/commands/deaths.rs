@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every way in which a guest can end, and what is made of it. Never a pass.
+
+use crate::support::{Done, World, text};
+
+/// Boots a guest that does this, both ways, and asserts the exit code and what became of `basic/second`.
+#[track_caller]
+fn judged(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) -> Option<Done> {
+    let world = World::new()?;
+    let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
+    let mut last = None;
+    for boot in ["direct", "vng"] {
+        let done = world.run(&[&["--kernel", &spec, "--boot", boot][..], words].concat());
+        done.exits(code).says(says);
+        assert_eq!(
+            done.outcomes(None).get("basic/second").map(String::as_str),
+            Some(second),
+            "{boot}\n{done}"
+        );
+        world.is_clean();
+        last = Some(done);
+    }
+    last
+}
+
+/// As [`judged`]; the subtest before the death keeps its pass, the one after it is missing.
+#[track_caller]
+fn dies_in_the_middle(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) {
+    let Some(done) = judged(does, words, code, second, says) else { return };
+    let outcomes = done.outcomes(None);
+    assert_eq!((&outcomes["basic/first"][..], &outcomes["many/third"][..]), ("pass", "missing"), "{done}");
+    assert_eq!(done.json()["boots"][0]["class"], code);
+}
+
+#[test]
+fn a_panic_is_a_crash_of_the_running_test() {
+    dies_in_the_middle("panic", &[], 21, "crash", &["BUG: kernel NULL pointer dereference"]);
+}
+
+#[test]
+fn a_panic_after_the_last_test_still_counts() {
+    judged("panics-at-last", &[], 21, "pass", &["Attempted to kill init!"]);
+}
+
+#[test]
+fn a_panic_before_the_runner_leaves_every_test_not_run() {
+    judged("dies-early", &[], 21, "notrun", &["Unable to mount root fs"]);
+}
+
+#[test]
+fn vanishing_without_done_is_a_lost_guest() {
+    dies_in_the_middle("vanish", &[], 24, "crash", &["went away without a word during basic/second"]);
+}
+
+#[test]
+fn every_test_passed_but_no_done_is_a_lost_guest() {
+    judged("no-done", &[], 24, "pass", &["went away without a word"]);
+}
+
+#[test]
+fn silence_is_a_hang() {
+    dies_in_the_middle("idle", &["--timeout", "idle=1"], 22, "timeout", &["during basic/second"]);
+}
+
+#[test]
+fn a_guest_that_does_not_switch_off_hangs() {
+    judged("stays-on", &["--timeout", "shutdown=1"], 22, "pass", &["did not switch off"]);
+}
+
+#[test]
+fn talking_for_too_long_meets_the_wall_clock() {
+    dies_in_the_middle("busy", &["--timeout", "run=1"], 23, "timeout", &["not done within the limit"]);
+}
+
+#[test]
+fn a_guest_without_hello_did_not_boot() {
+    let says = ["the first process started, the runner did not report"];
+    judged("no-hello", &[], 20, "notrun", &says);
+    judged("no-hello-hang", &["--timeout", "boot=1"], 20, "notrun", &says);
+}
+
+#[test]
+fn a_guest_without_a_byte_did_not_boot() {
+    judged("silent", &["--timeout", "first-byte=1"], 20, "notrun", &["not a byte on the console"]);
+}
+
+#[test]
+fn qemus_own_complaint_is_passed_on() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", "guest: refuses").display());
+    let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
+    done.exits(20).says(&["Cannot allocate memory"]);
+}
+
+#[test]
+fn a_killed_runner_is_no_failed_test() {
+    dies_in_the_middle("runner-dies", &[], 25, "crash", &["signal 11 killed the runner during basic/second"]);
+    dies_in_the_middle("runner-exits", &[], 25, "crash", &["the runner exited with 101"]);
+}
+
+#[test]
+fn a_planned_test_without_an_end_is_missing() {
+    judged("missing", &[], 3, "missing", &["planned, and never reported"]);
+}
+
+#[test]
+fn a_failure_shows_its_reason_and_its_log() {
+    judged("fail", &[], 1, "fail", &["the session ran once", "| said by basic/second"]);
+}
+
+#[test]
+fn a_known_failure_passes_with_its_reason() {
+    judged("xfail", &[], 0, "xfail", &["a known bug"]);
+}
+
+#[test]
+fn a_skip_counts_unless_it_is_allowed() {
+    judged("skip", &[], 3, "skip", &["no BPF_TRACE_FSESSION"]);
+    for allowed in ["basic/*", "basic", "tree:lin*=*"] {
+        let Some(done) = judged("skip", &["--allow-skip", allowed], 0, "skip", &[]) else { return };
+        let json = done.json();
+        let cells = json["cells"].as_array().expect("cells").iter();
+        let optional: Vec<_> =
+            cells.filter(|cell| cell["required"] == false).map(|cell| text(&cell["subtest"])).collect();
+        assert_eq!(optional, ["second"]);
+    }
+    judged("skip", &["--allow-skip", "tree:other=*"], 3, "skip", &[]);
+}
+
+#[test]
+fn a_splat_counts_though_every_test_passed() {
+    let Some(done) = judged("splat", &[], 4, "pass", &["kernel/bpf/trampoline.c:42"]) else { return };
+    let splat = &done.json()["splats"][0];
+    assert_eq!((text(&splat["severity"]), text(&splat["kernel"])), ("splat".into(), "tree:linux".into()));
+    let Some(done) = judged("told-splat", &[], 4, "pass", &["told by the runner"]) else { return };
+    assert_eq!(text(&done.json()["splats"][0]["during"]), "basic/second");
+}
+
+#[test]
+fn a_channel_that_cannot_be_believed_passes_nothing() {
+    for (does, says) in [
+        ("garbage", "a line that is no event"),
+        ("wrong-nonce", "an event of another run, nonce 0123456789abcdef"),
+        ("gap", "had to come"),
+        ("torn", "torn"),
+        ("two-hellos", "a second hello"),
+        ("wrong-counts", "counts differ"),
+        ("talks-on", "an event after the last one"),
+        ("no-plan", "plan"),
+    ] {
+        let Some(world) = World::new() else { return };
+        let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
+        let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
+        done.exits(30).says(&[says]);
+        assert!(done.outcomes(None).values().all(|outcome| outcome != "pass"), "{does}\n{done}");
+    }
+}
+
+#[test]
+fn a_test_that_nobody_planned_is_no_pass() {
+    let Some(done) = judged("unplanned", &[], 30, "pass", &["the guest ran what was not planned"]) else {
+        return;
+    };
+    assert_eq!(done.outcomes(None)["basic/stray"], "fail");
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is typed wrong, or cannot be written: one clear message each, the right exit code, and nothing done.
+
+use std::fs;
+
+use crate::support::World;
+
+const PASSES: &str = "guest: pass";
+
+/// Asserts that this is refused before anything is built or booted.
+#[track_caller]
+fn refused(world: &World, words: &[&str], code: i32, says: &[&str]) {
+    world.run(words).refuses(code, says);
+    assert_eq!(world.read("home/make.calls") + &world.read("home/guest.calls"), "", "{words:?}");
+}
+
+#[test]
+fn what_is_no_kernel_is_refused() {
+    let Some(world) = World::new() else { return };
+    world.write("empty/file", "");
+    world.write("text", "no kernel\n");
+    world.tree("linux", PASSES);
+    for (spec, says) in [
+        ("6.18", "use one of src:VERSION"),
+        ("svn:trunk", "`svn:` is unknown"),
+        ("src:six", "is not a version"),
+        ("tree:missing", "No such file"),
+        ("tree:empty", "no Makefile with VERSION"),
+        ("tree:text", "it is no directory"),
+        ("tree:linux/kernel", "name the top of the tree"),
+        ("git:linux@HEAD", "is no git repository"),
+        ("git:missing@HEAD", "is no git repository"),
+        ("tar:missing", "missing"),
+        ("image:missing", "missing"),
+        ("image:text", "text is no kernel"),
+        ("image:empty", "it is no file"),
+    ] {
+        refused(&world, &["--kernel", spec], 2, &[says]);
+    }
+    let repo = world.repo("repo", PASSES);
+    refused(&world, &["--kernel", &format!("git:{}@nowhere", repo.display())], 2, &["nowhere"]);
+    let done = world.run(&["--kernel", "tar:text"]);
+    assert!([2, 30].contains(&done.status.code().unwrap_or(0)), "{done}");
+    done.says(&["text"]);
+}
+
+#[test]
+fn what_is_no_series_is_refused() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", PASSES).display());
+    world.write("empty.mbox", "");
+    world.write("text.patch", "Dear reader,\nthis is no patch.\n");
+    fs::create_dir(world.path("bare")).expect("made");
+    for (path, code, says) in [
+        ("missing", 2, "cannot read the series missing"),
+        ("bare", 2, "no *.patch in the directory bare"),
+        ("empty.mbox", 2, "empty.mbox"),
+        ("text.patch", 10, "text.patch"),
+    ] {
+        refused(&world, &["--kernel", &spec, "--patches", path], code, &[says]);
+    }
+    refused(
+        &world,
+        &["--kernel", "debian:7.0.13", "--patches", "text.patch"],
+        2,
+        &["--patches cannot be applied to debian:7.0.13"],
+    );
+}
+
+#[test]
+fn what_cannot_be_configured_is_refused() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", PASSES).display());
+    world.write("typo.config", "# mine\nCONFIG_BPF\n");
+    refused(&world, &["--kernel", &spec, "--config", "typo.config"], 2, &["typo.config:2: no `=` in it"]);
+    refused(&world, &["--kernel", &spec, "--config", "missing.config"], 2, &["missing.config"]);
+    refused(&world, &["--kernel", &spec, "--variant", "nogit"], 2, &["nogit", "nojit"]);
+    // An option that no kernel has: kconfig drops it without a word, we do not.
+    world.write("misspelt.config", "CONFIG_BPF_EVENTZ=y\n");
+    world.tree("linux", "kconfig: CONFIG_BPF_EVENTZ");
+    let done = world.run(&["--kernel", &spec, "--config", "misspelt.config"]);
+    done.exits(11).says(&["CONFIG_BPF_EVENTZ=y became n", "misspelt.config:1"]);
+}
+
+#[test]
+fn places_that_cannot_be_written_cost_no_build() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", PASSES).display());
+    // The tests may run as root: only a path below a file is unwritable for everybody.
+    world.write("file", "");
+    world.write("full/file", "");
+    refused(&world, &["--kernel", &spec, "--json", "file/run.json"], 30, &["file/run.json"]);
+    refused(&world, &["--kernel", &spec, "--json", "nowhere/run.json"], 30, &["nowhere/run.json"]);
+    refused(&world, &["--kernel", &spec, "--json", "full"], 2, &["--json full is a directory"]);
+    refused(&world, &["--kernel", &spec, "--out", "file/out"], 30, &["file/out"]);
+    refused(&world, &["--kernel", &spec, "--out", "full"], 2, &["--out full is not empty"]);
+    assert!(!world.path("state/vmtest").exists(), "nothing was begun");
+    for (variable, value, says) in
+        [("VMTEST_CACHE_DIR", "file/cache", "file/cache"), ("XDG_STATE_HOME", "file/state", "file/state")]
+    {
+        let mut command = world.vmtest(&["--kernel", &spec]);
+        command.env(variable, world.path(value));
+        world.start(command).done().refuses(30, &[says]);
+    }
+}
+
+#[test]
+fn a_tool_that_is_not_there_is_named_with_what_mends_it() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", PASSES).display());
+    for (boot, tool) in
+        [("vng", "vng"), ("auto", "vng"), ("direct", "pahole"), ("direct", "qemu-system-x86_64")]
+    {
+        let (here, away) = (world.path("bin").join(tool), world.path("away"));
+        fs::rename(&here, &away).expect("moved");
+        refused(&world, &["--kernel", &spec, "--boot", boot], 30, &["this host lacks", tool, "next: "]);
+        fs::rename(&away, &here).expect("moved back");
+    }
+}
+
+#[test]
+fn a_glob_without_a_match_is_a_usage_error() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", "make: slow\nguest: pass").display());
+    for glob in ["basix/*", "basic/fourth"] {
+        let done = world.run(&["--kernel", &spec, "--test", glob]);
+        done.exits(2).says(&[&format!("--test {glob} matches no subtest"), "basic, many"]);
+        assert_eq!(done.stderr.matches("error: ").count(), 1, "{done}");
+    }
+    assert_eq!(world.read("home/guest.calls"), "");
+    // The runner is known by now, so this costs nothing.
+    world
+        .run(&["--kernel", &spec, "--test", "basix", "--dry-run"])
+        .refuses(2, &["--test basix matches no subtest"]);
+}
+
+#[test]
+fn two_kernels_cannot_be_looked_into() {
+    let Some(world) = World::new() else { return };
+    for look in [&["--exec", "true"][..], &["--shell"], &["--gdb"]] {
+        let words = [&["--kernel", "src:6.18", "--kernel", "src:7.3"][..], look].concat();
+        refused(&world, &words, 2, &["--shell, --exec and --gdb look inside one guest"]);
+    }
+}
+
+#[test]
+fn a_typo_in_any_option_or_value_is_a_usage_error() {
+    let Some(world) = World::new() else { return };
+    for words in [
+        &["--kernl", "src:7.3"][..],
+        &["--patch", "x"],
+        &["--varient", "default"],
+        &["--suite", "mine"],
+        &["--tests", "basic"],
+        &["--effort", "most"],
+        &["--boot", "qemu"],
+        &["--accel", "hvf"],
+        &["--toolchain", "image", "--toolchian", "host"],
+        &["--allow-skips", "x"],
+        &["--configs", "x"],
+        &["--apend", "x"],
+        &["--sysctrl", "a=b"],
+        &["--cpus", "0"],
+        &["--cpus", "two"],
+        &["--timeouts", "idle=1"],
+        &["--make-jobs", "0"],
+        &["--vms", "0"],
+        &["--failfast"],
+        &["--jsn", "x"],
+        &["--output", "x"],
+        &["--dryrun"],
+        &["--lst"],
+        &["--shel"],
+        &["--exec"],
+        &["--exec", "true", "--shell"],
+        &["--gdb", "--exec", "true"],
+        &["--selftest"],
+        &["stray"],
+    ] {
+        let done = world.start(world.command(&[&["vmtest"][..], words].concat())).done();
+        done.refuses(2, &["try '--help'"]);
+    }
+    for (words, says) in [
+        (&["--memory", "lots"][..], "--memory `lots` is not a size"),
+        (&["--timeout", "idel=1"], "phases are first-byte, boot, idle, run, shutdown"),
+        (&["--append", "a b"], "--append `a b` is not one kernel parameter"),
+        (&["--sysctl", "a"], "--sysctl `a` is not NAME=VALUE"),
+        (&["--allow-skip", "k="], "names no test"),
+        (&["--test", "["], "glob"),
+        (&["--exec", ""], "--exec names no command"),
+        (&["--kernel", "tree:.", "--kernel", "tree:."], "asked for twice"),
+    ] {
+        refused(&world, words, 2, &[says]);
+    }
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let Some(world) = World::new() else { return };
+    let done = world.start(world.command(&["vmtest", "--help"])).done();
+    done.exits(0).says(&["Exit codes:", "24  guest lost", "git:PATH@A..B"]);
+}

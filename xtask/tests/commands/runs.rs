@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs that go through, whole or in part: what they leave, what they say, what they reuse and what they do not touch.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{TESTS, World, git, listing, text};
+
+const PASSES: &str = "guest: pass";
+
+/// A tree that passes as a `--kernel`, and its id.
+fn good(world: &World) -> String {
+    format!("tree:{}", world.tree("good", PASSES).display())
+}
+
+fn passes(boot: &str) {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    let done = world.run(&["--kernel", &spec, "--boot", boot]);
+    done.exits(0);
+    assert_eq!(done.stdout.lines().last(), Some("exit 0: pass 3"), "{done}");
+    assert!(!done.stderr.contains("warning"), "{done}");
+
+    let json = done.json();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["classes"], serde_json::json!({ "0": 3 }));
+    assert!(json["tools"]["make"].as_str().is_some_and(|version| version.contains("99.1")));
+    assert!(json["tools"]["qemu-system-x86_64"].is_string());
+    let kernel = &json["kernels"][0];
+    assert_eq!(text(&kernel["id"]), "tree:good");
+    assert_eq!(text(&kernel["spec"]), spec);
+    assert_eq!(text(&kernel["release"]), "6.18.0-fake");
+    assert_eq!(text(&kernel["toolchain"]), "gcc");
+    assert_eq!(kernel["series"], serde_json::json!([]));
+    let cells = json["cells"].as_array().expect("cells");
+    assert_eq!(cells.len(), TESTS.len());
+    for (cell, path) in cells.iter().zip(TESTS) {
+        assert_eq!(format!("{}/{}", text(&cell["test"]), text(&cell["subtest"])), path);
+        for (field, value) in [
+            ("kernel", "tree:good"),
+            ("variant", "default"),
+            ("boot", boot),
+            ("accel", "tcg"),
+            ("suite", "own"),
+            ("outcome", "pass"),
+            ("reason", ""),
+        ] {
+            assert_eq!(text(&cell[field]), value, "{field} of {path}");
+        }
+        assert_eq!((&cell["required"], &cell["attempts"]), (&true.into(), &1.into()));
+        assert_eq!(cell["duration_ms"], 5);
+    }
+    assert_eq!(json["splats"], serde_json::json!([]));
+    for name in ["snapshot", "configure", "build", "runner", "boot"] {
+        let phases = json["phases"].as_array().expect("phases").iter();
+        let found: Vec<_> = phases.filter(|phase| phase["name"] == name).collect();
+        assert_eq!(found.len(), 1, "{name}: {json:#}");
+        assert!(found[0]["duration_ms"].is_u64() && found[0]["kernel"].is_string(), "{found:?}");
+        assert_eq!(found[0]["cached"], false, "{name}");
+    }
+
+    let run = done.run_dir.as_ref().expect("a run directory");
+    assert_eq!(
+        fs::read_link(world.path("state/vmtest/runs/latest")).ok().as_deref(),
+        run.file_name().map(AsRef::as_ref)
+    );
+    let plan = fs::read_to_string(run.join("plan.json")).expect("plan.json");
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+    assert_eq!(text(&plan["columns"][0]["spec"]), spec);
+    let cell = run.join(text(&json["boots"][0]["directory"]));
+    for file in [
+        run.join("log"),
+        run.join("builds").join(text(&kernel["key"])).join("build.log"),
+        cell.join("console.log"),
+        cell.join("events.jsonl"),
+    ] {
+        assert!(fs::metadata(&file).is_ok_and(|data| data.len() > 0), "{}", file.display());
+    }
+    let events = fs::read_to_string(cell.join("events.jsonl")).expect("events");
+    assert_eq!(events.lines().count(), 2 + 2 * TESTS.len() + 1, "raw, and all of them");
+    assert!(fs::read_to_string(cell.join("console.log")).expect("console").contains("Linux version"));
+    world.is_clean();
+
+    let again = world.run(&["--kernel", &spec, "--boot", boot]);
+    again.exits(0);
+    assert_eq!((world.made("allnoconfig"), world.made("vmlinux")), (1, 1), "the kernel is reused");
+    assert_eq!(world.read("home/cargo.calls").lines().count(), 1, "the runner is reused");
+    assert_eq!(world.read("home/guest.calls").lines().count(), 2, "a verdict is never reused");
+    let again = again.json();
+    let phases = again["phases"].as_array().expect("phases").iter();
+    let cached: Vec<_> =
+        phases.filter(|phase| phase["cached"] == true).map(|phase| text(&phase["name"])).collect();
+    for name in ["snapshot", "build", "runner"] {
+        assert!(cached.iter().any(|cached| cached == name), "{name}: {cached:?}");
+    }
+}
+
+#[test]
+fn a_good_run_through_vng_leaves_its_record_and_is_reused() {
+    passes("vng");
+}
+
+#[test]
+fn a_good_run_by_direct_boot_leaves_its_record_and_is_reused() {
+    passes("direct");
+}
+
+#[test]
+fn auto_takes_vng_for_a_kernel_built_here_and_direct_for_an_image() {
+    let Some(world) = World::new() else { return };
+    // An ELF header for x86_64, the banner, and what the fake guest looks for.
+    let mut image = b"\x7fELF\x02\x01\x01".to_vec();
+    image.resize(18, 0);
+    image.extend(62_u16.to_le_bytes());
+    image.resize(64, 0);
+    image.extend(b"\nLinux version 6.18.0-fake (vmtest@vmtest)\nguest: pass\n");
+    let path = world.path("vmlinux-of-somebody");
+    fs::write(&path, image).expect("written");
+    let image = format!("image:{}", path.display());
+    let done = world.run(&["--kernel", &good(&world), "--kernel", &image]);
+    done.exits(0);
+    let json = done.json();
+    let boots = json["boots"].as_array().expect("boots").iter();
+    let boots: Vec<_> = boots.map(|boot| (text(&boot["kernel"]), text(&boot["boot"]))).collect();
+    let pair = |kernel: &str, boot: &str| (kernel.to_owned(), boot.to_owned());
+    assert_eq!(boots, [pair("tree:good", "vng"), pair("image:vmlinux-of-somebody", "direct")]);
+    assert!(
+        json["boots"].as_array().expect("boots").iter().all(|boot| !text(&boot["boot_reason"]).is_empty())
+    );
+}
+
+#[test]
+fn the_users_tree_and_repository_stay_untouched() {
+    let Some(world) = World::new() else { return };
+    let top = world.repo("linux", PASSES);
+    fs::write(top.join("kernel/fake.c"), "int first;\nint second;\nint third;\nint fourth;\n")
+        .expect("written");
+    world.commit(&top, "fake: add fourth");
+    fs::write(top.join("untracked.c"), "int x;\n").expect("written");
+    let patch = world.patch("series/0001-rename.patch", "second", "better");
+    let before = listing(&top);
+    let (tree, commit, range) = (
+        format!("tree:{}", top.display()),
+        format!("git:{}@HEAD", top.display()),
+        format!("git:{}@HEAD~1..HEAD", top.display()),
+    );
+    let done = world.run(&["--kernel", &tree, "--kernel", &commit]);
+    done.exits(0);
+    assert_eq!(listing(&top), before, "after tree: and git:");
+    let done = world.run(&["--kernel", &range]);
+    done.exits(0);
+    assert_eq!(done.json()["kernels"][0]["series"], serde_json::json!(["fake: add fourth"]));
+    let patches = patch.parent().expect("a directory").display().to_string();
+    let done = world.run(&["--kernel", &tree, "--patches", &patches]);
+    done.exits(0);
+    let kernel = &done.json()["kernels"][0];
+    assert_eq!(text(&kernel["id"]), "tree:linux+series");
+    assert_eq!(kernel["series"], serde_json::json!(["fake: rename second"]));
+    assert_eq!(listing(&top), before, "after a range and a series");
+}
+
+#[test]
+fn a_tarball_is_a_kernel_too() {
+    let Some(world) = World::new() else { return };
+    world.tree("linux-6.18", PASSES);
+    let tar = world.path("linux-6.18.tar.xz");
+    let status =
+        Command::new("tar").arg("-cJf").arg(&tar).arg("-C").arg(world.path("")).arg("linux-6.18").status();
+    assert!(status.expect("tar runs").success());
+    let before = listing(&tar);
+    world.run(&["--kernel", &format!("tar:{}", tar.display())]).exits(0);
+    assert_eq!(listing(&tar), before);
+}
+
+#[test]
+fn a_kernel_that_does_not_build_leaves_the_matrix_going() {
+    let Some(world) = World::new() else { return };
+    let bad = format!("tree:{}", world.tree("bad", "make: error").display());
+    let done = world.run(&["--kernel", &bad, "--kernel", &good(&world)]);
+    done.exits(12).says(&["kernel/fake.c:7:9: error: 'sessions' undeclared"]);
+    assert!(done.outcomes(Some("tree:bad")).values().all(|outcome| outcome == "notrun"));
+    assert!(done.outcomes(Some("tree:good")).values().all(|outcome| outcome == "pass"));
+    assert_eq!(done.outcomes(Some("tree:bad")).len(), TESTS.len());
+    assert_eq!(done.json()["classes"], serde_json::json!({ "0": 3, "12": 3 }));
+    assert_eq!(done.stdout.lines().last(), Some("exit 12: kernel build failed 3, pass 3"), "{done}");
+    assert_eq!(
+        done.stdout.matches("'sessions' undeclared").count(),
+        2,
+        "as the cause and in its place, once\n{done}"
+    );
+
+    // The failure is not kept: mended, it builds.
+    world.tree("bad", PASSES);
+    world.run(&["--kernel", &bad]).exits(0);
+}
+
+#[test]
+fn a_lost_option_is_named_with_what_it_needs() {
+    let Some(world) = World::new() else { return };
+    let tree = format!("tree:{}", world.tree("lossy", "kconfig: CONFIG_BPF_EVENTS").display());
+    let done = world.run(&["--kernel", &tree]);
+    done.exits(11).says(&[
+        "CONFIG_BPF_EVENTS=y became n",
+        "kconfig/fragments/tracing.config:",
+        "FAKE_TRACING",
+    ]);
+    assert_eq!(world.made("vmlinux"), 0, "nothing is built with it");
+    assert!(done.outcomes(None).values().all(|outcome| outcome == "notrun"));
+}
+
+#[test]
+fn a_series_that_does_not_apply_is_told_once() {
+    let Some(world) = World::new() else { return };
+    let patch = world.patch("0001-elsewhere.patch", "nowhere", "better");
+    let done = world.run(&["--kernel", &good(&world), "--patches", &patch.display().to_string()]);
+    done.exits(10).says(&["0001-elsewhere.patch", "kernel/fake.c"]);
+    assert_eq!(world.made("vmlinux"), 0);
+    let told = (done.stdout.clone() + &done.stderr).matches("does not apply: ").count();
+    assert_eq!(told, 1, "{done}");
+}
+
+#[test]
+fn a_series_that_is_applied_already_says_so() {
+    let Some(world) = World::new() else { return };
+    let tree = world.tree("good", PASSES);
+    let patch = world.patch("0001-done.patch", "second", "better");
+    fs::write(tree.join("kernel/fake.c"), "int first;\nint better;\nint third;\n").expect("written");
+    let done = world.run(&[
+        "--kernel",
+        &format!("tree:{}", tree.display()),
+        "--patches",
+        &patch.display().to_string(),
+    ]);
+    done.exits(10).says(&["already"]);
+}
+
+#[test]
+fn a_runner_that_does_not_build_is_class_13_for_every_cell() {
+    let Some(world) = World::new() else { return };
+    world.write("home/runner-is-broken", "");
+    let done = world.run(&["--kernel", &good(&world)]);
+    done.exits(13).says(&["cannot find function `attach`"]);
+    assert_eq!(world.read("home/guest.calls"), "");
+}
+
+#[test]
+fn a_subtest_is_chosen_by_glob_and_by_name() {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    for (glob, expected) in [("basic/*", &TESTS[..2]), ("many", &TESTS[2..]), ("basic/second", &TESTS[1..2])]
+    {
+        let done = world.run(&["--kernel", &spec, "--test", glob]);
+        done.exits(0);
+        assert_eq!(done.outcomes(None).into_keys().collect::<Vec<_>>(), expected, "{glob}");
+    }
+    let done = world.run(&["--kernel", &spec, "--effort", "quick"]);
+    assert_eq!(done.outcomes(None).into_keys().collect::<Vec<_>>(), &TESTS[..1]);
+}
+
+#[test]
+fn the_report_goes_to_json_and_out_as_well() {
+    let Some(world) = World::new() else { return };
+    let (json, out) = (world.path("my.json"), world.path("new/out"));
+    let done = world.run(&[
+        "--kernel",
+        &good(&world),
+        "--json",
+        &json.display().to_string(),
+        "--out",
+        &out.display().to_string(),
+    ]);
+    done.exits(0);
+    assert_eq!(done.run_dir, None, "it is where it was asked for");
+    let text = fs::read_to_string(&json).expect("the report");
+    assert_eq!(text, fs::read_to_string(out.join("run.json")).expect("the same"));
+    assert!(out.join("plan.json").exists());
+}
+
+#[test]
+fn a_dry_run_does_nothing() {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    let done = world.run(&["--kernel", &spec, "--dry-run"]);
+    done.exits(0).says(&["tree:good", "variant  default", "accel    tcg", "limits   first byte"]);
+    assert_eq!(done.run_dir, None);
+    for calls in ["make.calls", "cargo.calls", "guest.calls"] {
+        assert_eq!(world.read(&format!("home/{calls}")), "", "{calls}");
+    }
+    assert!(!world.path("state/vmtest").exists() && !world.path("cache/trees").exists());
+}
+
+#[test]
+fn the_list_needs_no_guest_and_no_kernel() {
+    let Some(world) = World::new() else { return };
+    let done = world.run(&["--list"]);
+    done.exits(0);
+    let names: Vec<_> = done.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, TESTS);
+    assert!(done.stdout.contains("Proves basic/second."));
+    assert_eq!((world.read("home/guest.calls"), done.run_dir), (String::new(), None));
+}
+
+#[test]
+fn exec_shows_the_output_and_tells_the_status() {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    let done = world.run(&["--kernel", &spec, "--boot", "vng", "--exec", "echo from the guest"]);
+    done.exits(0);
+    assert_eq!(done.stdout, "from the guest\n");
+    let done = world.run(&["--kernel", &spec, "--boot", "vng", "--exec", "echo no; exit 7"]);
+    done.exits(1).says(&["exited with 7"]);
+    assert_eq!(done.stdout, "no\n");
+    let dead = format!("tree:{}", world.tree("dead", "guest: dies-early").display());
+    let done = world.run(&["--kernel", &dead, "--boot", "vng", "--exec", "true"]);
+    done.exits(21).says(&["Kernel panic - not syncing: VFS"]);
+}
+
+#[test]
+fn fail_fast_starts_no_further_guest() {
+    let Some(world) = World::new() else { return };
+    // One kernel in two variants: who boots first is open, and does not matter.
+    let spec = format!("tree:{}", world.tree("bad", "guest: fail").display());
+    let words = ["--kernel", &spec, "--variant", "default", "--variant", "nojit", "--vms", "1"];
+    let done = world.run(&[&words[..], &["--fail-fast"]].concat());
+    done.exits(1).says(&["not started: --fail-fast"]);
+    assert_eq!(world.read("home/guest.calls").lines().count(), 1);
+    assert_eq!(done.json()["classes"], serde_json::json!({ "0": 2, "1": 1, "3": 3 }));
+    let done = world.run(&words);
+    done.exits(1);
+    assert_eq!(world.read("home/guest.calls").lines().count(), 3, "without it both boot");
+}
+
+#[test]
+fn two_runs_at_once_build_a_kernel_once() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("slow", "make: slow\nguest: pass").display());
+    let both = [(); 2].map(|()| world.start(world.vmtest(&["--kernel", &spec])));
+    for done in both.map(|running| running.done()) {
+        // Both run directories are new, so which is whose is open.
+        assert_eq!(done.status.code(), Some(0), "{done}");
+        assert_eq!(done.stdout.lines().last(), Some("exit 0: pass 3"), "{done}");
+    }
+    assert_eq!(world.made("vmlinux"), 1);
+    assert_eq!(world.read("home/cargo.calls").lines().count(), 1);
+    world.is_clean();
+}
+
+#[test]
+fn an_edit_rebuilds_and_a_step_back_does_not() {
+    let Some(world) = World::new() else { return };
+    let top = world.repo("linux", PASSES);
+    let head = format!("git:{}@HEAD", top.display());
+    world.run(&["--kernel", &head]).exits(0);
+    fs::write(top.join("kernel/fake.c"), "int changed;\n").expect("written");
+    world.commit(&top, "second");
+    world.run(&["--kernel", &head]).exits(0);
+    assert_eq!(world.made("vmlinux"), 2);
+    git(&top, &["checkout", "-q", "HEAD~1"]);
+    world.run(&["--kernel", &head]).exits(0);
+    assert_eq!((world.made("vmlinux"), world.made("allnoconfig")), (2, 1));
+}

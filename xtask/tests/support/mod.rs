@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A world of its own for each whole-command test: the built binary, a cache, a state directory, a home, tiny kernel
+//! trees, and a PATH with nothing on it but fakes (`support/fakes`) and the basics that they and the harness use.
+//!
+//! The checkout is a fake as well: `kconfig/` and `images/` are the real ones, but the "runner" is a script made by a
+//! fake cargo, so that no test waits for a real build and each knows the list of subtests.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Every subtest of the fake runner, in its order. The fake guest does what it does during the second.
+pub const TESTS: [&str; 3] = ["basic/first", "basic/second", "many/third"];
+/// Longer than any command here may take, also on a loaded machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Real programs that stay reachable.
+const BASICS: [&str; 18] = [
+    "sh", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "chmod", "sleep", "tr", "wc", "base64",
+    "grep", "dpkg-deb", "apt-get", "python3",
+];
+/// Programs that only have to be there.
+const TOOLS: [&str; 15] = [
+    "gcc",
+    "cc",
+    "ld",
+    "ld.lld",
+    "llvm-objcopy",
+    "clang",
+    "bc",
+    "bison",
+    "flex",
+    "cpio",
+    "rsync",
+    "pahole",
+    "pkg-config",
+    "rustc",
+    "ccache",
+];
+/// Files that the harness looks for and that no PATH can fake.
+const FILES: [&str; 2] = ["/usr/include/openssl/ssl.h", "/usr/include/libelf.h"];
+
+/// One test's world. It goes away with the value.
+pub struct World {
+    dir: tempfile::TempDir,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Done {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+    /// The directory of its run; `None` when it made none.
+    pub run_dir: Option<PathBuf>,
+    /// The parsed `run.json` of that directory; `None` where there is none.
+    record: Option<Value>,
+}
+
+/// A command that runs.
+pub struct Running {
+    /// The process.
+    pub child: Child,
+    home: PathBuf,
+    output: PathBuf,
+    runs: PathBuf,
+    runs_before: Vec<PathBuf>,
+}
+
+impl World {
+    /// A new world; `None`, with the reason on standard error, where this host cannot have one.
+    pub fn new() -> Option<World> {
+        if let Some(lacking) = FILES.iter().find(|file| !Path::new(file).exists()) {
+            eprintln!("skipped: {lacking} is not there; scripts/setup.sh --toolchain-host installs it");
+            return None;
+        }
+        let dir = tempfile::Builder::new().prefix("cmd").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let world = World { dir: dir.expect("a temporary directory") };
+        for below in ["bin", "home", "tmp", "state", "project/xtask", "project/selftests"] {
+            fs::create_dir_all(world.path(below)).expect("a directory");
+        }
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fakes");
+        let link = |from: PathBuf, name: &str| symlink(from, world.path("bin").join(name)).expect("a link");
+        // Links and not copies: a program that was just written may be "busy" when another test forks.
+        for (fake, name) in
+            [("make", "make"), ("cargo", "cargo"), ("guest", "qemu-system-x86_64"), ("guest", "vng")]
+        {
+            link(fakes.join(fake), name);
+        }
+        TOOLS.iter().for_each(|name| link(fakes.join("tool"), name));
+        let path = std::env::var_os("PATH").expect("a PATH");
+        for name in BASICS {
+            if let Some(found) =
+                std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.exists())
+            {
+                link(found, name);
+            }
+        }
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
+        for real in ["kconfig", "images"] {
+            symlink(checkout.join(real), world.path("project").join(real)).expect("a link");
+        }
+        for file in ["Cargo.lock", "Cargo.toml", "selftests/lib.rs"] {
+            world.write(&format!("project/{file}"), "fake\n");
+        }
+        let listed: Vec<Value> = TESTS
+            .iter()
+            .map(|path| {
+                let (test, subtest) = path.split_once('/').expect("test/subtest");
+                serde_json::json!({
+                    "test": test, "subtest": subtest, "about": format!("Proves {path}."),
+                    "effort": if *path == "basic/first" { "quick" } else { "normal" }, "single_thread": false,
+                })
+            })
+            .collect();
+        world.write("home/list.json", &Value::from(listed).to_string());
+        let protocol = vmtest_protocol::PROTOCOL;
+        world.write("home/guest.env", &format!("protocol={protocol}\nall='{}'\n", TESTS.join(" ")));
+        Some(world)
+    }
+
+    /// Something in it.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    /// Writes a file in it.
+    pub fn write(&self, below: &str, text: &str) -> PathBuf {
+        let path = self.path(below);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// Reads a file in it; empty where there is none.
+    pub fn read(&self, below: &str) -> String {
+        fs::read_to_string(self.path(below)).unwrap_or_default()
+    }
+
+    /// How often the fake make was called for this target.
+    pub fn made(&self, target: &str) -> usize {
+        self.read("home/make.calls").lines().filter(|call| *call == target).count()
+    }
+
+    /// A kernel tree without git whose make and guest do this; see `fakes/make` and `fakes/guest`.
+    pub fn tree(&self, name: &str, does: &str) -> PathBuf {
+        let file = |below: &str, text: &str| drop(self.write(&format!("{name}/{below}"), text));
+        file("Makefile", "VERSION = 6\nPATCHLEVEL = 18\nSUBLEVEL = 0\nEXTRAVERSION =\n");
+        file(
+            "Kconfig",
+            "mainmenu \"fake\"\n\nconfig BPF_EVENTS\n\tbool \"events\"\n\tdepends on FAKE_TRACING\n\n\
+             config FAKE_TRACING\n\tbool \"tracing\"\n",
+        );
+        file(".gitignore", "*.o\n");
+        file("kernel/fake.c", "int first;\nint second;\nint third;\n");
+        file("fake.does", &format!("{does}\n"));
+        self.path(name)
+    }
+
+    /// The same in a repository with one commit.
+    pub fn repo(&self, name: &str, does: &str) -> PathBuf {
+        let top = self.tree(name, does);
+        git(&top, &["init", "-q", "-b", "main"]);
+        self.commit(&top, "first");
+        top
+    }
+
+    /// Commits everything.
+    pub fn commit(&self, top: &Path, subject: &str) {
+        git(top, &["add", "-A"]);
+        git(top, &["commit", "-qm", subject]);
+    }
+
+    /// A patch that renames one variable of `kernel/fake.c`, as a mail.
+    pub fn patch(&self, name: &str, from: &str, to: &str) -> PathBuf {
+        let rest = ["first", "second", "third"].map(|other| {
+            if other == from { format!("-int {from};\n+int {to};\n") } else { format!(" int {other};\n") }
+        });
+        // A name that is not there: a patch for another tree.
+        let body = if ["first", "second", "third"].contains(&from) {
+            rest.concat()
+        } else {
+            format!("-int {from};\n+int {to};\n int second;\n int third;\n")
+        };
+        self.write(
+            name,
+            &format!(
+                "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\n\
+                 Date: Thu, 1 Jan 2026 00:00:00 +0000\nSubject: [PATCH] fake: rename {from}\n\nIt had a bad name.\n\
+                 ---\n kernel/fake.c | 2 +-\n 1 file changed, 1 insertion(+), 1 deletion(-)\n\n\
+                 diff --git a/kernel/fake.c b/kernel/fake.c\n--- a/kernel/fake.c\n+++ b/kernel/fake.c\n\
+                 @@ -1,3 +1,3 @@\n{body}--\n2.39.0\n"
+            ),
+        )
+    }
+
+    /// A command of the harness in this world.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(words).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
+        for (name, below) in [
+            ("PATH", "bin"),
+            ("HOME", "home"),
+            ("TMPDIR", "tmp"),
+            ("VMTEST_CACHE_DIR", "cache"),
+            ("XDG_STATE_HOME", "state"),
+            ("CARGO", "bin/cargo"),
+            ("CARGO_MANIFEST_DIR", "project/xtask"),
+        ] {
+            command.env(name, self.path(below));
+        }
+        command
+    }
+
+    /// `vmtest` with the host's (fake) tools, emulated.
+    pub fn vmtest(&self, words: &[&str]) -> Command {
+        let first = ["vmtest", "--toolchain", "host", "--accel", "tcg"];
+        self.command(&first.iter().chain(words).copied().collect::<Vec<_>>())
+    }
+
+    /// Runs `vmtest` to its end.
+    pub fn run(&self, words: &[&str]) -> Done {
+        self.start(self.vmtest(words)).done()
+    }
+
+    /// Starts a command. Its output goes into files: a test that waits for it must not be what it waits for.
+    pub fn start(&self, mut command: Command) -> Running {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let output = self.path(&format!("output-{}", COUNT.fetch_add(1, Ordering::SeqCst)));
+        let runs = self.path("state/vmtest/runs");
+        let file = |kind: &str| File::create(output.with_extension(kind)).expect("a file");
+        command.stdout(file("out")).stderr(file("err"));
+        let runs_before = run_dirs(&runs);
+        let child = command.spawn().expect("the binary starts");
+        Running { child, home: self.path("home"), output, runs, runs_before }
+    }
+
+    /// Asserts that nothing of a run is left: scratch directories in the cache, FIFOs in the temporary directory.
+    pub fn is_clean(&self) {
+        for below in ["cache/tmp", "tmp"] {
+            let left: Vec<_> = fs::read_dir(self.path(below)).into_iter().flatten().flatten().collect();
+            assert!(left.is_empty(), "left in {below}: {left:?}");
+        }
+        self.no_process_is_left(Duration::ZERO);
+    }
+
+    /// Asserts that each process that a fake told of ends within this time.
+    pub fn no_process_is_left(&self, within: Duration) {
+        let begun = Instant::now();
+        let pids = self.read("home/pids");
+        for pid in pids.lines() {
+            while lives(pid) {
+                assert!(begun.elapsed() <= within, "process {pid} is left");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+/// Whether a process is there and no zombie: nobody may have collected it yet.
+fn lives(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+fn run_dirs(runs: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut dirs: Vec<PathBuf> = entries.filter(|path| !path.is_symlink()).collect();
+    dirs.sort();
+    dirs
+}
+
+impl Running {
+    /// Waits until the fakes have told of a process, which they do when they begin to hang.
+    pub fn wait_for_hang(&mut self) {
+        let begun = Instant::now();
+        while !fs::read_to_string(self.home.join("pids")).is_ok_and(|text| text.ends_with('\n')) {
+            assert!(begun.elapsed() < LIMIT, "nothing hung within {LIMIT:?}");
+            assert!(self.child.try_wait().expect("waited").is_none(), "it ended before anything hung");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // The shell that told of it may be about to replace itself.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    /// Sends a signal to it alone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("it still runs");
+    }
+
+    /// Waits for its end.
+    pub fn done(self) -> Done {
+        self.done_within(LIMIT)
+    }
+
+    /// Waits for its end, no longer than this.
+    pub fn done_within(mut self, limit: Duration) -> Done {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                break status;
+            }
+            if begun.elapsed() > limit {
+                let _ = self.child.kill();
+                let said = fs::read_to_string(self.output.with_extension("err")).unwrap_or_default();
+                panic!("it did not end within {limit:?}; it said:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let read = |kind: &str| {
+            String::from_utf8_lossy(&fs::read(self.output.with_extension(kind)).expect("its output"))
+                .into_owned()
+        };
+        let run_dir = run_dirs(&self.runs).into_iter().rfind(|dir| !self.runs_before.contains(dir));
+        // Read now: the world may be gone when it is asked for.
+        let record = run_dir.as_ref().and_then(|dir| fs::read_to_string(dir.join("run.json")).ok());
+        let record = record.map(|text| serde_json::from_str(&text).expect("run.json is JSON"));
+        Done { status, stdout: read("out"), stderr: read("err"), run_dir, record }
+    }
+}
+
+impl Done {
+    /// Asserts the exit code, and that `run.json`, where there is one, and the last line say the same.
+    #[track_caller]
+    pub fn exits(&self, code: i32) -> &Done {
+        assert_eq!(self.status.code(), Some(code), "{self}");
+        if let Some(json) = &self.record {
+            assert_eq!(json["exit_code"], code, "{self}");
+            let last = self.stdout.lines().last().unwrap_or_default();
+            assert!(last.starts_with(&format!("exit {code}: ")), "last line: {last}\n{self}");
+        }
+        self
+    }
+
+    /// Asserts that standard error or output holds each of these.
+    #[track_caller]
+    pub fn says(&self, parts: &[&str]) -> &Done {
+        for part in parts {
+            assert!(
+                self.stderr.contains(part) || self.stdout.contains(part),
+                "nothing says {part:?}\n{self}"
+            );
+        }
+        self
+    }
+
+    /// Asserts that there is one error, which is what standard error ends with, and no run directory.
+    #[track_caller]
+    pub fn refuses(&self, code: i32, parts: &[&str]) -> &Done {
+        self.exits(code);
+        let errors = self.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 1, "one clear message\n{self}");
+        assert!(!self.stderr.contains("panicked"), "{self}");
+        assert_eq!(self.stdout, "", "{self}");
+        self.says(parts)
+    }
+
+    /// The parsed `run.json`.
+    #[track_caller]
+    pub fn json(&self) -> &Value {
+        self.record.as_ref().unwrap_or_else(|| panic!("there is no run.json\n{self}"))
+    }
+
+    /// `test/subtest` to its outcome; of one kernel when it is named.
+    #[track_caller]
+    pub fn outcomes(&self, kernel: Option<&str>) -> BTreeMap<String, String> {
+        let json = self.json();
+        let cells = json["cells"].as_array().expect("cells").iter();
+        cells
+            .filter(|cell| kernel.is_none_or(|kernel| cell["kernel"] == kernel))
+            .map(|cell| {
+                (format!("{}/{}", text(&cell["test"]), text(&cell["subtest"])), text(&cell["outcome"]))
+            })
+            .collect()
+    }
+}
+
+/// A JSON string's content.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}\n--- stdout\n{}--- stderr\n{}", self.status, self.stdout, self.stderr)
+    }
+}
+
+/// Runs git with an identity and without the settings of whoever runs the tests.
+pub fn git(top: &Path, words: &[&str]) {
+    let mut command = Command::new("git");
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(name);
+    }
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command.args(["-c", "user.name=t", "-c", "user.email=t@example.org", "-C"]).arg(top).args(words);
+    assert!(command.status().expect("git runs").success(), "git {words:?}");
+}
+
+/// Everything below a directory with size and time of change, also inside `.git`.
+pub fn listing(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    walkdir::WalkDir::new(top)
+        .into_iter()
+        .map(|entry| {
+            let entry = entry.expect("listed");
+            let stat = entry.metadata().expect("read");
+            (entry.into_path(), (stat.size(), stat.mtime(), stat.mtime_nsec()))
+        })
+        .collect()
+}
