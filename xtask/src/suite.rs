@@ -46,10 +46,9 @@ impl Runner {
         let phase = ctx.bus.phase("runner", "own suite");
         let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "runner", key.as_str(), |dir| {
             let built = build(ctx, &phase)?;
-            let to = dir.join(RUNNER);
-            fs::copy(&built, &to).on("cannot copy", &built)?;
+            // Not of the copy: while another thread forks, a program that we just wrote is "busy".
             let listing = Job::new({
-                let mut command = Command::new(&to);
+                let mut command = Command::new(&built);
                 command.arg("--list");
                 command
             })
@@ -57,6 +56,7 @@ impl Runner {
             .ok("the runner cannot list its tests")?;
             // Read before it is kept: what cannot be read would stay in the cache.
             parse_list(&listing.stdout)?;
+            fs::copy(&built, dir.join(RUNNER)).on("cannot copy", &built)?;
             crate::workdir::write_file(&dir.join("list.json"), listing.stdout)
         })?;
         let listed = parse_list(&read_text(&dir.join("list.json"))?)?;
