@@ -162,6 +162,7 @@ impl<'a> Job<'a> {
         });
         let lines = group.lines();
         let started = Instant::now();
+        let mut ended_at = None;
         let mut tail = VecDeque::new();
         let mut stdout = String::new();
         loop {
@@ -186,6 +187,14 @@ impl<'a> Job<'a> {
                         tail.pop_front();
                     }
                     tail.push_back(line);
+                }
+                // A child that it left behind may hold the streams open for ever.
+                Err(RecvTimeoutError::Timeout) if group.try_wait()?.is_some() => {
+                    let ended_at = ended_at.get_or_insert_with(Instant::now);
+                    if ended_at.elapsed() > GRACE {
+                        group.end();
+                        break;
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => (),
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -210,9 +210,8 @@ pub fn run(
         if end.is_none() {
             end = over(&mut group, &clock, &seen, limits)?;
             if end.is_some() {
-                if !matches!(end, Some(End::Exited(_))) {
-                    group.end_within(Duration::from_millis(200));
-                }
+                // Also when it exited by itself: what it left behind would hold the streams open for ever.
+                group.end_within(Duration::from_millis(200));
                 // From here on only what is already in the pipes is read.
                 stop.store(true, Ordering::SeqCst);
             }
