@@ -3,8 +3,8 @@
 //! the columns side by side, and tell.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
-use std::path::Path;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
 
 use vmtest_protocol::Listed;
 
@@ -46,7 +46,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &resolved);
     }
-    let json = args.json.as_deref().map(|path| open_report(path).map(|()| path)).transpose()?;
+    let json = args.json.as_deref().map(Report::open).transpose()?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
     write_plan(&run_dir, &plan, &resolved, &shop)?;
@@ -58,8 +58,8 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let text = serde_json::to_string_pretty(&result)
         .map_err(|error| Error::host("cannot write run.json").why(error))?;
     write_file(&run_dir.path.join("run.json"), &text)?;
-    if let Some(path) = json {
-        write_file(path, &text)?;
+    if let Some(report) = json {
+        report.write(&text)?;
     }
     let colour =
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -116,17 +116,40 @@ fn check_inputs(ctx: &Context, plan: &Plan) -> Result<Vec<source::Resolved>> {
     plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect()
 }
 
-/// Opens a report file before the long work, so that a bad path costs a second and not an hour.
-fn open_report(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::usage(format!("--json {} is a directory", path.display())));
+/// Where `--json` goes.
+enum Report {
+    /// A file is replaced as a whole.
+    File(PathBuf),
+    /// A pipe or a device is written to: replacing it would take /dev/stdout away from everybody.
+    Stream(PathBuf, std::fs::File),
+}
+
+impl Report {
+    /// Opens it before the long work, so that a bad path costs a second and not an hour.
+    fn open(path: &Path) -> Result<Report> {
+        if path.is_dir() {
+            return Err(Error::usage(format!("--json {} is a directory", path.display())));
+        }
+        let existed = path.exists();
+        let file =
+            std::fs::OpenOptions::new().create(true).append(true).open(path).on("cannot write", path)?;
+        if !file.metadata().on("cannot read", path)?.is_file() {
+            return Ok(Report::Stream(path.to_owned(), file));
+        }
+        // Of a link, the file that it names.
+        let place = path.canonicalize().on("cannot resolve", path)?;
+        if !existed {
+            std::fs::remove_file(&place).on("cannot write", &place)?;
+        }
+        Ok(Report::File(place))
     }
-    let existed = path.exists();
-    std::fs::OpenOptions::new().create(true).append(true).open(path).on("cannot write", path)?;
-    if !existed {
-        std::fs::remove_file(path).on("cannot write", path)?;
+
+    fn write(self, text: &str) -> Result<()> {
+        match self {
+            Report::File(path) => write_file(&path, text),
+            Report::Stream(path, mut file) => file.write_all(text.as_bytes()).on("cannot write", &path),
+        }
     }
-    Ok(())
 }
 
 fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<UnitResult>> {
