@@ -113,7 +113,19 @@ fn check_inputs(ctx: &Context, plan: &Plan) -> Result<Vec<source::Resolved>> {
         let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
         config::read(&fragments)?;
     }
-    plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect()
+    let resolved: Vec<source::Resolved> =
+        plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect::<Result<_>>()?;
+    for (at, (unit, one)) in plan.units.iter().zip(&resolved).enumerate() {
+        let before = plan.units.iter().zip(&resolved).take(at);
+        // Cells are told apart by this name, and so are the directories of their consoles.
+        let same = before.filter(|(other, _)| other.spec != unit.spec).find(|(_, other)| other.id == one.id);
+        if let Some((other, _)) = same {
+            return Err(Error::usage(format!("two kernels would both be the column {}", one.id))
+                .why(format!("{} and {} have the same name", other.spec, unit.spec))
+                .next("test them in two runs, or give their directories different names"));
+        }
+    }
+    Ok(resolved)
 }
 
 /// Where `--json` goes.
