@@ -163,3 +163,23 @@ fn a_test_that_nobody_planned_is_no_pass() {
     };
     assert_eq!(done.outcomes(None)["basic/stray"], "fail");
 }
+
+#[test]
+fn a_killed_qemu_is_a_lost_guest() {
+    dies_in_the_middle("killed", &[], 24, "crash", &["went away without a word during basic/second"]);
+}
+
+#[test]
+fn a_console_that_is_not_text_is_read_all_the_same() {
+    dies_in_the_middle("binary", &[], 21, "crash", &["Kernel panic - not syncing"]);
+}
+
+#[test]
+fn more_console_than_is_kept_could_hold_a_death() {
+    judged("flood", &[], 30, "fail", &["more output than is stored"]);
+}
+
+#[test]
+fn a_child_that_a_guest_leaves_behind_does_not_hold_the_run_up() {
+    judged("leaves-a-child", &[], 0, "pass", &[]);
+}

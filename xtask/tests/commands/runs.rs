@@ -2,6 +2,7 @@
 //! Runs that go through, whole or in part: what they leave, what they say, what they reuse and what they do not touch.
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
 use std::process::Command;
 
 use crate::support::{TESTS, World, git, listing, text};
@@ -358,4 +359,149 @@ fn an_edit_rebuilds_and_a_step_back_does_not() {
     git(&top, &["checkout", "-q", "HEAD~1"]);
     world.run(&["--kernel", &head]).exits(0);
     assert_eq!((world.made("vmlinux"), world.made("allnoconfig")), (2, 1));
+}
+
+#[test]
+fn two_trees_of_one_name_are_never_mixed_up() {
+    let Some(world) = World::new() else { return };
+    let good = format!("tree:{}", world.tree("a/linux", PASSES).display());
+    let bad = format!("tree:{}", world.tree("b/linux", "guest: fail").display());
+    let done = world.run(&["--kernel", &good, "--kernel", &bad]);
+    done.refuses(2, &["tree:linux", &good, &bad, "next: "]);
+}
+
+#[test]
+fn the_callers_environment_changes_nothing() {
+    let Some(world) = World::new() else { return };
+    let top = world.repo("linux", PASSES);
+    let tree = format!("tree:{}", top.display());
+    let head = format!("git:{}@HEAD", top.display());
+    let mut command = world.vmtest(&["--kernel", &tree, "--kernel", &head]);
+    for (name, value) in [
+        ("KBUILD_OUTPUT", "/nonexistent"),
+        ("MAKEFLAGS", "--question"),
+        ("GIT_DIR", "/nonexistent"),
+        ("GIT_WORK_TREE", "/nonexistent"),
+        ("LC_ALL", "de_DE.UTF-8"),
+        ("TERM", "xterm-256color"),
+    ] {
+        command.env(name, value);
+    }
+    let done = world.start(command).done();
+    done.exits(0);
+    assert!(!(done.stdout.clone() + &done.stderr).contains('\x1b'), "no colours into a file\n{done}");
+}
+
+#[test]
+fn a_path_with_spaces_and_quotes_is_repeated_as_it_must_be_typed() {
+    let Some(world) = World::new() else { return };
+    let tree = world.repo("it's my linux, $HOME", PASSES);
+    for boot in ["direct", "vng"] {
+        let done = world.run(&["--kernel", &format!("tree:{}", tree.display()), "--boot", boot]);
+        done.exits(0);
+        let repeat =
+            done.stdout.lines().find_map(|line| line.strip_prefix("repeat: ")).expect("how to repeat it");
+        let words =
+            Command::new("sh").args(["-c", &format!("set -- {repeat}; printf '%s\\n' \"$@\"")]).output();
+        let words = String::from_utf8(words.expect("sh runs").stdout).expect("text");
+        assert!(words.lines().any(|word| word == format!("tree:{}", tree.display())), "{repeat}");
+    }
+    world.run(&["--kernel", &format!("git:{}@HEAD", tree.display())]).exits(0);
+}
+
+#[test]
+fn a_cache_that_vng_cannot_be_handed_is_refused_by_name() {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    let run = |boot: &str| {
+        let mut command = world.vmtest(&["--kernel", &spec, "--boot", boot]);
+        command.env("VMTEST_CACHE_DIR", world.path("my, cache"));
+        world.start(command).done()
+    };
+    run("direct").exits(0);
+    run("vng").exits(30).says(&["vng cannot be handed the path", "VMTEST_CACHE_DIR"]);
+}
+
+#[test]
+fn what_is_asked_for_reaches_the_guest() {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    let words = [
+        "--append",
+        "nosmp",
+        "--sysctl",
+        "net.core.bpf_jit_harden=2",
+        "--memory",
+        "1G",
+        "--cpus",
+        "3",
+        "--self-test",
+    ];
+    for boot in ["direct", "vng"] {
+        world.run(&[&["--kernel", &spec, "--boot", boot][..], &words].concat());
+    }
+    let seen = world.read("home/guest.args");
+    let seen: Vec<_> = seen.lines().collect();
+    for (line, rest) in [(seen[0], ["-m 1024M", "-smp 3"]), (seen[1], ["--memory 1024M", "--cpus 3"])] {
+        let both = ["nosmp", "vmtest.sysctl=net.core.bpf_jit_harden=2", "vmtest.selftest=1", "panic=-1"];
+        for part in both.iter().chain(&rest) {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    let long = "x".repeat(2000);
+    let done = world.run(&["--kernel", &spec, "--append", &long]);
+    done.exits(2).says(&["the kernel command line would have"]);
+}
+
+#[test]
+fn a_report_may_go_to_a_pipe_or_a_device() {
+    let Some(world) = World::new() else { return };
+    let spec = good(&world);
+    // Pipes of this test's own: a harness that replaces what it should write to must not get hold of /dev/stdout.
+    let (pipe, link) = (world.path("pipe"), world.path("link"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    symlink("pipe", &link).expect("linked");
+    for name in ["pipe", "link"] {
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::read_to_string(pipe).expect("read"))
+        };
+        world.run(&["--kernel", &spec, "--json", name]).exits(0);
+        assert!(
+            fs::metadata(&pipe).expect("there").file_type().is_fifo() && link.is_symlink(),
+            "{name} stays"
+        );
+        let json: serde_json::Value = serde_json::from_str(&reader.join().expect("it read")).expect("JSON");
+        assert_eq!(json["exit_code"], 0);
+    }
+}
+
+#[test]
+fn a_report_that_is_a_link_replaces_what_it_names() {
+    let Some(world) = World::new() else { return };
+    let target = world.write("target.json", "old");
+    symlink("target.json", world.path("link.json")).expect("linked");
+    world.run(&["--kernel", &good(&world), "--json", "link.json"]).exits(0);
+    assert!(world.path("link.json").is_symlink());
+    assert!(fs::read_to_string(target).expect("read").starts_with('{'));
+}
+
+#[test]
+fn a_reader_who_goes_away_changes_no_verdict() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("bad", "guest: fail").display());
+    let mut command = world.vmtest(&["--kernel", &spec]);
+    command.stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("waited").code(), Some(1));
+}
+
+#[test]
+fn a_child_that_make_leaves_behind_does_not_hold_the_run_up() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", "make: leave-a-child\nguest: pass").display());
+    let running = world.start(world.vmtest(&["--kernel", &spec]));
+    running.done_within(std::time::Duration::from_secs(20)).exits(0);
+    world.is_clean();
 }

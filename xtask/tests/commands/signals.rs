@@ -59,3 +59,52 @@ fn a_killed_harness_takes_its_guest_along() {
     world.tree("linux", "guest: pass");
     world.run(&["--kernel", &spec, "--boot", "direct"]).exits(0);
 }
+
+#[test]
+fn what_is_deaf_to_signals_ends_as_well() {
+    interrupted("make: deaf", "direct", Signal::SIGINT, 130);
+    interrupted("guest: deaf", "vng", Signal::SIGHUP, 130);
+}
+
+#[test]
+fn sigint_ends_the_build_of_the_runner() {
+    let Some(world) = World::new() else { return };
+    world.write("home/runner-takes-forever", "");
+    let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
+    let mut running = world.start(world.vmtest(&["--kernel", &spec]));
+    running.wait_for_hang();
+    running.signal(Signal::SIGINT);
+    let done = running.done_within(Duration::from_secs(5));
+    world.is_clean();
+    done.exits(130).json();
+}
+
+#[test]
+fn sigint_ends_a_look_inside() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", "guest: exec-hang").display());
+    let mut running = world.start(world.vmtest(&["--kernel", &spec, "--boot", "vng", "--exec", "true"]));
+    running.wait_for_hang();
+    running.signal(Signal::SIGINT);
+    let done = running.done_within(Duration::from_secs(5));
+    world.is_clean();
+    done.refuses(130, &["interrupted"]);
+}
+
+#[test]
+fn a_run_that_waits_for_another_can_be_interrupted_or_takes_over() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", "make: hang-once\nguest: pass").display());
+    let words = ["--kernel", &spec, "--boot", "direct"];
+    let mut first = world.start(world.vmtest(&words));
+    first.wait_for_hang();
+    let mut second = world.start(world.vmtest(&words));
+    second.wait_to_say("waiting for another run");
+    second.signal(Signal::SIGINT);
+    second.done_within(Duration::from_secs(5)).exits(130).json();
+    let mut third = world.start(world.vmtest(&words));
+    third.wait_to_say("waiting for another run");
+    first.signal(Signal::SIGKILL);
+    first.done();
+    third.done().exits(0);
+}

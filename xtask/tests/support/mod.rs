@@ -23,9 +23,9 @@ pub const TESTS: [&str; 3] = ["basic/first", "basic/second", "many/third"];
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Real programs that stay reachable.
-const BASICS: [&str; 18] = [
-    "sh", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "chmod", "sleep", "tr", "wc", "base64",
-    "grep", "dpkg-deb", "apt-get", "python3",
+const BASICS: [&str; 19] = [
+    "sh", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "chmod", "sleep", "tr", "wc", "head",
+    "base64", "grep", "dpkg-deb", "apt-get", "python3",
 ];
 /// Programs that only have to be there.
 const TOOLS: [&str; 15] = [
@@ -294,6 +294,17 @@ impl Running {
         }
         // The shell that told of it may be about to replace itself.
         std::thread::sleep(Duration::from_millis(50));
+    }
+
+    /// Waits until it has said this on standard error.
+    pub fn wait_to_say(&mut self, what: &str) {
+        let begun = Instant::now();
+        let said = self.output.with_extension("err");
+        while !fs::read_to_string(&said).is_ok_and(|text| text.contains(what)) {
+            assert!(begun.elapsed() < LIMIT, "it did not say {what:?} within {LIMIT:?}");
+            assert!(self.child.try_wait().expect("waited").is_none(), "it ended without saying {what:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Sends a signal to it alone.
