@@ -155,7 +155,7 @@ impl<'a> ConfiguredTree<'a> {
         if done.success() {
             return Ok(());
         }
-        Err(self.failed("cannot be configured", &done, log_dir))
+        Err(self.failed("cannot be configured", &done, &log_dir.join("config.log")))
     }
 
     fn check_options(&self) -> Result<()> {
@@ -197,7 +197,15 @@ impl<'a> ConfiguredTree<'a> {
             })
             .run()?;
         if !done.success() {
-            return Err(self.failed("does not build", &done, log_dir));
+            return Err(self.failed("does not build", &done, &log_dir.join("build.log")));
+        }
+        if !self.dir.join("obj/vmlinux").exists() {
+            // A series may have changed the Makefile.
+            return Err(self.failed(
+                "does not build: make made no vmlinux",
+                &done,
+                &log_dir.join("build.log"),
+            ));
         }
         if first_time {
             write_file(&expected_file, done_objects.to_string())?;
@@ -221,23 +229,22 @@ impl<'a> ConfiguredTree<'a> {
         opened(self.tree, key, dir, false)
     }
 
-    fn failed(&self, what: &str, done: &Finished, log_dir: &Path) -> Error {
-        let log = log_dir.join("build.log");
+    fn failed(&self, what: &str, done: &Finished, log: &Path) -> Error {
         let text =
-            fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let mut detail = diagnose::first_error(text.lines());
-        if detail.is_empty() {
-            detail = done.tail.iter().rev().take(15).rev().cloned().collect();
-        }
+            fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let mut error = diagnose::first_error(text.lines()).into_iter();
+        // The error is the cause; the lines that belong to it, or else the last ones, follow.
+        let (why, detail) = match error.next() {
+            Some(first) => (first, error.collect()),
+            None => {
+                let last = done.tail[done.tail.len().saturating_sub(15)..].to_vec();
+                (format!("make {}, and names no error", crate::proc::ended(done.status)), last)
+            }
+        };
         Error::new(Class::KernelBuild, format!("{} {what}", self.tree.id))
-            .why(
-                detail
-                    .first()
-                    .cloned()
-                    .unwrap_or_else(|| "make said no more than its exit status".to_owned()),
-            )
+            .why(why)
             .detail(detail)
-            .next(format!("the whole output is in {}", log_dir.display()))
+            .next(format!("the whole output is in {}", log.display()))
     }
 
     fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
