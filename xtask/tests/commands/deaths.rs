@@ -147,6 +147,8 @@ fn a_channel_that_cannot_be_believed_passes_nothing() {
         ("wrong-counts", "counts differ"),
         ("talks-on", "an event after the last one"),
         ("no-plan", "plan"),
+        ("ends-twice", "end"),
+        ("other-protocol", "speaks protocol"),
     ] {
         let Some(world) = World::new() else { return };
         let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
@@ -182,4 +184,15 @@ fn more_console_than_is_kept_could_hold_a_death() {
 #[test]
 fn a_child_that_a_guest_leaves_behind_does_not_hold_the_run_up() {
     judged("leaves-a-child", &[], 0, "pass", &[]);
+}
+
+#[test]
+fn a_pass_that_checked_nothing_or_says_otherwise_is_a_failure() {
+    judged("checks-nothing", &[], 1, "fail", &["passed without checking anything"]);
+    judged("contradicts", &[], 1, "fail", &["runs: expected 2, seen 1"]);
+}
+
+#[test]
+fn a_runner_that_plans_less_than_was_asked_for_does_not_pass() {
+    judged("plans-less", &[], 3, "missing", &["planned, and never reported"]);
 }

@@ -200,3 +200,24 @@ fn help_tells_the_exit_codes() {
     let done = world.start(world.command(&["vmtest", "--help"])).done();
     done.exits(0).says(&["Exit codes:", "24  guest lost", "git:PATH@A..B"]);
 }
+
+#[test]
+fn without_a_home_the_places_are_named() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", PASSES).display());
+    let mut command = world.vmtest(&["--kernel", &spec]);
+    for name in ["HOME", "VMTEST_CACHE_DIR", "XDG_STATE_HOME"] {
+        command.env_remove(name);
+    }
+    world.start(command).done().refuses(30, &["VMTEST_CACHE_DIR", "XDG_STATE_HOME"]);
+}
+
+#[test]
+fn a_list_that_cannot_be_had_is_a_suite_that_does_not_build() {
+    let Some(world) = World::new() else { return };
+    let listed = world.read("home/list.json");
+    world.write("home/list.json", "no list");
+    world.run(&["--list"]).refuses(13, &["list of tests cannot be read"]);
+    world.write("home/list.json", &listed);
+    world.run(&["--list"]).exits(0).says(&["basic/first"]);
+}

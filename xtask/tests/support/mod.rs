@@ -23,9 +23,9 @@ pub const TESTS: [&str; 3] = ["basic/first", "basic/second", "many/third"];
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Real programs that stay reachable.
-const BASICS: [&str; 19] = [
-    "sh", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "chmod", "sleep", "tr", "wc", "head",
-    "base64", "grep", "dpkg-deb", "apt-get", "python3",
+const BASICS: [&str; 20] = [
+    "sh", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "rmdir", "chmod", "sleep", "tr", "wc",
+    "head", "base64", "grep", "dpkg-deb", "apt-get", "python3",
 ];
 /// Programs that only have to be there.
 const TOOLS: [&str; 15] = [
