@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::event::Phase;
 use crate::interrupt;
-use crate::kernel::source::succeeded;
+use crate::kernel::source::{had_space, succeeded};
 use crate::proc::{Finished, Job};
 use crate::workdir::{Key, create_dir, read_text, write_file};
 
@@ -89,6 +89,8 @@ impl<'a> Archive<'a> {
         self.configure(&shell, &mirror)?;
         let phase = self.ctx.bus.phase("index", "Debian archive");
         let done = self.apt_get(&self.root, &["update".to_owned()], &phase, 0)?;
+        // Else the lists that found no room would look like suites that the mirror lacks.
+        had_space(&done, "cannot read the Debian archive's lists")?;
         let complaint = |line: &&String| line.starts_with("E: ") || line.starts_with("W: ");
         let complaints: Vec<String> = done.tail.iter().filter(complaint).cloned().collect();
         let mut index = Index { mirror, read_at: now(), ..Index::default() };

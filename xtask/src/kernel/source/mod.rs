@@ -18,7 +18,7 @@ use crate::kernel::spec::KernelSpec;
 use crate::workdir::Key;
 
 pub use image::release_of;
-pub use tarball::{succeeded, unpack};
+pub use tarball::{had_space, succeeded, unpack};
 
 /// Kernel source in the cache.
 #[derive(Debug, Clone)]

@@ -79,14 +79,30 @@ pub fn unpack(ctx: &Context, tarball: &Path, into: &Path, subject: &str) -> Resu
 /// # Errors
 /// A host error that opens with `what`.
 pub fn succeeded(done: Finished, what: impl Into<String>) -> Result<Finished> {
-    let full = done.tail.iter().any(|line| line.contains("No space left") || line.contains("Disk quota"));
-    done.ok(what).map_err(|error| {
-        if full {
-            error.next("free some space, or put the cache elsewhere with VMTEST_CACHE_DIR=DIR")
-        } else {
-            error
-        }
-    })
+    if done.success() {
+        return Ok(done);
+    }
+    let what = what.into();
+    had_space(&done, &what)?;
+    done.ok(what)
+}
+
+/// Fails when a child complained of a full disk, whatever status it ended with: apt-get calls that a warning.
+///
+/// # Errors
+/// A host error that opens with `what` and shows only the complaint.
+pub fn had_space(done: &Finished, what: &str) -> Result<()> {
+    let full = |line: &&String| {
+        ["No space left", "Disk quota", "enough free space"].iter().any(|text| line.contains(text))
+    };
+    // The last is the one that the child gave up at.
+    match done.tail.iter().rfind(full) {
+        None => Ok(()),
+        Some(line) => Err(Error::host(what)
+            .why(format!("the disk is full, says `{}`", done.command))
+            .detail([line.trim().to_owned()])
+            .next("free some space, or put the cache elsewhere with VMTEST_CACHE_DIR=DIR")),
+    }
 }
 
 /// Where the hash of a file is remembered, by its path, size and mtime.
@@ -163,6 +179,34 @@ pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<SourceTree> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn finished(status: i32, tail: &[&str]) -> Finished {
+        Finished {
+            status: std::os::unix::process::ExitStatusExt::from_raw(status << 8),
+            tail: tail.iter().map(|&line| line.to_owned()).collect(),
+            stdout: String::new(),
+            command: "apt-get download x".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_one_line() {
+        // What apt-get and dpkg-deb printed on a full tmpfs.
+        for line in [
+            "E: You don't have enough free space in .",
+            "  Error writing to file - write (28: No space left on device)",
+            "dpkg-deb (subprocess): lzma write error: No space left on device",
+        ] {
+            let said = ["Get:1 x", "Ign:1 x", line, "NOTICE: packaging is maintained elsewhere"];
+            let error = succeeded(finished(100, &said), "cannot download x").expect_err("full");
+            assert_eq!(error.detail, [line.trim()]);
+            assert!(error.next.is_some_and(|next| next.contains("free some space")));
+            assert!(had_space(&finished(0, &said), "cannot read lists").is_err(), "whatever the status");
+        }
+        assert!(succeeded(finished(0, &["tar: No space left, as a file is named"]), "x").is_ok());
+        let other = succeeded(finished(2, &["no such file"]), "x").expect_err("failed");
+        assert_eq!((other.detail.len(), other.next), (1, None));
+    }
 
     #[test]
     fn a_tarball_is_named_without_its_compression() {
