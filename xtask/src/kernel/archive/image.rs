@@ -83,6 +83,7 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
             id: image_id(wanted, flavour),
             description: format!("image {wanted} of the Debian archive, cached ({entry})"),
             cached: true,
+            path: None,
         });
     }
     let images = choose(&Archive::new(ctx), wanted, flavour)?;
@@ -97,6 +98,7 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
         id: image_id(&first.upstream, flavour),
         description: format!("{}{also}", first.describe()),
         cached: ctx.cache.get(ImageRelease::KIND, &first.entry()).is_some(),
+        path: None,
     })
 }
 

@@ -149,6 +149,7 @@ pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
             id: format!("src:{upstream}"),
             description: format!("kernel {upstream} of the Debian archive, cached ({entry})"),
             cached: true,
+            path: None,
         }),
         Choice::Try { releases, why } => {
             let first = &releases[0];
@@ -156,6 +157,7 @@ pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
                 id: format!("src:{}", first.upstream),
                 description: format!("{}; {why}", first.describe()),
                 cached: ctx.cache.get(SourceRelease::KIND, &first.entry()).is_some(),
+                path: None,
             })
         }
     }

@@ -306,6 +306,7 @@ pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved>
         id: repo.id(&commit),
         description: format!("{rev} is {} \"{}\"", &commit[..12], repo.subject(&commit)),
         cached: ctx.cache.get("source", &entry(&commit)).is_some(),
+        path: None,
     })
 }
 
@@ -350,6 +351,7 @@ pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) ->
             repo.subject(&first)
         ),
         cached: ctx.cache.get("source", &entry(&first)).is_some(),
+        path: None,
     })
 }
 

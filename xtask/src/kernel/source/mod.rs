@@ -79,6 +79,9 @@ pub struct Resolved {
     pub description: String,
     /// Whether it is in the cache already (a tree's snapshot is refreshed all the same).
     pub cached: bool,
+    /// The user's tree or file, as an absolute path; `None` where the id alone says everything: a version of the
+    /// archive, a commit.
+    pub path: Option<PathBuf>,
 }
 
 /// Says what a spec means. The network is used only where the archive's index is missing or old.
@@ -115,6 +118,36 @@ pub fn fetch(ctx: &Context, spec: &KernelSpec) -> Result<Fetched> {
     }
 }
 
+/// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless it also stands for
+/// another path: then each of these gets as many directories as tell it from the others (`tree:a/linux`,
+/// `tree:b/linux`), in whatever order they were named. What is the same kernel keeps one id.
+#[cfg_attr(not(test), expect(dead_code, reason = "the plan calls it when it resolves its kernels"))]
+pub fn unique_ids(kernels: &[Resolved]) -> Vec<String> {
+    let id = |kernel: &Resolved| {
+        let rivals = || kernels.iter().filter(|other| other.id == kernel.id && other.path != kernel.path);
+        let (Some((scheme, _)), Some(path)) = (kernel.id.split_once(':'), &kernel.path) else {
+            return kernel.id.clone();
+        };
+        if rivals().next().is_none() {
+            return kernel.id.clone();
+        }
+        let depths = 2..=path.components().count();
+        let told_apart = |depth: &usize| {
+            rivals().all(|other| {
+                other.path.as_deref().is_none_or(|other| end(other, *depth) != end(path, *depth))
+            })
+        };
+        let depth = depths.clone().find(told_apart).unwrap_or(*depths.end());
+        format!("{scheme}:{}", end(path, depth).display())
+    };
+    kernels.iter().map(id).collect()
+}
+
+/// The last components of a path.
+fn end(path: &Path, components: usize) -> PathBuf {
+    path.iter().skip(path.iter().count().saturating_sub(components)).collect()
+}
+
 /// The version in a kernel's Makefile; `None` where the directory is no kernel tree.
 fn kernel_version(dir: &Path) -> Option<String> {
     version_of_makefile(&std::fs::read_to_string(dir.join("Makefile")).ok()?)
@@ -148,5 +181,44 @@ mod tests {
         let rc = "VERSION = 7\nPATCHLEVEL = 4\nSUBLEVEL = 0\nEXTRAVERSION = -rc3\n";
         assert_eq!(version_of_makefile(rc).as_deref(), Some("7.4-rc3"));
         assert_eq!(version_of_makefile("all:\n\tcc x.c\n"), None);
+    }
+
+    fn ids(kernels: &[(&str, &str)]) -> Vec<String> {
+        let resolved = |(id, path): &(&str, &str)| Resolved {
+            id: (*id).to_owned(),
+            description: String::new(),
+            cached: false,
+            path: Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
+        };
+        unique_ids(&kernels.iter().map(resolved).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn ids_stay_short_where_nothing_collides() {
+        let alone = [("tree:linux", "/a/linux"), ("tree:bpf-next", "/a/bpf-next"), ("src:6.18.15", "")];
+        assert_eq!(ids(&alone), ["tree:linux", "tree:bpf-next", "src:6.18.15"]);
+        let variants = [("tree:linux", "/a/linux"), ("tree:linux", "/a/linux")];
+        assert_eq!(ids(&variants), ["tree:linux", "tree:linux"], "one kernel, two variants");
+        let archive = [("src:6.18.15", ""), ("src:6.18.15", "")];
+        assert_eq!(ids(&archive), ["src:6.18.15", "src:6.18.15"]);
+    }
+
+    #[test]
+    fn paths_that_share_a_name_get_their_directories() {
+        let two = [("tree:linux", "/x/a/linux"), ("tree:linux", "/x/b/linux")];
+        assert_eq!(ids(&two), ["tree:a/linux", "tree:b/linux"]);
+        let turned = [two[1], ("src:6.18.15", ""), two[0]];
+        assert_eq!(
+            ids(&turned),
+            ["tree:b/linux", "src:6.18.15", "tree:a/linux"],
+            "the order does not matter"
+        );
+        let deep = [("tree:linux", "/x/a/linux"), ("tree:linux", "/y/a/linux"), ("tree:linux", "/y/b/linux")];
+        assert_eq!(ids(&deep), ["tree:x/a/linux", "tree:y/a/linux", "tree:b/linux"]);
+        let top = [("tree:linux", "/linux"), ("tree:linux", "/a/linux"), ("tree:linux", "/b/a/linux")];
+        assert_eq!(ids(&top), ["tree:/linux", "tree:/a/linux", "tree:b/a/linux"]);
+        let compressions =
+            [("tar:linux-7.3", "/x/linux-7.3.tar.gz"), ("tar:linux-7.3", "/x/linux-7.3.tar.xz")];
+        assert_eq!(ids(&compressions), ["tar:x/linux-7.3.tar.gz", "tar:x/linux-7.3.tar.xz"]);
     }
 }

@@ -158,6 +158,7 @@ pub(super) fn resolve(ctx: &Context, file: &Path) -> Result<Resolved> {
         id: format!("tar:{}", stem(&path)),
         description: format!("{} ({} MB)", path.display(), size / 1_000_000),
         cached,
+        path: Some(path),
     })
 }
 
