@@ -32,7 +32,7 @@ pub enum Command {
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask vmtest                                     the default kernel, every subtest
-  cargo xtask vmtest --kernel tree:~/linux               your tree, as it is now
+  cargo xtask vmtest --kernel tree:../linux             your tree, as it is now
   cargo xtask vmtest --kernel src:6.18 --patches my/     a released kernel with a series
   cargo xtask vmtest --kernel debian:7.0.13 --kernel debian:6.19.11 --test 'basic/*'
   cargo xtask vmtest --kernel tree:. --exec 'cat /proc/version'
@@ -122,7 +122,7 @@ pub struct VmtestArgs {
     /// An interactive shell in the guest: same kernel, same root
     #[arg(long, group = "look_inside")]
     pub shell: bool,
-    /// Run a shell command in the guest instead of the suite; its status is the exit code
+    /// Run a shell command in the guest instead of the suite: exit 0 if it succeeds, 1 if it fails
     #[arg(long, value_name = "CMD", group = "look_inside")]
     pub exec: Option<String>,
     /// Stop before the first instruction and print the gdb line

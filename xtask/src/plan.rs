@@ -30,6 +30,8 @@ pub struct Unit {
     pub spec: KernelSpec,
     /// Which variant; `None` for a kernel that is not built here.
     pub variant: Option<String>,
+    /// Name of its column where the kernel's own would also be another's; `None` elsewhere.
+    pub label: Option<String>,
 }
 
 /// What the guests are for.
@@ -279,7 +281,7 @@ fn units(
             variants.iter().cloned().map(Some).collect()
         };
         for variant in names {
-            let unit = Unit { spec: spec.clone(), variant };
+            let unit = Unit { spec: spec.clone(), variant, label: None };
             if units.contains(&unit) {
                 return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
             }

@@ -206,8 +206,8 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
 /// # Errors
 /// The class of the stage that failed.
 pub fn prepare(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir, kernel: &mut Kernel) -> Result<Bootable> {
-    let (tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
-        Fetched::Prebuilt(prebuilt) => return finished_kernel(prebuilt, kernel),
+    let (mut tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
+        Fetched::Prebuilt(prebuilt) => return finished_kernel(prebuilt, unit, kernel),
         Fetched::Source(tree) => (tree, shop.series.clone()),
         Fetched::Range { base, patches, name } => {
             let mut series = series::load(&patches)?;
@@ -219,6 +219,9 @@ pub fn prepare(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir, kernel: &mut Kern
             (base, Some(series))
         }
     };
+    if let Some(label) = &unit.label {
+        tree.id.clone_from(label);
+    }
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();
     let tree = apply(shop.ctx, tree, series, kernel)?;
@@ -268,9 +271,9 @@ fn apply(
     Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
 }
 
-fn finished_kernel(prebuilt: Prebuilt, kernel: &mut Kernel) -> Result<Bootable> {
-    let Prebuilt { id, spec: _, image, config, release, key } = prebuilt;
-    kernel.id = id;
+fn finished_kernel(prebuilt: Prebuilt, unit: &Unit, kernel: &mut Kernel) -> Result<Bootable> {
+    let Prebuilt { id, image, config, release, key } = prebuilt;
+    kernel.id = unit.label.clone().unwrap_or(id);
     kernel.key = key.to_string();
     kernel.release = release.unwrap_or_default();
     let (Some(dir), Some(file)) = (image.parent(), image.file_name()) else {
@@ -391,6 +394,8 @@ fn boot_with_fallback(
         bootable.kernel.id,
         shop.plan.limits(Kind::Kvm).first_byte.as_secs()
     ));
+    // The console of the first try is evidence of what that KVM does.
+    let _ = std::fs::rename(store, PathBuf::from(format!("{}-kvm", store.display())));
     let seen = start(shop, bootable, boot, task, Kind::Tcg, store, &mut watch)?;
     let reason = "KVM gave not a byte within its limit; the second try was emulated".to_owned();
     Ok((seen, Accel { kind: Kind::Tcg, reason }))

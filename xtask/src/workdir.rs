@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
@@ -197,26 +197,34 @@ impl Cache {
         }
     }
 
-    /// Removes scratch directories whose owner is gone.
+    /// Removes scratch directories whose owner is gone, beside the work: what is left when the process ends waits for
+    /// the next one.
     fn remove_leftovers(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
-        for entry in entries.flatten() {
-            // One that was made a moment ago may not have its lock yet.
-            let age =
-                entry.metadata().and_then(|data| data.modified()).ok().and_then(|made| made.elapsed().ok());
-            if age.is_none_or(|age| age < FRESH) {
-                continue;
-            }
-            let Ok(handle) = File::open(entry.path()) else { continue };
-            if Flock::lock(handle, FlockArg::LockExclusiveNonblock).is_ok() {
-                remove_tree(&entry.path());
-            }
+        let leftovers = self.leftovers();
+        if !leftovers.is_empty() {
+            std::thread::spawn(move || leftovers.iter().for_each(|(path, _lock)| remove_tree(path)));
         }
+    }
+
+    /// Scratch directories whose owner is gone, locked for whoever removes them.
+    fn leftovers(&self) -> Vec<(PathBuf, Flock<File>)> {
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return Vec::new() };
+        let orphan = |entry: fs::DirEntry| {
+            // One that was made a moment ago may not have its lock yet.
+            let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+            let handle = File::open(entry.path()).ok().filter(|_| age >= FRESH)?;
+            let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).ok()?;
+            Some((entry.path(), lock))
+        };
+        entries.flatten().filter_map(orphan).collect()
     }
 }
 
 /// A scratch directory younger than this is never taken for a leftover.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// How long an interrupted run tidies up.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An unfinished cache entry.
 pub struct Scratch {
@@ -252,25 +260,46 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(dir) = self.dir.take() {
-            remove_tree(&dir.keep());
-        }
+        let Some(dir) = self.dir.take() else { return };
+        // Half a kernel tree takes long to remove on a busy disk, and nobody who pressed Ctrl-C waits for that: the
+        // rest is a leftover, which the next run removes.
+        let until = Instant::now() + PATIENCE;
+        remove_tree_while(&dir.keep(), || interrupt::requested().is_none() || Instant::now() < until);
     }
 }
 
 /// Removes a directory tree, also one with read-only directories in it (packages ship them); what cannot be removed
 /// is left for the next run.
 pub fn remove_tree(path: &Path) {
-    if fs::remove_dir_all(path).is_ok() {
-        return;
-    }
-    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
+    remove_tree_while(path, || true);
+}
+
+/// Removes a directory tree as long as `go_on` says so.
+fn remove_tree_while(path: &Path, go_on: impl Fn() -> bool) {
+    use std::os::unix::fs::PermissionsExt;
+    let walk = walkdir::WalkDir::new(path).into_iter().filter_entry(|entry| {
         if entry.file_type().is_dir() {
-            use std::os::unix::fs::PermissionsExt;
+            // What it holds can only be removed once it may be written.
             let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700));
         }
+        true
+    });
+    let mut directories = Vec::new();
+    for entry in walk.flatten() {
+        if !go_on() {
+            return;
+        }
+        if entry.file_type().is_dir() {
+            directories.push(entry.into_path());
+        } else {
+            let _ = fs::remove_file(entry.path());
+        }
     }
-    let _ = fs::remove_dir_all(path);
+    for directory in directories.iter().rev() {
+        let _ = fs::remove_dir(directory);
+    }
+    // A tree that is no directory at all.
+    let _ = fs::remove_file(path);
 }
 
 /// Creates a directory with its parents.
@@ -455,14 +484,19 @@ mod tests {
         let owned = cache.scratch().expect("scratch");
         let dead = dir.path().join("tmp/t-dead");
         create_dir(&dead).expect("made");
-        cache.remove_leftovers();
-        assert!(dead.exists(), "a new one may belong to someone who has not locked it yet");
+        assert!(cache.leftovers().is_empty(), "a new one may belong to someone who has not locked it yet");
         let long_ago = SystemTime::now() - Duration::from_secs(3600);
         File::open(&dead).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
         File::open(owned.path()).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
-        cache.remove_leftovers();
-        assert!(owned.path().exists());
-        assert!(!dead.exists());
+        let leftovers: Vec<PathBuf> = cache.leftovers().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(leftovers, [dead.as_path()]);
+        fs::create_dir_all(dead.join("a/b"))
+            .and_then(|()| fs::write(dead.join("a/c"), "x"))
+            .expect("written");
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(dead.join("a"), fs::Permissions::from_mode(0o500)).expect("modes can be set");
+        remove_tree(&dead);
+        assert!(owned.path().exists() && !dead.exists());
     }
 
     #[test]

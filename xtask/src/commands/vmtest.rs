@@ -32,7 +32,7 @@ use crate::workdir::{Cache, RunDir, write_file};
 /// # Errors
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
-    let plan = Plan::new(args)?;
+    let mut plan = Plan::new(args)?;
     let phases = Phases::default();
     let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
     let cache = Cache::open()?;
@@ -41,7 +41,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         return list(&Runner::ensure(&ctx)?.listed);
     }
     host::require(&needs(&plan, &ctx))?;
-    let resolved = check_inputs(&ctx, &plan)?;
+    let resolved = check_inputs(&ctx, &mut plan)?;
     let shop = Shop::open(&ctx, &plan)?;
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &resolved);
@@ -102,7 +102,7 @@ fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
 }
 
 /// Everything that can be wrong with what was typed and can be seen without work.
-fn check_inputs(ctx: &Context, plan: &Plan) -> Result<Vec<source::Resolved>> {
+fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolved>> {
     for path in &plan.config {
         std::fs::read_to_string(path).map_err(|error| {
             Error::usage(format!("--config {} cannot be read", path.display())).why(error)
@@ -113,8 +113,13 @@ fn check_inputs(ctx: &Context, plan: &Plan) -> Result<Vec<source::Resolved>> {
         let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
         config::read(&fragments)?;
     }
-    let resolved: Vec<source::Resolved> =
+    let mut resolved: Vec<source::Resolved> =
         plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect::<Result<_>>()?;
+    let ids = source::unique_ids(&resolved);
+    for ((one, id), unit) in resolved.iter_mut().zip(ids).zip(&mut plan.units) {
+        unit.label = Some(id.clone()).filter(|id| *id != one.id);
+        one.id = id;
+    }
     for (at, (unit, one)) in plan.units.iter().zip(&resolved).enumerate() {
         let before = plan.units.iter().zip(&resolved).take(at);
         // Cells are told apart by this name, and so are the directories of their consoles.

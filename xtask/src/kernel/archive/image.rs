@@ -106,9 +106,9 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
 ///
 /// # Errors
 /// When nothing fits, or a download or the disk fails.
-pub fn fetch_image(ctx: &Context, spec: &KernelSpec, wanted: &str, flavour: &str) -> Result<Prebuilt> {
+pub fn fetch_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Prebuilt> {
     if let Some(entry) = cached_image(ctx, wanted, flavour) {
-        return prebuilt(spec, wanted, flavour, &entry, &ctx.cache.path(ImageRelease::KIND, &entry));
+        return prebuilt(wanted, flavour, &entry, &ctx.cache.path(ImageRelease::KIND, &entry));
     }
     let archive = Archive::new(ctx);
     let images = choose(&archive, wanted, flavour)?;
@@ -116,14 +116,13 @@ pub fn fetch_image(ctx: &Context, spec: &KernelSpec, wanted: &str, flavour: &str
     ctx.bus.note(format!("{asked} is {}", images[0].describe()));
     let (image, dir) =
         first_present(&archive, &asked, &images, |image, dir| get_image(&archive, image, dir))?;
-    prebuilt(spec, &image.upstream, flavour, &image.entry(), &dir)
+    prebuilt(&image.upstream, flavour, &image.entry(), &dir)
 }
 
-fn prebuilt(spec: &KernelSpec, upstream: &str, flavour: &str, entry: &str, dir: &Path) -> Result<Prebuilt> {
+fn prebuilt(upstream: &str, flavour: &str, entry: &str, dir: &Path) -> Result<Prebuilt> {
     let image = dir.join("vmlinuz");
     Ok(Prebuilt {
         id: image_id(upstream, flavour),
-        spec: spec.clone(),
         release: release_of(&image)?,
         image,
         config: Some(dir.join("config")).filter(|config| config.exists()),

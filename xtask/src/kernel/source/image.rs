@@ -13,7 +13,6 @@ use super::tarball::remembered_hash;
 use super::{Prebuilt, Resolved, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::spec::KernelSpec;
 use crate::workdir::Key;
 
 /// What the first bytes say.
@@ -116,7 +115,7 @@ pub(super) fn resolve(_ctx: &Context, file: &Path) -> Result<Resolved> {
     })
 }
 
-pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, file: &Path) -> Result<Prebuilt> {
+pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<Prebuilt> {
     let (path, _) = checked(file)?;
     let hash = remembered_hash(ctx, &path)?;
     let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "image", &format!("file-{}", &hash[..20]), |dir| {
@@ -126,7 +125,6 @@ pub(super) fn fetch(ctx: &Context, spec: &KernelSpec, file: &Path) -> Result<Pre
     let image = dir.join("image");
     Ok(Prebuilt {
         id: format!("image:{}", short_name(&path)),
-        spec: spec.clone(),
         release: release_of(&image)?,
         image,
         config: None,

@@ -40,8 +40,6 @@ pub struct SourceTree {
 pub struct Prebuilt {
     /// Column of the matrix: `debian:7.0.13`, `image:bzImage`.
     pub id: String,
-    /// What was asked for.
-    pub spec: KernelSpec,
     /// A bzImage or a vmlinux.
     pub image: PathBuf,
     /// Its configuration; `None` where nobody ships one.
@@ -108,20 +106,19 @@ pub fn fetch(ctx: &Context, spec: &KernelSpec) -> Result<Fetched> {
     match spec {
         KernelSpec::Src(version) => archive::fetch_source(ctx, version).map(Fetched::Source),
         KernelSpec::Debian { version, flavour } => {
-            archive::fetch_image(ctx, spec, version, flavour).map(Fetched::Prebuilt)
+            archive::fetch_image(ctx, version, flavour).map(Fetched::Prebuilt)
         }
         KernelSpec::Tree(path) => tree::fetch(ctx, path).map(Fetched::Source),
         KernelSpec::Git { repo, rev } => git::fetch(ctx, repo, rev).map(Fetched::Source),
         KernelSpec::GitRange { repo, from, to } => git::fetch_range(ctx, repo, from, to),
         KernelSpec::Tar(file) => tarball::fetch(ctx, file).map(Fetched::Source),
-        KernelSpec::Image(file) => image::fetch(ctx, spec, file).map(Fetched::Prebuilt),
+        KernelSpec::Image(file) => image::fetch(ctx, file).map(Fetched::Prebuilt),
     }
 }
 
 /// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless it also stands for
 /// another path: then each of these gets as many directories as tell it from the others (`tree:a/linux`,
 /// `tree:b/linux`), in whatever order they were named. What is the same kernel keeps one id.
-#[cfg_attr(not(test), expect(dead_code, reason = "the plan calls it when it resolves its kernels"))]
 pub fn unique_ids(kernels: &[Resolved]) -> Vec<String> {
     let id = |kernel: &Resolved| {
         let rivals = || kernels.iter().filter(|other| other.id == kernel.id && other.path != kernel.path);
