@@ -184,11 +184,7 @@ fn a_kernel_that_does_not_build_leaves_the_matrix_going() {
     assert_eq!(done.outcomes(Some("tree:bad")).len(), TESTS.len());
     assert_eq!(done.json()["classes"], serde_json::json!({ "0": 3, "12": 3 }));
     assert_eq!(done.stdout.lines().last(), Some("exit 12: kernel build failed 3, pass 3"), "{done}");
-    assert_eq!(
-        done.stdout.matches("'sessions' undeclared").count(),
-        1,
-        "once, with the lines around it\n{done}"
-    );
+    assert_eq!(done.told("'sessions' undeclared"), 1, "once, with the lines around it\n{done}");
 
     // The failure is not kept: mended, it builds.
     world.tree("bad", PASSES);
@@ -216,8 +212,7 @@ fn a_series_that_does_not_apply_is_told_once() {
     let done = world.run(&["--kernel", &good(&world), "--patches", &patch.display().to_string()]);
     done.exits(10).says(&["0001-elsewhere.patch", "kernel/fake.c"]);
     assert_eq!(world.made("vmlinux"), 0);
-    let told = (done.stdout.clone() + &done.stderr).matches("does not apply: ").count();
-    assert_eq!(told, 1, "{done}");
+    assert_eq!(done.told("does not apply: "), 1, "{done}");
 }
 
 #[test]
@@ -564,4 +559,12 @@ fn a_pass_that_cannot_be_told_is_no_pass() {
     command.stdout(fs::File::options().write(true).open("/dev/full").expect("it is everywhere"));
     command.stderr(std::process::Stdio::null());
     assert_eq!(command.status().expect("it ran").code(), Some(30));
+}
+
+#[test]
+fn a_guest_with_fewer_cpus_than_asked_for_is_said() {
+    let Some(world) = World::new() else { return };
+    let spec = format!("tree:{}", world.tree("linux", "guest: fewer-cpus").display());
+    let done = world.run(&["--kernel", &spec, "--boot", "direct", "--cpus", "4"]);
+    done.exits(0).says(&["warning: tree:linux: the guest sees 1 CPUs of 4"]);
 }

@@ -357,16 +357,20 @@ impl Done {
         self
     }
 
-    /// Asserts that standard error or output holds each of these.
+    /// Asserts that standard error or output holds each of these, wherever its lines are broken.
     #[track_caller]
     pub fn says(&self, parts: &[&str]) -> &Done {
         for part in parts {
-            assert!(
-                self.stderr.contains(part) || self.stdout.contains(part),
-                "nothing says {part:?}\n{self}"
-            );
+            assert!(self.told(part) > 0, "nothing says {part:?}\n{self}");
         }
         self
+    }
+
+    /// How often standard error and output hold this, wherever their lines are broken.
+    pub fn told(&self, part: &str) -> usize {
+        let flowing = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let part = flowing(part);
+        [&self.stdout, &self.stderr].map(|text| flowing(text).matches(&part).count()).iter().sum()
     }
 
     /// Asserts that there is one error, which is what standard error ends with, and no run directory.
