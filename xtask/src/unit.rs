@@ -191,12 +191,7 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
     };
     let (boot, boot_reason) = choose_boot(shop.plan.boot, &bootable);
     match test(shop, unit, &bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
-        Ok(done) => {
-            if shop.plan.fail_fast && done.cells.iter().any(|cell| cell.class() != Class::Pass) {
-                shop.stopped.store(true, Ordering::SeqCst);
-            }
-            done
-        }
+        Ok(done) => done,
         Err(error) => failed(kernel, boot.name(), &error),
     }
 }
@@ -344,6 +339,10 @@ fn test(
     let kernel_id = bootable.kernel.id.clone();
     let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
     let cells = result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
+    // Before the next guest is let in.
+    if shop.plan.fail_fast && cells.iter().any(|cell| cell.class() != Class::Pass) {
+        shop.stopped.store(true, Ordering::SeqCst);
+    }
     let mut kernel = bootable.kernel.clone();
     if let Some(hello) = &seen.stream.hello {
         kernel.release.clone_from(&hello.release);
