@@ -146,11 +146,12 @@ look() {
     need pkg-config pkgconf-pkg-config pkgconf has pkg-config
     need libelf-dev elfutils-libelf-devel-static libelf has_static_elf
     need zlib1g-dev zlib-static zlib has_static_zlib
+    # The tests of this project run whole commands with `--toolchain host` and fakes of everything but the headers.
+    need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
     if $toolchain_host; then
         need bc bc bc has bc
         need bison bison bison has bison
         need flex flex flex has flex
-        need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
         need libdw-dev elfutils-devel libelf test -e /usr/include/dwarf.h
         need dwarves dwarves pahole has pahole
         need cpio cpio cpio has cpio

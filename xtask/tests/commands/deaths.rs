@@ -5,8 +5,8 @@ use crate::support::{Done, World, text};
 
 /// Boots a guest that does this, both ways, and asserts the exit code and what became of `basic/second`.
 #[track_caller]
-fn judged(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) -> Option<Done> {
-    let world = World::new()?;
+fn judged(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) -> Done {
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
     let mut last = None;
     for boot in ["direct", "vng"] {
@@ -20,13 +20,13 @@ fn judged(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) ->
         world.is_clean();
         last = Some(done);
     }
-    last
+    last.expect("both were booted")
 }
 
 /// As [`judged`]; the subtest before the death keeps its pass, the one after it is missing.
 #[track_caller]
 fn dies_in_the_middle(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) {
-    let Some(done) = judged(does, words, code, second, says) else { return };
+    let done = judged(does, words, code, second, says);
     let outcomes = done.outcomes(None);
     assert_eq!((&outcomes["basic/first"][..], &outcomes["many/third"][..]), ("pass", "missing"), "{done}");
     assert_eq!(done.json()["boots"][0]["class"], code);
@@ -86,7 +86,7 @@ fn a_guest_without_a_byte_did_not_boot() {
 
 #[test]
 fn qemus_own_complaint_is_passed_on() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: refuses").display());
     let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
     done.exits(20).says(&["Cannot allocate memory"]);
@@ -117,7 +117,7 @@ fn a_known_failure_passes_with_its_reason() {
 fn a_skip_counts_unless_it_is_allowed() {
     judged("skip", &[], 3, "skip", &["no BPF_TRACE_FSESSION"]);
     for allowed in ["basic/*", "basic", "tree:lin*=*"] {
-        let Some(done) = judged("skip", &["--allow-skip", allowed], 0, "skip", &[]) else { return };
+        let done = judged("skip", &["--allow-skip", allowed], 0, "skip", &[]);
         let json = done.json();
         let cells = json["cells"].as_array().expect("cells").iter();
         let optional: Vec<_> =
@@ -129,10 +129,10 @@ fn a_skip_counts_unless_it_is_allowed() {
 
 #[test]
 fn a_splat_counts_though_every_test_passed() {
-    let Some(done) = judged("splat", &[], 4, "pass", &["kernel/bpf/trampoline.c:42"]) else { return };
+    let done = judged("splat", &[], 4, "pass", &["kernel/bpf/trampoline.c:42"]);
     let splat = &done.json()["splats"][0];
     assert_eq!((text(&splat["severity"]), text(&splat["kernel"])), ("splat".into(), "tree:linux".into()));
-    let Some(done) = judged("told-splat", &[], 4, "pass", &["told by the runner"]) else { return };
+    let done = judged("told-splat", &[], 4, "pass", &["told by the runner"]);
     assert_eq!(text(&done.json()["splats"][0]["during"]), "basic/second");
 }
 
@@ -150,7 +150,7 @@ fn a_channel_that_cannot_be_believed_passes_nothing() {
         ("ends-twice", "end"),
         ("other-protocol", "speaks protocol"),
     ] {
-        let Some(world) = World::new() else { return };
+        let world = World::new();
         let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
         let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
         done.exits(30).says(&[says]);
@@ -160,9 +160,7 @@ fn a_channel_that_cannot_be_believed_passes_nothing() {
 
 #[test]
 fn a_test_that_nobody_planned_is_no_pass() {
-    let Some(done) = judged("unplanned", &[], 30, "pass", &["the guest ran what was not planned"]) else {
-        return;
-    };
+    let done = judged("unplanned", &[], 30, "pass", &["the guest ran what was not planned"]);
     assert_eq!(done.outcomes(None)["basic/stray"], "fail");
 }
 

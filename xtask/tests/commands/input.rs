@@ -16,7 +16,7 @@ fn refused(world: &World, words: &[&str], code: i32, says: &[&str]) {
 
 #[test]
 fn what_is_no_kernel_is_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.write("empty/file", "");
     world.write("text", "no kernel\n");
     world.tree("linux", PASSES);
@@ -46,7 +46,7 @@ fn what_is_no_kernel_is_refused() {
 
 #[test]
 fn what_is_no_series_is_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     world.write("empty.mbox", "");
     world.write("text.patch", "Dear reader,\nthis is no patch.\n");
@@ -69,7 +69,7 @@ fn what_is_no_series_is_refused() {
 
 #[test]
 fn what_cannot_be_configured_is_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     world.write("typo.config", "# mine\nCONFIG_BPF\n");
     refused(&world, &["--kernel", &spec, "--config", "typo.config"], 2, &["typo.config:2: no `=` in it"]);
@@ -84,7 +84,7 @@ fn what_cannot_be_configured_is_refused() {
 
 #[test]
 fn places_that_cannot_be_written_cost_no_build() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     // The tests may run as root: only a path below a file is unwritable for everybody.
     world.write("file", "");
@@ -106,7 +106,7 @@ fn places_that_cannot_be_written_cost_no_build() {
 
 #[test]
 fn a_tool_that_is_not_there_is_named_with_what_mends_it() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     for (boot, tool) in
         [("vng", "vng"), ("auto", "vng"), ("direct", "pahole"), ("direct", "qemu-system-x86_64")]
@@ -120,7 +120,7 @@ fn a_tool_that_is_not_there_is_named_with_what_mends_it() {
 
 #[test]
 fn a_glob_without_a_match_is_a_usage_error() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "make: slow\nguest: pass").display());
     for glob in ["basix/*", "basic/fourth"] {
         let done = world.run(&["--kernel", &spec, "--test", glob]);
@@ -136,7 +136,7 @@ fn a_glob_without_a_match_is_a_usage_error() {
 
 #[test]
 fn two_kernels_cannot_be_looked_into() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     for look in [&["--exec", "true"][..], &["--shell"], &["--gdb"]] {
         let words = [&["--kernel", "src:6.18", "--kernel", "src:7.3"][..], look].concat();
         refused(&world, &words, 2, &["--shell, --exec and --gdb look inside one guest"]);
@@ -145,7 +145,7 @@ fn two_kernels_cannot_be_looked_into() {
 
 #[test]
 fn a_typo_in_any_option_or_value_is_a_usage_error() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     for words in [
         &["--kernl", "src:7.3"][..],
         &["--patch", "x"],
@@ -196,14 +196,14 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
 
 #[test]
 fn help_tells_the_exit_codes() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let done = world.start(world.command(&["vmtest", "--help"])).done();
     done.exits(0).says(&["Exit codes:", "24  guest lost", "git:PATH@A..B"]);
 }
 
 #[test]
 fn without_a_home_the_places_are_named() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     let mut command = world.vmtest(&["--kernel", &spec]);
     for name in ["HOME", "VMTEST_CACHE_DIR", "XDG_STATE_HOME"] {
@@ -214,7 +214,7 @@ fn without_a_home_the_places_are_named() {
 
 #[test]
 fn a_list_that_cannot_be_had_is_a_suite_that_does_not_build() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let listed = world.read("home/list.json");
     world.write("home/list.json", "no list");
     world.run(&["--list"]).refuses(13, &["list of tests cannot be read"]);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network: the real
 //! binary with fakes of everything that it starts (`support/`).
-#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 mod deaths;
 mod input;

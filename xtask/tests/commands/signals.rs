@@ -9,7 +9,7 @@ use crate::support::World;
 
 /// Interrupts a run in which something hangs, then mends the tree and runs again.
 fn interrupted(does: &str, boot: &str, signal: Signal, code: i32) {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", does).display());
     let mut running = world.start(world.vmtest(&["--kernel", &spec, "--boot", boot]));
     running.wait_for_hang();
@@ -48,7 +48,7 @@ fn sigterm_ends_a_guest() {
 
 #[test]
 fn a_killed_harness_takes_its_guest_along() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: idle").display());
     let mut running = world.start(world.vmtest(&["--kernel", &spec, "--boot", "direct"]));
     running.wait_for_hang();
@@ -68,7 +68,7 @@ fn what_is_deaf_to_signals_ends_as_well() {
 
 #[test]
 fn sigint_ends_the_build_of_the_runner() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.write("home/runner-takes-forever", "");
     let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
     let mut running = world.start(world.vmtest(&["--kernel", &spec]));
@@ -81,7 +81,7 @@ fn sigint_ends_the_build_of_the_runner() {
 
 #[test]
 fn sigint_ends_a_look_inside() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: exec-hang").display());
     let mut running = world.start(world.vmtest(&["--kernel", &spec, "--boot", "vng", "--exec", "true"]));
     running.wait_for_hang();
@@ -93,7 +93,7 @@ fn sigint_ends_a_look_inside() {
 
 #[test]
 fn a_run_that_waits_for_another_can_be_interrupted_or_takes_over() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "make: hang-once\nguest: pass").display());
     let words = ["--kernel", &spec, "--boot", "direct"];
     let mut first = world.start(world.vmtest(&words));

@@ -79,13 +79,13 @@ pub struct Running {
 }
 
 impl World {
-    /// A new world; `None`, with the reason on standard error, where this host cannot have one.
-    pub fn new() -> Option<World> {
+    /// A new world.
+    pub fn new() -> World {
         if let Some(lacking) = FILES.iter().find(|file| !Path::new(file).exists()) {
-            eprintln!("skipped: {lacking} is not there; scripts/setup.sh --toolchain-host installs it");
-            return None;
+            panic!("{lacking} is not there, and --toolchain host asks for it; scripts/setup.sh installs it");
         }
-        let dir = tempfile::Builder::new().prefix("cmd").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        // Outside the checkout: git would take that for the repository of any directory in it.
+        let dir = tempfile::Builder::new().prefix("vmtest-cmd").tempdir();
         let world = World { dir: dir.expect("a temporary directory") };
         for below in ["bin", "home", "tmp", "state", "project/xtask", "project/selftests"] {
             fs::create_dir_all(world.path(below)).expect("a directory");
@@ -127,7 +127,7 @@ impl World {
         world.write("home/list.json", &Value::from(listed).to_string());
         let protocol = vmtest_protocol::PROTOCOL;
         world.write("home/guest.env", &format!("protocol={protocol}\nall='{}'\n", TESTS.join(" ")));
-        Some(world)
+        world
     }
 
     /// Something in it.
