@@ -247,8 +247,8 @@ pub struct Verdict {
     pub reason: String,
 }
 
-/// Judges a boot as a whole, before its cells.
-pub fn judge_boot(seen: &Observed) -> Verdict {
+/// Judges a boot as a whole, before its cells. `release` is what the kernel must call itself; empty where nobody knows.
+pub fn judge_boot(seen: &Observed, release: &str) -> Verdict {
     let no = |class: Class, reason: String| Verdict { class, reason };
     let stream = &seen.stream;
     if let End::Interrupted(class) = seen.end {
@@ -270,6 +270,13 @@ pub fn judge_boot(seen: &Observed) -> Verdict {
         let more = stream.faults.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         return no(Class::Host, format!("the event channel cannot be believed: {fault}{more}"));
+    }
+    if let Some(hello) = stream.hello.as_ref().filter(|hello| !release.is_empty() && hello.release != release)
+    {
+        return no(
+            Class::Host,
+            format!("the guest runs {:?}, the kernel to test is {release:?}", hello.release),
+        );
     }
     let Some(done) = &stream.done else {
         return no(
@@ -538,7 +545,7 @@ mod tests {
 
     fn judged(events: &[String], console: &str, how: End) -> (Class, Vec<(Outcome, Class)>) {
         let seen = observed(events, console, how);
-        let boot = judge_boot(&seen);
+        let boot = judge_boot(&seen, "7.3.4");
         let base = CellBase {
             kernel: "k".into(),
             variant: "default".into(),
@@ -564,6 +571,13 @@ mod tests {
             let all = boot == Class::Pass && cells.iter().all(|(outcome, _)| *outcome == Pass);
             assert!(!all, "without event {left_out}");
         }
+    }
+
+    #[test]
+    fn another_kernel_than_the_one_to_test_proves_nothing() {
+        let seen = observed(&good(), "", exited());
+        assert_eq!(judge_boot(&seen, "7.3.4-rc1").class, Class::Host);
+        assert_eq!(judge_boot(&seen, "").class, Class::Pass);
     }
 
     #[test]

@@ -98,6 +98,13 @@ impl<'a> Shop<'a> {
         })
     }
 
+    /// A column is not all pass: with `--fail-fast` no further guest starts.
+    fn bad(&self) {
+        if self.plan.fail_fast {
+            self.stopped.store(true, Ordering::SeqCst);
+        }
+    }
+
     /// The tools that build and boot.
     ///
     /// # Errors
@@ -187,12 +194,18 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
     };
     let bootable = match prepare(shop, unit, run_dir, &mut kernel) {
         Ok(bootable) => bootable,
-        Err(error) => return failed(kernel, "", &error),
+        Err(error) => {
+            shop.bad();
+            return failed(kernel, "", &error);
+        }
     };
     let (boot, boot_reason) = choose_boot(shop.plan.boot, &bootable);
     match test(shop, unit, &bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
         Ok(done) => done,
-        Err(error) => failed(kernel, boot.name(), &error),
+        Err(error) => {
+            shop.bad();
+            failed(kernel, boot.name(), &error)
+        }
     }
 }
 
@@ -334,14 +347,14 @@ fn test(
         phase.progress(stream.ended.len() as u64, total, now);
     };
     let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, &store, watch)?;
-    let verdict = result::judge_boot(&seen);
+    let verdict = result::judge_boot(&seen, &bootable.kernel.release);
     check_cpus(shop, bootable, boot, &seen);
     let kernel_id = bootable.kernel.id.clone();
     let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
     let cells = result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
     // Before the next guest is let in.
-    if shop.plan.fail_fast && cells.iter().any(|cell| cell.class() != Class::Pass) {
-        shop.stopped.store(true, Ordering::SeqCst);
+    if verdict.class != Class::Pass || cells.iter().any(|cell| cell.class() != Class::Pass) {
+        shop.bad();
     }
     let mut kernel = bootable.kernel.clone();
     if let Some(hello) = &seen.stream.hello {

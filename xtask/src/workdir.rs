@@ -354,8 +354,8 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes a new one: `out` itself when given, else `runs/<id>` under `$XDG_STATE_HOME/vmtest`, with the link
-    /// `latest` pointing at it.
+    /// Makes a new one: `out` itself when given, else `runs/<id>` under `$XDG_STATE_HOME/vmtest`, see
+    /// [`RunDir::link_as_latest`].
     ///
     /// # Errors
     /// When `out` holds files already, or the file system refuses.
@@ -373,11 +373,31 @@ impl RunDir {
         let runs = runs_dir()?;
         let path = runs.join(&id);
         create_dir(&path)?;
-        let link = runs.join(format!(".latest-{id}"));
-        let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(&id, &link).on("cannot link", &link)?;
-        fs::rename(&link, runs.join("latest")).on("cannot link", runs.join("latest"))?;
         Ok(RunDir { id, path })
+    }
+
+    /// Makes it what the link `latest` beside it points to; a directory of `--out` has no link beside it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn link_as_latest(&self) -> Result<()> {
+        let runs = runs_dir()?;
+        if self.path.parent() != Some(&runs) {
+            return Ok(());
+        }
+        let link = runs.join(format!(".latest-{}", self.id));
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&self.id, &link).on("cannot link", &link)?;
+        fs::rename(&link, runs.join("latest")).on("cannot link", runs.join("latest"))
+    }
+
+    /// Removes what a run that never was has written.
+    pub fn discard(&self) {
+        remove_tree(&self.path);
+        if runs_dir().is_ok_and(|runs| self.path.parent() != Some(&runs)) {
+            // The directory of `--out` is the user's.
+            let _ = fs::create_dir(&self.path);
+        }
     }
 
     /// A directory below it, made where it is missing.

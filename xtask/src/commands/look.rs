@@ -37,7 +37,7 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
         shown = show(stream, shown);
     })?;
     show(&seen.stream, shown);
-    let verdict = judge_boot(&seen);
+    let verdict = judge_boot(&seen, &bootable.kernel.release);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {

@@ -53,17 +53,23 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
         return look::run(&shop, &plan.units[0], &run_dir);
     }
-    let units = run_units(&shop, &plan.units, &run_dir)?;
+    let units = run_units(&shop, &plan.units, &run_dir).inspect_err(|error| {
+        // A mistake that only the built runner could show: there is no run to keep.
+        if error.class == Class::Usage {
+            run_dir.discard();
+        }
+    })?;
     let result = conclude(&ctx, &shop, units, &phases, &run_dir)?;
     let text = serde_json::to_string_pretty(&result)
         .map_err(|error| Error::host("cannot write run.json").why(error))?;
     write_file(&run_dir.path.join("run.json"), &text)?;
-    if let Some(report) = json {
-        report.write(&text)?;
-    }
+    run_dir.link_as_latest()?;
     let colour =
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     print(&table::render(&result, &run_dir.path.display().to_string(), table::Look { colour }))?;
+    if let Some(report) = json {
+        report.write(&text)?;
+    }
     Ok(Class::from_code(result.exit_code).unwrap_or(Class::Host))
 }
 

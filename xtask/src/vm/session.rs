@@ -30,6 +30,9 @@ pub const MAX_STORED: u64 = 64 * 1024 * 1024;
 /// Bytes kept of what QEMU or vng say themselves.
 const MAX_COMPLAINT: usize = 16 * 1024;
 
+/// How long what is left in the pipes may take to be read once the guest is gone.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// How long a guest may take for what. Scaled by the accelerator, each overridable, all in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -178,7 +181,12 @@ pub fn run(
     let started = Instant::now();
     let mut clock = Clock { started, last_byte: started, done_at: None };
     let mut end = None;
+    let mut ended_at = None;
     loop {
+        // A process that left the guest's group, and holds its streams open, is not waited for.
+        if ended_at.is_some_and(|at: Instant| at.elapsed() > LINGER) {
+            break;
+        }
         match receiver.recv_timeout(Duration::from_millis(20)) {
             Ok(Message::Console(bytes)) => {
                 clock.last_byte = Instant::now();
@@ -214,6 +222,7 @@ pub fn run(
                 group.end_within(Duration::from_millis(200));
                 // From here on only what is already in the pipes is read.
                 stop.store(true, Ordering::SeqCst);
+                ended_at = Some(Instant::now());
             }
         }
     }
