@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config::{self, Requests};
 use crate::kernel::diagnose;
+use crate::kernel::making::Making;
 use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
 use crate::kernel::variant::{Compiler, Variant};
@@ -90,6 +91,7 @@ pub struct ConfiguredTree<'a> {
     tree: &'a PatchedTree,
     recipe: &'a Recipe<'a>,
     dir: PathBuf,
+    making: Making,
     _lock: Lock,
 }
 
@@ -114,7 +116,8 @@ impl<'a> ConfiguredTree<'a> {
         let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
         let dir = ctx.cache.path("objects", name.as_str());
         create_dir(&dir.join("obj"))?;
-        let configured = ConfiguredTree { tree, recipe, dir, _lock: lock };
+        let making = Making::of(&dir.join("obj"))?;
+        let configured = ConfiguredTree { tree, recipe, dir, making, _lock: lock };
         let phase = ctx.bus.phase("configure", &tree.id);
         phase.progress(0, 0, "source");
         let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
@@ -133,7 +136,7 @@ impl<'a> ConfiguredTree<'a> {
         if synced.fresh || synced.changed.iter().any(|path| changes_config(path)) {
             let _ = fs::remove_file(&stamp);
         }
-        if stamp.exists() {
+        if stamp.exists() && configured.dir.join("obj/.config").exists() {
             phase.cached();
             return Ok(configured);
         }
@@ -151,11 +154,18 @@ impl<'a> ConfiguredTree<'a> {
         let mut command = self.make(&sandbox);
         let asked = sandbox.see("/obj/vmtest.config");
         command.arg(format!("KCONFIG_ALLCONFIG={}", asked.display())).arg("allnoconfig");
-        let done = Job::new(command).log(log_dir.join("config.log")).run()?;
+        let done = self.run_make(Job::new(command).log(log_dir.join("config.log")))?;
         if done.success() {
             return Ok(());
         }
         Err(self.failed("cannot be configured", &done, &log_dir.join("config.log")))
+    }
+
+    fn run_make(&self, job: Job<'_>) -> Result<Finished> {
+        self.making.begins()?;
+        let done = job.run()?;
+        self.making.ended()?;
+        Ok(done)
     }
 
     fn check_options(&self) -> Result<()> {
@@ -185,17 +195,15 @@ impl<'a> ConfiguredTree<'a> {
         let sandbox = self.sandbox(ctx)?;
         let mut command = self.make(&sandbox);
         command.arg(format!("-j{}", self.recipe.jobs)).arg("vmlinux");
-        let done = Job::new(command)
-            .log(log_dir.join("build.log"))
-            .on_line(|_, line| {
-                if let Some(object) = object_built(line) {
-                    done_objects += 1;
-                    // Only a first build knows what to expect; later ones rebuild what changed.
-                    let total = if first_time { TYPICAL_OBJECTS.max(done_objects) } else { 0 };
-                    phase.progress(done_objects, total, object);
-                }
-            })
-            .run()?;
+        let job = Job::new(command).log(log_dir.join("build.log")).on_line(|_, line| {
+            if let Some(object) = object_built(line) {
+                done_objects += 1;
+                // Only a first build knows what to expect; later ones rebuild what changed.
+                let total = if first_time { TYPICAL_OBJECTS.max(done_objects) } else { 0 };
+                phase.progress(done_objects, total, object);
+            }
+        });
+        let done = self.run_make(job)?;
         if !done.success() {
             return Err(self.failed("does not build", &done, &log_dir.join("build.log")));
         }

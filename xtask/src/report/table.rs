@@ -191,8 +191,19 @@ pub fn classes(run: &RunResult) -> String {
         Some(format!("{} {count}", class.label()))
     });
     let counted: Vec<String> = counted.collect();
+    let not_quite = |outcome: Outcome, word: &str| {
+        let count =
+            run.cells.iter().filter(|cell| cell.class() == Class::Pass && cell.outcome == outcome).count();
+        Some(format!("{count} {word}")).filter(|_| count > 0)
+    };
+    // Neither may hide behind the word "pass", which is last.
+    let among: Vec<String> = [not_quite(Outcome::Skip, "allowed skips"), not_quite(Outcome::Xfail, "xfail")]
+        .into_iter()
+        .flatten()
+        .collect();
+    let among = if among.is_empty() { String::new() } else { format!(" ({} among them)", among.join(", ")) };
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
-    format!("exit {}: {counted}", run.exit_code)
+    format!("exit {}: {counted}{among}", run.exit_code)
 }
 
 /// Indented, each line within the width unless one word alone is longer.
@@ -286,6 +297,13 @@ mod tests {
         }
         assert!(text.contains("[4] src:6.18.15+fsession"));
         assert!(text.ends_with("exit 3: required test skipped or missing 4, pass 4\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_allowed_to_be_no_pass_is_said() {
+        let cells =
+            [cell("k", "a", Outcome::Pass, Class::Pass, ""), cell("k", "b", Outcome::Skip, Class::Pass, "x")];
+        assert_eq!(classes(&run(cells.into())), "exit 0: pass 2 (1 allowed skips among them)");
     }
 
     #[test]
