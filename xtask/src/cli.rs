@@ -31,7 +31,7 @@ pub enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask vmtest                                     the default kernel, every subtest
+  cargo xtask vmtest                                     6.18 with the project's own series, every subtest
   cargo xtask vmtest --kernel tree:../linux             your tree, as it is now
   cargo xtask vmtest --kernel src:6.18 --patches my/     a released kernel with a series
   cargo xtask vmtest --kernel debian:7.0.13 --kernel debian:6.19.11 --test 'basic/*'
@@ -50,11 +50,12 @@ Kernels:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES_HELP}"))]
 pub struct VmtestArgs {
-    /// Kernel to test; repeatable [default: src:7.3]
+    /// Kernel to test, as it is; repeatable [default: src:6.18, with --patches fsession unless other patches are named]
     #[arg(long = "kernel", short = 'k', value_name = "SPEC")]
     pub kernels: Vec<String>,
-    /// Series to apply: a directory of *.patch, an mbox or one patch; repeatable, in order
-    #[arg(long = "patches", short = 'p', value_name = "PATH")]
+    /// Series to apply: a directory of *.patch, an mbox, one patch, or the short name of a series in patches/ of this
+    /// project (fsession); repeatable, in order
+    #[arg(long = "patches", short = 'p', value_name = "PATH|NAME")]
     pub patches: Vec<PathBuf>,
     /// Build variant from kconfig/; repeatable [default: default]
     #[arg(long = "variant", value_name = "NAME")]

@@ -11,13 +11,16 @@ use vmtest_protocol::{Effort, TestName};
 use crate::cli::{BootArg, EffortArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
 use crate::host::Toolchain;
+use crate::kernel::maintained::Named;
 use crate::kernel::spec::KernelSpec;
 use crate::suite::{TestFilter, compile};
 use crate::vm::accel::{AccelChoice, Kind};
 use crate::vm::session::Limits;
 
 /// Kernel of a run that names none.
-pub const DEFAULT_KERNEL: &str = "src:7.3";
+pub const DEFAULT_KERNEL: &str = "src:6.18";
+/// Short name of the series on top of [`DEFAULT_KERNEL`], in a run that names neither kernel nor series.
+pub const DEFAULT_SERIES: &str = "fsession";
 /// Variant of a run that names none.
 pub const DEFAULT_VARIANT: &str = "default";
 /// Memory of a guest when neither the command line nor the variant says.
@@ -53,7 +56,7 @@ pub struct Plan {
     /// Columns, in the order asked for.
     pub units: Vec<Unit>,
     /// Series, in the order asked for.
-    pub patches: Vec<PathBuf>,
+    pub patches: Vec<Named>,
     /// Which subtests.
     pub filter: TestFilter,
     /// How much.
@@ -208,7 +211,7 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Plan {
             units,
-            patches: patches.clone(),
+            patches: series(kernels, patches),
             filter: TestFilter::new(tests)?,
             effort: match effort {
                 EffortArg::Quick => Effort::Quick,
@@ -289,6 +292,14 @@ fn units(
         }
     }
     Ok(units)
+}
+
+/// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
+fn series(kernels: &[String], patches: &[PathBuf]) -> Vec<Named> {
+    if kernels.is_empty() && patches.is_empty() {
+        return vec![Named::Maintained(DEFAULT_SERIES)];
+    }
+    patches.iter().cloned().map(Named::Typed).collect()
 }
 
 /// One kernel parameter: it travels between spaces, so it cannot hold one.
@@ -379,7 +390,19 @@ mod tests {
             mixed.units.iter().map(|unit| unit.variant.as_deref()).collect::<Vec<_>>(),
             [None, Some("default")]
         );
-        assert_eq!(plan(&[]).expect("a plan").units[0].spec.to_string(), DEFAULT_KERNEL);
+    }
+
+    #[test]
+    fn the_series_of_the_project_is_the_default_only_where_nothing_is_named() {
+        let of = |words: &[&str]| {
+            let plan = plan(words).expect("a plan");
+            (plan.units[0].spec.to_string(), plan.patches)
+        };
+        let typed = vec![Named::Typed("my".into())];
+        assert_eq!(of(&[]), (DEFAULT_KERNEL.to_owned(), vec![Named::Maintained(DEFAULT_SERIES)]));
+        assert_eq!(of(&["--patches", "my"]), (DEFAULT_KERNEL.to_owned(), typed.clone()));
+        assert_eq!(of(&["--kernel", "src:6.18"]), ("src:6.18".to_owned(), vec![]));
+        assert_eq!(of(&["--kernel", "src:7.3", "--patches", "my"]), ("src:7.3".to_owned(), typed));
     }
 
     #[test]

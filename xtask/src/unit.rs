@@ -81,9 +81,8 @@ impl<'a> Shop<'a> {
     /// Opens shop; nothing is made yet.
     ///
     /// # Errors
-    /// When the asked-for accelerator cannot be had, or the series cannot be read.
-    pub fn open(ctx: &'a Context, plan: &'a Plan) -> Result<Shop<'a>> {
-        let series = if plan.patches.is_empty() { None } else { Some(series::load(&plan.patches)?) };
+    /// When the asked-for accelerator cannot be had.
+    pub fn open(ctx: &'a Context, plan: &'a Plan, series: Option<Series>) -> Result<Shop<'a>> {
         Ok(Shop {
             ctx,
             plan,

@@ -3,7 +3,8 @@
 //!
 //! Nothing here is skipped: where a kernel cannot be fetched, built or booted, the test fails. Kernels are named by
 //! role and looked up when the test runs, because versions drift out of the archive. At most three kernels are built:
-//! the default one, the same with a series, and a user's tree.
+//! the default one (the project's series on its base), that base, and a user's tree. What else is built has one `.c` file
+//! more than the default one, and is made in its object directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,18 +92,28 @@ fn images() -> &'static (String, String) {
     })
 }
 
-/// The id of the default kernel, which the first test builds.
-fn default_kernel() -> &'static str {
-    static ID: OnceLock<String> = OnceLock::new();
-    ID.get_or_init(|| {
+/// Id and release of the default kernel, which the first test builds.
+fn default_kernel() -> (&'static str, &'static str) {
+    static KERNEL: OnceLock<(String, String)> = OnceLock::new();
+    let (id, release) = KERNEL.get_or_init(|| {
         let ran = vmtest("default-id", &["--boot", "direct", "--effort", "quick"]);
-        ran.run()["kernels"][0]["id"].as_str().expect("a kernel has an id").to_owned()
-    })
+        let field = |name: &str| ran.run()["kernels"][0][name].as_str().expect("it has one").to_owned();
+        (field("id"), field("release"))
+    });
+    (id, release)
 }
 
-/// The cached source of the default kernel, to make users' trees of.
+/// The default kernel without the series.
+const BASE: &str = "src:6.18";
+
+/// The id of the base.
+fn base_kernel() -> &'static str {
+    default_kernel().0.split('+').next().expect("a first part")
+}
+
+/// The cached source of the base, to make users' trees of.
 fn default_source() -> PathBuf {
-    let version = default_kernel().strip_prefix("src:").expect("the default is a src: kernel").to_owned();
+    let version = base_kernel().strip_prefix("src:").expect("the base is a src: kernel").to_owned();
     let cache = std::env::var_os("VMTEST_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"))
@@ -116,10 +127,11 @@ fn default_source() -> PathBuf {
         };
         format!("{}.{}.{}", number("VERSION"), number("PATCHLEVEL"), number("SUBLEVEL")) == version
     });
-    found.expect("the default kernel's source is cached").path()
+    found.expect("the base's source is cached").path()
 }
 
-const TARGET: &str = "kernel/bpf/trampoline.c";
+/// A file that a series for the trampoline has no reason to touch.
+const TARGET: &str = "kernel/bpf/hashtab.c";
 
 /// A one-patch series that puts `line` at the end of [`TARGET`].
 fn series(name: &str, line: &str) -> PathBuf {
@@ -150,7 +162,10 @@ fn a_default_kernel_built_here_boots_through_vng_and_passes() {
     let run = ran.run();
     assert_eq!(run["boots"][0]["boot"], "vng");
     assert_eq!(run["boots"][0]["class"], 0);
-    assert_eq!(run["boots"][0]["features"]["BPF_TRACE_FSESSION"], "58");
+    let value = run["boots"][0]["features"]["BPF_TRACE_FSESSION"].as_str().unwrap_or_default();
+    assert!(value.parse::<u32>().is_ok(), "{value:?} is no value of an enum");
+    let id = run["kernels"][0]["id"].as_str().expect("an id");
+    assert!(id.starts_with("src:6.18.") && id.ends_with("+fsession"), "{id}");
     assert_eq!(run["splats"].as_array().map(Vec::len), Some(0));
     assert_eq!(run["kernels"][0]["toolchain"], "gcc");
     for file in ["log", "plan.json"] {
@@ -187,34 +202,37 @@ fn c_expectations_turned_round_fail_every_one() {
 #[test]
 fn d_a_matrix_of_kernels_with_and_without_the_feature() {
     let (with, without) = images();
-    let kernels = ["--kernel", with.as_str(), "--kernel", without.as_str(), "--kernel", "src:7.3"];
+    let kernels = ["--kernel", with.as_str(), "--kernel", without.as_str(), "--kernel", BASE];
     let ran = vmtest("matrix", &kernels);
     assert_eq!(ran.code, 3);
     ran.assert_good(with, 60);
-    ran.assert_good(default_kernel(), 60);
-    let skipped = ran.outcomes(without);
-    assert!(skipped.len() >= 60 && skipped.iter().all(|outcome| outcome == "skip"), "{skipped:?}");
+    for lacking in [without, base_kernel()] {
+        let skipped = ran.outcomes(lacking);
+        assert!(skipped.len() >= 60 && skipped.iter().all(|outcome| outcome == "skip"), "{skipped:?}");
+    }
     assert!(ran.out.contains("BTF has no BPF_TRACE_FSESSION"), "{}", ran.out);
     for line in ran.out.lines().take_while(|line| !line.is_empty()) {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    let allowed = format!("{without}=*");
-    let ran = vmtest("matrix-allowed", &[&kernels[..], &["--allow-skip", &allowed]].concat());
+    let allowed = [without, base_kernel()].map(|kernel| format!("{kernel}=*"));
+    let allow = ["--allow-skip", &allowed[0], "--allow-skip", &allowed[1]];
+    let ran = vmtest("matrix-allowed", &[&kernels[..], &allow].concat());
     assert_eq!(ran.code, 0);
 }
 
 #[test]
 fn e_a_series_is_built_on_top_and_only_what_it_changes() {
     let patch = series("harmless", "static int __maybe_unused vmtest_harmless;");
-    let ran = vmtest("series", &["--patches", text(&patch), "--effort", "quick"]);
+    let ran = vmtest("series", &["--patches", "fsession", "--patches", text(&patch), "--effort", "quick"]);
     assert_eq!(ran.code, 0);
     let run = ran.run();
     let id = run["kernels"][0]["id"].as_str().expect("an id").to_owned();
-    assert_eq!(id, format!("{}+harmless", default_kernel()));
-    assert_eq!(run["kernels"][0]["series"][0], "bpf: harmless");
+    assert_eq!(id, format!("{}+harmless", default_kernel().0));
+    let series = run["kernels"][0]["series"].as_array().expect("a list of subjects");
+    assert_eq!(series.last().and_then(Value::as_str), Some("bpf: harmless"));
     let log = fs::read_dir(ran.dir.join("builds")).ok().and_then(|mut dirs| dirs.next()?.ok());
     if let Some(log) = log {
-        // Built in this run: in the object directory of the unpatched kernel, so one file of kernel/bpf is compiled.
+        // Built in this run: in the object directory that the default kernel left, so one file of kernel/bpf is compiled.
         let log = fs::read_to_string(log.path().join("build.log")).expect("a build log");
         let compiled = log.lines().filter(|line| line.starts_with("  CC ")).count();
         assert!(compiled < 30, "{compiled} objects for one changed file");
@@ -224,9 +242,9 @@ fn e_a_series_is_built_on_top_and_only_what_it_changes() {
 #[test]
 fn f_what_does_not_build_apply_or_configure_says_so_and_never_boots() {
     let broken = series("broken", "int vmtest_broken = nonexistent_symbol;");
-    let ran = vmtest("broken", &["--patches", text(&broken), "--effort", "quick"]);
+    let ran = vmtest("broken", &["--patches", "fsession", "--patches", text(&broken), "--effort", "quick"]);
     assert_eq!(ran.code, 12);
-    assert!(ran.out.contains("trampoline.c") && ran.out.contains("nonexistent_symbol"), "{}", ran.out);
+    assert!(ran.out.contains(TARGET) && ran.out.contains("nonexistent_symbol"), "{}", ran.out);
     assert!(ran.outcomes("").iter().all(|outcome| outcome == "notrun"));
 
     let stale = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stale.patch");
@@ -269,7 +287,7 @@ fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
     };
     let before = listing(&tree);
     let spec = format!("tree:{}", text(&tree));
-    let ran = vmtest("tree", &["--kernel", &spec, "--effort", "quick"]);
+    let ran = vmtest("tree", &["--kernel", &spec, "--patches", "fsession", "--effort", "quick"]);
     assert_eq!(ran.code, 0);
     assert!(before == listing(&tree), "the user's tree was changed");
     let _ = fs::remove_dir_all(tree.parent().expect("has one"));
@@ -304,7 +322,7 @@ fn i_a_command_in_the_guest_gives_its_output_and_its_failure() {
         let ran =
             vmtest(&format!("exec-{boot}"), &["--boot", boot, "--exec", "echo out; echo err >&2; uname -r"]);
         assert_eq!(ran.code, 0);
-        assert!(ran.out.starts_with("out\n") && ran.out.contains("7.3"), "{}", ran.out);
+        assert!(ran.out.starts_with("out\n") && ran.out.contains(default_kernel().1), "{}", ran.out);
         assert!(ran.err.contains("err\n"));
         assert_eq!(vmtest(&format!("exec-fails-{boot}"), &["--boot", boot, "--exec", "exit 7"]).code, 1);
     }

@@ -17,7 +17,7 @@ use crate::host::{self, Need, Toolchain};
 use crate::image::BuildRoot;
 use crate::interrupt;
 use crate::kernel::spec::KernelSpec;
-use crate::kernel::{config, source, variant};
+use crate::kernel::{config, maintained, source, variant};
 use crate::plan::{Plan, Purpose, Unit};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress, table};
@@ -41,8 +41,9 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         return list(&Runner::ensure(&ctx)?.listed);
     }
     host::require(&needs(&plan, &ctx))?;
+    let series = maintained::load(&ctx, &plan.patches)?;
     let resolved = check_inputs(&ctx, &mut plan)?;
-    let shop = Shop::open(&ctx, &plan)?;
+    let shop = Shop::open(&ctx, &plan, series)?;
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &resolved);
     }

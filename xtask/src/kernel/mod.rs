@@ -7,6 +7,7 @@ pub mod build;
 pub mod config;
 pub mod diagnose;
 pub mod kconfig;
+pub mod maintained;
 mod making;
 pub mod patch;
 pub mod series;

@@ -64,20 +64,37 @@ pub fn neutral_git(dir: &Path) -> Command {
     command
 }
 
+/// A place that patches are read from.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// A directory of `*.patch`, an mbox or one patch.
+    pub path: PathBuf,
+    /// What it is called; `None`: the name of the directory or file.
+    pub name: Option<String>,
+}
+
+/// Reads a series from these paths, in this order; see [`load_named`].
+///
+/// # Errors
+/// Those of [`load_named`].
+pub fn load(paths: &[PathBuf]) -> Result<Series> {
+    load_named(&paths.iter().map(|path| Place { path: path.clone(), name: None }).collect::<Vec<_>>())
+}
+
 /// Reads a series from these places, in this order.
 ///
 /// # Errors
 /// Usage for a path that is missing or empty; [`Class::SeriesDoesNotApply`] for one that is no series: no diff in it,
 /// gaps, duplicates, two versions mixed, a path outside the tree.
-pub fn load(paths: &[PathBuf]) -> Result<Series> {
+pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut patches = Vec::new();
     let mut names: Vec<String> = Vec::new();
     let mut base_commit = None;
-    for path in paths {
+    for Place { path, name } in places {
         let part = load_one(path)?;
         base_commit = base_commit.or(part.base_commit);
         patches.extend(part.patches);
-        names.push(part.name);
+        names.push(name.clone().unwrap_or(part.name));
     }
     if patches.is_empty() {
         return Err(Error::usage("cannot read a series: no path is given"));

@@ -5,6 +5,7 @@
 mod deaths;
 mod input;
 mod runs;
+mod series;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;
