@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One column of the matrix from spec to cells: fetch, patch, configure, build, boot, judge. Joins the stages; what
-//! they share (tools, runner, locks) is made once for all columns, by whoever needs it first.
+//! One column of the matrix from spec to cells: fetch, patch, configure, build, boot, judge. Joins the stages.
 //!
 //! A column that fails is its cells' outcome and no error: the others go on.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use vmtest_protocol::TestName;
 
@@ -14,8 +11,6 @@ use crate::cli::BootArg;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
-use crate::host::Toolchain;
-use crate::image::{self, BuildRoot, VNG_MOUNT, Vng};
 use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
 use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
@@ -23,126 +18,15 @@ use crate::kernel::patch;
 use crate::kernel::series::{self, Series};
 use crate::kernel::source::{self, Fetched, Prebuilt};
 use crate::kernel::variant::{self, Variant};
-use crate::plan::{DEFAULT_MEMORY_MIB, Plan, Purpose, Unit};
+use crate::launch::boot_with_fallback;
+use crate::plan::Unit;
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
-use crate::sandbox::{Sandbox, Tools};
-use crate::suite::{RUNNER, Runner};
-use crate::tools;
-use crate::vm::accel::{self, Accel, AccelChoice, Kind};
+use crate::shop::Shop;
+use crate::vm::accel::Accel;
 use crate::vm::console::Scanner;
-use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
-use crate::vm::{Boot, MAX_CMDLINE, Task, VmSpec, direct, vng};
-use crate::workdir::{Key, RunDir, create_dir, read_text};
-
-/// What all columns share.
-pub struct Shop<'a> {
-    /// Cache, events, checkout.
-    pub ctx: &'a Context,
-    /// What was asked for.
-    pub plan: &'a Plan,
-    /// Series of `--patches`; `None` without one.
-    pub series: Option<Series>,
-    /// What guests run on.
-    pub accel: Accel,
-    tools: OnceLock<Result<Tools>>,
-    vng: OnceLock<Result<Option<Vng>>>,
-    runner: OnceLock<Result<(Runner, Vec<TestName>)>>,
-    make: Mutex<()>,
-    guests: Gate,
-    stopped: AtomicBool,
-}
-
-/// Lets a number of threads in at once.
-struct Gate {
-    free: Mutex<usize>,
-    changed: Condvar,
-}
-
-struct Pass<'a>(&'a Gate);
-
-impl Gate {
-    fn enter(&self) -> Pass<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free =
-            self.changed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Pass(self)
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.changed.notify_one();
-    }
-}
-
-impl<'a> Shop<'a> {
-    /// Opens shop; nothing is made yet.
-    ///
-    /// # Errors
-    /// When the asked-for accelerator cannot be had.
-    pub fn open(ctx: &'a Context, plan: &'a Plan, series: Option<Series>) -> Result<Shop<'a>> {
-        Ok(Shop {
-            ctx,
-            plan,
-            series,
-            accel: accel::decide(plan.accel)?,
-            tools: OnceLock::new(),
-            vng: OnceLock::new(),
-            runner: OnceLock::new(),
-            make: Mutex::new(()),
-            guests: Gate { free: Mutex::new(plan.vms), changed: Condvar::new() },
-            stopped: AtomicBool::new(false),
-        })
-    }
-
-    /// A column is not all pass: with `--fail-fast` no further guest starts.
-    fn bad(&self) {
-        if self.plan.fail_fast {
-            self.stopped.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// The tools that build and boot.
-    ///
-    /// # Errors
-    /// When they cannot be had.
-    pub fn tools(&self) -> Result<&Tools> {
-        let tools = self.tools.get_or_init(|| match self.plan.toolchain {
-            Toolchain::Image => Ok(Tools::Image(BuildRoot::ensure(self.ctx)?)),
-            Toolchain::Host => Ok(Tools::Host(tools::host_key())),
-        });
-        tools.as_ref().map_err(Clone::clone)
-    }
-
-    /// Version of virtme-ng; `None` where no guest needed it, or it is the host's.
-    pub fn vng_version(&self) -> Option<String> {
-        self.vng.get()?.as_ref().ok()?.as_ref().map(|vng| vng.version.clone())
-    }
-
-    /// virtme-ng for the build root; `None` with the host's tools, which have their own.
-    fn vng(&self) -> Result<Option<&Vng>> {
-        let vng = self.vng.get_or_init(|| match self.plan.toolchain {
-            Toolchain::Image => Vng::ensure(self.ctx).map(Some),
-            Toolchain::Host => Ok(None),
-        });
-        vng.as_ref().map(Option::as_ref).map_err(Clone::clone)
-    }
-
-    /// The runner, and the subtests that were chosen of those it has.
-    ///
-    /// # Errors
-    /// Class `SuiteBuild`, or `Usage` when nothing is chosen.
-    pub fn runner(&self) -> Result<(&Runner, &[TestName])> {
-        let made = self.runner.get_or_init(|| {
-            let runner = Runner::ensure(self.ctx)?;
-            let chosen = runner.choose(&self.plan.filter, self.plan.effort)?;
-            Ok((runner, chosen))
-        });
-        made.as_ref().map(|(runner, chosen)| (runner, &chosen[..])).map_err(Clone::clone)
-    }
-}
+use crate::vm::session::Observed;
+use crate::vm::{Boot, Task};
+use crate::workdir::{Key, RunDir, read_text};
 
 /// A kernel that can boot, with all that its boot depends on.
 #[derive(Debug)]
@@ -242,8 +126,7 @@ pub fn prepare(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir, kernel: &mut Kern
     let built = match build::cached(shop.ctx, &tree, &recipe)? {
         Some(built) => built,
         None => {
-            // make takes all cores already; two at once would only take memory.
-            let _one = shop.make.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = shop.make();
             let log_dir = run_dir.dir(&format!("builds/{}", build::key(&tree, &recipe)))?;
             ConfiguredTree::configure(shop.ctx, &tree, &recipe, &log_dir)?.build(shop.ctx, &log_dir)?
         }
@@ -328,8 +211,8 @@ fn test(
     if boot == Boot::Vng {
         shop.vng()?;
     }
-    let _guest = shop.guests.enter();
-    if shop.stopped.load(Ordering::SeqCst) {
+    let _guest = shop.guest();
+    if shop.stopped() {
         return Err(Error::new(
             Class::Incomplete,
             "not started: --fail-fast, and another column was not all pass",
@@ -385,169 +268,6 @@ fn cell_directory(id: &str, variant: Option<&str>, boot: Boot) -> String {
         boot.name(),
         &short.as_str()[..4]
     )
-}
-
-/// Some hosts offer a KVM in which ordinary kernels hang without a byte: once more under TCG, loudly.
-fn boot_with_fallback(
-    shop: &Shop<'_>,
-    bootable: &Bootable,
-    boot: Boot,
-    task: Task,
-    store: &std::path::Path,
-    mut watch: impl FnMut(&Stream, &Scanner),
-) -> Result<(Observed, Accel)> {
-    let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
-    if shop.accel.kind == Kind::Tcg || seen.end != End::NoFirstByte || shop.plan.accel == AccelChoice::Kvm {
-        return Ok((seen, shop.accel.clone()));
-    }
-    shop.ctx.bus.warn(format!(
-        "{}: not a byte under KVM within {} s; /dev/kvm does not run ordinary kernels here. Trying once more, emulated",
-        bootable.kernel.id,
-        shop.plan.limits(Kind::Kvm).first_byte.as_secs()
-    ));
-    // The console of the first try is evidence of what that KVM does.
-    let _ = std::fs::rename(store, PathBuf::from(format!("{}-kvm", store.display())));
-    let seen = start(shop, bootable, boot, task, Kind::Tcg, store, &mut watch)?;
-    let reason = "KVM gave not a byte within its limit; the second try was emulated".to_owned();
-    Ok((seen, Accel { kind: Kind::Tcg, reason }))
-}
-
-/// Starts one guest and watches it to its end.
-///
-/// # Errors
-/// When it cannot be started.
-pub fn start(
-    shop: &Shop<'_>,
-    bootable: &Bootable,
-    boot: Boot,
-    task: Task,
-    kind: Kind,
-    store: &std::path::Path,
-    watch: impl FnMut(&Stream, &Scanner),
-) -> Result<Observed> {
-    create_dir(store)?;
-    let nonce = crate::workdir::nonce();
-    let spec = vm_spec(shop, bootable, boot, task, kind, &nonce)?;
-    let channel = Channel::create()?;
-    let command = command(shop, bootable, &spec, &channel)?;
-    if spec.gdb {
-        announce_gdb(shop, bootable, &channel);
-    }
-    let mut limits = shop.plan.limits(kind);
-    if shop.plan.purpose != Purpose::Test {
-        // A person decides how long to look.
-        limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
-        limits.idle = limits.run;
-    }
-    if spec.gdb {
-        (limits.first_byte, limits.boot) = (limits.run, limits.run);
-    }
-    let console = if boot == Boot::Direct { ConsoleOn::Stdout } else { ConsoleOn::Stderr };
-    session::run(command, console, channel, &nonce, &limits, store, watch)
-}
-
-fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
-    shop.ctx.bus.note(format!(
-        "the guest waits for gdb: gdb {} -ex 'target remote {}'",
-        crate::proc::shell_word(&bootable.dir.join(&bootable.file).to_string_lossy()),
-        channel.dir().join("gdb").display()
-    ));
-}
-
-/// What the virtual machine is.
-///
-/// # Errors
-/// Class `Usage` when its kernel command line would be cut off.
-pub fn vm_spec(
-    shop: &Shop<'_>,
-    bootable: &Bootable,
-    boot: Boot,
-    task: Task,
-    kind: Kind,
-    nonce: &str,
-) -> Result<VmSpec> {
-    let variant = bootable.variant.as_ref();
-    let mut append = variant.map(|variant| variant.cmdline.clone()).unwrap_or_default();
-    append.extend(shop.plan.append.iter().cloned());
-    let mut sysctls: Vec<String> = variant
-        .map(|variant| variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect())
-        .unwrap_or_default();
-    sysctls.extend(shop.plan.sysctls.iter().cloned());
-    let spec = VmSpec {
-        boot,
-        kernel: bootable.file.clone(),
-        cpus: shop.plan.cpus.unwrap_or(boot.default_cpus()),
-        memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
-        accel: kind,
-        tcg_thread: accel::tcg_thread(tools::qemu_version(shop.ctx, shop.tools()?)?),
-        cpu: variant.and_then(|variant| variant.cpu.clone()),
-        append,
-        sysctls,
-        nonce: nonce.to_owned(),
-        task,
-        gdb: shop.plan.purpose == Purpose::Gdb,
-    };
-    // vng adds about 700 characters of its own.
-    let (length, own) = (direct::cmdline(&spec).len(), if boot == Boot::Vng { 750 } else { 0 });
-    if length + own >= MAX_CMDLINE {
-        return Err(Error::usage(format!("the kernel command line would have {} characters", length + own))
-            .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
-            .next("name fewer tests (a glob instead of a list), a shorter --exec, or fewer --append and --sysctl"));
-    }
-    Ok(spec)
-}
-
-/// The command that starts this guest.
-///
-/// # Errors
-/// When something that it needs cannot be had.
-pub fn command(
-    shop: &Shop<'_>,
-    bootable: &Bootable,
-    spec: &VmSpec,
-    channel: &Channel,
-) -> Result<std::process::Command> {
-    let (runner, _) = shop.runner()?;
-    let tools = shop.tools()?;
-    let mut sandbox = Sandbox::new(tools)
-        .read_only(&bootable.dir, "/kernel")
-        .read_only(&runner.dir, "/suite")
-        .writable(channel.dir(), "/vm")
-        .kvm(spec.accel == Kind::Kvm);
-    if spec.task == Task::Shell {
-        sandbox = sandbox.terminal();
-    }
-    match spec.boot {
-        Boot::Direct => {
-            let with_shell = !matches!(spec.task, Task::Tests { .. });
-            let initramfs = image::initramfs(shop.ctx, tools, &runner.path(), with_shell)?;
-            sandbox = sandbox.read_only(initramfs, "/initramfs");
-            let mut command = sandbox.command("qemu-system-x86_64");
-            let (kernel, initramfs, vm) =
-                (sandbox.see("/kernel"), sandbox.see("/initramfs"), sandbox.see("/vm"));
-            command
-                .args(direct::args(spec, direct::Paths { kernel: &kernel, initramfs: &initramfs, vm: &vm }));
-            Ok(command)
-        }
-        Boot::Vng => {
-            if let Some(vng) = shop.vng()? {
-                // udev in the root would cost seconds at each boot, and vng without it suits us.
-                sandbox = sandbox.read_only(&vng.dir, VNG_MOUNT).path_first(format!("{VNG_MOUNT}/bin"));
-            }
-            let (kernel, vm) = (sandbox.see("/kernel"), sandbox.see("/vm"));
-            let runner = sandbox.see(&format!("/suite/{RUNNER}"));
-            for path in [&kernel, &vm, &runner] {
-                if !vng::is_plain(path) {
-                    return Err(Error::host(format!("vng cannot be handed the path {}", path.display()))
-                        .why("vng passes it to a shell without quoting")
-                        .next("leave out --toolchain host, use --boot direct, or move the cache with VMTEST_CACHE_DIR"));
-                }
-            }
-            let mut command = sandbox.command("vng");
-            command.args(vng::args(spec, vng::Paths { kernel: &kernel, runner: &runner, vm: &vm }));
-            Ok(command)
-        }
-    }
 }
 
 fn record(

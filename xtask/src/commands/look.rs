@@ -7,9 +7,11 @@ use vmtest_protocol::WorkerEnd;
 
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
+use crate::launch;
 use crate::plan::{Purpose, Unit};
 use crate::result::{Kernel, judge_boot};
-use crate::unit::{self, Bootable, Shop};
+use crate::shop::Shop;
+use crate::unit::{self, Bootable};
 use crate::vm::session::{self, Channel};
 use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
@@ -33,7 +35,7 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
     let store = run_dir.dir("cells/exec")?;
     let mut shown = 0;
     let task = Task::Exec(command.to_owned());
-    let seen = unit::start(shop, bootable, boot, task, shop.accel.kind, &store, |stream, _| {
+    let seen = launch::start(shop, bootable, boot, task, shop.accel.kind, &store, |stream, _| {
         shown = show(stream, shown);
     })?;
     show(&seen.stream, shown);
@@ -68,8 +70,8 @@ fn show(stream: &Stream, from: usize) -> usize {
 
 fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
     let channel = Channel::create()?;
-    let spec = unit::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::workdir::nonce())?;
-    let command = unit::command(shop, bootable, &spec, &channel)?;
+    let spec = launch::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::workdir::nonce())?;
+    let command = launch::command(shop, bootable, &spec, &channel)?;
     shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
     session::interact(command)?;
     Ok(Class::Pass)

@@ -22,9 +22,10 @@ use crate::plan::{Plan, Purpose, Unit};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress, table};
 use crate::result::{RunResult, SCHEMA};
+use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::tools;
-use crate::unit::{self, Shop, UnitResult};
+use crate::unit::{self, UnitResult};
 use crate::workdir::{Cache, RunDir, write_file};
 
 /// Runs it; the class decides the exit code.

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a kernel that can boot to a guest that ran: what the virtual machine is, the command that starts it, and its one
+//! second chance where KVM does not run ordinary kernels.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::guest::Stream;
+use crate::image::{self, VNG_MOUNT};
+use crate::plan::{DEFAULT_MEMORY_MIB, Purpose};
+use crate::sandbox::Sandbox;
+use crate::shop::Shop;
+use crate::suite::RUNNER;
+use crate::tools;
+use crate::unit::Bootable;
+use crate::vm::accel::{self, Accel, AccelChoice, Kind};
+use crate::vm::console::Scanner;
+use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
+use crate::vm::{Boot, MAX_CMDLINE, Task, VmSpec, direct, vng};
+use crate::workdir::create_dir;
+
+/// Some hosts offer a KVM in which ordinary kernels hang without a byte: once more under TCG, loudly.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn boot_with_fallback(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    store: &std::path::Path,
+    mut watch: impl FnMut(&Stream, &Scanner),
+) -> Result<(Observed, Accel)> {
+    let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
+    if shop.accel.kind == Kind::Tcg || seen.end != End::NoFirstByte || shop.plan.accel == AccelChoice::Kvm {
+        return Ok((seen, shop.accel.clone()));
+    }
+    shop.ctx.bus.warn(format!(
+        "{}: not a byte under KVM within {} s; /dev/kvm does not run ordinary kernels here. Trying once more, emulated",
+        bootable.kernel.id,
+        shop.plan.limits(Kind::Kvm).first_byte.as_secs()
+    ));
+    // The console of the first try is evidence of what that KVM does.
+    let _ = std::fs::rename(store, PathBuf::from(format!("{}-kvm", store.display())));
+    let seen = start(shop, bootable, boot, task, Kind::Tcg, store, &mut watch)?;
+    let reason = "KVM gave not a byte within its limit; the second try was emulated".to_owned();
+    Ok((seen, Accel { kind: Kind::Tcg, reason }))
+}
+
+/// Starts one guest and watches it to its end.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    kind: Kind,
+    store: &std::path::Path,
+    watch: impl FnMut(&Stream, &Scanner),
+) -> Result<Observed> {
+    create_dir(store)?;
+    let nonce = crate::workdir::nonce();
+    let spec = vm_spec(shop, bootable, boot, task, kind, &nonce)?;
+    let channel = Channel::create()?;
+    let command = command(shop, bootable, &spec, &channel)?;
+    if spec.gdb {
+        announce_gdb(shop, bootable, &channel);
+    }
+    let mut limits = shop.plan.limits(kind);
+    if shop.plan.purpose != Purpose::Test {
+        // A person decides how long to look.
+        limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
+        limits.idle = limits.run;
+    }
+    if spec.gdb {
+        (limits.first_byte, limits.boot) = (limits.run, limits.run);
+    }
+    let console = if boot == Boot::Direct { ConsoleOn::Stdout } else { ConsoleOn::Stderr };
+    session::run(command, console, channel, &nonce, &limits, store, watch)
+}
+
+fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
+    shop.ctx.bus.note(format!(
+        "the guest waits for gdb: gdb {} -ex 'target remote {}'",
+        crate::proc::shell_word(&bootable.dir.join(&bootable.file).to_string_lossy()),
+        channel.dir().join("gdb").display()
+    ));
+}
+
+/// What the virtual machine is.
+///
+/// # Errors
+/// Class `Usage` when its kernel command line would be cut off.
+pub fn vm_spec(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    kind: Kind,
+    nonce: &str,
+) -> Result<VmSpec> {
+    let variant = bootable.variant.as_ref();
+    let mut append = variant.map(|variant| variant.cmdline.clone()).unwrap_or_default();
+    append.extend(shop.plan.append.iter().cloned());
+    let mut sysctls: Vec<String> = variant
+        .map(|variant| variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect())
+        .unwrap_or_default();
+    sysctls.extend(shop.plan.sysctls.iter().cloned());
+    let spec = VmSpec {
+        boot,
+        kernel: bootable.file.clone(),
+        cpus: shop.plan.cpus.unwrap_or(boot.default_cpus()),
+        memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
+        accel: kind,
+        tcg_thread: accel::tcg_thread(tools::qemu_version(shop.ctx, shop.tools()?)?),
+        cpu: variant.and_then(|variant| variant.cpu.clone()),
+        append,
+        sysctls,
+        nonce: nonce.to_owned(),
+        task,
+        gdb: shop.plan.purpose == Purpose::Gdb,
+    };
+    // vng adds about 700 characters of its own.
+    let (length, own) = (direct::cmdline(&spec).len(), if boot == Boot::Vng { 750 } else { 0 });
+    if length + own >= MAX_CMDLINE {
+        return Err(Error::usage(format!("the kernel command line would have {} characters", length + own))
+            .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
+            .next("name fewer tests (a glob instead of a list), a shorter --exec, or fewer --append and --sysctl"));
+    }
+    Ok(spec)
+}
+
+/// The command that starts this guest.
+///
+/// # Errors
+/// When something that it needs cannot be had.
+pub fn command(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    spec: &VmSpec,
+    channel: &Channel,
+) -> Result<std::process::Command> {
+    let (runner, _) = shop.runner()?;
+    let tools = shop.tools()?;
+    let mut sandbox = Sandbox::new(tools)
+        .read_only(&bootable.dir, "/kernel")
+        .read_only(&runner.dir, "/suite")
+        .writable(channel.dir(), "/vm")
+        .kvm(spec.accel == Kind::Kvm);
+    if spec.task == Task::Shell {
+        sandbox = sandbox.terminal();
+    }
+    match spec.boot {
+        Boot::Direct => {
+            let with_shell = !matches!(spec.task, Task::Tests { .. });
+            let initramfs = image::initramfs(shop.ctx, tools, &runner.path(), with_shell)?;
+            sandbox = sandbox.read_only(initramfs, "/initramfs");
+            let mut command = sandbox.command("qemu-system-x86_64");
+            let (kernel, initramfs, vm) =
+                (sandbox.see("/kernel"), sandbox.see("/initramfs"), sandbox.see("/vm"));
+            command
+                .args(direct::args(spec, direct::Paths { kernel: &kernel, initramfs: &initramfs, vm: &vm }));
+            Ok(command)
+        }
+        Boot::Vng => {
+            if let Some(vng) = shop.vng()? {
+                // udev in the root would cost seconds at each boot, and vng without it suits us.
+                sandbox = sandbox.read_only(&vng.dir, VNG_MOUNT).path_first(format!("{VNG_MOUNT}/bin"));
+            }
+            let (kernel, vm) = (sandbox.see("/kernel"), sandbox.see("/vm"));
+            let runner = sandbox.see(&format!("/suite/{RUNNER}"));
+            for path in [&kernel, &vm, &runner] {
+                if !vng::is_plain(path) {
+                    return Err(Error::host(format!("vng cannot be handed the path {}", path.display()))
+                        .why("vng passes it to a shell without quoting")
+                        .next("leave out --toolchain host, use --boot direct, or move the cache with VMTEST_CACHE_DIR"));
+                }
+            }
+            let mut command = sandbox.command("vng");
+            command.args(vng::args(spec, vng::Paths { kernel: &kernel, runner: &runner, vm: &vm }));
+            Ok(command)
+        }
+    }
+}
