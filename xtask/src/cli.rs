@@ -34,6 +34,7 @@ Examples:
   cargo xtask vmtest                                     6.18 with the project's own series, every subtest
   cargo xtask vmtest --kernel tree:../linux             your tree, as it is now
   cargo xtask vmtest --kernel src:6.18 --patches my/     a released kernel with a series
+  cargo xtask vmtest --each-patch                        the same, and what each patch of the series does
   cargo xtask vmtest --kernel debian:7.0.13 --kernel debian:6.19.11 --test 'basic/*'
   cargo xtask vmtest --kernel tree:. --exec 'cat /proc/version'
 
@@ -57,6 +58,17 @@ pub struct VmtestArgs {
     /// project (fsession); repeatable, in order
     #[arg(long = "patches", short = 'p', value_name = "PATH|NAME")]
     pub patches: Vec<PathBuf>,
+    /// Put the unpatched kernel before each patched one, and mark each cell that changed. What tests say there does not
+    /// count; that it builds, boots and survives does
+    #[arg(long)]
+    pub with_base: bool,
+    /// Test the kernel without the series, with its first patch, the first two .. and all, and say where tests start to
+    /// pass and which patch breaks what worked. Before the last column only that counts, and how the kernels fare
+    #[arg(long, conflicts_with = "with_base")]
+    pub each_patch: bool,
+    /// Only the first K patches of the series
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "K")]
+    pub first_n: Option<u32>,
     /// Build variant from kconfig/; repeatable [default: default]
     #[arg(long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,

@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod compare;
 mod context;
 mod error;
 mod event;
@@ -11,6 +12,7 @@ mod host;
 mod image;
 mod interrupt;
 mod kernel;
+mod lane;
 mod launch;
 mod plan;
 mod proc;

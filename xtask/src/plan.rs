@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From what was typed to what will be done. Pure: impossible combinations are refused by name before any work.
 
+mod columns;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,9 +15,12 @@ use crate::error::{Error, Result};
 use crate::host::Toolchain;
 use crate::kernel::maintained::Named;
 use crate::kernel::spec::KernelSpec;
+use crate::result::Role;
 use crate::suite::{TestFilter, compile};
 use crate::vm::accel::{AccelChoice, Kind};
 use crate::vm::session::Limits;
+
+pub use columns::{Columns, Upto, expand};
 
 /// Kernel of a run that names none.
 pub const DEFAULT_KERNEL: &str = "src:6.18";
@@ -35,6 +40,10 @@ pub struct Unit {
     pub variant: Option<String>,
     /// Name of its column where the kernel's own would also be another's; `None` elsewhere.
     pub label: Option<String>,
+    /// How much of the series is on top.
+    pub upto: Upto,
+    /// What it is for, where it is only there to compare with.
+    pub role: Option<Role>,
 }
 
 /// What the guests are for.
@@ -53,8 +62,12 @@ pub enum Purpose {
 /// What will be done.
 #[derive(Debug)]
 pub struct Plan {
-    /// Columns, in the order asked for.
+    /// Columns, in the order asked for: one for each kernel and variant, until [`expand`] makes more of them.
     pub units: Vec<Unit>,
+    /// Which columns a kernel with a series becomes.
+    pub columns: Columns,
+    /// Only so many patches of the series; `None`: all.
+    pub first_n: Option<usize>,
     /// Series, in the order asked for.
     pub patches: Vec<Named>,
     /// Which subtests.
@@ -167,6 +180,9 @@ impl Plan {
         let VmtestArgs {
             kernels,
             patches,
+            with_base,
+            each_patch,
+            first_n,
             variants,
             suite: Suite::Own,
             tests,
@@ -208,10 +224,20 @@ impl Plan {
             return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
                 .why(format!("{} kernels and variants are asked for", units.len())));
         }
+        let columns = match (with_base, each_patch) {
+            // clap refuses both.
+            (_, true) => Columns::EachPatch,
+            (true, false) => Columns::WithBase,
+            (false, false) => Columns::Whole,
+        };
+        let patches = series(kernels, patches);
+        refuse_columns(columns, *first_n, &purpose, &units, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Plan {
             units,
-            patches: series(kernels, patches),
+            patches,
+            columns,
+            first_n: first_n.map(|count| count as usize),
             filter: TestFilter::new(tests)?,
             effort: match effort {
                 EffortArg::Quick => Effort::Quick,
@@ -284,7 +310,7 @@ fn units(
             variants.iter().cloned().map(Some).collect()
         };
         for variant in names {
-            let unit = Unit { spec: spec.clone(), variant, label: None };
+            let unit = Unit { spec: spec.clone(), variant, label: None, upto: Upto::All, role: None };
             if units.contains(&unit) {
                 return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
             }
@@ -292,6 +318,39 @@ fn units(
         }
     }
     Ok(units)
+}
+
+/// Options about parts of a series, where there is no series or the rest asks for something else.
+fn refuse_columns(
+    columns: Columns,
+    first_n: Option<u32>,
+    purpose: &Purpose,
+    units: &[Unit],
+    patches: &[Named],
+) -> Result<()> {
+    let option = match (columns, first_n) {
+        (Columns::EachPatch, _) => "--each-patch",
+        (Columns::WithBase, _) => "--with-base",
+        (Columns::Whole, Some(_)) => "--first-n",
+        (Columns::Whole, None) => return Ok(()),
+    };
+    let has_series = |unit: &Unit| !patches.is_empty() || matches!(unit.spec, KernelSpec::GitRange { .. });
+    if !units.iter().any(has_series) {
+        return Err(Error::usage(format!("{option} needs a series"))
+            .why("a kernel that is named is taken as it is, and no patches are named")
+            .next("add --patches, take a range git:PATH@A..B as the kernel, or leave out --kernel"));
+    }
+    if columns != Columns::Whole && *purpose != Purpose::Test {
+        return Err(Error::usage(format!("{option} makes several guests"))
+            .why("--shell, --exec and --gdb look inside one")
+            .next("to look at a kernel with part of a series, take --first-n"));
+    }
+    if columns == Columns::EachPatch && units.len() > 1 {
+        return Err(Error::usage("--each-patch is for one kernel in one variant")
+            .why(format!("{} kernels and variants are asked for", units.len()))
+            .next("test them in several runs"));
+    }
+    Ok(())
 }
 
 /// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
@@ -425,6 +484,16 @@ mod tests {
             (&["--allow-skip", "debian:*="], "--allow-skip"),
             (&["--allow-skip", "["], "glob"),
             (&["--exec", " "], "--exec"),
+            (&["--kernel", "src:6.18", "--with-base"], "--with-base needs a series"),
+            (&["--kernel", "src:6.18", "--each-patch"], "--each-patch needs a series"),
+            (&["--kernel", "debian:7.0.13", "--first-n", "2"], "--first-n needs a series"),
+            (&["--each-patch", "--exec", "true"], "--each-patch makes several guests"),
+            (&["--with-base", "--gdb"], "--with-base makes several guests"),
+            (&["--each-patch", "--variant", "default", "--variant", "nojit"], "one kernel in one variant"),
+            (
+                &["--each-patch", "--patches", "x", "--kernel", "src:7.3", "--kernel", "src:6.18"],
+                "--each-patch is",
+            ),
         ] {
             let error = plan(words).expect_err(named);
             assert_eq!(error.class, Class::Usage, "{words:?}");

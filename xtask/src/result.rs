@@ -78,7 +78,7 @@ pub struct Cell {
     pub outcome: Outcome,
     /// Why it is not a pass; empty for one.
     pub reason: String,
-    /// Whether anything but a pass counts against the run.
+    /// Whether anything but a pass counts against the run. Where it does not, the class still says what it is.
     pub required: bool,
     /// How often it ran.
     pub attempts: u32,
@@ -86,6 +86,9 @@ pub struct Cell {
     pub duration_ms: u64,
     /// Exit class of this cell.
     pub class: u8,
+    /// Its outcome in the nearest earlier column that it is compared with, where that was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Outcome>,
     /// The test's own log, for what is not a pass; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log: String,
@@ -102,6 +105,21 @@ impl Cell {
         // A number that no class has can only come from another version's file.
         Class::from_code(self.class).unwrap_or(Class::Host)
     }
+
+    /// Whether its class counts for the run.
+    pub fn counts(&self) -> bool {
+        self.required || self.class() == Class::Pass
+    }
+}
+
+/// What a column is for that is not judged as a whole; see [`crate::compare`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The unpatched kernel, beside the patched one.
+    Base,
+    /// The first patches of a series, or none of them yet.
+    Step,
 }
 
 /// A kernel of the run.
@@ -119,6 +137,12 @@ pub struct Kernel {
     pub series: Vec<String>,
     /// `gcc` or `clang`; empty for a kernel that was not built here.
     pub toolchain: String,
+    /// Why it is there, for one that is there to compare with; `None` for all that are judged as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Id of the kernel that its cells are compared with; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_to: Option<String>,
 }
 
 /// A complaint of a kernel.
@@ -216,14 +240,17 @@ impl RunResult {
     /// Counts classes and decides the exit code. `interrupted` overrules everything.
     pub fn conclude(&mut self, interrupted: Option<Class>) {
         self.classes.clear();
-        for cell in &self.cells {
+        for cell in self.cells.iter().filter(|cell| cell.counts()) {
             *self.classes.entry(cell.class).or_default() += 1;
         }
         for boot in &self.boots {
             // A boot's own class counts even when every cell of it is fine: a panic after the last test.
             let class = Class::from_code(boot.class).unwrap_or(Class::Host);
             let seen = self.cells.iter().any(|cell| {
-                cell.class == boot.class && cell.kernel == boot.kernel && cell.variant == boot.variant
+                cell.counts()
+                    && cell.class == boot.class
+                    && cell.kernel == boot.kernel
+                    && cell.variant == boot.variant
             });
             if class != Class::Pass && !seen {
                 *self.classes.entry(boot.class).or_default() += 1;
@@ -415,6 +442,7 @@ fn make_cell(
         attempts: u32::from(outcome != Outcome::Notrun && outcome != Outcome::Missing),
         duration_ms: end.map_or(0, |end| end.duration_us / 1000),
         class: class.code(),
+        was: None,
         log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
     }
 }
@@ -474,6 +502,50 @@ fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict) -> (Outcome, Stri
         class => {
             (Outcome::Missing, format!("never ran: {} ({})", boot.reason, class.label()), Class::Incomplete)
         }
+    }
+}
+
+/// Cells and runs for tests of what is made of them.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    pub(crate) fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class) -> Cell {
+        Cell {
+            kernel: kernel.into(),
+            variant: String::new(),
+            boot: "direct".into(),
+            accel: "tcg".into(),
+            suite: "own".into(),
+            test: "basic".into(),
+            subtest: subtest.into(),
+            outcome,
+            reason: String::new(),
+            required: true,
+            attempts: 1,
+            duration_ms: 1,
+            class: class.code(),
+            was: None,
+            log: String::new(),
+        }
+    }
+
+    pub(crate) fn run(cells: Vec<Cell>) -> RunResult {
+        let mut run = RunResult {
+            schema: SCHEMA,
+            run: "r".into(),
+            command: vec!["cargo".into(), "xtask".into(), "vmtest".into()],
+            exit_code: 0,
+            classes: Default::default(),
+            tools: Default::default(),
+            kernels: Vec::new(),
+            boots: Vec::new(),
+            cells,
+            splats: Vec::new(),
+            phases: Vec::new(),
+        };
+        run.conclude(None);
+        run
     }
 }
 

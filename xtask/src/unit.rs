@@ -16,10 +16,10 @@ use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
 use crate::kernel::patch;
 use crate::kernel::series::{self, Series};
-use crate::kernel::source::{self, Fetched, Prebuilt};
+use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::boot_with_fallback;
-use crate::plan::Unit;
+use crate::plan::{Unit, Upto};
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
 use crate::shop::Shop;
 use crate::vm::accel::Accel;
@@ -56,9 +56,72 @@ pub struct UnitResult {
     pub splats: Vec<SplatRecord>,
 }
 
-/// Runs one column to its end.
-pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
-    let mut kernel = Kernel { id: unit.spec.to_string(), spec: unit.spec.to_string(), ..Kernel::default() };
+/// What all columns of one kernel begin with.
+#[derive(Debug)]
+pub enum Material {
+    /// Source, and the whole series for it.
+    Source(SourceTree, Option<Series>),
+    /// A kernel that needs no build.
+    Prebuilt(Prebuilt),
+}
+
+/// Fetches a kernel and reads its series.
+///
+/// # Errors
+/// When it cannot be had, or a range of commits is no series.
+pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
+    let (mut tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
+        Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
+        Fetched::Source(tree) => (tree, shop.series.clone()),
+        Fetched::Range { base, patches, name } => {
+            let range = Series { name, ..series::load(&patches)? };
+            (
+                base,
+                Some(match &shop.series {
+                    Some(more) => range.and(more),
+                    None => range,
+                }),
+            )
+        }
+    };
+    if let Some(label) = &unit.label {
+        tree.id.clone_from(label);
+    }
+    Ok(Material::Source(tree, series))
+}
+
+/// A column whose kernel was made, or why not.
+#[derive(Debug)]
+pub struct Built {
+    kernel: Kernel,
+    bootable: Result<Bootable>,
+}
+
+/// Makes the kernel of a column.
+pub fn build(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>, run_dir: &RunDir) -> Built {
+    let id = early_id(shop, unit);
+    let mut kernel = Kernel { id, spec: unit.spec.to_string(), role: unit.role, ..Kernel::default() };
+    let bootable = match material {
+        Ok(material) => prepare(shop, unit, material, run_dir, &mut kernel),
+        Err(error) => Err(error.clone()),
+    };
+    Built { kernel, bootable }
+}
+
+/// Name of a column before anything of it is known; no two of a run are the same.
+fn early_id(shop: &Shop<'_>, unit: &Unit) -> String {
+    let series = shop.series.as_ref().filter(|_| unit.spec.has_source());
+    let series = series.map(|series| format!("+{}", series.name)).unwrap_or_default();
+    let step = match unit.upto {
+        Upto::All => String::new(),
+        Upto::First { count, of } => format!("@{count}/{of}"),
+    };
+    format!("{}{series}{step}", unit.label.clone().unwrap_or_else(|| unit.spec.to_string()))
+}
+
+/// Boots the kernel of a column and judges it.
+pub fn boot(shop: &Shop<'_>, unit: &Unit, built: Built, run_dir: &RunDir) -> UnitResult {
+    let Built { kernel, bootable } = built;
     let base = |kernel: &Kernel, boot: &str| CellBase {
         kernel: kernel.id.clone(),
         variant: unit.variant.clone().unwrap_or_default(),
@@ -66,6 +129,7 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
         accel: shop.accel.kind.name().to_owned(),
     };
     let failed = |kernel: Kernel, boot: &str, error: &Error| {
+        shop.bad();
         let planned = shop.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
         let mut cells = result::notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
         if cells.is_empty() {
@@ -75,44 +139,36 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> UnitResult {
         }
         UnitResult { kernel, boot: None, cells, splats: Vec::new() }
     };
-    let bootable = match prepare(shop, unit, run_dir, &mut kernel) {
+    let bootable = match bootable {
         Ok(bootable) => bootable,
-        Err(error) => {
-            shop.bad();
-            return failed(kernel, "", &error);
-        }
+        Err(error) => return failed(kernel, "", &error),
     };
     let (boot, boot_reason) = choose_boot(shop.plan.boot, &bootable);
     match test(shop, unit, &bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
         Ok(done) => done,
-        Err(error) => {
-            shop.bad();
-            failed(kernel, boot.name(), &error)
-        }
+        Err(error) => failed(kernel, boot.name(), &error),
     }
 }
 
-/// From spec to a kernel that can boot. `kernel` is filled as far as it comes.
+/// From material to a kernel that can boot. `kernel` is filled as far as it comes.
 ///
 /// # Errors
 /// The class of the stage that failed.
-pub fn prepare(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir, kernel: &mut Kernel) -> Result<Bootable> {
-    let (mut tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
-        Fetched::Prebuilt(prebuilt) => return finished_kernel(prebuilt, unit, kernel),
-        Fetched::Source(tree) => (tree, shop.series.clone()),
-        Fetched::Range { base, patches, name } => {
-            let mut series = series::load(&patches)?;
-            series.name = name;
-            if let Some(more) = &shop.series {
-                series.name = format!("{}+{}", series.name, more.name);
-                series.patches.extend(more.patches.iter().cloned());
-            }
-            (base, Some(series))
-        }
+pub fn prepare(
+    shop: &Shop<'_>,
+    unit: &Unit,
+    material: &Material,
+    run_dir: &RunDir,
+    kernel: &mut Kernel,
+) -> Result<Bootable> {
+    let (tree, series) = match material {
+        Material::Prebuilt(prebuilt) => return finished_kernel(prebuilt.clone(), unit, kernel),
+        Material::Source(tree, series) => (tree.clone(), series.as_ref()),
     };
-    if let Some(label) = &unit.label {
-        tree.id.clone_from(label);
-    }
+    let series = match unit.upto {
+        Upto::All => series.cloned(),
+        Upto::First { count, .. } => series.and_then(|series| series.first(count)),
+    };
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();
     let tree = apply(shop.ctx, tree, series, kernel)?;
@@ -234,8 +290,9 @@ fn test(
     let kernel_id = bootable.kernel.id.clone();
     let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
     let cells = result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
-    // Before the next guest is let in.
-    if verdict.class != Class::Pass || cells.iter().any(|cell| cell.class() != Class::Pass) {
+    // Before the next guest is let in. Tests of a column to compare with stop nobody.
+    let tests_count = unit.role.is_none();
+    if verdict.class != Class::Pass || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass)) {
         shop.bad();
     }
     let mut kernel = bootable.kernel.clone();

@@ -155,23 +155,31 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn a_default_kernel_built_here_boots_through_vng_and_passes() {
-    let ran = vmtest("default", &[]);
+fn a_the_default_kernel_passes_through_vng_and_its_base_lacks_the_feature() {
+    let ran = vmtest("default", &["--with-base"]);
     assert_eq!(ran.code, 0);
-    ran.assert_good("", 60);
     let run = ran.run();
-    assert_eq!(run["boots"][0]["boot"], "vng");
-    assert_eq!(run["boots"][0]["class"], 0);
-    let value = run["boots"][0]["features"]["BPF_TRACE_FSESSION"].as_str().unwrap_or_default();
+    let (base, patched) = (&run["kernels"][0]["id"], &run["kernels"][1]["id"]);
+    let (base, patched) = (base.as_str().expect("an id"), patched.as_str().expect("an id"));
+    assert!(base.starts_with("src:6.18.") && patched == format!("{base}+fsession"), "{base}, {patched}");
+    ran.assert_good(patched, 60);
+    let skipped = ran.outcomes(base);
+    assert!(skipped.len() >= 60 && skipped.iter().all(|outcome| outcome == "skip"), "{skipped:?}");
+    for at in 0..2 {
+        assert_eq!(run["boots"][at]["boot"], "vng");
+        assert_eq!(run["boots"][at]["class"], 0);
+        assert_eq!(run["kernels"][at]["toolchain"], "gcc");
+    }
+    let value = run["boots"][1]["features"]["BPF_TRACE_FSESSION"].as_str().unwrap_or_default();
     assert!(value.parse::<u32>().is_ok(), "{value:?} is no value of an enum");
-    let id = run["kernels"][0]["id"].as_str().expect("an id");
-    assert!(id.starts_with("src:6.18.") && id.ends_with("+fsession"), "{id}");
     assert_eq!(run["splats"].as_array().map(Vec::len), Some(0));
-    assert_eq!(run["kernels"][0]["toolchain"], "gcc");
     for file in ["log", "plan.json"] {
         assert!(ran.dir.join(file).is_file(), "{file}");
     }
+    assert!(ran.out.contains("pass*"), "{}", ran.out);
     assert!(ran.out.lines().last().is_some_and(|line| line.starts_with("exit 0: pass ")), "{}", ran.out);
+    // Without arguments it is the same kernel.
+    assert_eq!(default_kernel().0, patched);
 }
 
 #[test]

@@ -22,7 +22,8 @@ use crate::workdir::RunDir;
 /// When the kernel cannot be made, or the guest cannot be started.
 pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
     let mut kernel = Kernel::default();
-    let bootable = unit::prepare(shop, unit, run_dir, &mut kernel)?;
+    let material = unit::material(shop, unit)?;
+    let bootable = unit::prepare(shop, unit, &material, run_dir, &mut kernel)?;
     let (boot, _) = unit::choose_boot(shop.plan.boot, &bootable);
     match &shop.plan.purpose {
         Purpose::Exec(command) => exec(shop, &bootable, boot, command, run_dir),

@@ -10,22 +10,25 @@ use vmtest_protocol::Listed;
 
 use crate::cli::{BootArg, VmtestArgs};
 use crate::commands::{look, print};
+use crate::compare;
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::event::Bus;
 use crate::host::{self, Need, Toolchain};
 use crate::image::BuildRoot;
 use crate::interrupt;
+use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
 use crate::kernel::{config, maintained, source, variant};
-use crate::plan::{Plan, Purpose, Unit};
+use crate::lane::{self, join};
+use crate::plan::{self, Plan, Purpose, Unit};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress, table};
 use crate::result::{RunResult, SCHEMA};
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::tools;
-use crate::unit::{self, UnitResult};
+use crate::unit::UnitResult;
 use crate::workdir::{Cache, RunDir, write_file};
 
 /// Runs it; the class decides the exit code.
@@ -44,14 +47,15 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     host::require(&needs(&plan, &ctx))?;
     let series = maintained::load(&ctx, &plan.patches)?;
     let resolved = check_inputs(&ctx, &mut plan)?;
+    let meanings = columns(&mut plan, &resolved, series.as_ref())?;
     let shop = Shop::open(&ctx, &plan, series)?;
     if args.dry_run {
-        return dry_run(&ctx, &plan, &shop, &resolved);
+        return dry_run(&ctx, &plan, &shop, &meanings);
     }
     let json = args.json.as_deref().map(Report::open).transpose()?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
-    write_plan(&run_dir, &plan, &resolved, &shop)?;
+    write_plan(&run_dir, &plan, &meanings, &shop)?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
         return look::run(&shop, &plan.units[0], &run_dir);
     }
@@ -141,6 +145,48 @@ fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolved>>
     Ok(resolved)
 }
 
+/// What is tested of one kernel; nothing where there is no series.
+fn patches_line(columns: &[&Meaning]) -> String {
+    let of = columns.first().map_or(0, |column| column.of);
+    let what = match columns {
+        _ if of == 0 => return String::new(),
+        [one] => format!("{} of {of}", one.on_top),
+        [_, one] => format!("none, then {} of {of}", one.on_top),
+        [.., last] => format!("none, 1 .. {} of {of}", last.on_top),
+        [] => return String::new(),
+    };
+    format!("patches  {what}: {} column(s)\n", columns.len())
+}
+
+/// What a column will be.
+struct Meaning {
+    /// Its kernel without patches.
+    resolved: source::Resolved,
+    /// Patches on top of that.
+    on_top: usize,
+    /// Patches of the whole series.
+    of: usize,
+}
+
+/// Turns the kernels of the plan into columns, and says what each of them means.
+fn columns(plan: &mut Plan, resolved: &[source::Resolved], series: Option<&Series>) -> Result<Vec<Meaning>> {
+    let given = series.map_or(0, |series| series.patches.len());
+    let count = |(unit, one): (&Unit, &source::Resolved)| match unit.spec.has_source() {
+        true => one.commits + given,
+        false => 0,
+    };
+    let patches: Vec<usize> = plan.units.iter().zip(resolved).map(count).collect();
+    let columns = plan::expand(&plan.units, &patches, plan.columns, plan.first_n)?;
+    let meaning = |(at, unit): &(usize, Unit)| Meaning {
+        resolved: resolved[*at].clone(),
+        on_top: unit.upto.count(patches[*at]),
+        of: patches[*at],
+    };
+    let meanings = columns.iter().map(meaning).collect();
+    plan.units = columns.into_iter().map(|(_, unit)| unit).collect();
+    Ok(meanings)
+}
+
 /// Where `--json` goes.
 enum Report {
     /// A file is replaced as a whole.
@@ -181,23 +227,17 @@ fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<Un
     std::thread::scope(|scope| {
         // Ahead of everything: a glob without a match should not wait for a kernel.
         let runner = scope.spawn(|| shop.runner().map(|_| ()));
-        let columns: Vec<_> =
-            units.iter().map(|unit| scope.spawn(|| unit::run(shop, unit, run_dir))).collect();
-        let chosen = join(runner)?;
-        if let Err(error) = chosen {
+        let lanes: Vec<_> =
+            lane::split(units).map(|lane| scope.spawn(move || lane::run(shop, lane, run_dir))).collect();
+        if let Err(error) = join(runner) {
             if error.class == Class::Usage {
                 interrupt::abandon();
-                columns.into_iter().for_each(|column| drop(column.join()));
+                lanes.into_iter().for_each(|lane| drop(lane.join()));
                 return Err(error);
             }
         }
-        columns.into_iter().map(join).collect()
+        Ok(lanes.into_iter().flat_map(join).collect())
     })
-}
-
-fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T> {
-    // A panic of the harness is no verdict: it goes on as one, and the process ends with 101.
-    thread.join().map_err(|panic| std::panic::resume_unwind(panic))
 }
 
 fn conclude(
@@ -233,6 +273,7 @@ fn conclude(
         result.cells.extend(cells);
         result.splats.extend(splats);
     }
+    compare::settle(&mut result);
     result.conclude(interrupt::requested());
     Ok(result)
 }
@@ -251,15 +292,15 @@ fn command_line() -> Vec<String> {
     ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
 }
 
-fn write_plan(run_dir: &RunDir, plan: &Plan, resolved: &[source::Resolved], shop: &Shop<'_>) -> Result<()> {
+fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> Result<()> {
     let columns: Vec<_> = plan
         .units
         .iter()
-        .zip(resolved)
-        .map(|(unit, resolved)| {
+        .zip(meanings)
+        .map(|(unit, Meaning { resolved, on_top, of })| {
             serde_json::json!({
                 "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
-                "because": resolved.description,
+                "because": resolved.description, "patches": on_top, "of": of, "role": unit.role,
             })
         })
         .collect();
@@ -277,15 +318,19 @@ fn write_plan(run_dir: &RunDir, plan: &Plan, resolved: &[source::Resolved], shop
     write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
 }
 
-fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, resolved: &[source::Resolved]) -> Result<Class> {
+fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Result<Class> {
     let mut text = String::new();
-    for (unit, resolved) in plan.units.iter().zip(resolved) {
+    let mut meanings = meanings.iter();
+    for lane in lane::split(&plan.units) {
+        let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
+        let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
         let state = if resolved.cached { "in the cache" } else { "to be fetched" };
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
         if let Some(variant) = &unit.variant {
             let _ = writeln!(text, "variant  {variant}");
         }
+        let _ = write!(text, "{}", patches_line(&columns));
     }
     if let Some(series) = &shop.series {
         let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());

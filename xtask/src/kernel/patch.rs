@@ -274,7 +274,7 @@ fn link_stays_inside(link: &str, target: &Path) -> bool {
 }
 
 fn failure(series: &Series, at: usize, why: &str) -> Error {
-    let who = title(at, series.patches.len(), &series.patches[at]);
+    let who = title(at, series.of, &series.patches[at]);
     Error::new(Class::SeriesDoesNotApply, format!("{who} does not apply: {why}"))
 }
 
@@ -365,7 +365,7 @@ fn already_applied(series: &Series, at: usize, files: &[FileDiff]) -> Error {
     let mine = changes(files.to_vec());
     let twin = series.patches[..at].iter().position(|patch| changes(diff_of(patch)) == mine);
     if let Some(twin) = twin {
-        let who = title(twin, series.patches.len(), &series.patches[twin]);
+        let who = title(twin, series.of, &series.patches[twin]);
         return failure(series, at, &format!("already applied: {who} is the same change"))
             .next("remove one of the two");
     }

@@ -22,6 +22,8 @@ pub struct Series {
     pub patches: Vec<Patch>,
     /// What the `base-commit:` line says; `None` where there is none.
     pub base_commit: Option<String>,
+    /// How many patches the whole series has, of which these are the first or all.
+    pub of: usize,
 }
 
 /// One mail with a diff in it.
@@ -38,6 +40,21 @@ pub struct Patch {
 }
 
 impl Series {
+    /// Its first patches, under a name that says so. `None` of nothing.
+    pub fn first(&self, count: usize) -> Option<Series> {
+        let patches: Vec<Patch> = self.patches.iter().take(count).cloned().collect();
+        let name = format!("{}@{}/{}", self.name, patches.len(), self.of);
+        Some(Series { name, patches, ..self.clone() }).filter(|series| !series.patches.is_empty())
+    }
+
+    /// Another series on top, as one.
+    pub fn and(mut self, more: &Series) -> Series {
+        self.name = format!("{}+{}", self.name, more.name);
+        self.patches.extend(more.patches.iter().cloned());
+        self.of = self.patches.len();
+        self
+    }
+
     /// Hash of everything in it that can change the outcome.
     pub fn key(&self) -> Key {
         let begun = Key::of("series-1");
@@ -109,7 +126,8 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
             .next("look at where this patch comes from; nothing of it was applied"));
         }
     }
-    Ok(Series { name: names.join("+"), patches, base_commit })
+    let of = patches.len();
+    Ok(Series { name: names.join("+"), patches, base_commit, of })
 }
 
 /// `patch 3 of 12 (0003-foo.patch, "subject")`; `at` counts from 0.
@@ -128,7 +146,7 @@ fn load_one(path: &Path) -> Result<Series> {
         return if let [only] = mails.as_slice() {
             let base_commit = only.base_commit.clone();
             let patch = only.clone().into_patch(0, 1)?;
-            Ok(Series { name: stem(path), patches: vec![patch], base_commit })
+            Ok(Series { name: stem(path), patches: vec![patch], base_commit, of: 1 })
         } else {
             order_mbox(&shown.to_string(), stem(path), mails)
         };
@@ -375,7 +393,7 @@ fn into_series(name: String, mails: Vec<Mail>, base_commit: Option<String>) -> R
     let count = mails.len();
     let patches: Result<Vec<Patch>> =
         mails.into_iter().enumerate().map(|(at, mail)| mail.into_patch(at, count)).collect();
-    Ok(Series { name, patches: patches?, base_commit })
+    Ok(Series { name, patches: patches?, base_commit, of: count })
 }
 
 fn only_a_cover_letter(shown: &str) -> Error {

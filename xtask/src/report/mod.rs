@@ -5,4 +5,5 @@
 pub mod log;
 pub mod phases;
 pub mod progress;
+mod steps;
 pub mod table;

@@ -4,13 +4,16 @@
 
 use std::fmt::Write as _;
 
+use super::steps;
 use crate::error::{Class, PRECEDENCE};
-use crate::result::{Cell, Outcome, RunResult};
+use crate::result::{Cell, Kernel, Outcome, Role, RunResult};
 
 /// Columns that everything fits into.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// Log lines shown for one cell.
 const LOG_LINES: usize = 12;
+/// Follows an outcome that differs from the one it is compared with.
+const CHANGED: &str = "*";
 /// Cells whose log is shown; the rest is in run.json.
 const DETAILED: usize = 10;
 
@@ -40,7 +43,12 @@ impl Column<'_> {
 /// The whole report.
 pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
     let mut text = String::new();
-    matrix(&mut text, run, look);
+    if steps::applies(run) {
+        steps::render(&mut text, run, look);
+    } else {
+        matrix(&mut text, run, look);
+        comparison(&mut text, run);
+    }
     details(&mut text, run, look);
     boots(&mut text, run);
     let _ = writeln!(text, "\nrun:    {directory}");
@@ -82,7 +90,9 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
     let widest_name = names.iter().map(String::len).max().unwrap_or(0).max("missing".len());
     // Where the kernels' names do not fit beside each other they become numbers, explained above the table.
     let numbered = widest_row.min(44) + columns.len() * (widest_name + 2) > WIDTH;
-    let column_width = if numbered { 8 } else { widest_name + 2 };
+    // A mark follows the outcome.
+    let widest_word = "missing".len() + usize::from(run.cells.iter().any(|cell| cell.was.is_some()));
+    let column_width = if numbered { widest_word + 2 } else { widest_name.max(widest_word) + 2 };
     let room = WIDTH.saturating_sub(columns.len() * column_width).max(24);
     let label_width = widest_row.min(room);
     if numbered {
@@ -106,9 +116,10 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
                     && cell.subtest == subtest
                     && (Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }) == *column
             });
-            let word = found.map_or("-", |cell| cell.outcome.name());
+            let changed = if found.is_some_and(|cell| cell.was.is_some()) { CHANGED } else { "" };
+            let word = format!("{}{changed}", found.map_or("-", |cell| cell.outcome.name()));
             let padding = column_width - 2 - word.len().min(column_width - 2);
-            let _ = write!(line, "  {}{:padding$}", painted(word, found.map(|cell| cell.outcome), look), "");
+            let _ = write!(line, "  {}{:padding$}", painted(&word, found.map(|cell| cell.outcome), look), "");
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -135,22 +146,55 @@ fn legend(text: &mut String, run: &RunResult) {
     for outcome in seen {
         let _ = writeln!(text, "{:8}{}", outcome.name(), meaning(outcome));
     }
+    if run.cells.iter().any(|cell| cell.was.is_some()) {
+        let _ = writeln!(text, "{CHANGED:8}another outcome than on the unpatched kernel");
+    }
+}
+
+/// For each kernel that stands beside its base: how many cells changed, and how.
+fn comparison(text: &mut String, run: &RunResult) {
+    let based = |kernel: &&Kernel| {
+        let base = run.kernels.iter().find(|base| Some(&base.id) == kernel.compared_to.as_ref());
+        base.is_some_and(|base| base.role == Some(Role::Base))
+    };
+    let mut told: Vec<&str> = Vec::new();
+    for kernel in run.kernels.iter().filter(based) {
+        if told.contains(&kernel.id.as_str()) {
+            continue;
+        }
+        told.push(&kernel.id);
+        let cells: Vec<&Cell> = run.cells.iter().filter(|cell| cell.kernel == kernel.id).collect();
+        let mut ways: Vec<(Outcome, Outcome)> =
+            cells.iter().filter_map(|cell| Some((cell.was?, cell.outcome))).collect();
+        ways.sort_unstable();
+        let counted = ways.chunk_by(|a, b| a == b).map(|same| {
+            let (was, is) = same[0];
+            format!("{} from {} to {}", same.len(), was.name(), is.name())
+        });
+        let counted: Vec<String> = counted.collect();
+        let how = if counted.is_empty() { "none".to_owned() } else { counted.join(", ") };
+        let base = kernel.compared_to.as_deref().unwrap_or_default();
+        let line = format!("changed from {base} to {}, of {} cells: {how}", kernel.id, cells.len());
+        let _ = write!(text, "\n{}", flush(&line));
+    }
 }
 
 fn details(text: &mut String, run: &RunResult, look: Look) {
-    let bad: Vec<&Cell> = run.cells.iter().filter(|cell| cell.outcome != Outcome::Pass).collect();
+    let bad: Vec<&Cell> = run
+        .cells
+        .iter()
+        .filter(|cell| cell.outcome != Outcome::Pass && !steps::is_background(run, cell))
+        .collect();
     // One reason, told once for all cells that share it: a kernel without the feature has dozens.
     let mut told: Vec<(&str, &str, &str)> = Vec::new();
     let mut shown = 0;
     for cell in &bad {
-        let key = (cell.kernel.as_str(), cell.variant.as_str(), cell.reason.as_str());
+        let key = reason_key(run, cell);
         if told.contains(&key) {
             continue;
         }
         told.push(key);
-        let same = bad
-            .iter()
-            .filter(|other| (other.kernel.as_str(), other.variant.as_str(), other.reason.as_str()) == key);
+        let same = bad.iter().filter(|other| reason_key(run, other) == key);
         let more = same.count() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let word = painted(cell.outcome.name(), Some(cell.outcome), look);
@@ -167,6 +211,12 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
             }
         }
     }
+}
+
+/// What is told once. A patch that does not apply is the reason of each column after it.
+fn reason_key<'a>(run: &RunResult, cell: &'a Cell) -> (&'a str, &'a str, &'a str) {
+    let column = if steps::applies(run) { "" } else { cell.kernel.as_str() };
+    (column, cell.variant.as_str(), cell.reason.as_str())
 }
 
 fn boots(text: &mut String, run: &RunResult) {
@@ -203,11 +253,13 @@ pub fn classes(run: &RunResult) -> String {
         .collect();
     let among = if among.is_empty() { String::new() } else { format!(" ({} among them)", among.join(", ")) };
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
-    format!("exit {}: {counted}{among}", run.exit_code)
+    let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
+    let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
+    format!("exit {}: {counted}{among}{aside}", run.exit_code)
 }
 
 /// Indented, each line within the width unless one word alone is longer.
-fn wrapped(reason: &str) -> String {
+pub(super) fn wrapped(reason: &str) -> String {
     let options =
         textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
     reason
@@ -215,6 +267,16 @@ fn wrapped(reason: &str) -> String {
         .flat_map(|line| textwrap::wrap(line, &options))
         .map(|line| line.into_owned() + "\n")
         .collect()
+}
+
+/// The first line wrapped, at the margin; what follows as it is.
+pub(super) fn flush(what: &str) -> String {
+    let (line, rest) = what.split_once('\n').unwrap_or((what, ""));
+    let options = textwrap::Options::new(WIDTH).subsequent_indent("    ").break_words(false);
+    let mut text: String =
+        textwrap::wrap(line, &options).into_iter().map(|line| line.into_owned() + "\n").collect();
+    text.push_str(rest);
+    text
 }
 
 fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {
@@ -238,43 +300,10 @@ fn shortened(label: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::SCHEMA;
+    use crate::result::tests_support::{self, run};
 
     fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class, reason: &str) -> Cell {
-        Cell {
-            kernel: kernel.into(),
-            variant: String::new(),
-            boot: "direct".into(),
-            accel: "tcg".into(),
-            suite: "own".into(),
-            test: "basic".into(),
-            subtest: subtest.into(),
-            outcome,
-            reason: reason.into(),
-            required: true,
-            attempts: 1,
-            duration_ms: 1,
-            class: class.code(),
-            log: String::new(),
-        }
-    }
-
-    fn run(cells: Vec<Cell>) -> RunResult {
-        let mut run = RunResult {
-            schema: SCHEMA,
-            run: "r".into(),
-            command: vec!["cargo".into(), "xtask".into(), "vmtest".into()],
-            exit_code: 0,
-            classes: Default::default(),
-            tools: Default::default(),
-            kernels: Vec::new(),
-            boots: Vec::new(),
-            cells,
-            splats: Vec::new(),
-            phases: Vec::new(),
-        };
-        run.conclude(None);
-        run
+        Cell { reason: reason.into(), ..tests_support::cell(kernel, subtest, outcome, class) }
     }
 
     #[test]
@@ -297,6 +326,38 @@ mod tests {
         }
         assert!(text.contains("[4] src:6.18.15+fsession"));
         assert!(text.ends_with("exit 3: required test skipped or missing 4, pass 4\n"), "{text}");
+    }
+
+    #[test]
+    fn what_changed_from_the_base_is_marked_and_counted() {
+        let base = Kernel { id: "k".into(), role: Some(Role::Base), ..Kernel::default() };
+        let patched = Kernel { id: "k+s".into(), compared_to: Some("k".into()), ..Kernel::default() };
+        let skip = |kernel, name| cell(kernel, name, Outcome::Skip, Class::Incomplete, "no fsession");
+        let pass = |kernel, name| cell(kernel, name, Outcome::Pass, Class::Pass, "");
+        let mut run = run(vec![
+            skip("k", "a"),
+            skip("k", "b"),
+            pass("k", "c"),
+            pass("k+s", "a"),
+            cell("k+s", "b", Outcome::Missing, Class::Incomplete, "gone"),
+            pass("k+s", "c"),
+        ]);
+        run.kernels = vec![base, patched];
+        crate::compare::settle(&mut run);
+        run.conclude(None);
+        let text = render(&run, "/r", Look { colour: false });
+        for line in [
+            "basic/a  skip      pass*",
+            "basic/b  skip      missing*",
+            "basic/c  pass      pass",
+            "*       another outcome than on the unpatched kernel",
+            "changed from k to k+s, of 3 cells: 1 from skip to pass, 1 from skip to missing",
+            "exit 3: required test skipped or missing 1, pass 3; 2 only to compare with",
+        ] {
+            assert!(text.lines().any(|seen| seen == line), "{line}\n{text}");
+        }
+        let painted = render(&run, "/r", Look { colour: true });
+        assert!(painted.contains("\x1b[32mpass*\x1b[0m"), "{painted}");
     }
 
     #[test]

@@ -7,5 +7,6 @@ mod input;
 mod runs;
 mod series;
 mod signals;
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;

@@ -84,6 +84,7 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
             description: format!("image {wanted} of the Debian archive, cached ({entry})"),
             cached: true,
             path: None,
+            commits: 0,
         });
     }
     let images = choose(&Archive::new(ctx), wanted, flavour)?;
@@ -99,6 +100,7 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
         description: format!("{}{also}", first.describe()),
         cached: ctx.cache.get(ImageRelease::KIND, &first.entry()).is_some(),
         path: None,
+        commits: 0,
     })
 }
 

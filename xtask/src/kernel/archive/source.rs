@@ -150,6 +150,7 @@ pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
             description: format!("kernel {upstream} of the Debian archive, cached ({entry})"),
             cached: true,
             path: None,
+            commits: 0,
         }),
         Choice::Try { releases, why } => {
             let first = &releases[0];
@@ -158,6 +159,7 @@ pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
                 description: format!("{}; {why}", first.describe()),
                 cached: ctx.cache.get(SourceRelease::KIND, &first.entry()).is_some(),
                 path: None,
+                commits: 0,
             })
         }
     }

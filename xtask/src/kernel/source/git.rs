@@ -307,6 +307,7 @@ pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved>
         description: format!("{rev} is {} \"{}\"", &commit[..12], repo.subject(&commit)),
         cached: ctx.cache.get("source", &entry(&commit)).is_some(),
         path: None,
+        commits: 0,
     })
 }
 
@@ -352,6 +353,7 @@ pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) ->
         ),
         cached: ctx.cache.get("source", &entry(&first)).is_some(),
         path: None,
+        commits: usize::try_from(commits).unwrap_or(usize::MAX),
     })
 }
 

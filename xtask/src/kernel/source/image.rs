@@ -112,6 +112,7 @@ pub(super) fn resolve(_ctx: &Context, file: &Path) -> Result<Resolved> {
         description: format!("kernel {release}, {}", path.display()),
         cached: false,
         path: Some(path),
+        commits: 0,
     })
 }
 

@@ -80,6 +80,8 @@ pub struct Resolved {
     /// The user's tree or file, as an absolute path; `None` where the id alone says everything: a version of the
     /// archive, a commit.
     pub path: Option<PathBuf>,
+    /// Commits of a range, each of which becomes a patch; 0 for everything else.
+    pub commits: usize,
 }
 
 /// Says what a spec means. The network is used only where the archive's index is missing or old.
@@ -186,6 +188,7 @@ mod tests {
             description: String::new(),
             cached: false,
             path: Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
+            commits: 0,
         };
         unique_ids(&kernels.iter().map(resolved).collect::<Vec<_>>())
     }

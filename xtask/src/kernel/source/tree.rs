@@ -238,6 +238,7 @@ pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
         description: format!("kernel {version}{}, as it is in {}", head.unwrap_or_default(), top.display()),
         cached: home.join("manifest").exists(),
         path: Some(top),
+        commits: 0,
     })
 }
 
