@@ -14,6 +14,7 @@ mod interrupt;
 mod kernel;
 mod lane;
 mod launch;
+mod mutant;
 mod plan;
 mod proc;
 mod report;

@@ -5,6 +5,7 @@ mod columns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -14,6 +15,7 @@ use crate::cli::{BootArg, EffortArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
 use crate::host::Toolchain;
 use crate::kernel::maintained::Named;
+use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
 use crate::result::Role;
 use crate::suite::{TestFilter, compile};
@@ -42,6 +44,8 @@ pub struct Unit {
     pub label: Option<String>,
     /// How much of the series is on top.
     pub upto: Upto,
+    /// Another series on top of that; `None`: no.
+    pub on_top: Option<Arc<Series>>,
     /// What it is for, where it is only there to compare with.
     pub role: Option<Role>,
 }
@@ -310,7 +314,8 @@ fn units(
             variants.iter().cloned().map(Some).collect()
         };
         for variant in names {
-            let unit = Unit { spec: spec.clone(), variant, label: None, upto: Upto::All, role: None };
+            let unit =
+                Unit { spec: spec.clone(), variant, label: None, upto: Upto::All, on_top: None, role: None };
             if units.contains(&unit) {
                 return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
             }

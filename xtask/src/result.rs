@@ -530,6 +530,26 @@ pub(crate) mod tests_support {
         }
     }
 
+    pub(crate) fn boot(kernel: &str, class: Class) -> BootRecord {
+        BootRecord {
+            kernel: kernel.into(),
+            variant: String::new(),
+            boot: "direct".into(),
+            boot_reason: String::new(),
+            accel: "tcg".into(),
+            accel_reason: String::new(),
+            limits_s: Default::default(),
+            features: Default::default(),
+            profile: Default::default(),
+            class: class.code(),
+            reason: String::new(),
+            booted_after_ms: None,
+            duration_ms: 1,
+            directory: String::new(),
+            console_tail: Vec::new(),
+        }
+    }
+
     pub(crate) fn run(cells: Vec<Cell>) -> RunResult {
         let mut run = RunResult {
             schema: SCHEMA,

@@ -116,7 +116,8 @@ fn early_id(shop: &Shop<'_>, unit: &Unit) -> String {
         Upto::All => String::new(),
         Upto::First { count, of } => format!("@{count}/{of}"),
     };
-    format!("{}{series}{step}", unit.label.clone().unwrap_or_else(|| unit.spec.to_string()))
+    let more = unit.on_top.as_ref().map(|more| format!("+{}", more.name)).unwrap_or_default();
+    format!("{}{series}{step}{more}", unit.label.clone().unwrap_or_else(|| unit.spec.to_string()))
 }
 
 /// Boots the kernel of a column and judges it.
@@ -168,6 +169,11 @@ pub fn prepare(
     let series = match unit.upto {
         Upto::All => series.cloned(),
         Upto::First { count, .. } => series.and_then(|series| series.first(count)),
+    };
+    let series = match (series, &unit.on_top) {
+        (Some(series), Some(more)) => Some(series.and(more)),
+        (None, Some(more)) => Some(Series::clone(more)),
+        (series, None) => series,
     };
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();

@@ -335,3 +335,33 @@ fn i_a_command_in_the_guest_gives_its_output_and_its_failure() {
         assert_eq!(vmtest(&format!("exec-fails-{boot}"), &["--boot", boot, "--exec", "exit 7"]).code, 1);
     }
 }
+
+#[test]
+fn j_mutants_of_the_series_are_noticed() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/mutants");
+    let mut mutants: Vec<(String, bool)> = fs::read_dir(&dir)
+        .expect("there are mutants")
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().to_str()?.strip_suffix(".patch")?.to_owned();
+            let text = fs::read_to_string(entry.path()).ok()?;
+            let mut files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+            Some((name, files.all(|file| file.ends_with(".c"))))
+        })
+        .collect();
+    mutants.sort();
+    assert!(mutants.len() >= 10, "{} mutants", mutants.len());
+    // A header would rebuild a third of the kernel, and `cargo xtask test --mutants` runs them all.
+    let cheap: Vec<&String> = mutants.iter().filter(|(_, cheap)| *cheap).map(|(name, _)| name).collect();
+    let (Some(first), Some(last)) = (cheap.first(), cheap.last()) else { panic!("no mutant of a .c file") };
+    assert_ne!(first, last);
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm/mutants");
+    let words = ["test", "--mutants", "--only", first, "--only", last];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output =
+        command.args(words).env("CI", "true").env("XDG_STATE_HOME", state).output().expect("xtask starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("$ {}\n{err}{out}", words.join(" "));
+    assert_eq!(output.status.code(), Some(0));
+    assert!(out.ends_with("exit 0: noticed 2\n"), "{out}");
+}

@@ -3,7 +3,9 @@
 
 pub mod doctor;
 pub mod look;
+pub mod mutants;
 pub mod sources;
+mod start;
 pub mod test;
 pub mod vmtest;
 

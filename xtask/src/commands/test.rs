@@ -5,6 +5,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use crate::commands::mutants;
 use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::proc::{Group, ended};
@@ -18,6 +22,18 @@ pub struct Args {
     /// Only the virtual machines
     #[arg(long)]
     vm: bool,
+    /// Only the mutants of patches/mutants/: each breaks the project's series, and the subtests that it names must notice
+    #[arg(long, conflicts_with_all = ["fast", "vm"])]
+    mutants: bool,
+    /// Only this mutant (its file without .patch); repeatable
+    #[arg(long, value_name = "NAME", requires = "mutants")]
+    only: Vec<String>,
+    /// Whose compilers and QEMU for the mutants, as for vmtest
+    #[arg(long, value_enum, default_value = "image", requires = "mutants")]
+    toolchain: crate::host::Toolchain,
+    /// Accelerator for the mutants, as for vmtest
+    #[arg(long, value_enum, default_value = "auto", requires = "mutants")]
+    accel: crate::vm::accel::AccelChoice,
 }
 
 /// Runs them all, and stops at the first step that fails.
@@ -25,7 +41,15 @@ pub struct Args {
 /// # Errors
 /// Class `TestFailed` with the step.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let Args { fast, vm } = args;
+    let Args { fast, vm, mutants, only, toolchain, accel } = args;
+    if *mutants {
+        let words = [("--toolchain", toolchain.to_possible_value()), ("--accel", accel.to_possible_value())];
+        let named = |(option, value): &(&str, Option<PossibleValue>)| {
+            value.as_ref().map(|value| [(*option).to_owned(), value.get_name().to_owned()])
+        };
+        let words: Vec<String> = words.iter().filter_map(named).flatten().collect();
+        return mutants::run(only, &words, project);
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let steps: [(&str, bool, &[&str]); 4] = [
         ("format", !vm, &["fmt", "--all", "--check"]),

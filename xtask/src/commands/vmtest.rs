@@ -8,19 +8,17 @@ use std::path::{Path, PathBuf};
 
 use vmtest_protocol::Listed;
 
-use crate::cli::{BootArg, VmtestArgs};
-use crate::commands::{look, print};
+use crate::cli::VmtestArgs;
+use crate::commands::{look, print, start};
 use crate::compare;
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::event::Bus;
-use crate::host::{self, Need, Toolchain};
-use crate::image::BuildRoot;
+use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
-use crate::kernel::spec::KernelSpec;
-use crate::kernel::{config, maintained, source, variant};
-use crate::lane::{self, join};
+use crate::kernel::{maintained, source};
+use crate::lane;
 use crate::plan::{self, Plan, Purpose, Unit};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress, table};
@@ -44,9 +42,9 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed);
     }
-    host::require(&needs(&plan, &ctx))?;
+    host::require(&start::needs(&plan, &ctx))?;
     let series = maintained::load(&ctx, &plan.patches)?;
-    let resolved = check_inputs(&ctx, &mut plan)?;
+    let resolved = start::check_inputs(&ctx, &mut plan)?;
     let meanings = columns(&mut plan, &resolved, series.as_ref())?;
     let shop = Shop::open(&ctx, &plan, series)?;
     if args.dry_run {
@@ -59,7 +57,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
         return look::run(&shop, &plan.units[0], &run_dir);
     }
-    let units = run_units(&shop, &plan.units, &run_dir).inspect_err(|error| {
+    let units = start::run_units(&shop, &plan.units, &run_dir).inspect_err(|error| {
         // A mistake that only the built runner could show: there is no run to keep.
         if error.class == Class::Usage {
             run_dir.discard();
@@ -77,72 +75,6 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         report.write(&text)?;
     }
     Ok(Class::from_code(result.exit_code).unwrap_or(Class::Host))
-}
-
-fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
-    let mut needs = vec![Need::Storage];
-    let archive = |unit: &Unit| matches!(unit.spec, KernelSpec::Src(_) | KernelSpec::Debian { .. });
-    if plan.units.iter().any(archive) {
-        needs.push(Need::Archive);
-    }
-    if plan.units.iter().any(|unit| unit.spec.has_source()) {
-        needs.push(Need::Source);
-    }
-    match plan.toolchain {
-        Toolchain::Image => {
-            needs.push(Need::Sandbox);
-            if !BuildRoot::is_cached(ctx) {
-                needs.push(Need::BuildRoot);
-            }
-        }
-        Toolchain::Host => {
-            needs.push(Need::HostBoot);
-            let builds = plan.units.iter().any(|unit| unit.spec.has_source());
-            if builds {
-                needs.push(Need::HostBuild);
-            }
-            // `auto` takes vng for what is built here, and would miss it only after the build.
-            if plan.boot == BootArg::Vng || (plan.boot == BootArg::Auto && builds) {
-                needs.push(Need::HostVng);
-            }
-        }
-    }
-    if !Runner::is_cached(ctx) {
-        needs.push(Need::Runner);
-    }
-    needs
-}
-
-/// Everything that can be wrong with what was typed and can be seen without work.
-fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolved>> {
-    for path in &plan.config {
-        std::fs::read_to_string(path).map_err(|error| {
-            Error::usage(format!("--config {} cannot be read", path.display())).why(error)
-        })?;
-    }
-    for name in plan.units.iter().filter_map(|unit| unit.variant.as_deref()) {
-        let variant = variant::load(&ctx.project.join("kconfig"), name)?;
-        let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
-        config::read(&fragments)?;
-    }
-    let mut resolved: Vec<source::Resolved> =
-        plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect::<Result<_>>()?;
-    let ids = source::unique_ids(&resolved);
-    for ((one, id), unit) in resolved.iter_mut().zip(ids).zip(&mut plan.units) {
-        unit.label = Some(id.clone()).filter(|id| *id != one.id);
-        one.id = id;
-    }
-    for (at, (unit, one)) in plan.units.iter().zip(&resolved).enumerate() {
-        let before = plan.units.iter().zip(&resolved).take(at);
-        // Cells are told apart by this name, and so are the directories of their consoles.
-        let same = before.filter(|(other, _)| other.spec != unit.spec).find(|(_, other)| other.id == one.id);
-        if let Some((other, _)) = same {
-            return Err(Error::usage(format!("two kernels would both be the column {}", one.id))
-                .why(format!("{} and {} have the same name", other.spec, unit.spec))
-                .next("test them in two runs, or give their directories different names"));
-        }
-    }
-    Ok(resolved)
 }
 
 /// What is tested of one kernel; nothing where there is no series.
@@ -221,23 +153,6 @@ impl Report {
             Report::Stream(path, mut file) => file.write_all(text.as_bytes()).on("cannot write", &path),
         }
     }
-}
-
-fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<UnitResult>> {
-    std::thread::scope(|scope| {
-        // Ahead of everything: a glob without a match should not wait for a kernel.
-        let runner = scope.spawn(|| shop.runner().map(|_| ()));
-        let lanes: Vec<_> =
-            lane::split(units).map(|lane| scope.spawn(move || lane::run(shop, lane, run_dir))).collect();
-        if let Err(error) = join(runner) {
-            if error.class == Class::Usage {
-                interrupt::abandon();
-                lanes.into_iter().for_each(|lane| drop(lane.join()));
-                return Err(error);
-            }
-        }
-        Ok(lanes.into_iter().flat_map(join).collect())
-    })
 }
 
 fn conclude(

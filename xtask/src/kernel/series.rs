@@ -14,7 +14,7 @@ use crate::proc::Job;
 use crate::workdir::{Key, write_file};
 
 /// Ordered patches.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// From the name of the directory or file; several are joined by `+`.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Series {
 }
 
 /// One mail with a diff in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// File name, or the mbox and the number of the mail in it.
     pub label: String,

@@ -93,6 +93,7 @@ mod tests {
             variant: Some("default".into()),
             label: None,
             upto: Upto::All,
+            on_top: None,
             role: None,
         }
     }

@@ -3,6 +3,7 @@
 //! the final model into text and know nothing about files, flags or virtual machines.
 
 pub mod log;
+pub mod mutants;
 pub mod phases;
 pub mod progress;
 mod steps;

@@ -279,8 +279,7 @@ fn groups(run: &RunResult, cells: &[&Cell], change: Change) -> String {
 mod tests {
     use super::*;
     use crate::error::Class;
-    use crate::result::BootRecord;
-    use crate::result::tests_support::{cell, run};
+    use crate::result::tests_support::{boot, cell, run};
 
     fn kernel(at: usize, of: usize) -> Kernel {
         Kernel {
@@ -290,26 +289,6 @@ mod tests {
             role: Some(Role::Step).filter(|_| at < of),
             compared_to: at.checked_sub(1).map(|before| kernel(before, of).id),
             ..Kernel::default()
-        }
-    }
-
-    fn boot(kernel: &str, class: Class) -> BootRecord {
-        BootRecord {
-            kernel: kernel.into(),
-            variant: String::new(),
-            boot: "direct".into(),
-            boot_reason: String::new(),
-            accel: "tcg".into(),
-            accel_reason: String::new(),
-            limits_s: Default::default(),
-            features: Default::default(),
-            profile: Default::default(),
-            class: class.code(),
-            reason: String::new(),
-            booted_after_ms: None,
-            duration_ms: 1,
-            directory: String::new(),
-            console_tail: Vec::new(),
         }
     }
 

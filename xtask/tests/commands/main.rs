@@ -4,6 +4,7 @@
 
 mod deaths;
 mod input;
+mod mutants;
 mod runs;
 mod series;
 mod signals;

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask test --mutants`: does the suite notice when the series is broken? The default kernel, and the same with each
+//! mutant on top, through the same stages as `vmtest`, booted directly.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, VmtestArgs};
+use crate::commands::{print, start};
+use crate::context::Context;
+use crate::error::{Class, Error, PRECEDENCE, Result};
+use crate::event::Bus;
+use crate::host;
+use crate::interrupt;
+use crate::kernel::maintained::{self, MUTANTS};
+use crate::mutant::{self, Finding, Mutant};
+use crate::plan::{Plan, Unit};
+use crate::report::table::Look;
+use crate::report::{log::Log, mutants, progress};
+use crate::shop::Shop;
+use crate::workdir::{Cache, RunDir, write_file};
+
+/// Runs all mutants, or those named in `only`. `more` are options of `vmtest`.
+///
+/// # Errors
+/// Everything that stops a run before it has kernels.
+pub fn run(only: &[String], more: &[String], project: &Path) -> Result<Class> {
+    let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
+    let args = options(more)?;
+    let mut plan = Plan::new(&args)?;
+    let bus = Bus::new(vec![progress::sink()]);
+    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror };
+    host::require(&start::needs(&plan, &ctx))?;
+    let series = maintained::load(&ctx, &plan.patches)?;
+    start::check_inputs(&ctx, &mut plan)?;
+    let Some(control) = plan.units.first().cloned() else { return Err(Error::usage("no kernel to change")) };
+    let with = |mutant: &Mutant| Unit { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
+    let units: Vec<Unit> = std::iter::once(control.clone()).chain(mutants.iter().map(with)).collect();
+    let shop = Shop::open(&ctx, &plan, series)?;
+    // Before any kernel: a glob that nothing matches is a mistake in the mutant.
+    mutant::check(&mutants, shop.runner()?.1)?;
+    let run_dir = RunDir::create(None)?;
+    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+    let mut results = start::run_units(&shop, &units, &run_dir)?.into_iter();
+    let Some(control) = results.next() else { return Err(Error::host("the series itself was not run")) };
+    let findings: Vec<(&Mutant, Finding)> = mutants
+        .iter()
+        .zip(results)
+        .map(|(mutant, seen)| (mutant, mutant::judge(mutant, &control, &seen)))
+        .collect();
+    let class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
+    let code = class.code();
+    let data = mutants::json(&findings, &run_dir.id, &control.kernel.id, code);
+    write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
+    let colour =
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look { colour }))?;
+    Ok(class)
+}
+
+/// The class that decides: a mutant without a finding is none that was noticed.
+fn worst(findings: &[(&Mutant, Finding)], mutants: usize) -> Class {
+    if findings.is_empty() || findings.len() != mutants {
+        return Class::Host;
+    }
+    let classes: Vec<Class> = findings.iter().map(|(_, finding)| finding.verdict.class()).collect();
+    PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Host)
+}
+
+/// The options of `vmtest` that these runs have.
+fn options(more: &[String]) -> Result<Box<VmtestArgs>> {
+    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
+    let words = ["xtask", "vmtest", "--boot", "direct"].into_iter().map(str::to_owned);
+    match Cli::try_parse_from(words.chain(more.iter().cloned())).map(|cli| cli.command) {
+        Ok(Command::Vmtest(args)) => Ok(args),
+        Ok(_) => Err(Error::usage("cannot read the options for vmtest")),
+        Err(error) => Err(Error::usage("cannot read the options for vmtest").why(error)),
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask test --mutants`: what is noticed, and everything that only looks like it.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Done, World};
+
+/// A world with the project's series, whose kernel does this.
+fn world(does: &str) -> World {
+    let world = World::new();
+    world.tree("cache/source/debian-tarball-6.18.15-0123456789ab", does);
+    world.patch("project/patches/fsession-6.18/0001-rename.patch", "second", "better");
+    world.write("project/patches/fsession-6.18/base", "6.18.15\n");
+    world
+}
+
+/// A mutant that makes the kernel do something else than `guest: pass`.
+fn mutant(world: &World, name: &str, does: &str, trailers: &str) {
+    let lines: String = does.lines().map(|line| format!("+{line}\n")).collect();
+    world.write(
+        &format!("project/patches/mutants/{name}.patch"),
+        &format!(
+            "From: A <a@example.org>\nSubject: [PATCH] fake: {name}\n\nOn purpose.\n\n{trailers}---\n\
+             diff --git a/fake.does b/fake.does\n--- a/fake.does\n+++ b/fake.does\n@@ -1 +1,{} @@\n-guest: pass\n{lines}",
+            does.lines().count()
+        ),
+    );
+}
+
+fn run(world: &World, words: &[&str]) -> Done {
+    let all = ["test", "--mutants", "--toolchain", "host", "--accel", "tcg"];
+    world.start(world.command(&[&all[..], words].concat())).done()
+}
+
+const NOTICED: &str = "Breaks: the second one\nNoticed-by: basic/second\n";
+
+#[test]
+fn a_mutant_is_noticed_by_the_subtests_that_it_names() {
+    let world = world("guest: pass");
+    mutant(&world, "a-fails", "guest: fail", NOTICED);
+    mutant(
+        &world,
+        "b-skips",
+        "guest: skip",
+        "Breaks: what the kernel\n says of itself\nNoticed-by: basic, */second\n",
+    );
+    mutant(&world, "c-dies", "guest: panic", "Breaks: the kernel\nNoticed-by: panic\n");
+    mutant(&world, "d-complains", "guest: splat", "Breaks: a lock\nNoticed-by: splat\n");
+    let done = run(&world, &[]);
+    done.exits(0).says(&[
+        "noticed a-fails breaks the second one noticed by basic/second",
+        "noticed b-skips breaks what the kernel says of itself",
+        "noticed c-dies",
+        "noticed d-complains",
+        "exit 0: noticed 4",
+    ]);
+    assert_eq!((world.made("allnoconfig"), world.made("vmlinux")), (1, 5), "one object directory");
+    assert_eq!(world.read("home/guest.calls").matches("qemu").count(), 5, "booted directly");
+    let text =
+        fs::read_to_string(done.run_dir.as_ref().expect("a run").join("mutants.json")).expect("a record");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["exit_code"], 0);
+    assert_eq!(json["kernel"], "src:6.18.15+fsession");
+    assert_eq!(json["mutants"][0]["noticed_by"], serde_json::json!(["basic/second"]));
+    for line in done.stdout.lines().filter(|line| !line.starts_with("run:")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    world.is_clean();
+
+    let done = run(&world, &["--only", "a-fails", "--only", "d-complains"]);
+    done.exits(0).says(&["exit 0: noticed 2"]);
+    assert_eq!(world.made("vmlinux"), 5, "a kernel is built once");
+}
+
+#[test]
+fn what_only_looks_noticed_is_not() {
+    let panics = "Breaks: x\nNoticed-by: panic, basic/second\n";
+    for (does, trailers, says) in [
+        ("guest: pass\nfake: x", NOTICED, "not by basic/second"),
+        ("guest: fail", "Breaks: x\nNoticed-by: basic/second, many/*\n", "not by many/*"),
+        ("guest: fail", "Breaks: x\nNoticed-by: panic, basic/second\n", "not by panic"),
+        ("guest: panic", NOTICED, "does not say so"),
+        ("guest: splat", NOTICED, "does not say so"),
+        ("guest: dies-early", panics, "not by basic/second"),
+        ("guest: vanish", panics, "guest lost"),
+        ("guest: no-hello", panics, "boot failed"),
+        ("guest: runner-dies", panics, "runner died"),
+    ] {
+        let world = world("guest: pass");
+        mutant(&world, "m", does, trailers);
+        run(&world, &[]).exits(1).says(&["UNNOTICED m", says, "exit 1: unnoticed 1"]);
+    }
+}
+
+#[test]
+fn a_mutant_that_does_not_apply_or_build_is_a_failure_and_the_others_are_told() {
+    let world = world("guest: pass");
+    mutant(&world, "a-good", "guest: fail", NOTICED);
+    mutant(&world, "b-unbuilt", "make: error", NOTICED);
+    mutant(&world, "c-stale", "guest: fail", NOTICED);
+    let path = world.path("project/patches/mutants/c-stale.patch");
+    let text = fs::read_to_string(&path).expect("written");
+    fs::write(&path, text.replace("-guest: pass", "-guest: other")).expect("written");
+    let done = run(&world, &[]);
+    done.exits(1).says(&[
+        "noticed a-good",
+        "BROKEN b-unbuilt",
+        "'sessions' undeclared",
+        "BROKEN c-stale",
+        "patch 2 of 2 (c-stale.patch",
+        "exit 1: broken 2, noticed 1",
+    ]);
+}
+
+#[test]
+fn without_the_series_itself_nothing_is_judged() {
+    // The mutant changes what the kernel does, which is not to pass.
+    for (does, code, says) in [
+        ("guest: panic", 21, "NOT JUDGED m"),
+        ("make: error", 12, "NOT JUDGED m"),
+        ("guest: fail", 1, "UNNOTICED m"),
+    ] {
+        let world = world(does);
+        mutant(&world, "m", "guest: fail", NOTICED);
+        let path = world.path("project/patches/mutants/m.patch");
+        let text = fs::read_to_string(&path).expect("written");
+        let text = text
+            .replace("-guest: pass", &format!("-{does}"))
+            .replace("+guest: fail", "+guest: fail\n+fake: x");
+        fs::write(&path, text.replace("+1,1 @@", "+1,2 @@")).expect("written");
+        run(&world, &[]).exits(code).says(&[says]);
+    }
+}
+
+#[test]
+fn what_is_no_mutant_is_refused_before_any_work() {
+    let refused = |trailers: &str, words: &[&str], says: &str| {
+        let world = world("guest: pass");
+        mutant(&world, "m", "guest: fail", trailers);
+        let done = run(&world, words);
+        done.refuses(2, &[says]);
+        assert_eq!(world.read("home/make.calls") + &world.read("home/guest.calls"), "");
+    };
+    refused("Noticed-by: basic\n", &[], "m.patch is no mutant because: no line says `Breaks:`");
+    refused("Breaks: x\n", &[], "no line says `Noticed-by:` and names something");
+    refused("Breaks: x\nNoticed-by: , ,\n", &[], "no line says `Noticed-by:` and names something");
+    refused("Breaks: x\nNoticed-by: [\n", &[], "`[` is not a glob");
+    refused("Breaks: x\nNoticed-by: basix/*\n", &[], "m: `Noticed-by: basix/*` matches no subtest");
+    refused(NOTICED, &["--only", "n"], "--only n is no mutant");
+    refused(NOTICED, &["--vm"], "cannot be used with");
+    run(&world("guest: pass"), &[]).refuses(2, &["there are no mutants in"]);
+    let world = world("guest: pass");
+    world.start(world.command(&["test", "--only", "m"])).done().refuses(2, &["--mutants"]);
+}
+
+#[test]
+fn an_interrupted_run_of_mutants_notices_nothing() {
+    let world = world("guest: pass");
+    mutant(&world, "a-hangs", "make: hang", NOTICED);
+    mutant(&world, "b-fails", "guest: fail", NOTICED);
+    let words = ["test", "--mutants", "--toolchain", "host", "--accel", "tcg"];
+    let mut running = world.start(world.command(&words));
+    running.wait_for_hang();
+    running.signal(Signal::SIGINT);
+    let done = running.done();
+    done.exits(130).says(&["NOT JUDGED a-hangs", "NOT JUDGED b-fails"]);
+    world.is_clean();
+}
