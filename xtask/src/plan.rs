@@ -2,13 +2,13 @@
 //! From what was typed to what will be done. Pure: impossible combinations are refused by name before any work.
 
 mod columns;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use globset::GlobMatcher;
 use vmtest_protocol::{Effort, TestName};
 
 use crate::cli::{BootArg, EffortArg, Suite, VmtestArgs};
@@ -18,11 +18,12 @@ use crate::kernel::maintained::Named;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
 use crate::result::Role;
-use crate::suite::{TestFilter, compile};
+use crate::suite::TestFilter;
 use crate::vm::accel::{AccelChoice, Kind};
 use crate::vm::session::Limits;
 
 pub use columns::{Columns, Upto, expand};
+pub use values::{AllowSkip, Limit};
 
 /// Kernel of a run that names none.
 pub const DEFAULT_KERNEL: &str = "src:6.18";
@@ -110,70 +111,6 @@ pub struct Plan {
     pub purpose: Purpose,
 }
 
-/// A limit that `--timeout` can change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Limit {
-    /// Start to the first byte.
-    FirstByte,
-    /// Start to the runner's hello.
-    Boot,
-    /// Without a byte.
-    Idle,
-    /// Start to end.
-    Run,
-    /// The runner's last word to QEMU's end.
-    Shutdown,
-}
-
-impl Limit {
-    const ALL: [(&'static str, Limit); 5] = [
-        ("first-byte", Limit::FirstByte),
-        ("boot", Limit::Boot),
-        ("idle", Limit::Idle),
-        ("run", Limit::Run),
-        ("shutdown", Limit::Shutdown),
-    ];
-
-    /// Seconds under KVM, and when emulated. An emulated guest is 3 to 30 times slower, most at boot.
-    fn default(self, accel: Kind) -> Duration {
-        let (kvm, tcg) = match self {
-            Limit::FirstByte => (10, 30),
-            Limit::Boot => (30, 120),
-            Limit::Idle => (60, 180),
-            Limit::Run => (300, 1200),
-            Limit::Shutdown => (10, 30),
-        };
-        Duration::from_secs(if accel == Kind::Kvm { kvm } else { tcg })
-    }
-}
-
-/// A skip that does not count against the run.
-#[derive(Debug, Clone)]
-pub struct AllowSkip {
-    kernel: Option<GlobMatcher>,
-    test: GlobMatcher,
-}
-
-impl AllowSkip {
-    fn parse(text: &str) -> Result<AllowSkip> {
-        let (kernel, test) = match text.split_once('=') {
-            Some((kernel, test)) => (Some(compile(kernel)?.compile_matcher()), test),
-            None => (None, text),
-        };
-        if test.is_empty() {
-            return Err(Error::usage(format!("--allow-skip `{text}` names no test"))
-                .next("write [KERNEL=]GLOB, for example 'debian:6.19*=*'"));
-        }
-        Ok(AllowSkip { kernel, test: compile(test)?.compile_matcher() })
-    }
-
-    /// Whether it allows this cell to be skipped.
-    pub fn allows(&self, kernel: &str, name: &TestName) -> bool {
-        self.kernel.as_ref().is_none_or(|glob| glob.is_match(kernel))
-            && (self.test.is_match(name.path()) || self.test.is_match(&name.test))
-    }
-}
-
 impl Plan {
     /// Makes sense of the arguments.
     ///
@@ -235,7 +172,7 @@ impl Plan {
             (false, false) => Columns::Whole,
         };
         let patches = series(kernels, patches);
-        refuse_columns(columns, *first_n, &purpose, &units, &patches)?;
+        columns::refuse(columns, *first_n, &purpose, &units, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Plan {
             units,
@@ -253,11 +190,11 @@ impl Plan {
             toolchain: *toolchain,
             allow_skip: allow_skip.iter().map(|text| AllowSkip::parse(text)).collect::<Result<_>>()?,
             config: config.clone(),
-            append: append.iter().map(|word| parameter(word)).collect::<Result<_>>()?,
-            sysctls: sysctls.iter().map(|text| sysctl(text)).collect::<Result<_>>()?,
+            append: append.iter().map(|word| values::parameter(word)).collect::<Result<_>>()?,
+            sysctls: sysctls.iter().map(|text| values::sysctl(text)).collect::<Result<_>>()?,
             cpus: *cpus,
-            memory_mib: memory.as_deref().map(mebibytes).transpose()?,
-            timeouts: timeouts.iter().map(|text| timeout(text)).collect::<Result<_>>()?,
+            memory_mib: memory.as_deref().map(values::mebibytes).transpose()?,
+            timeouts: timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?,
             make_jobs: make_jobs.map_or(cores + 1, |jobs| jobs as usize),
             vms: vms.map_or((cores / 2).max(1), |vms| vms as usize),
             fail_fast: *fail_fast,
@@ -325,100 +262,12 @@ fn units(
     Ok(units)
 }
 
-/// Options about parts of a series, where there is no series or the rest asks for something else.
-fn refuse_columns(
-    columns: Columns,
-    first_n: Option<u32>,
-    purpose: &Purpose,
-    units: &[Unit],
-    patches: &[Named],
-) -> Result<()> {
-    let option = match (columns, first_n) {
-        (Columns::EachPatch, _) => "--each-patch",
-        (Columns::WithBase, _) => "--with-base",
-        (Columns::Whole, Some(_)) => "--first-n",
-        (Columns::Whole, None) => return Ok(()),
-    };
-    let has_series = |unit: &Unit| !patches.is_empty() || matches!(unit.spec, KernelSpec::GitRange { .. });
-    if !units.iter().any(has_series) {
-        return Err(Error::usage(format!("{option} needs a series"))
-            .why("a kernel that is named is taken as it is, and no patches are named")
-            .next("add --patches, take a range git:PATH@A..B as the kernel, or leave out --kernel"));
-    }
-    if columns != Columns::Whole && *purpose != Purpose::Test {
-        return Err(Error::usage(format!("{option} makes several guests"))
-            .why("--shell, --exec and --gdb look inside one")
-            .next("to look at a kernel with part of a series, take --first-n"));
-    }
-    if columns == Columns::EachPatch && units.len() > 1 {
-        return Err(Error::usage("--each-patch is for one kernel in one variant")
-            .why(format!("{} kernels and variants are asked for", units.len()))
-            .next("test them in several runs"));
-    }
-    Ok(())
-}
-
 /// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
 fn series(kernels: &[String], patches: &[PathBuf]) -> Vec<Named> {
     if kernels.is_empty() && patches.is_empty() {
         return vec![Named::Maintained(DEFAULT_SERIES)];
     }
     patches.iter().cloned().map(Named::Typed).collect()
-}
-
-/// One kernel parameter: it travels between spaces, so it cannot hold one.
-fn parameter(word: &str) -> Result<String> {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || "\"'`$\\;&|<>(){}*?!#~".contains(c);
-    if word.is_empty() || word.chars().any(bad) {
-        return Err(Error::usage(format!("--append `{}` is not one kernel parameter", word.escape_debug()))
-            .why("it is empty, or holds a space, a quote or another character that a shell or the kernel would split at")
-            .next("give each parameter its own --append"));
-    }
-    Ok(word.to_owned())
-}
-
-fn sysctl(text: &str) -> Result<String> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || "._-/=,:".contains(c);
-    match text.split_once('=') {
-        Some((name, value))
-            if !name.is_empty() && !value.is_empty() && text.chars().all(fine) && !text.contains("..") =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err(Error::usage(format!("--sysctl `{}` is not NAME=VALUE", text.escape_debug()))
-            .next("for example --sysctl net.core.bpf_jit_harden=2")),
-    }
-}
-
-/// `512`, `512M`, `2G`.
-fn mebibytes(text: &str) -> Result<u32> {
-    let wrong = || {
-        Error::usage(format!("--memory `{}` is not a size", text.escape_debug()))
-            .next("write 512M or 2G, at least 128M and at most 1024G")
-    };
-    let (digits, factor) = match text.strip_suffix(['M', 'm']) {
-        Some(digits) => (digits, 1),
-        None => text.strip_suffix(['G', 'g']).map_or((text, 1), |digits| (digits, 1024)),
-    };
-    let size: u32 = digits.parse().map_err(|_| wrong())?;
-    size.checked_mul(factor).filter(|size| (128..=1_048_576).contains(size)).ok_or_else(wrong)
-}
-
-fn timeout(text: &str) -> Result<(Limit, Duration)> {
-    let names = Limit::ALL.map(|(name, _)| name).join(", ");
-    let wrong = |why: &str| {
-        Error::usage(format!("--timeout `{}` is not PHASE=SECONDS", text.escape_debug()))
-            .why(why)
-            .next(format!("phases are {names}"))
-    };
-    let (name, seconds) = text.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
-    let found = Limit::ALL.into_iter().find(|(known, _)| *known == name);
-    let (_, limit) = found.ok_or_else(|| wrong("there is no such phase"))?;
-    let seconds: u32 = seconds.parse().map_err(|_| wrong("the time is not a whole number"))?;
-    if seconds == 0 {
-        return Err(wrong("nothing ends within 0 seconds"));
-    }
-    Ok((limit, Duration::from_secs(seconds.into())))
 }
 
 #[cfg(test)]

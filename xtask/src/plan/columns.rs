@@ -2,8 +2,10 @@
 //! Which columns a kernel with a series becomes: itself alone, with the unpatched kernel before it, or one for each patch.
 //! Pure: how many patches there are is told.
 
-use super::Unit;
+use super::{Purpose, Unit};
 use crate::error::{Error, Result};
+use crate::kernel::maintained::Named;
+use crate::kernel::spec::KernelSpec;
 use crate::result::Role;
 
 /// Which columns a kernel with a series becomes.
@@ -44,6 +46,39 @@ impl Upto {
     fn of(count: usize, of: usize) -> Upto {
         if count == of { Upto::All } else { Upto::First { count, of } }
     }
+}
+
+/// Options about parts of a series, where there is no series or the rest asks for something else.
+pub(super) fn refuse(
+    columns: Columns,
+    first_n: Option<u32>,
+    purpose: &Purpose,
+    units: &[Unit],
+    patches: &[Named],
+) -> Result<()> {
+    let option = match (columns, first_n) {
+        (Columns::EachPatch, _) => "--each-patch",
+        (Columns::WithBase, _) => "--with-base",
+        (Columns::Whole, Some(_)) => "--first-n",
+        (Columns::Whole, None) => return Ok(()),
+    };
+    let has_series = |unit: &Unit| !patches.is_empty() || matches!(unit.spec, KernelSpec::GitRange { .. });
+    if !units.iter().any(has_series) {
+        return Err(Error::usage(format!("{option} needs a series"))
+            .why("a kernel that is named is taken as it is, and no patches are named")
+            .next("add --patches, take a range git:PATH@A..B as the kernel, or leave out --kernel"));
+    }
+    if columns != Columns::Whole && *purpose != Purpose::Test {
+        return Err(Error::usage(format!("{option} makes several guests"))
+            .why("--shell, --exec and --gdb look inside one")
+            .next("to look at a kernel with part of a series, take --first-n"));
+    }
+    if columns == Columns::EachPatch && units.len() > 1 {
+        return Err(Error::usage("--each-patch is for one kernel in one variant")
+            .why(format!("{} kernels and variants are asked for", units.len()))
+            .next("test them in several runs"));
+    }
+    Ok(())
 }
 
 /// The columns, each with the place of the unit that it comes from. `patches` says how many each unit has on top.
