@@ -7,5 +7,6 @@
 #include "basic.bpf.h"
 #include "cookie.bpf.h"
 #include "mixed.bpf.h"
+#include "elsewhere.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -18,7 +18,7 @@ pub use skel::types::{bss as Globals, seen as Seen};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{AsRawLibbpf, OpenObject, PrintLevel, libbpf_sys as sys};
 use nix::errno::Errno;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -46,19 +46,79 @@ fn check(ret: c_int) -> Result<c_int, Errno> {
     if ret < 0 { Err(Errno::from_raw(-ret)) } else { Ok(ret) }
 }
 
-/// Loads a tracing program that does nothing: two instructions, no call. Returns it or why not, and the verifier's log.
-pub fn load_minimal(attach_type: AttachType, attach_btf_id: u32) -> (Result<Copy, Errno>, String) {
-    // mov64 r0, 0; exit
-    let insns = [0xb7, 0x95].map(|code| sys::bpf_insn { code, ..Default::default() });
-    load_insns(&insns, attach_type as u32, attach_btf_id)
+/// How the kernel refused a program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The errno, also one that user space has no name for.
+    pub errno: i32,
+    /// The verifier's log.
+    pub log: String,
 }
 
-/// Loads a tracing program from instructions.
+/// ENOTSUPP: the kernel's own, not to be seen outside of it, and yet what it says of a kfunc call without a JIT.
+pub const ENOTSUPP: i32 = 524;
+
+/// Name and meaning of an errno that the kernel gave.
+pub fn errno_text(errno: i32) -> String {
+    match errno {
+        ENOTSUPP => format!("ENOTSUPP ({ENOTSUPP})"),
+        errno => Errno::from_raw(errno).to_string(),
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines = self.log.lines().filter(|line| !line.is_empty());
+        let log: Vec<&str> = lines.filter(|line| !line.starts_with("processed ")).collect();
+        write!(out, "{}, log {:?}", errno_text(self.errno), log.join("; "))
+    }
+}
+
+/// What a minimal program is and where it attaches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// At entry of a function.
+    Fentry,
+    /// At both ends.
+    Fsession,
+    /// Both ends, through a kprobe.
+    KprobeSession,
+    /// Both ends, of a function of a process.
+    UprobeSession,
+}
+
+impl Kind {
+    fn types(self) -> (sys::bpf_prog_type, sys::bpf_attach_type) {
+        match self {
+            Kind::Fentry => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FENTRY),
+            Kind::Fsession => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FSESSION),
+            Kind::KprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_KPROBE_SESSION),
+            Kind::UprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_UPROBE_SESSION),
+        }
+    }
+}
+
+/// Loads a program that does nothing but call these kfuncs one after the other, the first with its context as
+/// argument. `target` is the BTF id of the function for a kind that is loaded for one, else 0.
+pub fn load_minimal(kind: Kind, target: u32, kfuncs: &[u32]) -> Result<Copy, Refusal> {
+    let insn = |code| sys::bpf_insn { code, ..Default::default() };
+    let call = |&kfunc: &u32| {
+        let mut call = insn(0x85);
+        call.set_src_reg(2); // BPF_PSEUDO_KFUNC_CALL
+        call.imm = kfunc as i32;
+        call
+    };
+    // .. mov64 r0, 0; exit
+    let insns: Vec<_> = kfuncs.iter().map(call).chain([insn(0xb7), insn(0x95)]).collect();
+    load_insns(&insns, kind.types(), target)
+}
+
+/// Loads a program from instructions.
 fn load_insns(
     insns: &[sys::bpf_insn],
-    attach_type: sys::bpf_attach_type,
+    (program_type, attach_type): (sys::bpf_prog_type, sys::bpf_attach_type),
     attach_btf_id: u32,
-) -> (Result<Copy, Errno>, String) {
+) -> Result<Copy, Refusal> {
     let mut log = vec![0u8; 64 * 1024];
     let mut opts = sys::bpf_prog_load_opts {
         sz: size_of::<sys::bpf_prog_load_opts>() as u64,
@@ -72,7 +132,7 @@ fn load_insns(
     // SAFETY: all pointers are to live memory of the sizes stated with them.
     let ret = unsafe {
         sys::bpf_prog_load(
-            sys::BPF_PROG_TYPE_TRACING,
+            program_type,
             c"copy".as_ptr(),
             c"Dual BSD/GPL".as_ptr(),
             insns.as_ptr(),
@@ -80,24 +140,15 @@ fn load_insns(
             &mut opts,
         )
     };
+    if ret >= 0 {
+        return Ok(Copy { fd: own(ret), attach_type });
+    }
     let len = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-    (
-        check(ret).map(|fd| Copy { fd: own(fd), attach_type }),
-        String::from_utf8_lossy(&log[..len]).into_owned(),
-    )
+    Err(Refusal { errno: -ret, log: String::from_utf8_lossy(&log[..len]).into_owned() })
 }
 
 /// The number of BPF_TRACE_FSESSION that libbpf gives the kernel.
 pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
-
-/// How a minimal program attaches.
-#[derive(Debug, Clone, Copy)]
-pub enum AttachType {
-    /// At entry.
-    Fentry = sys::BPF_TRACE_FENTRY as isize,
-    /// At both.
-    Fsession = sys::BPF_TRACE_FSESSION as isize,
-}
 
 /// A program of its own, outside of the object. Only a different program can be attached once more to one target.
 pub struct Copy {
@@ -110,15 +161,47 @@ impl Copy {
     pub fn attach(&self, cookie: u64) -> Result<Link, Errno> {
         attach(self.fd.as_raw_fd(), self.attach_type, cookie)
     }
+
+    /// Attaches it as a session of kprobes to a function of the kernel.
+    pub fn attach_to_symbol(&self, symbol: &CStr) -> Result<Link, Errno> {
+        let mut opts = link_opts();
+        let mut symbol = symbol.as_ptr();
+        opts.__bindgen_anon_1.kprobe_multi.syms = &mut symbol;
+        opts.__bindgen_anon_1.kprobe_multi.cnt = 1;
+        // SAFETY: the options, and the one name that they point to, live until the call returns.
+        check(unsafe { sys::bpf_link_create(self.fd.as_raw_fd(), 0, self.attach_type, &opts) }).map(Link::own)
+    }
+
+    /// Attaches it as a session of uprobes to a place in a file.
+    pub fn attach_to_file(&self, place: &FilePlace) -> Result<Link, Errno> {
+        let mut opts = link_opts();
+        opts.__bindgen_anon_1.uprobe_multi.path = place.path.as_ptr();
+        opts.__bindgen_anon_1.uprobe_multi.offsets = &place.offset;
+        opts.__bindgen_anon_1.uprobe_multi.cnt = 1;
+        // SAFETY: the options, and what they point to, live until the call returns.
+        check(unsafe { sys::bpf_link_create(self.fd.as_raw_fd(), 0, self.attach_type, &opts) }).map(Link::own)
+    }
+}
+
+/// A place in a file that a process runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilePlace {
+    /// The file.
+    pub path: CString,
+    /// From its beginning.
+    pub offset: u64,
+}
+
+fn link_opts() -> sys::bpf_link_create_opts {
+    sys::bpf_link_create_opts { sz: size_of::<sys::bpf_link_create_opts>() as u64, ..Default::default() }
 }
 
 /// A link of a tracing program to the target that it was loaded for.
 fn attach(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Result<Link, Errno> {
-    let mut opts =
-        sys::bpf_link_create_opts { sz: size_of::<sys::bpf_link_create_opts>() as u64, ..Default::default() };
+    let mut opts = link_opts();
     opts.__bindgen_anon_1.tracing.cookie = cookie;
     // SAFETY: the options live until the call returns.
-    check(unsafe { sys::bpf_link_create(program, 0, attach_type, &opts) }).map(|fd| Link { _fd: own(fd) })
+    check(unsafe { sys::bpf_link_create(program, 0, attach_type, &opts) }).map(Link::own)
 }
 
 /// Takes a descriptor that a system call just made for us.
@@ -260,8 +343,8 @@ impl Session {
                 sys::bpf_program__expected_attach_type(program),
             )
         };
-        let (copy, log) = load_insns(insns, attach_type, attach_btf_id);
-        copy.map_err(|errno| format!("load a copy of {name}: {errno}: {log}"))
+        load_insns(insns, (sys::BPF_PROG_TYPE_TRACING, attach_type), attach_btf_id)
+            .map_err(|refusal| format!("load a copy of {name}: {refusal}"))
     }
 
     /// Attaches a tracing program to its target with an attach cookie (0: none).
@@ -279,15 +362,44 @@ impl Session {
         NonNull::new(link).map(Probe).ok_or_else(|| format!("attach {name}: {}", Errno::last()))
     }
 
+    /// Attaches a program as a session of uprobes to a place in a file, for every process that runs it.
+    pub fn attach_uprobe_session(&self, name: &str, place: &FilePlace) -> Result<Probe, String> {
+        let opts = sys::bpf_uprobe_multi_opts {
+            sz: size_of::<sys::bpf_uprobe_multi_opts>() as u64,
+            offsets: &place.offset,
+            cnt: 1,
+            session: true,
+            ..Default::default()
+        };
+        let program = self.program(name)?.as_ptr();
+        // SAFETY: a program of an object that lives in `skel`; the options and what they point to live until the call
+        // returns.
+        let link = unsafe {
+            sys::bpf_program__attach_uprobe_multi(program, -1, place.path.as_ptr(), std::ptr::null(), &opts)
+        };
+        let at = || format!("{}+{:#x}", place.path.to_string_lossy(), place.offset);
+        NonNull::new(link).map(Probe).ok_or_else(|| format!("attach {name} to {}: {}", at(), Errno::last()))
+    }
+
+    /// Whether the JIT compiled a program; else the interpreter runs it.
+    pub fn is_jited(&self, name: &str) -> Result<bool, String> {
+        self.info(name).map(|info| info.jited_prog_len > 0)
+    }
+
     /// The kernel's counts of a program.
     pub fn stats(&self, name: &str) -> Result<Stats, String> {
+        let info = self.info(name)?;
+        Ok(Stats { runs: info.run_cnt, misses: info.recursion_misses })
+    }
+
+    fn info(&self, name: &str) -> Result<sys::bpf_prog_info, String> {
         let fd = self.fd(name)?;
         let mut info = sys::bpf_prog_info::default();
         let mut len = size_of_val(&info) as u32;
         // SAFETY: `info` is as long as `len` says, and asks for no arrays.
         check(unsafe { sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) })
             .map_err(|errno| format!("info of {name}: {errno}"))?;
-        Ok(Stats { runs: info.run_cnt, misses: info.recursion_misses })
+        Ok(info)
     }
 
     /// Puts a program into the array of callees.
@@ -321,6 +433,12 @@ pub fn test_run(fd: c_int) -> Result<u32, Errno> {
 #[derive(Debug)]
 pub struct Link {
     _fd: OwnedFd,
+}
+
+impl Link {
+    fn own(fd: c_int) -> Self {
+        Self { _fd: own(fd) }
+    }
 }
 
 /// A link that libbpf made; dropping it detaches.

@@ -16,12 +16,13 @@ const MAX_FAILED: usize = 20;
 pub struct Checks {
     all: Vec<Check>,
     known_bug: Option<String>,
+    skip: Option<String>,
 }
 
 /// What a subtest's expectations come to.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Pass, fail or xfail; a skip is never decided here.
+    /// How it ended.
     pub outcome: GuestOutcome,
     /// Why, when it is no plain pass.
     pub reason: String,
@@ -65,6 +66,12 @@ impl Checks {
         self.known_bug = Some(reason.into());
     }
 
+    /// Declares that the kernel lacks what this subtest is about: if the expectations hold, which say how it has to refuse
+    /// it, it is a skip and no pass.
+    pub fn skip(&mut self, reason: impl Into<String>) {
+        self.skip = Some(reason.into());
+    }
+
     /// Turns round the last expectation that held, as if the test had asked for the opposite. A subtest that fails
     /// anyway stays as it is; a declared bug does not excuse it here.
     pub fn turn_round(&mut self) {
@@ -88,6 +95,7 @@ impl Checks {
                 format!("{}: expected {}, seen {} ({failed} of {checks})", c.what, c.expected, c.seen),
             ),
             (None, None, _) if checks == 0 => (GuestOutcome::Fail, "nothing was checked".to_owned()),
+            (None, None, _) if self.skip.is_some() => (GuestOutcome::Skip, self.skip.unwrap_or_default()),
             (None, None, Some(bug)) => {
                 (GuestOutcome::Pass, format!("unexpected pass: expected to fail because {bug}"))
             }
@@ -135,15 +143,35 @@ mod tests {
     #[test]
     fn turned_round_nothing_passes() {
         for held in [&[][..], &[true], &[false], &[true, true], &[true, false], &[false, true]] {
-            for bug in [false, true] {
+            for (bug, skip) in [(false, false), (true, false), (false, true)] {
                 let mut checks = checks(held);
                 if bug {
                     checks.expect_failure("known");
                 }
+                if skip {
+                    checks.skip("absent");
+                }
                 checks.turn_round();
-                assert_eq!(checks.verdict(None).outcome, GuestOutcome::Fail, "{held:?} {bug}");
+                assert_eq!(checks.verdict(None).outcome, GuestOutcome::Fail, "{held:?} {bug} {skip}");
             }
         }
+    }
+
+    #[test]
+    fn a_skip_needs_expectations_that_held() {
+        for (held, expected) in [
+            (&[true][..], GuestOutcome::Skip),
+            (&[], GuestOutcome::Fail),
+            (&[false], GuestOutcome::Fail),
+            (&[true, false], GuestOutcome::Fail),
+        ] {
+            let mut checks = checks(held);
+            checks.skip("absent");
+            assert_eq!(checks.verdict(None).outcome, expected, "{held:?}");
+        }
+        let mut checks = checks(&[true]);
+        checks.skip("absent");
+        assert_eq!(checks.verdict(Some("no BTF".into())).outcome, GuestOutcome::Fail);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this kernel has, what the tests therefore expect of it, and whether fsession programs can be tested at all.
+//! What this kernel has, and what the tests therefore expect of it.
 
-use crate::{bpf, btf};
-use nix::errno::Errno;
+use crate::btf;
 use std::collections::BTreeMap;
 
 /// What was read from the kernel.
@@ -20,22 +19,21 @@ pub struct Features {
     pub release: String,
 }
 
-/// Whether fsession programs can be tested here.
-#[derive(Debug)]
-pub enum Support {
-    /// They load.
-    Yes,
-    /// The kernel lacks them and says so as it must: every subtest is a skip, for this reason.
-    No(String),
-    /// They should load, or should be refused in another way: every subtest fails, for this reason; with a log.
-    Broken(String, String),
-}
-
-const FSESSION: &str = "BPF_TRACE_FSESSION";
+/// Attach type of the feature under test.
+pub const FSESSION: &str = "BPF_TRACE_FSESSION";
+/// Attach types of the sessions that came before it.
+pub const KPROBE_SESSION: &str = "BPF_TRACE_KPROBE_SESSION";
+/// The same for functions of a process.
+pub const UPROBE_SESSION: &str = "BPF_TRACE_UPROBE_SESSION";
 const MAX_LINKS: &str = "BPF_MAX_TRAMP_LINKS";
-const KFUNCS: [&str; 2] = ["bpf_session_cookie", "bpf_session_is_return"];
-/// Target of the program that is loaded to find out.
-const PROBED: &str = "bpf_fentry_test1";
+/// Gives a session its eight bytes.
+pub const COOKIE: &str = "bpf_session_cookie";
+/// Tells a session which of its runs it is in.
+pub const IS_RETURN: &str = "bpf_session_is_return";
+/// A pair of kfuncs that every program may call.
+pub const RCU_KFUNCS: [&str; 2] = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"];
+/// A target that nobody calls but a test run.
+pub const TARGET: &str = "bpf_fentry_test1";
 
 impl Features {
     /// Reads BTF, sysctl and release.
@@ -44,7 +42,10 @@ impl Features {
         let jit = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable");
         let found = std::fs::read("/sys/kernel/btf/vmlinux")
             .map_err(|err| format!("/sys/kernel/btf/vmlinux: {err}"))
-            .and_then(|bytes| btf::find(&bytes, &[FSESSION, MAX_LINKS], &[KFUNCS[0], KFUNCS[1], PROBED]));
+            .and_then(|bytes| {
+                let values = [FSESSION, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS];
+                btf::find(&bytes, &values, &[COOKIE, IS_RETURN, RCU_KFUNCS[0], RCU_KFUNCS[1], TARGET])
+            });
         let retbleed = std::fs::read_to_string("/sys/devices/system/cpu/vulnerabilities/retbleed");
         let (btf, btf_error) = match found {
             Ok(found) => (found, None),
@@ -68,9 +69,11 @@ impl Features {
             |name: &str| or_absent(self.btf.funcs.get(name).map(|f| format!("{} parameters", f.params)));
         let mut map = BTreeMap::from([
             (FSESSION.to_owned(), value(FSESSION)),
+            (KPROBE_SESSION.to_owned(), value(KPROBE_SESSION)),
+            (UPROBE_SESSION.to_owned(), value(UPROBE_SESSION)),
             (MAX_LINKS.to_owned(), value(MAX_LINKS)),
-            (KFUNCS[0].to_owned(), params(KFUNCS[0])),
-            (KFUNCS[1].to_owned(), params(KFUNCS[1])),
+            (COOKIE.to_owned(), params(COOKIE)),
+            (IS_RETURN.to_owned(), params(IS_RETURN)),
             ("net.core.bpf_jit_enable".to_owned(), or_absent(self.jit.map(|jit| jit.to_string()))),
         ]);
         if let Some(err) = &self.btf_error {
@@ -79,63 +82,32 @@ impl Features {
         map
     }
 
-    /// BTF id of bpf_fentry_test1, a target that nobody calls but a test run.
+    /// Whether its BTF has this enumerator.
+    pub fn has(&self, value: &str) -> bool {
+        self.btf.values.contains_key(value)
+    }
+
+    /// BTF id of one of the functions that were looked for.
+    pub fn func_id(&self, name: &str) -> Result<u32, String> {
+        self.btf.funcs.get(name).map(|f| f.id).ok_or_else(|| format!("BTF has no function {name}"))
+    }
+
+    /// BTF id of [`TARGET`].
     pub fn target_id(&self) -> Result<u32, String> {
-        self.btf.funcs.get(PROBED).map(|f| f.id).ok_or_else(|| format!("BTF has no function {PROBED}"))
+        self.func_id(TARGET)
     }
 
-    /// Tries to load a program that does nothing and calls no kfunc, and holds the answer against the BTF.
-    pub fn support(&self) -> Support {
-        if let Some(err) = &self.btf_error {
-            return Support::Broken(err.clone(), String::new());
-        }
-        let Some(target) = self.btf.funcs.get(PROBED) else {
-            return Support::Broken(
-                format!("BTF has no function {PROBED}: CONFIG_NET and CONFIG_BPF_EVENTS are needed"),
-                String::new(),
-            );
-        };
-        match self.btf.values.get(FSESSION) {
-            None | Some(&bpf::FSESSION) => {}
-            Some(other) => {
-                return Support::Broken(
-                    format!("{FSESSION} is {other} here, and {} in the runner's libbpf", bpf::FSESSION),
-                    String::new(),
-                );
-            }
-        }
-        let (result, log) = bpf::load_minimal(bpf::AttachType::Fsession, target.id);
-        match (self.btf.values.contains_key(FSESSION), result) {
-            (true, Ok(_)) => Support::Yes,
-            (true, Err(Errno::EOPNOTSUPP)) => Support::No(format!(
-                "the JIT does not support fsession: load is -EOPNOTSUPP, log {:?}",
-                log.trim()
-            )),
-            (true, Err(errno)) => Support::Broken(
-                format!(
-                    "BTF has {FSESSION}, but a program of that type that does nothing is refused: {errno}"
-                ),
-                log,
-            ),
-            (false, Err(Errno::EINVAL)) if says_nothing(&log) => Support::No(format!(
-                "BTF has no {FSESSION}, and such a program is refused with -EINVAL and an empty log"
-            )),
-            (false, Ok(_)) => {
-                Support::Broken(format!("BTF has no {FSESSION}, but such a program loads"), log)
-            }
-            (false, Err(errno)) => Support::Broken(
-                format!(
-                    "BTF has no {FSESSION}, but such a program is not refused with -EINVAL and an empty log: {errno}"
-                ),
-                log,
-            ),
-        }
+    /// Whether programs are compiled: there is a JIT and it is switched on.
+    pub fn jit_is_on(&self) -> bool {
+        self.jit.is_some_and(|jit| jit != 0)
     }
-}
 
-/// Whether a verifier's log holds no message: the count of instructions is added to any log that was asked for.
-fn says_nothing(log: &str) -> bool {
-    log.lines().all(|line| line.is_empty() || line.starts_with("processed 0 insns"))
+    /// The same for people.
+    pub fn jit_state(&self) -> String {
+        self.jit.map_or("there is no JIT (CONFIG_BPF_JIT)".to_owned(), |jit| {
+            format!("net.core.bpf_jit_enable is {jit}")
+        })
+    }
 }
 
 /// What differs between kernels that have the feature.
@@ -149,21 +121,50 @@ pub struct Profile {
     pub call_depth_tracking: bool,
     /// Major and minor version, for bugs that are known to be in some.
     pub version: (u32, u32),
+    /// Prototype of the session kfuncs: `(void)` or `(void *ctx)`; `None` where they differ from that or are absent.
+    pub kfunc_prototype: Option<&'static str>,
 }
 
+/// First release of mainline with the feature.
+const MAINLINE: (u32, u32) = (7, 0);
+/// Last release of mainline that is known to accept a session with a cookie as callee of one without.
+const LAST_WITH_COOKIE_CALLEES: (u32, u32) = (7, 3);
+
 impl Profile {
-    /// The cookie limit cannot be read from anywhere. It belongs to the series for long-term kernels; mainline got
-    /// the feature in 7.0 without it.
+    /// The cookie limit cannot be read: it is in no type and no message, and trying it out is what the test does. It
+    /// belongs to the series for long-term kernels, whose releases come before mainline's first one with the feature,
+    /// which has none. A series for a later kernel that brings the limit back has to be told apart here.
     pub fn of(features: &Features) -> Self {
         let mut numbers =
             features.release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let params = |name: &str| features.btf.funcs.get(name).map(|func| func.params);
         Self {
-            cookie_limit: (version < (7, 0)).then_some(4),
+            cookie_limit: (version < MAINLINE).then_some(4),
             max_links: features.btf.values.get(MAX_LINKS).and_then(|&value| u32::try_from(value).ok()),
             call_depth_tracking: features.retbleed.contains("Stuffing"),
             version,
+            kfunc_prototype: match (params(COOKIE), params(IS_RETURN)) {
+                (Some(0), Some(0)) => Some("(void)"),
+                (Some(1), Some(1)) => Some("(void *ctx)"),
+                _ => None,
+            },
         }
+    }
+
+    /// Which rule about cookies the tests go by, and why.
+    pub fn cookie_rule(&self) -> String {
+        let (major, minor) = self.version;
+        match self.cookie_limit {
+            Some(limit) => format!("profile: at most {limit}, for release {major}.{minor} is before 7.0"),
+            None => format!("profile: no limit, for release {major}.{minor} is 7.0 or later"),
+        }
+    }
+
+    /// Whether this kernel is known to let a session without a cookie tail call one with a cookie. The series for
+    /// long-term kernels refuses it from its first day; so must mainline once it is mended.
+    pub fn accepts_cookie_callee(&self) -> bool {
+        (MAINLINE..=LAST_WITH_COOKIE_CALLEES).contains(&self.version)
     }
 
     /// For the host: name to value.
@@ -173,6 +174,7 @@ impl Profile {
             ("cookie_limit".to_owned(), text(self.cookie_limit)),
             ("max_links".to_owned(), text(self.max_links)),
             ("call_depth_tracking".to_owned(), self.call_depth_tracking.to_string()),
+            ("kfunc_prototype".to_owned(), self.kfunc_prototype.unwrap_or("none").to_owned()),
         ])
     }
 }
@@ -194,14 +196,6 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_log_may_hold_a_count_but_no_message() {
-        assert!(
-            says_nothing("") && says_nothing("processed 0 insns (limit 1000000) max_states_per_insn 0\n")
-        );
-        assert!(!says_nothing("attach_btf_id 1 is not a function\nprocessed 0 insns (limit 1000000)\n"));
-    }
-
-    #[test]
     fn only_the_long_term_series_limits_cookies() {
         let limit = |release: &str| {
             Profile::of(&Features { release: release.to_owned(), ..Features::default() }).cookie_limit
@@ -209,5 +203,28 @@ mod tests {
         assert_eq!(limit("6.18.15"), Some(4));
         assert_eq!(limit("7.0.13+deb13-cloud-amd64"), None);
         assert_eq!(limit("10.1.0"), None);
+    }
+
+    #[test]
+    fn a_callee_with_a_cookie_is_a_known_bug_of_some_releases_only() {
+        let known = |release: &str| {
+            Profile::of(&Features { release: release.to_owned(), ..Features::default() })
+                .accepts_cookie_callee()
+        };
+        assert!(known("7.0.4") && known("7.3.4"));
+        assert!(!known("6.18.15") && !known("7.4.0") && !known("8.0.1"));
+    }
+
+    #[test]
+    fn the_prototype_is_what_both_kfuncs_have() {
+        let prototype = |cookie: usize, is_return: usize| {
+            let mut features = Features::default();
+            features.btf.funcs.insert(COOKIE.to_owned(), btf::Func { id: 1, params: cookie });
+            features.btf.funcs.insert(IS_RETURN.to_owned(), btf::Func { id: 2, params: is_return });
+            Profile::of(&features).kfunc_prototype
+        };
+        assert_eq!(prototype(0, 0), Some("(void)"));
+        assert_eq!(prototype(1, 1), Some("(void *ctx)"));
+        assert_eq!((prototype(0, 1), prototype(2, 2)), (None, None));
     }
 }

@@ -14,6 +14,7 @@ mod kmsg;
 mod params;
 mod port;
 mod supervisor;
+mod support;
 mod tests;
 mod worker;
 

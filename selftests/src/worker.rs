@@ -7,10 +7,11 @@
 
 use crate::bpf::{self, Session};
 use crate::check::Checks;
-use crate::features::{Features, Profile, Support};
+use crate::features::{Features, Profile};
 use crate::kmsg::Kmsg;
 use crate::params::Params;
 use crate::port::cut;
+use crate::support::{self, Needs, Support};
 use crate::tests::{self, Context, Subtest};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -46,25 +47,17 @@ pub fn run(params: &Params, features: Features, pipe: File) -> io::Result<()> {
     events.send(&Event::Plan(Plan { tests: plan.iter().map(|test| test.name()).collect() }))?;
     bpf::collect_log();
 
-    let support = match &params.trouble {
-        Some(trouble) => Support::Broken(trouble.clone(), String::new()),
-        None => features.support(),
-    };
-    let shared = match support {
-        Support::Yes => load_all(&plan),
-        Support::No(_) | Support::Broken(..) => None,
-    };
+    let mut supports = Supports { params, features: &features, asked: Vec::new() };
+    let can_run: Vec<&Subtest> =
+        plan.iter().copied().filter(|test| supports.get(test.needs) == Support::Yes).collect();
+    let shared = load_all(&can_run);
     let run = Run { params, profile: Profile::of(&features), features: &features, shared };
     let mut kmsg = Kmsg::open();
     for test in plan {
         events.send(&Event::Start(test.name()))?;
-        match &support {
-            Support::No(reason) => {
-                events.send(&end(test, GuestOutcome::Skip, reason.clone(), String::new()))?
-            }
-            Support::Broken(reason, log) => {
-                events.send(&end(test, GuestOutcome::Fail, reason.clone(), log.clone()))?
-            }
+        match supports.get(test.needs) {
+            Support::No(reason) => events.send(&end(test, GuestOutcome::Skip, reason, String::new()))?,
+            Support::Broken(reason, log) => events.send(&end(test, GuestOutcome::Fail, reason, log))?,
             Support::Yes => run_in_child(test, &run, &events)?,
         }
         for title in kmsg.complaints() {
@@ -74,7 +67,28 @@ pub fn run(params: &Params, features: Features, pipe: File) -> io::Result<()> {
     Ok(())
 }
 
-/// Loads the programs of the whole plan at once. `None` if one of them is refused: then each subtest loads its own,
+/// What the kernel answered, asked once for each need.
+struct Supports<'a> {
+    params: &'a Params,
+    features: &'a Features,
+    asked: Vec<(Needs, Support)>,
+}
+
+impl Supports<'_> {
+    fn get(&mut self, needs: Needs) -> Support {
+        if let Some(trouble) = &self.params.trouble {
+            return Support::Broken(trouble.clone(), String::new());
+        }
+        if let Some((_, known)) = self.asked.iter().find(|(asked, _)| *asked == needs) {
+            return known.clone();
+        }
+        let support = support::ask(self.features, needs);
+        self.asked.push((needs, support.clone()));
+        support
+    }
+}
+
+/// Loads the programs of the subtests that can run at once. `None` if one of them is refused: then each subtest loads its own,
 /// so that the refusal is the verdict of those that need the program.
 fn load_all(plan: &[&Subtest]) -> Option<Session> {
     let mut names: Vec<&str> = plan.iter().flat_map(|test| test.all_programs()).collect();

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixDatagram;
 subtests! { "basic":
     Quick one_entry_one_exit ["one_arg"]
         "Each call runs a session twice: bpf_session_is_return() is false once, then true once.";
-    Normal without_kfunc ["no_kfunc"]
+    Normal without_kfunc ["no_kfunc"] needs PlainSessions
         "A session that calls no kfunc also runs twice a call, and no more once it is detached.";
     Normal run_count ["one_arg"]
         "The kernel's own statistics count two runs a call and no run missed.";

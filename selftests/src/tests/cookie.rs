@@ -139,20 +139,20 @@ fn dead_calls(t: &mut Context) -> Result<(), String> {
 }
 
 fn fifth_session(t: &mut Context) -> Result<(), String> {
+    let fits = t.profile.cookie_limit.map_or(4, |limit| limit as usize);
     let mut links = Vec::new();
-    for program in &SESSIONS[..4] {
+    for program in &SESSIONS[..fits] {
         links.push(t.attach(program)?);
     }
-    match t.profile.cookie_limit {
-        Some(_) => {
-            t.refused("attaching a fifth", SESSIONS[4], Errno::E2BIG)?;
-            each_has_its_own(t, "after the refusal", &[0, 1, 2, 3])
-        }
-        None => {
-            links.push(t.attach(SESSIONS[4])?);
-            each_has_its_own(t, "with five", &[0, 1, 2, 3, 4])
-        }
+    let profile = t.profile.cookie_rule();
+    if t.profile.cookie_limit.is_some() {
+        t.refused(&format!("attaching one more than {fits} ({profile})"), SESSIONS[fits], Errno::E2BIG)?;
+        return each_has_its_own(t, "after the refusal", &(0..fits).collect::<Vec<_>>());
     }
+    let link = t.session.attach(SESSIONS[fits], 0)?; // kept, so that it stays attached
+    let seen = link.as_ref().map_or_else(|errno| errno.to_string(), |_| "attached".to_owned());
+    t.checks.eq(format!("attaching one more than {fits} ({profile})"), seen, "attached".to_owned());
+    each_has_its_own(t, "with all of them", &(0..=fits).collect::<Vec<_>>())
 }
 
 fn detach_in_every_place(t: &mut Context) -> Result<(), String> {
@@ -247,9 +247,9 @@ fn load_is_refused(t: &mut Context, program: &str) -> Result<(), String> {
 }
 
 fn tail_call_refused(t: &mut Context) -> Result<(), String> {
-    if t.profile.cookie_limit.is_none() {
+    if t.profile.accepts_cookie_callee() {
         t.checks.expect_failure(
-            "mainline (7.3.4 and before) lets a session without a cookie tail call one with a cookie, \
+            "mainline (7.0 to 7.3) lets a session without a cookie tail call one with a cookie, \
              whose slot is then argument 0",
         );
     }

@@ -3,7 +3,7 @@
 //! tracer, and sessions on BPF programs.
 
 use super::{Attached, Context, ENTRY, EXIT, Subtest, subtests, walk};
-use crate::bpf::{self, AttachType, Copy, Link, Session, Unloaded};
+use crate::bpf::{self, Copy, Kind, Link, Session, Unloaded};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -159,9 +159,9 @@ fn detach_any_one(t: &mut Context) -> Result<(), String> {
 
 /// Loads programs that do nothing, for the same target as `one_arg`. Loading the same again makes another program,
 /// which a link needs: one program attaches only once.
-fn minimal(t: &Context, attach_type: AttachType) -> Result<Copy, String> {
-    let (program, log) = bpf::load_minimal(attach_type, t.features.target_id()?);
-    program.map_err(|errno| format!("load a program that does nothing ({attach_type:?}): {errno}: {log}"))
+fn minimal(t: &Context, kind: Kind) -> Result<Copy, String> {
+    bpf::load_minimal(kind, t.features.target_id()?, &[])
+        .map_err(|refusal| format!("load a minimal program ({kind:?}): {refusal}"))
 }
 
 /// Fills the target of `one_arg` until `left` places are left, that program being the first. Programs and links.
@@ -170,11 +170,9 @@ fn fill(t: &Context, left: u32) -> Result<Vec<(Option<Copy>, Link)>, String> {
     let mut filled = vec![(None, t.attach("one_arg")?)];
     let mut used = 2;
     while used + left < places {
-        let (attach_type, takes) =
-            if used + 2 + left <= places { (AttachType::Fsession, 2) } else { (AttachType::Fentry, 1) };
-        let program = minimal(t, attach_type)?;
-        let link =
-            program.attach(0).map_err(|errno| format!("attach {attach_type:?} to place {used}: {errno}"))?;
+        let (kind, takes) = if used + 2 + left <= places { (Kind::Fsession, 2) } else { (Kind::Fentry, 1) };
+        let program = minimal(t, kind)?;
+        let link = program.attach(0).map_err(|errno| format!("attach {kind:?} to place {used}: {errno}"))?;
         filled.push((Some(program), link));
         used += takes;
     }
@@ -182,16 +180,12 @@ fn fill(t: &Context, left: u32) -> Result<Vec<(Option<Copy>, Link)>, String> {
 }
 
 /// States how attaching one more program of a kind ends. Gives its link if it attaches.
-fn one_more(
-    t: &mut Context,
-    attach_type: AttachType,
-    expected: Result<(), Errno>,
-) -> Result<Option<Link>, String> {
-    let link = minimal(t, attach_type)?.attach(0);
+fn one_more(t: &mut Context, kind: Kind, expected: Result<(), Errno>) -> Result<Option<Link>, String> {
+    let link = minimal(t, kind)?.attach(0);
     let text =
         |result: Result<(), Errno>| result.map_or_else(|errno| errno.to_string(), |()| "attached".to_owned());
     t.checks.eq(
-        format!("attaching one more {attach_type:?}"),
+        format!("attaching one more {kind:?}"),
         text(link.as_ref().map(drop).map_err(|errno| *errno)),
         text(expected),
     );
@@ -210,15 +204,15 @@ fn first_goes_on(t: &mut Context) -> Result<(), String> {
 
 fn filled_up(t: &mut Context) -> Result<(), String> {
     let _filled = fill(t, 1)?;
-    one_more(t, AttachType::Fsession, Err(Errno::E2BIG))?;
+    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
     first_goes_on(t)?;
-    let last = one_more(t, AttachType::Fentry, Ok(()))?;
+    let last = one_more(t, Kind::Fentry, Ok(()))?;
     first_goes_on(t)?;
-    one_more(t, AttachType::Fsession, Err(Errno::E2BIG))?;
-    one_more(t, AttachType::Fentry, Err(Errno::E2BIG))?;
+    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
+    one_more(t, Kind::Fentry, Err(Errno::E2BIG))?;
     first_goes_on(t)?;
     drop(last);
-    one_more(t, AttachType::Fentry, Ok(()))?;
+    one_more(t, Kind::Fentry, Ok(()))?;
     Ok(())
 }
 

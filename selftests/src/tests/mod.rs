@@ -3,13 +3,16 @@
 
 mod basic;
 mod cookie;
+mod elsewhere;
 mod mixed;
+mod unsupported;
 
 use crate::bpf::{Globals, Link, Session};
 use crate::check::Checks;
 use crate::features::{Features, Profile};
 use crate::glob;
 use crate::params::Params;
+use crate::support::Needs;
 use nix::errno::Errno;
 use vmtest_protocol::{Effort, Listed, TestName};
 
@@ -23,27 +26,42 @@ pub struct Subtest {
     pub about: &'static str,
     /// Smallest effort that includes it.
     pub effort: Effort,
+    /// What it cannot do without: a kernel that lacks it, and says so as it must, makes it a skip.
+    pub needs: Needs,
     /// Programs that have to be loaded; one that is refused fails the subtest.
     pub programs: &'static [&'static str],
     /// States its expectations. An error is why it could not go to its end, and a failure.
     pub run: fn(&mut Context) -> Result<(), String>,
 }
 
-/// Defines the subtests of a group: effort, function (its name is the subtest's), programs, one sentence.
+/// Defines the subtests of a group: effort, function (its name is the subtest's), programs, what it needs (if that is not
+/// sessions that call kfuncs), one sentence.
 macro_rules! subtests {
-    ($test:literal: $($effort:ident $run:ident [$($program:literal),*] $about:literal;)*) => {
+    ($test:literal: $($effort:ident $run:ident [$($program:literal),*] $(needs $needs:ident)? $about:literal;)*) => {
         /// The subtests of this group, in the order in which they run.
         pub const SUBTESTS: &[Subtest] = &[$(Subtest {
             test: $test,
             subtest: stringify!($run),
             about: $about,
             effort: vmtest_protocol::Effort::$effort,
+            needs: $crate::tests::needs!($($needs)?),
             programs: &[$($program),*],
             run: $run,
         }),*];
     };
 }
 use subtests;
+
+/// What a line of [`subtests`] says of its needs.
+macro_rules! needs {
+    () => {
+        $crate::support::Needs::Sessions
+    };
+    ($needs:ident) => {
+        $crate::support::Needs::$needs
+    };
+}
+use needs;
 
 /// Index of what a program saw at entry, in its pair of records.
 pub const ENTRY: usize = 0;
@@ -170,7 +188,12 @@ impl Subtest {
 }
 
 fn all() -> impl Iterator<Item = &'static Subtest> {
-    basic::SUBTESTS.iter().chain(cookie::SUBTESTS).chain(mixed::SUBTESTS)
+    basic::SUBTESTS
+        .iter()
+        .chain(cookie::SUBTESTS)
+        .chain(mixed::SUBTESTS)
+        .chain(elsewhere::SUBTESTS)
+        .chain(unsupported::SUBTESTS)
 }
 
 /// The subtests that the host asks for, in order.

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Programs of the group `elsewhere`: the session kfuncs in sessions that are no fsession. These are older than fsession,
+ * and so their kfuncs were: without an argument first, with the context later. libbpf cuts off what follows the three
+ * underscores, compares the prototype, and resolves the one that this kernel has.
+ */
+extern bool bpf_session_is_return___old(void) __ksym __weak;
+extern bool bpf_session_is_return___new(void *ctx) __ksym __weak;
+extern __u64 *bpf_session_cookie___old(void) __ksym __weak;
+extern __u64 *bpf_session_cookie___new(void *ctx) __ksym __weak;
+
+/* Which of the four are there: a bit each, in the order above. The program says what it found when it was loaded. */
+__u32 resolved;
+SEC("kprobe.session/bpf_fentry_test1")
+int flavours(void *ctx)
+{
+	if (!mine())
+		return 0;
+	resolved = 0;
+	if (bpf_ksym_exists(bpf_session_is_return___old))
+		resolved |= 1;
+	if (bpf_ksym_exists(bpf_session_is_return___new))
+		resolved |= 2;
+	if (bpf_ksym_exists(bpf_session_cookie___old))
+		resolved |= 4;
+	if (bpf_ksym_exists(bpf_session_cookie___new))
+		resolved |= 8;
+	return 0;
+}
+
+static __always_inline __u64 side_of_either(void *ctx)
+{
+	__u64 is_return;
+
+	if (bpf_ksym_exists(bpf_session_is_return___new))
+		is_return = bpf_session_is_return___new(ctx);
+	else
+		is_return = bpf_session_is_return___old();
+	asm volatile("%0 &= 1" : "+r"(is_return));
+	return is_return;
+}
+
+static __always_inline __u64 *cookie_of_either(void *ctx)
+{
+	if (bpf_ksym_exists(bpf_session_cookie___new))
+		return bpf_session_cookie___new(ctx);
+	return bpf_session_cookie___old();
+}
+
+#define SESSION_ELSEWHERE(name, section)				\
+	struct seen name##_seen[2];					\
+	SEC(section)							\
+	int name(void *ctx)						\
+	{								\
+		struct seen *s;						\
+									\
+		if (!mine())						\
+			return 0;					\
+		s = &name##_seen[side_of_either(ctx)];			\
+		note(s);						\
+		return 0;						\
+	}
+
+SESSION_ELSEWHERE(kprobe_sides, "kprobe.session/bpf_fentry_test1")
+/* The runner says where. */
+SESSION_ELSEWHERE(uprobe_sides, "uprobe.session")
+
+/* The runner says what to leave for the exit run. */
+__u64 leave_elsewhere;
+#define COOKIE_ELSEWHERE(name, section)					\
+	struct seen name##_seen[2];					\
+	SEC(section)							\
+	int name(void *ctx)						\
+	{								\
+		__u64 *cookie = cookie_of_either(ctx);			\
+		__u64 at = side_of_either(ctx);				\
+		struct seen *s = &name##_seen[at];			\
+									\
+		if (!mine())						\
+			return 0;					\
+		note(s);						\
+		s->cookie = *cookie;					\
+		if (at == ENTRY)					\
+			*cookie = leave_elsewhere;			\
+		return 0;						\
+	}
+
+COOKIE_ELSEWHERE(kprobe_cookie, "kprobe.session/bpf_fentry_test1")
+COOKIE_ELSEWHERE(uprobe_cookie, "uprobe.session")
+
+/* One prototype each, without asking whether it is there. */
+SEC("kprobe.session/bpf_fentry_test1")
+int is_return_old(void *ctx)
+{
+	return bpf_session_is_return___old() & 0;
+}
+
+SEC("kprobe.session/bpf_fentry_test1")
+int is_return_new(void *ctx)
+{
+	return bpf_session_is_return___new(ctx) & 0;
+}
+
+SEC("kprobe.session/bpf_fentry_test1")
+int cookie_old(void *ctx)
+{
+	*bpf_session_cookie___old() = 1;
+	return 0;
+}
+
+SEC("kprobe.session/bpf_fentry_test1")
+int cookie_new(void *ctx)
+{
+	*bpf_session_cookie___new(ctx) = 1;
+	return 0;
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether this kernel can do what a subtest needs. Where it cannot, it has to say so in the one documented way: only
+//! then the subtest is a skip.
+//!
+//! The kernel is asked with programs of a few instructions; what its answers mean is decided by pure functions.
+
+use crate::bpf::{self, Copy, ENOTSUPP, FilePlace, Kind, Refusal};
+use crate::features::{self, FSESSION, Features, IS_RETURN, KPROBE_SESSION, TARGET, UPROBE_SESSION};
+use nix::errno::Errno;
+use nix::libc::{EINVAL, EOPNOTSUPP};
+
+/// What a subtest cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// fsession programs, and that they may call kfuncs.
+    Sessions,
+    /// fsession programs that call no kfunc: those the interpreter can run, too.
+    PlainSessions,
+    /// The session kfuncs in a session of kprobes, with whatever prototype.
+    KprobeSessions,
+    /// The same with uprobes.
+    UprobeSessions,
+    /// Nothing: it judges the kernel's refusals itself.
+    Nothing,
+}
+
+/// Whether it is there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Support {
+    /// It is.
+    Yes,
+    /// The kernel lacks it and says so as it must: every subtest that needs it is a skip, for this reason.
+    No(String),
+    /// It should work, or should be refused in another way: every subtest that needs it fails, for this reason; with a
+    /// log.
+    Broken(String, String),
+}
+
+/// What the verifier says of an fsession where the JIT does not have it.
+pub const NO_FSESSION: &str = "JIT does not support fsession";
+/// What it says of a kfunc call without a JIT.
+pub const NO_KFUNC: &str = "JIT is required for calling kernel function";
+
+/// Asks the kernel.
+pub fn ask(features: &Features, needs: Needs) -> Support {
+    if needs == Needs::Nothing {
+        return Support::Yes;
+    }
+    if let Some(err) = &features.btf_error {
+        return Support::Broken(err.clone(), String::new());
+    }
+    let asked = match needs {
+        Needs::PlainSessions => plain_sessions(features),
+        Needs::Sessions => match plain_sessions(features) {
+            Ok(Support::Yes) => kfuncs(features, Kind::Fsession),
+            other => other,
+        },
+        Needs::KprobeSessions => probe_sessions(features, Kind::KprobeSession),
+        Needs::UprobeSessions => probe_sessions(features, Kind::UprobeSession),
+        Needs::Nothing => Ok(Support::Yes),
+    };
+    asked.unwrap_or_else(|trouble| Support::Broken(trouble, String::new()))
+}
+
+/// Loads an fsession that does nothing and calls no kfunc, and holds the answer against the BTF.
+pub fn plain_sessions(features: &Features) -> Result<Support, String> {
+    match features.btf.values.get(FSESSION) {
+        None | Some(&bpf::FSESSION) => {}
+        Some(other) => {
+            return Err(format!("{FSESSION} is {other} here, and {} in the runner's libbpf", bpf::FSESSION));
+        }
+    }
+    let answer = bpf::load_minimal(Kind::Fsession, features.target_id()?, &[]);
+    Ok(judge_session(features.has(FSESSION), features.jit.is_some(), answer.map(drop)))
+}
+
+/// Loads a program of this kind with a call of a session kfunc.
+fn kfuncs(features: &Features, kind: Kind) -> Result<Support, String> {
+    let target = if kind == Kind::Fsession { features.target_id()? } else { 0 };
+    let answer = bpf::load_minimal(kind, target, &[features.func_id(IS_RETURN)?]);
+    Ok(judge_kfunc(features, answer.map(drop)))
+}
+
+fn probe_sessions(features: &Features, kind: Kind) -> Result<Support, String> {
+    let name = if kind == Kind::KprobeSession { KPROBE_SESSION } else { UPROBE_SESSION };
+    if features.has(name) {
+        return kfuncs(features, kind);
+    }
+    let attached = match bpf::load_minimal(kind, 0, &[]) {
+        Ok(program) => attach_probe(&program, kind),
+        Err(refusal) => Err(Errno::from_raw(refusal.errno)),
+    };
+    Ok(match attached {
+        Err(Errno::EINVAL) => {
+            Support::No(format!("BTF has no {name}, and attaching such a program is refused with -EINVAL"))
+        }
+        Err(errno) => Support::Broken(
+            format!("BTF has no {name}, but attaching such a program is not refused with -EINVAL: {errno}"),
+            String::new(),
+        ),
+        Ok(()) => Support::Broken(format!("BTF has no {name}, but such a program attaches"), String::new()),
+    })
+}
+
+fn attach_probe(program: &Copy, kind: Kind) -> Result<(), Errno> {
+    if kind == Kind::KprobeSession {
+        let target = std::ffi::CString::new(TARGET).unwrap_or_default();
+        return program.attach_to_symbol(&target).map(drop);
+    }
+    // Refused for its type before anybody looks at the place.
+    program.attach_to_file(&FilePlace { path: c"/proc/self/exe".into(), offset: 0 }).map(drop)
+}
+
+/// What the answer to loading a session without a kfunc means. `has`: BTF has the attach type. `jit`: there is a JIT,
+/// switched on or off.
+fn judge_session(has: bool, jit: bool, answer: Result<(), Refusal>) -> Support {
+    let broken = |what: &str, log: String| Support::Broken(what.to_owned(), log);
+    match (has, answer) {
+        (true, Ok(())) if jit => Support::Yes,
+        (true, Ok(())) => broken(
+            "the kernel has no JIT (CONFIG_BPF_JIT), and an fsession program cannot run there, but it loads",
+            String::new(),
+        ),
+        (true, Err(refusal)) if refusal.errno == EOPNOTSUPP && refusal.log.contains(NO_FSESSION) => {
+            Support::No(format!("the JIT cannot: load is -EOPNOTSUPP, and the verifier says {NO_FSESSION:?}"))
+        }
+        (true, Err(refusal)) => Support::Broken(
+            format!("BTF has {FSESSION}, but a program of that type that does nothing is refused: {refusal}"),
+            refusal.log,
+        ),
+        (false, Err(refusal)) if refusal.errno == EINVAL && says_nothing(&refusal.log) => Support::No(
+            format!("BTF has no {FSESSION}, and such a program is refused with -EINVAL and an empty log"),
+        ),
+        (false, Ok(())) => broken(&format!("BTF has no {FSESSION}, but such a program loads"), String::new()),
+        (false, Err(refusal)) => Support::Broken(
+            format!(
+                "BTF has no {FSESSION}, but such a program is not refused with -EINVAL and an empty log: {refusal}"
+            ),
+            refusal.log,
+        ),
+    }
+}
+
+/// What the answer to loading a program with a kfunc call means. With the JIT on it means nothing here: the subtests
+/// load their own programs, and a refusal is theirs to report.
+fn judge_kfunc(features: &Features, answer: Result<(), Refusal>) -> Support {
+    let state = features.jit_state();
+    match answer {
+        _ if features.jit_is_on() => Support::Yes,
+        Ok(()) => Support::Yes,
+        Err(refusal) if is_without_jit(&refusal) => Support::No(format!(
+            "{state}: a program with a kfunc call is refused with {}, and the verifier says {NO_KFUNC:?}",
+            bpf::errno_text(ENOTSUPP)
+        )),
+        Err(refusal) => Support::Broken(
+            format!("{state}, but a program with a kfunc call is refused in another way: {refusal}"),
+            refusal.log,
+        ),
+    }
+}
+
+/// Whether this is how a kfunc call is refused without a JIT.
+pub fn is_without_jit(refusal: &Refusal) -> bool {
+    refusal.errno == ENOTSUPP && refusal.log.contains(NO_KFUNC)
+}
+
+/// Whether a verifier's log holds no message: the count of instructions is added to any log that was asked for.
+fn says_nothing(log: &str) -> bool {
+    log.lines().all(|line| line.is_empty() || line.starts_with("processed 0 insns"))
+}
+
+/// What has to come of loading an fsession that does nothing, in words.
+pub fn expected_of_session(features: &features::Features) -> String {
+    match (features.has(FSESSION), features.jit) {
+        (false, _) => "EINVAL and an empty log: BTF has no such attach type".to_owned(),
+        (true, None) => format!("EOPNOTSUPP and {NO_FSESSION:?}: there is no JIT"),
+        (true, Some(_)) => format!("loaded, or EOPNOTSUPP and {NO_FSESSION:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(errno: i32, log: &str) -> Result<(), Refusal> {
+        Err(Refusal { errno, log: log.to_owned() })
+    }
+
+    const COUNT: &str = "processed 0 insns (limit 1000000) max_states_per_insn 0\n";
+    const JIT: &str = "JIT does not support fsession\nprocessed 0 insns (limit 1000000)\n";
+
+    #[test]
+    fn a_skip_needs_exactly_the_documented_refusal() {
+        for (has, jit, answer, expected) in [
+            (true, true, Ok(()), "yes"),
+            (true, false, Ok(()), "broken"),
+            (true, true, refused(EOPNOTSUPP, JIT), "no"),
+            (true, false, refused(EOPNOTSUPP, JIT), "no"),
+            (true, true, refused(EOPNOTSUPP, COUNT), "broken"),
+            (true, true, refused(EINVAL, JIT), "broken"),
+            (true, true, refused(EINVAL, ""), "broken"),
+            (false, true, refused(EINVAL, ""), "no"),
+            (false, true, refused(EINVAL, COUNT), "no"),
+            (false, true, refused(EINVAL, "attach_btf_id 1 is not a function\n"), "broken"),
+            (false, true, refused(EOPNOTSUPP, ""), "broken"),
+            (false, true, Ok(()), "broken"),
+        ] {
+            let seen = match judge_session(has, jit, answer.clone()) {
+                Support::Yes => "yes",
+                Support::No(_) => "no",
+                Support::Broken(..) => "broken",
+            };
+            assert_eq!(seen, expected, "{has} {jit} {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_kfunc_call_is_a_skip_only_without_a_jit() {
+        let message = "JIT is required for calling kernel function\n";
+        for (jit, answer, expected) in [
+            (Some(1), refused(ENOTSUPP, message), "yes"),
+            (Some(1), refused(EINVAL, ""), "yes"),
+            (Some(0), Ok(()), "yes"),
+            (Some(0), refused(ENOTSUPP, message), "no"),
+            (None, refused(ENOTSUPP, message), "no"),
+            (Some(0), refused(ENOTSUPP, ""), "broken"),
+            (Some(0), refused(EOPNOTSUPP, message), "broken"),
+            (None, refused(EINVAL, ""), "broken"),
+        ] {
+            let features = Features { jit, ..Features::default() };
+            let seen = match judge_kfunc(&features, answer.clone()) {
+                Support::Yes => "yes",
+                Support::No(_) => "no",
+                Support::Broken(..) => "broken",
+            };
+            assert_eq!(seen, expected, "{jit:?} {answer:?}");
+        }
+    }
+
+    #[test]
+    fn without_btf_nothing_is_known_to_be_absent() {
+        let features = Features { btf_error: Some("no BTF".to_owned()), ..Features::default() };
+        for needs in [Needs::Sessions, Needs::PlainSessions, Needs::KprobeSessions, Needs::UprobeSessions] {
+            assert!(matches!(ask(&features, needs), Support::Broken(..)), "{needs:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The session kfuncs in sessions of kprobes and uprobes, which are older than fsession: a series that gives the kfuncs
+//! another prototype must not break them. They run on kernels without fsession, too.
+
+use super::{Context, ENTRY, EXIT, Subtest, subtests};
+use crate::bpf::{self, FilePlace, Seen, Unloaded};
+use crate::features::{COOKIE, IS_RETURN};
+use nix::errno::Errno;
+use std::hint::black_box;
+
+subtests! { "elsewhere":
+    Quick prototype_detected ["flavours"] needs KprobeSessions
+        "Of two flavours of each session kfunc, old and new, the one resolves whose prototype BTF shows, and no other.";
+    Normal kprobe_session_sides ["kprobe_sides"] needs KprobeSessions
+        "In a session of kprobes bpf_session_is_return() is false once, then true once.";
+    Normal kprobe_session_cookie ["kprobe_cookie"] needs KprobeSessions
+        "In a session of kprobes the exit run reads what the entry run wrote, call by call.";
+    Normal uprobe_session_sides ["uprobe_sides"] needs UprobeSessions
+        "In a session of uprobes bpf_session_is_return() is false once, then true once.";
+    Normal uprobe_session_cookie ["uprobe_cookie"] needs UprobeSessions
+        "In a session of uprobes the exit run reads what the entry run wrote, call by call.";
+    Normal wrong_is_return_refused [] needs KprobeSessions
+        "A call of bpf_session_is_return() with the other prototype does not resolve, and is refused when it is loaded.";
+    Normal wrong_cookie_refused [] needs KprobeSessions
+        "A call of bpf_session_cookie() with the other prototype does not resolve, and is refused when it is loaded.";
+}
+
+/// Target of the uprobes. Its own symbol in this program, called for real.
+#[inline(never)]
+extern "C" fn probed(value: u64) -> u64 {
+    black_box(value).wrapping_add(1)
+}
+
+fn call_probed() -> Result<(), String> {
+    // Through a pointer that the compiler cannot see through: else it may call a copy of the function.
+    let probed = black_box(probed as extern "C" fn(u64) -> u64);
+    match probed(black_box(41)) {
+        42 => Ok(()),
+        other => Err(format!("the probed function returned {other} instead of 42")),
+    }
+}
+
+/// Where in the file of this program the target is.
+fn place_of_probed() -> Result<FilePlace, String> {
+    let address = probed as *const () as u64;
+    let maps = std::fs::read_to_string("/proc/self/maps").map_err(|err| format!("/proc/self/maps: {err}"))?;
+    let offset = offset_in_file(&maps, address)
+        .ok_or_else(|| format!("/proc/self/maps: {address:#x} is in no executable mapping of a file"))?;
+    Ok(FilePlace { path: c"/proc/self/exe".into(), offset })
+}
+
+/// The program is mapped wherever the kernel likes, and its code lies in the file elsewhere than in memory: only the
+/// mapping tells.
+fn offset_in_file(maps: &str, address: u64) -> Option<u64> {
+    maps.lines().find_map(|line| {
+        // start-end perms offset dev inode path
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let (perms, offset) = (words.next()?, words.next()?);
+        let has_file = words.nth(1)? != "0";
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let (start, end) = (number(start)?, number(end)?);
+        ((start..end).contains(&address) && perms.contains('x') && has_file)
+            .then(|| number(offset).map(|offset| address - start + offset))?
+    })
+}
+
+/// How many parameters BTF says that a kfunc has: 0 is the old prototype, 1 the new.
+fn parameters(t: &Context, kfunc: &str) -> Result<usize, String> {
+    let func = t.features.btf.funcs.get(kfunc).ok_or_else(|| format!("BTF has no function {kfunc}"))?;
+    match func.params {
+        0 | 1 => Ok(func.params),
+        other => Err(format!("BTF: {kfunc} has {other} parameters, neither 0 nor 1")),
+    }
+}
+
+fn prototype_detected(t: &mut Context) -> Result<(), String> {
+    let _probe = t.session.attach_probe("flavours")?;
+    t.session.set(|globals| globals.resolved = u32::MAX);
+    t.call_fentry_tests()?;
+    let resolved = t.seen().resolved;
+    for (kfunc, bits) in [(IS_RETURN, resolved & 3), (COOKIE, resolved >> 2)] {
+        let (name, flavour) = match parameters(t, kfunc)? {
+            0 => ("(void)", 1),
+            _ => ("(void *ctx)", 2),
+        };
+        t.checks.eq(format!("flavours of {kfunc}{name} that resolve (1 old, 2 new)"), bits, flavour);
+    }
+    Ok(())
+}
+
+/// States that each of `calls` calls ran the session at entry, then at exit.
+fn both_sides(t: &mut Context, seen: &[Seen; 2], calls: u64) {
+    t.checks.eq(format!("entry runs after call {calls}"), seen[ENTRY].runs, calls);
+    t.checks.eq(format!("exit runs after call {calls}"), seen[EXIT].runs, calls);
+    t.checks.eq(format!("entry's place in call {calls}"), seen[ENTRY].order, 2 * calls - 1);
+    t.checks.eq(format!("exit's place in call {calls}"), seen[EXIT].order, 2 * calls);
+}
+
+fn kprobe_session_sides(t: &mut Context) -> Result<(), String> {
+    let probe = t.session.attach_probe("kprobe_sides")?;
+    for call in 1..=3 {
+        t.call_fentry_tests()?;
+        both_sides(t, &t.seen().kprobe_sides_seen, call);
+    }
+    drop(probe);
+    t.call_fentry_tests()?;
+    let runs = t.seen().kprobe_sides_seen.map(|seen| seen.runs);
+    t.checks.same("runs once it is detached", runs, [3, 3]);
+    Ok(())
+}
+
+fn uprobe_session_sides(t: &mut Context) -> Result<(), String> {
+    let probe = t.session.attach_uprobe_session("uprobe_sides", &place_of_probed()?)?;
+    for call in 1..=3 {
+        call_probed()?;
+        both_sides(t, &t.seen().uprobe_sides_seen, call);
+    }
+    drop(probe);
+    call_probed()?;
+    let runs = t.seen().uprobe_sides_seen.map(|seen| seen.runs);
+    t.checks.same("runs once it is detached", runs, [3, 3]);
+    Ok(())
+}
+
+/// What the entry run leaves, call by call.
+const LEFT: [u64; 3] = [0x1111_2222_3333_4444, u64::MAX, 1];
+
+fn kprobe_session_cookie(t: &mut Context) -> Result<(), String> {
+    let _probe = t.session.attach_probe("kprobe_cookie")?;
+    for left in LEFT {
+        t.reset();
+        t.session.set(|globals| globals.leave_elsewhere = left);
+        t.call_fentry_tests()?;
+        cookie_came_through(t, &t.seen().kprobe_cookie_seen, left);
+    }
+    Ok(())
+}
+
+fn uprobe_session_cookie(t: &mut Context) -> Result<(), String> {
+    let place = place_of_probed()?;
+    let _probe = t.session.attach_uprobe_session("uprobe_cookie", &place)?;
+    for left in LEFT {
+        t.reset();
+        t.session.set(|globals| globals.leave_elsewhere = left);
+        call_probed()?;
+        cookie_came_through(t, &t.seen().uprobe_cookie_seen, left);
+    }
+    Ok(())
+}
+
+fn cookie_came_through(t: &mut Context, seen: &[Seen; 2], left: u64) {
+    t.checks.same(format!("runs with {left:#x}"), (seen[ENTRY].runs, seen[EXIT].runs), (1, 1));
+    t.checks.hex("cookie at exit", seen[EXIT].cookie, left);
+}
+
+fn wrong_is_return_refused(t: &mut Context) -> Result<(), String> {
+    only_one_loads(t, IS_RETURN, ["is_return_old", "is_return_new"])
+}
+
+fn wrong_cookie_refused(t: &mut Context) -> Result<(), String> {
+    only_one_loads(t, COOKIE, ["cookie_old", "cookie_new"])
+}
+
+/// Of two programs, which call the old and the new prototype, states that this kernel's loads and the other does not.
+fn only_one_loads(t: &mut Context, kfunc: &str, programs: [&str; 2]) -> Result<(), String> {
+    let this = parameters(t, kfunc)?;
+    let load = |program: &str| -> Result<(String, String), String> {
+        let mut object = Unloaded::open()?;
+        object.choose(program)?;
+        bpf::take_log();
+        let seen = object.load().map_or_else(|errno| errno.to_string(), |_| "loaded".to_owned());
+        Ok((seen, bpf::take_log()))
+    };
+    let (seen, _) = load(programs[this])?;
+    t.checks.eq(format!("loading {}, this kernel's prototype", programs[this]), seen, "loaded".to_owned());
+    let wrong = programs[1 - this];
+    let (seen, log) = load(wrong)?;
+    t.checks.eq(format!("loading {wrong}, the other prototype"), seen, Errno::EINVAL.to_string());
+    // libbpf leaves a call that nothing resolves to as one of a number that no function has, and says so of the
+    // verifier's refusal.
+    let expected = format!("kfunc '{kfunc}___{}' is referenced but wasn't resolved", ["new", "old"][this]);
+    let line = log.lines().find(|line| line.contains("wasn't resolved")).unwrap_or("no such line").trim();
+    t.checks.state("the verifier's log", expected.clone(), line, line == expected);
+    Ok(())
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    const MAPS: &str = "\
+55d0c0a00000-55d0c0a20000 r--p 00000000 00:1a 77 /suite/vmtest-runner
+55d0c0a20000-55d0c0b00000 r-xp 0001f000 00:1a 77 /suite/vmtest-runner
+7f0000000000-7f0000001000 rwxp 00000000 00:00 0
+7ffd1c5fe000-7ffd1c600000 r-xp 00000000 00:00 0                          [vdso]
+";
+
+    #[test]
+    fn an_offset_is_counted_from_the_beginning_of_the_file() {
+        assert_eq!(offset_in_file(MAPS, 0x55d0c0a20010), Some(0x1f010));
+        assert_eq!(offset_in_file(MAPS, 0x55d0c0afffff), Some(0xfefff));
+        for nowhere in [0x55d0c0a00010, 0x55d0c0b00000, 0x7f0000000010, 0x7ffd1c5fe010, 0] {
+            assert_eq!(offset_in_file(MAPS, nowhere), None, "{nowhere:#x}");
+        }
+    }
+
+    #[test]
+    fn the_target_is_found_in_this_very_file() {
+        let place = place_of_probed().expect("it is mapped");
+        let file = std::fs::read("/proc/self/exe").expect("readable");
+        // SAFETY: the first bytes of a function that exists.
+        let code = unsafe { std::slice::from_raw_parts(probed as *const u8, 8) };
+        assert_eq!(&file[place.offset as usize..][..8], code);
+        call_probed().expect("it can be called");
+    }
+}
