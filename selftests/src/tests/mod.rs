@@ -173,12 +173,12 @@ impl Attached {
 }
 
 impl Subtest {
-    /// The programs that it names, and those that call the targets.
+    /// The programs that it names, and those that call the targets. Without a JIT even the latter are refused, as a
+    /// trampoline cannot be made: what needs nothing gets none of them.
     pub fn all_programs(&self) -> Vec<&'static str> {
-        [CALL_FENTRY_TESTS, CALL_MODIFY_RETURN_TESTS]
-            .into_iter()
-            .chain(self.programs.iter().copied())
-            .collect()
+        let callers = [CALL_FENTRY_TESTS, CALL_MODIFY_RETURN_TESTS];
+        let callers = callers.into_iter().filter(|_| self.needs != Needs::Nothing);
+        callers.chain(self.programs.iter().copied()).collect()
     }
 
     /// Group and name.
