@@ -38,7 +38,7 @@ pub fn boot_with_fallback(
     shop.ctx.bus.warn(format!(
         "{}: not a byte under KVM within {} s; /dev/kvm does not run ordinary kernels here. Trying once more, emulated",
         bootable.kernel.id,
-        shop.plan.limits(Kind::Kvm).first_byte.as_secs()
+        bootable.limits(shop, Kind::Kvm).first_byte.as_secs()
     ));
     // The console of the first try is evidence of what that KVM does.
     let _ = std::fs::rename(store, PathBuf::from(format!("{}-kvm", store.display())));
@@ -68,7 +68,7 @@ pub fn start(
     if spec.gdb {
         announce_gdb(shop, bootable, &channel);
     }
-    let mut limits = shop.plan.limits(kind);
+    let mut limits = bootable.limits(shop, kind);
     if shop.plan.purpose != Purpose::Test {
         // A person decides how long to look.
         limits.run = std::time::Duration::from_secs(365 * 24 * 3600);

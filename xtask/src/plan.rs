@@ -202,9 +202,10 @@ impl Plan {
         })
     }
 
-    /// Limits of a guest on this accelerator.
-    pub fn limits(&self, accel: Kind) -> Limits {
-        let of = |limit: Limit| self.timeouts.get(&limit).copied().unwrap_or(limit.default(accel));
+    /// Limits of a guest on this accelerator, whose variant makes it `slowdown` times slower. One that was asked for is
+    /// not scaled.
+    pub fn limits(&self, accel: Kind, slowdown: u32) -> Limits {
+        let of = |limit: Limit| self.timeouts.get(&limit).copied().unwrap_or(limit.default(accel) * slowdown);
         Limits {
             first_byte: of(Limit::FirstByte),
             boot: of(Limit::Boot),
@@ -367,7 +368,9 @@ mod tests {
     fn limits_are_scaled_and_overridden() {
         let plan = plan(&["--timeout", "idle=7", "--memory", "2G"]).expect("a plan");
         assert_eq!(plan.memory_mib, Some(2048));
-        assert_eq!(plan.limits(Kind::Tcg).idle, Duration::from_secs(7));
-        assert!(plan.limits(Kind::Tcg).boot > plan.limits(Kind::Kvm).boot);
+        assert_eq!(plan.limits(Kind::Tcg, 1).idle, Duration::from_secs(7));
+        assert!(plan.limits(Kind::Tcg, 1).boot > plan.limits(Kind::Kvm, 1).boot);
+        assert_eq!(plan.limits(Kind::Kvm, 3).run, plan.limits(Kind::Kvm, 1).run * 3);
+        assert_eq!(plan.limits(Kind::Tcg, 3).idle, Duration::from_secs(7));
     }
 }

@@ -22,9 +22,9 @@ use crate::launch::boot_with_fallback;
 use crate::plan::{Unit, Upto};
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
 use crate::shop::Shop;
-use crate::vm::accel::Accel;
+use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
-use crate::vm::session::Observed;
+use crate::vm::session::{Limits, Observed};
 use crate::vm::{Boot, Task};
 use crate::workdir::{Key, RunDir, read_text};
 
@@ -41,6 +41,13 @@ pub struct Bootable {
     pub variant: Option<Variant>,
     /// Its configuration; `None` where it is unknown.
     config: Option<DotConfig>,
+}
+
+impl Bootable {
+    /// Limits of a guest with this kernel.
+    pub fn limits(&self, shop: &Shop<'_>, accel: Kind) -> Limits {
+        shop.plan.limits(accel, self.variant.as_ref().map_or(1, |variant| variant.slowdown))
+    }
 }
 
 /// What a column came to.
@@ -305,7 +312,8 @@ fn test(
     if let Some(hello) = &seen.stream.hello {
         kernel.release.clone_from(&hello.release);
     }
-    let record = record(shop, &base, &verdict, &seen, accel, boot_reason, format!("cells/{name}"));
+    let limits = bootable.limits(shop, accel.kind);
+    let record = record(limits, &base, &verdict, &seen, accel, boot_reason, format!("cells/{name}"));
     phase.finish();
     Ok(UnitResult { kernel, boot: Some(record), cells, splats: splats(&base, &seen) })
 }
@@ -334,7 +342,7 @@ fn cell_directory(id: &str, variant: Option<&str>, boot: Boot) -> String {
 }
 
 fn record(
-    shop: &Shop<'_>,
+    limits: Limits,
     base: &CellBase,
     verdict: &Verdict,
     seen: &Observed,
@@ -342,7 +350,6 @@ fn record(
     boot_reason: String,
     directory: String,
 ) -> BootRecord {
-    let limits = shop.plan.limits(accel.kind);
     let limits = [
         ("first-byte", limits.first_byte),
         ("boot", limits.boot),

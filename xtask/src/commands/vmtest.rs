@@ -17,7 +17,7 @@ use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
-use crate::kernel::{maintained, source};
+use crate::kernel::{maintained, source, variant};
 use crate::lane;
 use crate::plan::{self, Plan, Purpose, Unit};
 use crate::report::phases::Phases;
@@ -243,7 +243,13 @@ fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) ->
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
         if let Some(variant) = &unit.variant {
-            let _ = writeln!(text, "variant  {variant}");
+            let slowdown = variant::load(&ctx.project.join("kconfig"), variant)?.slowdown;
+            let limits = if slowdown > 1 {
+                format!(" (its limits are {slowdown} times as long)")
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "variant  {variant}{limits}");
         }
         let _ = write!(text, "{}", patches_line(&columns));
     }
@@ -251,7 +257,7 @@ fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) ->
         let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
     }
     let _ = writeln!(text, "accel    {}: {}", shop.accel.kind.name(), shop.accel.reason);
-    let limits = plan.limits(shop.accel.kind);
+    let limits = plan.limits(shop.accel.kind, 1);
     let _ = writeln!(
         text,
         "limits   first byte {} s, boot {} s, idle {} s, run {} s, shutdown {} s",

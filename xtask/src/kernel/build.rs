@@ -64,12 +64,12 @@ pub struct KernelBuild {
 
 /// Key of the kernel that this tree and recipe give.
 pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
-    Key::of("kernel 1")
+    let key = Key::of("kernel 1")
         .field("tree", tree.key.as_str())
         .field("config", recipe.requests.key().as_str())
         .field("tools", recipe.tools.key().as_str())
-        .field("compiler", recipe.variant.compiler.name())
-        .finish()
+        .field("compiler", recipe.variant.compiler.name());
+    recipe.variant.make.iter().fold(key, |key, setting| key.field("make", setting)).finish()
 }
 
 /// The finished kernel, if it is in the cache.
@@ -283,6 +283,8 @@ impl<'a> ConfiguredTree<'a> {
         if self.recipe.variant.compiler == Compiler::Clang {
             command.arg("LLVM=1");
         }
+        // Not in the name of the object directory: make itself compiles again what they change.
+        command.args(&self.recipe.variant.make);
         command
     }
 }

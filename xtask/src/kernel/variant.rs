@@ -42,6 +42,8 @@ pub struct Variant {
     pub fragments: Vec<PathBuf>,
     /// What compiles it.
     pub compiler: Compiler,
+    /// `NAME=value` on make's own command line, which overrides the tree's makefiles.
+    pub make: Vec<String>,
     /// Words for the kernel command line.
     pub cmdline: Vec<String>,
     /// What the runner sets before the first test, sorted by name.
@@ -50,6 +52,8 @@ pub struct Variant {
     pub cpu: Option<String>,
     /// Memory of the guest; `None`: the harness' default.
     pub memory_mib: Option<u32>,
+    /// How many times slower than a default kernel its guests are: every limit is that many times as long.
+    pub slowdown: u32,
 }
 
 /// The file as it is written.
@@ -61,12 +65,23 @@ struct File {
     #[serde(default)]
     compiler: Compiler,
     #[serde(default)]
+    make: Vec<String>,
+    #[serde(default)]
     cmdline: Vec<String>,
     #[serde(default)]
     sysctls: BTreeMap<String, String>,
     cpu: Option<String>,
     memory_mib: Option<u32>,
+    #[serde(default = "as_fast_as_default")]
+    slowdown: u32,
 }
+
+fn as_fast_as_default() -> u32 {
+    1
+}
+
+/// Largest factor: it turns the 20 minutes of an emulated run into half a day, and leaves no typing mistake room.
+const MOST_SLOWDOWN: u32 = 32;
 
 /// Reads `NAME.toml` of `kconfig_dir`.
 ///
@@ -106,7 +121,7 @@ fn is_name(name: &str) -> bool {
 
 fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     let file: File = toml::from_str(text).map_err(|error| Error::usage(error.to_string().trim_end()))?;
-    let File { about, fragments, compiler, cmdline, sysctls, cpu, memory_mib } = file;
+    let File { about, fragments, compiler, make, cmdline, sysctls, cpu, memory_mib, slowdown } = file;
     if fragments.is_empty() {
         return Err(Error::usage("`fragments` is empty: allnoconfig alone does not boot"));
     }
@@ -124,6 +139,17 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     if let Some(bad) = cmdline.iter().find(|word| !is_word(word)) {
         return Err(Error::usage(format!("{bad:?} in `cmdline` is not one word")));
     }
+    // Only variables: a target or an option would make something else than was asked for.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let is_setting = |word: &str| {
+        is_word(word)
+            && word.split_once('=').is_some_and(|(name, _)| {
+                name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_name)
+            })
+    };
+    if let Some(bad) = make.iter().find(|word| !is_setting(word)) {
+        return Err(Error::usage(format!("{bad:?} in `make` is not NAME=value")));
+    }
     let is_sysctl = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if let Some((bad, _)) = sysctls.iter().find(|(key, value)| {
         key.is_empty()
@@ -136,15 +162,20 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     if let Some(bad) = cpu.as_deref().filter(|cpu| !is_word(cpu)) {
         return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));
     }
+    if !(1..=MOST_SLOWDOWN).contains(&slowdown) {
+        return Err(Error::usage(format!("`slowdown` {slowdown} is not between 1 and {MOST_SLOWDOWN}")));
+    }
     Ok(Variant {
         name: name.to_owned(),
         about,
         fragments: fragments.into_iter().map(|fragment| kconfig_dir.join(fragment)).collect(),
         compiler,
+        make,
         cmdline,
         sysctls: sysctls.into_iter().collect(),
         cpu,
         memory_mib,
+        slowdown,
     })
 }
 
@@ -199,11 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn with_the_interpreter_the_jit_is_there_and_off() {
+        let interp = load(&kconfig_dir(), "interp").expect("there");
+        let text = config::read(&interp.fragments).expect("well-formed").merged_text();
+        assert!(text.contains("CONFIG_BPF_JIT=y\n"));
+        assert!(text.contains("# CONFIG_BPF_JIT_ALWAYS_ON is not set\n"));
+        assert_eq!(interp.sysctls, [("net.core.bpf_jit_enable".to_owned(), "0".to_owned())]);
+    }
+
+    #[test]
     fn an_unknown_name_lists_what_there_is() {
         for name in ["nope", "../default", "Default", ""] {
             let error = load(&kconfig_dir(), name).expect_err(name);
             assert_eq!(error.class, Class::Usage);
-            assert!(error.to_string().contains("default, nojit"), "{error}");
+            assert!(error.to_string().contains("debug, default, interp, nojit"), "{error}");
         }
     }
 
@@ -212,13 +252,19 @@ mod tests {
         let good = "about = 'x'\nfragments = ['fragments/bpf.config']\n";
         assert_eq!(parse(&kconfig_dir(), "x", good).expect("good").compiler, Compiler::Gcc);
         let full = format!(
-            "{good}compiler = 'clang'\ncmdline = ['a=b']\ncpu = 'max'\nmemory_mib = 512\nsysctls = {{ 'kernel.x' = '1' }}"
+            "{good}compiler = 'clang'\ncmdline = ['a=b']\ncpu = 'max'\nmemory_mib = 512\nslowdown = 3\nsysctls = {{ 'kernel.x' = '1' }}"
         );
         let full = parse(&kconfig_dir(), "x", &full).expect("good");
         assert_eq!(full.sysctls, [("kernel.x".to_owned(), "1".to_owned())]);
+        assert_eq!((full.slowdown, parse(&kconfig_dir(), "x", good).expect("good").slowdown), (3, 1));
+        refused(&format!("{good}slowdown = 0"), "slowdown");
+        refused(&format!("{good}slowdown = 33"), "slowdown");
         refused(&format!("{good}colour = 'red'"), "unknown field `colour`");
         refused(&format!("{good}compiler = 'tcc'"), "tcc");
         refused(&format!("{good}cmdline = ['a b']"), "not one word");
+        for word in ["clean", "--eval=x", "O=a b", "=x", "a/b=c"] {
+            refused(&format!("{good}make = ['{word}']"), "not NAME=value");
+        }
         refused(&format!("{good}sysctls = {{ 'a b' = '1' }}"), "no sysctl");
         refused("about = 'x'\nfragments = []", "is empty");
         refused("about = 'x'\nfragments = ['../x']", "no path below kconfig/");
