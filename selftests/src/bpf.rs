@@ -79,22 +79,41 @@ impl std::fmt::Display for Refusal {
 pub enum Kind {
     /// At entry of a function.
     Fentry,
+    /// At its exit.
+    Fexit,
     /// At both ends.
     Fsession,
     /// Both ends, through a kprobe.
     KprobeSession,
     /// Both ends, of a function of a process.
     UprobeSession,
+    /// At a tracepoint; loaded with an attach type, which nobody checks.
+    Tracepoint(sys::bpf_attach_type),
+    /// At an event of perf; the same.
+    PerfEvent(sys::bpf_attach_type),
 }
 
 impl Kind {
     fn types(self) -> (sys::bpf_prog_type, sys::bpf_attach_type) {
         match self {
             Kind::Fentry => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FENTRY),
+            Kind::Fexit => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FEXIT),
             Kind::Fsession => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FSESSION),
             Kind::KprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_KPROBE_SESSION),
             Kind::UprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_UPROBE_SESSION),
+            Kind::Tracepoint(attach_type) => (sys::BPF_PROG_TYPE_TRACEPOINT, attach_type),
+            Kind::PerfEvent(attach_type) => (sys::BPF_PROG_TYPE_PERF_EVENT, attach_type),
         }
+    }
+
+    /// Its attach type.
+    pub fn attach_type(self) -> sys::bpf_attach_type {
+        self.types().1
+    }
+
+    /// Whether it is loaded for one function.
+    pub fn is_tracing(self) -> bool {
+        self.types().0 == sys::BPF_PROG_TYPE_TRACING
     }
 }
 
@@ -111,6 +130,13 @@ pub fn load_minimal(kind: Kind, target: u32, kfuncs: &[u32]) -> Result<Copy, Ref
     // .. mov64 r0, 0; exit
     let insns: Vec<_> = kfuncs.iter().map(call).chain([insn(0xb7), insn(0x95)]).collect();
     load_insns(&insns, kind.types(), target)
+}
+
+/// Loads a program that only returns a value.
+pub fn load_returning(kind: Kind, target: u32, value: i32) -> Result<Copy, Refusal> {
+    // mov64 r0, value; exit
+    let insn = |code, imm| sys::bpf_insn { code, imm, ..Default::default() };
+    load_insns(&[insn(0xb7, value), insn(0x95, 0)], kind.types(), target)
 }
 
 /// Loads a program from instructions.

@@ -26,6 +26,8 @@ pub const KPROBE_SESSION: &str = "BPF_TRACE_KPROBE_SESSION";
 /// The same for functions of a process.
 pub const UPROBE_SESSION: &str = "BPF_TRACE_UPROBE_SESSION";
 const MAX_LINKS: &str = "BPF_MAX_TRAMP_LINKS";
+/// Next to it in the series for 6.18; mainline has no such limit.
+const MAX_COOKIES: &str = "BPF_MAX_TRAMP_COOKIES";
 /// Gives a session its eight bytes.
 pub const COOKIE: &str = "bpf_session_cookie";
 /// Tells a session which of its runs it is in.
@@ -34,6 +36,10 @@ pub const IS_RETURN: &str = "bpf_session_is_return";
 pub const RCU_KFUNCS: [&str; 2] = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"];
 /// A target that nobody calls but a test run.
 pub const TARGET: &str = "bpf_fentry_test1";
+/// A function that never returns.
+pub const NORETURN: &str = "do_exit";
+/// A function that cannot be traced.
+pub const NOTRACE: &str = "bpf_spin_lock";
 
 impl Features {
     /// Reads BTF, sysctl and release.
@@ -43,8 +49,9 @@ impl Features {
         let found = std::fs::read("/sys/kernel/btf/vmlinux")
             .map_err(|err| format!("/sys/kernel/btf/vmlinux: {err}"))
             .and_then(|bytes| {
-                let values = [FSESSION, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS];
-                btf::find(&bytes, &values, &[COOKIE, IS_RETURN, RCU_KFUNCS[0], RCU_KFUNCS[1], TARGET])
+                let values = [FSESSION, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS, MAX_COOKIES];
+                let [lock, unlock] = RCU_KFUNCS;
+                btf::find(&bytes, &values, &[COOKIE, IS_RETURN, lock, unlock, TARGET, NORETURN, NOTRACE])
             });
         let retbleed = std::fs::read_to_string("/sys/devices/system/cpu/vulnerabilities/retbleed");
         let (btf, btf_error) = match found {
@@ -72,6 +79,7 @@ impl Features {
             (KPROBE_SESSION.to_owned(), value(KPROBE_SESSION)),
             (UPROBE_SESSION.to_owned(), value(UPROBE_SESSION)),
             (MAX_LINKS.to_owned(), value(MAX_LINKS)),
+            (MAX_COOKIES.to_owned(), value(MAX_COOKIES)),
             (COOKIE.to_owned(), params(COOKIE)),
             (IS_RETURN.to_owned(), params(IS_RETURN)),
             ("net.core.bpf_jit_enable".to_owned(), or_absent(self.jit.map(|jit| jit.to_string()))),
@@ -131,17 +139,17 @@ const MAINLINE: (u32, u32) = (7, 0);
 const LAST_WITH_COOKIE_CALLEES: (u32, u32) = (7, 3);
 
 impl Profile {
-    /// The cookie limit cannot be read: it is in no type and no message, and trying it out is what the test does. It
-    /// belongs to the series for long-term kernels, whose releases come before mainline's first one with the feature,
-    /// which has none. A series for a later kernel that brings the limit back has to be told apart here.
+    /// Limits are what BTF says. A kernel that has a limit and does not name it fails the test of the cookie after the
+    /// last one, as does one that names a limit and does not keep it.
     pub fn of(features: &Features) -> Self {
         let mut numbers =
             features.release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         let params = |name: &str| features.btf.funcs.get(name).map(|func| func.params);
+        let limit = |name: &str| features.btf.values.get(name).and_then(|&value| u32::try_from(value).ok());
         Self {
-            cookie_limit: (version < MAINLINE).then_some(4),
-            max_links: features.btf.values.get(MAX_LINKS).and_then(|&value| u32::try_from(value).ok()),
+            cookie_limit: limit(MAX_COOKIES),
+            max_links: limit(MAX_LINKS),
             call_depth_tracking: features.retbleed.contains("Stuffing"),
             version,
             kfunc_prototype: match (params(COOKIE), params(IS_RETURN)) {
@@ -154,10 +162,9 @@ impl Profile {
 
     /// Which rule about cookies the tests go by, and why.
     pub fn cookie_rule(&self) -> String {
-        let (major, minor) = self.version;
         match self.cookie_limit {
-            Some(limit) => format!("profile: at most {limit}, for release {major}.{minor} is before 7.0"),
-            None => format!("profile: no limit, for release {major}.{minor} is 7.0 or later"),
+            Some(limit) => format!("profile: at most {limit}, as BTF's {MAX_COOKIES} says"),
+            None => format!("profile: no limit, as BTF has no {MAX_COOKIES}"),
         }
     }
 
@@ -196,13 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_long_term_series_limits_cookies() {
-        let limit = |release: &str| {
-            Profile::of(&Features { release: release.to_owned(), ..Features::default() }).cookie_limit
-        };
-        assert_eq!(limit("6.18.15"), Some(4));
-        assert_eq!(limit("7.0.13+deb13-cloud-amd64"), None);
-        assert_eq!(limit("10.1.0"), None);
+    fn cookies_are_limited_where_btf_says_so() {
+        let mut features = Features { release: "6.18.15".to_owned(), ..Features::default() };
+        assert_eq!(Profile::of(&features).cookie_limit, None);
+        features.btf.values.insert(MAX_COOKIES.to_owned(), 4);
+        assert_eq!(Profile::of(&features).cookie_limit, Some(4));
     }
 
     #[test]

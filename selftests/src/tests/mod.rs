@@ -5,6 +5,7 @@ mod basic;
 mod cookie;
 mod elsewhere;
 mod mixed;
+mod reject;
 mod unsupported;
 
 use crate::bpf::{Globals, Link, Session};
@@ -192,6 +193,7 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .iter()
         .chain(cookie::SUBTESTS)
         .chain(mixed::SUBTESTS)
+        .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
         .chain(unsupported::SUBTESTS)
 }
