@@ -16,6 +16,18 @@ fn main() {
         .clang_args(["-mcpu=v3", "-Wall"])
         .build_and_generate(&out)
         .expect("bpf/session.bpf.c compiles with clang");
+    // An object of its own for bpftool, which loads every program of the file that it is given.
+    let object = out.with_file_name("tools.bpf.o");
+    let mut builder = SkeletonBuilder::new();
+    if let Some(clang) = std::env::var_os("CLANG") {
+        builder.clang(clang);
+    }
+    builder
+        .source("bpf/tools.bpf.c")
+        .clang_args(["-mcpu=v3", "-Wall"])
+        .obj(&object)
+        .build()
+        .expect("bpf/tools.bpf.c compiles with clang");
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
 }

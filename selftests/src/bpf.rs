@@ -176,6 +176,25 @@ fn load_insns(
 /// The number of BPF_TRACE_FSESSION that libbpf gives the kernel.
 pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
 
+/// An object with one fentry program, for bpftool to load.
+pub const TOOLS_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tools.bpf.o"));
+
+/// A pinned program, taken for an fsession.
+pub fn pinned_session(path: &CStr) -> Result<Copy, Errno> {
+    // SAFETY: the path is a string that lives until the call returns.
+    let fd = check(unsafe { sys::bpf_obj_get(path.as_ptr()) })?;
+    Ok(Copy { fd: own(fd), attach_type: sys::BPF_TRACE_FSESSION })
+}
+
+/// What the kernel tells of a program.
+fn program_info(fd: c_int) -> Result<sys::bpf_prog_info, Errno> {
+    let mut info = sys::bpf_prog_info::default();
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: `info` is as long as `len` says, and asks for no arrays.
+    check(unsafe { sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) })?;
+    Ok(info)
+}
+
 /// A program of its own, outside of the object. Only a different program can be attached once more to one target.
 pub struct Copy {
     fd: OwnedFd,
@@ -186,6 +205,11 @@ impl Copy {
     /// Attaches it to its target with an attach cookie (0: none).
     pub fn attach(&self, cookie: u64) -> Result<Link, Errno> {
         attach(self.fd.as_raw_fd(), self.attach_type, cookie)
+    }
+
+    /// How often it ran while statistics were on.
+    pub fn runs(&self) -> Result<u64, Errno> {
+        program_info(self.fd.as_raw_fd()).map(|info| info.run_cnt)
     }
 
     /// Attaches it as a session of kprobes to a function of the kernel.
@@ -420,12 +444,7 @@ impl Session {
 
     fn info(&self, name: &str) -> Result<sys::bpf_prog_info, String> {
         let fd = self.fd(name)?;
-        let mut info = sys::bpf_prog_info::default();
-        let mut len = size_of_val(&info) as u32;
-        // SAFETY: `info` is as long as `len` says, and asks for no arrays.
-        check(unsafe { sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) })
-            .map_err(|errno| format!("info of {name}: {errno}"))?;
-        Ok(info)
+        program_info(fd).map_err(|errno| format!("info of {name}: {errno}"))
     }
 
     /// Puts a program into the array of callees.
@@ -458,12 +477,21 @@ pub fn test_run(fd: c_int) -> Result<u32, Errno> {
 /// A link of a tracing program; dropping it detaches.
 #[derive(Debug)]
 pub struct Link {
-    _fd: OwnedFd,
+    fd: OwnedFd,
 }
 
 impl Link {
     fn own(fd: c_int) -> Self {
-        Self { _fd: own(fd) }
+        Self { fd: own(fd) }
+    }
+
+    /// Its number in the whole system.
+    pub fn id(&self) -> Result<u32, Errno> {
+        let mut info = sys::bpf_link_info::default();
+        let mut len = size_of_val(&info) as u32;
+        // SAFETY: `info` is as long as `len` says, and asks for no arrays.
+        check(unsafe { sys::bpf_link_get_info_by_fd(self.fd.as_raw_fd(), &mut info, &mut len) })?;
+        Ok(info.id)
     }
 }
 

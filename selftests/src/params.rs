@@ -19,6 +19,8 @@ pub struct Params {
     pub self_test: bool,
     /// Name and value, to set before the first test.
     pub sysctls: Vec<(String, String)>,
+    /// bpftool of the tree under test; `None` where the host offers none.
+    pub bpftool: Option<String>,
     /// Shell command to run instead of the tests.
     pub exec: Option<String>,
     /// An interactive shell instead of the tests.
@@ -67,6 +69,7 @@ impl Params {
             effort,
             self_test: last(param::SELF_TEST) == Some("1"),
             sysctls,
+            bpftool: last(param::BPFTOOL).map(str::to_owned),
             exec,
             shell: last(param::SHELL) == Some("1"),
             trouble,
@@ -113,18 +116,19 @@ mod tests {
         let p = params("");
         assert_eq!((p.nonce.as_str(), p.port.as_str()), ("n1", "ttyS1"));
         assert_eq!((p.tests.len(), p.effort, p.self_test, p.shell), (0, Effort::Normal, false, false));
-        assert_eq!((p.exec, p.trouble), (None, None));
+        assert_eq!((p.exec, p.bpftool, p.trouble), (None, None, None));
     }
 
     #[test]
     fn every_key_is_read() {
         let p = params(
             "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=1 vmtest.exec=ZWNobyBoaQ== \
-             vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
+             vmtest.bpftool=/obj/bpftool vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
         );
         assert_eq!(p.tests, ["basic/*", "cookie/bits"]);
         assert_eq!((p.effort, p.self_test), (Effort::Quick, true));
         assert_eq!(p.exec.as_deref(), Some("echo hi"));
+        assert_eq!(p.bpftool.as_deref(), Some("/obj/bpftool"));
         assert_eq!(p.sysctls[0], ("net.core.bpf_jit_enable".into(), "0".into()));
         assert_eq!(p.sysctls[1], ("kernel.core_pattern".into(), "a b".into()));
     }

@@ -160,6 +160,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
             checks: &mut checks,
             profile: &run.profile,
             features: run.features,
+            bpftool: run.params.bpftool.as_deref().unwrap_or_default(),
         })
         .err()
     });

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
+use crate::kernel::bpftool::BPFTOOL;
 use crate::plan::{DEFAULT_MEMORY_MIB, Purpose};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::suite::RUNNER;
 use crate::tools;
-use crate::unit::Bootable;
+use crate::unit::{Bootable, Bpftool};
 use crate::vm::accel::{self, Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
@@ -118,6 +119,13 @@ pub fn vm_spec(
         cpu: variant.and_then(|variant| variant.cpu.clone()),
         append,
         sysctls,
+        bpftool: match (&bootable.bpftool, boot, &task) {
+            (Bpftool::In(dir), Boot::Vng, Task::Tests { .. }) => {
+                let sandbox = Sandbox::new(shop.tools()?).read_only(dir, BPFTOOL_MOUNT);
+                Some(sandbox.see(&format!("{BPFTOOL_MOUNT}/{BPFTOOL}")).to_string_lossy().into_owned())
+            }
+            _ => None,
+        },
         nonce: nonce.to_owned(),
         task,
         gdb: shop.plan.purpose == Purpose::Gdb,
@@ -132,6 +140,9 @@ pub fn vm_spec(
     Ok(spec)
 }
 
+/// Where a guest sees what make made, like make itself.
+const BPFTOOL_MOUNT: &str = "/obj";
+
 /// The command that starts this guest.
 ///
 /// # Errors
@@ -144,7 +155,11 @@ pub fn command(
 ) -> Result<std::process::Command> {
     let (runner, _) = shop.runner()?;
     let tools = shop.tools()?;
-    let mut sandbox = Sandbox::new(tools)
+    let mut sandbox = Sandbox::new(tools);
+    if let (Bpftool::In(dir), Some(_)) = (&bootable.bpftool, &spec.bpftool) {
+        sandbox = sandbox.read_only(dir, BPFTOOL_MOUNT);
+    }
+    sandbox = sandbox
         .read_only(&bootable.dir, "/kernel")
         .read_only(&runner.dir, "/suite")
         .writable(channel.dir(), "/vm")

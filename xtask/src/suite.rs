@@ -68,6 +68,11 @@ impl Runner {
         Ok(Runner { dir, listed })
     }
 
+    /// Whether a subtest uses the bpftool of the tree under test.
+    pub fn uses_bpftool(&self, name: &TestName) -> bool {
+        self.listed.iter().any(|listed| listed.bpftool && listed.name == *name)
+    }
+
     /// Names of the subtests that a filter and an effort choose, in their order.
     ///
     /// # Errors
@@ -263,6 +268,7 @@ mod tests {
             about: String::new(),
             effort,
             single_thread: false,
+            bpftool: test == "tools",
         });
         Runner { dir: PathBuf::new(), listed: listed.into() }
     }

@@ -11,6 +11,7 @@ use crate::cli::BootArg;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
+use crate::kernel::bpftool;
 use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
 use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
@@ -19,7 +20,7 @@ use crate::kernel::series::{self, Series};
 use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::boot_with_fallback;
-use crate::plan::{Unit, Upto};
+use crate::plan::{Purpose, Unit, Upto};
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
 use crate::shop::Shop;
 use crate::vm::accel::{Accel, Kind};
@@ -41,6 +42,19 @@ pub struct Bootable {
     pub variant: Option<Variant>,
     /// Its configuration; `None` where it is unknown.
     config: Option<DotConfig>,
+    /// The bpftool of its tree.
+    pub bpftool: Bpftool,
+}
+
+/// Whether a guest can be offered the bpftool of the tree under test.
+#[derive(Debug)]
+pub enum Bpftool {
+    /// It is in this directory.
+    In(PathBuf),
+    /// Nothing is wrong, and there is none, for this reason. What would use it is not run and not required.
+    None(String),
+    /// It should be there.
+    Failed(Error),
 }
 
 impl Bootable {
@@ -206,13 +220,35 @@ pub fn prepare(
     kernel.key = built.key.to_string();
     kernel.release.clone_from(&built.release);
     let config = config::parse_dotconfig(&read_text(&built.dir.join("config"))?);
+    // After the kernel, which has a verdict without it.
+    let bpftool = match build_bpftool(shop, &tree, run_dir, &built.key) {
+        Ok(bpftool) => bpftool,
+        Err(error) => Bpftool::Failed(error),
+    };
     Ok(Bootable {
         kernel: kernel.clone(),
         dir: built.dir.clone(),
         file: "vmlinux".to_owned(),
         variant: Some(variant),
         config: Some(config),
+        bpftool,
     })
+}
+
+/// Only if a subtest that uses it was chosen, and the guest can run it.
+fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
+    let (runner, chosen) = shop.runner()?;
+    let runs_tests = matches!(shop.plan.purpose, Purpose::Test | Purpose::Gdb);
+    if !runs_tests || !chosen.iter().any(|name| runner.uses_bpftool(name)) {
+        return Ok(Bpftool::None("no subtest that uses it was chosen".to_owned()));
+    }
+    if shop.plan.boot == BootArg::Direct {
+        return Ok(Bpftool::None(
+            "bpftool needs the libraries of the build root: boot through vng".to_owned(),
+        ));
+    }
+    let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
+    bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make_jobs, &log_dir).map(Bpftool::In)
 }
 
 fn apply(
@@ -240,7 +276,8 @@ fn finished_kernel(prebuilt: Prebuilt, unit: &Unit, kernel: &mut Kernel) -> Resu
     };
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
     let config = config.map(|path| read_text(&path)).transpose()?.map(|text| config::parse_dotconfig(&text));
-    Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config })
+    let bpftool = Bpftool::None("a finished kernel brings no tree to build bpftool from".to_owned());
+    Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool })
 }
 
 /// vng for what we build, direct for what cannot mount its root; the reason goes into the record.
@@ -275,7 +312,20 @@ fn test(
     run_dir: &RunDir,
     base: &CellBase,
 ) -> Result<UnitResult> {
-    let (runner, planned) = shop.runner()?;
+    let (runner, chosen) = shop.runner()?;
+    let offered = matches!(bootable.bpftool, Bpftool::In(_)) && boot == Boot::Vng;
+    let (planned, without): (Vec<TestName>, Vec<TestName>) =
+        chosen.iter().cloned().partition(|name| offered || !runner.uses_bpftool(name));
+    let (planned, without) = (&planned[..], without_bpftool(base, bootable, &without, planned.is_empty()));
+    if planned.is_empty() {
+        shop.bad();
+        return Ok(UnitResult {
+            kernel: bootable.kernel.clone(),
+            boot: None,
+            cells: without,
+            splats: Vec::new(),
+        });
+    }
     shop.tools()?;
     if boot == Boot::Vng {
         shop.vng()?;
@@ -287,7 +337,8 @@ fn test(
             "not started: --fail-fast, and another column was not all pass",
         ));
     }
-    let (globs, effort) = runner.ask_for(planned, &shop.plan.filter, shop.plan.effort);
+    // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
+    let (globs, effort) = runner.ask_for(chosen, &shop.plan.filter, shop.plan.effort);
     let task = Task::Tests { globs, effort, self_test: shop.plan.self_test };
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
     let store = run_dir.dir(&format!("cells/{name}"))?;
@@ -302,7 +353,9 @@ fn test(
     check_cpus(shop, bootable, boot, &seen);
     let kernel_id = bootable.kernel.id.clone();
     let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
-    let cells = result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
+    let mut cells =
+        result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
+    cells.extend(without);
     // Before the next guest is let in. Tests of a column to compare with stop nobody.
     let tests_count = unit.role.is_none();
     if verdict.class != Class::Pass || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass)) {
@@ -316,6 +369,21 @@ fn test(
     let record = record(limits, &base, &verdict, &seen, accel, boot_reason, format!("cells/{name}"));
     phase.finish();
     Ok(UnitResult { kernel, boot: Some(record), cells, splats: splats(&base, &seen) })
+}
+
+/// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
+/// asked for: a column without any evidence is no pass.
+fn without_bpftool(base: &CellBase, bootable: &Bootable, names: &[TestName], alone: bool) -> Vec<Cell> {
+    let no_vng = "bpftool needs the libraries of the build root: boot through vng";
+    let (class, reason) = match &bootable.bpftool {
+        Bpftool::In(_) => (Class::Pass, no_vng.to_owned()),
+        Bpftool::None(reason) => (Class::Pass, reason.clone()),
+        Bpftool::Failed(error) => (error.class, error.to_string()),
+    };
+    let class = if alone && class == Class::Pass { Class::Incomplete } else { class };
+    let mut cells = result::notrun(base, names, class, &reason);
+    cells.iter_mut().for_each(|cell| cell.required = class != Class::Pass);
+    cells
 }
 
 /// Tests of concurrency on one CPU prove little: a guest that sees fewer than it was given is said.
@@ -396,4 +464,43 @@ fn splats(base: &CellBase, seen: &Observed) -> Vec<SplatRecord> {
 
 fn running(seen: &Observed) -> String {
     seen.stream.running.as_ref().map(TestName::path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_bpftool_counts_where_it_should_be_there_or_nothing_else_was_asked_for() {
+        let names = [TestName { test: "tools".into(), subtest: "x".into() }];
+        let base = CellBase {
+            kernel: "k".into(),
+            variant: String::new(),
+            boot: "direct".into(),
+            accel: "tcg".into(),
+        };
+        let failed = || Bpftool::Failed(Error::new(Class::SuiteBuild, "does not build"));
+        let none = || Bpftool::None("no tree".into());
+        for (bpftool, alone, class, required) in [
+            (none(), false, Class::Pass, false),
+            (none(), true, Class::Incomplete, true),
+            (Bpftool::In("/b".into()), false, Class::Pass, false),
+            (failed(), false, Class::SuiteBuild, true),
+            (failed(), true, Class::SuiteBuild, true),
+        ] {
+            let what = format!("{bpftool:?} {alone}");
+            let bootable = Bootable {
+                kernel: Kernel::default(),
+                dir: "/".into(),
+                file: "vmlinux".into(),
+                variant: None,
+                config: None,
+                bpftool,
+            };
+            let cells = without_bpftool(&base, &bootable, &names, alone);
+            assert_eq!((cells.len(), cells[0].outcome), (1, result::Outcome::Notrun), "{what}");
+            assert_eq!((cells[0].class(), cells[0].required), (class, required), "{what}");
+            assert!(!cells[0].reason.is_empty(), "{what}");
+        }
+    }
 }

@@ -28,6 +28,8 @@ pub mod param {
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `name=value`, repeatable: sysctl to set before the first test.
     pub const SYSCTL: &str = "vmtest.sysctl";
+    /// Path of a bpftool in the guest; absent where there is none, and then no subtest that uses it runs.
+    pub const BPFTOOL: &str = "vmtest.bpftool";
     /// Base64 (standard alphabet) of a shell command to run instead of the tests.
     pub const EXEC: &str = "vmtest.exec";
     /// `1`: an interactive shell on the console instead of the tests (direct boot only).
@@ -216,6 +218,9 @@ pub struct Listed {
     pub effort: Effort,
     /// Needs `thread=single` when emulated, because it patches text under load.
     pub single_thread: bool,
+    /// Uses the bpftool of the tree under test; planned only where the host offers one.
+    #[serde(default)]
+    pub bpftool: bool,
 }
 
 /// How much to do.

@@ -6,6 +6,7 @@ mod cookie;
 mod elsewhere;
 mod mixed;
 mod reject;
+mod tools;
 mod unsupported;
 
 use crate::bpf::{Globals, Link, Session};
@@ -82,6 +83,8 @@ pub struct Context<'a> {
     pub profile: &'a Profile,
     /// What the kernel has.
     pub features: &'a Features,
+    /// bpftool of the tree under test; empty for a subtest that does not use it.
+    pub bpftool: &'a str,
 }
 
 impl Context<'_> {
@@ -182,6 +185,11 @@ impl Subtest {
         callers.chain(self.programs.iter().copied()).collect()
     }
 
+    /// Whether it uses the bpftool of the tree under test.
+    fn uses_bpftool(&self) -> bool {
+        self.test == tools::GROUP
+    }
+
     /// Group and name.
     pub fn name(&self) -> TestName {
         TestName { test: self.test.to_owned(), subtest: self.subtest.to_owned() }
@@ -196,12 +204,14 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
         .chain(unsupported::SUBTESTS)
+        .chain(tools::SUBTESTS)
 }
 
 /// The subtests that the host asks for, in order.
 pub fn plan(params: &Params) -> Vec<&'static Subtest> {
     let wanted = |test: &&Subtest| {
         test.effort <= params.effort
+            && (params.bpftool.is_some() || !test.uses_bpftool())
             && (params.tests.is_empty()
                 || params.tests.iter().any(|glob| glob::matches(glob, &test.name().path())))
     };
@@ -215,6 +225,7 @@ pub fn listed() -> Vec<Listed> {
         about: test.about.to_owned(),
         effort: test.effort,
         single_thread: false,
+        bpftool: test.uses_bpftool(),
     };
     all().map(listed).collect()
 }
@@ -265,7 +276,11 @@ mod unit {
     fn globs_and_effort_choose() {
         let params =
             |text: &str| Params::parse(&format!("vmtest.nonce=n vmtest.port=p {text}")).expect("names a run");
-        assert_eq!(plan(&params("")).len(), all().count());
+        assert_eq!(plan(&params("vmtest.bpftool=/b")).len(), all().count());
+        assert!(
+            plan(&params("")).iter().all(|test| !test.uses_bpftool())
+                && plan(&params("vmtest.test=tools/*")).is_empty()
+        );
         let quick = plan(&params("vmtest.effort=quick"));
         assert!(quick.len() >= 3 && quick.len() < all().count());
         let some = plan(&params("vmtest.test=basic/one_entry*,nothing/*"));

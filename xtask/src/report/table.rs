@@ -140,7 +140,7 @@ fn legend(text: &mut String, run: &RunResult) {
         Outcome::Timeout => "did not end in time",
         Outcome::Flaky => "passed only on a repeat",
         Outcome::Xfail => "a known bug, declared",
-        Outcome::Notrun => "a stage before it failed",
+        Outcome::Notrun => "a stage before it failed, or it cannot run there",
     };
     text.push('\n');
     for outcome in seen {
@@ -246,11 +246,13 @@ pub fn classes(run: &RunResult) -> String {
             run.cells.iter().filter(|cell| cell.class() == Class::Pass && cell.outcome == outcome).count();
         Some(format!("{count} {word}")).filter(|_| count > 0)
     };
-    // Neither may hide behind the word "pass", which is last.
-    let among: Vec<String> = [not_quite(Outcome::Skip, "allowed skips"), not_quite(Outcome::Xfail, "xfail")]
-        .into_iter()
-        .flatten()
-        .collect();
+    // None may hide behind the word "pass", which is last.
+    let among = [
+        not_quite(Outcome::Skip, "allowed skips"),
+        not_quite(Outcome::Xfail, "xfail"),
+        not_quite(Outcome::Notrun, "not run and not required"),
+    ];
+    let among: Vec<String> = among.into_iter().flatten().collect();
     let among = if among.is_empty() { String::new() } else { format!(" ({} among them)", among.join(", ")) };
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
     let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
@@ -365,6 +367,11 @@ mod tests {
         let cells =
             [cell("k", "a", Outcome::Pass, Class::Pass, ""), cell("k", "b", Outcome::Skip, Class::Pass, "x")];
         assert_eq!(classes(&run(cells.into())), "exit 0: pass 2 (1 allowed skips among them)");
+        let cells = [
+            cell("k", "a", Outcome::Pass, Class::Pass, ""),
+            cell("k", "b", Outcome::Notrun, Class::Pass, "x"),
+        ];
+        assert_eq!(classes(&run(cells.into())), "exit 0: pass 2 (1 not run and not required among them)");
     }
 
     #[test]

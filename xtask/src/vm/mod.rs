@@ -80,6 +80,8 @@ pub struct VmSpec {
     pub append: Vec<String>,
     /// `name=value` that the runner sets before the first test.
     pub sysctls: Vec<String>,
+    /// bpftool as the guest sees it; `None` where there is none.
+    pub bpftool: Option<String>,
     /// Nonce of this boot.
     pub nonce: String,
     /// What to do.
@@ -121,6 +123,7 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
         Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
         Task::Shell => params.push(format!("{}=1", param::SHELL)),
     }
+    params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
     params.extend(spec.sysctls.iter().map(|sysctl| format!("{}={sysctl}", param::SYSCTL)));
     params.extend(spec.append.iter().cloned());
     params
@@ -158,6 +161,7 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
         cpu: None,
         append: vec!["mitigations=off".into()],
         sysctls: vec!["net.core.bpf_jit_harden=2".into()],
+        bpftool: Some("/obj/bpftool".into()),
         nonce: "0123abcd".into(),
         task: Task::Tests { globs: vec!["basic/*".into()], effort: Effort::Quick, self_test: false },
         gdb: false,
@@ -185,6 +189,7 @@ mod tests {
             "vmtest.port=ttyS1",
             "vmtest.test=basic/*",
             "vmtest.effort=quick",
+            "vmtest.bpftool=/obj/bpftool",
             "oops=panic",
         ] {
             assert!(params.iter().any(|param| param == needed), "{needed}");

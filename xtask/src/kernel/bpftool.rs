@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! bpftool of the tree under test, for guests whose `/` is the build root: it is linked to the libraries there. (A static
+//! one cannot be had: Debian 13's libelf.a needs symbols of a library that it does not ship.)
+//!
+//! Cached under a hash of the files that it is made from, so that a series which touches only the kernel costs a copy of
+//! the tree's names and no compilation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::context::Context;
+use crate::error::{Class, Error, IoContext, Result};
+use crate::kernel::build::PatchedTree;
+use crate::kernel::diagnose;
+use crate::kernel::view::{self, Overlaid};
+use crate::proc::{Job, ended};
+use crate::sandbox::{Sandbox, Tools};
+use crate::workdir::{Key, create_dir, hash_file};
+
+/// File name in the cache entry.
+pub const BPFTOOL: &str = "bpftool";
+
+/// What a build of bpftool reads of the tree, and no more: a series that changes the verifier has the same bpftool.
+const INPUTS: [&str; 10] = [
+    "Makefile", // the version that it shows
+    "kernel/bpf/disasm.c",
+    "kernel/bpf/disasm.h",
+    "scripts/bpf_doc.py",
+    "tools/arch/x86",
+    "tools/bpf/bpftool",
+    "tools/build",
+    "tools/include",
+    "tools/lib",
+    "tools/scripts",
+];
+
+/// The directory that holds the tree's bpftool, made if it is not in the cache. The output of make goes to
+/// `log_dir/bpftool.log`.
+///
+/// # Errors
+/// Class `SuiteBuild` with the compiler's first error.
+pub fn ensure(
+    ctx: &Context,
+    tree: &PatchedTree,
+    tools: &Tools,
+    jobs: usize,
+    log_dir: &Path,
+) -> Result<PathBuf> {
+    let name = Key::of("bpftool source 1").field("lineage", tree.source.lineage.as_str()).finish();
+    let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
+    let dir = ctx.cache.path("objects", name.as_str());
+    create_dir(&dir)?;
+    let phase = ctx.bus.phase("bpftool", &tree.id);
+    let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
+    let src = dir.join("src");
+    view::sync(
+        &src,
+        &dir.join("view.json"),
+        &tree.source.dir,
+        &tree.source.key,
+        overlay.as_ref().map(|(overlay, files)| Overlaid {
+            files,
+            changed: &overlay.changed,
+            deleted: &overlay.deleted,
+        }),
+    )?;
+    let key = inputs_key(&src, tools)?;
+    let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, "bpftool", key.as_str(), |place| {
+        // From nothing: these makefiles are not made for a source that changes under them.
+        let obj = ctx.cache.scratch()?;
+        let built = make(tree, tools, jobs, &src, obj.path(), log_dir)?;
+        fs::copy(&built, place.join(BPFTOOL)).on("cannot copy", &built).map(drop)
+    })?;
+    if cached {
+        phase.cached()
+    } else {
+        phase.finish()
+    }
+    Ok(kept)
+}
+
+fn inputs_key(src: &Path, tools: &Tools) -> Result<Key> {
+    let mut key = Key::of("bpftool 1").field("tools", tools.key().as_str());
+    for input in INPUTS {
+        for entry in walkdir::WalkDir::new(src.join(input)).sort_by_file_name() {
+            // A tree may lack one of them; make says what it misses.
+            let Ok(entry) = entry else { continue };
+            if entry.file_type().is_file() {
+                let below = entry.path().strip_prefix(src).unwrap_or(entry.path());
+                key = key.field(&below.to_string_lossy(), hash_file(entry.path())?);
+            }
+        }
+    }
+    Ok(key.finish())
+}
+
+fn make(
+    tree: &PatchedTree,
+    tools: &Tools,
+    jobs: usize,
+    src: &Path,
+    obj: &Path,
+    log_dir: &Path,
+) -> Result<PathBuf> {
+    let sandbox = Sandbox::new(tools).read_only(src, "/src").writable(obj, "/obj");
+    let mut command = sandbox.command("make");
+    command.arg("-C").arg(sandbox.see("/src/tools/bpf/bpftool"));
+    command.arg(format!("OUTPUT={}/", sandbox.see("/obj").display()));
+    // Not for what is tested: disassembly, capabilities, and programs of its own that need the BTF of a kernel.
+    for feature in ["llvm", "libbfd", "libcap", "clang-bpf-co-re"] {
+        command.arg(format!("feature-{feature}=0"));
+    }
+    command.arg(format!("-j{jobs}")).arg(sandbox.see("/obj").join(BPFTOOL));
+    let log = log_dir.join("bpftool.log");
+    let done = Job::new(command).log(log.clone()).run()?;
+    let built = obj.join(BPFTOOL);
+    if done.success() && built.is_file() {
+        return Ok(built);
+    }
+    let first = diagnose::first_error(done.tail.iter().map(String::as_str));
+    let detail = if first.is_empty() { done.tail.clone() } else { first };
+    Err(Error::new(Class::SuiteBuild, format!("bpftool of {} does not build", tree.id))
+        .why(format!("make {}", ended(done.status)))
+        .detail(detail)
+        .next(format!("the whole output is in {}", log.display())))
+}
