@@ -213,6 +213,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Subtests that pass without the mutant and not with it.
     pub noticed_by: Vec<String>,
+    /// What befell its kernel besides; empty where nothing did.
+    pub kernel: String,
     /// Why it was not noticed; empty where it was.
     pub why: String,
 }
@@ -226,12 +228,16 @@ pub fn judge(mutant: &Mutant, control: &UnitResult, seen: &UnitResult) -> Findin
     };
     let noticing: Vec<&Cell> =
         seen.cells.iter().filter(|cell| notices(cell.outcome) && passed(cell)).collect();
+    let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
     let finding = |verdict, why: String| Finding {
         verdict,
         noticed_by: noticing.iter().map(|cell| cell.path()).collect(),
+        kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass.code()) {
+            Some(boot) => format!("{}: {}", class_of(boot.class).label(), boot.reason),
+            None => String::new(),
+        },
         why,
     };
-    let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
     match control.boot.as_ref().map(|boot| class_of(boot.class)) {
         Some(Class::Pass) => (),
         class => {
@@ -262,7 +268,7 @@ pub fn judge(mutant: &Mutant, control: &UnitResult, seen: &UnitResult) -> Findin
         other => return finding(Verdict::NotJudged(other), boot.reason.clone()),
     };
     if !declared {
-        let why = format!("{}: {}; `{NOTICED_BY}` does not say so", class.label(), boot.reason);
+        let why = format!("`{NOTICED_BY}` says nothing of what befell its kernel");
         return finding(Verdict::Unnoticed, why);
     }
     let met = |sign: &Sign| match sign {

@@ -32,6 +32,9 @@ pub fn render(findings: &[(&Mutant, Finding)], directory: &str, exit_code: u8, l
         };
         line("breaks", &mutant.breaks);
         line("noticed", &format!("by {by}{more}"));
+        if !finding.kernel.is_empty() {
+            line("kernel", &finding.kernel);
+        }
         if !finding.why.is_empty() {
             line("but", &finding.why);
         }
@@ -60,6 +63,7 @@ pub fn json(findings: &[(&Mutant, Finding)], run: &str, kernel: &str, exit_code:
             "verdict": finding.verdict.name().to_lowercase(),
             "class": finding.verdict.class().code(),
             "noticed_by": finding.noticed_by,
+            "kernel": finding.kernel,
             "why": finding.why,
         })
     };
