@@ -2,7 +2,7 @@
 //! What the host asks for, read from the kernel command line.
 
 use crate::base64;
-use vmtest_protocol::{Effort, param};
+use vmtest_protocol::{Effort, SelfTest, param};
 
 /// The host's wishes. Anything wrong in them goes to `trouble`: the events can still carry it home.
 #[derive(Debug, PartialEq)]
@@ -15,8 +15,8 @@ pub struct Params {
     pub tests: Vec<String>,
     /// How much to do.
     pub effort: Effort,
-    /// Turn one expectation of each subtest round.
-    pub self_test: bool,
+    /// What to damage on purpose; `None`: nothing.
+    pub self_test: Option<SelfTest>,
     /// Name and value, to set before the first test.
     pub sysctls: Vec<(String, String)>,
     /// bpftool of the tree under test; `None` where the host offers none.
@@ -47,6 +47,13 @@ impl Params {
                 Effort::Normal
             }
         };
+        let self_test = last(param::SELF_TEST).and_then(|name| {
+            let found = SelfTest::from_name(name);
+            if found.is_none() {
+                complain(format!("{}={name}: neither turned nor blind", param::SELF_TEST));
+            }
+            found
+        });
         let mut sysctls = Vec::new();
         for (_, setting) in words.iter().filter(|(k, _)| k == param::SYSCTL) {
             match setting.split_once('=') {
@@ -67,7 +74,7 @@ impl Params {
             port: last(param::PORT)?.to_owned(),
             tests: tests.split(',').filter(|glob| !glob.is_empty()).map(str::to_owned).collect(),
             effort,
-            self_test: last(param::SELF_TEST) == Some("1"),
+            self_test,
             sysctls,
             bpftool: last(param::BPFTOOL).map(str::to_owned),
             exec,
@@ -115,18 +122,18 @@ mod tests {
     fn defaults_run_everything() {
         let p = params("");
         assert_eq!((p.nonce.as_str(), p.port.as_str()), ("n1", "ttyS1"));
-        assert_eq!((p.tests.len(), p.effort, p.self_test, p.shell), (0, Effort::Normal, false, false));
+        assert_eq!((p.tests.len(), p.effort, p.self_test, p.shell), (0, Effort::Normal, None, false));
         assert_eq!((p.exec, p.bpftool, p.trouble), (None, None, None));
     }
 
     #[test]
     fn every_key_is_read() {
         let p = params(
-            "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=1 vmtest.exec=ZWNobyBoaQ== \
+            "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=blind vmtest.exec=ZWNobyBoaQ== \
              vmtest.bpftool=/obj/bpftool vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
         );
         assert_eq!(p.tests, ["basic/*", "cookie/bits"]);
-        assert_eq!((p.effort, p.self_test), (Effort::Quick, true));
+        assert_eq!((p.effort, p.self_test), (Effort::Quick, Some(SelfTest::Blind)));
         assert_eq!(p.exec.as_deref(), Some("echo hi"));
         assert_eq!(p.bpftool.as_deref(), Some("/obj/bpftool"));
         assert_eq!(p.sysctls[0], ("net.core.bpf_jit_enable".into(), "0".into()));
@@ -135,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_wish_not_understood_is_trouble_not_a_default() {
-        for wrong in ["vmtest.effort=thorough", "vmtest.sysctl=kernel.panic", "vmtest.exec=%%%"] {
+        for wrong in
+            ["vmtest.effort=thorough", "vmtest.selftest=1", "vmtest.sysctl=kernel.panic", "vmtest.exec=%%%"]
+        {
             assert!(params(wrong).trouble.is_some(), "{wrong}");
         }
     }

@@ -18,7 +18,7 @@ use nix::unistd::{ForkResult, fork};
 use std::fs::File;
 use std::io::{self, Write};
 use std::time::Instant;
-use vmtest_protocol::{End, Event, GuestOutcome, Plan, Splat};
+use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat};
 
 /// Sends events, still without a stamp, to the supervisor.
 struct Events(File);
@@ -140,6 +140,9 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
         let sent = pipe.send(&end(test, GuestOutcome::Fail, format!("panic: {info}"), bpf::take_log()));
         leave(if sent.is_ok() { 0 } else { 1 });
     }));
+    if run.params.self_test == Some(SelfTest::Blind) {
+        bpf::make_blind();
+    }
     let own;
     let (session, trouble) = match &run.shared {
         Some(shared) => (Some(shared), None),
@@ -164,7 +167,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
         })
         .err()
     });
-    if run.params.self_test {
+    if run.params.self_test == Some(SelfTest::Turned) {
         checks.turn_round();
     }
     let verdict = checks.verdict(trouble);

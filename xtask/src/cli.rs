@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use vmtest_protocol::SelfTest;
 
 use crate::error::EXIT_CODES_HELP;
 
@@ -141,9 +142,11 @@ pub struct VmtestArgs {
     /// Stop before the first instruction and print the gdb line
     #[arg(long, conflicts_with = "look_inside")]
     pub gdb: bool,
-    /// Turn one expectation of each subtest round: then all must fail
-    #[arg(long, conflicts_with = "look_inside")]
-    pub self_test: bool,
+    /// Damage the suite on purpose; then all must fail. `turned` (also without a value): one expectation of each subtest
+    /// is turned round; `blind`: BPF programs see nothing
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "turned")]
+    #[arg(conflicts_with = "look_inside")]
+    pub self_test: Option<SelfTestArg>,
     /// Debian mirror, where the host's apt has none
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
@@ -163,6 +166,25 @@ pub enum EffortArg {
     Quick,
     /// Everything that ends within seconds.
     Normal,
+}
+
+/// Damages of the self-test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SelfTestArg {
+    /// One expectation of each subtest is turned round.
+    Turned,
+    /// BPF programs see nothing.
+    Blind,
+}
+
+impl SelfTestArg {
+    /// The damage that it stands for.
+    pub fn meant(self) -> SelfTest {
+        match self {
+            SelfTestArg::Turned => SelfTest::Turned,
+            SelfTestArg::Blind => SelfTest::Blind,
+        }
+    }
 }
 
 /// Ways to boot.

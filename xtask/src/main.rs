@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod compare;
 mod context;
+mod coverage;
 mod error;
 mod event;
 mod guest;

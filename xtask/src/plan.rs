@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmtest_protocol::{Effort, TestName};
+use vmtest_protocol::{Effort, SelfTest, TestName};
 
-use crate::cli::{BootArg, EffortArg, Suite, VmtestArgs};
+use crate::cli::{BootArg, EffortArg, SelfTestArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
 use crate::host::Toolchain;
 use crate::kernel::maintained::Named;
@@ -49,6 +49,8 @@ pub struct Unit {
     pub on_top: Option<Arc<Series>>,
     /// What it is for, where it is only there to compare with.
     pub role: Option<Role>,
+    /// What of the suite is damaged on purpose; `None`: nothing.
+    pub self_test: Option<SelfTest>,
 }
 
 /// What the guests are for.
@@ -79,8 +81,6 @@ pub struct Plan {
     pub filter: TestFilter,
     /// How much.
     pub effort: Effort,
-    /// Whether expectations are turned round.
-    pub self_test: bool,
     /// How guests start.
     pub boot: BootArg,
     /// What they run on.
@@ -151,7 +151,9 @@ impl Plan {
             self_test,
             mirror: _,
         } = args;
-        let units = units(kernels, variants, patches, config)?;
+        let mut units = units(kernels, variants, patches, config)?;
+        let self_test = self_test.map(SelfTestArg::meant);
+        units.iter_mut().for_each(|unit| unit.self_test = self_test);
         let purpose = match (exec, shell, gdb) {
             (Some(command), _, _) if command.trim().is_empty() => {
                 return Err(Error::usage("--exec names no command"));
@@ -184,7 +186,6 @@ impl Plan {
                 EffortArg::Quick => Effort::Quick,
                 EffortArg::Normal => Effort::Normal,
             },
-            self_test: *self_test,
             boot: *boot,
             accel: *accel,
             toolchain: *toolchain,
@@ -252,8 +253,15 @@ fn units(
             variants.iter().cloned().map(Some).collect()
         };
         for variant in names {
-            let unit =
-                Unit { spec: spec.clone(), variant, label: None, upto: Upto::All, on_top: None, role: None };
+            let unit = Unit {
+                spec: spec.clone(),
+                variant,
+                label: None,
+                upto: Upto::All,
+                on_top: None,
+                role: None,
+                self_test: None,
+            };
             if units.contains(&unit) {
                 return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
             }

@@ -339,7 +339,7 @@ fn test(
     }
     // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
     let (globs, effort) = runner.ask_for(chosen, &shop.plan.filter, shop.plan.effort);
-    let task = Task::Tests { globs, effort, self_test: shop.plan.self_test };
+    let task = Task::Tests { globs, effort, self_test: unit.self_test };
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
     let store = run_dir.dir(&format!("cells/{name}"))?;
     let phase = shop.ctx.bus.phase("boot", format!("{} ({})", bootable.kernel.id, boot.name()));

@@ -24,7 +24,7 @@ pub mod param {
     pub const TEST: &str = "vmtest.test";
     /// `quick` or `normal`.
     pub const EFFORT: &str = "vmtest.effort";
-    /// `1`: turn one expectation of each subtest round; then every subtest must fail.
+    /// `turned` or `blind`, a [`super::SelfTest`]: then every subtest must fail.
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `name=value`, repeatable: sysctl to set before the first test.
     pub const SYSCTL: &str = "vmtest.sysctl";
@@ -92,6 +92,31 @@ pub struct Hello {
     pub features: std::collections::BTreeMap<String, String>,
     /// What differs by kernel and what the tests therefore expect: name to value.
     pub profile: std::collections::BTreeMap<String, String>,
+}
+
+/// What is damaged on purpose, to see that the subtests can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelfTest {
+    /// One expectation of each subtest is turned round: finds the subtest that never states what it found.
+    Turned,
+    /// BPF programs see nothing, and those made of instructions do nothing: finds the subtest that would pass on a kernel
+    /// whose programs never run, or that accepts what it has to refuse.
+    Blind,
+}
+
+impl SelfTest {
+    /// As it stands on the kernel command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            SelfTest::Turned => "turned",
+            SelfTest::Blind => "blind",
+        }
+    }
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<SelfTest> {
+        [SelfTest::Turned, SelfTest::Blind].into_iter().find(|one| one.name() == name)
+    }
 }
 
 /// A subtest's name.

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
+use vmtest_protocol::SelfTest;
 
 use crate::cli::{Cli, Command, VmtestArgs};
 use crate::commands::{print, start};
 use crate::context::Context;
+use crate::coverage::{self, Columns};
 use crate::error::{Class, Error, PRECEDENCE, Result};
 use crate::event::Bus;
 use crate::host;
@@ -18,18 +20,21 @@ use crate::interrupt;
 use crate::kernel::maintained::{self, MUTANTS};
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
+use crate::report::coverage::{self as report, Source};
 use crate::report::table::Look;
 use crate::report::{log::Log, mutants, progress};
 use crate::shop::Shop;
+use crate::unit::UnitResult;
 use crate::workdir::{Cache, RunDir, write_file};
 
-/// Runs all mutants, or those named in `only`. `more` are options of `vmtest`.
+/// Runs all mutants, or those named in `only`. `more` are options of `vmtest`. With `with_coverage` also the suite damaged on
+/// purpose, and docs/coverage.md is written.
 ///
 /// # Errors
 /// Everything that stops a run before it has kernels.
-pub fn run(only: &[String], more: &[String], project: &Path) -> Result<Class> {
+pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path) -> Result<Class> {
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
-    let args = options(more)?;
+    let args = options(with_coverage, more)?;
     let mut plan = Plan::new(&args)?;
     let bus = Bus::new(vec![progress::sink()]);
     let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror };
@@ -38,25 +43,52 @@ pub fn run(only: &[String], more: &[String], project: &Path) -> Result<Class> {
     start::check_inputs(&ctx, &mut plan)?;
     let Some(control) = plan.units.first().cloned() else { return Err(Error::usage("no kernel to change")) };
     let with = |mutant: &Mutant| Unit { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
-    let units: Vec<Unit> = std::iter::once(control.clone()).chain(mutants.iter().map(with)).collect();
+    let damaged =
+        |how: SelfTest| Unit { self_test: Some(how), label: Some(how.name().to_owned()), ..control.clone() };
+    let damages: &[SelfTest] = if with_coverage { &[SelfTest::Turned, SelfTest::Blind] } else { &[] };
+    let units: Vec<Unit> = std::iter::once(control.clone())
+        .chain(damages.iter().copied().map(damaged))
+        .chain(mutants.iter().map(with))
+        .collect();
     let shop = Shop::open(&ctx, &plan, series)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutant::check(&mutants, shop.runner()?.1)?;
     let run_dir = RunDir::create(None)?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
-    let mut results = start::run_units(&shop, &units, &run_dir)?.into_iter();
-    let Some(control) = results.next() else { return Err(Error::host("the series itself was not run")) };
+    let results = start::run_units(&shop, &units, &run_dir)?;
+    let Some((control, others)) = results.split_first() else {
+        return Err(Error::host("the series itself was not run"));
+    };
+    let (damaged, seen) = others.split_at(damages.len().min(others.len()));
     let findings: Vec<(&Mutant, Finding)> = mutants
         .iter()
-        .zip(results)
-        .map(|(mutant, seen)| (mutant, mutant::judge(mutant, &control, &seen)))
+        .zip(seen)
+        .map(|(mutant, seen)| (mutant, mutant::judge(mutant, control, seen)))
         .collect();
-    let class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
+    let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
+    let mut lacking = String::new();
+    if let [turned, blind] = damaged {
+        let seen = findings.iter().zip(seen).map(|((mutant, finding), seen)| (*mutant, finding, seen));
+        let columns = Columns { control, turned, blind, mutants: seen.collect() };
+        let subtests = coverage::subtests(&columns);
+        let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
+        let page = report::page(&subtests, &coverage::suites(&columns), &source);
+        write_file(&run_dir.path.join("coverage.md"), &page)?;
+        lacking = report::lacking(&subtests);
+        if class == Class::Pass {
+            class = coverage::class(&subtests);
+        }
+        // A run that proves nothing new leaves the page as it is.
+        if interrupt::requested().is_none() && control.boot.is_some() {
+            write_file(&project.join("docs/coverage.md"), &page)?;
+        }
+    }
     let code = class.code();
     let data = mutants::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
     let colour =
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    print(&lacking)?;
     print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look { colour }))?;
     Ok(class)
 }
@@ -70,10 +102,16 @@ fn worst(findings: &[(&Mutant, Finding)], mutants: usize) -> Class {
     PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Host)
 }
 
+fn accel_of(column: &UnitResult) -> &str {
+    column.boot.as_ref().map_or("not booted", |boot| boot.accel.as_str())
+}
+
 /// The options of `vmtest` that these runs have.
-fn options(more: &[String]) -> Result<Box<VmtestArgs>> {
-    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
-    let words = ["xtask", "vmtest", "--boot", "direct"].into_iter().map(str::to_owned);
+fn options(with_coverage: bool, more: &[String]) -> Result<Box<VmtestArgs>> {
+    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots. Coverage is of all subtests,
+    // and those that use bpftool run through vng alone.
+    let boot = if with_coverage { "auto" } else { "direct" };
+    let words = ["xtask", "vmtest", "--boot", boot].into_iter().map(str::to_owned);
     match Cli::try_parse_from(words.chain(more.iter().cloned())).map(|cli| cli.command) {
         Ok(Command::Vmtest(args)) => Ok(args),
         Ok(_) => Err(Error::usage("cannot read the options for vmtest")),

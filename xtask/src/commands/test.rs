@@ -25,14 +25,18 @@ pub struct Args {
     /// Only the mutants of patches/mutants/: each breaks the project's series, and the subtests that it names must notice
     #[arg(long, conflicts_with_all = ["fast", "vm"])]
     mutants: bool,
+    /// All mutants, and the suite damaged on purpose: writes docs/coverage.md, which says of each subtest what shows that it
+    /// can fail
+    #[arg(long, conflicts_with_all = ["fast", "vm", "mutants"])]
+    coverage: bool,
     /// Only this mutant (its file without .patch); repeatable
     #[arg(long, value_name = "NAME", requires = "mutants")]
     only: Vec<String>,
-    /// Whose compilers and QEMU for the mutants, as for vmtest
-    #[arg(long, value_enum, default_value = "image", requires = "mutants")]
+    /// Whose compilers and QEMU for mutants and coverage, as for vmtest
+    #[arg(long, value_enum, default_value = "image")]
     toolchain: crate::host::Toolchain,
-    /// Accelerator for the mutants, as for vmtest
-    #[arg(long, value_enum, default_value = "auto", requires = "mutants")]
+    /// Accelerator for mutants and coverage, as for vmtest
+    #[arg(long, value_enum, default_value = "auto")]
     accel: crate::vm::accel::AccelChoice,
 }
 
@@ -41,14 +45,14 @@ pub struct Args {
 /// # Errors
 /// Class `TestFailed` with the step.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let Args { fast, vm, mutants, only, toolchain, accel } = args;
-    if *mutants {
+    let Args { fast, vm, mutants, coverage, only, toolchain, accel } = args;
+    if *mutants || *coverage {
         let words = [("--toolchain", toolchain.to_possible_value()), ("--accel", accel.to_possible_value())];
         let named = |(option, value): &(&str, Option<PossibleValue>)| {
             value.as_ref().map(|value| [(*option).to_owned(), value.get_name().to_owned()])
         };
         let words: Vec<String> = words.iter().filter_map(named).flatten().collect();
-        return mutants::run(only, &words, project);
+        return mutants::run(only, *coverage, &words, project);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let steps: [(&str, bool, &[&str]); 4] = [

@@ -130,6 +130,7 @@ mod tests {
             upto: Upto::All,
             on_top: None,
             role: None,
+            self_test: None,
         }
     }
 

@@ -8,7 +8,7 @@ pub mod direct;
 pub mod session;
 pub mod vng;
 
-use vmtest_protocol::{Effort, param};
+use vmtest_protocol::{Effort, SelfTest, param};
 
 use crate::vm::accel::Kind;
 
@@ -44,14 +44,14 @@ impl Boot {
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Run the suite: globs of subtests (empty: all), effort, and whether expectations are turned round.
+    /// Run the suite: globs of subtests (empty: all), effort, and what is damaged on purpose.
     Tests {
         /// Globs of `test/subtest`.
         globs: Vec<String>,
         /// How much.
         effort: Effort,
-        /// `--self-test`.
-        self_test: bool,
+        /// What to damage on purpose; `None`: nothing.
+        self_test: Option<SelfTest>,
     },
     /// Run a shell command.
     Exec(String),
@@ -116,9 +116,7 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
                 Effort::Normal => "normal",
             };
             params.push(format!("{}={effort}", param::EFFORT));
-            if *self_test {
-                params.push(format!("{}=1", param::SELF_TEST));
-            }
+            params.extend(self_test.map(|how| format!("{}={}", param::SELF_TEST, how.name())));
         }
         Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
         Task::Shell => params.push(format!("{}=1", param::SHELL)),
@@ -163,7 +161,7 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
         sysctls: vec!["net.core.bpf_jit_harden=2".into()],
         bpftool: Some("/obj/bpftool".into()),
         nonce: "0123abcd".into(),
-        task: Task::Tests { globs: vec!["basic/*".into()], effort: Effort::Quick, self_test: false },
+        task: Task::Tests { globs: vec!["basic/*".into()], effort: Effort::Quick, self_test: None },
         gdb: false,
     }
 }

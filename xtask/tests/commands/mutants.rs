@@ -18,12 +18,17 @@ fn world(does: &str) -> World {
 
 /// A mutant that makes the kernel do something else than `guest: pass`.
 fn mutant(world: &World, name: &str, does: &str, trailers: &str) {
+    mutant_of("pass", world, name, does, trailers);
+}
+
+/// The same for a kernel that does something else.
+fn mutant_of(normally: &str, world: &World, name: &str, does: &str, trailers: &str) {
     let lines: String = does.lines().map(|line| format!("+{line}\n")).collect();
     world.write(
         &format!("project/patches/mutants/{name}.patch"),
         &format!(
             "From: A <a@example.org>\nSubject: [PATCH] fake: {name}\n\nOn purpose.\n\n{trailers}---\n\
-             diff --git a/fake.does b/fake.does\n--- a/fake.does\n+++ b/fake.does\n@@ -1 +1,{} @@\n-guest: pass\n{lines}",
+             diff --git a/fake.does b/fake.does\n--- a/fake.does\n+++ b/fake.does\n@@ -1 +1,{} @@\n-guest: {normally}\n{lines}",
             does.lines().count()
         ),
     );
@@ -167,4 +172,52 @@ fn an_interrupted_run_of_mutants_notices_nothing() {
     let done = running.done();
     done.exits(130).says(&["NOT JUDGED a-hangs", "NOT JUDGED b-fails"]);
     world.is_clean();
+}
+
+fn coverage(world: &World) -> Done {
+    world.write("project/docs/coverage.md", "as it was\n");
+    let words = ["test", "--coverage", "--toolchain", "host", "--accel", "tcg"];
+    world.start(world.command(&words)).done()
+}
+
+#[test]
+fn coverage_says_of_each_subtest_what_shows_that_it_can_fail() {
+    let world = world("guest: pass");
+    mutant(&world, "a-fails", "guest: fail", NOTICED);
+    coverage(&world).exits(0).says(&["noticed a-fails", "exit 0: noticed 1"]);
+    let page = world.read("project/docs/coverage.md");
+    for row in [
+        "| basic/first | fail | fail | - |",
+        "| basic/second | fail | fail | a-fails |",
+        "| a-fails | the second one | 1 |",
+    ] {
+        assert!(page.contains(row), "no {row} in\n{page}");
+    }
+    world.is_clean();
+}
+
+#[test]
+fn a_subtest_that_cannot_fail_is_found_out() {
+    let world = world("guest: cannot-fail");
+    mutant_of("cannot-fail", &world, "a-fails", "guest: fail", NOTICED);
+    coverage(&world)
+        .exits(1)
+        .says(&["UNPROVEN basic/second: it passes with an expectation turned round", "exit 1"]);
+
+    // Blind programs say nothing here, so only what a mutant fails is proven.
+    let world = self::world("guest: blind-passes");
+    mutant_of("blind-passes", &world, "a-fails", "guest: fail", NOTICED);
+    let done = coverage(&world);
+    done.exits(1).says(&["UNPROVEN basic/first: no mutant fails it, nor programs that see nothing"]);
+    assert!(!done.stdout.contains("UNPROVEN basic/second"), "{}", done.stdout);
+}
+
+#[test]
+fn a_series_that_does_not_pass_leaves_the_page_as_it_was() {
+    let world = world("guest: pass");
+    world.write("project/patches/fsession-6.18/0001-rename.patch", "no patch\n");
+    mutant(&world, "a-fails", "guest: fail", NOTICED);
+    let done = coverage(&world);
+    assert_ne!(done.status.code(), Some(0), "{done}");
+    assert_eq!(world.read("project/docs/coverage.md"), "as it was\n");
 }

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exporter: what shows that the subtests can fail, as the page docs/coverage.md.
+
+use std::fmt::Write as _;
+
+use crate::coverage::{Evidence, Noticing};
+
+/// How a page came about.
+pub struct Source<'a> {
+    /// Column without any damage.
+    pub kernel: &'a str,
+    /// Its accelerator.
+    pub accel: &'a str,
+    /// The run.
+    pub run: &'a str,
+}
+
+/// The page. No time in it but the run's: it changes only when the evidence does.
+pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) -> String {
+    let Source { kernel, accel, run } = source;
+    let mut text = format!(
+        "<!-- SPDX-License-Identifier: MIT OR Apache-2.0 -->\n\
+         # What shows that the tests can fail\n\n\
+         Written by `cargo xtask test --coverage` (run {run}, {kernel}, {accel}); not by hand.\n\n\
+         Each subtest of the own suite passes on that kernel, and was then run against what is broken on purpose:\n\n\
+         - *turned*: one of its expectations is turned round. It shows that they decide the verdict.\n\
+         - *blind*: its BPF programs see nothing, and programs made of instructions do nothing.\n\
+         - *mutants*: the series with one more patch, which breaks it (`patches/mutants/`).\n\n\
+         `fail` is what has to come of it; `-` is a pass. A crash or a time limit does not count. Each subtest needs `fail` when\n\
+         turned, and by programs that see nothing or by a mutant. {} subtests, {} of them without that.\n\n\
+         | subtest | turned | blind | mutants |\n|---|---|---|---|\n",
+        subtests.len(),
+        subtests.iter().filter(|one| !one.lacks().is_empty()).count(),
+    );
+    let word = |fails: bool| if fails { "fail" } else { "-" };
+    for one in subtests {
+        let mutants = match one.mutants.len() {
+            0 => "-".to_owned(),
+            // Some mutants break everything; their names say nothing of this subtest.
+            count @ 6.. => format!("{}, and {} more", one.mutants[..4].join(", "), count - 4),
+            _ => one.mutants.join(", "),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {mutants} |",
+            one.name.path(),
+            word(one.turned),
+            word(one.blind)
+        );
+    }
+    for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
+        let _ = writeln!(text, "\n**{}**: {}.", one.name.path(), one.lacks().join("; "));
+    }
+    let suites: Vec<&String> = mutants.first().map(|one| one.failed.keys().collect()).unwrap_or_default();
+    text.push_str("\n## What each suite notices\n\nCells that pass without the mutant and fail with it.\n\n| mutant | breaks |");
+    suites.iter().for_each(|suite| {
+        let _ = write!(text, " {suite} |");
+    });
+    text.push_str(" kernel |\n|---|---|");
+    suites.iter().for_each(|_| text.push_str("---|"));
+    text.push_str("---|\n");
+    for one in mutants {
+        let _ = write!(text, "| {} | {} |", one.mutant, plain(&one.breaks));
+        for suite in &suites {
+            let _ = write!(text, " {} |", one.failed.get(*suite).copied().unwrap_or_default());
+        }
+        let _ = writeln!(text, " {} |", plain(&one.kernel));
+    }
+    text
+}
+
+/// Inside of a table's cell.
+fn plain(text: &str) -> String {
+    text.lines().next().unwrap_or_default().replace('|', "\\|")
+}
+
+/// What lacks, one line each, for a terminal.
+pub fn lacking(subtests: &[Evidence]) -> String {
+    let mut text = String::new();
+    for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
+        let _ = writeln!(text, "UNPROVEN {}: {}", one.name.path(), one.lacks().join("; "));
+    }
+    text
+}
