@@ -196,13 +196,25 @@ fn fetch_vng(requirements: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An initramfs with the runner as `/init`, and a shell when asked for.
+/// Where in an initramfs a bpftool is.
+pub const BPFTOOL_ENTRY: &str = "bin/bpftool";
+
+/// An initramfs with the runner as `/init`, a bpftool where there is one to be used, and a shell when asked for.
 ///
 /// # Errors
 /// Class `Host` when it cannot be written, or the shell is asked for and the build root has none.
-pub fn initramfs(ctx: &Context, tools: &Tools, runner: &Path, with_shell: bool) -> Result<PathBuf> {
+pub fn initramfs(
+    ctx: &Context,
+    tools: &Tools,
+    runner: &Path,
+    bpftool: Option<&Path>,
+    with_shell: bool,
+) -> Result<PathBuf> {
     let busybox = if with_shell { Some(busybox(tools)?) } else { None };
     let mut key = Key::of("initramfs 1").field("runner", hash_file(runner)?);
+    if let Some(bpftool) = bpftool {
+        key = key.field("bpftool", hash_file(bpftool)?);
+    }
     if let Some(busybox) = &busybox {
         key = key.field("busybox", hash_file(busybox)?);
     }
@@ -213,6 +225,10 @@ pub fn initramfs(ctx: &Context, tools: &Tools, runner: &Path, with_shell: bool) 
             entry(&mut archive, name, 0o040_755, &[]);
         }
         entry(&mut archive, "init", 0o100_755, &fs::read(runner).on("cannot read", runner)?);
+        if let Some(bpftool) = bpftool {
+            let content = fs::read(bpftool).on("cannot read", bpftool)?;
+            entry(&mut archive, BPFTOOL_ENTRY, 0o100_755, &content);
+        }
         if let Some(busybox) = &busybox {
             entry(&mut archive, "bin/busybox", 0o100_755, &fs::read(busybox).on("cannot read", busybox)?);
             entry(&mut archive, "bin/sh", 0o120_777, b"busybox");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
-use crate::kernel::bpftool::BPFTOOL;
+use crate::kernel::bpftool::{self, BPFTOOL};
 use crate::plan::{DEFAULT_MEMORY_MIB, Purpose};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
@@ -124,6 +124,9 @@ pub fn vm_spec(
                 let sandbox = Sandbox::new(shop.tools()?).read_only(dir, BPFTOOL_MOUNT);
                 Some(sandbox.see(&format!("{BPFTOOL_MOUNT}/{BPFTOOL}")).to_string_lossy().into_owned())
             }
+            (Bpftool::In(_), Boot::Direct, Task::Tests { .. }) if bpftool::is_static(shop.tools()?) => {
+                Some(format!("/{}", image::BPFTOOL_ENTRY))
+            }
             _ => None,
         },
         nonce: nonce.to_owned(),
@@ -156,7 +159,11 @@ pub fn command(
     let (runner, _) = shop.runner()?;
     let tools = shop.tools()?;
     let mut sandbox = Sandbox::new(tools);
-    if let (Bpftool::In(dir), Some(_)) = (&bootable.bpftool, &spec.bpftool) {
+    let bpftool = match (&bootable.bpftool, &spec.bpftool) {
+        (Bpftool::In(dir), Some(_)) => Some(dir),
+        _ => None,
+    };
+    if let (Some(dir), Boot::Vng) = (bpftool, spec.boot) {
         sandbox = sandbox.read_only(dir, BPFTOOL_MOUNT);
     }
     sandbox = sandbox
@@ -170,7 +177,9 @@ pub fn command(
     match spec.boot {
         Boot::Direct => {
             let with_shell = !matches!(spec.task, Task::Tests { .. });
-            let initramfs = image::initramfs(shop.ctx, tools, &runner.path(), with_shell)?;
+            let bpftool = bpftool.map(|dir| dir.join(BPFTOOL));
+            let initramfs =
+                image::initramfs(shop.ctx, tools, &runner.path(), bpftool.as_deref(), with_shell)?;
             sandbox = sandbox.read_only(initramfs, "/initramfs");
             let mut command = sandbox.command("qemu-system-x86_64");
             let (kernel, initramfs, vm) =

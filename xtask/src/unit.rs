@@ -235,6 +235,9 @@ pub fn prepare(
     })
 }
 
+const NO_LIBRARIES: &str =
+    "the host's tools make a bpftool that needs the host's libraries: boot through vng";
+
 /// Only if a subtest that uses it was chosen, and the guest can run it.
 fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
     let (runner, chosen) = shop.runner()?;
@@ -242,10 +245,8 @@ fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: 
     if !runs_tests || !chosen.iter().any(|name| runner.uses_bpftool(name)) {
         return Ok(Bpftool::None("no subtest that uses it was chosen".to_owned()));
     }
-    if shop.plan.boot == BootArg::Direct {
-        return Ok(Bpftool::None(
-            "bpftool needs the libraries of the build root: boot through vng".to_owned(),
-        ));
+    if shop.plan.boot == BootArg::Direct && !bpftool::is_static(shop.tools()?) {
+        return Ok(Bpftool::None(NO_LIBRARIES.to_owned()));
     }
     let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
     bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make_jobs, &log_dir).map(Bpftool::In)
@@ -313,7 +314,8 @@ fn test(
     base: &CellBase,
 ) -> Result<UnitResult> {
     let (runner, chosen) = shop.runner()?;
-    let offered = matches!(bootable.bpftool, Bpftool::In(_)) && boot == Boot::Vng;
+    let runs_there = boot == Boot::Vng || bpftool::is_static(shop.tools()?);
+    let offered = matches!(bootable.bpftool, Bpftool::In(_)) && runs_there;
     let (planned, without): (Vec<TestName>, Vec<TestName>) =
         chosen.iter().cloned().partition(|name| offered || !runner.uses_bpftool(name));
     let (planned, without) = (&planned[..], without_bpftool(base, bootable, &without, planned.is_empty()));
@@ -374,9 +376,8 @@ fn test(
 /// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
 /// asked for: a column without any evidence is no pass.
 fn without_bpftool(base: &CellBase, bootable: &Bootable, names: &[TestName], alone: bool) -> Vec<Cell> {
-    let no_vng = "bpftool needs the libraries of the build root: boot through vng";
     let (class, reason) = match &bootable.bpftool {
-        Bpftool::In(_) => (Class::Pass, no_vng.to_owned()),
+        Bpftool::In(_) => (Class::Pass, NO_LIBRARIES.to_owned()),
         Bpftool::None(reason) => (Class::Pass, reason.clone()),
         Bpftool::Failed(error) => (error.class, error.to_string()),
     };

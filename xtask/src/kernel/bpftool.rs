@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! bpftool of the tree under test, for guests whose `/` is the build root: it is linked to the libraries there. (A static
-//! one cannot be had: Debian 13's libelf.a needs symbols of a library that it does not ship.)
+//! bpftool of the tree under test. With the tools of the build root it is static, so that it runs in any guest; the host's own
+//! need not have the libraries for that, and theirs runs only where the guest's `/` is the host's.
 //!
 //! Cached under a hash of the files that it is made from, so that a series which touches only the kernel costs a copy of
 //! the tree's names and no compilation.
@@ -15,10 +15,18 @@ use crate::kernel::diagnose;
 use crate::kernel::view::{self, Overlaid};
 use crate::proc::{Job, ended};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, create_dir, hash_file};
+use crate::workdir::{Key, create_dir, hash_file, write_file};
 
 /// File name in the cache entry.
 pub const BPFTOOL: &str = "bpftool";
+
+/// What Debian's static libelf lacks.
+const EU_SEARCH: &str = include_str!("eu_search.c");
+
+/// Whether what is built with these tools runs in a guest that has none of their libraries.
+pub fn is_static(tools: &Tools) -> bool {
+    matches!(tools, Tools::Image(_))
+}
 
 /// What a build of bpftool reads of the tree, and no more: a series that changes the verifier has the same bpftool.
 const INPUTS: [&str; 10] = [
@@ -80,7 +88,7 @@ pub fn ensure(
 }
 
 fn inputs_key(src: &Path, tools: &Tools) -> Result<Key> {
-    let mut key = Key::of("bpftool 1").field("tools", tools.key().as_str());
+    let mut key = Key::of("bpftool 2").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
     for input in INPUTS {
         for entry in walkdir::WalkDir::new(src.join(input)).sort_by_file_name() {
             // A tree may lack one of them; make says what it misses.
@@ -110,8 +118,15 @@ fn make(
     for feature in ["llvm", "libbfd", "libcap", "clang-bpf-co-re"] {
         command.arg(format!("feature-{feature}=0"));
     }
-    command.arg(format!("-j{jobs}")).arg(sandbox.see("/obj").join(BPFTOOL));
     let log = log_dir.join("bpftool.log");
+    if is_static(tools) {
+        let object = eu_search(&sandbox, obj)?;
+        // Not LDFLAGS: make's checks of what is there would use it, and find no libelf.
+        command.arg(format!("EXTRA_LDFLAGS=-static -s {}", object.display()));
+        // The tree's own list names libraries before those that need them, which only static ones mind.
+        command.arg("LIBS=$(LIBBPF) -lelf -lcrypto -lz -lzstd");
+    }
+    command.arg(format!("-j{jobs}")).arg(sandbox.see("/obj").join(BPFTOOL));
     let done = Job::new(command).log(log.clone()).run()?;
     let built = obj.join(BPFTOOL);
     if done.success() && built.is_file() {
@@ -123,4 +138,14 @@ fn make(
         .why(format!("make {}", ended(done.status)))
         .detail(detail)
         .next(format!("the whole output is in {}", log.display())))
+}
+
+/// Compiles what the static libelf lacks. Gives the object as the sandbox sees it.
+fn eu_search(sandbox: &Sandbox<'_>, obj: &Path) -> Result<PathBuf> {
+    write_file(&obj.join("eu_search.c"), EU_SEARCH)?;
+    let (source, object) = (sandbox.see("/obj/eu_search.c"), sandbox.see("/obj/eu_search.o"));
+    let mut command = sandbox.command("gcc");
+    command.args(["-O2", "-Wall", "-Werror", "-c", "-o"]).arg(&object).arg(&source);
+    Job::new(command).run()?.ok("cannot compile what the static libelf lacks")?;
+    Ok(object)
 }
