@@ -106,6 +106,10 @@ pub struct VmtestArgs {
     /// Virtual CPUs [default: 2 through vng; 1 in a direct boot, which then takes the faster microvm]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
     pub cpus: Option<u32>,
+    /// QEMU's CPU model, where a bug or a mitigation wants a certain one [default: the variant's, else the host's under
+    /// KVM and `max` without]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu_model: Option<String>,
     /// Guest memory: 512M, 2G [default: the variant's, else 512M]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,

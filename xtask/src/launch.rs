@@ -116,7 +116,7 @@ pub fn vm_spec(
         memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
         accel: kind,
         tcg_thread: accel::tcg_thread(tools::qemu_version(shop.ctx, shop.tools()?)?),
-        cpu: variant.and_then(|variant| variant.cpu.clone()),
+        cpu: shop.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),
         append,
         sysctls,
         bpftool: match (&bootable.bpftool, boot, &task) {

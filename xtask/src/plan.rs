@@ -97,6 +97,8 @@ pub struct Plan {
     pub sysctls: Vec<String>,
     /// Virtual CPUs; `None`: what suits the boot.
     pub cpus: Option<u32>,
+    /// QEMU's CPU model; `None`: the variant's, else what suits the accelerator.
+    pub cpu_model: Option<String>,
     /// Memory; `None`: the variant's, else [`DEFAULT_MEMORY_MIB`].
     pub memory_mib: Option<u32>,
     /// Limits that replace the scaled defaults.
@@ -136,6 +138,7 @@ impl Plan {
             append,
             sysctls,
             cpus,
+            cpu_model,
             memory,
             timeouts,
             make_jobs,
@@ -194,6 +197,7 @@ impl Plan {
             append: append.iter().map(|word| values::parameter(word)).collect::<Result<_>>()?,
             sysctls: sysctls.iter().map(|text| values::sysctl(text)).collect::<Result<_>>()?,
             cpus: *cpus,
+            cpu_model: cpu_model.as_deref().map(values::cpu_model).transpose()?,
             memory_mib: memory.as_deref().map(values::mebibytes).transpose()?,
             timeouts: timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?,
             make_jobs: make_jobs.map_or(cores + 1, |jobs| jobs as usize),
@@ -339,6 +343,8 @@ mod tests {
             (&["--append", "x=$(reboot)"], "--append"),
             (&["--sysctl", "net.core.x"], "--sysctl"),
             (&["--sysctl", "../x=1"], "--sysctl"),
+            (&["--cpu-model", "max $(reboot)"], "--cpu-model"),
+            (&["--cpu-model", ""], "--cpu-model"),
             (&["--memory", "lots"], "--memory"),
             (&["--memory", "64M"], "--memory"),
             (&["--timeout", "boot"], "--timeout"),

@@ -74,6 +74,19 @@ impl AllowSkip {
     }
 }
 
+/// A CPU model as QEMU names it, perhaps with flags (`max,-avx`). vng hands it to a shell without quoting.
+///
+/// # Errors
+/// Class `Usage`.
+pub(super) fn cpu_model(text: &str) -> Result<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,+=".contains(c);
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err(Error::usage(format!("--cpu-model `{text}` is no CPU model of QEMU"))
+            .next("`qemu-system-x86_64 -cpu help` lists them; flags follow with commas: max,-avx"));
+    }
+    Ok(text.to_owned())
+}
+
 /// One kernel parameter: it travels between spaces, so it cannot hold one.
 pub(super) fn parameter(word: &str) -> Result<String> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || "\"'`$\\;&|<>(){}*?!#~".contains(c);
