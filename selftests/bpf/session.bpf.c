@@ -7,6 +7,7 @@
 #include "basic.bpf.h"
 #include "cookie.bpf.h"
 #include "mixed.bpf.h"
+#include "reject.bpf.h"
 #include "elsewhere.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

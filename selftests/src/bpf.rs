@@ -15,12 +15,14 @@ mod skel {
 }
 pub use skel::types::{bss as Globals, seen as Seen};
 
+use crate::insn::{self, Insn};
+use crate::syscall;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{AsRawLibbpf, OpenObject, PrintLevel, libbpf_sys as sys};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +98,12 @@ pub enum Kind {
     Fexit,
     /// At both ends.
     Fsession,
+    /// In place of a function, if it likes.
+    FmodRet,
+    /// At a kprobe, or at many (BPF_TRACE_KPROBE_MULTI); loaded with an attach type.
+    Kprobe(sys::bpf_attach_type),
+    /// At a tracepoint, with its raw arguments; loaded with an attach type, which nobody checks.
+    RawTracepoint(sys::bpf_attach_type),
     /// Both ends, through a kprobe.
     KprobeSession,
     /// Both ends, of a function of a process.
@@ -112,6 +120,9 @@ impl Kind {
             Kind::Fentry => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FENTRY),
             Kind::Fexit => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FEXIT),
             Kind::Fsession => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FSESSION),
+            Kind::FmodRet => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_MODIFY_RETURN),
+            Kind::Kprobe(attach_type) => (sys::BPF_PROG_TYPE_KPROBE, attach_type),
+            Kind::RawTracepoint(attach_type) => (sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach_type),
             Kind::KprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_KPROBE_SESSION),
             Kind::UprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_UPROBE_SESSION),
             Kind::Tracepoint(attach_type) => (sys::BPF_PROG_TYPE_TRACEPOINT, attach_type),
@@ -123,33 +134,23 @@ impl Kind {
     pub fn attach_type(self) -> sys::bpf_attach_type {
         self.types().1
     }
-
-    /// Whether it is loaded for one function.
-    pub fn is_tracing(self) -> bool {
-        self.types().0 == sys::BPF_PROG_TYPE_TRACING
-    }
 }
 
 /// Loads a program that does nothing but call these kfuncs one after the other, the first with its context as
 /// argument. `target` is the BTF id of the function for a kind that is loaded for one, else 0.
 pub fn load_minimal(kind: Kind, target: u32, kfuncs: &[u32]) -> Result<Copy, Refusal> {
-    let insn = |code| sys::bpf_insn { code, ..Default::default() };
-    let call = |&kfunc: &u32| {
-        let mut call = insn(0x85);
-        call.set_src_reg(2); // BPF_PSEUDO_KFUNC_CALL
-        call.imm = kfunc as i32;
-        call
-    };
-    // .. mov64 r0, 0; exit
-    let insns: Vec<_> = kfuncs.iter().map(call).chain([insn(0xb7), insn(0x95)]).collect();
+    let insns: Vec<_> = kfuncs.iter().map(|&kfunc| insn::call(kfunc)).chain(insn::leave(0)).collect();
     load_insns(&insns, kind.types(), target)
 }
 
 /// Loads a program that only returns a value.
 pub fn load_returning(kind: Kind, target: u32, value: i32) -> Result<Copy, Refusal> {
-    // mov64 r0, value; exit
-    let insn = |code, imm| sys::bpf_insn { code, imm, ..Default::default() };
-    load_insns(&[insn(0xb7, value), insn(0x95, 0)], kind.types(), target)
+    load_insns(&insn::leave(value), kind.types(), target)
+}
+
+/// Loads a program that does this and returns 0.
+pub fn load_code(kind: Kind, target: u32, code: &[Insn]) -> Result<Copy, Refusal> {
+    load_insns(&[code, &insn::leave(0)].concat(), kind.types(), target)
 }
 
 /// Loads a program from instructions.
@@ -202,15 +203,6 @@ pub fn pinned_session(path: &CStr) -> Result<Copy, Errno> {
     Ok(Copy { fd: own(fd), attach_type: sys::BPF_TRACE_FSESSION })
 }
 
-/// What the kernel tells of a program.
-fn program_info(fd: c_int) -> Result<sys::bpf_prog_info, Errno> {
-    let mut info = sys::bpf_prog_info::default();
-    let mut len = size_of_val(&info) as u32;
-    // SAFETY: `info` is as long as `len` says, and asks for no arrays.
-    check(unsafe { sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) })?;
-    Ok(info)
-}
-
 /// A program of its own, outside of the object. Only a different program can be attached once more to one target.
 pub struct Copy {
     fd: OwnedFd,
@@ -225,7 +217,7 @@ impl Copy {
 
     /// How often it ran while statistics were on.
     pub fn runs(&self) -> Result<u64, Errno> {
-        program_info(self.fd.as_raw_fd()).map(|info| info.run_cnt)
+        syscall::program_info(self.fd.as_raw_fd()).map(|info| info.run_cnt)
     }
 
     /// Attaches it as a session of kprobes to a function of the kernel.
@@ -264,10 +256,7 @@ fn link_opts() -> sys::bpf_link_create_opts {
 
 /// A link of a tracing program to the target that it was loaded for.
 fn attach(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Result<Link, Errno> {
-    let mut opts = link_opts();
-    opts.__bindgen_anon_1.tracing.cookie = cookie;
-    // SAFETY: the options live until the call returns.
-    check(unsafe { sys::bpf_link_create(program, 0, attach_type, &opts) }).map(Link::own)
+    syscall::link_create(program, attach_type, cookie).map(|fd| Link { fd })
 }
 
 /// Takes a descriptor that a system call just made for us.
@@ -458,9 +447,10 @@ impl Session {
         Ok(Stats { runs: info.run_cnt, misses: info.recursion_misses })
     }
 
-    fn info(&self, name: &str) -> Result<sys::bpf_prog_info, String> {
+    /// What the kernel tells of a program.
+    pub fn info(&self, name: &str) -> Result<sys::bpf_prog_info, String> {
         let fd = self.fd(name)?;
-        program_info(fd).map_err(|errno| format!("info of {name}: {errno}"))
+        syscall::program_info(fd).map_err(|errno| format!("info of {name}: {errno}"))
     }
 
     /// Puts a program into the array of callees.
@@ -501,13 +491,14 @@ impl Link {
         Self { fd: own(fd) }
     }
 
+    /// Its descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Its number in the whole system.
     pub fn id(&self) -> Result<u32, Errno> {
-        let mut info = sys::bpf_link_info::default();
-        let mut len = size_of_val(&info) as u32;
-        // SAFETY: `info` is as long as `len` says, and asks for no arrays.
-        check(unsafe { sys::bpf_link_get_info_by_fd(self.fd.as_raw_fd(), &mut info, &mut len) })?;
-        Ok(info.id)
+        syscall::link_info(self).map(|info| info.id)
     }
 }
 

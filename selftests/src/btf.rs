@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct Func {
     /// Its BTF id.
     pub id: u32,
+    /// BTF id of its prototype.
+    pub proto: u32,
     /// Number of its parameters.
     pub params: usize,
 }
@@ -56,7 +58,7 @@ pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String
         match kind {
             KIND_FUNC => {
                 if let Some(name) = funcs.iter().find(|wanted| is_named(strings, name, wanted)) {
-                    protos.push((*name, offsets.len() as u32, size_or_type as usize));
+                    protos.push((*name, offsets.len() as u32, size_or_type));
                 }
             }
             KIND_ENUM | KIND_ENUM64 => {
@@ -79,9 +81,9 @@ pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String
         at += 4 * (3 + extra);
     }
     for (name, id, proto) in protos {
-        let at = offsets.get(proto).ok_or("BTF: a function without a prototype")?;
+        let at = offsets.get(proto as usize).ok_or("BTF: a function without a prototype")?;
         let info = read(types, at + 4).ok_or("BTF: types cut short")?;
-        found.funcs.insert(name.to_owned(), Func { id, params: (info & 0xffff) as usize });
+        found.funcs.insert(name.to_owned(), Func { id, proto, params: (info & 0xffff) as usize });
     }
     Ok(found)
 }
@@ -135,7 +137,7 @@ mod tests {
         let found =
             find(&sample(), &["FSESSION", "BIG", "SESSION", "ABSENT"], &["f", "g"]).expect("well formed");
         assert_eq!(found.values, [("BIG".into(), 1 << 40), ("FSESSION".into(), 58)].into());
-        assert_eq!(found.funcs, [("f".into(), Func { id: 2, params: 2 })].into());
+        assert_eq!(found.funcs, [("f".into(), Func { id: 2, proto: 5, params: 2 })].into());
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub const IS_RETURN: &str = "bpf_session_is_return";
 pub const RCU_KFUNCS: [&str; 2] = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"];
 /// A target that nobody calls but a test run.
 pub const TARGET: &str = "bpf_fentry_test1";
+/// A target that fmod_ret programs may have, too.
+pub const MODIFY_TARGET: &str = "bpf_modify_return_test";
+/// Functions that trampolines themselves use; each kernel has some of them, and lets no tracing program onto those.
+pub const DENIED: [&str; 3] = ["migrate_disable", "rcu_read_unlock_strict", "__rcu_read_lock"];
 /// A function that never returns.
 pub const NORETURN: &str = "do_exit";
 /// A function that cannot be traced.
@@ -51,7 +55,10 @@ impl Features {
             .and_then(|bytes| {
                 let values = [FSESSION, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS, MAX_COOKIES];
                 let [lock, unlock] = RCU_KFUNCS;
-                btf::find(&bytes, &values, &[COOKIE, IS_RETURN, lock, unlock, TARGET, NORETURN, NOTRACE])
+                let mut funcs =
+                    vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, NORETURN, NOTRACE];
+                funcs.extend(DENIED);
+                btf::find(&bytes, &values, &funcs)
             });
         let retbleed = std::fs::read_to_string("/sys/devices/system/cpu/vulnerabilities/retbleed");
         let (btf, btf_error) = match found {
@@ -224,8 +231,8 @@ mod tests {
     fn the_prototype_is_what_both_kfuncs_have() {
         let prototype = |cookie: usize, is_return: usize| {
             let mut features = Features::default();
-            features.btf.funcs.insert(COOKIE.to_owned(), btf::Func { id: 1, params: cookie });
-            features.btf.funcs.insert(IS_RETURN.to_owned(), btf::Func { id: 2, params: is_return });
+            features.btf.funcs.insert(COOKIE.to_owned(), btf::Func { id: 1, proto: 3, params: cookie });
+            features.btf.funcs.insert(IS_RETURN.to_owned(), btf::Func { id: 2, proto: 4, params: is_return });
             Profile::of(&features).kfunc_prototype
         };
         assert_eq!(prototype(0, 0), Some("(void)"));

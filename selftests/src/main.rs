@@ -10,11 +10,13 @@ mod check;
 mod exec;
 mod features;
 mod glob;
+mod insn;
 mod kmsg;
 mod params;
 mod port;
 mod supervisor;
 mod support;
+mod syscall;
 mod tests;
 mod worker;
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! bpf(2) by hand. Where the kernel refuses something libbpf may try something else, and give the errno of that: a test
+//! states what the kernel said to what was asked.
+
+use crate::bpf::Link;
+use libbpf_rs::libbpf_sys as sys;
+use nix::errno::Errno;
+use nix::libc;
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// # Safety
+/// What the attributes point to must be alive, and as long as they say.
+unsafe fn bpf(command: sys::bpf_cmd, attr: &sys::bpf_attr) -> Result<c_int, Errno> {
+    // SAFETY: the attributes are as long as stated; the caller answers for the rest.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attr, size_of_val(attr)) };
+    Errno::result(ret).map(|ret| ret as c_int)
+}
+
+/// BPF_LINK_CREATE of a tracing program for the target that it was loaded for.
+pub fn link_create(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Result<OwnedFd, Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.link_create.__bindgen_anon_1.prog_fd = program as u32;
+    attr.link_create.attach_type = attach_type;
+    attr.link_create.__bindgen_anon_3.tracing.cookie = cookie;
+    // SAFETY: points nowhere; and nobody else knows of the descriptor.
+    unsafe { bpf(sys::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// BPF_LINK_UPDATE to another program. `old`: only if that is the present one (BPF_F_REPLACE).
+pub fn link_update(link: &Link, new: c_int, old: Option<c_int>) -> Result<(), Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.link_update.link_fd = link.fd().as_raw_fd() as u32;
+    attr.link_update.__bindgen_anon_1.new_prog_fd = new as u32;
+    if let Some(old) = old {
+        attr.link_update.flags = sys::BPF_F_REPLACE;
+        attr.link_update.__bindgen_anon_2.old_prog_fd = old as u32;
+    }
+    // SAFETY: points nowhere.
+    unsafe { bpf(sys::BPF_LINK_UPDATE, &attr) }.map(drop)
+}
+
+/// BPF_LINK_DETACH.
+pub fn link_detach(link: &Link) -> Result<(), Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.link_detach.link_fd = link.fd().as_raw_fd() as u32;
+    // SAFETY: points nowhere.
+    unsafe { bpf(sys::BPF_LINK_DETACH, &attr) }.map(drop)
+}
+
+/// BPF_OBJ_GET_INFO_BY_FD.
+///
+/// # Safety
+/// `T` must be what the kernel has for this kind of object, and every bit pattern a value of it; what it points to must be
+/// alive and as long as it says.
+unsafe fn info<T>(fd: c_int, info: &mut T) -> Result<(), Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.info.bpf_fd = fd as u32;
+    attr.info.info_len = size_of::<T>() as u32;
+    attr.info.info = &raw mut *info as u64;
+    // SAFETY: `info` is as long as stated; the caller answers for what is in it.
+    unsafe { bpf(sys::BPF_OBJ_GET_INFO_BY_FD, &attr) }.map(drop)
+}
+
+/// What the kernel tells of a link.
+pub fn link_info(link: &Link) -> Result<sys::bpf_link_info, Errno> {
+    let mut found = sys::bpf_link_info::default();
+    // SAFETY: integers, and unions of them; asks for no arrays.
+    unsafe { info(link.fd().as_raw_fd(), &mut found) }?;
+    Ok(found)
+}
+
+/// What the kernel tells of a program.
+pub fn program_info(fd: c_int) -> Result<sys::bpf_prog_info, Errno> {
+    let mut found = sys::bpf_prog_info::default();
+    // SAFETY: integers; asks for no arrays.
+    unsafe { info(fd, &mut found) }?;
+    Ok(found)
+}

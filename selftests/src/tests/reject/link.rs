@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the link of a session cannot do: take another program, or let go of its target before it is closed.
+
+use super::Context;
+use crate::syscall;
+use nix::errno::Errno;
+
+/// Calls the target once more, and states that the session ran in it as often as it must.
+fn runs_in_a_call(t: &mut Context, when: &str, runs: u64) -> Result<(), String> {
+    t.reset();
+    t.call_fentry_tests()?;
+    t.checks.eq(format!("runs of the session in a call {when}"), t.seen().no_kfunc_seen.runs, runs);
+    Ok(())
+}
+
+fn told(answer: Result<(), Errno>) -> String {
+    answer.map_or_else(|errno| errno.to_string(), |()| "done".to_owned())
+}
+
+pub fn link_update(t: &mut Context) -> Result<(), String> {
+    let link = t.attach("no_kfunc")?;
+    let (present, other) = (t.session.fd("no_kfunc")?, t.session.fd("one_arg")?);
+    for (how, old) in [("", None), (" in place of its own", Some(present))] {
+        let answer = syscall::link_update(&link, other, old);
+        t.checks.eq(format!("giving it another session{how}"), told(answer), Errno::EINVAL.to_string());
+        runs_in_a_call(t, "after that", 2)?;
+        let seen = t.seen().one_arg_seen;
+        t.checks.same("runs of the other", seen.map(|seen| seen.runs), [0, 0]);
+    }
+    drop(link);
+    runs_in_a_call(t, "once it is closed", 0)
+}
+
+pub fn link_detach(t: &mut Context) -> Result<(), String> {
+    let link = t.attach("no_kfunc")?;
+    let answer = syscall::link_detach(&link);
+    t.checks.eq("detaching it", told(answer), Errno::EOPNOTSUPP.to_string());
+    runs_in_a_call(t, "after that", 2)?;
+    drop(link);
+    runs_in_a_call(t, "once it is closed", 0)
+}
