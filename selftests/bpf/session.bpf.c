@@ -9,5 +9,6 @@
 #include "mixed.bpf.h"
 #include "reject.bpf.h"
 #include "elsewhere.bpf.h"
+#include "info.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -6,7 +6,7 @@ use crate::bpf::Link;
 use libbpf_rs::libbpf_sys as sys;
 use nix::errno::Errno;
 use nix::libc;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// # Safety
@@ -76,4 +76,36 @@ pub fn program_info(fd: c_int) -> Result<sys::bpf_prog_info, Errno> {
     // SAFETY: integers; asks for no arrays.
     unsafe { info(fd, &mut found) }?;
     Ok(found)
+}
+
+/// Number of the kernel's own BTF among all that are loaded. `None`: there is none with its name.
+pub fn vmlinux_btf_id() -> Result<Option<u32>, Errno> {
+    let mut id = 0;
+    loop {
+        let mut next = 0;
+        // SAFETY: writes one integer.
+        match unsafe { sys::bpf_btf_get_next_id(id, &mut next) } {
+            0 => id = next,
+            ret if Errno::from_raw(-ret) == Errno::ENOENT => return Ok(None),
+            ret => return Err(Errno::from_raw(-ret)),
+        }
+        // SAFETY: takes no pointer.
+        let fd = unsafe { sys::bpf_btf_get_fd_by_id(id) };
+        if fd < 0 {
+            continue; // gone meanwhile
+        }
+        // SAFETY: nobody else knows of it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut name = [0u8; 64];
+        let mut found = sys::bpf_btf_info {
+            name: name.as_mut_ptr() as u64,
+            name_len: name.len() as u32,
+            ..Default::default()
+        };
+        // SAFETY: integers, one of them the address of an array of the stated length; asks for no BTF.
+        unsafe { info(fd.as_raw_fd(), &mut found) }?;
+        if found.kernel_btf != 0 && CStr::from_bytes_until_nul(&name) == Ok(c"vmlinux") {
+            return Ok(Some(id));
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod basic;
 mod cookie;
 mod elsewhere;
+mod info;
 mod mixed;
 mod reject;
 mod tools;
@@ -204,6 +205,7 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
         .chain(unsupported::SUBTESTS)
+        .chain(info::SUBTESTS)
         .chain(tools::SUBTESTS)
 }
 

@@ -2,6 +2,7 @@
 //! The bpftool of the tree under test: what it shows of a session, and that it can load one. The host offers it where the
 //! kernel was built from a tree; elsewhere these subtests are not planned.
 
+use super::info::{Counted, count_slow_runs};
 use super::{Context, Subtest, subtests};
 use crate::bpf;
 use std::ffi::CString;
@@ -15,6 +16,10 @@ subtests! { "tools":
         "`bpftool link show` names the attach type of a session's link: trace_fsession.";
     Normal link_show_json ["no_kfunc"] needs PlainSessions
         "`bpftool -j link show` names the attach type of a session's link: trace_fsession.";
+    Normal prog_show ["slow"] needs PlainSessions
+        "`bpftool prog show` has a session as a tracing program, and two runs a call.";
+    Normal prog_show_json ["slow"] needs PlainSessions
+        "`bpftool -j prog show` has a session as a tracing program, and two runs a call.";
     Normal prog_load_type [] needs PlainSessions
         "`bpftool prog load OBJ PIN type fsession` loads a program that attaches as a session and runs twice a call.";
 }
@@ -41,10 +46,7 @@ fn link_show(t: &mut Context) -> Result<(), String> {
     // Not `link show id ID`: whatever it finds, it ends with what errno happened to hold (6.18 as well as 7.3).
     let text = bpftool(t, &["link", "show"])?;
     let words = entry(&text, &id);
-    let after = |word: &str| {
-        let at = words.iter().position(|found| *found == word);
-        at.and_then(|at| words.get(at + 1)).copied().unwrap_or("nothing")
-    };
+    let after = |word: &str| after(&words, word);
     t.checks.eq(format!("behind {id}:"), after(&format!("{id}:")), "tracing");
     t.checks.eq("behind prog_type", after("prog_type"), "tracing");
     t.checks.eq("behind attach_type", after("attach_type"), NAME);
@@ -60,6 +62,12 @@ fn entry<'a>(text: &'a str, id: &str) -> Vec<&'a str> {
     lines.flat_map(|(_, line)| line.split_ascii_whitespace()).collect()
 }
 
+/// The word behind another.
+fn after<'a>(words: &[&'a str], word: &str) -> &'a str {
+    let at = words.iter().position(|found| *found == word);
+    at.and_then(|at| words.get(at + 1)).copied().unwrap_or("nothing")
+}
+
 fn link_show_json(t: &mut Context) -> Result<(), String> {
     let link = t.attach("no_kfunc")?;
     let id = link.id().map_err(|errno| format!("info of the link: {errno}"))?;
@@ -72,6 +80,32 @@ fn link_show_json(t: &mut Context) -> Result<(), String> {
     t.checks.eq("type", text("type"), "tracing".to_owned());
     t.checks.eq("prog_type", text("prog_type"), "tracing".to_owned());
     t.checks.eq("attach_type", text("attach_type"), NAME.to_owned());
+    Ok(())
+}
+
+fn prog_show(t: &mut Context) -> Result<(), String> {
+    let Counted { id, runs } = count_slow_runs(t)?;
+    let id = id.to_string();
+    let text = bpftool(t, &["prog", "show"])?;
+    let words = entry(&text, &id);
+    t.checks.eq(format!("behind {id}:"), after(&words, &format!("{id}:")), "tracing");
+    t.checks.eq("behind name", after(&words, "name"), "slow");
+    t.checks.eq("behind run_cnt", after(&words, "run_cnt"), runs.to_string().as_str());
+    Ok(())
+}
+
+fn prog_show_json(t: &mut Context) -> Result<(), String> {
+    let Counted { id, runs } = count_slow_runs(t)?;
+    let text = bpftool(t, &["-j", "prog", "show"])?;
+    let programs: Vec<serde_json::Value> =
+        serde_json::from_str(&text).map_err(|err| format!("bpftool -j prog show: {err}: {text}"))?;
+    let ours: Vec<_> = programs.iter().filter(|program| program["id"] == id).collect();
+    t.checks.eq("entries of the program", ours.len(), 1);
+    let text = |key: &str| ours.first().and_then(|ours| ours[key].as_str()).unwrap_or("nothing").to_owned();
+    t.checks.eq("type", text("type"), "tracing".to_owned());
+    t.checks.eq("name", text("name"), "slow".to_owned());
+    let seen = ours.first().map(|ours| ours["run_cnt"].to_string()).unwrap_or_default();
+    t.checks.eq("run_cnt", seen, runs.to_string());
     Ok(())
 }
 
