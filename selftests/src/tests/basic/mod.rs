@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One session on one function: when it runs, what it sees.
 
+mod args;
+
 use super::{Context, ENTRY, EXIT, Subtest, subtests};
-use crate::bpf::{self, Seen, Stats, Unloaded};
-use nix::libc;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixDatagram;
+use crate::bpf::{self, Seen, Session, Stats, Unloaded};
+use args::*;
+use nix::errno::Errno;
 
 subtests! { "basic":
     Quick one_entry_one_exit ["one_arg"]
@@ -24,6 +24,7 @@ subtests! { "basic":
     Normal args_5_short ["five_args"] "Five arguments, the third a short, are the same at both.";
     Quick args_6 ["six_args"] "Six arguments, as many as go in registers, are the same at both.";
     Normal args_7_stack ["seven_args"] "Seven arguments, the last on the stack, are the same at both.";
+    Normal args_7_futex ["futex_args"] "The seven arguments of do_futex, the last on the stack, are the same at both.";
     Normal args_9_stack ["mmap_args"] "The nine arguments of do_mmap, three on the stack, are the same at both.";
     Normal arg_struct_pointer ["pointer_arg"] "A pointer to a struct is the same at both.";
     Normal arg_bool ["do_setsockopt_args"] "A bool, and what follows it, is the same at both.";
@@ -45,6 +46,8 @@ subtests! { "basic":
         "bpf_get_func_ip() is the same as in a plain program with 0 to 4 cookies on the stack.";
     Normal attach_cookie ["helpers"] "bpf_get_attach_cookie() is the link's at both, and another after reattach.";
     Normal target_is_program ["target_program"] "A session on a BPF program runs twice a call.";
+    Normal no_reattach_to_program ["target_program"]
+        "A session on a BPF program attaches once: after it was detached another attach is refused with -EINVAL.";
     Normal sleepable ["sleepable"] "A sleepable session reads user memory at both.";
     Normal early_return ["early_return"] "An entry run that returns at once does not suppress the exit run.";
     Normal static_subprogram ["in_static_subprog"] "The kfuncs work in a static subprogram.";
@@ -52,38 +55,6 @@ subtests! { "basic":
     Normal stack_trace ["look_at_stack"] "bpf_get_stack() gives the same callers at entry and at exit.";
     Normal none_lost ["one_arg"] "Of 10,000 calls none loses a run.";
     Normal reattach_100_times ["one_arg"] "After each of 100 attaches a call runs the session twice, after each detach not.";
-}
-
-const INT: u64 = 0xffff_ffff;
-const SHORT: u64 = 0xffff;
-const CHAR: u64 = 0xff;
-const BIT: u64 = 1;
-const WHOLE: u64 = u64::MAX;
-/// What no option is called: a call with it returns -ENOPROTOOPT.
-const NO_OPTION: libc::c_int = 0x7777;
-
-/// States the arguments at both ends: mask and value of each slot. A narrow argument's upper bits are nobody's.
-fn args_are(t: &mut Context, seen: &[Seen; 2], slots: &[(u64, u64)]) {
-    for (at, name) in [(ENTRY, "entry"), (EXIT, "exit")] {
-        t.checks.eq(format!("{name} runs"), seen[at].runs, 1);
-        for (slot, &(mask, value)) in slots.iter().enumerate() {
-            t.checks.hex(format!("slot {slot} at {name}"), seen[at].arg[slot] & mask, value);
-        }
-    }
-}
-
-/// States that a slot holds some address at entry and the same at exit. Gives it.
-fn is_address(t: &mut Context, seen: &[Seen; 2], slot: usize) -> u64 {
-    let address = seen[ENTRY].arg[slot];
-    t.checks.state(format!("slot {slot} at entry"), "an address", format!("{address:#x}"), address != 0);
-    t.checks.hex(format!("slot {slot} at exit"), seen[EXIT].arg[slot], address);
-    address
-}
-
-/// States the value behind the arguments: nothing at entry, an int at exit.
-fn returns(t: &mut Context, seen: &[Seen; 2], value: i32) {
-    t.checks.eq("return value at entry", seen[ENTRY].ret, 0);
-    t.checks.eq("return value at exit", seen[EXIT].ret as i32, value);
 }
 
 fn one_entry_one_exit(t: &mut Context) -> Result<(), String> {
@@ -136,217 +107,6 @@ fn entry_before_body(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-fn args_1(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("one_arg")?;
-    t.call_fentry_tests()?;
-    args_are(t, &t.seen().one_arg_seen, &[(INT, 1)]);
-    Ok(())
-}
-
-fn args_2(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("two_args")?;
-    t.call_fentry_tests()?;
-    let seen = t.seen().two_args_seen;
-    args_are(t, &seen, &[(INT, 2), (WHOLE, 3)]);
-    returns(t, &seen, 5);
-    Ok(())
-}
-
-fn args_3_char(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("three_args")?;
-    t.call_fentry_tests()?;
-    let seen = t.seen().three_args_seen;
-    args_are(t, &seen, &[(CHAR, 4), (INT, 5), (WHOLE, 6)]);
-    returns(t, &seen, 15);
-    Ok(())
-}
-
-fn args_4_pointer(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("four_args")?;
-    t.call_fentry_tests()?;
-    let seen = t.seen().four_args_seen;
-    args_are(t, &seen, &[(WHOLE, 7), (CHAR, 8), (INT, 9), (WHOLE, 10)]);
-    returns(t, &seen, 34);
-    Ok(())
-}
-
-fn args_5_short(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("five_args")?;
-    t.call_fentry_tests()?;
-    let seen = t.seen().five_args_seen;
-    args_are(t, &seen, &[(WHOLE, 11), (WHOLE, 12), (SHORT, 13), (INT, 14), (WHOLE, 15)]);
-    returns(t, &seen, 65);
-    Ok(())
-}
-
-fn args_6(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("six_args")?;
-    t.call_fentry_tests()?;
-    let seen = t.seen().six_args_seen;
-    args_are(t, &seen, &[(WHOLE, 16), (WHOLE, 17), (SHORT, 18), (INT, 19), (WHOLE, 20), (WHOLE, 21)]);
-    returns(t, &seen, 111);
-    Ok(())
-}
-
-fn args_7_stack(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("seven_args")?;
-    t.call_modify_return_tests()?;
-    let seen = t.seen().seven_args_seen;
-    let b = is_address(t, &seen, 1);
-    args_are(t, &seen, &[(INT, 1), (WHOLE, b), (SHORT, 3), (INT, 4), (WHOLE, 5), (CHAR, 6), (INT, 7)]);
-    returns(t, &seen, 29);
-    Ok(())
-}
-
-fn args_9_stack(t: &mut Context) -> Result<(), String> {
-    const LEN: usize = 0x2000;
-    let file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
-    let _link = t.attach("mmap_args")?;
-    t.reset();
-    // SAFETY: a new mapping of our own, which nobody uses.
-    let mapped = unsafe {
-        libc::mmap(std::ptr::null_mut(), LEN, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0x5000)
-    };
-    let seen = t.seen().mmap_args_seen;
-    let (file, populate, uf) = (is_address(t, &seen, 0), is_address(t, &seen, 7), is_address(t, &seen, 8));
-    let in_registers = [
-        (WHOLE, file),
-        (WHOLE, 0),
-        (WHOLE, LEN as u64),
-        (WHOLE, libc::PROT_READ as u64),
-        (WHOLE, libc::MAP_PRIVATE as u64),
-        (WHOLE, 0),
-    ];
-    args_are(t, &seen, &[&in_registers[..], &[(WHOLE, 5), (WHOLE, populate), (WHOLE, uf)]].concat());
-    t.checks.state("the two last", "differ", format!("{populate:#x}, {uf:#x}"), populate != uf);
-    t.checks.hex("return value at entry", seen[ENTRY].ret, 0);
-    t.checks.hex("return value at exit", seen[EXIT].ret, mapped as u64);
-    Ok(())
-}
-
-fn arg_struct_pointer(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("pointer_arg")?;
-    t.call_fentry_tests()?;
-    let seen = t.seen().pointer_arg_seen;
-    let pointer = is_address(t, &seen, 0);
-    args_are(t, &seen, &[(WHOLE, pointer)]);
-    returns(t, &seen, 0);
-    Ok(())
-}
-
-/// A socket to call the option functions with; which kind does not matter.
-fn socket() -> Result<UnixDatagram, String> {
-    UnixDatagram::unbound().map_err(|err| format!("socket: {err}"))
-}
-
-/// Sets an option that does not exist; the value's address is what matters.
-fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
-    // SAFETY: the value is as long as stated.
-    unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, (&raw const *value).cast(), 4)
-    }
-}
-
-fn arg_bool(t: &mut Context) -> Result<(), String> {
-    let (socket, value) = (socket()?, 1);
-    let _link = t.attach("do_setsockopt_args")?;
-    t.reset();
-    set_no_option(&socket, &value);
-    let seen = t.seen().do_setsockopt_args_seen;
-    let sock = is_address(t, &seen, 0);
-    let address = &raw const value as u64;
-    let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
-    // compat is the bool, and false in a 64-bit process; the struct of 16 bytes fills the last registers.
-    let slots = [(WHOLE, sock), (CHAR, 0), (INT, level), (INT, option), (WHOLE, address), (BIT, 0), (INT, 4)];
-    args_are(t, &seen, &slots);
-    Ok(())
-}
-
-fn struct_16_in_registers(t: &mut Context) -> Result<(), String> {
-    let (socket, value) = (socket()?, 1);
-    let _link = t.attach("setsockopt_args")?;
-    t.reset();
-    set_no_option(&socket, &value);
-    let seen = t.seen().setsockopt_args_seen;
-    let sock = is_address(t, &seen, 0);
-    let address = &raw const value as u64;
-    let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
-    args_are(t, &seen, &[(WHOLE, sock), (INT, level), (INT, option), (WHOLE, address), (BIT, 0), (INT, 4)]);
-    Ok(())
-}
-
-fn negative_value(t: &mut Context) -> Result<(), String> {
-    let (socket, value) = (socket()?, 1);
-    let _link = t.attach("setsockopt_args")?;
-    t.reset();
-    t.checks.eq("setsockopt of no option", set_no_option(&socket, &value), -1);
-    returns(t, &t.seen().setsockopt_args_seen, -libc::ENOPROTOOPT);
-    Ok(())
-}
-
-fn struct_16_on_stack(t: &mut Context) -> Result<(), String> {
-    let (socket, mut value, mut len) = (socket()?, 0u32, 4);
-    let (value, len) = (&raw mut value, &raw mut len);
-    let _link = t.attach("getsockopt_args")?;
-    t.reset();
-    // SAFETY: value and length are ours, and the one is as long as the other says.
-    unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, value.cast(), len) };
-    let seen = t.seen().getsockopt_args_seen;
-    let sk = is_address(t, &seen, 0);
-    let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
-    // The second struct needs two registers where one is left.
-    let slots = [
-        (WHOLE, sk),
-        (INT, level),
-        (INT, option),
-        (WHOLE, value as u64),
-        (BIT, 0),
-        (WHOLE, len as u64),
-        (BIT, 0),
-    ];
-    args_are(t, &seen, &slots);
-    returns(t, &seen, -libc::ENOPROTOOPT);
-    Ok(())
-}
-
-fn struct_4(t: &mut Context) -> Result<(), String> {
-    const UID: u32 = 54321;
-    let _link = t.attach("alloc_uid_args")?;
-    t.reset();
-    // Of this subtest's process only; the effective id stays, and with it every privilege.
-    let (real, root) = (nix::unistd::Uid::from_raw(UID), nix::unistd::Uid::from_raw(0));
-    nix::unistd::setresuid(real, root, root).map_err(|errno| format!("setresuid: {errno}"))?;
-    let seen = t.seen().alloc_uid_args_seen;
-    args_are(t, &seen, &[(INT, UID.into())]);
-    t.checks.hex("return value at entry", seen[ENTRY].ret, 0);
-    let user = seen[EXIT].ret;
-    t.checks.state("return value at exit", "an address", format!("{user:#x}"), user != 0);
-    Ok(())
-}
-
-fn no_args(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("on_setsid")?;
-    // Not ksys_sync: small enough to be inlined into its only caller by some compilers.
-    let session = nix::unistd::setsid().map_err(|errno| format!("setsid: {errno}"))?;
-    let seen = t.seen().setsid_seen;
-    args_are(t, &seen, &[]);
-    returns(t, &seen, session.as_raw());
-    t.checks.eq("bpf_get_func_arg_cnt() at entry", seen[ENTRY].arg_cnt, 0);
-    t.checks.eq("bpf_get_func_arg_cnt() at exit", seen[EXIT].arg_cnt, 0);
-    Ok(())
-}
-
-fn void_function(t: &mut Context) -> Result<(), String> {
-    let file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
-    let _link = t.attach("on_fd_install")?;
-    t.reset();
-    let copy = nix::unistd::dup(file.as_fd()).map_err(|errno| format!("dup: {errno}"))?;
-    let seen = t.seen().fd_install_seen;
-    let pointer = is_address(t, &seen, 1);
-    args_are(t, &seen, &[(INT, copy.as_raw_fd() as u64), (WHOLE, pointer)]);
-    Ok(())
-}
-
 fn return_value(t: &mut Context) -> Result<(), String> {
     let _link = t.attach("one_arg")?;
     for _ in 0..2 {
@@ -367,50 +127,6 @@ fn return_value_helper(t: &mut Context) -> Result<(), String> {
         t.checks.eq("bpf_get_func_ret() at exit", seen[EXIT].func_ret_err, 0);
         t.checks.eq("the value it gives there", seen[EXIT].func_ret as i32, 29);
     }
-    Ok(())
-}
-
-/// States what the helpers said about the arguments of bpf_modify_return_test2.
-fn helpers_are_right(t: &mut Context, who: &str, seen: &Seen) {
-    t.checks.eq(format!("{who}: runs"), seen.runs, 1);
-    t.checks.eq(format!("{who}: bpf_get_func_arg_cnt()"), seen.arg_cnt, 7);
-    for (arg, mask, value) in
-        [(0, INT, 1), (2, SHORT, 3), (3, INT, 4), (4, WHOLE, 5), (5, CHAR, 6), (6, INT, 7)]
-    {
-        t.checks.eq(format!("{who}: bpf_get_func_arg({arg})"), seen.func_arg[arg] & mask, value);
-    }
-}
-
-fn arg_helpers(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("helpers")?;
-    t.call_modify_return_tests()?;
-    let seen = t.seen().helpers_seen;
-    helpers_are_right(t, "entry", &seen[ENTRY]);
-    helpers_are_right(t, "exit", &seen[EXIT]);
-    Ok(())
-}
-
-fn arg_helpers_of_neighbours(t: &mut Context) -> Result<(), String> {
-    let mut links = Vec::new();
-    for program in ["fentry_helpers", "helpers", "fmod_helpers", "cookie_helpers", "fexit_helpers"] {
-        links.push(t.attach(program)?);
-    }
-    t.call_modify_return_tests()?;
-    let seen = t.seen();
-    helpers_are_right(t, "fentry", &seen.fentry_helpers_seen);
-    helpers_are_right(t, "fmod_ret", &seen.fmod_helpers_seen);
-    helpers_are_right(t, "fexit", &seen.fexit_helpers_seen);
-    for (name, session) in
-        [("session", seen.helpers_seen), ("session with a cookie", seen.cookie_helpers_seen)]
-    {
-        helpers_are_right(t, &format!("{name}, entry"), &session[ENTRY]);
-        helpers_are_right(t, &format!("{name}, exit"), &session[EXIT]);
-        t.checks.eq(format!("{name}: bpf_get_func_ret() at exit"), session[EXIT].func_ret as i32, 29);
-    }
-    t.checks.eq("fexit: bpf_get_func_ret()", seen.fexit_helpers_seen.func_ret as i32, 29);
-    let ip = seen.fentry_helpers_seen.ip;
-    t.checks.hex("the cookie at exit", seen.cookie_helpers_seen[EXIT].cookie, ip);
-    t.checks.hex("fexit: bpf_get_func_ip()", seen.fexit_helpers_seen.ip, ip);
     Ok(())
 }
 
@@ -449,12 +165,18 @@ fn attach_cookie(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-fn target_is_program(t: &mut Context) -> Result<(), String> {
+/// Loads a session for a BPF program.
+fn load_on_program(t: &Context) -> Result<Session, String> {
     let mut object = Unloaded::open()?;
     object.set_target("on_program", t.session.fd("target_program")?, c"target_program")?;
     object.choose("on_program")?;
     let session = object.load().map_err(|errno| format!("load a session on a BPF program: {errno}"))?;
     session.reset(std::process::id());
+    Ok(session)
+}
+
+fn target_is_program(t: &mut Context) -> Result<(), String> {
+    let session = load_on_program(t)?;
     let _link =
         session.attach("on_program", 0)?.map_err(|errno| format!("attach to a BPF program: {errno}"))?;
     for call in 1..=2 {
@@ -468,6 +190,23 @@ fn target_is_program(t: &mut Context) -> Result<(), String> {
         t.checks.eq("bpf_get_func_ret() at entry", seen[ENTRY].func_ret, 0);
         t.checks.eq("bpf_get_func_ret() at exit", seen[EXIT].func_ret as i32, 42);
     }
+    Ok(())
+}
+
+/// What the link knew of its target is gone with it, and the program's BTF is no place to look it up.
+fn no_reattach_to_program(t: &mut Context) -> Result<(), String> {
+    let session = load_on_program(t)?;
+    let link = session.attach("on_program", 0)?;
+    let told = |link: &Result<bpf::Link, Errno>| {
+        link.as_ref().map_or_else(|errno| errno.to_string(), |_| "attached".to_owned())
+    };
+    t.checks.eq("attaching it", told(&link), "attached".to_owned());
+    drop(link);
+    let again = session.attach("on_program", 0)?;
+    t.checks.eq("attaching it again", told(&again), Errno::EINVAL.to_string());
+    t.checks.eq("what the target returns", t.session.test_run("target_program")?, 42);
+    let runs = session.globals().on_program_seen.map(|seen| seen.runs);
+    t.checks.same("runs once it was detached", runs, [0, 0]);
     Ok(())
 }
 
