@@ -29,8 +29,8 @@ subtests! { "cookie":
         "fentry and fexit on the same function leave the cookie alone.";
     Normal second_word_refused [] "Writing behind the cookie is refused when the program is loaded.";
     Normal word_before_refused [] "Writing in front of the cookie is refused when the program is loaded.";
-    Normal tail_call_refused ["tail_caller", "cookie_1"]
-        "A session with a cookie is refused as callee of a session without one.";
+    Normal tail_call_refused ["tail_caller", "cookie_1", "plain_fexit"]
+        "A session with a cookie is refused as callee of a session without one, whose argument it would change.";
 }
 
 /// What each session is given, by index.
@@ -250,11 +250,20 @@ fn tail_call_refused(t: &mut Context) -> Result<(), String> {
     if t.profile.accepts_cookie_callee() {
         t.checks.expect_failure(
             "mainline (7.0 to 7.3) lets a session without a cookie tail call one with a cookie, \
-             whose slot is then argument 0",
+             whose slot is then argument 0 (docs/findings/tail-call-into-cookie.md)",
         );
     }
-    let seen =
-        t.session.set_callee("cookie_1")?.map_or_else(|errno| errno.to_string(), |()| "accepted".to_owned());
+    let answer = t.session.set_callee("cookie_1")?;
+    let seen = answer.map_or_else(|errno| errno.to_string(), |()| "accepted".to_owned());
     t.checks.eq("a session with a cookie as callee", seen, Errno::EINVAL.to_string());
+    // The damage, where it is done: the function is called with the cookie in place of its argument.
+    let _links = (t.attach("plain_fexit")?, t.attach("tail_caller")?);
+    give(t, [0x4000; 5]);
+    // It knows what its targets have to return, and says -EFAULT.
+    let called = t.call_fentry_tests().map_or_else(|err| err, |()| "as it must be".to_owned());
+    t.checks.eq("what the caller of bpf_fentry_test1(1) got", called, "as it must be".to_owned());
+    let seen = t.seen().plain_fexit_seen;
+    t.checks.eq("argument of the function, at exit", seen.arg[0] as u32, 1);
+    t.checks.eq("its value, at exit", seen.func_ret as i32, 2);
     Ok(())
 }

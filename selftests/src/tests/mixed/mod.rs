@@ -2,8 +2,11 @@
 //! Sessions beside other programs on the same function: trampoline programs of every kind, kprobes, the function
 //! tracer, and sessions on BPF programs.
 
+mod full;
+
 use super::{Attached, Context, ENTRY, EXIT, Subtest, subtests, walk};
-use crate::bpf::{self, Copy, Kind, Link, Session, Unloaded};
+use crate::bpf::{self, Link, Session, Unloaded};
+use full::*;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -157,41 +160,6 @@ fn detach_any_one(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// Loads programs that do nothing, for the same target as `one_arg`. Loading the same again makes another program,
-/// which a link needs: one program attaches only once.
-fn minimal(t: &Context, kind: Kind) -> Result<Copy, String> {
-    bpf::load_minimal(kind, t.features.target_id()?, &[])
-        .map_err(|refusal| format!("load a minimal program ({kind:?}): {refusal}"))
-}
-
-/// Fills the target of `one_arg` until `left` places are left, that program being the first. Programs and links.
-fn fill(t: &Context, left: u32) -> Result<Vec<(Option<Copy>, Link)>, String> {
-    let places = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")?;
-    let mut filled = vec![(None, t.attach("one_arg")?)];
-    let mut used = 2;
-    while used + left < places {
-        let (kind, takes) = if used + 2 + left <= places { (Kind::Fsession, 2) } else { (Kind::Fentry, 1) };
-        let program = minimal(t, kind)?;
-        let link = program.attach(0).map_err(|errno| format!("attach {kind:?} to place {used}: {errno}"))?;
-        filled.push((Some(program), link));
-        used += takes;
-    }
-    Ok(filled)
-}
-
-/// States how attaching one more program of a kind ends. Gives its link if it attaches.
-fn one_more(t: &mut Context, kind: Kind, expected: Result<(), Errno>) -> Result<Option<Link>, String> {
-    let link = minimal(t, kind)?.attach(0);
-    let text =
-        |result: Result<(), Errno>| result.map_or_else(|errno| errno.to_string(), |()| "attached".to_owned());
-    t.checks.eq(
-        format!("attaching one more {kind:?}"),
-        text(link.as_ref().map(drop).map_err(|errno| *errno)),
-        text(expected),
-    );
-    Ok(link.ok())
-}
-
 /// States that the first program runs in a call.
 fn first_goes_on(t: &mut Context) -> Result<(), String> {
     t.reset();
@@ -199,71 +167,6 @@ fn first_goes_on(t: &mut Context) -> Result<(), String> {
     let seen = t.seen().one_arg_seen;
     t.checks.same("runs of the first session in a call", (seen[ENTRY].runs, seen[EXIT].runs), (1, 1));
     t.checks.eq("value seen by the first session", seen[EXIT].ret as i32, 2);
-    Ok(())
-}
-
-fn filled_up(t: &mut Context) -> Result<(), String> {
-    let _filled = fill(t, 1)?;
-    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
-    first_goes_on(t)?;
-    let last = one_more(t, Kind::Fentry, Ok(()))?;
-    first_goes_on(t)?;
-    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
-    one_more(t, Kind::Fentry, Err(Errno::E2BIG))?;
-    first_goes_on(t)?;
-    drop(last);
-    one_more(t, Kind::Fentry, Ok(()))?;
-    Ok(())
-}
-
-fn filled_up_with_cookies(t: &mut Context) -> Result<(), String> {
-    const ALL: &str = "all attached";
-    let sessions = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")? / 2;
-    let with_cookie = t.profile.cookie_limit.unwrap_or(sessions).min(sessions);
-    // Then the calls take more room, and a trampoline has one page: the last ones may be refused.
-    let may_be_full = t.profile.call_depth_tracking;
-    if may_be_full && t.profile.cookie_limit.is_none() {
-        t.checks.expect_failure(
-            "under call depth tracking mainline lets the trampoline outgrow its page: an oops in 7.0.13 (not provoked \
-             before 7.3), -EFAULT and a warning in 7.3.4",
-        );
-        if t.profile.version < (7, 3) {
-            t.checks.eq(format!("filling with {sessions} sessions"), "not tried", ALL);
-            return Ok(());
-        }
-    }
-
-    let mut links = Vec::new();
-    let mut end = ALL.to_owned();
-    for id in 1..=sessions {
-        let program = if id <= with_cookie { "identified" } else { "with_ip" };
-        let copy = t.session.copy(program, t.features.target_id()?)?;
-        match copy.attach(id.into()) {
-            Ok(link) => links.push((copy, link)),
-            Err(errno) => {
-                end = errno.to_string();
-                break;
-            }
-        }
-    }
-    let fits = end == ALL || may_be_full && end == Errno::E2BIG.to_string();
-    t.checks.state(
-        format!("filling with {sessions} sessions"),
-        ALL,
-        format!("{end}, {} attached", links.len()),
-        fits,
-    );
-    let attached = links.len() as u64;
-    let identified = attached.min(with_cookie.into());
-    for _ in 0..3 {
-        t.reset();
-        t.call_fentry_tests()?;
-        let (seen, others) = (t.seen().identified_seen, t.seen().with_ip_seen);
-        t.checks.same("runs of those with a cookie", seen.map(|seen| seen.runs), [identified; 2]);
-        t.checks.same("runs of those without", others.map(|seen| seen.runs), [attached - identified; 2]);
-        t.checks.eq("cookies that were not 0 at entry", seen[ENTRY].value, 0);
-        t.checks.eq("cookies that were not the program's own at exit", seen[EXIT].value, 0);
-    }
     Ok(())
 }
 

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A function with as many sessions as it takes: until its links are used up, or its trampoline's page is full.
+
+use super::{Context, ENTRY, EXIT, first_goes_on};
+use crate::bpf::{self, Copy, Kind, Link};
+use nix::errno::Errno;
+
+/// Loads programs that do nothing, for the same target as `one_arg`. Loading the same again makes another program,
+/// which a link needs: one program attaches only once.
+fn minimal(t: &Context, kind: Kind) -> Result<Copy, String> {
+    bpf::load_minimal(kind, t.features.target_id()?, &[])
+        .map_err(|refusal| format!("load a minimal program ({kind:?}): {refusal}"))
+}
+
+/// A target with many links. `one_arg` is the first.
+struct Filled {
+    /// Programs and links, in the order of attaching.
+    links: Vec<(Option<Copy>, Link)>,
+    /// How a session was refused although there were places: under call depth tracking each call takes so much room
+    /// that the trampoline's page is full before.
+    page_full: Option<Errno>,
+}
+
+/// Fills the target of `one_arg` until `left` places are left, that program being the first.
+fn fill(t: &Context, left: u32) -> Result<Filled, String> {
+    let places = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")?;
+    let mut filled = Filled { links: vec![(None, t.attach("one_arg")?)], page_full: None };
+    let mut used = 2;
+    while used + left < places {
+        let (kind, takes) = if used + 2 + left <= places { (Kind::Fsession, 2) } else { (Kind::Fentry, 1) };
+        let program = minimal(t, kind)?;
+        match program.attach(0) {
+            Ok(link) => filled.links.push((Some(program), link)),
+            Err(errno) if t.profile.call_depth_tracking => {
+                filled.page_full = Some(errno);
+                break;
+            }
+            Err(errno) => return Err(format!("attach {kind:?} to place {used}: {errno}")),
+        }
+        used += takes;
+    }
+    Ok(filled)
+}
+
+/// States how attaching one more program of a kind ends. Gives its link if it attaches.
+fn one_more(t: &mut Context, kind: Kind, expected: Result<(), Errno>) -> Result<Option<Link>, String> {
+    let link = minimal(t, kind)?.attach(0);
+    let text =
+        |result: Result<(), Errno>| result.map_or_else(|errno| errno.to_string(), |()| "attached".to_owned());
+    t.checks.eq(
+        format!("attaching one more {kind:?}"),
+        text(link.as_ref().map(drop).map_err(|errno| *errno)),
+        text(expected),
+    );
+    Ok(link.ok())
+}
+
+/// A word of the kernel command line that has a kernel die of a bug that it is known to have.
+const PROVOKE: &str = "vmtest.provoke=1";
+/// One that asks for call depth tracking.
+const TRACK: &str = "retbleed=stuff";
+
+/// Declares the known bug of mainline. `false`: filling a target up would kill this kernel, and nobody asked for that.
+fn may_fill_up(t: &mut Context) -> Result<bool, String> {
+    let cmdline = std::fs::read_to_string("/proc/cmdline").map_err(|err| format!("/proc/cmdline: {err}"))?;
+    let has = |word: &str| cmdline.split_ascii_whitespace().any(|found| found == word);
+    if has(TRACK) {
+        // Else this kernel would be thought to have passed under it.
+        let tracking = t.profile.call_depth_tracking;
+        t.checks.eq(format!("call depth tracking, with {TRACK}"), tracking, true);
+    }
+    // The series for long-term kernels counts the bytes. It is told by its limit of cookies.
+    if !t.profile.call_depth_tracking || t.profile.cookie_limit.is_some() {
+        return Ok(true);
+    }
+    t.checks.expect_failure(
+        "under call depth tracking mainline lets the trampoline outgrow its page: an oops in 7.0 and 7.1, -EFAULT and \
+         a warning in 7.2 and 7.3 (docs/findings/full-trampoline.md)",
+    );
+    let may = t.profile.version >= (7, 2) || has(PROVOKE);
+    if !may {
+        t.checks.eq("filling up", "not tried: the kernel would die", "tried");
+    }
+    Ok(may)
+}
+
+pub fn filled_up(t: &mut Context) -> Result<(), String> {
+    if !may_fill_up(t)? {
+        return Ok(());
+    }
+    let mut filled = fill(t, 1)?;
+    if let Some(errno) = filled.page_full {
+        let after = format!("a session after {} links, the page being full", filled.links.len());
+        t.checks.eq(after, errno.to_string(), Errno::E2BIG.to_string());
+        one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
+        first_goes_on(t)?;
+        filled.links.pop();
+        let _last = one_more(t, Kind::Fsession, Ok(()))?;
+        return first_goes_on(t);
+    }
+    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
+    first_goes_on(t)?;
+    let last = one_more(t, Kind::Fentry, Ok(()))?;
+    first_goes_on(t)?;
+    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
+    one_more(t, Kind::Fentry, Err(Errno::E2BIG))?;
+    first_goes_on(t)?;
+    drop(last);
+    one_more(t, Kind::Fentry, Ok(()))?;
+    Ok(())
+}
+
+pub fn filled_up_with_cookies(t: &mut Context) -> Result<(), String> {
+    const ALL: &str = "all attached";
+    if !may_fill_up(t)? {
+        return Ok(());
+    }
+    let sessions = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")? / 2;
+    let with_cookie = t.profile.cookie_limit.unwrap_or(sessions).min(sessions);
+
+    let mut links = Vec::new();
+    let mut end = ALL.to_owned();
+    for id in 1..=sessions {
+        let program = if id <= with_cookie { "identified" } else { "with_ip" };
+        let copy = t.session.copy(program, t.features.target_id()?)?;
+        match copy.attach(id.into()) {
+            Ok(link) => links.push((copy, link)),
+            Err(errno) => {
+                end = errno.to_string();
+                break;
+            }
+        }
+    }
+    // Under call depth tracking the page may be full before.
+    let fits = end == ALL || t.profile.call_depth_tracking && end == Errno::E2BIG.to_string();
+    let expected = if t.profile.call_depth_tracking { "all attached, or -E2BIG before" } else { ALL };
+    t.checks.state(
+        format!("filling with {sessions} sessions"),
+        expected,
+        format!("{end}, {} attached", links.len()),
+        fits && links.len() as u32 >= with_cookie.min(4),
+    );
+    let attached = links.len() as u64;
+    let identified = attached.min(with_cookie.into());
+    for _ in 0..3 {
+        t.reset();
+        t.call_fentry_tests()?;
+        let (seen, others) = (t.seen().identified_seen, t.seen().with_ip_seen);
+        t.checks.same("runs of those with a cookie", seen.map(|seen| seen.runs), [identified; 2]);
+        t.checks.same("runs of those without", others.map(|seen| seen.runs), [attached - identified; 2]);
+        t.checks.eq("cookies that were not 0 at entry", seen[ENTRY].value, 0);
+        t.checks.eq("cookies that were not the program's own at exit", seen[EXIT].value, 0);
+    }
+    Ok(())
+}
