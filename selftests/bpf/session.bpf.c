@@ -10,5 +10,6 @@
 #include "reject.bpf.h"
 #include "elsewhere.bpf.h"
 #include "info.bpf.h"
+#include "cost.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -17,6 +17,7 @@ pub struct Checks {
     all: Vec<Check>,
     known_bug: Option<String>,
     skip: Option<String>,
+    measured: String,
 }
 
 /// What a subtest's expectations come to.
@@ -30,6 +31,8 @@ pub struct Verdict {
     pub checks: u32,
     /// Those worth showing.
     pub seen: Vec<Check>,
+    /// Figures that it took; empty where it took none.
+    pub measured: String,
 }
 
 impl Checks {
@@ -72,6 +75,11 @@ impl Checks {
         self.skip = Some(reason.into());
     }
 
+    /// Keeps a figure, for people. Nothing is judged by it: what it rests on has to be an expectation.
+    pub fn measured(&mut self, figure: impl Into<String>) {
+        self.measured = figure.into();
+    }
+
     /// Turns round the last expectation that held, as if the test had asked for the opposite. A subtest that fails
     /// anyway stays as it is; a declared bug does not excuse it here.
     pub fn turn_round(&mut self) {
@@ -105,7 +113,9 @@ impl Checks {
             0 => self.all.into_iter().take(MAX_HELD).collect(),
             _ => self.all.into_iter().filter(|check| !check.ok).take(MAX_FAILED).collect(),
         };
-        Verdict { outcome, reason, checks, seen }
+        // Of what did not go as it should there is no figure.
+        let measured = if outcome == GuestOutcome::Pass { self.measured } else { String::new() };
+        Verdict { outcome, reason, checks, seen, measured }
     }
 }
 
@@ -133,6 +143,15 @@ mod tests {
         assert_eq!(verdict.outcome, GuestOutcome::Fail);
         assert_eq!(verdict.reason, "x: expected 1, seen 0 (1 of 3)");
         assert_eq!(verdict.seen.len(), 1);
+    }
+
+    #[test]
+    fn a_figure_is_kept_only_of_a_pass() {
+        for (held, kept) in [(true, "7 ns"), (false, "")] {
+            let mut checks = checks(&[held]);
+            checks.measured("7 ns");
+            assert_eq!(checks.verdict(None).measured, kept);
+        }
     }
 
     #[test]

@@ -111,6 +111,7 @@ mod tests {
                 reason: "no".into(),
                 checks: 0,
                 seen: Vec::new(),
+                measured: String::new(),
                 duration_us: 0,
                 log,
             })

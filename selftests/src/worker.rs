@@ -107,6 +107,7 @@ fn end(test: &Subtest, outcome: GuestOutcome, reason: String, log: String) -> Ev
         reason,
         checks: 0,
         seen: Vec::new(),
+        measured: String::new(),
         duration_us: 0,
         log: cut(log),
     })
@@ -177,6 +178,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
         reason: verdict.reason,
         checks: verdict.checks,
         seen: verdict.seen,
+        measured: verdict.measured,
         duration_us: started.elapsed().as_micros() as u64,
         log: cut(bpf::take_log()),
     }))

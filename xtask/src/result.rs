@@ -89,6 +89,9 @@ pub struct Cell {
     /// Its outcome in the nearest earlier column that it is compared with, where that was another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<Outcome>,
+    /// Figures that it took and what they were taken on; empty where it took none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub measured: String,
     /// The test's own log, for what is not a pass; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log: String,
@@ -443,8 +446,18 @@ fn make_cell(
         duration_ms: end.map_or(0, |end| end.duration_us / 1000),
         class: class.code(),
         was: None,
+        measured: end.map_or_else(String::new, |end| measured(end, outcome, &base.accel)),
         log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
     }
+}
+
+/// A figure is worth little without what it was taken on, and that the guest does not know.
+fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
+    if outcome != Outcome::Pass || end.measured.is_empty() {
+        return String::new();
+    }
+    let on = if accel == "kvm" { accel.to_owned() } else { format!("{accel}: emulated") };
+    format!("{}, {on}", end.measured)
 }
 
 /// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not believed.
@@ -526,6 +539,7 @@ pub(crate) mod tests_support {
             duration_ms: 1,
             class: class.code(),
             was: None,
+            measured: String::new(),
             log: String::new(),
         }
     }
@@ -596,6 +610,19 @@ mod tests {
     fn done(ended: u32, how: &str) -> String {
         format!(r#""ev":"done","planned":2,"ended":{ended},"worker":{how},"tainted":0"#)
     }
+    #[test]
+    fn a_figure_says_what_it_was_taken_on_and_is_of_a_pass() {
+        let mut end: TestEnd = serde_json::from_str(
+            r#"{"test":"cost","subtest":"a","outcome":"pass","reason":"","checks":1,"seen":[],"duration_us":1,"log":""}"#,
+        )
+        .expect("an end without a figure");
+        assert_eq!(measured(&end, Outcome::Pass, "tcg"), "");
+        end.measured = "7 ns".to_owned();
+        assert_eq!(measured(&end, Outcome::Pass, "tcg"), "7 ns, tcg: emulated");
+        assert_eq!(measured(&end, Outcome::Pass, "kvm"), "7 ns, kvm");
+        assert_eq!(measured(&end, Outcome::Fail, "kvm"), "");
+    }
+
     const FINE: &str = r#"{"how":"exited","code":0}"#;
 
     fn observed(events: &[String], console: &str, end: End) -> Observed {

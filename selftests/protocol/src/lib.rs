@@ -183,6 +183,9 @@ pub struct End {
     pub checks: u32,
     /// The expectations that did not hold, or the first few of those that did.
     pub seen: Vec<Check>,
+    /// Figures that it took, for people; empty where it took none.
+    #[serde(default)]
+    pub measured: String,
     /// Wall time in microseconds.
     pub duration_us: u64,
     /// Verifier log, libbpf's messages, the test's own notes; cut at 64 KiB.
@@ -274,6 +277,7 @@ mod tests {
                 reason: "counter".into(),
                 checks: 1,
                 seen: vec![Check { what: "runs".into(), expected: "2".into(), seen: "1".into(), ok: false }],
+                measured: String::new(),
                 duration_us: 5,
                 log: "a\nb".into(),
             }),

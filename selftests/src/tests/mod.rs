@@ -3,6 +3,7 @@
 
 mod basic;
 mod cookie;
+mod cost;
 mod elsewhere;
 mod info;
 mod mixed;
@@ -207,6 +208,7 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(unsupported::SUBTESTS)
         .chain(info::SUBTESTS)
         .chain(tools::SUBTESTS)
+        .chain(cost::SUBTESTS)
 }
 
 /// The subtests that the host asks for, in order.

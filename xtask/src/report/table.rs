@@ -49,6 +49,7 @@ pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
         matrix(&mut text, run, look);
         comparison(&mut text, run);
     }
+    figures(&mut text, run);
     details(&mut text, run, look);
     boots(&mut text, run);
     let _ = writeln!(text, "\nrun:    {directory}");
@@ -176,6 +177,27 @@ fn comparison(text: &mut String, run: &RunResult) {
         let base = kernel.compared_to.as_deref().unwrap_or_default();
         let line = format!("changed from {base} to {}, of {} cells: {how}", kernel.id, cells.len());
         let _ = write!(text, "\n{}", flush(&line));
+    }
+}
+
+/// What tests measured, column by column; half a series is not measured.
+fn figures(text: &mut String, run: &RunResult) {
+    let is_step =
+        |id: &str| run.kernels.iter().any(|kernel| kernel.id == id && kernel.role == Some(Role::Step));
+    for column in columns(run).iter().filter(|column| !is_step(column.kernel)) {
+        let of_column = |cell: &&Cell| {
+            !cell.measured.is_empty()
+                && (Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }) == *column
+        };
+        let cells: Vec<&Cell> = run.cells.iter().filter(of_column).collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\nmeasured on {}", column.name());
+        let width = cells.iter().map(|cell| cell.path().len()).max().unwrap_or(0);
+        for cell in cells {
+            let _ = writeln!(text, "    {:width$}  {}", cell.path(), cell.measured);
+        }
     }
 }
 
@@ -360,6 +382,19 @@ mod tests {
         }
         let painted = render(&run, "/r", Look { colour: true });
         assert!(painted.contains("\x1b[32mpass*\x1b[0m"), "{painted}");
+    }
+
+    #[test]
+    fn what_was_measured_stands_below_the_matrix() {
+        let mut quick = cell("k", "a", Outcome::Pass, Class::Pass, "");
+        quick.measured = "7.0 ns a call, tcg: emulated".to_owned();
+        let text = render(
+            &run(vec![quick, cell("k", "b", Outcome::Pass, Class::Pass, "")]),
+            "/r",
+            Look { colour: false },
+        );
+        let figures = "measured on k\n    basic/a  7.0 ns a call, tcg: emulated\n\nrun:";
+        assert!(text.contains(figures), "{text}");
     }
 
     #[test]

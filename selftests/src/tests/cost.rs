@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a call of a function costs with programs on it. For information: no figure is too slow. What is judged is that
+//! exactly the calls that were timed were seen, else a figure would be of something else.
+
+use super::{Context, Subtest, subtests};
+
+subtests! { "cost":
+    Normal nothing ["cost_caller"] "Time of a call of a function that nothing is attached to.";
+    Normal fentry_and_fexit ["cost_caller", "cost_fentry", "cost_fexit"]
+        "The same with an fentry and an fexit program, which see each call once each.";
+    Normal session ["cost_caller", "cost_session"] "The same with a session, which sees each call twice.";
+    Normal session_with_cookie ["cost_caller", "cost_session_with_cookie"]
+        "The same with a session that counts its runs of a call in its cookie.";
+    Normal kprobe_session ["cost_caller", "cost_kprobe_session"]
+        "The same with a session of kprobes, which sees each call twice.";
+}
+
+const CALLER: &str = "cost_caller";
+/// Odd, so that one of them is the median.
+const ROUNDS: usize = 7;
+/// A round is at least that long: where the kernel's clock goes by ticks, that is a dozen of them.
+const SHORTEST_NS: u64 = 50_000_000;
+/// Calls of the first round, which warms up and finds out how many make a long one.
+const FEW: u32 = 1_000;
+/// Calls of any round: half of what bpf_loop() does at most.
+const MOST: u32 = 1 << 22;
+
+/// Makes some calls, and states that each was made, and that programs ran `runs` times in each. Gives the nanoseconds.
+fn round(t: &mut Context, calls: u32, runs: u64) -> Result<u64, String> {
+    t.session.set(|globals| {
+        (globals.cost_calls, globals.cost_called, globals.cost_runs) = (calls, 0, 0);
+    });
+    t.session.test_run(CALLER)?;
+    let seen = t.seen();
+    let counted = (seen.cost_called, seen.cost_runs);
+    t.checks.same("calls and runs", counted, (calls.into(), runs * u64::from(calls)));
+    Ok(seen.cost_ns)
+}
+
+/// Times rounds of calls.
+fn take_time(t: &mut Context, runs: u64) -> Result<(), String> {
+    let mut calls = FEW;
+    while round(t, calls, runs)? < SHORTEST_NS && calls < MOST {
+        calls = (calls * 4).min(MOST);
+    }
+    let mut rounds = (0..ROUNDS).map(|_| round(t, calls, runs)).collect::<Result<Vec<_>, _>>()?;
+    rounds.sort_unstable();
+    t.checks.state("shortest round", "some time", format!("{} ns", rounds[0]), rounds[0] > 0);
+    t.checks.measured(figure(&rounds, calls));
+    Ok(())
+}
+
+/// Median, shortest and longest of sorted rounds, for one call.
+fn figure(rounds: &[u64], calls: u32) -> String {
+    let of_a_call = |at: usize| rounds[at] as f64 / f64::from(calls);
+    let last = rounds.len() - 1;
+    format!("{:.1} ns a call ({:.1} to {:.1})", of_a_call(last / 2), of_a_call(0), of_a_call(last))
+}
+
+fn nothing(t: &mut Context) -> Result<(), String> {
+    take_time(t, 0)
+}
+
+fn fentry_and_fexit(t: &mut Context) -> Result<(), String> {
+    let _links = (t.attach("cost_fentry")?, t.attach("cost_fexit")?);
+    take_time(t, 2)
+}
+
+fn session(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("cost_session")?;
+    take_time(t, 2)
+}
+
+fn session_with_cookie(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("cost_session_with_cookie")?;
+    take_time(t, 2)?;
+    t.checks.eq("cookie after the last run", t.seen().cost_cookie, 2);
+    Ok(())
+}
+
+fn kprobe_session(t: &mut Context) -> Result<(), String> {
+    let _link = t.session.attach_probe("cost_kprobe_session")?;
+    take_time(t, 2)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_of_one_call() {
+        assert_eq!(figure(&[1_000, 20_500, 300_000], 1_000), "20.5 ns a call (1.0 to 300.0)");
+    }
+}
