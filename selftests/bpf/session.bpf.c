@@ -11,5 +11,6 @@
 #include "elsewhere.bpf.h"
 #include "info.bpf.h"
 #include "cost.bpf.h"
+#include "concurrent.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

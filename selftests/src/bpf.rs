@@ -13,7 +13,7 @@ mod skel {
     )]
     include!(concat!(env!("OUT_DIR"), "/session.skel.rs"));
 }
-pub use skel::types::{bss as Globals, seen as Seen};
+pub use skel::types::{bss as Globals, call as Call, seen as Seen, tally as Tally};
 
 use crate::insn::{self, Insn};
 use crate::syscall;
@@ -25,7 +25,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// libbpf's messages since the last [`take_log`]; the verifier's log is among them.
 static LOG: Mutex<String> = Mutex::new(String::new());
@@ -215,6 +215,11 @@ impl Copy {
         attach(self.fd.as_raw_fd(), self.attach_type, cookie)
     }
 
+    /// Its number in the whole system.
+    pub fn id(&self) -> Result<u32, Errno> {
+        syscall::program_info(self.fd.as_raw_fd()).map(|info| info.id)
+    }
+
     /// How often it ran while statistics were on.
     pub fn runs(&self) -> Result<u64, Errno> {
         syscall::program_info(self.fd.as_raw_fd()).map(|info| info.run_cnt)
@@ -373,6 +378,13 @@ impl Session {
         unsafe { self.globals.as_ptr().write_volatile(globals) }
     }
 
+    /// A word of the globals, for as long as programs run: its place in bytes, from `offset_of!`.
+    pub fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset % 8 == 0 && offset + 8 <= size_of::<Globals>(), "a word of the globals");
+        // SAFETY: within the mapping, which lives as long as the object, and aligned as that is.
+        unsafe { AtomicU64::from_ptr(self.globals.as_ptr().byte_add(offset).cast()) }
+    }
+
     fn program(&self, name: &str) -> Result<NonNull<sys::bpf_program>, String> {
         let found = self.programs.iter().find(|(known, _)| known == name);
         found.map(|&(_, program)| program).ok_or_else(|| format!("the object has no program {name}"))
@@ -400,6 +412,11 @@ impl Session {
         };
         load_insns(insns, (sys::BPF_PROG_TYPE_TRACING, attach_type), attach_btf_id)
             .map_err(|refusal| format!("load a copy of {name}: {refusal}"))
+    }
+
+    /// Loads one of the loaded tracing programs once more, for the same target.
+    pub fn twin(&self, name: &str) -> Result<Copy, String> {
+        self.copy(name, self.info(name)?.attach_btf_id)
     }
 
     /// Attaches a tracing program to its target with an attach cookie (0: none).
@@ -500,6 +517,37 @@ impl Link {
     pub fn id(&self) -> Result<u32, Errno> {
         syscall::link_info(self).map(|info| info.id)
     }
+}
+
+/// Keeps a link in bpffs: it lives on without descriptors.
+pub fn pin(link: &Link, path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a string that lives until the call returns.
+    check(unsafe { sys::bpf_obj_pin(link.fd.as_raw_fd(), path.as_ptr()) }).map(drop)
+}
+
+/// Numbers of all objects of a kind, as the kernel lists them.
+fn ids(next: impl Fn(u32, &mut u32) -> c_int) -> Result<Vec<u32>, Errno> {
+    let (mut all, mut id) = (Vec::new(), 0);
+    loop {
+        let after = id;
+        match check(next(after, &mut id)) {
+            Ok(_) => all.push(id),
+            Err(Errno::ENOENT) => return Ok(all),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Numbers of all links in the system.
+pub fn link_ids() -> Result<Vec<u32>, Errno> {
+    // SAFETY: writes one number.
+    ids(|after, id| unsafe { sys::bpf_link_get_next_id(after, id) })
+}
+
+/// Numbers of all programs in the system.
+pub fn program_ids() -> Result<Vec<u32>, Errno> {
+    // SAFETY: writes one number.
+    ids(|after, id| unsafe { sys::bpf_prog_get_next_id(after, id) })
 }
 
 /// A link that libbpf made; dropping it detaches.

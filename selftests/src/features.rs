@@ -136,9 +136,24 @@ pub struct Profile {
     pub call_depth_tracking: bool,
     /// Major and minor version, for bugs that are known to be in some.
     pub version: (u32, u32),
+    /// What a call loses when links on its target change while it is under way; `None` where nobody has measured it.
+    pub in_flight: Option<InFlight>,
     /// Prototype of the session kfuncs: `(void)` or `(void *ctx)`; `None` where they differ from that or are absent.
     pub kfunc_prototype: Option<&'static str>,
 }
+
+/// Which exit runs a call loses when links on its target change between its entry and its exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlight {
+    /// Those of every program on the target.
+    OfEveryProgram,
+    /// Those of a program that is detached. Its exit can also run without its entry, and sees 0.
+    OfTheDetached,
+}
+
+/// Last release that is known to lose all of them, and first that is known not to.
+const LOSE_ALL: (u32, u32) = (7, 1);
+const LOSE_DETACHED: (u32, u32) = (7, 3);
 
 /// First release of mainline with the feature.
 const MAINLINE: (u32, u32) = (7, 0);
@@ -159,6 +174,13 @@ impl Profile {
             max_links: limit(MAX_LINKS),
             call_depth_tracking: features.retbleed.contains("Stuffing"),
             version,
+            in_flight: if version <= LOSE_ALL {
+                Some(InFlight::OfEveryProgram)
+            } else if version >= LOSE_DETACHED {
+                Some(InFlight::OfTheDetached)
+            } else {
+                None
+            },
             kfunc_prototype: match (params(COOKIE), params(IS_RETURN)) {
                 (Some(0), Some(0)) => Some("(void)"),
                 (Some(1), Some(1)) => Some("(void *ctx)"),
@@ -181,6 +203,15 @@ impl Profile {
         (MAINLINE..=LAST_WITH_COOKIE_CALLEES).contains(&self.version)
     }
 
+    /// Which rule about calls under way the tests go by.
+    pub fn in_flight_rule(&self) -> &'static str {
+        match self.in_flight {
+            Some(InFlight::OfEveryProgram) => "exit runs of every program are lost",
+            Some(InFlight::OfTheDetached) => "exit runs of the detached program are lost",
+            None => "not measured",
+        }
+    }
+
     /// For the host: name to value.
     pub fn as_map(&self) -> BTreeMap<String, String> {
         let text = |value: Option<u32>| value.map_or("none".to_owned(), |value| value.to_string());
@@ -188,6 +219,7 @@ impl Profile {
             ("cookie_limit".to_owned(), text(self.cookie_limit)),
             ("max_links".to_owned(), text(self.max_links)),
             ("call_depth_tracking".to_owned(), self.call_depth_tracking.to_string()),
+            ("in_flight".to_owned(), self.in_flight_rule().to_owned()),
             ("kfunc_prototype".to_owned(), self.kfunc_prototype.unwrap_or("none").to_owned()),
         ])
     }
@@ -225,6 +257,17 @@ mod tests {
         };
         assert!(known("7.0.4") && known("7.3.4"));
         assert!(!known("6.18.15") && !known("7.4.0") && !known("8.0.1"));
+    }
+
+    #[test]
+    fn what_calls_under_way_lose_goes_by_the_release() {
+        let rule = |release: &str| {
+            Profile::of(&Features { release: release.to_owned(), ..Features::default() }).in_flight
+        };
+        for release in ["6.18.15", "7.0.13+deb13-cloud-amd64", "7.1.13"] {
+            assert_eq!(rule(release), Some(InFlight::OfEveryProgram), "{release}");
+        }
+        assert_eq!((rule("7.2.1"), rule("7.3.4")), (None, Some(InFlight::OfTheDetached)));
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod features;
 mod glob;
 mod insn;
 mod kmsg;
+mod leftovers;
+mod load;
 mod params;
 mod port;
 mod supervisor;

@@ -2,6 +2,7 @@
 //! What the host asks for, read from the kernel command line.
 
 use crate::base64;
+use std::time::Duration;
 use vmtest_protocol::{Effort, SelfTest, param};
 
 /// The host's wishes. Anything wrong in them goes to `trouble`: the events can still carry it home.
@@ -15,6 +16,12 @@ pub struct Params {
     pub tests: Vec<String>,
     /// How much to do.
     pub effort: Effort,
+    /// How often the whole plan is run; with `until_fail` the most.
+    pub repeat: u32,
+    /// Start nothing any more after the first failure.
+    pub until_fail: bool,
+    /// Start nothing later than this after the runner; `None`: no limit.
+    pub time: Option<Duration>,
     /// What to damage on purpose; `None`: nothing.
     pub self_test: Option<SelfTest>,
     /// Name and value, to set before the first test.
@@ -39,14 +46,12 @@ impl Params {
             trouble.get_or_insert(text);
         };
 
-        let effort = match last(param::EFFORT) {
-            None | Some("normal") => Effort::Normal,
-            Some("quick") => Effort::Quick,
-            Some(other) => {
-                complain(format!("{}={other}: neither quick nor normal", param::EFFORT));
+        let effort = last(param::EFFORT).map_or(Effort::Normal, |word| {
+            Effort::of_name(word).unwrap_or_else(|| {
+                complain(format!("{}={word}: there is no such effort", param::EFFORT));
                 Effort::Normal
-            }
-        };
+            })
+        });
         let self_test = last(param::SELF_TEST).and_then(|name| {
             let found = SelfTest::from_name(name);
             if found.is_none() {
@@ -54,6 +59,14 @@ impl Params {
             }
             found
         });
+        let mut number = |key: &str| -> Option<u32> {
+            let number = last(key)?.parse().ok().filter(|&number| number > 0);
+            if number.is_none() {
+                complain(format!("{key}: not a number from 1"));
+            }
+            number
+        };
+        let (repeat, seconds) = (number(param::REPEAT).unwrap_or(1), number(param::SECONDS));
         let mut sysctls = Vec::new();
         for (_, setting) in words.iter().filter(|(k, _)| k == param::SYSCTL) {
             match setting.split_once('=') {
@@ -75,6 +88,9 @@ impl Params {
             tests: tests.split(',').filter(|glob| !glob.is_empty()).map(str::to_owned).collect(),
             effort,
             self_test,
+            repeat,
+            until_fail: last(param::UNTIL_FAIL) == Some("1"),
+            time: seconds.map(|seconds| Duration::from_secs(seconds.into())),
             sysctls,
             bpftool: last(param::BPFTOOL).map(str::to_owned),
             exec,
@@ -123,6 +139,7 @@ mod tests {
         let p = params("");
         assert_eq!((p.nonce.as_str(), p.port.as_str()), ("n1", "ttyS1"));
         assert_eq!((p.tests.len(), p.effort, p.self_test, p.shell), (0, Effort::Normal, None, false));
+        assert_eq!((p.repeat, p.until_fail, p.time), (1, false, None));
         assert_eq!((p.exec, p.bpftool, p.trouble), (None, None, None));
     }
 
@@ -130,10 +147,12 @@ mod tests {
     fn every_key_is_read() {
         let p = params(
             "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=blind vmtest.exec=ZWNobyBoaQ== \
+             vmtest.repeat=7 vmtest.untilfail=1 vmtest.seconds=90 \
              vmtest.bpftool=/obj/bpftool vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
         );
         assert_eq!(p.tests, ["basic/*", "cookie/bits"]);
         assert_eq!((p.effort, p.self_test), (Effort::Quick, Some(SelfTest::Blind)));
+        assert_eq!((p.repeat, p.until_fail, p.time), (7, true, Some(Duration::from_secs(90))));
         assert_eq!(p.exec.as_deref(), Some("echo hi"));
         assert_eq!(p.bpftool.as_deref(), Some("/obj/bpftool"));
         assert_eq!(p.sysctls[0], ("net.core.bpf_jit_enable".into(), "0".into()));
@@ -142,9 +161,15 @@ mod tests {
 
     #[test]
     fn a_wish_not_understood_is_trouble_not_a_default() {
-        for wrong in
-            ["vmtest.effort=thorough", "vmtest.selftest=1", "vmtest.sysctl=kernel.panic", "vmtest.exec=%%%"]
-        {
+        for wrong in [
+            "vmtest.effort=thorough",
+            "vmtest.selftest=1",
+            "vmtest.sysctl=kernel.panic",
+            "vmtest.exec=%%%",
+            "vmtest.repeat=often",
+            "vmtest.repeat=0",
+            "vmtest.seconds=-1",
+        ] {
             assert!(params(wrong).trouble.is_some(), "{wrong}");
         }
     }

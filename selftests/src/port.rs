@@ -107,6 +107,7 @@ mod tests {
         let end = |log: String| {
             Event::End(End {
                 name: TestName { test: "basic".into(), subtest: "args_1".into() },
+                round: 1,
                 outcome: GuestOutcome::Fail,
                 reason: "no".into(),
                 checks: 0,

@@ -34,7 +34,7 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     } else if params.shell {
         exec::shell()
     } else {
-        run_worker(params, features, relay)?
+        run_worker(params, features, started, relay)?
     };
     let Counts { planned, ended } = counts;
     port.send(Event::Done(Done { planned, ended, worker, tainted: kmsg::tainted() }))?;
@@ -71,6 +71,7 @@ fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
 fn run_worker(
     params: &Params,
     features: Features,
+    started: Instant,
     mut relay: impl FnMut(Event) -> io::Result<()>,
 ) -> io::Result<WorkerEnd> {
     let (from_worker, to_us) = pipe()?;
@@ -78,7 +79,7 @@ fn run_worker(
     let worker = match unsafe { fork() }? {
         ForkResult::Child => {
             drop(from_worker);
-            let status = match worker::run(params, features, File::from(to_us)) {
+            let status = match worker::run(params, features, File::from(to_us), started) {
                 Ok(()) => 0,
                 Err(err) => {
                     crate::say(&format!("worker: {err}"));

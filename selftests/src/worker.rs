@@ -9,6 +9,7 @@ use crate::bpf::{self, Session};
 use crate::check::Checks;
 use crate::features::{Features, Profile};
 use crate::kmsg::Kmsg;
+use crate::load;
 use crate::params::Params;
 use crate::port::cut;
 use crate::support::{self, Needs, Support};
@@ -18,16 +19,20 @@ use nix::unistd::{ForkResult, fork};
 use std::fs::File;
 use std::io::{self, Write};
 use std::time::Instant;
-use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat};
+use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
 
 /// Sends events, still without a stamp, to the supervisor.
-struct Events(File);
+struct Events {
+    pipe: File,
+    /// Which round of the plan they are of, from 1.
+    round: u32,
+}
 
 impl Events {
     fn send(&self, event: &Event) -> io::Result<()> {
         let mut text = serde_json::to_vec(event)?;
         text.push(b'\n');
-        (&self.0).write_all(&text)
+        (&self.pipe).write_all(&text)
     }
 }
 
@@ -40,11 +45,15 @@ struct Run<'a> {
     shared: Option<Session>,
 }
 
-/// Runs everything that the host asked for.
-pub fn run(params: &Params, features: Features, pipe: File) -> io::Result<()> {
-    let events = Events(pipe);
+/// Runs everything that the host asked for. `started`: when the runner did.
+pub fn run(params: &Params, features: Features, pipe: File, started: Instant) -> io::Result<()> {
+    let mut events = Events { pipe, round: 1 };
     let plan = tests::plan(params);
-    events.send(&Event::Plan(Plan { tests: plan.iter().map(|test| test.name()).collect() }))?;
+    events.send(&Event::Plan(Plan {
+        tests: plan.iter().map(|test| test.name()).collect(),
+        rounds: params.repeat,
+        until_fail: params.until_fail,
+    }))?;
     bpf::collect_log();
 
     let mut supports = Supports { params, features: &features, asked: Vec::new() };
@@ -53,18 +62,39 @@ pub fn run(params: &Params, features: Features, pipe: File) -> io::Result<()> {
     let shared = load_all(&can_run);
     let run = Run { params, profile: Profile::of(&features), features: &features, shared };
     let mut kmsg = Kmsg::open();
-    for test in plan {
-        events.send(&Event::Start(test.name()))?;
-        match supports.get(test.needs) {
-            Support::No(reason) => events.send(&end(test, GuestOutcome::Skip, reason, String::new()))?,
-            Support::Broken(reason, log) => events.send(&end(test, GuestOutcome::Fail, reason, log))?,
-            Support::Yes => run_in_child(test, &run, &events)?,
-        }
-        for title in kmsg.complaints() {
-            events.send(&Event::Splat(Splat { name: test.name(), title }))?;
+    for round in 1..=params.repeat {
+        events.round = round;
+        for &test in &plan {
+            // The host takes what was not reported for missing, unless there was a whole round before.
+            if params.time.is_some_and(|limit| started.elapsed() > limit) {
+                return Ok(());
+            }
+            events.send(&Event::Start(Start { name: test.name(), round }))?;
+            let mut good = run_one(test, &mut supports, &run, &events)?;
+            for title in kmsg.complaints() {
+                good = false;
+                events.send(&Event::Splat(Splat { name: test.name(), title }))?;
+            }
+            if params.until_fail && !good {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// Runs a subtest, or says why it does not run. Gives whether it did not fail.
+fn run_one(test: &'static Subtest, supports: &mut Supports, run: &Run, events: &Events) -> io::Result<bool> {
+    let (outcome, reason, log) = match supports.get(test.needs) {
+        Support::No(reason) => (GuestOutcome::Skip, reason, String::new()),
+        Support::Broken(reason, log) => (GuestOutcome::Fail, reason, log),
+        Support::Yes => match test.lacks(load::cpus().len()) {
+            Some(reason) => (GuestOutcome::Skip, reason, String::new()),
+            None => return run_in_child(test, run, events),
+        },
+    };
+    events.send(&end(test, events.round, outcome, reason, log))?;
+    Ok(outcome != GuestOutcome::Fail)
 }
 
 /// What the kernel answered, asked once for each need.
@@ -100,9 +130,10 @@ fn load_all(plan: &[&Subtest]) -> Option<Session> {
 }
 
 /// The end of a subtest that did not run.
-fn end(test: &Subtest, outcome: GuestOutcome, reason: String, log: String) -> Event {
+fn end(test: &Subtest, round: u32, outcome: GuestOutcome, reason: String, log: String) -> Event {
     Event::End(End {
         name: test.name(),
+        round,
         outcome,
         reason,
         checks: 0,
@@ -113,33 +144,41 @@ fn end(test: &Subtest, outcome: GuestOutcome, reason: String, log: String) -> Ev
     })
 }
 
-/// Runs a subtest in a child, which sends the `end` itself; sends it in its stead when the child could not.
-fn run_in_child(test: &'static Subtest, run: &Run, events: &Events) -> io::Result<()> {
+/// Runs a subtest in a child, which sends the `end` itself; sends it in its stead when the child could not. Gives whether
+/// it did not fail.
+fn run_in_child(test: &'static Subtest, run: &Run, events: &Events) -> io::Result<bool> {
     let started = Instant::now();
     // SAFETY: this process has one thread.
     let status = match unsafe { fork() }? {
-        ForkResult::Child => {
-            let sent = child(test, run, events, started);
-            leave(if sent.is_ok() { 0 } else { 1 })
-        }
+        ForkResult::Child => leave(match child(test, run, events, started) {
+            Ok(GuestOutcome::Fail) => FAILED,
+            Ok(GuestOutcome::Pass | GuestOutcome::Skip | GuestOutcome::Xfail) => 0,
+            Err(_) => 1,
+        }),
         ForkResult::Parent { child } => waitpid(child, None)?,
     };
     let how = match status {
-        WaitStatus::Exited(_, 0) => return Ok(()),
+        WaitStatus::Exited(_, 0) => return Ok(true),
+        WaitStatus::Exited(_, FAILED) => return Ok(false),
         WaitStatus::Signaled(_, signal, _) => format!("its process died of {signal}"),
         other => format!("its process ended without a word: {other:?}"),
     };
-    events.send(&end(test, GuestOutcome::Fail, how, String::new()))
+    events.send(&end(test, events.round, GuestOutcome::Fail, how, String::new()))?;
+    Ok(false)
 }
 
+/// What a subtest's process exits with when it has reported a failure.
+const FAILED: i32 = 3;
+
 /// The life of a subtest's process.
-fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -> io::Result<()> {
+fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -> io::Result<GuestOutcome> {
     // Else an orphan keeps the pipe open, and the supervisor would wait for it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    let pipe = Events(events.0.try_clone()?);
+    let pipe = Events { pipe: events.pipe.try_clone()?, round: events.round };
     std::panic::set_hook(Box::new(move |info| {
-        let sent = pipe.send(&end(test, GuestOutcome::Fail, format!("panic: {info}"), bpf::take_log()));
-        leave(if sent.is_ok() { 0 } else { 1 });
+        let text = format!("panic: {info}");
+        let sent = pipe.send(&end(test, pipe.round, GuestOutcome::Fail, text, bpf::take_log()));
+        leave(if sent.is_ok() { FAILED } else { 1 });
     }));
     if run.params.self_test == Some(SelfTest::Blind) {
         bpf::make_blind();
@@ -164,6 +203,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
             checks: &mut checks,
             profile: &run.profile,
             features: run.features,
+            effort: run.params.effort,
             bpftool: run.params.bpftool.as_deref().unwrap_or_default(),
         })
         .err()
@@ -172,16 +212,21 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
         checks.turn_round();
     }
     let verdict = checks.verdict(trouble);
+    // What held was told in the first round, and thousands of repetitions have to go through a serial port.
+    let again = events.round > 1 && verdict.outcome == GuestOutcome::Pass;
+    let log = cut(bpf::take_log());
     events.send(&Event::End(End {
         name: test.name(),
+        round: events.round,
         outcome: verdict.outcome,
         reason: verdict.reason,
         checks: verdict.checks,
-        seen: verdict.seen,
+        seen: if again { Vec::new() } else { verdict.seen },
         measured: verdict.measured,
         duration_us: started.elapsed().as_micros() as u64,
-        log: cut(bpf::take_log()),
-    }))
+        log: if again { String::new() } else { log },
+    }))?;
+    Ok(verdict.outcome)
 }
 
 /// Ends this process at once: what an orderly exit would flush and free is shared with its parent.

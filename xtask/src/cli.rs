@@ -82,6 +82,13 @@ pub struct VmtestArgs {
     /// How much to run
     #[arg(long, value_enum, default_value = "normal")]
     pub effort: EffortArg,
+    /// Run what was chosen N times in one boot: a subtest passes if it does so every time
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N", conflicts_with = "look_inside")]
+    pub repeat: Option<u32>,
+    /// Repeat in one boot until a subtest fails or the kernel complains: at most --repeat times [1000], and nothing is
+    /// started after four fifths of the run limit. To pass takes one whole round
+    #[arg(long, conflicts_with = "look_inside")]
+    pub until_fail: bool,
     /// How the guest starts; auto: vng for what is built here, direct for images
     #[arg(long, value_enum, default_value = "auto")]
     pub boot: BootArg,
@@ -103,7 +110,7 @@ pub struct VmtestArgs {
     /// Sysctl set in the guest before the first test; repeatable
     #[arg(long = "sysctl", value_name = "K=V")]
     pub sysctls: Vec<String>,
-    /// Virtual CPUs [default: 2 through vng; 1 in a direct boot, which then takes the faster microvm]
+    /// Virtual CPUs [default: 2; 1 in a direct boot of subtests that need no more, which then takes the faster microvm]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
     pub cpus: Option<u32>,
     /// QEMU's CPU model, where a bug or a mitigation wants a certain one [default: the variant's, else the host's under
@@ -170,6 +177,8 @@ pub enum EffortArg {
     Quick,
     /// Everything that ends within seconds.
     Normal,
+    /// The same, and stress in full: minutes.
+    Soak,
 }
 
 /// Damages of the self-test.

@@ -14,8 +14,9 @@ use crate::shop::Shop;
 use crate::suite::RUNNER;
 use crate::tools;
 use crate::unit::{Bootable, Bpftool};
-use crate::vm::accel::{self, Accel, AccelChoice, Kind};
+use crate::vm::accel::{Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
+use crate::vm::machine::{Demands, Machine};
 use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
 use crate::vm::{Boot, MAX_CMDLINE, Task, VmSpec, direct, vng};
 use crate::workdir::create_dir;
@@ -90,6 +91,22 @@ fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
     ));
 }
 
+/// What a guest runs on.
+///
+/// # Errors
+/// When the runner or the tools cannot be had.
+pub fn machine(shop: &Shop<'_>, boot: Boot) -> Result<Machine> {
+    let demands = match shop.plan.purpose {
+        Purpose::Test | Purpose::Gdb => {
+            let (runner, chosen) = shop.runner()?;
+            runner.demands(chosen)
+        }
+        Purpose::Exec(_) | Purpose::Shell => Demands::default(),
+    };
+    let qemu = tools::qemu_version(shop.ctx, shop.tools()?)?;
+    Ok(Machine::of(shop.plan.cpus, boot, &demands, qemu))
+}
+
 /// What the virtual machine is.
 ///
 /// # Errors
@@ -109,13 +126,14 @@ pub fn vm_spec(
         .map(|variant| variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect())
         .unwrap_or_default();
     sysctls.extend(shop.plan.sysctls.iter().cloned());
+    let machine = machine(shop, boot)?;
     let spec = VmSpec {
         boot,
         kernel: bootable.file.clone(),
-        cpus: shop.plan.cpus.unwrap_or(boot.default_cpus()),
+        cpus: machine.cpus,
         memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
         accel: kind,
-        tcg_thread: accel::tcg_thread(tools::qemu_version(shop.ctx, shop.tools()?)?),
+        tcg_thread: machine.tcg_thread,
         cpu: shop.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),
         append,
         sysctls,

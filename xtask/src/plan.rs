@@ -13,11 +13,12 @@ use vmtest_protocol::{Effort, SelfTest, TestName};
 
 use crate::cli::{BootArg, EffortArg, SelfTestArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
+use crate::guest::MOST_EVENTS;
 use crate::host::Toolchain;
 use crate::kernel::maintained::Named;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
-use crate::result::Role;
+use crate::result::{Role, Rounds};
 use crate::suite::TestFilter;
 use crate::vm::accel::{AccelChoice, Kind};
 use crate::vm::session::Limits;
@@ -53,6 +54,61 @@ pub struct Unit {
     pub self_test: Option<SelfTest>,
 }
 
+/// How often subtests run in one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// As it was asked for; `None`: once, and with `until_fail` [`MOST_ROUNDS`].
+    pub rounds: Option<u32>,
+    /// End with the first failure, or when four fifths of the run limit are over.
+    pub until_fail: bool,
+}
+
+/// Most rounds of a boot.
+pub const MOST_ROUNDS: u32 = 1000;
+
+impl Repeat {
+    /// Rounds of a boot with so many subtests; those until a failure are as many as there can be events of.
+    ///
+    /// # Errors
+    /// Class `Usage` for more than can be told.
+    pub fn rounds(self, subtests: usize) -> Result<u32> {
+        // Each subtest has a start and an end; some room for everything else.
+        let can = (MOST_EVENTS - 1000) / (2 * subtests.max(1));
+        let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MOST_ROUNDS);
+        match self.rounds {
+            Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too often"))
+                .why(format!("{subtests} subtests can be run {can} times in one boot"))
+                .next("choose fewer subtests with --test, or repeat less often")),
+            Some(rounds) => Ok(rounds),
+            None if self.until_fail => Ok(can),
+            None => Ok(1),
+        }
+    }
+
+    /// What every subtest has to show.
+    pub fn wanted(self) -> Rounds {
+        if self.until_fail { Rounds::UntilFail } else { Rounds::Exactly(self.rounds.unwrap_or(1)) }
+    }
+
+    /// For people; empty for a plain run. `run`: the run limit.
+    pub fn text(self, run: Duration) -> String {
+        let rounds = self.rounds.unwrap_or(MOST_ROUNDS);
+        match (self.until_fail, self.rounds) {
+            (false, None | Some(1)) => String::new(),
+            (false, Some(rounds)) => format!("{rounds} times in one boot"),
+            (true, _) => format!(
+                "until a failure: at most {rounds} times in one boot, nothing is started after {} s",
+                self.time(run).as_secs()
+            ),
+        }
+    }
+
+    /// When nothing is started any more, after the runner: the guest has to end by itself before the run limit.
+    pub fn time(self, run: Duration) -> Duration {
+        run * 4 / 5
+    }
+}
+
 /// What the guests are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
@@ -81,6 +137,8 @@ pub struct Plan {
     pub filter: TestFilter,
     /// How much.
     pub effort: Effort,
+    /// How often.
+    pub repeat: Repeat,
     /// How guests start.
     pub boot: BootArg,
     /// What they run on.
@@ -130,6 +188,8 @@ impl Plan {
             suite: Suite::Own,
             tests,
             effort,
+            repeat,
+            until_fail,
             boot,
             accel,
             toolchain,
@@ -188,7 +248,9 @@ impl Plan {
             effort: match effort {
                 EffortArg::Quick => Effort::Quick,
                 EffortArg::Normal => Effort::Normal,
+                EffortArg::Soak => Effort::Soak,
             },
+            repeat: Repeat { rounds: *repeat, until_fail: *until_fail },
             boot: *boot,
             accel: *accel,
             toolchain: *toolchain,
@@ -210,7 +272,17 @@ impl Plan {
     /// Limits of a guest on this accelerator, whose variant makes it `slowdown` times slower. One that was asked for is
     /// not scaled.
     pub fn limits(&self, accel: Kind, slowdown: u32) -> Limits {
-        let of = |limit: Limit| self.timeouts.get(&limit).copied().unwrap_or(limit.default(accel) * slowdown);
+        // A stress test in full says nothing for a minute.
+        let effort = if self.effort == Effort::Soak { 3 } else { 1 };
+        let longer = |limit: Limit| match limit {
+            Limit::FirstByte | Limit::Boot | Limit::Shutdown => 1,
+            Limit::Idle => effort,
+            Limit::Run => effort * self.repeat.rounds.unwrap_or(1),
+        };
+        let of = |limit: Limit| {
+            let scaled = || limit.default(accel) * slowdown * longer(limit);
+            self.timeouts.get(&limit).copied().unwrap_or_else(scaled)
+        };
         Limits {
             first_byte: of(Limit::FirstByte),
             boot: of(Limit::Boot),
@@ -386,5 +458,27 @@ mod tests {
         assert!(plan.limits(Kind::Tcg, 1).boot > plan.limits(Kind::Kvm, 1).boot);
         assert_eq!(plan.limits(Kind::Kvm, 3).run, plan.limits(Kind::Kvm, 1).run * 3);
         assert_eq!(plan.limits(Kind::Tcg, 3).idle, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn what_takes_longer_has_longer_limits() {
+        let (once, soak) = (plan(&[]).expect("a plan"), plan(&["--effort", "soak"]).expect("a plan"));
+        let often = plan(&["--repeat", "5"]).expect("a plan");
+        let [once, soak, often] = [once, soak, often].map(|plan| plan.limits(Kind::Tcg, 1));
+        assert_eq!((soak.idle, soak.run, soak.boot), (once.idle * 3, once.run * 3, once.boot));
+        assert_eq!((often.idle, often.run), (once.idle, once.run * 5));
+    }
+
+    #[test]
+    fn rounds_are_as_many_as_can_be_told() {
+        let repeat = |words: &[&str]| plan(words).expect("a plan").repeat;
+        assert_eq!(repeat(&[]).rounds(100).expect("once"), 1);
+        assert_eq!(repeat(&["--repeat", "1000"]).rounds(100).expect("fits"), 1000);
+        assert_eq!(repeat(&["--repeat", "1000"]).rounds(1000).expect_err("too many").class, Class::Usage);
+        assert_eq!(repeat(&["--until-fail"]).rounds(3).expect("bounded"), MOST_ROUNDS);
+        assert!(repeat(&["--until-fail"]).rounds(1000).expect("bounded") < MOST_ROUNDS);
+        assert_eq!(repeat(&["--until-fail", "--repeat", "7"]).rounds(3).expect("bounded"), 7);
+        assert_eq!(repeat(&["--repeat", "7"]).wanted(), Rounds::Exactly(7));
+        assert_eq!(repeat(&["--until-fail", "--repeat", "7"]).wanted(), Rounds::UntilFail);
     }
 }

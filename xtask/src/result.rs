@@ -5,7 +5,7 @@
 //! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
 //! checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use vmtest_protocol::{End as TestEnd, GuestOutcome, TestName, WorkerEnd};
@@ -82,7 +82,7 @@ pub struct Cell {
     pub required: bool,
     /// How often it ran.
     pub attempts: u32,
-    /// Wall time of the subtest in the guest.
+    /// Wall time of the subtest in the guest; of the repetition that is told of.
     pub duration_ms: u64,
     /// Exit class of this cell.
     pub class: u8,
@@ -191,6 +191,16 @@ pub struct BootRecord {
     pub accel: String,
     /// Why this accelerator.
     pub accel_reason: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Why so many.
+    pub cpus_reason: String,
+    /// `multi` or `single`: threads of the emulator; absent under KVM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcg_thread: Option<String>,
+    /// Why that; absent under KVM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcg_thread_reason: Option<String>,
     /// Limits in force, in seconds.
     pub limits_s: BTreeMap<String, u64>,
     /// What the runner found in the guest.
@@ -373,6 +383,15 @@ fn restarted(seen: &Observed) -> &'static str {
     if seen.console.kernels > 1 { "; the kernel started more than once" } else { "" }
 }
 
+/// How often each subtest has to have run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounds {
+    /// This often.
+    Exactly(u32),
+    /// In every round but the last, which may end anywhere; in one at least.
+    UntilFail,
+}
+
 /// Which cells a skip may have.
 pub type MaySkip<'a> = &'a dyn Fn(&TestName) -> bool;
 
@@ -395,6 +414,7 @@ pub fn cells(
     planned: &[TestName],
     seen: &Observed,
     boot: &Verdict,
+    rounds: Rounds,
     may_skip: MaySkip<'_>,
 ) -> Vec<Cell> {
     let mut all: Vec<TestName> = planned.to_vec();
@@ -404,31 +424,91 @@ pub fn cells(
             all.push(name.clone());
         }
     }
+    let last_round = seen.stream.ended.iter().map(|end| end.round).max().unwrap_or(0);
     let cell = |name: &TestName| {
-        let end = seen.stream.ended.iter().find(|end| end.name == *name);
-        let found = match end {
-            Some(_) if !planned.contains(name) => {
-                (Outcome::Fail, "the guest ran what was not planned".to_owned(), Class::Host)
+        let ends: Vec<&TestEnd> = seen.stream.ended.iter().filter(|end| end.name == *name).collect();
+        let too_often = |end: &&TestEnd| matches!(rounds, Rounds::Exactly(rounds) if end.round > rounds);
+        let (found, end) = match ends.last() {
+            Some(end) if !planned.contains(name) || ends.iter().any(too_often) => {
+                let reason = "the guest ran what was not planned".to_owned();
+                ((Outcome::Fail, reason, Class::Host), Some(*end))
             }
-            Some(end) => ended_cell(end, boot, may_skip(name)),
-            None => open_cell(name, seen, boot),
+            _ => {
+                let wanted = match rounds {
+                    Rounds::Exactly(rounds) => rounds,
+                    Rounds::UntilFail => last_round.saturating_sub(1).max(1),
+                };
+                repeated_cell(name, &ends, wanted, rounds, seen, boot, may_skip(name))
+            }
         };
-        make_cell(base, name, found, end, may_skip(name))
+        let running = seen.stream.running.as_ref() == Some(name);
+        let attempts = u32::try_from(ends.len()).unwrap_or(u32::MAX).saturating_add(running.into());
+        make_cell(base, name, found, (end, attempts), may_skip(name))
     };
     all.iter().map(cell).collect()
 }
 
+type Found = (Outcome, String, Class);
+
+/// A cell passes if it did so in each of the first `wanted` rounds, and in every other that was reported. What it shows is
+/// the first repetition that is no pass.
+fn repeated_cell<'a>(
+    name: &TestName,
+    ends: &[&'a TestEnd],
+    wanted: u32,
+    rounds: Rounds,
+    seen: &Observed,
+    boot: &Verdict,
+    may_skip: bool,
+) -> (Found, Option<&'a TestEnd>) {
+    let judged: Vec<(&TestEnd, Found)> =
+        ends.iter().map(|end| (*end, ended_cell(end, boot, may_skip))).collect();
+    let which = |round: u32, (outcome, reason, class): &Found| {
+        let which = match rounds {
+            // What befell the whole boot is no news of one repetition.
+            _ if *class == Class::Host || *outcome == Outcome::Notrun => String::new(),
+            Rounds::Exactly(1) => String::new(),
+            Rounds::Exactly(of) => format!("repetition {round} of {of}: "),
+            Rounds::UntilFail => format!("repetition {round}: "),
+        };
+        (*outcome, format!("{which}{reason}"), *class)
+    };
+    if let Some((end, found)) = judged.iter().find(|(_, found)| found.0 == Outcome::Fail) {
+        return (which(end.round, found), Some(end));
+    }
+    let reported: BTreeSet<u32> = ends.iter().map(|end| end.round).filter(|round| *round <= wanted).collect();
+    let running = seen.stream.running.as_ref() == Some(name);
+    let not_pass = judged.iter().find(|(_, found)| found.0 != Outcome::Pass);
+    let unexpected = || judged.iter().find(|(_, found)| !found.1.is_empty());
+    match not_pass.or_else(unexpected).or(judged.last()) {
+        Some((end, found)) if !running && reported.len() == wanted as usize => {
+            // Nor is what is the same every time.
+            let same = judged.iter().all(|(_, other)| other.0 == found.0);
+            (if same { found.clone() } else { which(end.round, found) }, Some(end))
+        }
+        _ => {
+            let round = if running { seen.stream.round } else { missing(&reported) };
+            (which(round, &open_cell(name, seen, boot, rounds)), None)
+        }
+    }
+}
+
+/// The first round that is not there.
+fn missing(reported: &BTreeSet<u32>) -> u32 {
+    (1..).find(|round| !reported.contains(round)).unwrap_or(0)
+}
+
 /// Cells of a kernel that never booted because a stage before it failed.
 pub fn notrun(base: &CellBase, planned: &[TestName], class: Class, reason: &str) -> Vec<Cell> {
-    let cell = |name| make_cell(base, name, (Outcome::Notrun, reason.to_owned(), class), None, false);
+    let cell = |name| make_cell(base, name, (Outcome::Notrun, reason.to_owned(), class), (None, 0), false);
     planned.iter().map(cell).collect()
 }
 
 fn make_cell(
     base: &CellBase,
     name: &TestName,
-    (outcome, reason, class): (Outcome, String, Class),
-    end: Option<&TestEnd>,
+    (outcome, reason, class): Found,
+    (end, attempts): (Option<&TestEnd>, u32),
     may_skip: bool,
 ) -> Cell {
     Cell {
@@ -442,7 +522,7 @@ fn make_cell(
         outcome,
         reason,
         required: !(outcome == Outcome::Skip && may_skip),
-        attempts: u32::from(outcome != Outcome::Notrun && outcome != Outcome::Missing),
+        attempts,
         duration_ms: end.map_or(0, |end| end.duration_us / 1000),
         class: class.code(),
         was: None,
@@ -497,7 +577,7 @@ fn explain(end: &TestEnd) -> String {
 }
 
 /// A planned cell without an end.
-fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict) -> (Outcome, String, Class) {
+fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict, rounds: Rounds) -> Found {
     let running = seen.stream.running.as_ref() == Some(name);
     let never_ran = seen.stream.hello.is_none();
     match boot.class {
@@ -508,6 +588,11 @@ fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict) -> (Outcome, Stri
             (Outcome::Crash, boot.reason.clone(), class)
         }
         class @ (Class::Hang | Class::WallClock) if running => (Outcome::Timeout, boot.reason.clone(), class),
+        Class::Pass | Class::Splat if rounds == Rounds::UntilFail => {
+            let reason =
+                "not reported: there was no whole round before the first failure or the end of the time";
+            (Outcome::Missing, reason.to_owned(), Class::Incomplete)
+        }
         Class::Pass | Class::Splat => {
             (Outcome::Missing, "planned, and never reported".to_owned(), Class::Incomplete)
         }
@@ -552,6 +637,10 @@ pub(crate) mod tests_support {
             boot_reason: String::new(),
             accel: "tcg".into(),
             accel_reason: String::new(),
+            cpus: 1,
+            cpus_reason: String::new(),
+            tcg_thread: None,
+            tcg_thread_reason: None,
             limits_s: Default::default(),
             features: Default::default(),
             profile: Default::default(),
@@ -596,7 +685,7 @@ mod tests {
         TestName { test: "basic".into(), subtest: subtest.into() }
     }
 
-    const HELLO: &str = r#""ev":"hello","protocol":1,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+    const HELLO: &str = r#""ev":"hello","protocol":2,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
     const PLAN: &str =
         r#""ev":"plan","tests":[{"test":"basic","subtest":"a"},{"test":"basic","subtest":"b"}]"#;
     fn start(test: &str) -> String {
@@ -671,7 +760,7 @@ mod tests {
             boot: "direct".into(),
             accel: "tcg".into(),
         };
-        let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, &|_| false);
+        let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, Rounds::Exactly(1), &|_| false);
         (boot.class, cells.iter().map(|cell| (cell.outcome, cell.class())).collect())
     }
 
@@ -743,6 +832,98 @@ mod tests {
         assert_eq!(cells, [(Outcome::Skip, Class::Incomplete), (Outcome::Fail, Class::TestFailed)]);
     }
 
+    /// A run in which `a` and `b` ran in these rounds with these outcomes, and what the cells of it are.
+    fn repeated(ran: &[(&str, u32, &str)], rounds: Rounds) -> Vec<(Outcome, Class, u32, String)> {
+        let most = ran.iter().map(|one| one.1).max().unwrap_or(1).max(9);
+        let mut events = vec![HELLO.to_owned(), format!(r#"{PLAN},"rounds":{most}"#)];
+        for (test, round, outcome) in ran {
+            events.push(format!(r#"{},"round":{round}"#, start(test)));
+            if !outcome.is_empty() {
+                events.push(format!(r#"{},"round":{round}"#, end(test, outcome, 1)));
+            }
+        }
+        let ended = ran.iter().filter(|one| !one.2.is_empty()).count() as u32;
+        let open = ran.last().is_some_and(|one| one.2.is_empty());
+        if !open {
+            events.push(done(ended, FINE));
+        }
+        let seen = observed(&events, if open { "Kernel panic - not syncing: x\n" } else { "" }, exited());
+        assert_eq!(seen.stream.faults, []);
+        let boot = judge_boot(&seen, "7.3.4");
+        let base =
+            CellBase { kernel: "k".into(), variant: "v".into(), boot: "direct".into(), accel: "tcg".into() };
+        let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, rounds, &|_| false);
+        cells.into_iter().map(|cell| (cell.outcome, cell.class(), cell.attempts, cell.reason)).collect()
+    }
+
+    const A: [(&str, u32, &str); 3] = [("a", 1, "pass"), ("a", 2, "pass"), ("a", 3, "pass")];
+
+    /// What `b` comes to when it ran like this beside three passes of `a`.
+    fn beside(b: &[(&str, u32, &str)], rounds: Rounds) -> (Outcome, Class, u32, String) {
+        let mut cells = repeated(&[&A[..], b].concat(), rounds);
+        let b = cells.pop().expect("two cells");
+        let a = cells.pop().expect("two cells");
+        assert_eq!((a.0, a.2), (Outcome::Pass, 3));
+        b
+    }
+
+    #[test]
+    fn every_repetition_has_to_pass() {
+        const THREE: Rounds = Rounds::Exactly(3);
+        let found = |b: &[(&str, u32, &str)]| beside(b, THREE);
+        let (outcome, class, attempts, reason) =
+            found(&[("b", 1, "pass"), ("b", 2, "pass"), ("b", 3, "pass")]);
+        assert_eq!((outcome, class, attempts, reason.as_str()), (Outcome::Pass, Class::Pass, 3, "why"));
+        let (outcome, class, attempts, reason) =
+            found(&[("b", 1, "pass"), ("b", 2, "fail"), ("b", 3, "fail")]);
+        assert_eq!((outcome, class, attempts), (Outcome::Fail, Class::TestFailed, 3));
+        assert!(reason.starts_with("repetition 2 of 3: why"), "{reason}");
+        for (b, number) in [
+            (&[("b", 1, "pass"), ("b", 2, "pass")][..], 3),
+            (&[("b", 1, "pass"), ("b", 3, "pass")], 2),
+            (&[("b", 2, "pass"), ("b", 3, "pass")], 1),
+        ] {
+            let (outcome, class, attempts, reason) = found(b);
+            assert_eq!((outcome, class, attempts), (Outcome::Missing, Class::Incomplete, 2), "{b:?}");
+            assert!(reason.starts_with(&format!("repetition {number} of 3: ")), "{reason}");
+        }
+        assert_eq!(found(&[]).0, Outcome::Missing);
+        let (outcome, class, _, reason) = found(&[("b", 1, "pass"), ("b", 2, "skip"), ("b", 3, "pass")]);
+        assert_eq!((outcome, class), (Outcome::Skip, Class::Incomplete));
+        assert!(reason.starts_with("repetition 2 of 3: "), "{reason}");
+        let (outcome, _, _, reason) = found(&[("b", 1, "skip"), ("b", 2, "skip"), ("b", 3, "skip")]);
+        assert_eq!((outcome, reason.as_str()), (Outcome::Skip, "why"), "the same every time");
+        let (outcome, class, _, _) =
+            found(&[("b", 1, "pass"), ("b", 2, "pass"), ("b", 3, "pass"), ("b", 4, "pass")]);
+        assert_eq!((outcome, class), (Outcome::Fail, Class::Host), "more than were asked for");
+        let (outcome, class, attempts, reason) = found(&[("b", 1, "pass"), ("b", 2, "")]);
+        assert_eq!((outcome, class, attempts), (Outcome::Crash, Class::Panic, 2));
+        assert!(reason.starts_with("repetition 2 of 3: "), "{reason}");
+    }
+
+    #[test]
+    fn until_it_fails_takes_one_whole_round() {
+        const UNTIL: Rounds = Rounds::UntilFail;
+        // Time was up in the third round.
+        assert_eq!(beside(&[("b", 1, "pass"), ("b", 2, "pass")], UNTIL).0, Outcome::Pass);
+        let (outcome, _, _, reason) = beside(&[("b", 1, "pass"), ("b", 2, "pass"), ("b", 3, "fail")], UNTIL);
+        assert_eq!(outcome, Outcome::Fail);
+        assert!(reason.starts_with("repetition 3: "), "{reason}");
+        for b in [&[][..], &[("b", 1, "pass")], &[("b", 2, "pass")]] {
+            assert_eq!(beside(b, UNTIL).0, Outcome::Missing, "{b:?}");
+        }
+        let outcomes = |ran: &[(&str, u32, &str)]| -> Vec<Outcome> {
+            repeated(ran, UNTIL).into_iter().map(|cell| cell.0).collect()
+        };
+        assert_eq!(outcomes(&[("a", 1, "pass")]), [Outcome::Pass, Outcome::Missing], "not one whole round");
+        assert_eq!(outcomes(&[("a", 1, "fail")]), [Outcome::Fail, Outcome::Missing]);
+        assert_eq!(
+            outcomes(&[("a", 1, "pass"), ("b", 1, "pass"), ("a", 2, "")]),
+            [Outcome::Crash, Outcome::Pass]
+        );
+        assert_eq!(outcomes(&[]), [Outcome::Missing, Outcome::Missing]);
+    }
+
     #[test]
     fn a_test_that_was_never_planned_is_not_counted_as_one_that_was() {
         let mut events = good();
@@ -756,7 +937,7 @@ mod tests {
     fn cell(class: Class) -> Cell {
         let base =
             CellBase { kernel: "k".into(), variant: "v".into(), boot: "direct".into(), accel: "tcg".into() };
-        make_cell(&base, &name("a"), (Outcome::Pass, String::new(), class), None, false)
+        make_cell(&base, &name("a"), (Outcome::Pass, String::new(), class), (None, 1), false)
     }
 
     fn boot_record(class: Class) -> BootRecord {
@@ -767,6 +948,10 @@ mod tests {
             boot_reason: String::new(),
             accel: "tcg".into(),
             accel_reason: String::new(),
+            cpus: 1,
+            cpus_reason: String::new(),
+            tcg_thread: None,
+            tcg_thread_reason: None,
             limits_s: BTreeMap::new(),
             features: BTreeMap::new(),
             profile: BTreeMap::new(),

@@ -140,6 +140,7 @@ impl<'a> Shop<'a> {
         let made = self.runner.get_or_init(|| {
             let runner = Runner::ensure(self.ctx)?;
             let chosen = runner.choose(&self.plan.filter, self.plan.effort)?;
+            self.plan.repeat.rounds(chosen.len())?;
             Ok((runner, chosen))
         });
         made.as_ref().map(|(runner, chosen)| (runner, &chosen[..])).map_err(Clone::clone)

@@ -11,6 +11,7 @@ use vmtest_protocol::{Effort, Listed, TestName};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::proc::Job;
+use crate::vm::machine::Demands;
 use crate::workdir::{Key, read_text};
 
 /// File name of the runner in its cache entry.
@@ -73,6 +74,19 @@ impl Runner {
         self.listed.iter().any(|listed| listed.bpftool && listed.name == *name)
     }
 
+    /// What these subtests ask of the machine.
+    pub fn demands(&self, chosen: &[TestName]) -> Demands {
+        let who = |asks: fn(&Listed) -> bool| {
+            let mut names = self.listed.iter().filter(|one| asks(one) && chosen.contains(&one.name));
+            let first = names.next()?.name.path();
+            Some((1 + names.count(), first))
+        };
+        Demands {
+            several_cpus: who(|listed| listed.several_cpus),
+            single_thread: who(|listed| listed.single_thread),
+        }
+    }
+
     /// Names of the subtests that a filter and an effort choose, in their order.
     ///
     /// # Errors
@@ -120,7 +134,8 @@ impl Runner {
         if names.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES
             || filter.globs().iter().any(special)
         {
-            return (names, Effort::Normal);
+            // What is named in full runs there whatever the effort, which still says how much it does.
+            return (names, effort);
         }
         let both = |glob: &String| [glob.clone(), format!("{glob}/*")];
         (filter.globs().iter().flat_map(both).collect(), effort)
@@ -267,7 +282,8 @@ mod tests {
             name: TestName { test: test.into(), subtest: subtest.into() },
             about: String::new(),
             effort,
-            single_thread: false,
+            single_thread: test == "mixed",
+            several_cpus: subtest == "args",
             bpftool: test == "tools",
         });
         Runner { dir: PathBuf::new(), listed: listed.into() }
@@ -285,6 +301,17 @@ mod tests {
         assert_eq!(chosen(&["basic"], Effort::Normal).expect("some").len(), 2);
         assert_eq!(chosen(&["*r*s"], Effort::Normal).expect("some").len(), 2);
         assert_eq!(chosen(&["mixed/orders"], Effort::Quick).expect("named in full"), ["mixed/orders"]);
+    }
+
+    #[test]
+    fn the_machine_is_asked_for_what_the_chosen_ones_need() {
+        let name = |test: &str, subtest: &str| TestName { test: test.into(), subtest: subtest.into() };
+        let runner = runner();
+        assert_eq!(runner.demands(&[name("basic", "runs_twice")]), Demands::default());
+        let all: Vec<TestName> = runner.listed.iter().map(|listed| listed.name.clone()).collect();
+        let demands = runner.demands(&all);
+        assert_eq!(demands.several_cpus, Some((1, "basic/args".to_owned())));
+        assert_eq!(demands.single_thread, Some((1, "mixed/orders".to_owned())));
     }
 
     #[test]

@@ -19,12 +19,13 @@ use crate::kernel::patch;
 use crate::kernel::series::{self, Series};
 use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
-use crate::launch::boot_with_fallback;
+use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
 use crate::shop::Shop;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
+use crate::vm::machine::Machine;
 use crate::vm::session::{Limits, Observed};
 use crate::vm::{Boot, Task};
 use crate::workdir::{Key, RunDir, read_text};
@@ -341,22 +342,28 @@ fn test(
     }
     // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
     let (globs, effort) = runner.ask_for(chosen, &shop.plan.filter, shop.plan.effort);
-    let task = Task::Tests { globs, effort, self_test: unit.self_test };
+    let repeat = shop.plan.repeat;
+    let rounds = repeat.rounds(chosen.len())?;
+    let machine = launch::machine(shop, boot)?;
+    let time = repeat.time(bootable.limits(shop, shop.accel.kind).run);
+    let until_fail = repeat.until_fail.then_some(time);
+    let task = Task::Tests { globs, effort, self_test: unit.self_test, rounds, until_fail };
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
     let store = run_dir.dir(&format!("cells/{name}"))?;
     let phase = shop.ctx.bus.phase("boot", format!("{} ({})", bootable.kernel.id, boot.name()));
-    let total = planned.len() as u64;
+    let total = planned.len() as u64 * u64::from(rounds);
     let watch = |stream: &Stream, _: &Scanner| {
         let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
         phase.progress(stream.ended.len() as u64, total, now);
     };
     let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, &store, watch)?;
     let verdict = result::judge_boot(&seen, &bootable.kernel.release);
-    check_cpus(shop, bootable, boot, &seen);
+    check_cpus(shop, bootable, &machine, &seen);
     let kernel_id = bootable.kernel.id.clone();
     let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
-    let mut cells =
-        result::cells(&base, planned, &seen, &verdict, &|name| shop.plan.may_skip(&kernel_id, name));
+    let mut cells = result::cells(&base, planned, &seen, &verdict, repeat.wanted(), &|name| {
+        shop.plan.may_skip(&kernel_id, name)
+    });
     cells.extend(without);
     // Before the next guest is let in. Tests of a column to compare with stop nobody.
     let tests_count = unit.role.is_none();
@@ -368,7 +375,8 @@ fn test(
         kernel.release.clone_from(&hello.release);
     }
     let limits = bootable.limits(shop, accel.kind);
-    let record = record(limits, &base, &verdict, &seen, accel, boot_reason, format!("cells/{name}"));
+    let why = (boot_reason, accel, machine);
+    let record = record(limits, &base, &verdict, &seen, why, format!("cells/{name}"));
     phase.finish();
     Ok(UnitResult { kernel, boot: Some(record), cells, splats: splats(&base, &seen) })
 }
@@ -388,8 +396,8 @@ fn without_bpftool(base: &CellBase, bootable: &Bootable, names: &[TestName], alo
 }
 
 /// Tests of concurrency on one CPU prove little: a guest that sees fewer than it was given is said.
-fn check_cpus(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, seen: &Observed) {
-    let given = shop.plan.cpus.unwrap_or(boot.default_cpus());
+fn check_cpus(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) {
+    let given = machine.cpus;
     if let Some(hello) = seen.stream.hello.as_ref().filter(|hello| hello.cpus != given) {
         shop.ctx.bus.warn(format!("{}: the guest sees {} CPUs of {given}", bootable.kernel.id, hello.cpus));
     }
@@ -415,10 +423,10 @@ fn record(
     base: &CellBase,
     verdict: &Verdict,
     seen: &Observed,
-    accel: Accel,
-    boot_reason: String,
+    (boot_reason, accel, machine): (String, Accel, Machine),
     directory: String,
 ) -> BootRecord {
+    let emulated = accel.kind == Kind::Tcg;
     let limits = [
         ("first-byte", limits.first_byte),
         ("boot", limits.boot),
@@ -435,6 +443,10 @@ fn record(
         boot_reason,
         accel: base.accel.clone(),
         accel_reason: accel.reason,
+        cpus: machine.cpus,
+        cpus_reason: machine.cpus_reason,
+        tcg_thread: emulated.then(|| machine.tcg_thread.to_owned()),
+        tcg_thread_reason: emulated.then_some(machine.tcg_thread_reason),
         limits_s: limits.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs())).collect(),
         features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
         profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be believed.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Name of the virtio-serial port that carries events under virtme-ng.
 pub const VIRTIO_PORT: &str = "vmtest.events";
@@ -22,8 +22,14 @@ pub mod param {
     pub const PORT: &str = "vmtest.port";
     /// Comma-separated globs of `test/subtest` to run; absent means all.
     pub const TEST: &str = "vmtest.test";
-    /// `quick` or `normal`.
+    /// `quick`, `normal` or `soak`.
     pub const EFFORT: &str = "vmtest.effort";
+    /// How often the whole plan is run; absent means once.
+    pub const REPEAT: &str = "vmtest.repeat";
+    /// `1`: nothing is started any more after the first failure or complaint of the kernel.
+    pub const UNTIL_FAIL: &str = "vmtest.untilfail";
+    /// No subtest is started later than so many seconds after the runner; absent means that there is no such limit.
+    pub const SECONDS: &str = "vmtest.seconds";
     /// `turned` or `blind`, a [`super::SelfTest`]: then every subtest must fail.
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `name=value`, repeatable: sysctl to set before the first test.
@@ -62,7 +68,7 @@ pub enum Event {
     /// Every subtest that will run, in order. Comes once, before the first `start`.
     Plan(Plan),
     /// A subtest begins.
-    Start(TestName),
+    Start(Start),
     /// A subtest ended.
     End(End),
     /// The kernel complained while a test ran (taint or a warning in its log).
@@ -135,11 +141,35 @@ impl TestName {
     }
 }
 
-/// Every subtest that will run, in order.
+/// Every subtest that will run, in order, and how often.
+///
+/// A round is the whole plan once. Rounds count from 1; `start` and `end` carry theirs, so that no repetition can stand
+/// for another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In the order in which they will run.
     pub tests: Vec<TestName>,
+    /// Rounds; with `until_fail` the most there can be.
+    #[serde(default = "one_round")]
+    pub rounds: u32,
+    /// Whether it ends with the first failure, or when time is up.
+    #[serde(default)]
+    pub until_fail: bool,
+}
+
+fn one_round() -> u32 {
+    1
+}
+
+/// A subtest begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Which.
+    #[serde(flatten)]
+    pub name: TestName,
+    /// In which round.
+    #[serde(default = "one_round")]
+    pub round: u32,
 }
 
 /// Outcome of a subtest as the guest can judge it. Crash, timeout and missing are the host's to say.
@@ -175,13 +205,17 @@ pub struct End {
     /// Which.
     #[serde(flatten)]
     pub name: TestName,
+    /// In which round.
+    #[serde(default = "one_round")]
+    pub round: u32,
     /// How.
     pub outcome: GuestOutcome,
     /// Why it failed, was skipped or is a known failure; empty for a pass.
     pub reason: String,
     /// Number of expectations that were checked. 0 is never a pass.
     pub checks: u32,
-    /// The expectations that did not hold, or the first few of those that did.
+    /// The expectations that did not hold, or the first few of those that did; none of those in a later round than the
+    /// first.
     pub seen: Vec<Check>,
     /// Figures that it took, for people; empty where it took none.
     #[serde(default)]
@@ -224,9 +258,9 @@ pub enum WorkerEnd {
 /// Last event: counts to compare with what was received.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
-    /// Number of subtests in the plan.
+    /// Number of subtests in the plan, which is one round.
     pub planned: u32,
-    /// Number of `end` events sent.
+    /// Number of `end` events sent, of all rounds.
     pub ended: u32,
     /// How the worker ended.
     pub worker: WorkerEnd,
@@ -246,6 +280,9 @@ pub struct Listed {
     pub effort: Effort,
     /// Needs `thread=single` when emulated, because it patches text under load.
     pub single_thread: bool,
+    /// Needs more than one CPU: on one it is a skip.
+    #[serde(default)]
+    pub several_cpus: bool,
     /// Uses the bpftool of the tree under test; planned only where the host offers one.
     #[serde(default)]
     pub bpftool: bool,
@@ -259,6 +296,27 @@ pub enum Effort {
     Quick,
     /// Everything that ends within seconds.
     Normal,
+    /// The same, and stress in full: minutes.
+    Soak,
+}
+
+impl Effort {
+    /// All of them, the smallest first.
+    pub const ALL: [Effort; 3] = [Effort::Quick, Effort::Normal, Effort::Soak];
+
+    /// The word for it on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effort::Quick => "quick",
+            Effort::Normal => "normal",
+            Effort::Soak => "soak",
+        }
+    }
+
+    /// From its word.
+    pub fn of_name(name: &str) -> Option<Effort> {
+        Effort::ALL.into_iter().find(|effort| effort.name() == name)
+    }
 }
 
 #[cfg(test)]
@@ -273,6 +331,7 @@ mod tests {
             ms: 17,
             event: Event::End(End {
                 name: TestName { test: "basic".into(), subtest: "runs_twice".into() },
+                round: 2,
                 outcome: GuestOutcome::Fail,
                 reason: "counter".into(),
                 checks: 1,
@@ -285,6 +344,26 @@ mod tests {
         let text = serde_json::to_string(&line).expect("events hold nothing that JSON cannot");
         assert!(!text.contains('\n'), "one event is one line");
         assert_eq!(serde_json::from_str::<Line>(&text).expect("what we write we can read"), line);
+    }
+
+    #[test]
+    fn what_names_no_round_is_the_first() {
+        let name = r#""ev":"start","test":"a","subtest":"b""#;
+        for (more, round) in [("", 1), (r#","round":7"#, 7)] {
+            let line = format!(r#"{{"n":"a","seq":0,"ms":0,{name}{more}}}"#);
+            let line: Line = serde_json::from_str(&line).expect("an event");
+            let Event::Start(start) = line.event else { panic!("a start") };
+            assert_eq!((start.name.path().as_str(), start.round), ("a/b", round));
+        }
+    }
+
+    #[test]
+    fn efforts_have_their_words() {
+        for effort in Effort::ALL {
+            assert_eq!(Effort::of_name(effort.name()), Some(effort));
+            assert_eq!(serde_json::to_value(effort).expect("JSON"), effort.name());
+        }
+        assert_eq!(Effort::of_name("thorough"), None);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! The subtests and what they all use. One file for each group.
 
 mod basic;
+mod concurrent;
 mod cookie;
 mod cost;
 mod elsewhere;
+mod in_flight;
 mod info;
 mod mixed;
 mod reject;
+mod stress;
 mod tools;
 mod unsupported;
 
@@ -32,16 +35,28 @@ pub struct Subtest {
     pub effort: Effort,
     /// What it cannot do without: a kernel that lacks it, and says so as it must, makes it a skip.
     pub needs: Needs,
+    /// What it asks of the machine.
+    pub demands: &'static [Demand],
     /// Programs that have to be loaded; one that is refused fails the subtest.
     pub programs: &'static [&'static str],
     /// States its expectations. An error is why it could not go to its end, and a failure.
     pub run: fn(&mut Context) -> Result<(), String>,
 }
 
+/// What a subtest asks of the machine that it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// More than one CPU.
+    SeveralCpus,
+    /// It patches text that other CPUs run at the time: emulators survive that only with one thread for all CPUs.
+    SingleThread,
+}
+
 /// Defines the subtests of a group: effort, function (its name is the subtest's), programs, what it needs (if that is not
-/// sessions that call kfuncs), one sentence.
+/// sessions that call kfuncs), what it asks of the machine (if anything), one sentence.
 macro_rules! subtests {
-    ($test:literal: $($effort:ident $run:ident [$($program:literal),*] $(needs $needs:ident)? $about:literal;)*) => {
+    ($test:literal: $($effort:ident $run:ident [$($program:literal),*] $(needs $needs:ident)?
+        $(on [$($demand:ident),+])? $about:literal;)*) => {
         /// The subtests of this group, in the order in which they run.
         pub const SUBTESTS: &[Subtest] = &[$(Subtest {
             test: $test,
@@ -49,6 +64,7 @@ macro_rules! subtests {
             about: $about,
             effort: vmtest_protocol::Effort::$effort,
             needs: $crate::tests::needs!($($needs)?),
+            demands: &[$($($crate::tests::Demand::$demand),+)?],
             programs: &[$($program),*],
             run: $run,
         }),*];
@@ -85,6 +101,8 @@ pub struct Context<'a> {
     pub profile: &'a Profile,
     /// What the kernel has.
     pub features: &'a Features,
+    /// How much to do.
+    pub effort: Effort,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
 }
@@ -187,6 +205,17 @@ impl Subtest {
         callers.chain(self.programs.iter().copied()).collect()
     }
 
+    /// Whether it asks this of the machine.
+    fn asks(&self, demand: Demand) -> bool {
+        self.demands.contains(&demand)
+    }
+
+    /// What the machine with so many CPUs lacks for it, in words.
+    pub fn lacks(&self, cpus: usize) -> Option<String> {
+        (self.asks(Demand::SeveralCpus) && cpus < 2)
+            .then(|| format!("it needs more than one CPU, and the guest has {cpus}"))
+    }
+
     /// Whether it uses the bpftool of the tree under test.
     fn uses_bpftool(&self) -> bool {
         self.test == tools::GROUP
@@ -202,6 +231,8 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
     basic::SUBTESTS
         .iter()
         .chain(cookie::SUBTESTS)
+        .chain(concurrent::SUBTESTS)
+        .chain(in_flight::SUBTESTS)
         .chain(mixed::SUBTESTS)
         .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
@@ -209,15 +240,17 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(info::SUBTESTS)
         .chain(tools::SUBTESTS)
         .chain(cost::SUBTESTS)
+        .chain(stress::SUBTESTS)
 }
 
-/// The subtests that the host asks for, in order.
+/// The subtests that the host asks for, in order. One that is named in full is there whatever the effort.
 pub fn plan(params: &Params) -> Vec<&'static Subtest> {
     let wanted = |test: &&Subtest| {
-        test.effort <= params.effort
-            && (params.bpftool.is_some() || !test.uses_bpftool())
-            && (params.tests.is_empty()
-                || params.tests.iter().any(|glob| glob::matches(glob, &test.name().path())))
+        let path = test.name().path();
+        let (enough, globs) = (test.effort <= params.effort, &params.tests);
+        let asked = |glob: &String| *glob == path || (enough && glob::matches(glob, &path));
+        (params.bpftool.is_some() || !test.uses_bpftool())
+            && if globs.is_empty() { enough } else { globs.iter().any(asked) }
     };
     all().filter(wanted).collect()
 }
@@ -228,7 +261,8 @@ pub fn listed() -> Vec<Listed> {
         name: test.name(),
         about: test.about.to_owned(),
         effort: test.effort,
-        single_thread: false,
+        single_thread: test.asks(Demand::SingleThread),
+        several_cpus: test.asks(Demand::SeveralCpus),
         bpftool: test.uses_bpftool(),
     };
     all().map(listed).collect()
@@ -277,6 +311,15 @@ mod unit {
     }
 
     #[test]
+    fn one_cpu_is_not_several() {
+        let several = all().find(|test| test.asks(Demand::SeveralCpus)).expect("some do");
+        assert!(several.lacks(1).is_some_and(|reason| reason.contains("CPU")));
+        assert_eq!(several.lacks(2), None);
+        let plain = all().find(|test| test.demands.is_empty()).expect("most do not");
+        assert_eq!(plain.lacks(1), None);
+    }
+
+    #[test]
     fn globs_and_effort_choose() {
         let params =
             |text: &str| Params::parse(&format!("vmtest.nonce=n vmtest.port=p {text}")).expect("names a run");
@@ -287,6 +330,8 @@ mod unit {
         );
         let quick = plan(&params("vmtest.effort=quick"));
         assert!(quick.len() >= 3 && quick.len() < all().count());
+        let named = plan(&params("vmtest.effort=quick vmtest.test=cookie/all_64_bits,basic/*"));
+        assert!(named.iter().any(|test| test.subtest == "all_64_bits") && named.len() < quick.len());
         let some = plan(&params("vmtest.test=basic/one_entry*,nothing/*"));
         assert!(!some.is_empty() && some.iter().all(|test| test.subtest.starts_with("one_entry")));
         assert!(plan(&params("vmtest.test=nothing")).is_empty());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use vmtest_protocol::Listed;
 
-use crate::cli::VmtestArgs;
+use crate::cli::{BootArg, VmtestArgs};
 use crate::commands::{look, print, start};
 use crate::compare;
 use crate::context::Context;
@@ -27,6 +27,9 @@ use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::tools;
 use crate::unit::UnitResult;
+use crate::vm::Boot;
+use crate::vm::accel::Kind;
+use crate::vm::machine::{Demands, Machine};
 use crate::workdir::{Cache, RunDir, write_file};
 
 /// Runs it; the class decides the exit code.
@@ -228,6 +231,8 @@ fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'
         "tests": plan.filter.globs(),
         "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
         "cpus": plan.cpus,
+        "repeat": plan.repeat.rounds,
+        "until_fail": plan.repeat.until_fail,
         "vms": plan.vms,
     });
     write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
@@ -267,15 +272,35 @@ fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) ->
         limits.run.as_secs(),
         limits.shutdown.as_secs()
     );
+    let repeat = plan.repeat.text(limits.run);
+    if !repeat.is_empty() {
+        let _ = writeln!(text, "repeat   {repeat}");
+    }
     if Runner::is_cached(ctx) {
         let (runner, chosen) = shop.runner()?;
         let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
+        text.push_str(&machine_lines(plan, shop, &runner.demands(chosen)));
     } else {
         let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
     }
     let _ = writeln!(text, "cache    {}", ctx.cache.root().display());
     print(&text)?;
     Ok(Class::Pass)
+}
+
+/// What guests run on as far as the subtests decide that.
+fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
+    let mut text = String::new();
+    // The boot is known only once there is a kernel; a direct one is what the subtests can change.
+    let boot = if plan.boot == BootArg::Vng { Boot::Vng } else { Boot::Direct };
+    // The version of QEMU is not asked for: it may have to be built.
+    let machine = Machine::of(plan.cpus, boot, demands, (u32::MAX, 0));
+    let where_ = if plan.boot == BootArg::Auto { " in a direct boot" } else { "" };
+    let _ = writeln!(text, "cpus     {}{where_}: {}", machine.cpus, machine.cpus_reason);
+    if shop.accel.kind == Kind::Tcg && demands.single_thread.is_some() {
+        let _ = writeln!(text, "thread   {}: {}", machine.tcg_thread, machine.tcg_thread_reason);
+    }
+    text
 }
 
 fn list(listed: &[Listed]) -> Result<Class> {

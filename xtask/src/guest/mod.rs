@@ -4,4 +4,4 @@
 
 mod stream;
 
-pub use stream::Stream;
+pub use stream::{MOST_EVENTS, Stream};

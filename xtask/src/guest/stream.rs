@@ -2,12 +2,14 @@
 //! Bytes of the event channel to events, with every irregularity kept as a [`Fault`]. One fault is enough for the run
 //! not to be believed; see `result`.
 
-use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, TestName};
+use std::collections::HashSet;
+
+use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start, TestName};
 
 /// Most faults kept; a guest that sends garbage sends a lot of it.
 const MOST_FAULTS: usize = 20;
 /// Most events kept: far more than any suite has, far less than would hurt.
-const MOST_EVENTS: usize = 200_000;
+pub const MOST_EVENTS: usize = 300_000;
 /// Most characters of a bad line that an error repeats.
 const EXCERPT: usize = 80;
 
@@ -62,8 +64,14 @@ pub struct Stream {
     pub plan: Option<Vec<TestName>>,
     /// The subtest that is running; `None` between two.
     pub running: Option<TestName>,
-    /// Subtests that ended, in order.
+    /// In which round the one runs that is running, or ran last.
+    pub round: u32,
+    /// Subtests that ended, in order, one for each repetition.
     pub ended: Vec<End>,
+    /// Which those are, to find what ends twice.
+    known: HashSet<(TestName, u32)>,
+    /// Most rounds, as the runner said.
+    rounds: u32,
     /// Kernel complaints that the runner noticed.
     pub splats: Vec<Splat>,
     /// Output of `--exec`.
@@ -85,7 +93,10 @@ impl Stream {
             hello: None,
             plan: None,
             running: None,
+            round: 1,
             ended: Vec::new(),
+            known: HashSet::new(),
+            rounds: 1,
             splats: Vec::new(),
             output: Vec::new(),
             done: None,
@@ -164,11 +175,20 @@ impl Stream {
                 }
             }
             Event::Plan(plan) => {
+                self.rounds = plan.rounds;
                 if self.plan.replace(plan.tests).is_some() {
                     self.fault(Fault::OutOfPlace("a second plan".to_owned()));
                 }
             }
-            Event::Start(name) => {
+            Event::Start(Start { name, round }) => {
+                if !(1..=self.rounds).contains(&round) {
+                    let name = excerpt(name.path().as_bytes());
+                    self.fault(Fault::OutOfPlace(format!(
+                        "a start of {name} in round {round} of {}",
+                        self.rounds
+                    )));
+                }
+                self.round = round;
                 if let Some(open) = self.running.replace(name) {
                     self.fault(Fault::OutOfPlace(format!(
                         "a start while {} runs",
@@ -177,11 +197,11 @@ impl Stream {
                 }
             }
             Event::End(end) => {
-                if self.running.take().as_ref() != Some(&end.name) {
+                if self.running.take().as_ref() != Some(&end.name) || self.round != end.round {
                     let name = excerpt(end.name.path().as_bytes());
                     self.fault(Fault::OutOfPlace(format!("an end of {name}, which was not running")));
                 }
-                if self.ended.iter().any(|other| other.name == end.name) {
+                if !self.known.insert((end.name.clone(), end.round)) {
                     let name = excerpt(end.name.path().as_bytes());
                     self.fault(Fault::OutOfPlace(format!("{name} ended twice")));
                 }
@@ -212,7 +232,7 @@ mod tests {
     fn line(seq: u64, event: &str) -> String {
         format!("{{\"n\":\"abc\",\"seq\":{seq},\"ms\":1,{event}}}\n")
     }
-    const HELLO: &str = r#""ev":"hello","protocol":1,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+    const HELLO: &str = r#""ev":"hello","protocol":2,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
     const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"}]"#;
     const START: &str = r#""ev":"start","test":"basic","subtest":"a""#;
     const END: &str = r#""ev":"end","test":"basic","subtest":"a","outcome":"pass","reason":"","checks":2,"seen":[],"duration_us":9,"log":"""#;
@@ -258,7 +278,7 @@ mod tests {
             ("before hello", line(0, PLAN)),
             ("second plan", line(0, HELLO) + &line(1, PLAN) + &line(2, PLAN)),
             ("was not running", line(0, HELLO) + &line(1, END)),
-            ("protocol 9", line(0, &HELLO.replace("\"protocol\":1", "\"protocol\":9"))),
+            ("protocol 9", line(0, &HELLO.replace("\"protocol\":2", "\"protocol\":9"))),
             ("after the last", whole() + &line(5, START)),
         ];
         for (word, text) in cases {
@@ -271,6 +291,30 @@ mod tests {
                 stream.faults
             );
         }
+    }
+
+    #[test]
+    fn repetitions_are_told_apart_by_their_round() {
+        let plan = PLAN.replace("]", "],\"rounds\":3");
+        let one = |round: u32| {
+            let round = format!(",\"round\":{round}");
+            [START.to_owned() + &round, END.to_owned() + &round]
+        };
+        let faults = |events: &[String]| {
+            let mut stream = Stream::new("abc");
+            for (seq, event) in [HELLO.to_owned(), plan.clone()].iter().chain(events).enumerate() {
+                stream.feed(line(seq as u64, event).as_bytes());
+            }
+            stream.faults.iter().map(Fault::to_string).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(faults(&[one(1), one(2), one(3)].concat()), "");
+        // What is left out is for the judgement of the cells.
+        assert_eq!(faults(&[one(1), one(3)].concat()), "");
+        assert!(faults(&[one(1), one(1)].concat()).contains("ended twice"));
+        assert!(faults(&[one(1), one(4)].concat()).contains("round 4 of 3"));
+        assert!(faults(&one(0)).contains("round 0 of 3"));
+        let [start, _] = one(2);
+        assert!(faults(&[start, END.to_owned()]).contains("was not running"), "of another round");
     }
 
     #[test]

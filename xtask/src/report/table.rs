@@ -53,9 +53,20 @@ pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
     details(&mut text, run, look);
     boots(&mut text, run);
     let _ = writeln!(text, "\nrun:    {directory}");
+    text.push_str(&repetitions(run));
     let _ = writeln!(text, "repeat: {}", run.command.join(" "));
     let _ = writeln!(text, "{}", classes(run));
     text
+}
+
+/// How often subtests ran, where that was more than once.
+fn repetitions(run: &RunResult) -> String {
+    let times = || run.cells.iter().map(|cell| cell.attempts).filter(|attempts| *attempts > 0);
+    match (times().min(), times().max()) {
+        (Some(least), Some(most)) if most > 1 && least == most => format!("ran:    {most} times each\n"),
+        (Some(least), Some(most)) if most > 1 => format!("ran:    {least} to {most} times each\n"),
+        _ => String::new(),
+    }
 }
 
 fn columns(run: &RunResult) -> Vec<Column<'_>> {

@@ -173,15 +173,6 @@ pub fn judge(choice: AccelChoice, seen: &Observed) -> Result<Accel> {
     }
 }
 
-/// QEMU's `thread=` under TCG for more than one guest CPU.
-///
-/// Before 8.1, QEMU could translate a page while another CPU patched it: three of about 150 boots died of an `int3`
-/// oops at a jump label, some without a word. 8.1 locks pages before it translates them. Kernels that trace live on
-/// patched code, so older versions get one thread for all CPUs, which costs a fifth of the speed.
-pub fn tcg_thread(qemu_version: (u32, u32)) -> &'static str {
-    if qemu_version >= (8, 1) { "multi" } else { "single" }
-}
-
 /// Whether /proc/cpuinfo names AMD's or Intel's virtualization among the flags of a processor. Newer kernels have a
 /// line `vmx flags` too: that one lists details and does not count.
 fn has_virtualization(cpuinfo: &str) -> bool {
@@ -282,13 +273,5 @@ mod tests {
             assert_eq!(error.class, Class::Host);
             assert!(error.to_string().contains(why) && error.to_string().contains(mend), "{error}");
         }
-    }
-
-    #[test]
-    fn old_emulators_get_one_thread() {
-        assert_eq!(tcg_thread((7, 2)), "single");
-        assert_eq!(tcg_thread((8, 0)), "single");
-        assert_eq!(tcg_thread((8, 1)), "multi");
-        assert_eq!(tcg_thread((10, 0)), "multi");
     }
 }

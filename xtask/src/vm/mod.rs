@@ -5,8 +5,11 @@
 pub mod accel;
 pub mod console;
 pub mod direct;
+pub mod machine;
 pub mod session;
 pub mod vng;
+
+use std::time::Duration;
 
 use vmtest_protocol::{Effort, SelfTest, param};
 
@@ -52,6 +55,10 @@ pub enum Task {
         effort: Effort,
         /// What to damage on purpose; `None`: nothing.
         self_test: Option<SelfTest>,
+        /// How often.
+        rounds: u32,
+        /// End with the first failure, and start nothing any more after this time; `None`: run all rounds.
+        until_fail: Option<Duration>,
     },
     /// Run a shell command.
     Exec(String),
@@ -107,15 +114,18 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
     params.push(format!("{}={}", param::NONCE, spec.nonce));
     params.push(format!("{}={port}", param::PORT));
     match &spec.task {
-        Task::Tests { globs, effort, self_test } => {
+        Task::Tests { globs, effort, self_test, rounds, until_fail } => {
             if !globs.is_empty() {
                 params.push(format!("{}={}", param::TEST, globs.join(",")));
             }
-            let effort = match effort {
-                Effort::Quick => "quick",
-                Effort::Normal => "normal",
-            };
-            params.push(format!("{}={effort}", param::EFFORT));
+            params.push(format!("{}={}", param::EFFORT, effort.name()));
+            if *rounds != 1 {
+                params.push(format!("{}={rounds}", param::REPEAT));
+            }
+            if let Some(time) = until_fail {
+                params.push(format!("{}=1", param::UNTIL_FAIL));
+                params.push(format!("{}={}", param::SECONDS, time.as_secs().max(1)));
+            }
             params.extend(self_test.map(|how| format!("{}={}", param::SELF_TEST, how.name())));
         }
         Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
@@ -161,7 +171,13 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
         sysctls: vec!["net.core.bpf_jit_harden=2".into()],
         bpftool: Some("/obj/bpftool".into()),
         nonce: "0123abcd".into(),
-        task: Task::Tests { globs: vec!["basic/*".into()], effort: Effort::Quick, self_test: None },
+        task: Task::Tests {
+            globs: vec!["basic/*".into()],
+            effort: Effort::Quick,
+            self_test: None,
+            rounds: 1,
+            until_fail: None,
+        },
         gdb: false,
     }
 }
@@ -180,6 +196,17 @@ mod tests {
     }
 
     #[test]
+    fn params_say_how_often() {
+        let mut spec = example(Boot::Direct);
+        let Task::Tests { rounds, until_fail, .. } = &mut spec.task else { panic!("tests") };
+        (*rounds, *until_fail) = (7, Some(Duration::from_secs(90)));
+        let params = common_params(&spec, "ttyS1");
+        for needed in ["vmtest.repeat=7", "vmtest.untilfail=1", "vmtest.seconds=90"] {
+            assert!(params.iter().any(|param| param == needed), "{needed}");
+        }
+    }
+
+    #[test]
     fn params_carry_the_task() {
         let params = common_params(&example(Boot::Direct), "ttyS1");
         for needed in [
@@ -192,6 +219,7 @@ mod tests {
         ] {
             assert!(params.iter().any(|param| param == needed), "{needed}");
         }
+        assert!(!params.iter().any(|param| param.starts_with(param::REPEAT)), "once is the default");
         assert_eq!(params.last().map(String::as_str), Some("mitigations=off"), "the user's word is the last");
     }
 }

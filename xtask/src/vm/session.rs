@@ -377,7 +377,7 @@ mod tests {
         run: Duration::from_secs(5),
         shutdown: Duration::from_millis(400),
     };
-    const HELLO: &str = r#"{"n":"abc","seq":0,"ms":1,"ev":"hello","protocol":1,"release":"r","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}}"#;
+    const HELLO: &str = r#"{"n":"abc","seq":0,"ms":1,"ev":"hello","protocol":2,"release":"r","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}}"#;
 
     /// A fake guest: a shell script that gets the FIFO as $1.
     fn guest(script: &str) -> Observed {
