@@ -5,6 +5,7 @@
 mod deaths;
 mod input;
 mod mutants;
+mod repeat;
 mod runs;
 mod series;
 mod signals;

@@ -120,7 +120,8 @@ impl World {
                 let (test, subtest) = path.split_once('/').expect("test/subtest");
                 serde_json::json!({
                     "test": test, "subtest": subtest, "about": format!("Proves {path}."),
-                    "effort": if *path == "basic/first" { "quick" } else { "normal" }, "single_thread": false,
+                    "effort": if *path == "basic/first" { "quick" } else { "normal" },
+                    "single_thread": *path == "many/third", "several_cpus": *path == "many/third",
                 })
             })
             .collect();
