@@ -20,6 +20,7 @@ mod supervisor;
 mod support;
 mod syscall;
 mod tests;
+mod upstream;
 mod worker;
 
 use std::io::Write;

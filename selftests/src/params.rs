@@ -28,6 +28,8 @@ pub struct Params {
     pub sysctls: Vec<(String, String)>,
     /// bpftool of the tree under test; `None` where the host offers none.
     pub bpftool: Option<String>,
+    /// File that says which of the kernel's own tests to run instead; `None`: the own suite.
+    pub upstream: Option<String>,
     /// Shell command to run instead of the tests.
     pub exec: Option<String>,
     /// An interactive shell instead of the tests.
@@ -93,6 +95,7 @@ impl Params {
             time: seconds.map(|seconds| Duration::from_secs(seconds.into())),
             sysctls,
             bpftool: last(param::BPFTOOL).map(str::to_owned),
+            upstream: last(param::UPSTREAM).map(str::to_owned),
             exec,
             shell: last(param::SHELL) == Some("1"),
             trouble,
@@ -140,7 +143,7 @@ mod tests {
         assert_eq!((p.nonce.as_str(), p.port.as_str()), ("n1", "ttyS1"));
         assert_eq!((p.tests.len(), p.effort, p.self_test, p.shell), (0, Effort::Normal, None, false));
         assert_eq!((p.repeat, p.until_fail, p.time), (1, false, None));
-        assert_eq!((p.exec, p.bpftool, p.trouble), (None, None, None));
+        assert_eq!((p.exec, p.bpftool, p.upstream, p.trouble), (None, None, None, None));
     }
 
     #[test]
@@ -148,13 +151,15 @@ mod tests {
         let p = params(
             "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=blind vmtest.exec=ZWNobyBoaQ== \
              vmtest.repeat=7 vmtest.untilfail=1 vmtest.seconds=90 \
-             vmtest.bpftool=/obj/bpftool vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
+             vmtest.bpftool=/obj/bpftool vmtest.upstream=/vm/u.json \
+             vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
         );
         assert_eq!(p.tests, ["basic/*", "cookie/bits"]);
         assert_eq!((p.effort, p.self_test), (Effort::Quick, Some(SelfTest::Blind)));
         assert_eq!((p.repeat, p.until_fail, p.time), (7, true, Some(Duration::from_secs(90))));
         assert_eq!(p.exec.as_deref(), Some("echo hi"));
         assert_eq!(p.bpftool.as_deref(), Some("/obj/bpftool"));
+        assert_eq!(p.upstream.as_deref(), Some("/vm/u.json"));
         assert_eq!(p.sysctls[0], ("net.core.bpf_jit_enable".into(), "0".into()));
         assert_eq!(p.sysctls[1], ("kernel.core_pattern".into(), "a b".into()));
     }

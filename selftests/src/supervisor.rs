@@ -6,7 +6,7 @@
 use crate::features::{Features, Profile};
 use crate::params::Params;
 use crate::port::Port;
-use crate::{boot, exec, kmsg, worker};
+use crate::{boot, exec, kmsg, upstream, worker};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 use std::fs::{File, read_to_string};
@@ -33,8 +33,10 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
         exec::run(command, |event| drop(relay(event)))
     } else if params.shell {
         exec::shell()
+    } else if let Some(wishes) = &params.upstream {
+        run_worker(|pipe| upstream::run_wishes(params, wishes, pipe), relay)?
     } else {
-        run_worker(params, features, started, relay)?
+        run_worker(|pipe| worker::run(params, features, pipe, started), relay)?
     };
     let Counts { planned, ended } = counts;
     port.send(Event::Done(Done { planned, ended, worker, tainted: kmsg::tainted() }))?;
@@ -69,9 +71,7 @@ fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
 
 /// Forks the worker and relays its events until it ends.
 fn run_worker(
-    params: &Params,
-    features: Features,
-    started: Instant,
+    work: impl FnOnce(File) -> io::Result<()>,
     mut relay: impl FnMut(Event) -> io::Result<()>,
 ) -> io::Result<WorkerEnd> {
     let (from_worker, to_us) = pipe()?;
@@ -79,7 +79,7 @@ fn run_worker(
     let worker = match unsafe { fork() }? {
         ForkResult::Child => {
             drop(from_worker);
-            let status = match worker::run(params, features, File::from(to_us), started) {
+            let status = match work(File::from(to_us)) {
                 Ok(()) => 0,
                 Err(err) => {
                     crate::say(&format!("worker: {err}"));

@@ -22,14 +22,16 @@ use std::time::Instant;
 use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
 
 /// Sends events, still without a stamp, to the supervisor.
-struct Events {
-    pipe: File,
+pub struct Events {
+    /// To the supervisor.
+    pub pipe: File,
     /// Which round of the plan they are of, from 1.
-    round: u32,
+    pub round: u32,
 }
 
 impl Events {
-    fn send(&self, event: &Event) -> io::Result<()> {
+    /// Sends one.
+    pub fn send(&self, event: &Event) -> io::Result<()> {
         let mut text = serde_json::to_vec(event)?;
         text.push(b'\n');
         (&self.pipe).write_all(&text)

@@ -37,6 +37,7 @@ Examples:
   cargo xtask vmtest --kernel src:6.18 --patches my/     a released kernel with a series
   cargo xtask vmtest --each-patch                        the same, and what each patch of the series does
   cargo xtask vmtest --kernel debian:7.0.13 --kernel debian:6.19.11 --test 'basic/*'
+  cargo xtask vmtest --suite upstream --variant upstream --test fsession_test   tests of the tree itself
   cargo xtask vmtest --kernel tree:. --exec 'cat /proc/version'
 
 Kernels:
@@ -73,12 +74,15 @@ pub struct VmtestArgs {
     /// Build variant from kconfig/; repeatable [default: default]
     #[arg(long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,
-    /// Suite to run
-    #[arg(long, value_enum, default_value = "own")]
-    pub suite: Suite,
+    /// Suite to run: own, upstream (the tree's own test_progs), or a directory of selftests/suites/; repeatable
+    #[arg(long = "suite", value_parser = Suite::parse, default_value = "own", value_name = "SUITE")]
+    pub suites: Vec<Suite>,
     /// Subtests to run: a glob of test/subtest, or a test's name; repeatable [default: all]
     #[arg(long = "test", short = 't', value_name = "GLOB")]
     pub tests: Vec<String>,
+    /// Run what is on the deny lists of the tree as well (suite upstream)
+    #[arg(long)]
+    pub ignore_denylist: bool,
     /// How much to run
     #[arg(long, value_enum, default_value = "normal")]
     pub effort: EffortArg,
@@ -164,10 +168,25 @@ pub struct VmtestArgs {
 }
 
 /// Suites.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suite {
     /// This project's own.
     Own,
+    /// test_progs of the tree under test, only the chosen tests of it.
+    Upstream,
+    /// A program below selftests/suites/.
+    Program(String),
+}
+
+impl Suite {
+    /// Any word; whether there is such a program, the checkout says.
+    fn parse(text: &str) -> Result<Suite, std::convert::Infallible> {
+        Ok(match text {
+            "own" => Suite::Own,
+            "upstream" => Suite::Upstream,
+            name => Suite::Program(name.to_owned()),
+        })
+    }
 }
 
 /// Efforts.

@@ -17,22 +17,23 @@ pub fn run(shop: &Shop<'_>, lane: &[Unit], run_dir: &RunDir) -> Vec<UnitResult> 
     let Some(first) = lane.first() else { return Vec::new() };
     // Once for all of them: a tree that is edited meanwhile must not differ from column to column.
     let material = unit::material(shop, first);
-    let mut results: Vec<UnitResult> = std::thread::scope(|scope| {
+    let mut results: Vec<Vec<UnitResult>> = std::thread::scope(|scope| {
         let booted: Vec<_> = lane
             .iter()
             .map(|unit| {
                 let built = unit::build(shop, unit, &material, run_dir);
-                scope.spawn(move || unit::boot(shop, unit, built, run_dir))
+                scope.spawn(move || unit::boot(shop, unit, &built, run_dir))
             })
             .collect();
         booted.into_iter().map(join).collect()
     });
     for at in 1..results.len() {
+        let before = results[at - 1].first().map(|result| result.kernel.id.clone());
         if lane[at - 1].role.is_some() {
-            results[at].kernel.compared_to = Some(results[at - 1].kernel.id.clone());
+            results[at].iter_mut().for_each(|result| result.kernel.compared_to.clone_from(&before));
         }
     }
-    results
+    results.into_iter().flatten().collect()
 }
 
 /// What a thread came to.

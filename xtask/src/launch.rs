@@ -18,7 +18,7 @@ use crate::vm::accel::{Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::{Demands, Machine};
 use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
-use crate::vm::{Boot, MAX_CMDLINE, Task, VmSpec, direct, vng};
+use crate::vm::{BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
 use crate::workdir::create_dir;
 
 /// Some hosts offer a KVM in which ordinary kernels hang without a byte: once more under TCG, loudly.
@@ -64,8 +64,15 @@ pub fn start(
 ) -> Result<Observed> {
     create_dir(store)?;
     let nonce = crate::workdir::nonce();
-    let spec = vm_spec(shop, bootable, boot, task, kind, &nonce)?;
     let channel = Channel::create()?;
+    let mut spec = vm_spec(shop, bootable, boot, task, kind, &nonce)?;
+    if let Task::Upstream { wishes, .. } = &spec.task {
+        let text =
+            serde_json::to_vec(wishes).map_err(|error| Error::host("cannot say what to run").why(error))?;
+        crate::workdir::write_file(&channel.dir().join(WISHES), text)?;
+        let sandbox = Sandbox::new(shop.tools()?).read_only(channel.dir(), "/vm");
+        spec.wishes = Some(sandbox.see(&format!("/vm/{WISHES}")).to_string_lossy().into_owned());
+    }
     let command = command(shop, bootable, &spec, &channel)?;
     if spec.gdb {
         announce_gdb(shop, bootable, &channel);
@@ -147,6 +154,8 @@ pub fn vm_spec(
             }
             _ => None,
         },
+        // Its place is known when the guest has its directory.
+        wishes: None,
         nonce: nonce.to_owned(),
         task,
         gdb: shop.plan.purpose == Purpose::Gdb,
@@ -189,6 +198,9 @@ pub fn command(
         .read_only(&runner.dir, "/suite")
         .writable(channel.dir(), "/vm")
         .kvm(spec.accel == Kind::Kvm);
+    if let Task::Upstream { bundle, .. } = &spec.task {
+        sandbox = sandbox.read_only(bundle, BUNDLE_MOUNT);
+    }
     if spec.task == Task::Shell {
         sandbox = sandbox.terminal();
     }

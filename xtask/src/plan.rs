@@ -19,7 +19,7 @@ use crate::kernel::maintained::Named;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
 use crate::result::{Role, Rounds};
-use crate::suite::TestFilter;
+use crate::suite::{TestFilter, choice};
 use crate::vm::accel::{AccelChoice, Kind};
 use crate::vm::session::Limits;
 
@@ -133,6 +133,12 @@ pub struct Plan {
     pub first_n: Option<usize>,
     /// Series, in the order asked for.
     pub patches: Vec<Named>,
+    /// Whether the own suite runs.
+    pub own: bool,
+    /// Whether the tree's own tests run, and how they are chosen; `None`: they do not.
+    pub upstream: Option<UpstreamPlan>,
+    /// Programs of selftests/suites/ that run, by name.
+    pub programs: Vec<String>,
     /// Which subtests.
     pub filter: TestFilter,
     /// How much.
@@ -171,6 +177,13 @@ pub struct Plan {
     pub purpose: Purpose,
 }
 
+/// How the tree's own tests are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamPlan {
+    /// Run what the tree's deny lists name.
+    pub ignore_deny_list: bool,
+}
+
 impl Plan {
     /// Makes sense of the arguments.
     ///
@@ -185,7 +198,8 @@ impl Plan {
             each_patch,
             first_n,
             variants,
-            suite: Suite::Own,
+            suites,
+            ignore_denylist,
             tests,
             effort,
             repeat,
@@ -230,6 +244,37 @@ impl Plan {
             return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
                 .why(format!("{} kernels and variants are asked for", units.len())));
         }
+        let own = suites.contains(&Suite::Own);
+        let upstream =
+            suites.contains(&Suite::Upstream).then_some(UpstreamPlan { ignore_deny_list: *ignore_denylist });
+        let mut programs: Vec<String> = Vec::new();
+        for suite in suites {
+            if let Suite::Program(name) = suite {
+                if !programs.contains(name) {
+                    programs.push(name.clone());
+                }
+            }
+        }
+        let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
+        if let Some(name) = foreign {
+            refuse_foreign(name, &units, &purpose, self_test.is_some(), *boot)?;
+            if repeat.is_some() || *until_fail {
+                return Err(Error::usage(format!("--suite {name} runs once"))
+                    .why("--repeat and --until-fail are for the own suite"));
+            }
+        }
+        if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
+            return Err(
+                Error::usage("--test chooses nothing here").why(format!("--suite {name} runs as a whole"))
+            );
+        }
+        if upstream.is_some() {
+            choice::check(tests)?;
+        } else if *ignore_denylist {
+            return Err(
+                Error::usage("--ignore-denylist is about the tree's own tests").next("add --suite upstream")
+            );
+        }
         let columns = match (with_base, each_patch) {
             // clap refuses both.
             (_, true) => Columns::EachPatch,
@@ -244,6 +289,9 @@ impl Plan {
             patches,
             columns,
             first_n: first_n.map(|count| count as usize),
+            own,
+            upstream,
+            programs,
             filter: TestFilter::new(tests)?,
             effort: match effort {
                 EffortArg::Quick => Effort::Quick,
@@ -347,6 +395,41 @@ fn units(
     Ok(units)
 }
 
+/// What cannot be done with suites that are programs in the guest.
+fn refuse_foreign(
+    name: &str,
+    units: &[Unit],
+    purpose: &Purpose,
+    self_test: bool,
+    boot: BootArg,
+) -> Result<()> {
+    if let Some(unit) = units.iter().find(|unit| !unit.spec.has_source()) {
+        return Err(Error::usage(format!("--suite {name} cannot be run on {}", unit.spec))
+            .why("it needs a boot through vng, and upstream's tests a source, and this is a finished kernel")
+            .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
+    }
+    let other = match purpose {
+        Purpose::Test => None,
+        Purpose::Exec(_) => Some("--exec"),
+        Purpose::Shell => Some("--shell"),
+        Purpose::Gdb => Some("--gdb"),
+    };
+    if let Some(option) = other {
+        return Err(Error::usage(format!("{option} runs no suite, or one alone"))
+            .why(format!("--suite {name} is asked for as well")));
+    }
+    if self_test {
+        return Err(Error::usage("--self-test damages the own suite")
+            .why(format!("--suite {name} states its expectations by itself")));
+    }
+    if boot == BootArg::Direct {
+        return Err(Error::usage(format!("--suite {name} cannot be booted directly"))
+            .why("it needs the shell and libraries of the build root, which only a boot through vng has")
+            .next("leave out --boot direct"));
+    }
+    Ok(())
+}
+
 /// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
 fn series(kernels: &[String], patches: &[PathBuf]) -> Vec<Named> {
     if kernels.is_empty() && patches.is_empty() {
@@ -425,6 +508,13 @@ mod tests {
             (&["--allow-skip", "debian:*="], "--allow-skip"),
             (&["--allow-skip", "["], "glob"),
             (&["--exec", " "], "--exec"),
+            (&["--suite", "upstream", "--kernel", "debian:7.0.13"], "--suite upstream"),
+            (&["--suite", "own", "--suite", "upstream", "--kernel", "image:x"], "--suite upstream"),
+            (&["--suite", "upstream", "--boot", "direct"], "--suite upstream"),
+            (&["--suite", "upstream", "--exec", "true"], "--exec"),
+            (&["--suite", "upstream", "--self-test"], "--self-test"),
+            (&["--suite", "upstream", "--test", "a/b?"], "test_progs does not understand"),
+            (&["--ignore-denylist"], "--ignore-denylist"),
             (&["--kernel", "src:6.18", "--with-base"], "--with-base needs a series"),
             (&["--kernel", "src:6.18", "--each-patch"], "--each-patch needs a series"),
             (&["--kernel", "debian:7.0.13", "--first-n", "2"], "--first-n needs a series"),
@@ -440,6 +530,17 @@ mod tests {
             assert_eq!(error.class, Class::Usage, "{words:?}");
             assert!(error.to_string().contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn suites_are_the_own_one_the_trees_or_both() {
+        let of = |words: &[&str]| {
+            let plan = plan(words).expect("a plan");
+            (plan.own, plan.upstream.is_some())
+        };
+        assert_eq!(of(&[]), (true, false));
+        assert_eq!(of(&["--suite", "upstream"]), (false, true));
+        assert_eq!(of(&["--suite", "upstream", "--suite", "own"]), (true, true));
     }
 
     #[test]

@@ -68,11 +68,11 @@ pub struct Cell {
     pub boot: String,
     /// `kvm` or `tcg`.
     pub accel: String,
-    /// `own`.
+    /// `own` or `upstream`.
     pub suite: String,
     /// Group.
     pub test: String,
-    /// Subtest.
+    /// Subtest; empty for a test of `upstream` as a whole, where its subtests do not say it all.
     pub subtest: String,
     /// What came of it.
     pub outcome: Outcome,
@@ -98,9 +98,9 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// `test/subtest`.
+    /// `test/subtest`, or `test`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.test, self.subtest)
+        TestName { test: self.test.clone(), subtest: self.subtest.clone() }.path()
     }
 
     /// Class of this cell.
@@ -183,6 +183,9 @@ pub struct BootRecord {
     pub kernel: String,
     /// Which variant.
     pub variant: String,
+    /// Which suite ran in it.
+    #[serde(default)]
+    pub suite: String,
     /// `vng` or `direct`, and why.
     pub boot: String,
     /// Why this way of booting.
@@ -264,6 +267,7 @@ impl RunResult {
                     && cell.class == boot.class
                     && cell.kernel == boot.kernel
                     && cell.variant == boot.variant
+                    && (cell.suite == boot.suite || boot.suite.is_empty())
             });
             if class != Class::Pass && !seen {
                 *self.classes.entry(boot.class).or_default() += 1;
@@ -406,6 +410,8 @@ pub struct CellBase {
     pub boot: String,
     /// `kvm` or `tcg`.
     pub accel: String,
+    /// `own` or `upstream`.
+    pub suite: String,
 }
 
 /// The cells of a boot: one for each planned subtest and one for each that the guest reported unasked.
@@ -504,7 +510,8 @@ pub fn notrun(base: &CellBase, planned: &[TestName], class: Class, reason: &str)
     planned.iter().map(cell).collect()
 }
 
-fn make_cell(
+/// One cell.
+pub fn make_cell(
     base: &CellBase,
     name: &TestName,
     (outcome, reason, class): Found,
@@ -516,7 +523,7 @@ fn make_cell(
         variant: base.variant.clone(),
         boot: base.boot.clone(),
         accel: base.accel.clone(),
-        suite: "own".to_owned(),
+        suite: base.suite.to_owned(),
         test: name.test.clone(),
         subtest: name.subtest.clone(),
         outcome,
@@ -577,7 +584,7 @@ fn explain(end: &TestEnd) -> String {
 }
 
 /// A planned cell without an end.
-fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict, rounds: Rounds) -> Found {
+pub fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict, rounds: Rounds) -> Found {
     let running = seen.stream.running.as_ref() == Some(name);
     let never_ran = seen.stream.hello.is_none();
     match boot.class {
@@ -633,6 +640,7 @@ pub(crate) mod tests_support {
         BootRecord {
             kernel: kernel.into(),
             variant: String::new(),
+            suite: "own".into(),
             boot: "direct".into(),
             boot_reason: String::new(),
             accel: "tcg".into(),
@@ -759,6 +767,7 @@ mod tests {
             variant: "default".into(),
             boot: "direct".into(),
             accel: "tcg".into(),
+            suite: "own".into(),
         };
         let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, Rounds::Exactly(1), &|_| false);
         (boot.class, cells.iter().map(|cell| (cell.outcome, cell.class())).collect())
@@ -850,8 +859,13 @@ mod tests {
         let seen = observed(&events, if open { "Kernel panic - not syncing: x\n" } else { "" }, exited());
         assert_eq!(seen.stream.faults, []);
         let boot = judge_boot(&seen, "7.3.4");
-        let base =
-            CellBase { kernel: "k".into(), variant: "v".into(), boot: "direct".into(), accel: "tcg".into() };
+        let base = CellBase {
+            kernel: "k".into(),
+            variant: "v".into(),
+            boot: "direct".into(),
+            accel: "tcg".into(),
+            suite: "own".into(),
+        };
         let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, rounds, &|_| false);
         cells.into_iter().map(|cell| (cell.outcome, cell.class(), cell.attempts, cell.reason)).collect()
     }
@@ -935,8 +949,13 @@ mod tests {
     }
 
     fn cell(class: Class) -> Cell {
-        let base =
-            CellBase { kernel: "k".into(), variant: "v".into(), boot: "direct".into(), accel: "tcg".into() };
+        let base = CellBase {
+            kernel: "k".into(),
+            variant: "v".into(),
+            boot: "direct".into(),
+            accel: "tcg".into(),
+            suite: "own".into(),
+        };
         make_cell(&base, &name("a"), (Outcome::Pass, String::new(), class), (None, 1), false)
     }
 
@@ -944,6 +963,7 @@ mod tests {
         BootRecord {
             kernel: "k".into(),
             variant: "v".into(),
+            suite: "own".into(),
             boot: "direct".into(),
             boot_reason: String::new(),
             accel: "tcg".into(),

@@ -14,6 +14,7 @@ use crate::kernel::series::Series;
 use crate::plan::Plan;
 use crate::sandbox::Tools;
 use crate::suite::Runner;
+use crate::suite::program::Program;
 use crate::tools;
 use crate::vm::accel::{self, Accel};
 
@@ -31,6 +32,8 @@ pub struct Shop<'a> {
     vng: OnceLock<Result<Option<Vng>>>,
     runner: OnceLock<Result<(Runner, Vec<TestName>)>>,
     make: Mutex<()>,
+    /// Programs of selftests/suites/ that run.
+    pub programs: Vec<Program>,
     guests: Gate,
     stopped: AtomicBool,
 }
@@ -67,7 +70,9 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When the asked-for accelerator cannot be had.
     pub fn open(ctx: &'a Context, plan: &'a Plan, series: Option<Series>) -> Result<Shop<'a>> {
+        let program = |name: &String| Program::load(&ctx.project, name);
         Ok(Shop {
+            programs: plan.programs.iter().map(program).collect::<Result<_>>()?,
             ctx,
             plan,
             series,
@@ -132,14 +137,23 @@ impl<'a> Shop<'a> {
         vng.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
-    /// The runner, and the subtests that were chosen of those it has.
+    /// The runner, and the subtests that were chosen of those it has; none where the own suite is not to run.
     ///
     /// # Errors
     /// Class `SuiteBuild`, or `Usage` when nothing is chosen.
     pub fn runner(&self) -> Result<(&Runner, &[TestName])> {
         let made = self.runner.get_or_init(|| {
             let runner = Runner::ensure(self.ctx)?;
-            let chosen = runner.choose(&self.plan.filter, self.plan.effort)?;
+            let others = self.plan.upstream.is_some() || !self.programs.is_empty();
+            let chosen = match (self.plan.own, others) {
+                (false, _) => Vec::new(),
+                (true, false) => runner.choose(&self.plan.filter, self.plan.effort)?,
+                // A glob may be meant for the other suite alone.
+                (true, true) => match runner.known(&self.plan.filter)? {
+                    filter if filter.is_empty() && !self.plan.filter.is_empty() => Vec::new(),
+                    filter => runner.choose(&filter, self.plan.effort)?,
+                },
+            };
             self.plan.repeat.rounds(chosen.len())?;
             Ok((runner, chosen))
         });

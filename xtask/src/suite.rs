@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The own suite: the static runner, built on the host by cargo, and the list of its subtests.
+//! The own suite: the static runner, built on the host by cargo, and the list of its subtests. And, below, the kernel's
+//! own: what it consists of ([`sources`]), which of it runs ([`choice`]), how it is built ([`upstream`]), and what its
+//! output means for each cell ([`verdict`]).
+
+pub mod choice;
+pub mod program;
+pub mod sources;
+pub mod upstream;
+pub mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,6 +93,17 @@ impl Runner {
             several_cpus: who(|listed| listed.several_cpus),
             single_thread: who(|listed| listed.single_thread),
         }
+    }
+
+    /// The globs of a filter that choose something here.
+    ///
+    /// # Errors
+    /// Never for a filter that exists.
+    pub fn known(&self, filter: &TestFilter) -> Result<TestFilter> {
+        let unknown = filter.unmatched(self.listed.iter().map(|listed| &listed.name));
+        let known: Vec<String> =
+            filter.globs().iter().filter(|glob| !unknown.contains(glob)).cloned().collect();
+        TestFilter::new(&known)
     }
 
     /// Names of the subtests that a filter and an effort choose, in their order.

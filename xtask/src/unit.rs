@@ -3,6 +3,10 @@
 //!
 //! A column that fails is its cells' outcome and no error: the others go on.
 
+mod foreign;
+mod program;
+mod upstream;
+
 use std::path::PathBuf;
 
 use vmtest_protocol::TestName;
@@ -45,6 +49,8 @@ pub struct Bootable {
     config: Option<DotConfig>,
     /// The bpftool of its tree.
     pub bpftool: Bpftool,
+    /// Its tree and its key; `None` for a kernel that was not built here.
+    tree: Option<(PatchedTree, Key)>,
 }
 
 /// Whether a guest can be offered the bpftool of the tree under test.
@@ -142,14 +148,30 @@ fn early_id(shop: &Shop<'_>, unit: &Unit) -> String {
     format!("{}{series}{step}{more}", unit.label.clone().unwrap_or_else(|| unit.spec.to_string()))
 }
 
-/// Boots the kernel of a column and judges it.
-pub fn boot(shop: &Shop<'_>, unit: &Unit, built: Built, run_dir: &RunDir) -> UnitResult {
-    let Built { kernel, bootable } = built;
+/// Boots the kernel of a column once for each suite, and judges it.
+pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Vec<UnitResult> {
+    let mut results = Vec::new();
+    // Where nothing was chosen of the own suite, the other one was meant.
+    if shop.plan.own && !shop.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
+        results.push(boot_own(shop, unit, built, run_dir));
+    }
+    if let Some(wanted) = shop.plan.upstream {
+        results.push(upstream::boot(shop, unit, built, wanted, run_dir));
+    }
+    for program in &shop.programs {
+        results.push(program::boot(shop, unit, built, program, run_dir));
+    }
+    results
+}
+
+fn boot_own(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> UnitResult {
+    let kernel = built.kernel.clone();
     let base = |kernel: &Kernel, boot: &str| CellBase {
         kernel: kernel.id.clone(),
         variant: unit.variant.clone().unwrap_or_default(),
         boot: boot.to_owned(),
         accel: shop.accel.kind.name().to_owned(),
+        suite: "own".into(),
     };
     let failed = |kernel: Kernel, boot: &str, error: &Error| {
         shop.bad();
@@ -162,12 +184,12 @@ pub fn boot(shop: &Shop<'_>, unit: &Unit, built: Built, run_dir: &RunDir) -> Uni
         }
         UnitResult { kernel, boot: None, cells, splats: Vec::new() }
     };
-    let bootable = match bootable {
+    let bootable = match &built.bootable {
         Ok(bootable) => bootable,
-        Err(error) => return failed(kernel, "", &error),
+        Err(error) => return failed(kernel, "", error),
     };
-    let (boot, boot_reason) = choose_boot(shop.plan.boot, &bootable);
-    match test(shop, unit, &bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
+    let (boot, boot_reason) = choose_boot(shop.plan.boot, bootable);
+    match test(shop, unit, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
         Ok(done) => done,
         Err(error) => failed(kernel, boot.name(), &error),
     }
@@ -233,6 +255,7 @@ pub fn prepare(
         variant: Some(variant),
         config: Some(config),
         bpftool,
+        tree: Some((tree, built.key)),
     })
 }
 
@@ -279,7 +302,7 @@ fn finished_kernel(prebuilt: Prebuilt, unit: &Unit, kernel: &mut Kernel) -> Resu
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
     let config = config.map(|path| read_text(&path)).transpose()?.map(|text| config::parse_dotconfig(&text));
     let bpftool = Bpftool::None("a finished kernel brings no tree to build bpftool from".to_owned());
-    Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool })
+    Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool, tree: None })
 }
 
 /// vng for what we build, direct for what cannot mount its root; the reason goes into the record.
@@ -439,6 +462,7 @@ fn record(
     BootRecord {
         kernel: base.kernel.clone(),
         variant: base.variant.clone(),
+        suite: base.suite.to_owned(),
         boot: base.boot.clone(),
         boot_reason,
         accel: base.accel.clone(),
@@ -491,6 +515,7 @@ mod tests {
             variant: String::new(),
             boot: "direct".into(),
             accel: "tcg".into(),
+            suite: "own".into(),
         };
         let failed = || Bpftool::Failed(Error::new(Class::SuiteBuild, "does not build"));
         let none = || Bpftool::None("no tree".into());
@@ -509,6 +534,7 @@ mod tests {
                 variant: None,
                 config: None,
                 bpftool,
+                tree: None,
             };
             let cells = without_bpftool(&base, &bootable, &names, alone);
             assert_eq!((cells.len(), cells[0].outcome), (1, result::Outcome::Notrun), "{what}");

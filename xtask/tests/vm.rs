@@ -395,3 +395,13 @@ fn j_mutants_of_the_series_are_noticed() {
     assert_eq!(output.status.code(), Some(0));
     assert!(out.ends_with("exit 0: noticed 2\n"), "{out}");
 }
+
+#[test]
+fn k_a_suite_that_is_a_program_runs_on_the_default_kernel() {
+    let ran = vmtest("program", &["--suite", "tracefs"]);
+    assert_eq!(ran.code, 0);
+    ran.assert_good("", 4);
+    let run = ran.run();
+    let cells = run["cells"].as_array().expect("cells are an array");
+    assert!(cells.iter().all(|cell| cell["suite"] == "tracefs" && cell["boot"] == "vng"), "{cells:?}");
+}

@@ -36,6 +36,9 @@ pub mod param {
     pub const SYSCTL: &str = "vmtest.sysctl";
     /// Path of a bpftool in the guest; absent where there is none, and then no subtest that uses it runs.
     pub const BPFTOOL: &str = "vmtest.bpftool";
+    /// Path in the guest of a file that says which of the kernel's own tests to run instead of the own suite: an
+    /// [`Upstream`](crate::Upstream) as JSON. A file, because names of tests are many and this line is short.
+    pub const UPSTREAM: &str = "vmtest.upstream";
     /// Base64 (standard alphabet) of a shell command to run instead of the tests.
     pub const EXEC: &str = "vmtest.exec";
     /// `1`: an interactive shell on the console instead of the tests (direct boot only).
@@ -73,7 +76,7 @@ pub enum Event {
     End(End),
     /// The kernel complained while a test ran (taint or a warning in its log).
     Splat(Splat),
-    /// A piece of output of `--exec`.
+    /// A piece of output of `--exec`, or of the `test_progs` that runs the test that started last.
     Output(Output),
     /// Last event. Nothing without it is a pass.
     Done(Done),
@@ -136,8 +139,10 @@ pub struct TestName {
 
 impl TestName {
     /// `test/subtest`, the form that people type and globs match.
+    ///
+    /// Just `test` for a test of `test_progs` as a whole, which has no subtest.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.test, self.subtest)
+        if self.subtest.is_empty() { self.test.clone() } else { format!("{}/{}", self.test, self.subtest) }
     }
 }
 
@@ -236,7 +241,7 @@ pub struct Splat {
     pub title: String,
 }
 
-/// A piece of output of `--exec`.
+/// A piece of output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// 1 for standard output, 2 for standard error.
@@ -287,6 +292,40 @@ pub struct Listed {
     #[serde(default)]
     pub bpftool: bool,
 }
+
+/// Which tests of the kernel's own `test_progs`, or which program, to run; see [`param::UPSTREAM`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Directory of `test_progs` or the program, and all that it needs, as the guest sees it.
+    pub bundle: String,
+    /// A file in it that runs in place of `test_progs`, without arguments, once for each test; `None`: `test_progs`.
+    #[serde(default)]
+    pub program: Option<String>,
+    /// Names of tests, in order; no two are the same.
+    pub tests: Vec<UpstreamTest>,
+    /// Patterns of subtests that must not run (`test/subtest`, with `*`).
+    pub deny: Vec<String>,
+    /// Seconds that one test may take.
+    pub limit_s: u32,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamTest {
+    /// As `test_progs -l` names it.
+    pub name: String,
+    /// Patterns of its subtests (with `*`); empty for all of them.
+    pub subtests: Vec<String>,
+}
+
+/// Begins the reason of a test that was killed because its time was up; what follows is how long that was.
+pub const OUT_OF_TIME: &str = "no end within";
+
+/// Most bytes of output that the runner sends of one `test_progs`, half from each end.
+pub const MAX_TEST_OUTPUT: usize = 1024 * 1024;
+
+/// Stands where output was left out.
+pub const OUTPUT_CUT: &str = "[.. bytes of output cut by the runner ..]";
 
 /// How much to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

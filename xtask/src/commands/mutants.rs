@@ -34,7 +34,7 @@ use crate::workdir::{Cache, RunDir, write_file};
 /// Everything that stops a run before it has kernels.
 pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path) -> Result<Class> {
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
-    let args = options(with_coverage, more)?;
+    let args = options(more)?;
     let mut plan = Plan::new(&args)?;
     let bus = Bus::new(vec![progress::sink()]);
     let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror };
@@ -107,11 +107,9 @@ fn accel_of(column: &UnitResult) -> &str {
 }
 
 /// The options of `vmtest` that these runs have.
-fn options(with_coverage: bool, more: &[String]) -> Result<Box<VmtestArgs>> {
-    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots. Coverage is of all subtests,
-    // and those that use bpftool run through vng alone.
-    let boot = if with_coverage { "auto" } else { "direct" };
-    let words = ["xtask", "vmtest", "--boot", boot].into_iter().map(str::to_owned);
+fn options(more: &[String]) -> Result<Box<VmtestArgs>> {
+    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
+    let words = ["xtask", "vmtest", "--boot", "direct"].into_iter().map(str::to_owned);
     match Cli::try_parse_from(words.chain(more.iter().cloned())).map(|cli| cli.command) {
         Ok(Command::Vmtest(args)) => Ok(args),
         Ok(_) => Err(Error::usage("cannot read the options for vmtest")),

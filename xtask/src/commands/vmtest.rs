@@ -25,6 +25,7 @@ use crate::report::{log::Log, progress, table};
 use crate::result::{RunResult, SCHEMA};
 use crate::shop::Shop;
 use crate::suite::Runner;
+use crate::suite::program::Program;
 use crate::tools;
 use crate::unit::UnitResult;
 use crate::vm::Boot;
@@ -38,6 +39,10 @@ use crate::workdir::{Cache, RunDir, write_file};
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let mut plan = Plan::new(args)?;
+    // Before anything is asked of the host: it may be a typo.
+    for name in &plan.programs {
+        Program::load(project, name)?;
+    }
     let phases = Phases::default();
     let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
     let cache = Cache::open()?;
@@ -228,6 +233,7 @@ fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'
         "command": command_line(),
         "columns": columns,
         "series": shop.series.as_ref().map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
+        "suites": suites(plan),
         "tests": plan.filter.globs(),
         "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
         "cpus": plan.cpus,
@@ -236,6 +242,11 @@ fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'
         "vms": plan.vms,
     });
     write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
+}
+
+fn suites(plan: &Plan) -> Vec<&str> {
+    let both = [plan.own.then_some("own"), plan.upstream.map(|_| "upstream")];
+    both.into_iter().flatten().chain(plan.programs.iter().map(String::as_str)).collect()
 }
 
 fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Result<Class> {
@@ -276,7 +287,12 @@ fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) ->
     if !repeat.is_empty() {
         let _ = writeln!(text, "repeat   {repeat}");
     }
-    if Runner::is_cached(ctx) {
+    if plan.upstream.is_some() {
+        let _ = writeln!(text, "upstream --test is matched with the tests of the tree when that is there");
+    }
+    if !plan.own {
+        // The runner is needed all the same, and has no part in what is chosen.
+    } else if Runner::is_cached(ctx) {
         let (runner, chosen) = shop.runner()?;
         let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
         text.push_str(&machine_lines(plan, shop, &runner.demands(chosen)));

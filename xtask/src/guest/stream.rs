@@ -76,6 +76,8 @@ pub struct Stream {
     pub splats: Vec<Splat>,
     /// Output of `--exec`.
     pub output: Vec<Output>,
+    /// What `test_progs` printed, test by test.
+    pub printed: Vec<(TestName, String)>,
     /// The last event; `None` means that nothing here is a pass.
     pub done: Option<Done>,
     /// Irregularities.
@@ -99,6 +101,7 @@ impl Stream {
             rounds: 1,
             splats: Vec::new(),
             output: Vec::new(),
+            printed: Vec::new(),
             done: None,
             faults: Vec::new(),
         }
@@ -126,6 +129,11 @@ impl Stream {
             let torn = std::mem::take(&mut self.buffer);
             self.fault(Fault::NotAnEvent(format!("torn: {}", excerpt(&torn))));
         }
+    }
+
+    /// What was printed while this test ran.
+    pub fn printed_by(&self, name: &TestName) -> &str {
+        self.printed.iter().find(|(test, _)| test == name).map_or("", |(_, text)| text)
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -208,7 +216,11 @@ impl Stream {
                 self.ended.push(end);
             }
             Event::Splat(splat) => self.splats.push(splat),
-            Event::Output(output) => self.output.push(output),
+            Event::Output(output) => match (&self.running, self.printed.last_mut()) {
+                (None, _) => self.output.push(output),
+                (Some(name), Some((last, text))) if last == name => text.push_str(&output.text),
+                (Some(name), _) => self.printed.push((name.clone(), output.text)),
+            },
             Event::Done(done) => self.done = Some(done),
         }
     }
@@ -315,6 +327,18 @@ mod tests {
         assert!(faults(&one(0)).contains("round 0 of 3"));
         let [start, _] = one(2);
         assert!(faults(&[start, END.to_owned()]).contains("was not running"), "of another round");
+    }
+
+    #[test]
+    fn output_belongs_to_the_test_that_runs() {
+        let output = r#""ev":"output","fd":1,"text":"a line\n""#;
+        let mut stream = Stream::new("abc");
+        for (seq, event) in [HELLO, PLAN, START, output, output, END].iter().enumerate() {
+            stream.feed(line(seq as u64, event).as_bytes());
+        }
+        let name = TestName { test: "basic".into(), subtest: "a".into() };
+        assert_eq!(stream.printed_by(&name), "a line\na line\n");
+        assert!(stream.output.is_empty() && stream.faults.is_empty());
     }
 
     #[test]

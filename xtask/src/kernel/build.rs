@@ -19,7 +19,7 @@ use crate::kernel::variant::{Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
 use crate::proc::{Finished, Job};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, Lock, create_dir, read_text, write_file};
+use crate::workdir::{Key, Lock, create_dir, read_text, remove_tree, write_file};
 
 /// Source with a series on top, not yet written anywhere as a whole.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub struct KernelBuild {
     pub id: String,
     /// Hash of everything that went into it.
     pub key: Key,
-    /// Directory with `vmlinux`, `config` and `release`.
+    /// Directory with `vmlinux`, `config` and `release`, and `modules/` where its BPF tests have some.
     pub dir: PathBuf,
     /// `uname -r` of it.
     pub release: String,
@@ -69,6 +69,10 @@ pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
         .field("config", recipe.requests.key().as_str())
         .field("tools", recipe.tools.key().as_str())
         .field("compiler", recipe.variant.compiler.name());
+    let takes_modules =
+        |request: &config::Request| request.option == "MODULES" && request.value == config::Value::Yes;
+    // Then the test modules are beside it.
+    let key = if recipe.requests.iter().any(takes_modules) { key.field("test modules", "1") } else { key };
     recipe.variant.make.iter().fold(key, |key, setting| key.field("make", setting)).finish()
 }
 
@@ -218,14 +222,61 @@ impl<'a> ConfiguredTree<'a> {
         if first_time {
             write_file(&expected_file, done_objects.to_string())?;
         }
-        let built = self.keep(ctx, key)?;
+        let modules = self.test_modules(ctx, log_dir)?;
+        let built = self.keep(ctx, key, &modules)?;
         phase.finish();
         Ok(built)
     }
 
-    fn keep(&self, ctx: &Context, key: Key) -> Result<KernelBuild> {
+    /// Builds the modules of the tree's own BPF tests, where the kernel takes modules: only now do the objects and symbols
+    /// belong to this kernel. What does not build is said in the log and missing later; the kernel is good without.
+    fn test_modules(&self, ctx: &Context, log_dir: &Path) -> Result<Vec<PathBuf>> {
+        let sources = self.dir.join("src").join(TEST_MODULES);
+        let config = config::parse_dotconfig(&read_text(&self.dir.join("obj/.config"))?);
+        if config.get("MODULES").map(String::as_str) != Some("y") || !sources.is_dir() {
+            return Ok(Vec::new());
+        }
+        let place = self.dir.join("obj").join(MODULES_HERE);
+        remove_tree(&place);
+        create_dir(&place)?;
+        for entry in fs::read_dir(&sources).on("cannot list", &sources)?.flatten() {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), place.join(entry.file_name())).on("cannot copy", entry.path())?;
+            }
+        }
+        let sandbox = self.sandbox(ctx)?;
+        // The first one makes Module.symvers and the linker script; there are no modules of the tree itself.
+        for (at, below) in [None, Some(MODULES_HERE)].into_iter().enumerate() {
+            let mut command = self.make(&sandbox);
+            command.arg(format!("-j{}", self.recipe.jobs)).arg("modules");
+            command.args(below.map(|below| format!("M={}", sandbox.see(&format!("/obj/{below}")).display())));
+            let log = log_dir.join(format!("modules-{}.log", at + 1));
+            let done = self.run_make(Job::new(command).log(log.clone()))?;
+            if !done.success() {
+                let first = diagnose::first_error(done.tail.iter().map(String::as_str));
+                let why = first.first().map_or_else(|| crate::proc::ended(done.status), String::clone);
+                ctx.bus.warn(format!(
+                    "{}: the modules of its BPF tests do not build, and what needs them will be skipped: {why}; see {}",
+                    self.tree.id,
+                    log.display()
+                ));
+                return Ok(Vec::new());
+            }
+        }
+        let entries = fs::read_dir(&place).on("cannot list", &place)?.flatten().map(|entry| entry.path());
+        Ok(entries.filter(|path| path.extension().is_some_and(|kind| kind == "ko")).collect())
+    }
+
+    fn keep(&self, ctx: &Context, key: Key, modules: &[PathBuf]) -> Result<KernelBuild> {
         let obj = self.dir.join("obj");
         let scratch = ctx.cache.scratch()?;
+        if !modules.is_empty() {
+            create_dir(&scratch.path().join(MODULES))?;
+        }
+        for module in modules {
+            let name = module.file_name().unwrap_or_default();
+            fs::copy(module, scratch.path().join(MODULES).join(name)).on("cannot copy", module)?;
+        }
         for (from, to) in
             [("vmlinux", "vmlinux"), (".config", "config"), ("include/config/kernel.release", "release")]
         {
@@ -288,6 +339,13 @@ impl<'a> ConfiguredTree<'a> {
         command
     }
 }
+
+/// Modules of the tree's BPF tests, below the tree.
+const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
+/// Where they are built, below the object directory: kbuild writes beside the source, which is read-only.
+const MODULES_HERE: &str = "vmtest-modules";
+/// Directory of a kernel's cache entry with the modules; absent where there are none.
+pub const MODULES: &str = "modules";
 
 /// Lines of make that [`object_built`] counts in a first build with the default configuration (7.3.4); only the progress
 /// bar uses it.

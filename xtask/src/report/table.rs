@@ -120,7 +120,7 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
     let heads: String = heads.map(|head| format!("  {head:<width$}", width = column_width - 2)).collect();
     let _ = writeln!(text, "{:label_width$}{}", "", heads.trim_end());
     for (test, subtest) in rows {
-        let _ = write!(text, "{:label_width$}", shortened(&format!("{test}/{subtest}"), label_width));
+        let _ = write!(text, "{:label_width$}", shortened(&name_of(test, subtest), label_width));
         let mut line = String::new();
         for column in &columns {
             let found = run.cells.iter().find(|cell| {
@@ -137,6 +137,10 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
         text.push('\n');
     }
     legend(text, run);
+}
+
+fn name_of(test: &str, subtest: &str) -> String {
+    if subtest.is_empty() { test.to_owned() } else { format!("{test}/{subtest}") }
 }
 
 fn legend(text: &mut String, run: &RunResult) {
@@ -258,7 +262,8 @@ fn boots(text: &mut String, run: &RunResult) {
         if class == Class::Pass {
             continue;
         }
-        let _ = writeln!(text, "\n{} ({}): {}", boot.kernel, boot.boot, class.label());
+        let suite = if boot.suite == "own" { String::new() } else { format!(", suite {}", boot.suite) };
+        let _ = writeln!(text, "\n{} ({}{suite}): {}", boot.kernel, boot.boot, class.label());
         text.push_str(&wrapped(&boot.reason));
         for line in &boot.console_tail {
             let _ = writeln!(text, "    | {line}");

@@ -9,9 +9,10 @@ pub mod machine;
 pub mod session;
 pub mod vng;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use vmtest_protocol::{Effort, SelfTest, param};
+use vmtest_protocol::{Effort, SelfTest, Upstream, param};
 
 use crate::vm::accel::Kind;
 
@@ -60,11 +61,23 @@ pub enum Task {
         /// End with the first failure, and start nothing any more after this time; `None`: run all rounds.
         until_fail: Option<Duration>,
     },
+    /// Run tests of the tree's own `test_progs`.
+    Upstream {
+        /// It and its files, on the host.
+        bundle: PathBuf,
+        /// Which.
+        wishes: Upstream,
+    },
     /// Run a shell command.
     Exec(String),
     /// An interactive shell on the console.
     Shell,
 }
+
+/// Where a guest sees the bundle of [`Task::Upstream`].
+pub const BUNDLE_MOUNT: &str = "/src";
+/// Name below `/vm` of the file with the wishes of [`Task::Upstream`].
+pub const WISHES: &str = "upstream.json";
 
 /// One virtual machine.
 #[derive(Debug, Clone)]
@@ -89,6 +102,8 @@ pub struct VmSpec {
     pub sysctls: Vec<String>,
     /// bpftool as the guest sees it; `None` where there is none.
     pub bpftool: Option<String>,
+    /// File of [`Task::Upstream`] as the guest sees it; `None` for other tasks.
+    pub wishes: Option<String>,
     /// Nonce of this boot.
     pub nonce: String,
     /// What to do.
@@ -128,10 +143,12 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
             }
             params.extend(self_test.map(|how| format!("{}={}", param::SELF_TEST, how.name())));
         }
+        Task::Upstream { .. } => {}
         Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
         Task::Shell => params.push(format!("{}=1", param::SHELL)),
     }
     params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
+    params.extend(spec.wishes.iter().map(|path| format!("{}={path}", param::UPSTREAM)));
     params.extend(spec.sysctls.iter().map(|sysctl| format!("{}={sysctl}", param::SYSCTL)));
     params.extend(spec.append.iter().cloned());
     params
@@ -170,6 +187,7 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
         append: vec!["mitigations=off".into()],
         sysctls: vec!["net.core.bpf_jit_harden=2".into()],
         bpftool: Some("/obj/bpftool".into()),
+        wishes: None,
         nonce: "0123abcd".into(),
         task: Task::Tests {
             globs: vec!["basic/*".into()],

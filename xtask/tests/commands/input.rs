@@ -150,7 +150,6 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         &["--kernl", "src:7.3"][..],
         &["--patch", "x"],
         &["--varient", "default"],
-        &["--suite", "mine"],
         &["--tests", "basic"],
         &["--effort", "most"],
         &["--boot", "qemu"],

@@ -5,6 +5,7 @@
 mod deaths;
 mod input;
 mod mutants;
+mod programs;
 mod repeat;
 mod runs;
 mod series;
@@ -12,3 +13,4 @@ mod signals;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;
+mod upstream;

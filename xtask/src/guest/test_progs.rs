@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The text of the kernel's own `test_progs`, run for one test, to what it says of that test and its subtests. Pure.
+//!
+//! The text is made for people, and a pass in it is easily claimed by less than a whole run: a process that exits with 0
+//! may have skipped everything, a failing test is printed twice, a log may hold lines that look like results. So a
+//! [`Report`] also says what does not fit together ([`Report::doubts`]); with a doubt nothing of it is a pass.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use vmtest_protocol::OUTPUT_CUT;
+
+/// What a line says of a test or subtest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// `OK`
+    Ok,
+    /// `FAIL`
+    Fail,
+    /// `SKIP`
+    Skip,
+    /// `OK (SKIP: x/y)`: some subtests were skipped.
+    SomeSkipped(u32, u32),
+}
+
+/// A subtest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subtest {
+    /// Its place in the test, from 1.
+    pub number: u32,
+    /// Its name, which may hold blanks, colons and slashes.
+    pub name: String,
+    /// How it ended.
+    pub said: Said,
+    /// What was printed before its line and after the line before.
+    pub log: String,
+}
+
+/// The last line of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Tests without an error.
+    pub passed: u32,
+    /// Subtests that passed.
+    pub subtests_passed: u32,
+    /// Subtests, and tests as a whole, that were skipped.
+    pub skipped: u32,
+    /// Tests with an error.
+    pub failed: u32,
+}
+
+/// What one `test_progs` said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Subtests in their order.
+    pub subtests: Vec<Subtest>,
+    /// The test as a whole; `None` where no line says.
+    pub whole: Option<Said>,
+    /// The last line; `None` where there is none.
+    pub summary: Option<Summary>,
+    /// What was printed outside of any subtest.
+    pub log: String,
+    /// The kernel took no `bpf_testmod`, and what needs it is skipped.
+    pub without_testmod: bool,
+    /// What does not fit together.
+    pub doubts: Vec<String>,
+}
+
+#[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
+static RESULT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^#(\d+)(?:/(\d+))?\s+(.*):(OK|FAIL|SKIP|OK \(SKIP: (\d+)/(\d+)\))$").unwrap()
+});
+#[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
+static SUMMARY: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^Summary: (\d+)/(\d+) PASSED, (\d+) SKIPPED, (\d+) FAILED$").unwrap());
+
+/// After this line the results of failing tests are printed once more.
+const AGAIN: &str = "All error logs:";
+const NO_TESTMOD: &str = "WARNING! Selftests relying on bpf_testmod.ko will be skipped.";
+
+/// Reads the output of a run of `test` alone. `whole` says that all of its subtests had to run, so that their numbers may
+/// have no hole; `exit` is the status of the process, `None` where a signal or its limit ended it.
+pub fn read(test: &str, text: &str, whole: bool, exit: Option<i32>) -> Report {
+    let mut report = Report::default();
+    let mut log = String::new();
+    let mut again = false;
+    for line in text.lines() {
+        if let Some(summary) = summary(line) {
+            if report.summary.replace(summary).is_some() {
+                report.doubt("it has two summaries");
+            }
+            continue;
+        }
+        if again {
+            continue;
+        }
+        if line == AGAIN {
+            again = true;
+            continue;
+        }
+        if line == NO_TESTMOD {
+            report.without_testmod = true;
+        }
+        if line == OUTPUT_CUT {
+            report.doubt("it printed more than is kept");
+        }
+        match result(test, line) {
+            Some((None, _, said)) => {
+                if report.whole.replace(said).is_some() {
+                    report.doubt(format!("{test} is reported twice"));
+                }
+                report.log.push_str(&std::mem::take(&mut log));
+            }
+            Some((Some(number), name, said)) => {
+                if report.whole.is_some() {
+                    report.doubt(format!("subtest {number} comes after the end of {test}"));
+                }
+                let name = report.unique(name, number);
+                report.subtests.push(Subtest { number, name, said, log: std::mem::take(&mut log) });
+            }
+            None => {
+                log.push_str(line);
+                log.push('\n');
+            }
+        }
+    }
+    report.log.push_str(&log);
+    report.check(test, whole, exit);
+    report
+}
+
+/// A result line: the number of the subtest (`None` for the test as a whole), its name, what it says. Lines of another
+/// test are a log's.
+fn result<'a>(test: &str, line: &'a str) -> Option<(Option<u32>, &'a str, Said)> {
+    let found = RESULT.captures(line)?;
+    let number = |at: usize| found.get(at).and_then(|text| text.as_str().parse::<u32>().ok());
+    let said = match found.get(4)?.as_str() {
+        "OK" => Said::Ok,
+        "FAIL" => Said::Fail,
+        "SKIP" => Said::Skip,
+        _ => Said::SomeSkipped(number(5)?, number(6)?),
+    };
+    let name = found.get(3)?.as_str();
+    match found.get(2) {
+        None => (name == test).then_some((None, "", said)),
+        Some(_) => {
+            let subtest = name.strip_prefix(test)?.strip_prefix('/')?;
+            Some((Some(number(2)?), subtest, said))
+        }
+    }
+}
+
+fn summary(line: &str) -> Option<Summary> {
+    let found = SUMMARY.captures(line)?;
+    let number = |at: usize| found.get(at).and_then(|text| text.as_str().parse().ok());
+    Some(Summary { passed: number(1)?, subtests_passed: number(2)?, skipped: number(3)?, failed: number(4)? })
+}
+
+impl Report {
+    fn doubt(&mut self, what: impl Into<String>) {
+        self.doubts.push(what.into());
+    }
+
+    /// Some tests give two subtests one name.
+    fn unique(&self, name: &str, number: u32) -> String {
+        if self.subtests.iter().any(|other| other.name == name) {
+            format!("{name} #{number}")
+        } else {
+            name.to_owned()
+        }
+    }
+
+    fn count(&self, said: Said) -> u32 {
+        self.subtests.iter().filter(|subtest| subtest.said == said).count() as u32
+    }
+
+    fn check(&mut self, test: &str, whole: bool, exit: Option<i32>) {
+        let numbers: Vec<u32> = self.subtests.iter().map(|subtest| subtest.number).collect();
+        for pair in numbers.windows(2) {
+            if pair[1] == pair[0] {
+                self.doubt(format!("subtest {} is reported twice", pair[0]));
+            } else if pair[1] < pair[0] {
+                self.doubt(format!("subtest {} comes after subtest {}", pair[1], pair[0]));
+            }
+        }
+        if whole {
+            let mut expected = 1;
+            for number in numbers {
+                if number > expected {
+                    self.doubt(format!("subtest {expected} is not reported"));
+                }
+                expected = number + 1;
+            }
+        }
+        if self.subtests.iter().any(|subtest| matches!(subtest.said, Said::SomeSkipped(..))) {
+            self.doubt("a subtest speaks of subtests");
+        }
+        let Some(said) = self.whole else {
+            return self.doubt(format!("it says nothing of {test} as a whole"));
+        };
+        let Some(summary) = self.summary else { return self.doubt("its summary is missing") };
+        let (ok, skipped, failed) = (self.count(Said::Ok), self.count(Said::Skip), self.count(Said::Fail));
+        let fails = u32::from(said == Said::Fail);
+        if (summary.passed, summary.failed) != (1 - fails, fails) {
+            self.doubt(format!(
+                "the summary counts {} tests passed and {} failed, and {test} is {}",
+                summary.passed,
+                summary.failed,
+                if fails == 1 { "FAIL" } else { "not" }
+            ));
+        }
+        if summary.subtests_passed != ok {
+            self.doubt(format!(
+                "the summary counts {} subtests passed, {ok} are printed",
+                summary.subtests_passed
+            ));
+        }
+        // A test as a whole may add skips of its own.
+        if summary.skipped < skipped {
+            self.doubt(format!("the summary counts {} skipped, {skipped} are printed", summary.skipped));
+        }
+        if failed > 0 && said != Said::Fail {
+            self.doubt(format!("a subtest failed, and {test} did not"));
+        }
+        match said {
+            Said::Ok if summary.skipped > 0 => self.doubt(format!("{test} is OK, and something was skipped")),
+            Said::Skip if ok > 0 => self.doubt(format!("{test} is SKIP, and {ok} of its subtests are OK")),
+            Said::SomeSkipped(some, _) if some != summary.skipped => {
+                self.doubt(format!("{test} counts {some} skipped, the summary {}", summary.skipped));
+            }
+            Said::Ok | Said::Skip | Said::Fail | Said::SomeSkipped(..) => {}
+        }
+        match exit {
+            Some(0) if said == Said::Fail => self.doubt(format!("it exited with 0, and {test} is FAIL")),
+            Some(0) | None => {}
+            Some(1) if said == Said::Fail => {}
+            Some(status) => self.doubt(format!("it exited with {status}, and {test} is not FAIL")),
+        }
+        if exit.is_none() {
+            self.doubt("it did not come to its end");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "#1/1     fsession_test/fsession_basic:OK\n#1/2     fsession_test/fsession_reattach:OK\n\
+                        #1       fsession_test:OK\nSummary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n";
+
+    fn good(text: &str) -> Report {
+        read("fsession_test", text, true, Some(0))
+    }
+
+    #[test]
+    fn a_whole_run_has_no_doubt_and_one_cut_anywhere_has() {
+        let report = good(GOOD);
+        assert_eq!(report.doubts, [""; 0]);
+        assert_eq!(report.subtests.len(), 2);
+        assert_eq!(report.subtests[1].name, "fsession_reattach");
+        // Without its last newline it is whole as well.
+        for cut in 0..GOOD.len() - 1 {
+            assert!(!good(&GOOD[..cut]).doubts.is_empty(), "cut at {cut}");
+        }
+    }
+
+    /// As `test_progs` of 6.18.15 with the series printed it in a guest: a whole test, chosen subtests with the holes that
+    /// they leave, a test without subtests that its watchdog spoke up for.
+    const CAPTURED: [(&str, &str, bool, usize); 3] = [
+        ("fsession_test", include_str!("test_progs/fsession_test.txt"), true, 4),
+        ("kprobe_multi_test", include_str!("test_progs/kprobe_multi_test.txt"), false, 2),
+        ("trampoline_count", include_str!("test_progs/trampoline_count.txt"), true, 0),
+    ];
+
+    #[test]
+    fn real_output_is_read_whole_and_doubted_when_it_is_cut() {
+        for (test, text, whole, subtests) in CAPTURED {
+            let report = read(test, text, whole, Some(0));
+            assert_eq!((report.doubts.len(), report.subtests.len()), (0, subtests), "{report:?}");
+            assert_eq!(report.whole, Some(Said::Ok));
+            for cut in 0..text.len() - 1 {
+                assert!(!read(test, &text[..cut], whole, Some(0)).doubts.is_empty(), "{test} cut at {cut}");
+            }
+            assert!(!read("another_test", text, whole, Some(0)).doubts.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_line_that_is_left_out_or_doubled_is_noticed() {
+        let lines: Vec<&str> = GOOD.lines().collect();
+        for at in 0..lines.len() {
+            let mut less = lines.clone();
+            less.remove(at);
+            assert!(!good(&less.join("\n")).doubts.is_empty(), "without line {at}");
+            let mut more = lines.clone();
+            more.insert(at, lines[at]);
+            assert!(!good(&more.join("\n")).doubts.is_empty(), "with line {at} twice");
+        }
+    }
+
+    #[test]
+    fn counts_and_status_must_agree() {
+        for (from, to) in [
+            ("1/2 PASSED", "1/3 PASSED"),
+            ("1/2 PASSED", "2/2 PASSED"),
+            ("0 FAILED", "1 FAILED"),
+            ("0 SKIPPED", "1 SKIPPED"),
+            ("basic:OK", "basic:FAIL"),
+            ("basic:OK", "basic:SKIP"),
+            ("fsession_test:OK", "fsession_test:SKIP"),
+            ("fsession_test:OK", "fsession_test:FAIL"),
+            ("fsession_test:OK", "fsession_test:OK (SKIP: 1/2)"),
+            ("#1/2  ", "#1/3  "),
+            ("#1/2  ", "#1/1  "),
+        ] {
+            let text = GOOD.replacen(from, to, 1);
+            assert_ne!(text, GOOD, "{from}");
+            assert!(!good(&text).doubts.is_empty(), "{to}");
+        }
+        for exit in [None, Some(1), Some(2), Some(255)] {
+            assert!(!read("fsession_test", GOOD, true, exit).doubts.is_empty(), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_failing_test_is_printed_twice_and_read_once() {
+        let text = "bpf_testmod.ko is already unloaded.\ntest_fsession:FAIL:entry unexpected entry: actual 0 != expected 1\n\
+                    #7/1     fsession_test/a: b/c:FAIL\n#7/2     fsession_test/d:OK\n#7       fsession_test:FAIL\n\n\
+                    All error logs:\ntest_fsession:FAIL:entry unexpected entry: actual 0 != expected 1\n\
+                    #7/1     fsession_test/a: b/c:FAIL\n#7       fsession_test:FAIL\n\
+                    Summary: 0/1 PASSED, 0 SKIPPED, 1 FAILED\n";
+        let report = read("fsession_test", text, true, Some(1));
+        assert_eq!(report.doubts, [""; 0]);
+        assert_eq!(report.subtests.len(), 2);
+        assert_eq!((report.subtests[0].name.as_str(), report.subtests[0].said), ("a: b/c", Said::Fail));
+        assert!(report.subtests[0].log.contains("actual 0 != expected 1"));
+        assert_eq!(report.subtests[1].log, "");
+    }
+
+    #[test]
+    fn all_skipped_exits_with_0_and_is_no_ok() {
+        let text = "#1/1     fsession_test/a:SKIP\n#1/2     fsession_test/b:SKIP\n#1       fsession_test:SKIP\n\
+                    Summary: 1/0 PASSED, 2 SKIPPED, 0 FAILED\n";
+        let report = good(text);
+        assert_eq!((report.doubts.len(), report.whole), (0, Some(Said::Skip)));
+        assert!(report.subtests.iter().all(|subtest| subtest.said == Said::Skip));
+        let text = "WARNING! Selftests relying on bpf_testmod.ko will be skipped.\n#1/1     t/a:OK\n#1/2     t/b:SKIP\n\
+                    #1       t:OK (SKIP: 1/2)\nSummary: 1/1 PASSED, 1 SKIPPED, 0 FAILED\n";
+        let report = read("t", text, true, Some(0));
+        assert_eq!((report.doubts.len(), report.whole), (0, Some(Said::SomeSkipped(1, 2))));
+        assert!(report.without_testmod);
+    }
+
+    #[test]
+    fn a_filter_leaves_holes_that_are_none() {
+        let text = "#1/9     t/session:OK\n#1/10    t/session_cookie:OK\n#1       t:OK\n\
+                    Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n";
+        assert!(read("t", text, false, Some(0)).doubts.is_empty());
+        assert!(!read("t", text, true, Some(0)).doubts.is_empty());
+        // Where nothing ran, the count of the summary is all there is.
+        let none = read("t", "#1       t:OK\nSummary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n", false, Some(0));
+        assert!(none.doubts.is_empty() && none.subtests.is_empty());
+    }
+
+    #[test]
+    fn a_log_that_looks_like_results_of_another_test_is_a_log() {
+        let text = "#3/1     other/x:OK\n#3       other:OK\n#1/1     t/a:OK\n#1       t:OK\n\
+                    Summary: 1/1 PASSED, 0 SKIPPED, 0 FAILED\n";
+        let report = read("t", text, true, Some(0));
+        assert_eq!((report.subtests.len(), report.doubts.len()), (1, 0));
+        assert!(report.subtests[0].log.contains("other"));
+    }
+
+    #[test]
+    fn a_crash_is_never_a_whole_run() {
+        let text =
+            "#1       t:FAIL\nCaught signal #11!\nStack trace:\n./test_progs(crash_handler+0x2c)[0x55]\n";
+        let report = read("t", text, true, None);
+        assert!(!report.doubts.is_empty());
+        assert!(report.log.contains("Caught signal #11!"));
+    }
+
+    #[test]
+    fn two_subtests_of_one_name_are_told_apart() {
+        let text = "#1/1     t/kernel:OK\n#1/2     t/modules:OK\n#1/3     t/kernel:OK\n#1       t:OK\n\
+                    Summary: 1/3 PASSED, 0 SKIPPED, 0 FAILED\n";
+        let report = read("t", text, true, Some(0));
+        let names: Vec<&str> = report.subtests.iter().map(|subtest| subtest.name.as_str()).collect();
+        assert_eq!((names, report.doubts.len()), (vec!["kernel", "modules", "kernel #3"], 0));
+    }
+}

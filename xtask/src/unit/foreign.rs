@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A boot for a suite that is no part of the runner: a program in the guest, whose output the host reads.
+
+use std::path::PathBuf;
+
+use vmtest_protocol::{TestName, Upstream, UpstreamTest};
+
+use super::{Bootable, cell_directory, record, splats};
+use crate::error::{Class, Error, Result};
+use crate::guest::Stream;
+use crate::launch::{self, boot_with_fallback};
+use crate::plan::Unit;
+use crate::result::{self, BootRecord, CellBase, Kernel, SplatRecord, Verdict};
+use crate::sandbox::Sandbox;
+use crate::shop::Shop;
+use crate::vm::console::Scanner;
+use crate::vm::session::{Limits, Observed};
+use crate::vm::{BUNDLE_MOUNT, Boot, Task};
+use crate::workdir::RunDir;
+
+/// What the guest gets and what it is to do with it.
+pub struct Order {
+    /// Name of the suite.
+    pub suite: String,
+    /// The program and its files, on the host.
+    pub files: PathBuf,
+    /// What runs in place of `test_progs`; `None`: that.
+    pub program: Option<String>,
+    /// Which tests.
+    pub tests: Vec<UpstreamTest>,
+    /// Subtests that must not run.
+    pub deny: Vec<String>,
+    /// Seconds that one test may take.
+    pub limit_s: u32,
+    /// Why it is booted as it is.
+    pub boot_reason: String,
+}
+
+/// What came of it.
+pub struct Ran {
+    /// What was seen.
+    pub seen: Observed,
+    /// Judgement of the boot.
+    pub verdict: Verdict,
+    /// What its cells have in common.
+    pub base: CellBase,
+    /// For the record.
+    pub record: BootRecord,
+    /// The kernel, with the release that the guest told.
+    pub kernel: Kernel,
+    /// What the kernel complained of.
+    pub splats: Vec<SplatRecord>,
+}
+
+/// What the cells of a foreign suite have in common.
+pub fn base(shop: &Shop<'_>, unit: &Unit, kernel: &str, suite: &str) -> CellBase {
+    CellBase {
+        kernel: kernel.to_owned(),
+        variant: unit.variant.clone().unwrap_or_default(),
+        boot: Boot::Vng.name().to_owned(),
+        accel: shop.accel.kind.name().to_owned(),
+        suite: suite.to_owned(),
+    }
+}
+
+/// Limits of a guest with this kernel.
+pub fn limits(shop: &Shop<'_>, bootable: &Bootable) -> Limits {
+    bootable.limits(shop, shop.accel.kind)
+}
+
+/// Boots through vng and runs the program there, to the end of the guest.
+///
+/// # Errors
+/// When the guest cannot be started, or must not be any more.
+pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_dir: &RunDir) -> Result<Ran> {
+    let Order { suite, files, program, tests, deny, limit_s, boot_reason } = order;
+    shop.vng()?;
+    let _guest = shop.guest();
+    if shop.stopped() {
+        return Err(Error::new(
+            Class::Incomplete,
+            "not started: --fail-fast, and another column was not all pass",
+        ));
+    }
+    let seen_at = Sandbox::new(shop.tools()?).read_only(&files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
+    let total = tests.len() as u64;
+    let wishes = Upstream { bundle: seen_at.to_string_lossy().into_owned(), program, tests, deny, limit_s };
+    let task = Task::Upstream { bundle: files, wishes };
+    let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), Boot::Vng);
+    let name = format!("{name}-{suite}");
+    let store = run_dir.dir(&format!("cells/{name}"))?;
+    let phase = shop.ctx.bus.phase("boot", format!("{} (vng, suite {suite})", bootable.kernel.id));
+    let watch = |stream: &Stream, _: &Scanner| {
+        let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
+        phase.progress(stream.ended.len() as u64, total, now);
+    };
+    let machine = launch::machine(shop, Boot::Vng)?;
+    let (seen, accel) = boot_with_fallback(shop, bootable, Boot::Vng, task, &store, watch)?;
+    let verdict = result::judge_boot(&seen, &bootable.kernel.release);
+    let base =
+        CellBase { accel: accel.kind.name().to_owned(), ..base(shop, unit, &bootable.kernel.id, &suite) };
+    let mut kernel = bootable.kernel.clone();
+    if let Some(hello) = &seen.stream.hello {
+        kernel.release.clone_from(&hello.release);
+    }
+    let limits = bootable.limits(shop, accel.kind);
+    let record =
+        record(limits, &base, &verdict, &seen, (boot_reason, accel, machine), format!("cells/{name}"));
+    phase.finish();
+    let splats = splats(&base, &seen);
+    Ok(Ran { seen, verdict, base, record, kernel, splats })
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The second boot of a column: the tree's own tests, chosen, built, run and judged.
+
+use std::fmt::Write as _;
+
+use vmtest_protocol::{TestName, UpstreamTest};
+
+use super::foreign::{self, Order};
+use super::{Bootable, Built, UnitResult, choose_boot};
+use crate::error::{Class, Error, Result};
+use crate::kernel::build::MODULES;
+use crate::plan::{Unit, UpstreamPlan};
+use crate::result::{self, Cell, CellBase, Kernel, Outcome};
+use crate::shop::Shop;
+use crate::suite::choice::{self, Choice};
+use crate::suite::upstream::{self, Bundle, FILES, Index, Known};
+use crate::suite::verdict;
+use crate::vm::Boot;
+use crate::workdir::{RunDir, write_file};
+
+/// As it is asked for.
+const SUITE: &str = "upstream";
+/// Of the time that a guest may take, what one test may.
+const SHARE_OF_RUN: u32 = 4;
+
+/// Runs the tree's own tests on the kernel of a column.
+pub fn boot(
+    shop: &Shop<'_>,
+    unit: &Unit,
+    built: &Built,
+    wanted: UpstreamPlan,
+    run_dir: &RunDir,
+) -> UnitResult {
+    let column = Column { shop, unit, wanted, run_dir };
+    let done = match &built.bootable {
+        Ok(bootable) => column.run(bootable),
+        Err(error) => Err(error.clone()),
+    };
+    done.unwrap_or_else(|error| {
+        shop.bad();
+        let planned = asked(shop.plan.filter.globs());
+        let cells = result::notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
+        UnitResult { kernel: built.kernel.clone(), boot: None, cells, splats: Vec::new() }
+    })
+}
+
+/// What was asked for, where nobody knows what the tree has.
+fn asked(globs: &[String]) -> Vec<TestName> {
+    let default = choice::DEFAULT.map(str::to_owned);
+    let globs = if globs.is_empty() { &default[..] } else { globs };
+    let name = |glob: &String| {
+        let (test, subtest) = glob.split_once('/').unwrap_or((glob, ""));
+        TestName { test: test.to_owned(), subtest: subtest.to_owned() }
+    };
+    globs.iter().map(name).collect()
+}
+
+struct Column<'a> {
+    shop: &'a Shop<'a>,
+    unit: &'a Unit,
+    wanted: UpstreamPlan,
+    run_dir: &'a RunDir,
+}
+
+impl Column<'_> {
+    fn base(&self, kernel: &str) -> CellBase {
+        foreign::base(self.shop, self.unit, kernel, SUITE)
+    }
+
+    fn run(&self, bootable: &Bootable) -> Result<UnitResult> {
+        let shop = self.shop;
+        let Some((tree, kernel_key)) = &bootable.tree else {
+            return Err(Error::usage("a finished kernel has no tests in its source"));
+        };
+        let (boot, boot_reason) = choose_boot(shop.plan.boot, bootable);
+        if boot == Boot::Direct {
+            return Err(Error::host("test_progs cannot be booted directly")
+                .why(format!("it needs the libraries of the build root; {boot_reason}")));
+        }
+        let base = self.base(&bootable.kernel.id);
+        let index = Index::of(shop.ctx, tree)?;
+        let choice = self.choose(&index)?;
+        let Choice { chosen, denied, absent } = &choice;
+        let mut cells = self.apart(&base, denied, absent, chosen.is_empty());
+        if chosen.is_empty() {
+            shop.bad();
+            return Ok(self.without_a_boot(&bootable.kernel, cells));
+        }
+        let log_dir = self.run_dir.dir(&format!("builds/{kernel_key}"))?;
+        self.say_what_is_dropped(bootable, &index, &log_dir)?;
+        if index.wants_modules(chosen) && !bootable.dir.join(MODULES).is_dir() {
+            shop.ctx.bus.warn(format!(
+                "{}: some of the chosen tests need bpf_testmod, and this kernel has none; --variant upstream has",
+                bootable.kernel.id
+            ));
+        }
+        let bundle = {
+            let _one = shop.make();
+            let from = upstream::Ingredients {
+                tree,
+                index: &index,
+                kernel: &bootable.dir,
+                kernel_key,
+                tools: shop.tools()?,
+                jobs: shop.plan.make_jobs,
+                log_dir: &log_dir,
+            };
+            upstream::ensure(shop.ctx, from, chosen)?
+        };
+        cells.extend(broken(&base, chosen, &bundle));
+        let built: Vec<choice::Chosen> = chosen
+            .iter()
+            .filter(|test| !bundle.broken.iter().any(|one| one.file == test.file))
+            .cloned()
+            .collect();
+        if built.is_empty() {
+            shop.bad();
+            return Ok(self.without_a_boot(&bootable.kernel, cells));
+        }
+        self.boot(bootable, boot_reason, &bundle, &built, cells)
+    }
+
+    fn choose(&self, index: &Index) -> Result<Choice> {
+        let filter = &self.shop.plan.filter;
+        let own = if self.shop.plan.own {
+            let (runner, _) = self.shop.runner()?;
+            runner.known(filter)?.globs().to_vec()
+        } else {
+            Vec::new()
+        };
+        let elsewhere = |glob: &str| own.iter().any(|known| known == glob);
+        let measures = |file: &str| index.measures(file);
+        choice::choose(filter.globs(), index.offer(&measures), self.wanted.ignore_deny_list, &elsewhere)
+    }
+
+    /// Cells of what does not run: the tree says so, or does not have it. They count where nothing else was asked for: a
+    /// column without any evidence is no pass.
+    fn apart(
+        &self,
+        base: &CellBase,
+        denied: &[(TestName, String)],
+        absent: &[TestName],
+        alone: bool,
+    ) -> Vec<Cell> {
+        let class = if alone { Class::Incomplete } else { Class::Pass };
+        let denied = denied.iter().map(|(name, why)| {
+            let found = (Outcome::Notrun, why.clone(), class);
+            Cell { required: alone, ..result::make_cell(base, name, found, (None, 1), false) }
+        });
+        let absent = absent.iter().map(|name| {
+            let why = "the tree has no such test in prog_tests/".to_owned();
+            result::make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
+        });
+        denied.chain(absent).collect()
+    }
+
+    fn without_a_boot(&self, kernel: &Kernel, cells: Vec<Cell>) -> UnitResult {
+        UnitResult { kernel: kernel.clone(), boot: None, cells, splats: Vec::new() }
+    }
+
+    /// The tree says how a kernel should be configured for all of its tests; which of that this one is not.
+    fn say_what_is_dropped(
+        &self,
+        bootable: &Bootable,
+        index: &Index,
+        log_dir: &std::path::Path,
+    ) -> Result<()> {
+        let Some(config) = &bootable.config else { return Ok(()) };
+        let dropped = index.dropped(config);
+        let mut text = String::new();
+        for (option, wish, got) in &dropped {
+            let _ = writeln!(text, "CONFIG_{option}: the tree asks for {wish}, this kernel has {got}");
+        }
+        let file = log_dir.join("suite-options.txt");
+        write_file(&file, text)?;
+        self.shop.ctx.bus.note(format!(
+            "{}: of the {} options in the tree's own config for its BPF tests {} are not as there: {}",
+            bootable.kernel.id,
+            index.options.len(),
+            dropped.len(),
+            file.display()
+        ));
+        Ok(())
+    }
+
+    fn boot(
+        &self,
+        bootable: &Bootable,
+        boot_reason: String,
+        bundle: &Bundle,
+        built: &[choice::Chosen],
+        mut cells: Vec<Cell>,
+    ) -> Result<UnitResult> {
+        let shop = self.shop;
+        let limits = foreign::limits(shop, bootable);
+        let tests =
+            |test: &choice::Chosen| UpstreamTest { name: test.name.clone(), subtests: test.subtests.clone() };
+        let deny = |test: &choice::Chosen| {
+            test.deny.iter().map(|pattern| format!("{}/{pattern}", test.name)).collect::<Vec<_>>()
+        };
+        let order = Order {
+            suite: SUITE.to_owned(),
+            files: bundle.dir.join(FILES),
+            program: None,
+            tests: built.iter().map(tests).collect(),
+            deny: built.iter().flat_map(deny).collect(),
+            limit_s: u32::try_from((limits.run / SHARE_OF_RUN).as_secs()).unwrap_or(u32::MAX).max(1),
+            boot_reason,
+        };
+        let ran = foreign::run(shop, self.unit, bootable, order, self.run_dir)?;
+        let kernel_id = bootable.kernel.id.clone();
+        let known = Known::of(shop.ctx, &bundle.key);
+        let may_skip = |name: &TestName| shop.plan.may_skip(&kernel_id, name);
+        let judged = verdict::judge(&ran.base, built, &known, &ran.seen, &ran.verdict, &may_skip);
+        known.keep(shop.ctx, &bundle.key, judged.seen)?;
+        cells.extend(judged.cells);
+        let tests_count = self.unit.role.is_none();
+        if ran.verdict.class != Class::Pass
+            || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
+        {
+            shop.bad();
+        }
+        Ok(UnitResult { kernel: ran.kernel, boot: Some(ran.record), cells, splats: ran.splats })
+    }
+}
+
+/// Cells of tests that do not compile.
+fn broken(base: &CellBase, chosen: &[choice::Chosen], bundle: &Bundle) -> Vec<Cell> {
+    let cell = |test: &choice::Chosen| {
+        let one = bundle.broken.iter().find(|one| one.file == test.file)?;
+        let name = TestName { test: test.name.clone(), subtest: String::new() };
+        let found = (Outcome::Notrun, format!("it does not compile: {}", one.why), Class::SuiteBuild);
+        let mut cell = result::make_cell(base, &name, found, (None, 1), false);
+        cell.log = one.detail.join("\n");
+        Some(cell)
+    };
+    chosen.iter().filter_map(cell).collect()
+}

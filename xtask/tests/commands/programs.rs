@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `--suite NAME`: a program of selftests/suites/ that prints KTAP. The fake guest runs it for real.
+
+use crate::support::{Done, World};
+
+const MANIFEST: &str = "about = \"x\"\nprogram = \"run.sh\"\ntests = [\"one\", \"two\"]\nlimit_s = 9\n";
+
+/// Runs a suite whose program prints this and exits so.
+fn run(prints: &str, status: u32, more: &[&str]) -> Done {
+    let world = World::new();
+    world.tree("linux", "guest: pass");
+    world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
+    world.write("project/selftests/suites/tiny/run.sh", &format!("cat << END\n{prints}END\nexit {status}\n"));
+    let spec = format!("tree:{}", world.path("linux").display());
+    world.run(&[&["--kernel", &spec, "--suite", "tiny"], more].concat())
+}
+
+fn outcomes(done: &Done) -> Vec<(String, String)> {
+    done.outcomes(None).into_iter().collect()
+}
+
+#[test]
+fn each_planned_result_is_a_cell() {
+    let done = run("KTAP version 1\n1..2\nok 1 one\nok 2 two\n", 0, &[]);
+    done.exits(0).says(&["exit 0: pass 2"]);
+    assert_eq!(done.json()["cells"][0]["suite"], "tiny");
+    let done = run("KTAP version 1\n1..2\nok 1 one\n# 2 is not 3\nnot ok 2 two\n", 1, &[]);
+    done.exits(1).says(&["fail tiny/two", "2 is not 3"]);
+    assert_eq!(outcomes(&done)[0].1, "pass");
+    run("KTAP version 1\n1..2\nok 1 one # SKIP no device\nok 2 two\n", 0, &[]).exits(3).says(&["no device"]);
+    run("KTAP version 1\n1..2\nok 1 one # SKIP no device\nok 2 two\n", 0, &["--allow-skip", "tiny/one"])
+        .exits(0);
+}
+
+#[test]
+fn with_a_doubt_nothing_is_a_pass() {
+    for (prints, status, says) in [
+        ("", 0, "no version line"),
+        ("KTAP version 1\n1..2\nok 1 one\n", 0, "plans 2 results and has 1"),
+        ("KTAP version 1\n1..2\nok 1 one\nok 2 two\n", 7, "exited with 7"),
+        ("KTAP version 1\n1..1\nok 1 one\n", 0, "it was not reported"),
+        ("KTAP version 1\n1..3\nok 1 one\nok 2 two\nok 3 three\n", 0, "suite.toml does not plan it"),
+        ("KTAP version 1\n1..2\nok 1 one\nok 2 one\n", 0, "one is reported twice"),
+    ] {
+        let done = run(prints, status, &["--allow-skip", "*"]);
+        assert_ne!(done.status.code(), Some(0), "{prints}{done}");
+        done.says(&[says]);
+    }
+}
+
+#[test]
+fn what_is_no_suite_is_refused_before_any_work() {
+    let world = World::new();
+    world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
+    world.run(&["--suite", "tini"]).refuses(2, &["--suite tini is no suite", "own, upstream, tiny"]);
+    world.run(&["--suite", "tiny"]).refuses(2, &["names no file below it: run.sh"]);
+    world.write("project/selftests/suites/tiny/run.sh", "");
+    world.run(&["--suite", "tiny", "--test", "x"]).refuses(2, &["--suite tiny runs as a whole"]);
+    world.run(&["--suite", "tiny", "--boot", "direct"]).refuses(2, &["cannot be booted directly"]);
+    world.run(&["--suite", "tiny", "--repeat", "2"]).refuses(2, &["--suite tiny runs once"]);
+    world.write("project/selftests/suites/tiny/suite.toml", &MANIFEST.replace("two", "one"));
+    world.run(&["--suite", "tiny"]).refuses(2, &["names one of them twice"]);
+    world.write("project/selftests/suites/tiny/suite.toml", &MANIFEST.replace("run.sh", "../run.sh"));
+    world.run(&["--suite", "tiny"]).refuses(2, &["names no file below it"]);
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `--suite upstream`: the tree's own tests, from the choice to the cells. The fakes "compile" and "run" them: what a
+//! test prints stands in its source (`support/fakes/guest`).
+
+use std::collections::BTreeMap;
+
+use crate::support::{Done, World, text};
+
+const MAKEFILE: &str = "TRUNNER_EXTRA_SOURCES := test_progs.c\nLSKELS := light.c\nLINKED_SKELS :=\n";
+const ALPHA: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
+    //alpha: #1/1     alpha/one:OK\n//alpha: #1/2     alpha/two: a/b:OK\n//alpha: #1       alpha:OK\n\
+    //alpha: Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n\
+    //alpha.2: #1/1     alpha/one:OK\n//alpha.2: #1       alpha:OK\n\
+    //alpha.2: Summary: 1/1 PASSED, 0 SKIPPED, 0 FAILED\n";
+const BETA: &str = "void serial_test_beta(void)\n{\n}\n//beta: #2       beta:OK\n\
+    //beta: Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n";
+
+/// A tree with these tests (name to source) whose guest does this; its spec.
+fn tree(world: &World, does: &str, tests: &[(&str, &str)]) -> String {
+    let top = world.tree("linux", does);
+    let file = |path: &str, text: &str| {
+        drop(world.write(&format!("linux/tools/testing/selftests/bpf/{path}"), text));
+    };
+    file("Makefile", MAKEFILE);
+    file("DENYLIST", "# TEMPORARY\nunstable   # sums differ\n");
+    file("config", "CONFIG_BPF=y\nCONFIG_NOT_HERE=y\n");
+    for (name, source) in tests {
+        file(&format!("prog_tests/{name}.c"), source);
+        let breaks = if source.contains("breaks its program") { "BREAK\n" } else { "int x;\n" };
+        file(&format!("progs/{name}.c"), breaks);
+    }
+    format!("tree:{}", top.display())
+}
+
+fn run(world: &World, spec: &str, words: &[&str]) -> Done {
+    world.run(&[&["--kernel", spec, "--suite", "upstream"], words].concat())
+}
+
+/// Path of each cell to its outcome and reason.
+fn cells(done: &Done) -> BTreeMap<String, (String, String)> {
+    let cells = done.json()["cells"].as_array().expect("cells").iter();
+    cells
+        .map(|cell| {
+            let (test, subtest) = (text(&cell["test"]), text(&cell["subtest"]));
+            let path = if subtest.is_empty() { test } else { format!("{test}/{subtest}") };
+            (path, (text(&cell["outcome"]), text(&cell["reason"])))
+        })
+        .collect()
+}
+
+fn outcomes(done: &Done) -> Vec<(String, String)> {
+    cells(done).into_iter().map(|(path, (outcome, _))| (path, outcome)).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(path, outcome)| ((*path).to_owned(), (*outcome).to_owned())).collect()
+}
+
+#[test]
+fn a_good_run_has_a_cell_for_each_subtest_and_the_binary_is_reused() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA), ("beta", BETA)]);
+    let done = run(&world, &spec, &["--test", "alpha", "--test", "bet*"]);
+    done.exits(0);
+    let good = [("alpha/one", "pass"), ("alpha/two: a/b", "pass"), ("beta", "pass")];
+    assert_eq!(outcomes(&done), pairs(&good));
+    let json = done.json();
+    assert!(json["cells"].as_array().expect("cells").iter().all(|cell| cell["suite"] == "upstream"));
+    assert_eq!(json["boots"][0]["suite"], "upstream");
+    done.says(&["of the 2 options in the tree's own config", "2 are not as there"]);
+    run(&world, &spec, &["--test", "alpha", "--test", "bet*"]).exits(0);
+    assert_eq!((world.made("vmtest-base"), world.made("vmtest-all")), (1, 1), "nothing changed");
+    run(&world, &spec, &["--test", "beta"]).exits(0);
+    assert_eq!((world.made("vmtest-base"), world.made("vmtest-all")), (1, 2), "another set of tests");
+    world.is_clean();
+}
+
+#[test]
+fn a_test_that_does_not_compile_ends_no_other() {
+    let world = World::new();
+    let program = "#include \"gamma.skel.h\"\n// breaks its program\nvoid test_gamma(void)\n{\n}\n";
+    let test = "BREAK\nvoid test_delta(void)\n{\n}\n";
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA), ("gamma", program), ("delta", test)]);
+    let words = ["--test", "alpha", "--test", "gamma", "--test", "delta"];
+    let done = run(&world, &spec, &words);
+    done.exits(13);
+    let expected =
+        [("alpha/one", "pass"), ("alpha/two: a/b", "pass"), ("delta", "notrun"), ("gamma", "notrun")];
+    assert_eq!(outcomes(&done), pairs(&expected));
+    for name in ["gamma", "delta"] {
+        let reason = &cells(&done)[name].1;
+        assert!(reason.contains(&format!("{name}.c:3:10: fatal error: 'nothere.h'")), "{reason}");
+    }
+    run(&world, &spec, &["--test", "gamma"]).exits(13).says(&["test_progs of tree:linux does not build"]);
+    world.is_clean();
+}
+
+#[test]
+fn what_the_text_says_decides_the_cells() {
+    let world = World::new();
+    let fails = "void test_fails(void)\n{\n}\n//fails: run:FAIL:entry unexpected entry: actual 0 != expected 1\n\
+        //fails: #1/1     fails/a:FAIL\n//fails: #1       fails:FAIL\n//fails: \n//fails: All error logs:\n\
+        //fails: #1/1     fails/a:FAIL\n//fails: #1       fails:FAIL\n\
+        //fails: Summary: 0/0 PASSED, 0 SKIPPED, 1 FAILED\n//fails! 1\n";
+    let skips = "void test_skips(void)\n{\n}\n//skips: #1       skips:SKIP\n\
+        //skips: Summary: 1/0 PASSED, 1 SKIPPED, 0 FAILED\n";
+    let silent = "void test_silent(void)\n{\n}\n";
+    let denied = BETA.replace("beta", "unstable");
+    let spec = tree(
+        &world,
+        "guest: pass",
+        &[("alpha", ALPHA), ("fails", fails), ("skips", skips), ("silent", silent), ("unstable", &denied)],
+    );
+    let failed = run(&world, &spec, &["--test", "fails"]);
+    failed.exits(1).says(&["actual 0 != expected 1"]);
+    assert_eq!(outcomes(&failed), pairs(&[("fails/a", "fail")]));
+    run(&world, &spec, &["--test", "skips"]).exits(3);
+    run(&world, &spec, &["--test", "skips", "--allow-skip", "skips"]).exits(0);
+    run(&world, &spec, &["--test", "silent"]).exits(1).says(&["says nothing of silent"]);
+    run(&world, &spec, &["--test", "nothere"]).exits(3).says(&["has no such test"]);
+    run(&world, &spec, &["--test", "alpha", "--test", "unstable"]).exits(0).says(&["deny list: sums differ"]);
+    run(&world, &spec, &["--test", "unstable"]).exits(3);
+    run(&world, &spec, &["--test", "unstable", "--ignore-denylist"]).exits(0);
+    // No subtest of that name, and a test_progs that runs what nobody chose.
+    let none = run(&world, &spec, &["--test", "unstable/none*", "--ignore-denylist"]);
+    none.exits(3);
+    assert_eq!(outcomes(&none), pairs(&[("unstable/none*", "missing")]));
+    run(&world, &spec, &["--test", "alpha/one"]).exits(30).says(&["nobody asked for it"]);
+}
+
+#[test]
+fn a_subtest_that_an_earlier_run_had_is_missed() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA)]);
+    run(&world, &spec, &["--test", "alpha"]).exits(0);
+    let environment = world.read("home/guest.env");
+    world.write("home/guest.env", &format!("{environment}says=.2\n"));
+    let done = run(&world, &spec, &["--test", "alpha"]);
+    done.exits(3);
+    assert_eq!(outcomes(&done), pairs(&[("alpha/one", "pass"), ("alpha/two: a/b", "missing")]));
+}
+
+#[test]
+fn a_test_that_the_binary_does_not_list_or_that_kills_the_kernel_is_no_pass() {
+    for (does, code, word) in [("lists-less", 3, "missing"), ("panic", 21, "crash")] {
+        let world = World::new();
+        let spec = tree(&world, &format!("guest: {does}"), &[("alpha", ALPHA)]);
+        let done = run(&world, &spec, &["--test", "alpha"]);
+        done.exits(code);
+        assert_eq!(outcomes(&done), pairs(&[("alpha", word)]));
+    }
+}
+
+#[test]
+fn both_suites_are_two_boots_of_one_column() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA)]);
+    let words = ["--suite", "own", "--test", "alpha", "--test", "basic/first"];
+    let done = run(&world, &spec, &words);
+    done.exits(0);
+    assert_eq!(
+        outcomes(&done),
+        pairs(&[("alpha/one", "pass"), ("alpha/two: a/b", "pass"), ("basic/first", "pass")])
+    );
+    let boots = done.json()["boots"].as_array().expect("boots").iter();
+    assert_eq!(boots.map(|boot| text(&boot["suite"])).collect::<Vec<_>>(), ["own", "upstream"]);
+    assert_eq!(done.json()["kernels"].as_array().map(Vec::len), Some(1));
+    // A name that neither has is missed, once.
+    run(&world, &spec, &["--suite", "own", "--test", "basic/first", "--test", "nope"]).exits(3);
+}
+
+#[test]
+fn a_tree_without_tests_and_a_kernel_without_a_tree_are_told() {
+    let world = World::new();
+    let bare = format!("tree:{}", world.tree("bare", "guest: pass").display());
+    run(&world, &bare, &["--test", "alpha"]).exits(13).says(&["has no BPF selftests"]);
+    world.run(&["--suite", "upstream", "--kernel", "image:x"]).refuses(2, &["--suite upstream"]);
+}
