@@ -121,7 +121,7 @@ impl Drop for Memory {
 /// makes them sleep in turn, as a body would, until the first is done: then their exit runs come without an entry.
 fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     const THREADS: usize = 4;
-    const ENOUGH: u64 = 50;
+    const ENOUGH: u64 = 10;
     let memory = Memory::new()?;
     let word = 7_u64;
     t.session.set(|globals| globals.user_address = &raw const word as u64);
