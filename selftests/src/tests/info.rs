@@ -114,7 +114,7 @@ pub struct Counted {
 
 /// Calls the target of `slow` until the kernel has noticed that it takes time: only then tools show what it counts.
 pub fn count_slow_runs(t: &mut Context) -> Result<Counted, String> {
-    const MOST_CALLS: u64 = 200;
+    const MOST_CALLS: u64 = 2000;
     let _stats = crate::bpf::enable_stats().map_err(|errno| format!("BPF_ENABLE_STATS: {errno}"))?;
     let before = t.session.info("slow")?;
     let _link = t.attach("slow")?;
