@@ -63,3 +63,15 @@ fn what_is_no_suite_is_refused_before_any_work() {
     world.write("project/selftests/suites/tiny/suite.toml", &MANIFEST.replace("run.sh", "../run.sh"));
     world.run(&["--suite", "tiny"]).refuses(2, &["names no file below it"]);
 }
+
+#[test]
+fn a_kernel_that_dies_leaves_no_pass() {
+    let world = World::new();
+    world.tree("linux", "guest: panic");
+    world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
+    world.write("project/selftests/suites/tiny/run.sh", "echo KTAP version 1\n");
+    let spec = format!("tree:{}", world.path("linux").display());
+    let done = world.run(&["--kernel", &spec, "--suite", "tiny", "--allow-skip", "*"]);
+    done.exits(21);
+    assert!(outcomes(&done).iter().all(|(_, outcome)| outcome != "pass"), "{done}");
+}
