@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use vmtest_protocol::TestName;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Class, Error, Result};
 use crate::host::Toolchain;
 use crate::image::{BuildRoot, Vng};
 use crate::kernel::series::Series;
@@ -94,13 +94,21 @@ impl<'a> Shop<'a> {
     }
 
     /// Whether a further guest may start.
-    pub fn stopped(&self) -> bool {
+    fn stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }
 
     /// Waits until a guest may run.
-    pub fn guest(&self) -> Pass<'_> {
-        self.guests.enter()
+    ///
+    /// # Errors
+    /// Class `Incomplete` where none may any more.
+    pub fn guest(&self) -> Result<Pass<'_>> {
+        let pass = self.guests.enter();
+        if self.stopped() {
+            let why = "not started: --fail-fast, and another column was not all pass";
+            return Err(Error::new(Class::Incomplete, why));
+        }
+        Ok(pass)
     }
 
     /// Waits until make may run: it takes all cores already, two at once would only take memory.
