@@ -287,6 +287,10 @@ fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) ->
     if !repeat.is_empty() {
         let _ = writeln!(text, "repeat   {repeat}");
     }
+    for program in &shop.programs {
+        let _ =
+            writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
+    }
     if plan.upstream.is_some() {
         let _ = writeln!(text, "upstream --test is matched with the tests of the tree when that is there");
     }
