@@ -36,7 +36,7 @@ pub struct Evidence {
     pub turned: bool,
     /// Whether it fails when the programs see nothing.
     pub blind: bool,
-    /// Mutants under which it fails.
+    /// Mutants under which it fails, of those that say something of it; see [`tells`].
     pub mutants: Vec<String>,
 }
 
@@ -74,6 +74,16 @@ fn same(a: &Cell, b: &Cell) -> bool {
     (&a.suite, &a.test, &a.subtest) == (&b.suite, &b.test, &b.subtest)
 }
 
+/// Of so many subtests a mutant may fail one and still say something of each.
+const BROAD: usize = 4;
+
+/// Whether a failure under this mutant says something of the subtest: it is named there, or the mutant leaves most others
+/// alone. A kernel that refuses every session fails all that use one, and shows nothing of what they look at.
+fn tells(mutant: &Mutant, seen: &UnitResult, cell: &Cell) -> bool {
+    let failed = seen.cells.iter().filter(|cell| fails(cell)).count();
+    failed * BROAD <= seen.cells.len() || mutant.names(&cell.test, &cell.subtest)
+}
+
 /// One for each subtest of the own suite, in its order.
 pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
     let fails_in =
@@ -87,7 +97,7 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
         mutants: columns
             .mutants
             .iter()
-            .filter(|(_, _, seen)| fails_in(seen, cell))
+            .filter(|(mutant, _, seen)| fails_in(seen, cell) && tells(mutant, seen, cell))
             .map(|(mutant, _, _)| mutant.name.clone())
             .collect(),
     })
@@ -130,6 +140,7 @@ pub fn class(subtests: &[Evidence]) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutant;
     use crate::result::Kernel;
     use crate::result::tests_support::cell;
 
@@ -155,6 +166,30 @@ mod tests {
             assert_eq!(class(&evidence(Outcome::Fail, other)), Class::TestFailed, "{other:?}");
             assert_eq!(class(&evidence(other, Outcome::Fail)), Class::TestFailed, "{other:?}");
         }
+    }
+
+    /// How many of eight subtests are proven by a mutant that fails the first so many of them and names `glob`.
+    fn counted(failing: usize, glob: &str) -> usize {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let of = |failing: usize| {
+            let outcome = |at| if at < failing { Outcome::Fail } else { Outcome::Pass };
+            let cells: Vec<_> = names.iter().enumerate().map(|(at, name)| (*name, outcome(at))).collect();
+            column(&cells)
+        };
+        let (control, turned, blind, seen) = (of(0), of(8), of(0), of(failing));
+        let mutant = mutant::tests_support::mutant(&[glob]);
+        let finding = mutant::judge(&mutant, &control, &seen);
+        let mutants = vec![(&mutant, &finding, &seen)];
+        let all = subtests(&Columns { control: &control, turned: &turned, blind: &blind, mutants });
+        all.iter().filter(|one| one.lacks().is_empty()).count()
+    }
+
+    #[test]
+    fn a_mutant_that_breaks_nearly_everything_counts_only_where_it_is_named() {
+        assert_eq!(counted(2, "panic"), 2);
+        assert_eq!(counted(3, "panic"), 0);
+        assert_eq!(counted(8, "basic/a"), 1);
+        assert_eq!(counted(8, "basic"), 8);
     }
 
     #[test]

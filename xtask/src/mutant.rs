@@ -70,6 +70,13 @@ impl Sign {
     }
 }
 
+impl Mutant {
+    /// Whether it says that this subtest must notice.
+    pub fn names(&self, test: &str, subtest: &str) -> bool {
+        self.signs.iter().any(|sign| matches!(sign, Sign::Subtest(_, glob) if matches(glob, test, subtest)))
+    }
+}
+
 fn matches(glob: &GlobMatcher, test: &str, subtest: &str) -> bool {
     glob.is_match(format!("{test}/{subtest}")) || glob.is_match(test)
 }
@@ -303,7 +310,22 @@ fn notices(outcome: Outcome) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    pub(crate) fn mutant(signs: &[&str]) -> Mutant {
+        Mutant {
+            name: "m".into(),
+            series: Series { name: "m".into(), patches: Vec::new(), base_commit: None, of: 0 },
+            breaks: "something".into(),
+            signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use super::tests_support::mutant;
     use super::*;
     use crate::result::Kernel;
     use crate::result::tests_support::{boot, cell};
@@ -317,15 +339,6 @@ mod tests {
         assert_eq!(field(MAIL, BREAKS), ["the cookie of a session is that of another"]);
         assert_eq!(field(MAIL, NOTICED_BY), ["basic/cookie*, splat", "other"]);
         assert_eq!(field("Breaks:\n", BREAKS), [""; 0]);
-    }
-
-    fn mutant(signs: &[&str]) -> Mutant {
-        Mutant {
-            name: "m".into(),
-            series: Series { name: "m".into(), patches: Vec::new(), base_commit: None, of: 0 },
-            breaks: "something".into(),
-            signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),
-        }
     }
 
     /// Outcomes of `basic/a` and `basic/b`, and the class of the boot.

@@ -59,7 +59,11 @@ pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
-    let (damaged, seen) = others.split_at(damages.len().min(others.len()));
+    // Columns are told apart by their place.
+    if others.len() != damages.len() + mutants.len() {
+        return Err(Error::host(format!("{} columns were run of {}", results.len(), units.len())));
+    }
+    let (damaged, seen) = others.split_at(damages.len());
     let findings: Vec<(&Mutant, Finding)> = mutants
         .iter()
         .zip(seen)

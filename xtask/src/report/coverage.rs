@@ -25,7 +25,8 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
          Each subtest of the own suite passes on that kernel, and was then run against what is broken on purpose:\n\n\
          - *turned*: one of its expectations is turned round. It shows that they decide the verdict.\n\
          - *blind*: its BPF programs see nothing, and programs made of instructions do nothing.\n\
-         - *mutants*: the series with one more patch, which breaks it (`patches/mutants/`).\n\n\
+         - *mutants*: the series with one more patch, which breaks it (`patches/mutants/`). One that fails more than a quarter\n\
+         of all counts only for the subtests that it names.\n\n\
          `fail` is what has to come of it; `-` is a pass. A crash or a time limit does not count. Each subtest needs `fail` when\n\
          turned, and by programs that see nothing or by a mutant. {} subtests, {} of them without that.\n\n\
          | subtest | turned | blind | mutants |\n|---|---|---|---|\n",
