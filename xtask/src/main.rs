@@ -15,6 +15,7 @@ mod interrupt;
 mod kernel;
 mod lane;
 mod launch;
+mod lender;
 mod mutant;
 mod plan;
 mod proc;

@@ -22,7 +22,7 @@ use crate::sandbox::{Sandbox, Tools};
 use crate::workdir::{Key, Lock, create_dir, read_text, remove_tree, write_file};
 
 /// Source with a series on top, not yet written anywhere as a whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PatchedTree {
     /// Column of the matrix: `src:6.18.15+fsession`.
     pub id: String,
@@ -32,6 +32,22 @@ pub struct PatchedTree {
     pub overlay: Option<Overlay>,
     /// Hash of source and series.
     pub key: Key,
+}
+
+impl PatchedTree {
+    /// A file of it; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<String>> {
+        let has = |paths: &[String]| paths.iter().any(|other| other == path);
+        let file = match &self.overlay {
+            Some(overlay) if has(&overlay.deleted) => return Ok(None),
+            Some(overlay) if has(&overlay.changed) => overlay.dir.join("files").join(path),
+            _ => self.source.dir.join(path),
+        };
+        if file.is_file() { read_text(&file).map(Some) } else { Ok(None) }
+    }
 }
 
 /// How to build.
