@@ -405,3 +405,16 @@ fn k_a_suite_that_is_a_program_runs_on_the_default_kernel() {
     let cells = run["cells"].as_array().expect("cells are an array");
     assert!(cells.iter().all(|cell| cell["suite"] == "tracefs" && cell["boot"] == "vng"), "{cells:?}");
 }
+
+#[test]
+fn l_the_trees_own_test_of_sessions_passes_on_the_default_kernel() {
+    let ran = vmtest("upstream", &["--with-base", "--suite", "upstream", "--test", "fsession_test"]);
+    assert_eq!(ran.code, 0);
+    let (id, _) = default_kernel();
+    ran.assert_good(id, 4);
+    // The base has no such test, and that is no pass.
+    assert_eq!(ran.outcomes(base_kernel()), ["missing"]);
+    let run = ran.run();
+    let cells = run["cells"].as_array().expect("cells are an array");
+    assert!(cells.iter().all(|cell| cell["suite"] == "upstream"), "{cells:?}");
+}
