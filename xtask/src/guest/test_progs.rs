@@ -45,8 +45,12 @@ pub struct Summary {
     pub subtests_passed: u32,
     /// Subtests, and tests as a whole, that were skipped.
     pub skipped: u32,
+    /// Chosen tests that are not in the binary; 0 where the line says nothing of that.
+    pub not_built: u32,
     /// Tests with an error.
     pub failed: u32,
+    /// Subtests with an error; `None` where the line says nothing of them.
+    pub subtests_failed: Option<u32>,
 }
 
 /// What one `test_progs` said.
@@ -72,8 +76,13 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
 });
 #[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
 static SUMMARY: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^Summary: (\d+)/(\d+) PASSED, (\d+) SKIPPED, (\d+) FAILED$").unwrap());
-
+    // Up to 6.18 `0 FAILED`; 7.3 adds the subtests, and what its binary lists and does not have.
+    LazyLock::new(|| {
+        Regex::new(
+            r"^Summary: (\d+)/(\d+) PASSED, (\d+) SKIPPED(?: \((\d+) not built\))?, (\d+)(?:/(\d+))? FAILED$",
+        )
+        .unwrap()
+    });
 /// After this line the results of failing tests are printed once more.
 const AGAIN: &str = "All error logs:";
 const NO_TESTMOD: &str = "WARNING! Selftests relying on bpf_testmod.ko will be skipped.";
@@ -152,8 +161,16 @@ fn result<'a>(test: &str, line: &'a str) -> Option<(Option<u32>, &'a str, Said)>
 
 fn summary(line: &str) -> Option<Summary> {
     let found = SUMMARY.captures(line)?;
-    let number = |at: usize| found.get(at).and_then(|text| text.as_str().parse().ok());
-    Some(Summary { passed: number(1)?, subtests_passed: number(2)?, skipped: number(3)?, failed: number(4)? })
+    // A number that is none, because it is too long for one, makes no summary.
+    let number = |at: usize| found.get(at).map(|text| text.as_str().parse::<u32>()).transpose().ok();
+    Some(Summary {
+        passed: number(1)??,
+        subtests_passed: number(2)??,
+        skipped: number(3)??,
+        not_built: number(4)?.unwrap_or_default(),
+        failed: number(5)??,
+        subtests_failed: number(6)?,
+    })
 }
 
 impl Report {
@@ -214,6 +231,12 @@ impl Report {
                 "the summary counts {} subtests passed, {ok} are printed",
                 summary.subtests_passed
             ));
+        }
+        if let Some(counted) = summary.subtests_failed.filter(|counted| *counted != failed) {
+            self.doubt(format!("the summary counts {counted} subtests failed, {failed} are printed"));
+        }
+        if summary.not_built > 0 {
+            self.doubt(format!("{} of what was asked for is not built", summary.not_built));
         }
         // A test as a whole may add skips of its own.
         if summary.skipped < skipped {
@@ -296,6 +319,22 @@ mod tests {
             let mut more = lines.clone();
             more.insert(at, lines[at]);
             assert!(!good(&more.join("\n")).doubts.is_empty(), "with line {at} twice");
+        }
+    }
+
+    #[test]
+    fn the_summary_of_newer_trees_is_read() {
+        // As 7.3.4 printed it.
+        let text = "#6/1     fsession_test/fsession_test:OK\n#6/2     fsession_test/fsession_reattach:OK\n\
+                    #6/3     fsession_test/fsession_cookie:OK\n#6       fsession_test:OK\n\
+                    Summary: 1/3 PASSED, 0 SKIPPED, 0/0 FAILED\n";
+        let doubts = |text: &str| read("fsession_test", text, true, Some(0)).doubts;
+        assert_eq!(doubts(text), [""; 0]);
+        for wrong in
+            ["0 SKIPPED (1 not built)", "1 SKIPPED", "0/1 FAILED", "1/0 FAILED", "0/99999999999 FAILED"]
+        {
+            let part = if wrong.contains("FAILED") { "0/0 FAILED" } else { "0 SKIPPED" };
+            assert_ne!(doubts(&text.replace(part, wrong)), [""; 0], "{wrong}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Needs {
     pub helpers: BTreeSet<String>,
     /// Other files in `prog_tests/` (without `.c`) with functions that are called.
     pub files: BTreeSet<String>,
+    /// Skeletons that the makefile makes of other directories than `progs/`, as they are included.
+    pub skeletons: BTreeSet<String>,
     /// A module of `test_kmods/` is spoken of.
     pub modules: bool,
 }
@@ -41,6 +43,7 @@ impl Needs {
         self.light.extend(other.light.iter().cloned());
         self.helpers.extend(other.helpers.iter().cloned());
         self.files.extend(other.files.iter().cloned());
+        self.skeletons.extend(other.skeletons.iter().cloned());
         self.modules |= other.modules;
     }
 }
@@ -110,6 +113,18 @@ impl Makefile {
         lists.map(|(name, words)| {
             (name.as_str(), words.iter().filter_map(|word| word.strip_suffix(".c")).collect())
         })
+    }
+
+    /// Skeletons of other directories that the makefile has among the sources of every `test_progs`: variable to paths.
+    pub fn skeleton_variables(&self) -> BTreeMap<String, Vec<String>> {
+        let variables = self
+            .words("TRUNNER_EXTRA_SOURCES")
+            .iter()
+            .filter_map(|word| word.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')));
+        let with_words = variables.map(|name| (name.to_owned(), self.words(name).to_vec()));
+        with_words
+            .filter(|(_, words)| !words.is_empty() && words.iter().all(|word| word.ends_with(".skel.h")))
+            .collect()
     }
 
     /// Files beside `test_progs` that tests may open or run: what the makefile copies there.
@@ -225,6 +240,8 @@ impl Selftests {
                     needs.programs.extend(
                         parts.iter().filter_map(|part| part.strip_suffix(".bpf.o")).map(str::to_owned),
                     );
+                } else if name.contains('/') && !self.has_program(skeleton) {
+                    needs.skeletons.insert(name.to_owned());
                 } else {
                     needs.programs.insert(skeleton.to_owned());
                 }
@@ -313,7 +330,8 @@ mod tests {
             "TEST_GEN_FILES = x.bpf.o\nLINKED_SKELS := pair.skel.h \\\n\tother.skel.h\n\
              LSKELS := light.c\nLSKELS_SIGNED := signed.c another.c\n\
              pair.skel.h-deps := pair1.bpf.o pair2.bpf.o\n\
-             TRUNNER_EXTRA_SOURCES := test_progs.c \\\n\thelp.c help.h\n\
+             TRUNNER_EXTRA_SOURCES := test_progs.c \\\n\thelp.c help.h $(AREA_SKEL) $(KEY)\n\
+             AREA_SKEL := area/area.skel.h\nKEY := key.h\n\
              TRUNNER_EXTRA_FILES := $(OUTPUT)/urandom_read $(OUTPUT)/helper $(TEST_KMOD_TARGETS) \\\n\t$(SET_UP)\n\
              SET_UP := $(CURDIR)/set_up.sh\n\
              out:\n\tresolve --btf $(TRUNNER_OUTPUT)/base.bpf.o $@\n",
@@ -333,7 +351,10 @@ mod tests {
              static const char *file = \"./byname.bpf.o\", *no = \"./nothere.bpf.o\";\n\
              void test_odd(void)\n{\n\tsystem(\"./helper run\");\n\tsystem(\"./set_up.sh\");\n\topen(\"urandom_read\");\n}\n",
         );
-        write("prog_tests/mod.c", "#include \"usesmod.skel.h\"\nvoid test_mod()\n{\n}\n");
+        write(
+            "prog_tests/mod.c",
+            "#include \"area/area.skel.h\"\n#include \"usesmod.skel.h\"\nvoid test_mod()\n{\n}\n",
+        );
         write(
             "prog_tests/calls.c",
             "extern int *lent(int x,\n\t\tint y);\nstatic int helped(void)\n{\n\treturn 0;\n}\n\
@@ -387,7 +408,12 @@ mod tests {
         assert_eq!(odd.programs, set(&["light", "signed", "pair1", "pair2", "byname"]));
         assert_eq!((odd.light, odd.linked), (set(&["light", "signed"]), set(&["pair.skel.h"])));
         assert_eq!(odd.helpers, set(&["helper", "urandom_read", "liburandom_read.so", "set_up.sh"]));
-        assert!(selftests.needs("mod").modules);
+        let with_module = selftests.needs("mod");
+        assert!(with_module.modules, "{with_module:?}");
+        assert_eq!(with_module.programs, set(&["usesmod"]));
+        assert_eq!(with_module.skeletons, set(&["area/area.skel.h"]));
+        let variables: Vec<_> = selftests.makefile.skeleton_variables().into_iter().collect();
+        assert_eq!(variables, [("AREA_SKEL".to_owned(), vec!["area/area.skel.h".to_owned()])]);
         let calls = selftests.needs("calls");
         assert_eq!((calls.files, calls.programs), (set(&["lends"]), set(&["near"])));
         assert!(selftests.needs("lends").files.is_empty() && plain.files.is_empty());

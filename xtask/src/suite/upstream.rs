@@ -94,6 +94,8 @@ pub struct Index {
     files: BTreeMap<String, FileInfo>,
     all: Needs,
     light_lists: BTreeMap<String, Vec<String>>,
+    /// Of other directories, which the makefile makes whether a test needs them or not.
+    skeletons: BTreeMap<String, Vec<String>>,
     /// The tree's deny lists for this machine.
     pub deny: Vec<Denied>,
     /// What the tree's own `config` files ask for: option to value, the last one counts.
@@ -112,7 +114,7 @@ impl Index {
     /// # Errors
     /// Class `SuiteBuild` where the tree has none.
     pub fn of(ctx: &Context, tree: &PatchedTree) -> Result<Index> {
-        let key = Key::of("upstream index 2").field("tree", tree.key.as_str()).finish();
+        let key = Key::of("upstream index 3").field("tree", tree.key.as_str()).finish();
         let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "suite-index", key.as_str(), |place| {
             let scratch = ctx.cache.scratch()?;
             copy_inputs(tree, scratch.path(), &["tools/testing/selftests/bpf"])?;
@@ -145,6 +147,7 @@ impl Index {
             files: selftests.tests.values().collect::<BTreeSet<_>>().into_iter().map(info).collect(),
             all: selftests.needs_of_all(),
             light_lists: lists.map(|(name, names)| (name.to_owned(), owned(names))).collect(),
+            skeletons: selftests.makefile.skeleton_variables(),
             deny: choice::deny_list(&format!("{}\n{}", text("DENYLIST"), text("DENYLIST.x86_64"))),
             options,
             tests: selftests.tests,
@@ -394,6 +397,12 @@ impl<'a> Build<'a> {
             let kept =
                 names.iter().filter(|name| needs.light.contains(*name)).map(|name| format!("{name}.c"));
             command.arg(format!("{list}={}", kept.collect::<Vec<_>>().join(" ")));
+        }
+        // 7.3 has one that clang 19 cannot compile.
+        for (variable, paths) in &self.from.index.skeletons {
+            if !paths.iter().any(|path| needs.skeletons.contains(path)) {
+                command.arg(format!("{variable}="));
+            }
         }
         let linked: Vec<&str> = needs.linked.iter().map(String::as_str).collect();
         command.arg(format!("LINKED_SKELS={}", linked.join(" ")));
@@ -763,6 +772,7 @@ mod tests {
             files: BTreeMap::new(),
             all: Needs::default(),
             light_lists: BTreeMap::new(),
+            skeletons: BTreeMap::new(),
             deny: Vec::new(),
             options: config::parse_dotconfig("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=m\n"),
         };
