@@ -15,7 +15,6 @@ mod interrupt;
 mod kernel;
 mod lane;
 mod launch;
-mod lender;
 mod mutant;
 mod plan;
 mod proc;
@@ -61,6 +60,8 @@ fn run(cli: Cli) -> Result<Class> {
             let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
             commands::sources::run(&ctx, &args).map(|()| Class::Pass)
         }
+        Command::Cache(args) => commands::cache::run(&args).map(|()| Class::Pass),
+        Command::Clean(args) => commands::clean::run(&args).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Test(args) => commands::test::run(&args, &project),
     }

@@ -73,7 +73,22 @@ impl Finished {
 
     /// A host error that says how the command ended, with its tail.
     pub fn error(&self, what: impl Into<String>) -> Error {
-        Error::host(what).why(format!("`{}` {}", self.command, ended(self.status))).detail(self.tail.clone())
+        match self.no_space() {
+            Some(line) => full_disk(what, &self.command, line),
+            None => Error::host(what)
+                .why(format!("`{}` {}", self.command, ended(self.status)))
+                .detail(self.tail.clone()),
+        }
+    }
+
+    /// The line in which it complains of a full disk, the one that it gave up at; `None` where it does not.
+    pub fn no_space(&self) -> Option<&str> {
+        let full = |line: &&String| {
+            ["No space left", "Out of diskspace", "Disk quota", "enough free space"]
+                .iter()
+                .any(|text| line.contains(text))
+        };
+        self.tail.iter().rfind(full).map(|line| line.trim())
     }
 
     /// Itself when it succeeded.
@@ -83,6 +98,14 @@ impl Finished {
     pub fn ok(self, what: impl Into<String>) -> Result<Finished> {
         if self.success() { Ok(self) } else { Err(self.error(what)) }
     }
+}
+
+/// The error of a child that found no room.
+pub fn full_disk(what: impl Into<String>, command: &str, line: &str) -> Error {
+    Error::host(what)
+        .why(format!("the disk is full, says `{command}`"))
+        .detail([line.to_owned()])
+        .next(crate::error::FREE_SPACE)
 }
 
 /// "exited with status 2", "was killed by signal 9".
@@ -144,8 +167,8 @@ impl<'a> Job<'a> {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// When it cannot be started, when the deadline passes, or when the harness is interrupted. A child that ran and
-    /// failed is no error here: see [`Finished::ok`].
+    /// When it cannot be started, when the deadline passes, when the harness is interrupted, or when it failed on a full disk.
+    /// A child that ran and failed is no error otherwise: see [`Finished::ok`].
     pub fn run(self) -> Result<Finished> {
         let Job { mut command, log, deadline, input, mut on_line } = self;
         let shown = display(&command);
@@ -204,7 +227,15 @@ impl<'a> Job<'a> {
         if let Some(writer) = writer {
             drop(writer.join());
         }
-        Ok(Finished { status, tail: tail.into(), stdout, command: shown })
+        let done = Finished { status, tail: tail.into(), stdout, command: shown };
+        match crate::workdir::full_place().filter(|_| !done.success()) {
+            None => Ok(done),
+            // Not every program says so, and what failed for this is no verdict on a patch or a source.
+            Some(place) => Err(Error::host(format!("there is no room left in {}", place.display()))
+                .why(format!("`{}` {}", done.command, ended(done.status)))
+                .detail(done.tail)
+                .next(crate::error::FREE_SPACE)),
+        }
     }
 }
 

@@ -58,6 +58,7 @@ pub fn ensure(
     let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
     let dir = ctx.cache.path("objects", name.as_str());
     create_dir(&dir)?;
+    ctx.cache.hold(&dir);
     let phase = ctx.bus.phase("bpftool", &tree.id);
     let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
     let src = dir.join("src");

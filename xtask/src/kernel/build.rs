@@ -17,12 +17,12 @@ use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
 use crate::kernel::variant::{Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
-use crate::proc::{Finished, Job};
+use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
 use crate::workdir::{Key, Lock, create_dir, read_text, remove_tree, write_file};
 
 /// Source with a series on top, not yet written anywhere as a whole.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PatchedTree {
     /// Column of the matrix: `src:6.18.15+fsession`.
     pub id: String,
@@ -32,22 +32,6 @@ pub struct PatchedTree {
     pub overlay: Option<Overlay>,
     /// Hash of source and series.
     pub key: Key,
-}
-
-impl PatchedTree {
-    /// A file of it; `None` where there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read(&self, path: &str) -> Result<Option<String>> {
-        let has = |paths: &[String]| paths.iter().any(|other| other == path);
-        let file = match &self.overlay {
-            Some(overlay) if has(&overlay.deleted) => return Ok(None),
-            Some(overlay) if has(&overlay.changed) => overlay.dir.join("files").join(path),
-            _ => self.source.dir.join(path),
-        };
-        if file.is_file() { read_text(&file).map(Some) } else { Ok(None) }
-    }
 }
 
 /// How to build.
@@ -136,6 +120,7 @@ impl<'a> ConfiguredTree<'a> {
         let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
         let dir = ctx.cache.path("objects", name.as_str());
         create_dir(&dir.join("obj"))?;
+        ctx.cache.hold(&dir);
         let making = Making::of(&dir.join("obj"))?;
         let configured = ConfiguredTree { tree, recipe, dir, making, _lock: lock };
         let phase = ctx.bus.phase("configure", &tree.id);
@@ -305,6 +290,9 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn failed(&self, what: &str, done: &Finished, log: &Path) -> Error {
+        if let Some(line) = done.no_space().filter(|_| is_full(&self.dir.join("obj"))) {
+            return full_disk(format!("{} {what}", self.tree.id), &done.command, line);
+        }
         let text =
             fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let mut error = diagnose::first_error(text.lines()).into_iter();
@@ -326,6 +314,7 @@ impl<'a> ConfiguredTree<'a> {
         // One for each set of tools: with CCACHE_DEPEND nothing else notices that a header of theirs has changed.
         let ccache = ctx.cache.path("ccache", self.recipe.tools.key().as_str());
         create_dir(&ccache)?;
+        ctx.cache.hold(&ccache);
         let sandbox = Sandbox::new(self.recipe.tools)
             .read_only(self.dir.join("src"), "/src")
             .writable(self.dir.join("obj"), "/obj")
@@ -355,6 +344,15 @@ impl<'a> ConfiguredTree<'a> {
         command
     }
 }
+
+/// Whether the file system of a path really has no room: a compiler's complaint alone may be the text of a stranger's makefile.
+fn is_full(path: &Path) -> bool {
+    let free = nix::sys::statvfs::statvfs(path).map(|stat| stat.blocks_available() * stat.fragment_size());
+    free.is_ok_and(|free| free < NO_ROOM)
+}
+
+/// With less than this left, a build that complains of a full disk is right: it gave back what it had half written.
+const NO_ROOM: u64 = 512 << 20;
 
 /// Modules of the tree's BPF tests, below the tree.
 const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
