@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod compare;
+mod confined;
 mod context;
 mod coverage;
 mod error;
@@ -16,6 +17,7 @@ mod kernel;
 mod lane;
 mod launch;
 mod mutant;
+mod plain;
 mod plan;
 mod proc;
 mod report;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let class = run(cli).unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is closed.
-        let _ = writeln!(std::io::stderr(), "error: {error}");
+        let _ = writeln!(std::io::stderr(), "error: {}", plain::plain(&error.to_string()));
         error.class
     });
     ExitCode::from(class.code())

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -27,6 +27,11 @@ const TICK: Duration = Duration::from_millis(50);
 const TAIL_LINES: usize = 40;
 /// Longest line kept; a child may print without ever ending a line.
 const MAX_LINE: usize = 64 * 1024;
+
+/// Lines that wait to be looked at.
+const QUEUED_LINES: usize = 256;
+/// Bytes of a log; what comes after is read, looked at and dropped, with a mark in the file.
+pub const MAX_LOG: u64 = 64 * 1024 * 1024;
 
 /// Which stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +178,7 @@ impl<'a> Job<'a> {
         let Job { mut command, log, deadline, input, mut on_line } = self;
         let shown = display(&command);
         let mut log_file = match &log {
-            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone())),
+            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone(), MAX_LOG)),
             None => None,
         };
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -196,10 +201,15 @@ impl<'a> Job<'a> {
             }
             match lines.recv_timeout(TICK) {
                 Ok((stream, line)) => {
-                    if let Some((file, path)) = &mut log_file {
-                        file.write_all(line.as_bytes())
-                            .and_then(|()| file.write_all(b"\n"))
-                            .on("cannot write", &path)?;
+                    if let Some((file, path, left)) = &mut log_file {
+                        let length = line.len() as u64 + 1;
+                        let text = match *left {
+                            0 => String::new(),
+                            _ if length <= *left => format!("{line}\n"),
+                            _ => "[vmtest: truncated]\n".to_owned(),
+                        };
+                        *left = left.saturating_sub(length);
+                        file.write_all(text.as_bytes()).on("cannot write", &path)?;
                     }
                     on_line(stream, &line);
                     if stream == Stream::Out && stdout.len() + line.len() < MAX_OUTPUT {
@@ -299,7 +309,8 @@ impl Group {
 
     /// Lines of both streams, in the order of arrival; the channel closes when both streams have.
     pub fn lines(&mut self) -> Receiver<(Stream, String)> {
-        let (sender, receiver) = channel();
+        // Bounded: a child that floods waits for us, not in our memory.
+        let (sender, receiver) = sync_channel(QUEUED_LINES);
         if let Some(out) = self.child.stdout.take() {
             read_lines(out, Stream::Out, sender.clone());
         }
@@ -368,7 +379,7 @@ impl Drop for Group {
     }
 }
 
-fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: Sender<(Stream, String)>) {
+fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: SyncSender<(Stream, String)>) {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut bytes = Vec::new();
@@ -428,6 +439,21 @@ mod tests {
         let error = Job::new(shell("sleep 77 & sleep 77")).deadline(Duration::from_millis(200)).run();
         assert!(error.expect_err("too slow").what.contains("did not end"));
         assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_child_that_floods_fills_neither_memory_nor_disk() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let log = dir.path().join("log");
+        let done = Job::new(shell("yes 0123456789abcdef | head -c 90000000; echo last"))
+            .log(&log)
+            .run()
+            .expect("ran");
+        let size = std::fs::metadata(&log).expect("there").len();
+        assert!(size <= MAX_LOG + 32 && size > MAX_LOG - 64, "{size}");
+        assert_eq!(done.tail.last().map(String::as_str), Some("last"));
+        let text = std::fs::read_to_string(&log).expect("read");
+        assert!(text.ends_with("[vmtest: truncated]\n"));
     }
 
     #[test]

@@ -102,7 +102,8 @@ pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
         Fetched::Source(tree) => (tree, shop.series.clone()),
         Fetched::Range { base, patches, name } => {
-            let range = Series { name, ..series::load(&patches)? };
+            // Its commits are the repository's, and that is the origin of their base.
+            let range = Series { name, origin: None, ..series::load(&patches)? };
             (
                 base,
                 Some(match &shop.series {

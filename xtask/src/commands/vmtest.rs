@@ -19,6 +19,7 @@ use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::{maintained, source, variant};
 use crate::lane;
+use crate::plain;
 use crate::plan::{self, Plan, Purpose, Unit};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress, table};
@@ -200,6 +201,7 @@ fn conclude(
         result.splats.extend(splats);
     }
     compare::settle(&mut result);
+    plain::record(&mut result);
     result.conclude(interrupt::requested());
     Ok(result)
 }

@@ -306,15 +306,22 @@ impl Scratch {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn keep_as(mut self, place: &Path) -> Result<PathBuf> {
+    pub fn keep_as(self, place: &Path) -> Result<PathBuf> {
+        // One call for the whole entry: syncing 90,000 source files one by one takes minutes.
+        nix::unistd::syncfs(&self.lock as &File).on("cannot sync", self.path())?;
+        killpoint("synced");
+        self.keep_unsynced_as(place)
+    }
+
+    /// The same for what tells by itself whether it is whole, and is too large to wait for the disk.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep_unsynced_as(mut self, place: &Path) -> Result<PathBuf> {
         if let Some(parent) = place.parent() {
             create_dir(parent)?;
         }
         let Some(dir) = self.dir.as_ref() else { return Ok(place.to_owned()) };
-        killpoint("filled");
-        // One call for the whole entry: syncing 90,000 source files one by one takes minutes.
-        nix::unistd::syncfs(&self.lock as &File).on("cannot sync", dir.path())?;
-        killpoint("synced");
         if place.exists() {
             // Away in one step, so that it is never seen half-removed.
             let old = self.cache.scratch()?;

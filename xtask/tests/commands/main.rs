@@ -6,6 +6,7 @@ mod cache;
 mod deaths;
 mod disk;
 mod input;
+mod isolation;
 mod mutants;
 mod programs;
 mod repeat;

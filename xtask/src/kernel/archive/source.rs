@@ -190,6 +190,7 @@ fn tree(upstream: &str, entry: &str, dir: PathBuf) -> SourceTree {
         dir,
         key: Key::of("source archive 1").field("entry", entry).finish(),
         lineage: Key::of("archive lineage 1").field("version", upstream).finish(),
+        origin: None,
         base_commit: None,
     }
 }

@@ -31,6 +31,8 @@ pub struct SourceTree {
     pub key: Key,
     /// The same for successive states of one tree, repository or version: names the object directory.
     pub lineage: Key,
+    /// Whose it is, where the archive did not sign it.
+    pub origin: Option<Key>,
     /// The commit it is, where it came from a repository as a commit.
     pub base_commit: Option<String>,
 }

@@ -168,7 +168,7 @@ pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<SourceTree> {
     let (dir, _) =
         ctx.cache.get_or_make(&ctx.bus, "source", &entry(&hash), |dir| unpack(ctx, &path, dir, &id))?;
     let key = Key::of("source tarball 1").field("sha256", &hash).finish();
-    Ok(SourceTree { id, dir, lineage: key.clone(), key, base_commit: None })
+    Ok(SourceTree { id, dir, lineage: key.clone(), origin: Some(key.clone()), key, base_commit: None })
 }
 
 #[cfg(test)]

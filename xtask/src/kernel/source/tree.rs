@@ -260,7 +260,14 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     } else {
         phase.finish()
     }
-    Ok(SourceTree { id, dir: home.join("files"), key, lineage, base_commit: None })
+    Ok(SourceTree {
+        id,
+        dir: home.join("files"),
+        key,
+        origin: Some(lineage.clone()),
+        lineage,
+        base_commit: None,
+    })
 }
 
 /// Makes the snapshot in `home` what `wanted` says. Gives the manifest, and whether it was so already.
