@@ -16,6 +16,7 @@ mod interrupt;
 mod kernel;
 mod lane;
 mod launch;
+mod leftovers;
 mod mutant;
 mod plain;
 mod plan;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "error: {}", plain::plain(&error.to_string()));
         error.class
     });
+    leftovers::finish();
     ExitCode::from(class.code())
 }
 

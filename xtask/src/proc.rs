@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
+use crate::leftovers;
 
 /// Time between the polite signal and the sure one.
 const GRACE: Duration = Duration::from_secs(2);
@@ -267,7 +268,10 @@ impl Group {
     /// When it cannot be started.
     pub fn spawn(mut command: Command) -> Result<Group> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        Group::start(command)
+        command.env(leftovers::VARIABLE, leftovers::nonce());
+        let group = Group::start(command)?;
+        leftovers::note(group.child.id());
+        Ok(group)
     }
 
     /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.

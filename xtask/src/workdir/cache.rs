@@ -39,7 +39,9 @@ impl Cache {
     /// # Errors
     /// When there is no such place, or it cannot be written.
     pub fn open() -> Result<Cache> {
-        Cache::at(Cache::place()?)
+        let cache = Cache::at(Cache::place()?)?;
+        crate::leftovers::begin(&cache.root.join("tmp"));
+        Ok(cache)
     }
 
     /// Where the cache is, or would be.

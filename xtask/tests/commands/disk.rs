@@ -203,7 +203,7 @@ fn a_full_disk_is_named_and_nothing_half_made_is_believed() {
 
 /// An archive of Debian's shape with one finished kernel, behind a fake apt-get that hands out the first `home/apt.cut` bytes
 /// of a package: what is left when a download is cut short and nobody noticed, and `home/apt.exit` when somebody did.
-fn archive(world: &World) -> u64 {
+pub fn archive(world: &World) -> u64 {
     let boot = "pool/boot/vmlinuz-9.9.1-cloud-amd64";
     let mut image = vec![0_u8; 0x400];
     image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);

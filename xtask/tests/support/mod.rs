@@ -289,7 +289,8 @@ impl Running {
     pub fn wait_for_hang(&mut self) {
         let begun = Instant::now();
         while !fs::read_to_string(self.home.join("pids")).is_ok_and(|text| text.ends_with('\n')) {
-            assert!(begun.elapsed() < LIMIT, "nothing hung within {LIMIT:?}");
+            let said = || fs::read_to_string(self.output.with_extension("err")).unwrap_or_default();
+            assert!(begun.elapsed() < LIMIT, "nothing hung within {LIMIT:?}; it said:\n{}", said());
             assert!(self.child.try_wait().expect("waited").is_none(), "it ended before anything hung");
             std::thread::sleep(Duration::from_millis(10));
         }
