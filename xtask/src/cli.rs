@@ -26,6 +26,10 @@ pub enum Command {
     Sources(crate::commands::sources::Args),
     /// Say what this host has, lacks, and the command that mends it.
     Doctor(crate::commands::doctor::Args),
+    /// Show what the cache holds, and remove what was not used for long.
+    Cache(crate::commands::cache::Args),
+    /// Remove runs or the cache.
+    Clean(crate::commands::clean::Args),
     /// Test the harness itself: format, lints, unit tests, whole commands, real virtual machines.
     Test(crate::commands::test::Args),
 }
@@ -142,6 +146,13 @@ pub struct VmtestArgs {
     /// Directory of this run; must be new or empty [default: one below the state directory]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Runs that are kept below the state directory; older ones are removed, but neither `latest` nor one under way
+    #[arg(long, default_value_t = crate::workdir::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "N")]
+    pub keep: u32,
+    /// Size of this run's directory once it is over: the middle of its largest logs is cut out (500M) [default: 50M]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    pub run_size: Option<u64>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,

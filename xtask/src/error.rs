@@ -127,6 +127,10 @@ Exit codes:
   13  suite or runner build failed
 Of several, the first in the order 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
 
+/// What to do about a full disk.
+pub const FREE_SPACE: &str = "free some space (`cargo xtask cache --prune SIZE`, `cargo xtask clean --runs`), or put the \
+    cache elsewhere with VMTEST_CACHE_DIR=DIR and runs with XDG_STATE_HOME=DIR";
+
 /// What was tried on what, why it failed, what to do next; and the class that decides the exit code.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -240,9 +244,7 @@ impl<T> IoContext<T> for nix::Result<T> {
 fn io_error(tried: &str, path: &Path, error: &std::io::Error) -> Error {
     let base = Error::host(format!("{tried} {}", path.display())).why(error);
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => base.next(
-            "free some space, or put the cache elsewhere with VMTEST_CACHE_DIR=DIR and runs with XDG_STATE_HOME=DIR",
-        ),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => base.next(FREE_SPACE),
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => base.next(
             "give yourself access to it, or choose other places with VMTEST_CACHE_DIR=DIR and XDG_STATE_HOME=DIR",
         ),

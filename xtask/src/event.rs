@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::plain::{line, plain};
+
 /// Something happened.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -99,7 +101,7 @@ impl Bus {
 
     /// Tells every sink.
     pub fn emit(&self, kind: Kind) {
-        let event = Event { at: self.inner.started.elapsed(), kind };
+        let event = Event { at: self.inner.started.elapsed(), kind: cleaned(kind) };
         for sink in self.sinks().iter_mut() {
             sink.take(&event);
         }
@@ -136,6 +138,21 @@ impl Bus {
     fn sinks(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Sink>>> {
         // A sink that panicked must not silence the others.
         self.inner.sinks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Without anything that a terminal acts on: kernels, series and guests have a say in these texts.
+fn cleaned(kind: Kind) -> Kind {
+    match kind {
+        Kind::PhaseStarted { id, name, subject } => Kind::PhaseStarted { id, name, subject: line(&subject) },
+        Kind::PhaseProgressed { id, done, total, detail } => {
+            Kind::PhaseProgressed { id, done, total, detail: line(&detail) }
+        }
+        Kind::PhaseFinished { id, name, subject, took, cached, ok } => {
+            Kind::PhaseFinished { id, name, subject: line(&subject), took, cached, ok }
+        }
+        Kind::Noted(text) => Kind::Noted(plain(&text)),
+        Kind::Warned(text) => Kind::Warned(plain(&text)),
     }
 }
 

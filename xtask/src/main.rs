@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod compare;
+mod confined;
 mod context;
 mod coverage;
 mod error;
@@ -15,8 +16,9 @@ mod interrupt;
 mod kernel;
 mod lane;
 mod launch;
-mod lender;
+mod leftovers;
 mod mutant;
+mod plain;
 mod plan;
 mod proc;
 mod report;
@@ -45,9 +47,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let class = run(cli).unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is closed.
-        let _ = writeln!(std::io::stderr(), "error: {error}");
+        let _ = writeln!(std::io::stderr(), "error: {}", plain::plain(&error.to_string()));
         error.class
     });
+    leftovers::finish();
     ExitCode::from(class.code())
 }
 
@@ -61,6 +64,8 @@ fn run(cli: Cli) -> Result<Class> {
             let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
             commands::sources::run(&ctx, &args).map(|()| Class::Pass)
         }
+        Command::Cache(args) => commands::cache::run(&args).map(|()| Class::Pass),
+        Command::Clean(args) => commands::clean::run(&args).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Test(args) => commands::test::run(&args, &project),
     }

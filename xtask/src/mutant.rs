@@ -111,7 +111,8 @@ pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
 }
 
 fn read(name: String, path: &Path) -> Result<Mutant> {
-    let mut series = series::load(&[path.to_owned()])?;
+    // The project's own, as the series that it breaks.
+    let mut series = series::Series { origin: None, ..series::load(&[path.to_owned()])? };
     series.name.clone_from(&name);
     let wrong = |why: String| {
         Error::usage(format!("{} is no mutant", path.display()))
@@ -316,7 +317,7 @@ pub(crate) mod tests_support {
     pub(crate) fn mutant(signs: &[&str]) -> Mutant {
         Mutant {
             name: "m".into(),
-            series: Series { name: "m".into(), patches: Vec::new(), base_commit: None, of: 0 },
+            series: Series { name: "m".into(), patches: Vec::new(), base_commit: None, of: 0, origin: None },
             breaks: "something".into(),
             signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),
         }

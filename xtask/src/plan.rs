@@ -220,6 +220,8 @@ impl Plan {
             fail_fast,
             json: _,
             out: _,
+            keep: _,
+            run_size: _,
             dry_run: _,
             list: _,
             shell,

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
+use crate::leftovers;
 
 /// Time between the polite signal and the sure one.
 const GRACE: Duration = Duration::from_secs(2);
@@ -27,6 +28,11 @@ const TICK: Duration = Duration::from_millis(50);
 const TAIL_LINES: usize = 40;
 /// Longest line kept; a child may print without ever ending a line.
 const MAX_LINE: usize = 64 * 1024;
+
+/// Lines that wait to be looked at.
+const QUEUED_LINES: usize = 256;
+/// Bytes of a log; what comes after is read, looked at and dropped, with a mark in the file.
+pub const MAX_LOG: u64 = 64 * 1024 * 1024;
 
 /// Which stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +79,22 @@ impl Finished {
 
     /// A host error that says how the command ended, with its tail.
     pub fn error(&self, what: impl Into<String>) -> Error {
-        Error::host(what).why(format!("`{}` {}", self.command, ended(self.status))).detail(self.tail.clone())
+        match self.no_space() {
+            Some(line) => full_disk(what, &self.command, line),
+            None => Error::host(what)
+                .why(format!("`{}` {}", self.command, ended(self.status)))
+                .detail(self.tail.clone()),
+        }
+    }
+
+    /// The line in which it complains of a full disk, the one that it gave up at; `None` where it does not.
+    pub fn no_space(&self) -> Option<&str> {
+        let full = |line: &&String| {
+            ["No space left", "Out of diskspace", "Disk quota", "enough free space"]
+                .iter()
+                .any(|text| line.contains(text))
+        };
+        self.tail.iter().rfind(full).map(|line| line.trim())
     }
 
     /// Itself when it succeeded.
@@ -83,6 +104,14 @@ impl Finished {
     pub fn ok(self, what: impl Into<String>) -> Result<Finished> {
         if self.success() { Ok(self) } else { Err(self.error(what)) }
     }
+}
+
+/// The error of a child that found no room.
+pub fn full_disk(what: impl Into<String>, command: &str, line: &str) -> Error {
+    Error::host(what)
+        .why(format!("the disk is full, says `{command}`"))
+        .detail([line.to_owned()])
+        .next(crate::error::FREE_SPACE)
 }
 
 /// "exited with status 2", "was killed by signal 9".
@@ -144,13 +173,13 @@ impl<'a> Job<'a> {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// When it cannot be started, when the deadline passes, or when the harness is interrupted. A child that ran and
-    /// failed is no error here: see [`Finished::ok`].
+    /// When it cannot be started, when the deadline passes, when the harness is interrupted, or when it failed on a full disk.
+    /// A child that ran and failed is no error otherwise: see [`Finished::ok`].
     pub fn run(self) -> Result<Finished> {
         let Job { mut command, log, deadline, input, mut on_line } = self;
         let shown = display(&command);
         let mut log_file = match &log {
-            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone())),
+            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone(), MAX_LOG)),
             None => None,
         };
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -173,10 +202,15 @@ impl<'a> Job<'a> {
             }
             match lines.recv_timeout(TICK) {
                 Ok((stream, line)) => {
-                    if let Some((file, path)) = &mut log_file {
-                        file.write_all(line.as_bytes())
-                            .and_then(|()| file.write_all(b"\n"))
-                            .on("cannot write", &path)?;
+                    if let Some((file, path, left)) = &mut log_file {
+                        let length = line.len() as u64 + 1;
+                        let text = match *left {
+                            0 => String::new(),
+                            _ if length <= *left => format!("{line}\n"),
+                            _ => "[vmtest: truncated]\n".to_owned(),
+                        };
+                        *left = left.saturating_sub(length);
+                        file.write_all(text.as_bytes()).on("cannot write", &path)?;
                     }
                     on_line(stream, &line);
                     if stream == Stream::Out && stdout.len() + line.len() < MAX_OUTPUT {
@@ -204,7 +238,15 @@ impl<'a> Job<'a> {
         if let Some(writer) = writer {
             drop(writer.join());
         }
-        Ok(Finished { status, tail: tail.into(), stdout, command: shown })
+        let done = Finished { status, tail: tail.into(), stdout, command: shown };
+        match crate::workdir::full_place().filter(|_| !done.success()) {
+            None => Ok(done),
+            // Not every program says so, and what failed for this is no verdict on a patch or a source.
+            Some(place) => Err(Error::host(format!("there is no room left in {}", place.display()))
+                .why(format!("`{}` {}", done.command, ended(done.status)))
+                .detail(done.tail)
+                .next(crate::error::FREE_SPACE)),
+        }
     }
 }
 
@@ -226,7 +268,10 @@ impl Group {
     /// When it cannot be started.
     pub fn spawn(mut command: Command) -> Result<Group> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        Group::start(command)
+        command.env(leftovers::VARIABLE, leftovers::nonce());
+        let group = Group::start(command)?;
+        leftovers::note(group.child.id());
+        Ok(group)
     }
 
     /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.
@@ -268,7 +313,8 @@ impl Group {
 
     /// Lines of both streams, in the order of arrival; the channel closes when both streams have.
     pub fn lines(&mut self) -> Receiver<(Stream, String)> {
-        let (sender, receiver) = channel();
+        // Bounded: a child that floods waits for us, not in our memory.
+        let (sender, receiver) = sync_channel(QUEUED_LINES);
         if let Some(out) = self.child.stdout.take() {
             read_lines(out, Stream::Out, sender.clone());
         }
@@ -337,7 +383,7 @@ impl Drop for Group {
     }
 }
 
-fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: Sender<(Stream, String)>) {
+fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: SyncSender<(Stream, String)>) {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut bytes = Vec::new();
@@ -397,6 +443,21 @@ mod tests {
         let error = Job::new(shell("sleep 77 & sleep 77")).deadline(Duration::from_millis(200)).run();
         assert!(error.expect_err("too slow").what.contains("did not end"));
         assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_child_that_floods_fills_neither_memory_nor_disk() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let log = dir.path().join("log");
+        let done = Job::new(shell("yes 0123456789abcdef | head -c 90000000; echo last"))
+            .log(&log)
+            .run()
+            .expect("ran");
+        let size = std::fs::metadata(&log).expect("there").len();
+        assert!(size <= MAX_LOG + 32 && size > MAX_LOG - 64, "{size}");
+        assert_eq!(done.tail.last().map(String::as_str), Some("last"));
+        let text = std::fs::read_to_string(&log).expect("read");
+        assert!(text.ends_with("[vmtest: truncated]\n"));
     }
 
     #[test]

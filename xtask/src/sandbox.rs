@@ -133,8 +133,14 @@ impl<'a> Sandbox<'a> {
 
     fn in_root(&self, root: &BuildRoot, program: &str) -> Command {
         let mut command = Command::new("bwrap");
+        // bwrap itself is the first process in there, where anybody can read its environment: a CI system's tokens, for one.
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.arg("--ro-bind").arg(&root.dir).arg("/");
         command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
+        // For root these are writable, and belong to the whole host: core_pattern starts programs outside of any sandbox.
+        for file in ["/proc/sys", "/proc/sysrq-trigger"] {
+            command.args(["--ro-bind-try", file, file]);
+        }
         for mount in &self.mounts {
             command
                 .arg(if mount.writable { "--bind" } else { "--ro-bind" })
@@ -150,6 +156,9 @@ impl<'a> Sandbox<'a> {
             "--unshare-ipc",
             "--unshare-uts",
             "--die-with-parent",
+            // Root's would stay: bwrap drops them by itself only for others.
+            "--cap-drop",
+            "ALL",
         ]);
         if !self.terminal {
             // Without it a child could push characters into the caller's terminal.
@@ -210,7 +219,14 @@ mod tests {
         let tools = image();
         let words =
             words(&Sandbox::new(&tools).read_only("/a", "/src").writable("/b", "/obj").command("make"));
-        for needed in ["--unshare-net", "--unshare-pid", "--die-with-parent", "--clearenv", "--new-session"] {
+        for needed in [
+            "--unshare-net",
+            "--unshare-pid",
+            "--die-with-parent",
+            "--clearenv",
+            "--new-session",
+            "--cap-drop",
+        ] {
             assert!(words.iter().any(|word| word == needed), "{needed}");
         }
         assert!(words.windows(3).any(|three| three == ["--ro-bind", "/a", "/src"]));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vmtest --shell` and `--exec`: look inside a guest with the same kernel and the same root as the tests have.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use vmtest_protocol::WorkerEnd;
 
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
 use crate::launch;
+use crate::plain::plain;
 use crate::plan::{Purpose, Unit};
 use crate::result::{Kernel, judge_boot};
 use crate::shop::Shop;
@@ -60,10 +61,16 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
 /// Writes what has come since, and says how much that was.
 fn show(stream: &Stream, from: usize) -> usize {
     for output in stream.output.iter().skip(from) {
+        let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        // Data stays as it is; a terminal would act on it.
+        let text = match if output.fd == 2 { err } else { out } {
+            true => plain(&output.text),
+            false => output.text.clone(),
+        };
         // A reader that went away has seen enough.
         let _ = match output.fd {
-            2 => std::io::stderr().lock().write_all(output.text.as_bytes()),
-            _ => std::io::stdout().lock().write_all(output.text.as_bytes()),
+            2 => std::io::stderr().lock().write_all(text.as_bytes()),
+            _ => std::io::stdout().lock().write_all(text.as_bytes()),
         };
     }
     stream.output.len()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One module per subcommand: the order of its steps, and nothing that another command needs too.
 
+pub mod cache;
+pub mod clean;
 pub mod doctor;
 pub mod look;
 pub mod mutants;
@@ -12,13 +14,14 @@ pub mod vmtest;
 use std::io::Write;
 
 use crate::error::{Class, Error, Result};
+use crate::plain;
 
 /// Writes data to standard output.
 ///
 /// # Errors
 /// When it is closed or full.
 pub fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    match std::io::stdout().lock().write_all(plain::with_colours(text).as_bytes()) {
         // `vmtest .. | head`: the reader has what it wanted.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|error| Error::new(Class::Host, "cannot write to standard output").why(error)),

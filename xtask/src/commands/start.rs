@@ -15,7 +15,7 @@ use crate::plan::{Plan, Unit};
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::unit::UnitResult;
-use crate::workdir::RunDir;
+use crate::workdir::{self, RUN_BYTES, RunDir};
 
 /// What the host must have for this plan.
 pub fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
@@ -87,6 +87,27 @@ pub fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolv
     Ok(resolved)
 }
 
+/// Keeps what is stored of runs within its bounds, once this one has its record. The verdict stands whatever comes of it.
+pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
+    let limit = run_size.unwrap_or(RUN_BYTES);
+    match workdir::bound(&run_dir.path, limit) {
+        Ok(cut) if cut.is_empty() => (),
+        Ok(cut) => ctx.bus.note(format!(
+            "the run is larger than {} MB: the middle of {} was cut out; --run-size SIZE keeps more",
+            limit >> 20,
+            cut.join(", ")
+        )),
+        Err(error) => ctx.bus.warn(format!("the run stays as large as it is: {}", error.summary())),
+    }
+    let old = workdir::runs_dir().and_then(|runs| {
+        workdir::bound_unfinished(&runs)?;
+        workdir::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
+    });
+    if let Err(error) = old {
+        ctx.bus.warn(format!("old runs stay: {}", error.summary()));
+    }
+}
+
 /// Runs all columns to their end.
 ///
 /// # Errors
@@ -95,20 +116,8 @@ pub fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Ve
     std::thread::scope(|scope| {
         // Ahead of everything: a glob without a match should not wait for a kernel.
         let runner = scope.spawn(|| shop.runner().map(|_| ()));
-        let lanes: Vec<_> = lane::split(units).collect();
-        // All of them before the first runs, which may wait for the others.
-        let promises: Vec<_> = lanes
-            .iter()
-            .map(|lane| lane.first().filter(|unit| unit.spec.has_source()).map(|_| shop.lenders.promise()))
-            .collect();
-        let lanes: Vec<_> = lanes
-            .into_iter()
-            .zip(promises)
-            .enumerate()
-            .map(|(place, (lane, promise))| {
-                scope.spawn(move || lane::run(shop, lane, promise.map(|promise| (place, promise)), run_dir))
-            })
-            .collect();
+        let lanes: Vec<_> =
+            lane::split(units).map(|lane| scope.spawn(move || lane::run(shop, lane, run_dir))).collect();
         if let Err(error) = join(runner) {
             if error.class == Class::Usage {
                 interrupt::abandon();

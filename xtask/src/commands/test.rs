@@ -63,7 +63,18 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         (
             "virtual machines",
             !fast,
-            &["test", "--locked", "--package", "xtask", "--test", "vm", "--", "--test-threads=1"],
+            &[
+                "test",
+                "--locked",
+                "--package",
+                "xtask",
+                "--test",
+                "isolation",
+                "--test",
+                "vm",
+                "--",
+                "--test-threads=1",
+            ],
         ),
     ];
     for (name, wanted, words) in steps {

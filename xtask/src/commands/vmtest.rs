@@ -19,6 +19,7 @@ use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::{maintained, source, variant};
 use crate::lane;
+use crate::plain;
 use crate::plan::{self, Plan, Purpose, Unit};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress, table};
@@ -63,7 +64,9 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
     write_plan(&run_dir, &plan, &meanings, &shop)?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
-        return look::run(&shop, &plan.units[0], &run_dir);
+        let class = look::run(&shop, &plan.units[0], &run_dir)?;
+        start::tidy(&ctx, &run_dir, args.keep, args.run_size);
+        return Ok(class);
     }
     let units = start::run_units(&shop, &plan.units, &run_dir).inspect_err(|error| {
         // A mistake that only the built runner could show: there is no run to keep.
@@ -76,6 +79,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         .map_err(|error| Error::host("cannot write run.json").why(error))?;
     write_file(&run_dir.path.join("run.json"), &text)?;
     run_dir.link_as_latest()?;
+    start::tidy(&ctx, &run_dir, args.keep, args.run_size);
     let colour =
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     print(&table::render(&result, &run_dir.path.display().to_string(), table::Look { colour }))?;
@@ -197,6 +201,7 @@ fn conclude(
         result.splats.extend(splats);
     }
     compare::settle(&mut result);
+    plain::record(&mut result);
     result.conclude(interrupt::requested());
     Ok(result)
 }

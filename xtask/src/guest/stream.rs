@@ -10,6 +10,8 @@ use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL,
 const MOST_FAULTS: usize = 20;
 /// Most events kept: far more than any suite has, far less than would hurt.
 pub const MOST_EVENTS: usize = 300_000;
+/// Most bytes folded: what is kept of them is in memory.
+pub const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// Most characters of a bad line that an error repeats.
 const EXCERPT: usize = 80;
 
@@ -33,6 +35,8 @@ pub enum Fault {
     TooLong,
     /// More events than are kept.
     TooMany,
+    /// More bytes than are kept.
+    TooMuch,
     /// An event where it has no place, for example a second plan or an end without a start.
     OutOfPlace(String),
 }
@@ -45,6 +49,7 @@ impl std::fmt::Display for Fault {
             Fault::Gap { expected, got } => write!(out, "event {expected} had to come, {got} came"),
             Fault::Protocol(version) => write!(out, "the runner speaks protocol {version}, not {PROTOCOL}"),
             Fault::TooLong => write!(out, "a line of more than {MAX_LINE} bytes"),
+            Fault::TooMuch => write!(out, "more than {MOST_BYTES} bytes of events"),
             Fault::TooMany => write!(out, "more than {MOST_EVENTS} events"),
             Fault::OutOfPlace(what) => write!(out, "{what}"),
         }
@@ -58,6 +63,7 @@ pub struct Stream {
     buffer: Vec<u8>,
     next_seq: u64,
     events: usize,
+    bytes: usize,
     /// The first event; `None` until it came.
     pub hello: Option<Hello>,
     /// Subtests that the runner said it would run; `None` until it said so.
@@ -92,6 +98,7 @@ impl Stream {
             buffer: Vec::new(),
             next_seq: 0,
             events: 0,
+            bytes: 0,
             hello: None,
             plan: None,
             running: None,
@@ -109,6 +116,11 @@ impl Stream {
 
     /// Takes bytes as they arrive, in pieces of any size.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > MOST_BYTES {
+            self.buffer.clear();
+            return self.fault_once(Fault::TooMuch);
+        }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.buffer.len() + piece.len() > MAX_LINE {
                 self.fault(Fault::TooLong);
@@ -134,6 +146,12 @@ impl Stream {
     /// What was printed while this test ran.
     pub fn printed_by(&self, name: &TestName) -> &str {
         self.printed.iter().find(|(test, _)| test == name).map_or("", |(_, text)| text)
+    }
+
+    fn fault_once(&mut self, fault: Fault) {
+        if !self.faults.contains(&fault) {
+            self.fault(fault);
+        }
     }
 
     fn fault(&mut self, fault: Fault) {

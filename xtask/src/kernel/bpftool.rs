@@ -5,11 +5,11 @@
 //! Cached under a hash of the files that it is made from, so that a series which touches only the kernel costs a copy of
 //! the tree's names and no compilation.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::confined;
 use crate::context::Context;
-use crate::error::{Class, Error, IoContext, Result};
+use crate::error::{Class, Error, Result};
 use crate::kernel::build::PatchedTree;
 use crate::kernel::diagnose;
 use crate::kernel::view::{self, Overlaid};
@@ -58,6 +58,7 @@ pub fn ensure(
     let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
     let dir = ctx.cache.path("objects", name.as_str());
     create_dir(&dir)?;
+    ctx.cache.hold(&dir);
     let phase = ctx.bus.phase("bpftool", &tree.id);
     let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
     let src = dir.join("src");
@@ -72,12 +73,12 @@ pub fn ensure(
             deleted: &overlay.deleted,
         }),
     )?;
-    let key = inputs_key(&src, tools)?;
+    let key = inputs_key(&src, tools, tree.origin().as_ref())?;
     let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, "bpftool", key.as_str(), |place| {
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
         let built = make(tree, tools, jobs, &src, obj.path(), log_dir)?;
-        fs::copy(&built, place.join(BPFTOOL)).on("cannot copy", &built).map(drop)
+        confined::copy(obj.path(), built, &place.join(BPFTOOL))
     })?;
     if cached {
         phase.cached()
@@ -87,10 +88,19 @@ pub fn ensure(
     Ok(kept)
 }
 
-fn inputs_key(src: &Path, tools: &Tools) -> Result<Key> {
+/// With the origin of the tree: its makefiles read more than these inputs, and could leave another bpftool under a key that
+/// others have.
+fn inputs_key(src: &Path, tools: &Tools, origin: Option<&Key>) -> Result<Key> {
     let mut key = Key::of("bpftool 2").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
+    if let Some(origin) = origin {
+        key = key.field("origin", origin.as_str());
+    }
     for input in INPUTS {
-        for entry in walkdir::WalkDir::new(src.join(input)).sort_by_file_name() {
+        if !confined::no_link_on_the_way(src, input) {
+            continue;
+        }
+        let walk = walkdir::WalkDir::new(src.join(input)).follow_root_links(false);
+        for entry in walk.sort_by_file_name() {
             // A tree may lack one of them; make says what it misses.
             let Ok(entry) = entry else { continue };
             if entry.file_type().is_file() {
@@ -109,7 +119,7 @@ fn make(
     src: &Path,
     obj: &Path,
     log_dir: &Path,
-) -> Result<PathBuf> {
+) -> Result<&'static str> {
     let sandbox = Sandbox::new(tools).read_only(src, "/src").writable(obj, "/obj");
     let mut command = sandbox.command("make");
     command.arg("-C").arg(sandbox.see("/src/tools/bpf/bpftool"));
@@ -128,9 +138,8 @@ fn make(
     }
     command.arg(format!("-j{jobs}")).arg(sandbox.see("/obj").join(BPFTOOL));
     let done = Job::new(command).log(log.clone()).run()?;
-    let built = obj.join(BPFTOOL);
-    if done.success() && built.is_file() {
-        return Ok(built);
+    if done.success() && confined::is_file(obj, BPFTOOL) {
+        return Ok(BPFTOOL);
     }
     let first = diagnose::first_error(done.tail.iter().map(String::as_str));
     let detail = if first.is_empty() { done.tail.clone() } else { first };

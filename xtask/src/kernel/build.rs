@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::confined;
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config::{self, Requests};
@@ -17,12 +18,12 @@ use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
 use crate::kernel::variant::{Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
-use crate::proc::{Finished, Job};
+use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
 use crate::workdir::{Key, Lock, create_dir, read_text, remove_tree, write_file};
 
 /// Source with a series on top, not yet written anywhere as a whole.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PatchedTree {
     /// Column of the matrix: `src:6.18.15+fsession`.
     pub id: String,
@@ -35,18 +36,19 @@ pub struct PatchedTree {
 }
 
 impl PatchedTree {
-    /// A file of it; `None` where there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read(&self, path: &str) -> Result<Option<String>> {
-        let has = |paths: &[String]| paths.iter().any(|other| other == path);
-        let file = match &self.overlay {
-            Some(overlay) if has(&overlay.deleted) => return Ok(None),
-            Some(overlay) if has(&overlay.changed) => overlay.dir.join("files").join(path),
-            _ => self.source.dir.join(path),
-        };
-        if file.is_file() { read_text(&file).map(Some) } else { Ok(None) }
+    /// Whose makefiles run when this is built; `None` for what the archive signed and this project maintains. A build can
+    /// write what it likes into its objects and into ccache, so both are kept apart by this: a stranger's series must not
+    /// leave something behind that the build of another one believes.
+    pub fn origin(&self) -> Option<Key> {
+        let series = self.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
+        match (&self.source.origin, series) {
+            (None, None) => None,
+            (source, series) => {
+                let text = |key: Option<&Key>| key.map(|key| key.as_str().to_owned()).unwrap_or_default();
+                let key = Key::of("origin 1").field("source", text(source.as_ref()));
+                Some(key.field("series", text(series)).finish())
+            }
+        }
     }
 }
 
@@ -131,11 +133,17 @@ impl<'a> ConfiguredTree<'a> {
             .field("lineage", tree.source.lineage.as_str())
             .field("config", recipe.requests.key().as_str())
             .field("tools", recipe.tools.key().as_str())
-            .field("compiler", recipe.variant.compiler.name())
-            .finish();
+            .field("compiler", recipe.variant.compiler.name());
+        // That of the source is in its lineage.
+        let name = match tree.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref()) {
+            Some(origin) => name.field("series origin", origin.as_str()),
+            None => name,
+        };
+        let name = name.finish();
         let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
         let dir = ctx.cache.path("objects", name.as_str());
         create_dir(&dir.join("obj"))?;
+        ctx.cache.hold(&dir);
         let making = Making::of(&dir.join("obj"))?;
         let configured = ConfiguredTree { tree, recipe, dir, making, _lock: lock };
         let phase = ctx.bus.phase("configure", &tree.id);
@@ -156,7 +164,7 @@ impl<'a> ConfiguredTree<'a> {
         if synced.fresh || synced.changed.iter().any(|path| changes_config(path)) {
             let _ = fs::remove_file(&stamp);
         }
-        if stamp.exists() && configured.dir.join("obj/.config").exists() {
+        if stamp.exists() && confined::is_file(&configured.dir.join("obj"), ".config") {
             phase.cached();
             return Ok(configured);
         }
@@ -189,7 +197,7 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn check_options(&self) -> Result<()> {
-        let dotconfig = config::parse_dotconfig(&read_text(&self.dir.join("obj/.config"))?);
+        let dotconfig = config::parse_dotconfig(&confined::read_text(&self.dir.join("obj"), ".config")?);
         let mut lost = config::lost(self.recipe.requests, &dotconfig);
         if lost.is_empty() {
             return Ok(());
@@ -227,10 +235,10 @@ impl<'a> ConfiguredTree<'a> {
         if !done.success() {
             return Err(self.failed("does not build", &done, &log_dir.join("build.log")));
         }
-        if !self.dir.join("obj/vmlinux").exists() {
-            // A series may have changed the Makefile.
+        if !KEPT.iter().all(|(made, _)| confined::is_file(&self.dir.join("obj"), made)) {
+            // A series may have changed the Makefile, and a link there could name any file of this host.
             return Err(self.failed(
-                "does not build: make made no vmlinux",
+                "does not build: make made no vmlinux that is a plain file",
                 &done,
                 &log_dir.join("build.log"),
             ));
@@ -246,19 +254,18 @@ impl<'a> ConfiguredTree<'a> {
 
     /// Builds the modules of the tree's own BPF tests, where the kernel takes modules: only now do the objects and symbols
     /// belong to this kernel. What does not build is said in the log and missing later; the kernel is good without.
-    fn test_modules(&self, ctx: &Context, log_dir: &Path) -> Result<Vec<PathBuf>> {
-        let sources = self.dir.join("src").join(TEST_MODULES);
-        let config = config::parse_dotconfig(&read_text(&self.dir.join("obj/.config"))?);
-        if config.get("MODULES").map(String::as_str) != Some("y") || !sources.is_dir() {
+    fn test_modules(&self, ctx: &Context, log_dir: &Path) -> Result<Vec<String>> {
+        let (src, obj) = (self.dir.join("src"), self.dir.join("obj"));
+        let config = config::parse_dotconfig(&confined::read_text(&obj, ".config")?);
+        let sources = confined::names(&src, TEST_MODULES);
+        if config.get("MODULES").map(String::as_str) != Some("y") || sources.is_empty() {
             return Ok(Vec::new());
         }
-        let place = self.dir.join("obj").join(MODULES_HERE);
+        let place = obj.join(MODULES_HERE);
         remove_tree(&place);
-        create_dir(&place)?;
-        for entry in fs::read_dir(&sources).on("cannot list", &sources)?.flatten() {
-            if entry.path().is_file() {
-                fs::copy(entry.path(), place.join(entry.file_name())).on("cannot copy", entry.path())?;
-            }
+        fs::create_dir(&place).on("cannot create directory", &place)?;
+        for name in sources {
+            confined::copy(&src, Path::new(TEST_MODULES).join(&name), &place.join(&name))?;
         }
         let sandbox = self.sandbox(ctx)?;
         // The first one makes Module.symvers and the linker script; there are no modules of the tree itself.
@@ -279,25 +286,23 @@ impl<'a> ConfiguredTree<'a> {
                 return Ok(Vec::new());
             }
         }
-        let entries = fs::read_dir(&place).on("cannot list", &place)?.flatten().map(|entry| entry.path());
-        Ok(entries.filter(|path| path.extension().is_some_and(|kind| kind == "ko")).collect())
+        let made = confined::names(&obj, MODULES_HERE).into_iter().filter(|name| name.ends_with(".ko"));
+        Ok(made.collect())
     }
 
-    fn keep(&self, ctx: &Context, key: Key, modules: &[PathBuf]) -> Result<KernelBuild> {
+    fn keep(&self, ctx: &Context, key: Key, modules: &[String]) -> Result<KernelBuild> {
         let obj = self.dir.join("obj");
         let scratch = ctx.cache.scratch()?;
         if !modules.is_empty() {
             create_dir(&scratch.path().join(MODULES))?;
         }
         for module in modules {
-            let name = module.file_name().unwrap_or_default();
-            fs::copy(module, scratch.path().join(MODULES).join(name)).on("cannot copy", module)?;
+            let from = Path::new(MODULES_HERE).join(module);
+            confined::copy(&obj, from, &scratch.path().join(MODULES).join(module))?;
         }
-        for (from, to) in
-            [("vmlinux", "vmlinux"), (".config", "config"), ("include/config/kernel.release", "release")]
-        {
+        for (from, to) in KEPT {
             // Copies, not links: the next make changes vmlinux in place when it adds BTF.
-            fs::copy(obj.join(from), scratch.path().join(to)).on("cannot copy", obj.join(from))?;
+            confined::copy(&obj, from, &scratch.path().join(to))?;
         }
         let place = ctx.cache.path("kernel", key.as_str());
         let dir = scratch.keep_as(&place)?;
@@ -305,6 +310,9 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn failed(&self, what: &str, done: &Finished, log: &Path) -> Error {
+        if let Some(line) = done.no_space().filter(|_| is_full(&self.dir.join("obj"))) {
+            return full_disk(format!("{} {what}", self.tree.id), &done.command, line);
+        }
         let text =
             fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let mut error = diagnose::first_error(text.lines()).into_iter();
@@ -323,9 +331,7 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
-        // One for each set of tools: with CCACHE_DEPEND nothing else notices that a header of theirs has changed.
-        let ccache = ctx.cache.path("ccache", self.recipe.tools.key().as_str());
-        create_dir(&ccache)?;
+        let ccache = ccache(ctx, self.recipe.tools.key(), self.tree.origin().as_ref())?;
         let sandbox = Sandbox::new(self.recipe.tools)
             .read_only(self.dir.join("src"), "/src")
             .writable(self.dir.join("obj"), "/obj")
@@ -356,12 +362,48 @@ impl<'a> ConfiguredTree<'a> {
     }
 }
 
+/// The directory of ccache for builds of this origin. One for each set of tools: with CCACHE_DEPEND nothing else notices that
+/// a header of theirs has changed. A stranger's begins as a copy of ours, so that its first build compiles no more than its
+/// series changes, and what it puts there stays its own.
+fn ccache(ctx: &Context, tools: &Key, origin: Option<&Key>) -> Result<PathBuf> {
+    let ours = ctx.cache.path("ccache", tools.as_str());
+    create_dir(&ours)?;
+    ctx.cache.hold(&ours);
+    let Some(origin) = origin else { return Ok(ours) };
+    let name = format!("{tools}-{origin}");
+    let _lock = ctx.cache.lock(&ctx.bus, &format!("ccache-{name}"))?;
+    if let Some(theirs) = ctx.cache.get("ccache", &name) {
+        return Ok(theirs);
+    }
+    let scratch = ctx.cache.scratch()?;
+    let mut copy = std::process::Command::new("cp");
+    // Never links: they would be the same files. One that ccache throws away meanwhile is no loss.
+    copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(&ours).arg(scratch.path());
+    Job::new(copy).run()?;
+    // ccache knows by a checksum whether what it reads is whole.
+    let theirs = scratch.keep_unsynced_as(&ctx.cache.path("ccache", &name))?;
+    Ok(theirs)
+}
+
+/// Whether the file system of a path really has no room: a compiler's complaint alone may be the text of a stranger's makefile.
+fn is_full(path: &Path) -> bool {
+    let free = nix::sys::statvfs::statvfs(path).map(|stat| stat.blocks_available() * stat.fragment_size());
+    free.is_ok_and(|free| free < NO_ROOM)
+}
+
+/// With less than this left, a build that complains of a full disk is right: it gave back what it had half written.
+const NO_ROOM: u64 = 512 << 20;
+
 /// Modules of the tree's BPF tests, below the tree.
 const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
 /// Where they are built, below the object directory: kbuild writes beside the source, which is read-only.
 const MODULES_HERE: &str = "vmtest-modules";
 /// Directory of a kernel's cache entry with the modules; absent where there are none.
 pub const MODULES: &str = "modules";
+
+/// What is kept of the objects, and its name in the cache entry.
+const KEPT: [(&str, &str); 3] =
+    [("vmlinux", "vmlinux"), (".config", "config"), ("include/config/kernel.release", "release")];
 
 /// Lines of make that [`object_built`] counts in a first build with the default configuration (7.3.4); only the progress
 /// bar uses it.

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
 use std::path::Path;
+
+use crate::confined;
 
 /// The options of a `.config`, without `CONFIG_`; those that are not set are absent or `n`.
 pub type DotConfig = BTreeMap<String, String>;
@@ -108,9 +109,10 @@ impl Kconfig {
     }
 
     fn source(&mut self, tree: &Path, file: &str, blocks: &mut Vec<Block>, depth: usize) {
-        let Ok(bytes) = fs::read(tree.join(file)) else { return };
+        // What a stranger's tree names with `..` or a link is no file of it.
+        let Ok(text) = confined::read_text(tree, file) else { return };
         if depth < MAX_DEPTH {
-            self.parse(tree, file, &String::from_utf8_lossy(&bytes), blocks, depth);
+            self.parse(tree, file, &text, blocks, depth);
         }
     }
 

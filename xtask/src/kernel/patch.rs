@@ -29,6 +29,8 @@ pub struct Overlay {
     pub changed: Vec<String>,
     /// Paths that are gone, sorted.
     pub deleted: Vec<String>,
+    /// That of the series.
+    pub origin: Option<Key>,
 }
 
 /// Applies `series` to the tree in `base_dir`, which is only read. `base_commit` is the commit that the tree is known
@@ -59,7 +61,7 @@ pub fn apply(
         Ok(read_text(&dir.join(name))?.lines().map(str::to_owned).collect())
     };
     let (changed, deleted) = (list("changed")?, list("deleted")?);
-    Ok((key, Overlay { dir, changed, deleted }))
+    Ok((key, Overlay { dir, changed, deleted, origin: series.origin.clone() }))
 }
 
 /// Does the work of [`apply`] in `scratch`; what is to be kept goes into `out`.

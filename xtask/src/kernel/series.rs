@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::error::{Class, Error, IoContext, Result};
 use crate::proc::Job;
-use crate::workdir::{Key, write_file};
+use crate::workdir::{Key, KeyBuilder, write_file};
 
 /// Ordered patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Series {
     pub base_commit: Option<String>,
     /// How many patches the whole series has, of which these are the first or all.
     pub of: usize,
+    /// Whose it is, where it is not the project's own: what its builds leave behind is used for the same origin alone.
+    pub origin: Option<Key>,
 }
 
 /// One mail with a diff in it.
@@ -52,6 +54,12 @@ impl Series {
         self.name = format!("{}+{}", self.name, more.name);
         self.patches.extend(more.patches.iter().cloned());
         self.of = self.patches.len();
+        self.origin = match (self.origin, &more.origin) {
+            (Some(mine), Some(theirs)) => Some(
+                Key::of("origins 1").field("first", mine.as_str()).field("second", theirs.as_str()).finish(),
+            ),
+            (mine, theirs) => mine.or_else(|| theirs.clone()),
+        };
         self
     }
 
@@ -107,7 +115,14 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut patches = Vec::new();
     let mut names: Vec<String> = Vec::new();
     let mut base_commit = None;
+    let mut origin: Option<KeyBuilder> = None;
     for Place { path, name } in places {
+        if name.is_none() {
+            // By its path: the next version of a series comes to the same place, another one's to another.
+            let full = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let begun = origin.unwrap_or_else(|| Key::of("series origin 1"));
+            origin = Some(begun.field("path", full.as_os_str().as_encoded_bytes()));
+        }
         let part = load_one(path)?;
         base_commit = base_commit.or(part.base_commit);
         patches.extend(part.patches);
@@ -127,7 +142,8 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
         }
     }
     let of = patches.len();
-    Ok(Series { name: names.join("+"), patches, base_commit, of })
+    let origin = origin.map(KeyBuilder::finish);
+    Ok(Series { name: names.join("+"), patches, base_commit, of, origin })
 }
 
 /// `patch 3 of 12 (0003-foo.patch, "subject")`; `at` counts from 0.
@@ -146,7 +162,7 @@ fn load_one(path: &Path) -> Result<Series> {
         return if let [only] = mails.as_slice() {
             let base_commit = only.base_commit.clone();
             let patch = only.clone().into_patch(0, 1)?;
-            Ok(Series { name: stem(path), patches: vec![patch], base_commit, of: 1 })
+            Ok(Series { name: stem(path), patches: vec![patch], base_commit, of: 1, origin: None })
         } else {
             order_mbox(&shown.to_string(), stem(path), mails)
         };
@@ -393,7 +409,7 @@ fn into_series(name: String, mails: Vec<Mail>, base_commit: Option<String>) -> R
     let count = mails.len();
     let patches: Result<Vec<Patch>> =
         mails.into_iter().enumerate().map(|(at, mail)| mail.into_patch(at, count)).collect();
-    Ok(Series { name, patches: patches?, base_commit, of: count })
+    Ok(Series { name, patches: patches?, base_commit, of: count, origin: None })
 }
 
 fn only_a_cover_letter(shown: &str) -> Error {

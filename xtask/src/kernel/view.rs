@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 
 use crate::error::{IoContext, Result};
 use crate::interrupt;
-use crate::workdir::{Key, create_dir, remove_tree, write_file};
+use crate::workdir::{Key, create_dir, killpoint, remove_tree, write_file};
 
 /// What an object directory was last given.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -111,6 +111,7 @@ fn fill(base: &Path, view: &Path) -> Result<()> {
             link(entry.path(), &target)?;
         }
     }
+    killpoint("half a view");
     fs::rename(&half, view).on("cannot rename into place", view)
 }
 
@@ -186,7 +187,9 @@ fn take(from: &Path, to: &Path, name: &str, changed: &mut Vec<String>) -> Result
     } else {
         fs::copy(from, &half).on("cannot copy", from)?;
     }
+    killpoint("half a file");
     fs::rename(&half, to).on("cannot rename into place", to)?;
+    killpoint("a file of the view");
     changed.push(name.to_owned());
     Ok(())
 }

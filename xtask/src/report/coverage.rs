@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::coverage::{Evidence, Noticed, Noticing};
+use crate::coverage::{Evidence, Noticing};
 
 /// How a page came about.
 pub struct Source<'a> {
@@ -52,24 +52,22 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
     for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
         let _ = writeln!(text, "\n**{}**: {}.", one.name.path(), one.lacks().join("; "));
     }
-    text.push_str(
-        "\n## What each suite notices\n\n\
-         Cells that pass without the mutant and fail with it, of the own suite and of the tree's own `fsession_test`\n\
-         (`--suite upstream`), and what befell the kernel.\n\n\
-         | mutant | breaks | own | upstream |\n|---|---|---|---|\n",
-    );
+    let suites: Vec<&String> = mutants.first().map(|one| one.failed.keys().collect()).unwrap_or_default();
+    text.push_str("\n## What each suite notices\n\nCells that pass without the mutant and fail with it.\n\n| mutant | breaks |");
+    suites.iter().for_each(|suite| {
+        let _ = write!(text, " {suite} |");
+    });
+    text.push_str(" kernel |\n|---|---|");
+    suites.iter().for_each(|_| text.push_str("---|"));
+    text.push_str("---|\n");
     for one in mutants {
-        let (own, upstream) = (noticed(&one.own), noticed(&one.upstream));
-        let _ = writeln!(text, "| {} | {} | {own} | {upstream} |", one.mutant, plain(&one.breaks));
+        let _ = write!(text, "| {} | {} |", one.mutant, plain(&one.breaks));
+        for suite in &suites {
+            let _ = write!(text, " {} |", one.failed.get(*suite).copied().unwrap_or_default());
+        }
+        let _ = writeln!(text, " {} |", plain(&one.kernel));
     }
     text
-}
-
-fn noticed(noticed: &Noticed) -> String {
-    match noticed.otherwise.as_str() {
-        "" => noticed.failed.to_string(),
-        otherwise => format!("{}; {}", noticed.failed, plain(otherwise)),
-    }
 }
 
 /// Inside of a table's cell.
@@ -78,13 +76,10 @@ fn plain(text: &str) -> String {
 }
 
 /// What lacks, one line each, for a terminal.
-pub fn lacking(subtests: &[Evidence], upstream: &str) -> String {
+pub fn lacking(subtests: &[Evidence]) -> String {
     let mut text = String::new();
     for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
         let _ = writeln!(text, "UNPROVEN {}: {}", one.name.path(), one.lacks().join("; "));
-    }
-    if !upstream.is_empty() {
-        let _ = writeln!(text, "UNPROVEN upstream: without a mutant {upstream}");
     }
     text
 }

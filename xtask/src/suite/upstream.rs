@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use regex::Regex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::confined;
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::build::{MODULES, PatchedTree};
@@ -299,7 +300,7 @@ impl<'a> Build<'a> {
             let needs = self.needs();
             self.restrict(&needs)?;
             let (done, log) = self.make("vmtest-all", &needs)?;
-            if done.success() && self.obj.path().join(TEST_PROGS).is_file() {
+            if done.success() && confined::is_file(self.obj.path(), TEST_PROGS) {
                 self.keep(&needs, place)?;
                 return Ok(broken);
             }
@@ -317,10 +318,16 @@ impl<'a> Build<'a> {
     /// libbpf, bpftool and resolve_btfids, mostly from the cache.
     fn base(&mut self) -> Result<()> {
         let mut key = Key::of("upstream base 1").field("tools", self.from.tools.key().as_str());
+        if let Some(origin) = self.from.tree.origin() {
+            // The makefiles of a stranger's tree read more than these inputs, and could leave something else for others.
+            key = key.field("origin", origin.as_str());
+        }
         for input in BASE_INPUTS {
-            for entry in
-                walkdir::WalkDir::new(self.src.path().join(input)).sort_by_file_name().into_iter().flatten()
-            {
+            if !confined::no_link_on_the_way(self.src.path(), input) {
+                continue;
+            }
+            let walk = walkdir::WalkDir::new(self.src.path().join(input)).follow_root_links(false);
+            for entry in walk.sort_by_file_name().into_iter().flatten() {
                 if entry.file_type().is_file() {
                     let below = entry.path().strip_prefix(self.src.path()).unwrap_or(entry.path());
                     key = key.field(&below.to_string_lossy(), hash_file(entry.path())?);
@@ -359,6 +366,14 @@ impl<'a> Build<'a> {
         let files: BTreeSet<String> = self.files.union(&needs.files).cloned().collect();
         for (below, keep) in [("prog_tests", &files), ("progs", &needs.programs)] {
             let dir = self.selftests().join(below);
+            if !confined::is_dir(self.src.path(), Path::new(SELFTESTS).join(below)) {
+                // The last make could write here; what a link names is not ours to tidy.
+                return Err(Error::new(
+                    Class::SuiteBuild,
+                    format!("{} is no directory any more", dir.display()),
+                )
+                .why("the tree's own makefile replaced it"));
+            }
             for entry in fs::read_dir(&dir).on("cannot list", &dir)? {
                 let path = entry.on("cannot list", &dir)?.path();
                 let name =
@@ -507,28 +522,28 @@ impl<'a> Build<'a> {
         let files = place.join(FILES);
         create_dir(&files)?;
         let obj = self.obj.path();
-        let take = |from: &Path| -> Result<()> {
-            let Some(name) = from.file_name() else { return Ok(()) };
-            fs::copy(from, files.join(name)).on("cannot copy", from).map(drop)
+        let take = |dir: &Path, below: &str| -> Result<()> {
+            let Some(name) = Path::new(below).file_name() else { return Ok(()) };
+            confined::copy(dir, below, &files.join(name))
         };
-        take(&obj.join(TEST_PROGS))?;
+        take(obj, TEST_PROGS)?;
         for program in &needs.programs {
-            take(&obj.join(format!("{program}.bpf.o")))?;
+            take(obj, &format!("{program}.bpf.o"))?;
         }
         for helper in &needs.helpers {
-            let (made, script) = (obj.join(helper), self.selftests().join(helper));
-            take(if made.is_file() { &made } else { &script })?;
+            if confined::is_file(obj, helper) {
+                take(obj, helper)?;
+            } else {
+                take(self.src.path(), &format!("{SELFTESTS}/{helper}"))?;
+            }
         }
         // Some tests call it, by this name.
-        let bpftool = obj.join("tools/build/bpftool/bootstrap/bpftool");
-        if bpftool.is_file() {
-            take(&bpftool)?;
+        let bpftool = "tools/build/bpftool/bootstrap/bpftool";
+        if confined::is_file(obj, bpftool) {
+            take(obj, bpftool)?;
         }
-        let modules = self.from.kernel.join(MODULES);
-        for entry in fs::read_dir(&modules).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "ko") {
-                take(&entry.path())?;
-            }
+        for name in confined::names(self.from.kernel, MODULES).iter().filter(|name| name.ends_with(".ko")) {
+            take(self.from.kernel, &format!("{MODULES}/{name}"))?;
         }
         Ok(())
     }
@@ -601,8 +616,11 @@ fn linked_in_vain(log: &str) -> Vec<(String, String)> {
 /// Copies parts of a patched tree, every file with one old time: what was made before is newer.
 fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Result<()> {
     for input in inputs {
+        if !confined::no_link_on_the_way(&tree.source.dir, input) {
+            continue;
+        }
         let from = tree.source.dir.join(input);
-        for entry in walkdir::WalkDir::new(&from).into_iter().flatten() {
+        for entry in walkdir::WalkDir::new(&from).follow_root_links(false).into_iter().flatten() {
             if let Ok(below) = entry.path().strip_prefix(&tree.source.dir) {
                 copy_one(entry.path(), &to.join(below))?;
             }
@@ -647,7 +665,7 @@ fn copy_one(from: &Path, to: &Path) -> Result<()> {
 
 /// Copies a directory with the times of its files.
 fn copy_dated(from: &Path, to: &Path) -> Result<()> {
-    for entry in walkdir::WalkDir::new(from) {
+    for entry in walkdir::WalkDir::new(from).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).on("cannot walk", from)?;
         let Ok(below) = entry.path().strip_prefix(from) else { continue };
         let target = to.join(below);
@@ -656,7 +674,7 @@ fn copy_dated(from: &Path, to: &Path) -> Result<()> {
         } else if entry.file_type().is_symlink() {
             let link = fs::read_link(entry.path()).on("cannot read", entry.path())?;
             std::os::unix::fs::symlink(&link, &target).on("cannot make the link", &target)?;
-        } else {
+        } else if entry.file_type().is_file() {
             fs::copy(entry.path(), &target).on("cannot copy", entry.path())?;
             let data = entry.path().metadata().on("cannot look at", entry.path())?;
             let time = data.modified().on("cannot look at", entry.path())?;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Being asked to end, and being killed: nothing runs on, the record is whole, and the next run works.
 
-use std::time::Duration;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -107,4 +110,175 @@ fn a_run_that_waits_for_another_can_be_interrupted_or_takes_over() {
     first.signal(Signal::SIGKILL);
     first.done();
     third.done().exits(0);
+}
+
+/// Where a run can be when it is told to end.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Download,
+    Unpack,
+    Apply,
+    Configure,
+    Build,
+    Runner,
+    Boot,
+    Test,
+}
+
+const PHASES: [Phase; 8] = [
+    Phase::Download,
+    Phase::Unpack,
+    Phase::Apply,
+    Phase::Configure,
+    Phase::Build,
+    Phase::Runner,
+    Phase::Boot,
+    Phase::Test,
+];
+
+/// Replaces a program by one that hangs with a child of its own when one of its arguments is `word`, and is else what it was.
+fn hangs(world: &World, name: &str, word: &str) {
+    let bin = world.path("bin").join(name);
+    // A link to the host's program, or a fake.
+    let real = world.path("home").join(format!("real-{name}"));
+    fs::rename(&bin, &real).expect("moved");
+    let script = format!(
+        "#!/bin/sh\nfor one; do [ \"$one\" = {word} ] && {{\n    sleep 1000 &\n    printf '%s\\n' $$ $! >> {}\n    \
+         wait\n}}; done\nexec {} \"$@\"\n",
+        // Not every child has a HOME.
+        world.path("home/pids").display(),
+        real.display()
+    );
+    fs::write(&bin, script).expect("written");
+    fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).expect("made executable");
+}
+
+/// A world in which a run hangs there, and its arguments.
+fn hanging_in(phase: Phase) -> (World, Vec<String>) {
+    let world = World::new();
+    let does = match phase {
+        Phase::Configure => "make: hang-config",
+        Phase::Build => "make: hang",
+        Phase::Boot => "guest: silent",
+        Phase::Test => "guest: idle",
+        Phase::Download | Phase::Unpack | Phase::Apply | Phase::Runner => "guest: pass",
+    };
+    let tree = world.tree("linux", does);
+    let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
+    let mut words =
+        vec!["--kernel".to_owned(), format!("tree:{}", text(&tree)), "--boot".into(), "direct".into()];
+    match phase {
+        Phase::Download => {
+            super::disk::archive(&world);
+            world.write("home/apt.cut", "0");
+            world.write("home/apt.exit", "0\n");
+            hangs(&world, "apt-get", "download");
+            words[1] = "debian:9.9.1".to_owned();
+            words.extend(["--mirror".to_owned(), "http://mirror.example/debian".to_owned()]);
+        }
+        Phase::Unpack => {
+            let tar = world.path("linux.tar");
+            let done = std::process::Command::new("tar")
+                .arg("-cf")
+                .arg(&tar)
+                .arg("-C")
+                .arg(world.path(""))
+                .arg("linux")
+                .status();
+            assert!(done.is_ok_and(|status| status.success()));
+            hangs(&world, "tar", "-xf");
+            words[1] = format!("tar:{}", text(&tar));
+        }
+        Phase::Apply => {
+            let patch = world.patch("series/1.patch", "first", "other");
+            hangs(&world, "git", "am");
+            words.extend(["--patches".to_owned(), text(&patch)]);
+        }
+        Phase::Runner => drop(world.write("home/runner-takes-forever", "")),
+        Phase::Configure | Phase::Build | Phase::Boot | Phase::Test => (),
+    }
+    (world, words)
+}
+
+#[test]
+fn a_run_ends_within_five_seconds_wherever_it_is() {
+    for phase in PHASES {
+        for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+            let (world, words) = hanging_in(phase);
+            println!("{phase:?}, {signal}");
+            let mut running =
+                world.start(world.vmtest(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+            running.wait_for_hang();
+            let told = Instant::now();
+            running.signal(signal);
+            let done = running.done_within(Duration::from_secs(5));
+            world.no_process_is_left(Duration::from_secs(5).saturating_sub(told.elapsed()));
+            done.exits(code);
+            assert_eq!(done.json()["exit_code"], code, "{phase:?}\n{done}");
+            assert!(done.json()["classes"][code.to_string()].is_u64(), "{phase:?}\n{done}");
+            assert!(
+                done.outcomes(None).values().all(|outcome| outcome != "pass" || matches!(phase, Phase::Test)),
+                "{phase:?}\n{done}"
+            );
+            world.is_clean();
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_run_left_is_ended_by_the_next_one_and_nothing_else_is() {
+    for phase in PHASES {
+        let (world, words) = hanging_in(phase);
+        println!("{phase:?}");
+        let mut running = world.start(world.vmtest(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+        running.wait_for_hang();
+        // Somebody else's, with everything that can be copied: the environment of one of them.
+        let pids = world.read("home/pids");
+        let environ =
+            fs::read(format!("/proc/{}/environ", pids.lines().next().expect("a process"))).expect("read");
+        let nonce = environ
+            .split(|byte| *byte == 0)
+            .find(|pair| pair.starts_with(b"VMTEST_NONCE="))
+            .expect("a nonce");
+        let nonce = String::from_utf8_lossy(nonce).into_owned();
+        let mut foreign = std::process::Command::new("sleep");
+        foreign.arg("1000").env("VMTEST_NONCE", nonce.split_once('=').expect("a value").1);
+        let mut foreign = foreign.spawn().expect("sleep runs");
+        running.signal(Signal::SIGKILL);
+        running.done();
+        // Another harness starts with the same cache.
+        world.start(world.command(&["cache"])).done().exits(0);
+        world.no_process_is_left(Duration::from_secs(1));
+        assert!(
+            foreign.try_wait().expect("waited").is_none(),
+            "{phase:?}: somebody else's process was ended"
+        );
+        foreign.kill().and_then(|()| foreign.wait()).expect("ended");
+        let records = fs::read_dir(world.path("cache/tmp")).expect("listed").flatten();
+        let records: Vec<_> =
+            records.filter(|entry| entry.file_name().to_string_lossy().starts_with("p-")).collect();
+        assert!(records.is_empty(), "{phase:?}: {records:?}");
+    }
+}
+
+#[test]
+fn two_runs_at_once_do_not_disturb_each_other() {
+    let world = World::new();
+    let (one, other) = (world.tree("one", "guest: idle"), world.tree("other", "guest: pass"));
+    let of = |tree: &Path| format!("tree:{}", tree.display());
+    let mut first = world.start(world.vmtest(&["--kernel", &of(&one), "--boot", "vng"]));
+    first.wait_for_hang();
+    for number in 0..3 {
+        let out = format!("out-{number}");
+        world.run(&["--kernel", &of(&other), "--boot", "vng", "--out", &out]).exits(0);
+    }
+    assert!(first.child.try_wait().expect("waited").is_none(), "the first one still runs");
+    for pid in world.read("home/pids").lines() {
+        assert!(Path::new("/proc").join(pid).exists(), "and so does its guest");
+    }
+    first.signal(Signal::SIGINT);
+    let done = first.done_within(Duration::from_secs(5));
+    done.exits(130);
+    assert_eq!(done.outcomes(None)["basic/first"], "pass");
+    world.is_clean();
 }

@@ -289,7 +289,8 @@ impl Running {
     pub fn wait_for_hang(&mut self) {
         let begun = Instant::now();
         while !fs::read_to_string(self.home.join("pids")).is_ok_and(|text| text.ends_with('\n')) {
-            assert!(begun.elapsed() < LIMIT, "nothing hung within {LIMIT:?}");
+            let said = || fs::read_to_string(self.output.with_extension("err")).unwrap_or_default();
+            assert!(begun.elapsed() < LIMIT, "nothing hung within {LIMIT:?}; it said:\n{}", said());
             assert!(self.child.try_wait().expect("waited").is_none(), "it ended before anything hung");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -346,6 +347,12 @@ impl Running {
 }
 
 impl Done {
+    /// A command that ran inside another one.
+    pub fn told_elsewhere(code: i32, stdout: String, stderr: String) -> Done {
+        let status = std::os::unix::process::ExitStatusExt::from_raw(code << 8);
+        Done { status, stdout, stderr, run_dir: None, record: None }
+    }
+
     /// Asserts the exit code, and that `run.json`, where there is one, and the last line say the same.
     #[track_caller]
     pub fn exits(&self, code: i32) -> &Done {

@@ -19,7 +19,7 @@ use crate::event::Phase;
 use crate::interrupt;
 use crate::kernel::source::{had_space, succeeded};
 use crate::proc::{Finished, Job};
-use crate::workdir::{Key, create_dir, read_text, write_file};
+use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
 
 /// An index older than this is read again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
@@ -169,6 +169,7 @@ impl<'a> Archive<'a> {
         for dir in ["lists/partial", "cache/archives/partial", "none"] {
             create_dir(&root.join(dir))?;
         }
+        self.ctx.cache.hold(root);
         let mut conf = configuration(root);
         conf.push_str(&network_settings(shell));
         // Not for everyone: a proxy's address may hold a password.
@@ -202,12 +203,13 @@ impl<'a> Archive<'a> {
     }
 
     /// Downloads with apt into a scratch directory and gives the one file that arrived; `None` when the mirror does
-    /// not have what it lists.
+    /// not have what it lists. `sha256` is what the index says of it.
     pub(super) fn download(
         &self,
         into: &Path,
         args: &[String],
         size: u64,
+        sha256: Option<&str>,
         what: &str,
     ) -> Result<Option<PathBuf>> {
         let phase = self.ctx.bus.phase("download", what);
@@ -230,6 +232,16 @@ impl<'a> Archive<'a> {
                 .why(format!("apt left {} files where one was asked for", files.len()))
                 .detail(done.tail));
         };
+        // apt has checked it; what is kept for months is worth a second look, and a copy that was cut short has no other.
+        if let Some(expected) =
+            sha256.filter(|expected| !hash_file(file).is_ok_and(|hash| hash == **expected))
+        {
+            return Err(Error::host(format!("cannot download {what}"))
+                .why(format!("what arrived is not what the archive lists: its SHA-256 is not {expected}"))
+                .next(format!(
+                    "run it again, choose a mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}"
+                )));
+        }
         phase.finish();
         Ok(Some(file.clone()))
     }

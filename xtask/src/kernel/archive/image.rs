@@ -110,7 +110,7 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
 /// When nothing fits, or a download or the disk fails.
 pub fn fetch_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Prebuilt> {
     if let Some(entry) = cached_image(ctx, wanted, flavour) {
-        return prebuilt(wanted, flavour, &entry, &ctx.cache.path(ImageRelease::KIND, &entry));
+        return prebuilt(wanted, flavour, &entry, &ctx.cache.need(ImageRelease::KIND, &entry)?);
     }
     let archive = Archive::new(ctx);
     let images = choose(&archive, wanted, flavour)?;
@@ -137,12 +137,14 @@ fn get_image(archive: &Archive<'_>, image: &ImageRelease, dir: &Path) -> Result<
     let kernel = |members: &[&str]| {
         Some(boot_files(members)).filter(|found| found.iter().any(|(_, name)| *name == "vmlinuz"))
     };
-    if get_files(archive, &image.package, image, image.size, dir, kernel)? == Presence::Absent {
+    if get_files(archive, &image.package, image, image.size, Some(&image.sha256), dir, kernel)?
+        == Presence::Absent
+    {
         return Ok(Presence::Absent);
     }
     if let Some(package) = &image.config_package {
         // Its size is not in the index: the progress is in percent. A kernel without its configuration still boots.
-        get_files(archive, package, image, 0, dir, |members| Some(boot_files(members)))?;
+        get_files(archive, package, image, 0, None, dir, |members| Some(boot_files(members)))?;
     }
     if !dir.join("config").exists() {
         let text = format!("the archive has no configuration of {} {}", image.package, image.version);
@@ -157,13 +159,14 @@ fn get_files(
     package: &str,
     image: &ImageRelease,
     size: u64,
+    sha256: Option<&str>,
     dir: &Path,
     pick: impl Fn(&[&str]) -> Option<Vec<Picked>>,
 ) -> Result<Presence> {
     let scratch = archive.ctx.cache.scratch()?;
     let args = ["download".to_owned(), format!("{package}={}", image.version)];
     let what = format!("{package} {}", image.version);
-    let Some(file) = archive.download(scratch.path(), &args, size, &what)? else {
+    let Some(file) = archive.download(scratch.path(), &args, size, sha256, &what)? else {
         return Ok(Presence::Absent);
     };
     extract(&file, scratch.path(), pick)?;

@@ -173,7 +173,7 @@ pub fn fetch_source(ctx: &Context, wanted: &str) -> Result<SourceTree> {
     let archive = Archive::new(ctx);
     match choose(ctx, wanted, || archive.index(), || archive.absent())? {
         Choice::Cached { entry, upstream } => {
-            Ok(tree(&upstream, &entry, ctx.cache.path(SourceRelease::KIND, &entry)))
+            Ok(tree(&upstream, &entry, ctx.cache.need(SourceRelease::KIND, &entry)?))
         }
         Choice::Try { releases, why } => {
             ctx.bus.note(format!("src:{wanted} is {}; {why}", releases[0].describe()));
@@ -190,6 +190,7 @@ fn tree(upstream: &str, entry: &str, dir: PathBuf) -> SourceTree {
         dir,
         key: Key::of("source archive 1").field("entry", entry).finish(),
         lineage: Key::of("archive lineage 1").field("version", upstream).finish(),
+        origin: None,
         base_commit: None,
     }
 }
@@ -206,7 +207,9 @@ fn get_source(archive: &Archive<'_>, release: &SourceRelease, dir: &Path) -> Res
         }
         Form::Package(name) => vec!["download".to_owned(), format!("{name}={}", release.version)],
     };
-    let Some(file) = archive.download(scratch.path(), &args, release.size, &release.describe())? else {
+    let Some(file) =
+        archive.download(scratch.path(), &args, release.size, Some(&release.sha256), &release.describe())?
+    else {
         return Ok(Presence::Absent);
     };
     interrupt::check()?;

@@ -98,6 +98,10 @@ impl Repo {
                 .next("name the repository of a kernel; a tree without one is tree:PATH")
         };
         let path = path.canonicalize().map_err(|error| no(error.to_string()))?;
+        if path.as_os_str().as_encoded_bytes().contains(&b'\n') {
+            return Err(no("git tells of it by lines, and there is a newline in its path".to_owned())
+                .next("give it a path without one"));
+        }
         let shell = shell()?;
         let asked = ["--path-format=absolute", "--git-path", "objects", "--git-path", "shallow"];
         let asked = query(&shell, &path)
@@ -191,6 +195,7 @@ impl Repo {
             dir,
             key: Key::of("source commit 1").field("commit", commit).finish(),
             lineage: self.lineage.clone(),
+            origin: Some(self.lineage.clone()),
             base_commit: Some(commit.to_owned()),
         })
     }

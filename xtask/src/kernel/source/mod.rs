@@ -31,6 +31,8 @@ pub struct SourceTree {
     pub key: Key,
     /// The same for successive states of one tree, repository or version: names the object directory.
     pub lineage: Key,
+    /// Whose it is, where the archive did not sign it.
+    pub origin: Option<Key>,
     /// The commit it is, where it came from a repository as a commit.
     pub base_commit: Option<String>,
 }
@@ -152,8 +154,7 @@ fn kernel_version(dir: &Path) -> Option<String> {
     version_of_makefile(&std::fs::read_to_string(dir.join("Makefile")).ok()?)
 }
 
-/// The version that this Makefile of a kernel says.
-pub fn version_of_makefile(text: &str) -> Option<String> {
+fn version_of_makefile(text: &str) -> Option<String> {
     let value = |name: &str| {
         let line = text.lines().take(20).find(|line| line.split('=').next().map(str::trim) == Some(name))?;
         Some(line.split_once('=')?.1.trim().to_owned())

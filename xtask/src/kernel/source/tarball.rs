@@ -10,7 +10,7 @@ use super::{Resolved, SourceTree, kernel_version};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
-use crate::proc::{Finished, Job};
+use crate::proc::{Finished, Job, full_disk};
 use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
 
 /// Unpacks a kernel tarball of any compression that tar knows into the empty directory `into`, without its top
@@ -92,16 +92,9 @@ pub fn succeeded(done: Finished, what: impl Into<String>) -> Result<Finished> {
 /// # Errors
 /// A host error that opens with `what` and shows only the complaint.
 pub fn had_space(done: &Finished, what: &str) -> Result<()> {
-    let full = |line: &&String| {
-        ["No space left", "Disk quota", "enough free space"].iter().any(|text| line.contains(text))
-    };
-    // The last is the one that the child gave up at.
-    match done.tail.iter().rfind(full) {
+    match done.no_space() {
         None => Ok(()),
-        Some(line) => Err(Error::host(what)
-            .why(format!("the disk is full, says `{}`", done.command))
-            .detail([line.trim().to_owned()])
-            .next("free some space, or put the cache elsewhere with VMTEST_CACHE_DIR=DIR")),
+        Some(line) => Err(full_disk(what, &done.command, line)),
     }
 }
 
@@ -175,7 +168,7 @@ pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<SourceTree> {
     let (dir, _) =
         ctx.cache.get_or_make(&ctx.bus, "source", &entry(&hash), |dir| unpack(ctx, &path, dir, &id))?;
     let key = Key::of("source tarball 1").field("sha256", &hash).finish();
-    Ok(SourceTree { id, dir, lineage: key.clone(), key, base_commit: None })
+    Ok(SourceTree { id, dir, lineage: key.clone(), origin: Some(key.clone()), key, base_commit: None })
 }
 
 #[cfg(test)]

@@ -247,8 +247,9 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     let lineage = lineage(&top);
     let id = format!("tree:{}", short_name(&top));
     let home = ctx.cache.path("trees", lineage.as_str());
-    create_dir(&home.join("files"))?;
     let _lock = ctx.cache.lock(&ctx.bus, &format!("trees-{lineage}"))?;
+    create_dir(&home.join("files"))?;
+    ctx.cache.hold(&home);
     let phase = ctx.bus.phase("snapshot", &id);
     let wanted = stamps(&top, list(ctx, &top)?)?;
     interrupt::check()?;
@@ -259,7 +260,14 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     } else {
         phase.finish()
     }
-    Ok(SourceTree { id, dir: home.join("files"), key, lineage, base_commit: None })
+    Ok(SourceTree {
+        id,
+        dir: home.join("files"),
+        key,
+        origin: Some(lineage.clone()),
+        lineage,
+        base_commit: None,
+    })
 }
 
 /// Makes the snapshot in `home` what `wanted` says. Gives the manifest, and whether it was so already.

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask cache`: what the cache holds, how large that is and when it was last used; `--prune` removes the entries that
+//! were not used for longest.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::commands::print;
+use crate::error::{Error, Result};
+use crate::workdir::{Cache, Inventory, Prune, Pruned, kind_about, prune};
+
+/// Show what the cache holds, and remove what was not used for long.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+    /// Remove the entries that were not used for longest until no more than SIZE is left (20G), or all that were not used
+    /// for AGE (12h, 7d, 2w). What a run uses stays
+    #[arg(long, value_name = "SIZE|AGE", value_parser = size_or_age)]
+    prune: Option<Prune>,
+    /// Only say what --prune would remove
+    #[arg(long, requires = "prune")]
+    dry_run: bool,
+}
+
+/// Shows, and removes where that is asked for.
+///
+/// # Errors
+/// When there is no place for a cache, or the file system refuses.
+pub fn run(args: &Args) -> Result<()> {
+    let Args { json, prune: what, dry_run } = args;
+    let cache = Cache::open()?;
+    let inventory = Inventory::of(&cache)?;
+    let text = match what {
+        None if *json => listing_json(&cache, &inventory)?,
+        None => listing(&cache, &inventory),
+        Some(what) => {
+            let pruned = prune(&cache, inventory, *what, *dry_run)?;
+            if *json { to_json(&pruned)? } else { told(&pruned, *dry_run) }
+        }
+    };
+    print(&text)
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::host("cannot write the cache's content as JSON").why(error))?;
+    Ok(text + "\n")
+}
+
+fn listing_json(cache: &Cache, inventory: &Inventory) -> Result<String> {
+    let kinds: Vec<_> = inventory
+        .by_kind()
+        .into_iter()
+        .map(|(kind, (count, bytes))| serde_json::json!({"kind": kind, "entries": count, "bytes": bytes}))
+        .collect();
+    to_json(&serde_json::json!({
+        "schema": 1, "root": cache.root(), "bytes": inventory.total(), "kinds": kinds,
+        "entries": inventory.entries, "foreign": inventory.foreign,
+    }))
+}
+
+/// Two tables: kinds, then entries with the one that goes first on top.
+fn listing(cache: &Cache, inventory: &Inventory) -> String {
+    let mut text = String::new();
+    for (kind, (count, bytes)) in inventory.by_kind() {
+        let _ = writeln!(
+            text,
+            "{kind:12} {:>9} {count:>5}  {}",
+            human(bytes),
+            kind_about(kind).unwrap_or_default()
+        );
+    }
+    let mut entries: Vec<_> = inventory.entries.iter().collect();
+    entries.sort_by_key(|entry| entry.last_use);
+    if !entries.is_empty() {
+        let _ = writeln!(text, "\n{:>9}  {:>8}  entry", "size", "unused");
+    }
+    for entry in entries {
+        let state = if entry.in_use { "  (in use)" } else { "" };
+        let _ = writeln!(
+            text,
+            "{:>9}  {:>8}  {}/{}{state}",
+            human(entry.bytes),
+            ago(entry.age()),
+            entry.kind,
+            entry.name
+        );
+    }
+    for name in &inventory.foreign {
+        let _ = writeln!(text, "not ours, never removed: {name}");
+    }
+    let _ = writeln!(text, "\n{} in {}", human(inventory.total()), cache.root().display());
+    text
+}
+
+/// What was removed, for people.
+pub(super) fn told(pruned: &Pruned, dry_run: bool) -> String {
+    let word = if dry_run { "would remove" } else { "removed" };
+    let mut text = String::new();
+    for name in &pruned.removed {
+        let _ = writeln!(text, "{word} {name}");
+    }
+    for name in &pruned.in_use {
+        let _ = writeln!(text, "in use, stays: {name}");
+    }
+    let freed = if dry_run { "would be freed" } else { "freed" };
+    let _ = writeln!(
+        text,
+        "{} entries, {} {freed}, {} left",
+        pruned.removed.len(),
+        human(pruned.freed),
+        human(pruned.left)
+    );
+    text
+}
+
+/// `1.4 GB`.
+fn human(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+fn ago(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn size_or_age(text: &str) -> std::result::Result<Prune, String> {
+    let ages = [("min", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
+    for (unit, seconds) in ages {
+        if let Some(number) = text.strip_suffix(unit).and_then(|number| number.trim().parse::<u32>().ok()) {
+            return Ok(Prune::OlderThan(Duration::from_secs(u64::from(number) * seconds)));
+        }
+    }
+    bytes(text)
+        .map(Prune::ToSize)
+        .map_err(|_| "neither a size (500M, 20G) nor an age (30min, 12h, 7d, 2w)".to_owned())
+}
+
+/// `500M`, `20G`, `1T`; a number without a unit would be a guess, but for 0.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    let upper = text.trim().to_ascii_uppercase();
+    let upper = upper.strip_suffix('B').unwrap_or(&upper);
+    let found = units.into_iter().find_map(|(unit, shift)| {
+        let number: u64 = upper.strip_suffix(unit)?.trim().parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    found.or_else(|| (upper == "0").then_some(0)).ok_or_else(|| "not a size: write 500M or 20G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_are_told_apart() {
+        assert_eq!(size_or_age("20G"), Ok(Prune::ToSize(20 << 30)));
+        assert_eq!(size_or_age("500 MB"), Ok(Prune::ToSize(500 << 20)));
+        assert_eq!(size_or_age("0"), Ok(Prune::ToSize(0)));
+        assert_eq!(size_or_age("7d"), Ok(Prune::OlderThan(Duration::from_secs(7 * 86_400))));
+        assert_eq!(size_or_age("30min"), Ok(Prune::OlderThan(Duration::from_secs(1_800))));
+        for wrong in ["", "7", "d", "-1d", "99999999999T", "1x", "all"] {
+            assert!(size_or_age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

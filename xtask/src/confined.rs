@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files in directories that a stranger's build wrote into, or that a stranger's tree was unpacked to. The build ran in a
+//! sandbox; what it left is read outside of it. So nothing here follows a link, neither at the end of a path nor on the way,
+//! and nothing but a plain file is read: a link `vmlinux` to somebody's key would travel into a guest and into a report.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+
+use crate::error::{IoContext, Result};
+
+/// Longest text that is read: a configuration has some 200 KB.
+const MOST_TEXT: u64 = 8 << 20;
+
+/// Opens what is at `below` in `dir`. `dir` itself is ours.
+fn at(dir: &Path, below: &Path, how: OFlag) -> io::Result<OwnedFd> {
+    let always = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let mut here = open(dir, OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())?;
+    let mut parts = below.components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(Errno::EINVAL.into()) };
+        let way = if parts.peek().is_some() { OFlag::O_DIRECTORY } else { how };
+        here = openat(here.as_fd(), name, always | way, Mode::empty())?;
+    }
+    Ok(here)
+}
+
+/// Opens a plain file at `below` in `dir`, for reading.
+fn file(dir: &Path, below: &Path) -> io::Result<File> {
+    // A pipe without a writer would block for ever.
+    let file = File::from(at(dir, below, OFlag::O_NONBLOCK)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no plain file")) }
+}
+
+/// Whether there is a plain file at `below`.
+pub fn is_file(dir: &Path, below: impl AsRef<Path>) -> bool {
+    file(dir, below.as_ref()).is_ok()
+}
+
+/// Whether `below` is a directory, and so is everything on the way to it: no links.
+pub fn is_dir(dir: &Path, below: impl AsRef<Path>) -> bool {
+    at(dir, below.as_ref(), OFlag::O_DIRECTORY).is_ok()
+}
+
+/// Whether what is at `below` is reached without a link, whatever it is itself.
+pub fn no_link_on_the_way(dir: &Path, below: impl AsRef<Path>) -> bool {
+    below.as_ref().parent().is_none_or(|way| is_dir(dir, way))
+}
+
+/// The text of a plain file.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file, or is longer than any such text.
+pub fn read_text(dir: &Path, below: impl AsRef<Path>) -> Result<String> {
+    let below = below.as_ref();
+    let read = || {
+        let mut bytes = Vec::new();
+        let length = file(dir, below)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
+        if length as u64 > MOST_TEXT {
+            return Err(io::Error::other("it is too long"));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().on("cannot read", dir.join(below))
+}
+
+/// Copies a plain file to `to`, with its mode, and without the holes that make it look small.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file, and those of the file system.
+pub fn copy(dir: &Path, below: impl AsRef<Path>, to: &Path) -> Result<()> {
+    let below = below.as_ref();
+    let mut from = file(dir, below).on("cannot copy", dir.join(below))?;
+    let mode = from.metadata().on("cannot copy", dir.join(below))?.permissions();
+    let mut target = File::create(to).on("cannot create", to)?;
+    io::copy(&mut from, &mut target).on("cannot copy", dir.join(below))?;
+    target.set_permissions(mode).on("cannot set the mode of", to)
+}
+
+/// Names of the plain files in a directory; none where it is no directory, or reached by a link.
+pub fn names(dir: &Path, below: impl AsRef<Path>) -> Vec<String> {
+    let below = below.as_ref();
+    if !is_dir(dir, below) {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(dir.join(below)).into_iter().flatten().flatten();
+    let plain = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut names: Vec<String> = plain.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn nothing_outside_is_reached() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (home, dir) = (place.path().join("home"), place.path().join("obj"));
+        fs::create_dir_all(home.join("deep")).expect("made");
+        fs::write(home.join("key"), "secret").expect("written");
+        fs::write(home.join("deep/key"), "secret").expect("written");
+        fs::create_dir_all(dir.join("inside")).expect("made");
+        fs::write(dir.join("inside/good"), "fine").expect("written");
+        symlink(home.join("key"), dir.join("link")).expect("linked");
+        symlink("../home/key", dir.join("relative")).expect("linked");
+        symlink(&home, dir.join("way")).expect("linked");
+        // Harmless one by one: the second leads out through the first.
+        symlink(".", dir.join("here")).expect("linked");
+        symlink("here/../home/key", dir.join("chain")).expect("linked");
+        nix::unistd::mkfifo(&dir.join("pipe"), Mode::S_IRWXU).expect("a FIFO");
+        assert_eq!(read_text(&dir, "inside/good").expect("read"), "fine");
+        for bad in
+            ["link", "relative", "way/key", "chain", "here/inside/good", "pipe", "../home/key", "inside", ""]
+        {
+            assert!(read_text(&dir, bad).is_err(), "{bad}");
+            assert!(copy(&dir, bad, &place.path().join("copy")).is_err(), "{bad}");
+            assert!(!is_file(&dir, bad), "{bad}");
+        }
+        assert!(read_text(&dir, home.join("key")).is_err(), "an absolute path");
+        assert!(names(&dir, "way").is_empty() && names(&dir, "here/inside").is_empty());
+        assert_eq!(names(&dir, "inside"), ["good"]);
+        assert!(!no_link_on_the_way(&dir, "way/key") && no_link_on_the_way(&dir, "link"));
+        assert!(no_link_on_the_way(&dir, "nothing") && !no_link_on_the_way(&dir, "way/deep/key"));
+    }
+}

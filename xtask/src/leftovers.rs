@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a killed harness left running. Inside the sandbox nothing is: it dies with its parent. With the host's tools the
+//! kernel kills what we started, but not what that had started; the next start ends those, and nobody else's.
+//!
+//! Each harness writes down the process groups that it starts: number and start time, under a nonce of its own that all of
+//! them have in their environment. A process is ended only if all three match: it has the nonce, it is in a group or session
+//! of that number, and it began no earlier than its leader. Numbers are used again, and environments are copied.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Variable with the nonce in the environment of everything that is started.
+pub const VARIABLE: &str = "VMTEST_NONCE";
+/// In front of the name of a record.
+const PREFIX: &str = "p-";
+/// How long leftovers may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The record of this process.
+struct Record {
+    path: PathBuf,
+    file: Flock<File>,
+}
+
+static RECORD: Mutex<Option<Record>> = Mutex::new(None);
+
+/// This process' nonce.
+pub fn nonce() -> &'static str {
+    static NONCE: OnceLock<String> = OnceLock::new();
+    NONCE.get_or_init(crate::workdir::nonce)
+}
+
+/// Begins the record of this process in `dir`, and ends what earlier ones left running. Without a record nothing is worse
+/// than before there were records, so nothing here is an error.
+pub fn begin(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            // Its lock is held as long as its harness lives.
+            let file = File::open(&path)
+                .ok()
+                .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
+            if file.is_some() && end_all(&fs::read_to_string(&path).unwrap_or_default()) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+    let mut record = RECORD.lock().unwrap_or_else(PoisonError::into_inner);
+    if record.is_none() {
+        let path = dir.join(format!("{PREFIX}{}", nonce()));
+        let file = OpenOptions::new().append(true).create(true).open(&path).ok();
+        let locked = file.and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
+        *record = locked.map(|file| Record { path, file });
+    }
+}
+
+/// This process ends by itself: it leaves nothing running.
+pub fn finish() {
+    if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = fs::remove_file(&record.path);
+    }
+}
+
+/// Writes down a process group that was started.
+pub fn note(leader: u32) {
+    let Some(seen) = Seen::of(leader) else { return };
+    if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let line = format!("{} {leader} {}\n", nonce(), seen.began);
+        let _ = (&mut record.file as &mut File).write_all(line.as_bytes());
+    }
+}
+
+/// A process as /proc tells of it.
+struct Seen {
+    group: u32,
+    session: u32,
+    /// Clock ticks since the host started.
+    began: u64,
+}
+
+impl Seen {
+    fn of(pid: u32) -> Option<Seen> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name of the program is in brackets and may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let (group, session) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        let began = fields.nth(15)?.parse().ok()?;
+        // A zombie is gone already.
+        (!matches!(state, "Z" | "X")).then_some(Seen { group, session, began })
+    }
+}
+
+/// Ends everything that a record tells of; whether nothing is left.
+fn end_all(record: &str) -> bool {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = leftovers(record);
+        if left.is_empty() {
+            return true;
+        }
+        for pid in left {
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), Signal::SIGKILL);
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Processes that run and of which nonce, number and start time match.
+fn leftovers(record: &str) -> Vec<u32> {
+    let started: Vec<(&str, u32, u64)> = record
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+        })
+        .filter(|(nonce, ..)| nonce.len() == 16)
+        .collect();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let Some(seen) = Seen::of(*pid) else { return false };
+        let ours = |(_, leader, began): &&(&str, u32, u64)| {
+            (seen.group == *leader || seen.session == *leader) && seen.began >= *began
+        };
+        let Some((nonce, ..)) = started.iter().find(ours) else { return false };
+        *pid != std::process::id() && has_nonce(*pid, nonce)
+    })
+    .collect()
+}
+
+fn has_nonce(pid: u32, nonce: &str) -> bool {
+    let wanted = format!("{VARIABLE}={nonce}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start(nonce: &str) -> Sleeper {
+            let mut command = Command::new("sleep");
+            command.arg("1000").env(VARIABLE, nonce).process_group(0);
+            Sleeper(command.spawn().expect("sleep runs"))
+        }
+        fn record(&self, nonce: &str, later: i64) -> String {
+            let began = Seen::of(self.0.id()).expect("it runs").began.saturating_add_signed(later);
+            format!("{nonce} {} {began}\n", self.0.id())
+        }
+        fn lives(&mut self) -> bool {
+            self.0.try_wait().expect("waited").is_none()
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    const MINE: &str = "0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210";
+
+    #[test]
+    fn only_what_matches_in_all_three_is_ended() {
+        let mut same_nonce = Sleeper::start(MINE);
+        let mut same_number = Sleeper::start(OTHER);
+        let mut earlier = Sleeper::start(MINE);
+        let mut mine = Sleeper::start(MINE);
+        // What the program is called must not matter, nor a record that was cut short.
+        let record = [
+            same_number.record(MINE, 0),
+            earlier.record(MINE, 1),
+            mine.record(MINE, 0),
+            format!("{MINE} {}", same_nonce.0.id()),
+        ]
+        .concat();
+        // The environment is the child's own only when it has become the new program.
+        let begun = Instant::now();
+        while leftovers(&record).is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(leftovers(&record), [mine.0.id()]);
+        assert!(end_all(&record));
+        assert!(!mine.lives());
+        assert!(same_nonce.lives() && same_number.lives() && earlier.lives());
+    }
+
+    #[test]
+    fn what_a_killed_harness_started_is_ended_and_what_a_living_one_did_is_not() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (mut dead, mut living) = (Sleeper::start(MINE), Sleeper::start(OTHER));
+        std::thread::sleep(Duration::from_millis(100));
+        fs::write(dir.path().join("p-dead"), dead.record(MINE, 0)).expect("written");
+        fs::write(dir.path().join("p-living"), living.record(OTHER, 0)).expect("written");
+        let handle = File::open(dir.path().join("p-living")).expect("open");
+        let _owner = Flock::lock(handle, FlockArg::LockExclusiveNonblock).expect("locked");
+        begin(dir.path());
+        assert!(!dead.lives() && living.lives());
+        assert!(!dir.path().join("p-dead").exists() && dir.path().join("p-living").exists());
+    }
+}

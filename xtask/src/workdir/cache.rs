@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The cache. An entry is made under a temporary name, synced and renamed, so a half-made one is never seen. Two runs at
+//! once are safe: who makes an entry holds its lock, and who uses one holds a shared lock on it, so that it is not removed
+//! meanwhile. The kernel drops all of these locks when a process ends, however it ends.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::remove::{remove_tree, remove_tree_while};
+use super::{base_dir, create_dir, killpoint};
+use crate::error::{Error, IoContext, Result};
+use crate::event::Bus;
+use crate::interrupt;
+
+/// The cache: everything in it can be made again.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+    /// Entries that this process uses.
+    held: Arc<Mutex<HashMap<PathBuf, Flock<File>>>>,
+}
+
+/// A lock that is held until it is dropped, also by a process that is killed.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
+}
+
+impl Cache {
+    /// Opens the cache in `VMTEST_CACHE_DIR`, else `$XDG_CACHE_HOME/vmtest`, else `~/.cache/vmtest`.
+    ///
+    /// # Errors
+    /// When there is no such place, or it cannot be written.
+    pub fn open() -> Result<Cache> {
+        let cache = Cache::at(Cache::place()?)?;
+        crate::leftovers::begin(&cache.root.join("tmp"));
+        Ok(cache)
+    }
+
+    /// Where the cache is, or would be.
+    ///
+    /// # Errors
+    /// When no variable says where.
+    pub fn place() -> Result<PathBuf> {
+        match std::env::var_os("VMTEST_CACHE_DIR").filter(|dir| !dir.is_empty()) {
+            Some(dir) => std::path::absolute(PathBuf::from(&dir)).on("cannot use VMTEST_CACHE_DIR", &dir),
+            None => Ok(base_dir("XDG_CACHE_HOME", ".cache")?.join("vmtest")),
+        }
+    }
+
+    /// Opens the cache in the directory `root`, an absolute path; makes it where it is missing and removes what killed
+    /// runs left half-made.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn at(root: PathBuf) -> Result<Cache> {
+        let cache = Cache { root, held: Arc::default() };
+        for dir in ["tmp", "locks"] {
+            create_dir(&cache.root.join(dir))?;
+        }
+        super::remember_place(&cache.root);
+        cache.remove_leftovers();
+        Ok(cache)
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the entry of this kind and key is, or would be.
+    pub fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(key)
+    }
+
+    /// The entry of this kind and key if it is complete; from now on this process uses it, see [`Cache::hold`].
+    pub fn get(&self, kind: &str, key: &str) -> Option<PathBuf> {
+        Some(self.path(kind, key)).filter(|path| self.hold(path))
+    }
+
+    /// An entry that was seen a moment ago.
+    ///
+    /// # Errors
+    /// When it was removed meanwhile.
+    pub fn need(&self, kind: &str, key: &str) -> Result<PathBuf> {
+        self.get(kind, key).ok_or_else(|| {
+            Error::host(format!("{} is not in the cache any more", self.path(kind, key).display()))
+                .next("it was removed a moment ago: run the same command again")
+        })
+    }
+
+    /// Says that this process uses the entry at `path` from now until its end: nobody removes it meanwhile, and its time
+    /// of last use is now. `false` where there is none.
+    pub fn hold(&self, path: &Path) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.get(path).is_some_and(|file| is_at(file, path)) {
+            return true;
+        }
+        loop {
+            let Ok(file) = File::open(path) else { return false };
+            // Who removes an entry holds the other kind of lock for the time of a rename.
+            let Ok(file) = Flock::lock(file, FlockArg::LockShared) else { return false };
+            if is_at(&file, path) {
+                // A cache that may only be read has no time of last use.
+                let _ = file.set_modified(SystemTime::now());
+                held.insert(path.to_owned(), file);
+                return true;
+            }
+        }
+    }
+
+    /// The entry of this kind and key; `make` fills the empty directory that it is given when there is none yet. The
+    /// flag says whether it was there already.
+    ///
+    /// # Errors
+    /// Those of `make`, and those of the file system. Nothing half-made stays.
+    pub fn get_or_make(
+        &self,
+        bus: &Bus,
+        kind: &str,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<(PathBuf, bool)> {
+        if let Some(path) = self.get(kind, key) {
+            return Ok((path, true));
+        }
+        let _lock = self.lock(bus, &format!("{kind}-{key}"))?;
+        if let Some(path) = self.get(kind, key) {
+            return Ok((path, true));
+        }
+        let scratch = self.scratch()?;
+        make(scratch.path())?;
+        Ok((scratch.keep_as(&self.path(kind, key))?, false))
+    }
+
+    /// An empty directory on the cache's file system that goes away unless it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<Scratch> {
+        let dir = tempfile::Builder::new()
+            .prefix("t-")
+            .tempdir_in(self.root.join("tmp"))
+            .on("cannot create a scratch directory in", self.root.join("tmp"))?;
+        let handle = File::open(dir.path()).on("cannot open", dir.path())?;
+        // The lock tells a later run that this directory still has an owner.
+        let lock = Flock::lock(handle, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .on("cannot lock", dir.path())?;
+        killpoint("scratch");
+        Ok(Scratch { dir: Some(dir), lock, cache: self.clone() })
+    }
+
+    /// Waits for the named lock, and says so when it has to.
+    ///
+    /// # Errors
+    /// When it cannot be had, or when interrupted while waiting.
+    pub fn lock(&self, bus: &Bus, name: &str) -> Result<Lock> {
+        let path = self.root.join("locks").join(name);
+        let mut said = false;
+        loop {
+            interrupt::check()?;
+            match try_lock(&path)? {
+                Some(lock) => return Ok(lock),
+                None => {
+                    if !said {
+                        bus.note(format!("waiting for another run that holds {}", path.display()));
+                        said = true;
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
+    /// Takes an entry away that nobody uses, and gives what it was under a name where nobody looks for it. `None` where it
+    /// is in use, or not there.
+    pub(super) fn take_away(&self, kind: &str, key: &str) -> Result<Option<Doomed>> {
+        let lock_path = self.root.join("locks").join(format!("{kind}-{key}"));
+        let Some(lock) = try_lock(&lock_path)? else { return Ok(None) };
+        let path = self.path(kind, key);
+        let Some(handle) = unused(&path) else { return Ok(None) };
+        let doomed = self.root.join("tmp").join(format!("t-{}", super::nonce()));
+        fs::rename(&path, &doomed).on("cannot remove", &path)?;
+        killpoint("taken away");
+        // Nobody waits with an old one in hand: who gets a lock looks whether it is still the one of that name.
+        let _ = fs::remove_file(&lock_path);
+        Ok(Some(Doomed { path: doomed, _handle: handle, _lock: lock }))
+    }
+
+    /// Whether a process makes or uses this entry.
+    pub(super) fn is_used(&self, kind: &str, key: &str) -> bool {
+        let lock_path = self.root.join("locks").join(format!("{kind}-{key}"));
+        let made =
+            File::open(&lock_path).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err());
+        let path = self.path(kind, key);
+        made || (unused(&path).is_none() && path.symlink_metadata().is_ok())
+    }
+
+    /// Removes scratch directories whose owner is gone, beside the work: what is left when the process ends waits for
+    /// the next one.
+    fn remove_leftovers(&self) {
+        let leftovers = self.leftovers(FRESH);
+        if !leftovers.is_empty() {
+            std::thread::spawn(move || leftovers.iter().for_each(|(path, _lock)| remove_tree(path)));
+        }
+    }
+
+    /// Removes them now, and gives how many there were.
+    pub(super) fn remove_leftovers_now(&self) -> usize {
+        let leftovers = self.leftovers(FRESH);
+        leftovers.iter().for_each(|(path, _lock)| remove_tree(path));
+        leftovers.len()
+    }
+
+    /// Scratch directories of this age whose owner is gone, locked for whoever removes them.
+    fn leftovers(&self, at_least: Duration) -> Vec<(PathBuf, Flock<File>)> {
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return Vec::new() };
+        let orphan = |entry: fs::DirEntry| {
+            // One that was made a moment ago may not have its lock yet.
+            let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+            let ours = entry.file_name().to_str()?.starts_with("t-");
+            let handle = File::open(entry.path()).ok().filter(|_| ours && age >= at_least)?;
+            let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).ok()?;
+            Some((entry.path(), lock))
+        };
+        entries.flatten().filter_map(orphan).collect()
+    }
+}
+
+/// The lock of this file if nobody holds it.
+fn try_lock(path: &Path) -> Result<Option<Lock>> {
+    loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(path)
+            .on("cannot open lock", path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            // Who removed the entry has removed this file as well: there may be another one of its name.
+            Ok(file) if !is_at(&file, path) => (),
+            Ok(file) => return Ok(Some(Lock { _file: file })),
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, errno)) => return Err(errno).on("cannot lock", path),
+        }
+    }
+}
+
+/// Whether this open file is the one that `path` names now.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// What `path` names, locked against use; `None` where it is used, or not there.
+fn unused(path: &Path) -> Option<Flock<File>> {
+    let handle = File::open(path).ok()?;
+    Flock::lock(handle, FlockArg::LockExclusiveNonblock).ok().filter(|handle| is_at(handle, path))
+}
+
+/// An entry on its way out. Nobody can use it any more.
+pub(super) struct Doomed {
+    path: PathBuf,
+    _handle: Flock<File>,
+    _lock: Lock,
+}
+
+impl Doomed {
+    /// Removes it; what cannot be removed is a leftover for the next run.
+    pub(super) fn remove(self) {
+        remove_tree(&self.path);
+        // An entry that is a file.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A scratch directory younger than this is never taken for a leftover.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// How long an interrupted run tidies up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An unfinished cache entry.
+pub struct Scratch {
+    dir: Option<tempfile::TempDir>,
+    lock: Flock<File>,
+    cache: Cache,
+}
+
+impl Scratch {
+    /// Where it is now.
+    pub fn path(&self) -> &Path {
+        self.dir.as_ref().map(tempfile::TempDir::path).unwrap_or_else(|| Path::new(""))
+    }
+
+    /// Makes it durable under its final name; an older entry of that name is replaced.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep_as(self, place: &Path) -> Result<PathBuf> {
+        // One call for the whole entry: syncing 90,000 source files one by one takes minutes.
+        nix::unistd::syncfs(&self.lock as &File).on("cannot sync", self.path())?;
+        killpoint("synced");
+        self.keep_unsynced_as(place)
+    }
+
+    /// The same for what tells by itself whether it is whole, and is too large to wait for the disk.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep_unsynced_as(mut self, place: &Path) -> Result<PathBuf> {
+        if let Some(parent) = place.parent() {
+            create_dir(parent)?;
+        }
+        let Some(dir) = self.dir.as_ref() else { return Ok(place.to_owned()) };
+        if place.exists() {
+            // Away in one step, so that it is never seen half-removed.
+            let old = self.cache.scratch()?;
+            fs::rename(place, old.path().join("old")).on("cannot replace", place)?;
+            killpoint("old one away");
+        }
+        fs::rename(dir.path(), place).on("cannot rename into place", place)?;
+        killpoint("renamed");
+        drop(self.dir.take().map(tempfile::TempDir::keep));
+        // Until now nobody could take it away; from now on it is ours by use.
+        self.lock.relock(FlockArg::LockShared).on("cannot lock", place)?;
+        if !self.cache.hold(place) {
+            return Err(Error::host(format!("{} was removed at once", place.display()))
+                .next("something prunes this cache all the time: run it again without that"));
+        }
+        Ok(place.to_owned())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let Some(dir) = self.dir.take() else { return };
+        // Half a kernel tree takes long to remove on a busy disk, and nobody who pressed Ctrl-C waits for that: the
+        // rest is a leftover, which the next run removes.
+        let until = Instant::now() + PATIENCE;
+        remove_tree_while(&dir.keep(), || interrupt::requested().is_none() || Instant::now() < until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(dir: &Path) -> Cache {
+        Cache::at(dir.to_owned()).expect("a temporary directory can be written")
+    }
+
+    #[test]
+    fn a_failed_entry_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let cache = cache(dir.path());
+        let bus = Bus::new(Vec::new());
+        let failed = cache.get_or_make(&bus, "src", "k", |at| {
+            fs::write(at.join("half"), "x").on("cannot write", at)?;
+            Err(Error::host("no"))
+        });
+        assert!(failed.is_err());
+        assert!(cache.get("src", "k").is_none());
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
+        let (_, there) = cache.get_or_make(&bus, "src", "k", |_| Ok(())).expect("made");
+        assert!(!there);
+        let (_, there) = cache.get_or_make(&bus, "src", "k", |_| Err(Error::host("again"))).expect("kept");
+        assert!(there);
+    }
+
+    #[test]
+    fn only_leftovers_without_an_owner_go() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let cache = cache(dir.path());
+        let owned = cache.scratch().expect("scratch");
+        let dead = dir.path().join("tmp/t-dead");
+        create_dir(&dead).expect("made");
+        let leftovers = || cache.leftovers(FRESH);
+        assert!(leftovers().is_empty(), "a new one may belong to someone who has not locked it yet");
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::open(&dead).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
+        File::open(owned.path()).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
+        assert_eq!(leftovers().into_iter().map(|(path, _)| path).collect::<Vec<_>>(), [dead.as_path()]);
+        fs::create_dir_all(dead.join("a/b"))
+            .and_then(|()| fs::write(dead.join("a/c"), "x"))
+            .expect("written");
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(dead.join("a"), fs::Permissions::from_mode(0o500)).expect("modes can be set");
+        remove_tree(&dead);
+        assert!(owned.path().exists() && !dead.exists());
+    }
+
+    #[test]
+    fn what_somebody_uses_or_makes_is_not_taken_away() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        // Two processes: locks of one open file do not keep out the same process' others.
+        let (one, other) = (cache(dir.path()), cache(dir.path()));
+        let bus = Bus::new(Vec::new());
+        one.get_or_make(&bus, "kernel", "k", |_| Ok(())).expect("made");
+        assert!(other.is_used("kernel", "k"));
+        assert!(other.take_away("kernel", "k").expect("looked").is_none());
+        drop(one);
+        assert!(!other.is_used("kernel", "k"));
+        let lock = other.lock(&bus, "kernel-k").expect("free");
+        assert!(other.is_used("kernel", "k") && other.take_away("kernel", "k").expect("looked").is_none());
+        drop(lock);
+        let doomed = other.take_away("kernel", "k").expect("looked").expect("free");
+        assert!(other.get("kernel", "k").is_none(), "away at once, before it is removed");
+        assert_eq!(other.leftovers(Duration::ZERO).len(), 0, "it has an owner");
+        doomed.remove();
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
+        assert_eq!(fs::read_dir(dir.path().join("locks")).expect("locks").count(), 0);
+    }
+
+    #[test]
+    fn a_replaced_entry_is_used_as_the_new_one() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (one, other) = (cache(dir.path()), cache(dir.path()));
+        for text in ["old", "new"] {
+            let scratch = one.scratch().expect("scratch");
+            fs::write(scratch.path().join("file"), text).expect("written");
+            let kept = scratch.keep_as(&one.path("suite", "k")).expect("kept");
+            assert_eq!(fs::read_to_string(kept.join("file")).expect("read"), text);
+        }
+        assert!(other.take_away("suite", "k").expect("looked").is_none());
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
+    }
+}

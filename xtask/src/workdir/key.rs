@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keys: hashes of what went into something.
+
+use std::fs::File;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{IoContext, Result};
+
+/// Hash of everything that went into something, as 20 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+impl Key {
+    /// Begins a key; `kind` and its version keep keys of different things apart.
+    pub fn of(kind: &str) -> KeyBuilder {
+        KeyBuilder { hash: Sha256::new() }.field("kind", kind)
+    }
+
+    /// The hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// Collects what goes into a [`Key`]. Fields are framed by their length, so no two lists of fields collide.
+pub struct KeyBuilder {
+    hash: Sha256,
+}
+
+impl KeyBuilder {
+    /// Adds a named field.
+    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> KeyBuilder {
+        for part in [name.as_bytes(), value.as_ref()] {
+            self.hash.update((part.len() as u64).to_le_bytes());
+            self.hash.update(part);
+        }
+        self
+    }
+
+    /// The key.
+    pub fn finish(self) -> Key {
+        let digest = self.hash.finalize();
+        Key(digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// SHA-256 of a file's content, as hex digits.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).on("cannot open", path)?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).on("cannot read", path)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let joined = Key::of("k").field("a", "bc").finish();
+        assert_ne!(joined, Key::of("k").field("ab", "c").finish());
+        assert_ne!(joined, Key::of("k").field("a", "b").field("c", "").finish());
+        assert_eq!(joined, Key::of("k").field("a", "bc").finish());
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What strangers hand in: series, trees and guests that try to reach what is not theirs. Here with fake tools; builds in the
+//! real sandbox are in `tests/isolation.rs`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::World;
+
+/// Runs a tree whose make leaves these links, to a file that holds a secret, or to a directory of somebody's.
+#[track_caller]
+fn leaves_links(links: &[&str], to_directory: bool, code: i32, says: &str) {
+    let world = World::new();
+    world.write("somebody/secret.c", "a secret\n");
+    let does: String = links.iter().map(|link| format!("\nlink: {link}")).collect();
+    let tree = world.tree("linux", &format!("make: links{does}\nguest: pass"));
+    let target = world.path(if to_directory { "somebody" } else { "somebody/secret.c" });
+    world.write("linux/fake.target", &target.display().to_string());
+    let kmods = "linux/tools/testing/selftests/bpf/test_kmods";
+    world.write(&format!("{kmods}/Makefile"), "obj-m := x.o\n");
+    let config = world.write("modules.config", "CONFIG_MODULES=y\n");
+    let spec = format!("tree:{}", tree.display());
+    let config = config.to_str().expect("a plain path");
+    let done = world.run(&["--kernel", &spec, "--boot", "direct", "--config", config]);
+    done.exits(code);
+    if !says.is_empty() {
+        done.says(&[says]);
+    }
+    assert_eq!(world.read("somebody/secret.c"), "a secret\n", "{links:?}");
+    assert_eq!(fs::read_dir(world.path("somebody")).expect("listed").count(), 1, "{links:?}");
+    for place in ["cache/kernel", "state"] {
+        for entry in walkdir::WalkDir::new(world.path(place)).into_iter().flatten() {
+            let held = fs::read(entry.path()).unwrap_or_default();
+            let holds = held.windows(8).any(|part| part == b"a secret");
+            assert!(!holds, "{links:?}: {} holds the secret", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn links_that_a_build_leaves_are_not_followed() {
+    leaves_links(&["vmlinux"], false, 12, "no vmlinux that is a plain file");
+    leaves_links(&["include/config/kernel.release"], false, 12, "no vmlinux that is a plain file");
+    leaves_links(&["include/config"], true, 12, "no vmlinux that is a plain file");
+    leaves_links(&[".config"], false, 12, "no vmlinux that is a plain file");
+}
+
+#[test]
+fn a_link_where_we_tidy_up_costs_nobody_a_file() {
+    leaves_links(&["vmtest-modules"], true, 0, "");
+}
+
+/// Number of object directories and of caches of ccache.
+fn places(world: &World) -> (usize, usize) {
+    let count = |kind: &str| fs::read_dir(world.path("cache").join(kind)).map(Iterator::count).unwrap_or(0);
+    (count("objects"), count("ccache"))
+}
+
+#[test]
+fn what_a_strangers_build_leaves_is_used_for_the_same_origin_only() {
+    let world = World::new();
+    let tree = world.tree("linux", "guest: pass");
+    let spec = format!("tree:{}", tree.display());
+    let run = |more: &[&str]| {
+        world.run(&[&["--kernel", &spec, "--boot", "direct"][..], more].concat()).exits(0);
+        places(&world)
+    };
+    // Ours and the tree's own.
+    assert_eq!(run(&[]), (1, 2));
+    world.patch("mine/1.patch", "first", "other");
+    world.patch("theirs/1.patch", "second", "other");
+    world.patch("project/patches/own-6.18/1.patch", "third", "other");
+    assert_eq!(run(&["--patches", "own"]), (1, 2), "the project's own series is trusted as the tree is");
+    assert_eq!(run(&["--patches", "mine"]), (2, 3));
+    assert_eq!(run(&["--patches", "theirs"]), (3, 4));
+    world.patch("mine/1.patch", "first", "another");
+    assert_eq!(run(&["--patches", "mine"]), (3, 4), "the next version builds on what the last one left");
+    assert_eq!(run(&[]), (3, 4));
+}
+
+#[test]
+fn the_first_ccache_of_a_stranger_is_a_copy_and_no_link() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
+    let run = |more: &[&str]| world.run(&[&["--kernel", &spec, "--boot", "direct"][..], more].concat());
+    run(&[]).exits(0);
+    let ccache = world.path("cache/ccache");
+    let ours = fs::read_dir(&ccache).expect("listed").flatten().map(|entry| entry.path());
+    let ours =
+        ours.into_iter().find(|path| !path.to_string_lossy().rsplit('/').next().unwrap_or("").contains('-'));
+    let ours = ours.expect("the shared one");
+    fs::create_dir_all(ours.join("0/1"))
+        .and_then(|()| fs::write(ours.join("0/1/object"), "ours"))
+        .expect("written");
+    world.patch("series/1.patch", "first", "other");
+    run(&["--patches", "series"]).exits(0);
+    let copies: Vec<_> = fs::read_dir(&ccache)
+        .expect("listed")
+        .flatten()
+        .map(|entry| entry.path().join("0/1/object"))
+        .filter(|file| file.exists() && !file.starts_with(&ours))
+        .collect();
+    let [copy] = copies.as_slice() else { panic!("{copies:?}") };
+    fs::write(copy, "poisoned").expect("written");
+    assert_eq!(fs::read_to_string(ours.join("0/1/object")).expect("read"), "ours");
+}
+
+/// Directories whose names hold what shells, makefiles and terminals act on.
+const ODD: [&str; 9] = [
+    "with space",
+    "quote'single",
+    "quote\"double",
+    "$(touch owned)",
+    "`touch owned`",
+    "new\nline",
+    "semi;touch owned",
+    "star*",
+    "\u{1b}[2Jescape",
+];
+
+#[test]
+fn odd_names_are_safe_or_refused_by_name_in_every_option() {
+    for odd in ODD {
+        let world = World::new();
+        let top = world.repo(&format!("{odd}/linux"), "guest: pass");
+        let patch = world.patch(&format!("{odd}/p/1.patch"), "first", "other");
+        let config = world.write(&format!("{odd}/x.config"), "CONFIG_BPF=y\n");
+        let out = world.path(&format!("{odd}/out"));
+        let json = world.path(&format!("{odd}/run.json"));
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let tree = format!("tree:{}", text(&top));
+        // Direct: whatever a path holds is passed on as it is.
+        let git = format!("git:{}@main", text(&top));
+        if odd.contains('\n') {
+            // git itself lists paths by lines.
+            let done = world.run(&["--kernel", &git, "--boot", "direct"]);
+            done.exits(2).says(&["a newline in its path"]);
+        }
+        for words in [
+            &["--kernel", &tree][..],
+            &["--kernel", if odd.contains('\n') { &tree } else { &git }],
+            &["--kernel", &tree, "--patches", &text(&patch)],
+            &["--kernel", &tree, "--patches", &text(patch.parent().expect("a parent"))],
+            &["--kernel", &tree, "--config", &text(&config)],
+            &["--kernel", &tree, "--json", &text(&json)],
+            &["--kernel", &tree, "--out", &text(&out)],
+        ] {
+            let done = world.run(&[words, &["--boot", "direct"]].concat());
+            assert_eq!(done.status.code(), Some(0), "{odd:?} in {words:?}\n{done}");
+            assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{odd:?}\n{done}");
+        }
+        // Names that are no paths.
+        for (words, code) in [
+            (&["--variant", odd][..], 2),
+            (&["--suite", odd], 2),
+            (&["--cpu-model", odd], 2),
+            (&["--append", odd], 2),
+            (&["--sysctl", odd], 2),
+            (&["--memory", odd], 2),
+            (&["--timeout", odd], 2),
+            (&["--kernel", &format!("git:{}@{odd}", text(&top))], 2),
+            (&["--kernel", &format!("src:{odd}")], 2),
+            (&["--kernel", &format!("debian:7.0/{odd}")], 2),
+            (&["--kernel", &format!("image:{odd}")], 2),
+            (&["--kernel", &format!("tar:{odd}")], 2),
+            (&["--mirror", odd, "--kernel", "src:6.18"], 2),
+            (&["--patches", odd, "--kernel", &format!("tree:{}/nothing", text(&top))], 2),
+            (&["--run-size", odd], 2),
+        ] {
+            let done = world.run(words);
+            assert_eq!(done.status.code(), Some(code), "{odd:?} in {words:?}\n{done}");
+            assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{odd:?}\n{done}");
+        }
+        // vng hands paths to a shell: those of the host's tools are refused, and nothing is run.
+        for variable in ["VMTEST_CACHE_DIR", "TMPDIR"] {
+            let place = world.path(&format!("{odd}/place"));
+            fs::create_dir_all(&place).expect("made");
+            let mut command = world.vmtest(&["--kernel", &tree, "--boot", "vng"]);
+            command.env(variable, &place);
+            let done = world.start(command).done();
+            assert_eq!(done.status.code(), Some(30), "{odd:?} in {variable}\n{done}");
+            done.says(&["vng cannot be handed the path"]);
+        }
+        let owned = walkdir::WalkDir::new(world.path("")).into_iter().flatten();
+        assert!(!owned.into_iter().any(|entry| entry.file_name() == "owned"), "{odd:?} was run by a shell");
+    }
+}
+
+/// Boots a hostile guest both ways; nothing of what it says is a pass.
+#[track_caller]
+fn hostile(does: &str, code: i32, says: &str) -> (World, crate::support::Done) {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
+    for boot in ["direct", "vng"] {
+        let done = world.run(&["--kernel", &spec, "--boot", boot]);
+        done.exits(code).says(&[says]);
+        world.is_clean();
+        if boot == "vng" {
+            return (world, done);
+        }
+    }
+    unreachable!("both were booted")
+}
+
+#[test]
+fn a_hostile_guest_does_not_reach_the_terminal() {
+    let (_world, done) = hostile("escapes", 1, "not so");
+    let record = fs::read_to_string(done.run_dir.as_ref().expect("a run").join("run.json")).expect("read");
+    for text in [&done.stdout, &done.stderr, &record] {
+        let bad = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!text.contains(bad), "{done}");
+        assert!(!text.contains("\\u001b") && !text.contains("\\u202e"), "{text}");
+    }
+    let log = fs::read_to_string(done.run_dir.as_ref().expect("a run").join("log")).expect("read");
+    assert!(!log.contains('\u{1b}'));
+    assert_eq!(done.outcomes(None)["basic/second"], "fail");
+    assert!(
+        done.json()["splats"].as_array().is_some_and(|splats| !splats.is_empty()),
+        "the splat is not hidden"
+    );
+}
+
+#[test]
+fn a_hostile_guest_stays_within_the_bounds() {
+    for (does, says) in [
+        ("endless", "had to come"),
+        ("deep", "no event"),
+        ("long-line", "a line of more than"),
+        ("other-cell", "which was not running"),
+    ] {
+        let (_world, done) = hostile(does, 30, says);
+        let passes = done.outcomes(None).values().filter(|outcome| *outcome == "pass").count();
+        assert_eq!(passes, 0, "{does}\n{done}");
+        let dir = done.run_dir.as_ref().expect("a run");
+        let files = walkdir::WalkDir::new(dir).into_iter().flatten();
+        let bytes: u64 = files.filter_map(|entry| entry.metadata().ok()).map(|stat| stat.len()).sum();
+        assert!(bytes <= 51 << 20, "{does}: {bytes}");
+    }
+}
+
+#[test]
+fn names_that_a_guest_makes_up_are_no_paths() {
+    let (world, done) = hostile("dotdot", 30, "not planned");
+    assert!(!world.path("owned").exists() && !world.path("state/owned").exists(), "{done}");
+    let outcomes = done.outcomes(None);
+    assert_eq!(outcomes["basic/first"], "pass");
+    assert!(
+        outcomes.iter().any(|(name, outcome)| name.starts_with("../") && outcome == "fail"),
+        "{outcomes:?}"
+    );
+}
