@@ -135,13 +135,17 @@ impl<'a> ConfiguredTree<'a> {
             .field("tools", recipe.tools.key().as_str())
             .field("compiler", recipe.variant.compiler.name());
         // That of the source is in its lineage.
-        let name = match tree.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref()) {
-            Some(origin) => name.field("series origin", origin.as_str()),
-            None => name,
+        let origin = tree.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
+        let plain = name.clone().finish();
+        let name = match origin {
+            Some(origin) => name.field("series origin", origin.as_str()).finish(),
+            None => plain.clone(),
         };
-        let name = name.finish();
         let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
         let dir = ctx.cache.path("objects", name.as_str());
+        if origin.is_some() && !dir.exists() {
+            begin_as_copy(ctx, tree, &plain, &dir)?;
+        }
         create_dir(&dir.join("obj"))?;
         ctx.cache.hold(&dir);
         let making = Making::of(&dir.join("obj"))?;
@@ -362,27 +366,44 @@ impl<'a> ConfiguredTree<'a> {
     }
 }
 
-/// The directory of ccache for builds of this origin. One for each set of tools: with CCACHE_DEPEND nothing else notices that
-/// a header of theirs has changed. A stranger's begins as a copy of ours, so that its first build compiles no more than its
-/// series changes, and what it puts there stays its own.
-fn ccache(ctx: &Context, tools: &Key, origin: Option<&Key>) -> Result<PathBuf> {
-    let ours = ctx.cache.path("ccache", tools.as_str());
-    create_dir(&ours)?;
-    ctx.cache.hold(&ours);
-    let Some(origin) = origin else { return Ok(ours) };
-    let name = format!("{tools}-{origin}");
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("ccache-{name}"))?;
-    if let Some(theirs) = ctx.cache.get("ccache", &name) {
-        return Ok(theirs);
+/// Gives a stranger's series the objects of the source without it, where there are any: what its build makes of them stays
+/// its own, and it compiles what it changes and no more.
+fn begin_as_copy(ctx: &Context, tree: &PatchedTree, plain: &Key, dir: &Path) -> Result<()> {
+    // Nobody who holds this lock waits for that of a series.
+    let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{plain}"))?;
+    let from = ctx.cache.path("objects", plain.as_str());
+    if !from.join("obj").is_dir() {
+        return Ok(());
     }
+    let phase = ctx.bus.phase("copy objects", &tree.id);
     let scratch = ctx.cache.scratch()?;
-    let mut copy = std::process::Command::new("cp");
-    // Never links: they would be the same files. One that ccache throws away meanwhile is no loss.
-    copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(&ours).arg(scratch.path());
-    Job::new(copy).run()?;
-    // ccache knows by a checksum whether what it reads is whole.
-    let theirs = scratch.keep_unsynced_as(&ctx.cache.path("ccache", &name))?;
-    Ok(theirs)
+    for entry in fs::read_dir(&from).on("cannot list", &from)? {
+        let entry = entry.on("cannot list", &from)?.path();
+        let mut copy = std::process::Command::new("cp");
+        copy.args(["--archive", "--reflink=auto"]);
+        // Only ever read, and replaced where it changes.
+        if entry.ends_with("src") {
+            copy.arg("--link");
+        }
+        copy.arg(&entry).arg(scratch.path());
+        Job::new(copy).run()?.ok("cannot copy objects")?;
+    }
+    scratch.keep_unsynced_as(dir)?;
+    phase.finish();
+    Ok(())
+}
+
+/// The directory of ccache for builds of this origin. One for each set of tools: with CCACHE_DEPEND nothing else notices that
+/// a header of theirs has changed. A stranger's begins empty: what it has of ours it gets as objects.
+fn ccache(ctx: &Context, tools: &Key, origin: Option<&Key>) -> Result<PathBuf> {
+    let name = match origin {
+        Some(origin) => format!("{tools}-{origin}"),
+        None => tools.to_string(),
+    };
+    let dir = ctx.cache.path("ccache", &name);
+    create_dir(&dir)?;
+    ctx.cache.hold(&dir);
+    Ok(dir)
 }
 
 /// Whether the file system of a path really has no room: a compiler's complaint alone may be the text of a stranger's makefile.

@@ -32,6 +32,7 @@ impl std::fmt::Display for Key {
 }
 
 /// Collects what goes into a [`Key`]. Fields are framed by their length, so no two lists of fields collide.
+#[derive(Clone)]
 pub struct KeyBuilder {
     hash: Sha256,
 }

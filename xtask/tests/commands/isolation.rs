@@ -79,30 +79,29 @@ fn what_a_strangers_build_leaves_is_used_for_the_same_origin_only() {
 }
 
 #[test]
-fn the_first_ccache_of_a_stranger_is_a_copy_and_no_link() {
+fn the_first_objects_of_a_stranger_are_a_copy_and_no_link() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
     let run = |more: &[&str]| world.run(&[&["--kernel", &spec, "--boot", "direct"][..], more].concat());
+    let objects = || -> Vec<_> {
+        let all = fs::read_dir(world.path("cache/objects")).expect("listed").flatten();
+        all.map(|entry| entry.path().join("obj")).filter(|obj| obj.is_dir()).collect()
+    };
     run(&[]).exits(0);
-    let ccache = world.path("cache/ccache");
-    let ours = fs::read_dir(&ccache).expect("listed").flatten().map(|entry| entry.path());
-    let ours =
-        ours.into_iter().find(|path| !path.to_string_lossy().rsplit('/').next().unwrap_or("").contains('-'));
-    let ours = ours.expect("the shared one");
-    fs::create_dir_all(ours.join("0/1"))
-        .and_then(|()| fs::write(ours.join("0/1/object"), "ours"))
-        .expect("written");
+    let [ours] = &objects()[..] else { panic!("{:?}", objects()) };
+    fs::write(ours.join("object"), "ours").expect("written");
     world.patch("series/1.patch", "first", "other");
     run(&["--patches", "series"]).exits(0);
-    let copies: Vec<_> = fs::read_dir(&ccache)
-        .expect("listed")
-        .flatten()
-        .map(|entry| entry.path().join("0/1/object"))
-        .filter(|file| file.exists() && !file.starts_with(&ours))
-        .collect();
-    let [copy] = copies.as_slice() else { panic!("{copies:?}") };
-    fs::write(copy, "poisoned").expect("written");
-    assert_eq!(fs::read_to_string(ours.join("0/1/object")).expect("read"), "ours");
+    assert_eq!(
+        (world.made("allnoconfig"), world.made("vmlinux")),
+        (1, 2),
+        "what was there was not made again"
+    );
+    let theirs: Vec<_> = objects().into_iter().filter(|obj| obj != ours).collect();
+    let [theirs] = &theirs[..] else { panic!("{theirs:?}") };
+    assert_eq!(fs::read_to_string(theirs.join("object")).expect("copied"), "ours");
+    fs::write(theirs.join("object"), "poisoned").expect("written");
+    assert_eq!(fs::read_to_string(ours.join("object")).expect("read"), "ours");
 }
 
 /// Directories whose names hold what shells, makefiles and terminals act on.
