@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What shows that the subtests can fail: two damages of the suite itself, and the mutants of the series. Pure.
+//! What shows that the subtests can fail: two damages of the suite itself, and the mutants of the series; and what the
+//! tree's own test of sessions notices of those. Pure.
 //!
 //! A subtest is shown to fail when it should by a broken kernel, or by programs that see nothing; that one of its
 //! expectations decides its verdict (`turned`) is asked besides, since it would say nothing of a kernel.
 
-use std::collections::BTreeMap;
-
 use vmtest_protocol::TestName;
 
 use crate::error::Class;
-use crate::mutant::{Finding, Mutant};
+use crate::mutant::Mutant;
 use crate::result::{Cell, Outcome};
 use crate::unit::UnitResult;
 
@@ -21,8 +20,20 @@ pub struct Columns<'a> {
     pub turned: &'a UnitResult,
     /// Programs that see nothing.
     pub blind: &'a UnitResult,
-    /// Each mutant, what became of it, and its column.
-    pub mutants: Vec<(&'a Mutant, &'a Finding, &'a UnitResult)>,
+    /// The tree's own test of sessions, without any damage.
+    pub upstream: &'a UnitResult,
+    /// The columns of the mutants.
+    pub mutants: Vec<Seen<'a>>,
+}
+
+/// What both suites came to under a mutant.
+pub struct Seen<'a> {
+    /// The mutant.
+    pub mutant: &'a Mutant,
+    /// The own suite.
+    pub own: &'a UnitResult,
+    /// The tree's own test of sessions.
+    pub upstream: &'a UnitResult,
 }
 
 /// What shows that one subtest can fail.
@@ -52,17 +63,26 @@ impl Evidence {
     }
 }
 
-/// What of a suite fails under a mutant.
+/// What each suite says of a mutant.
 #[derive(Debug, PartialEq)]
 pub struct Noticing {
     /// The mutant.
     pub mutant: String,
     /// What it breaks.
     pub breaks: String,
-    /// Cells that pass without it and fail with it, by suite.
-    pub failed: BTreeMap<String, usize>,
-    /// What befell its kernel besides; empty where nothing did.
-    pub kernel: String,
+    /// By the own suite.
+    pub own: Noticed,
+    /// By the tree's own test of sessions.
+    pub upstream: Noticed,
+}
+
+/// What one suite says of a mutant.
+#[derive(Debug, PartialEq)]
+pub struct Noticed {
+    /// Cells that pass without it and fail with it.
+    pub failed: usize,
+    /// What befell the kernel, or why it never came to a boot; empty where all went well.
+    pub otherwise: String,
 }
 
 fn fails(cell: &Cell) -> bool {
@@ -97,8 +117,8 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
         mutants: columns
             .mutants
             .iter()
-            .filter(|(mutant, _, seen)| fails_in(seen, cell) && tells(mutant, seen, cell))
-            .map(|(mutant, _, _)| mutant.name.clone())
+            .filter(|seen| fails_in(seen.own, cell) && tells(seen.mutant, seen.own, cell))
+            .map(|seen| seen.mutant.name.clone())
             .collect(),
     })
     .collect()
@@ -106,33 +126,45 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
 
 /// One for each mutant.
 pub fn suites(columns: &Columns<'_>) -> Vec<Noticing> {
-    let passed = |cell: &Cell| {
-        columns.control.cells.iter().any(|other| same(cell, other) && other.outcome == Outcome::Pass)
+    let both = columns.mutants.iter().map(|seen| Noticing {
+        mutant: seen.mutant.name.clone(),
+        breaks: seen.mutant.breaks.clone(),
+        own: noticed(columns.control, seen.own),
+        upstream: noticed(columns.upstream, seen.upstream),
+    });
+    both.collect()
+}
+
+fn noticed(control: &UnitResult, seen: &UnitResult) -> Noticed {
+    let passed =
+        |cell: &Cell| control.cells.iter().any(|other| same(cell, other) && other.outcome == Outcome::Pass);
+    let otherwise = match &seen.boot {
+        Some(boot) if boot.class == Class::Pass.code() => String::new(),
+        Some(boot) => {
+            format!("{}: {}", Class::from_code(boot.class).unwrap_or(Class::Host).label(), boot.reason)
+        }
+        None => format!("not run: {}", seen.cells.first().map_or("no cell", |cell| cell.reason.as_str())),
     };
-    columns
-        .mutants
-        .iter()
-        .map(|(mutant, finding, seen)| {
-            let mut failed: BTreeMap<String, usize> =
-                columns.control.cells.iter().map(|cell| (cell.suite.clone(), 0)).collect();
-            for cell in seen.cells.iter().filter(|cell| fails(cell) && passed(cell)) {
-                *failed.entry(cell.suite.clone()).or_default() += 1;
-            }
-            Noticing {
-                mutant: mutant.name.clone(),
-                breaks: mutant.breaks.clone(),
-                failed,
-                kernel: finding.kernel.clone(),
-            }
-        })
-        .collect()
+    Noticed { failed: seen.cells.iter().filter(|cell| fails(cell) && passed(cell)).count(), otherwise }
+}
+
+/// What is wrong with the tree's own test where no mutant is: then nobody knows what it would notice. Empty for nothing.
+pub fn upstream_lacks(control: &UnitResult) -> String {
+    let bad = |cell: &Cell| cell.outcome != Outcome::Pass;
+    match (&control.boot, control.cells.iter().find(|cell| bad(cell))) {
+        (_, Some(cell)) => format!("{} is {}: {}", cell.path(), cell.outcome.name(), cell.reason),
+        (Some(boot), _) if boot.class != Class::Pass.code() => boot.reason.clone(),
+        (Some(_), None) if !control.cells.is_empty() => String::new(),
+        _ => "it reports nothing".to_owned(),
+    }
 }
 
 /// The class of what was found: no subtest at all is no coverage.
-pub fn class(subtests: &[Evidence]) -> Class {
+pub fn class(subtests: &[Evidence], upstream: &UnitResult) -> Class {
     match subtests {
         [] => Class::Incomplete,
         some if some.iter().any(|one| !one.lacks().is_empty()) => Class::TestFailed,
+        _ if !upstream_lacks(upstream).is_empty() => Class::Incomplete,
         _ => Class::Pass,
     }
 }
@@ -142,7 +174,7 @@ mod tests {
     use super::*;
     use crate::mutant;
     use crate::result::Kernel;
-    use crate::result::tests_support::cell;
+    use crate::result::tests_support::{boot, cell};
 
     fn column(cells: &[(&str, Outcome)]) -> UnitResult {
         UnitResult {
@@ -153,18 +185,33 @@ mod tests {
         }
     }
 
+    fn booted(cells: &[(&str, Outcome)]) -> UnitResult {
+        UnitResult { boot: Some(boot("k", Class::Pass)), ..column(cells) }
+    }
+
+    fn columns<'a>(control: &'a UnitResult, turned: &'a UnitResult, blind: &'a UnitResult) -> Columns<'a> {
+        Columns { control, turned, blind, upstream: control, mutants: Vec::new() }
+    }
+
     fn evidence(turned: Outcome, blind: Outcome) -> Vec<Evidence> {
         let control = column(&[("a", Outcome::Pass)]);
         let (turned, blind) = (column(&[("a", turned)]), column(&[("a", blind)]));
-        subtests(&Columns { control: &control, turned: &turned, blind: &blind, mutants: Vec::new() })
+        subtests(&columns(&control, &turned, &blind))
     }
 
     #[test]
     fn only_a_failure_shows_that_a_subtest_can_fail() {
-        assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail)), Class::Pass);
+        let upstream = booted(&[("a", Outcome::Pass)]);
+        assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail), &upstream), Class::Pass);
         for other in [Outcome::Pass, Outcome::Crash, Outcome::Timeout, Outcome::Missing, Outcome::Skip] {
-            assert_eq!(class(&evidence(Outcome::Fail, other)), Class::TestFailed, "{other:?}");
-            assert_eq!(class(&evidence(other, Outcome::Fail)), Class::TestFailed, "{other:?}");
+            assert_eq!(class(&evidence(Outcome::Fail, other), &upstream), Class::TestFailed, "{other:?}");
+            assert_eq!(class(&evidence(other, Outcome::Fail), &upstream), Class::TestFailed, "{other:?}");
+            let upstream = booted(&[("a", Outcome::Pass), ("b", other)]);
+            let expected = if other == Outcome::Pass { Class::Pass } else { Class::Incomplete };
+            assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail), &upstream), expected, "{other:?}");
+        }
+        for upstream in [booted(&[]), column(&[("a", Outcome::Pass)])] {
+            assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail), &upstream), Class::Incomplete);
         }
     }
 
@@ -178,9 +225,8 @@ mod tests {
         };
         let (control, turned, blind, seen) = (of(0), of(8), of(0), of(failing));
         let mutant = mutant::tests_support::mutant(&[glob]);
-        let finding = mutant::judge(&mutant, &control, &seen);
-        let mutants = vec![(&mutant, &finding, &seen)];
-        let all = subtests(&Columns { control: &control, turned: &turned, blind: &blind, mutants });
+        let mutants = vec![Seen { mutant: &mutant, own: &seen, upstream: &seen }];
+        let all = subtests(&Columns { mutants, ..columns(&control, &turned, &blind) });
         all.iter().filter(|one| one.lacks().is_empty()).count()
     }
 
@@ -195,10 +241,9 @@ mod tests {
     #[test]
     fn a_column_that_never_ran_is_no_evidence() {
         let (control, none) = (column(&[("a", Outcome::Pass)]), column(&[]));
-        let seen = subtests(&Columns { control: &control, turned: &none, blind: &none, mutants: Vec::new() });
+        let seen = subtests(&columns(&control, &none, &none));
         assert_eq!(seen[0].lacks().len(), 2);
-        let seen =
-            subtests(&Columns { control: &none, turned: &control, blind: &control, mutants: Vec::new() });
-        assert_eq!(class(&seen), Class::Incomplete);
+        let seen = subtests(&columns(&none, &control, &control));
+        assert_eq!(class(&seen, &booted(&[("a", Outcome::Pass)])), Class::Incomplete);
     }
 }

@@ -17,6 +17,7 @@ mod kernel;
 mod lane;
 mod launch;
 mod leftovers;
+mod lender;
 mod mutant;
 mod plain;
 mod plan;

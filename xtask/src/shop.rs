@@ -11,6 +11,7 @@ use crate::error::{Class, Error, Result};
 use crate::host::Toolchain;
 use crate::image::{BuildRoot, Vng};
 use crate::kernel::series::Series;
+use crate::lender::Lenders;
 use crate::plan::Plan;
 use crate::sandbox::Tools;
 use crate::suite::Runner;
@@ -35,6 +36,8 @@ pub struct Shop<'a> {
     /// Programs of selftests/suites/ that run.
     pub programs: Vec<Program>,
     guests: Gate,
+    /// Whose bpftool a kernel without a tree gets.
+    pub lenders: Lenders,
     stopped: AtomicBool,
 }
 
@@ -82,6 +85,7 @@ impl<'a> Shop<'a> {
             runner: OnceLock::new(),
             make: Mutex::new(()),
             guests: Gate { free: Mutex::new(plan.vms), changed: Condvar::new() },
+            lenders: Lenders::default(),
             stopped: AtomicBool::new(false),
         })
     }

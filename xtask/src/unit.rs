@@ -208,21 +208,12 @@ pub fn prepare(
     kernel: &mut Kernel,
 ) -> Result<Bootable> {
     let (tree, series) = match material {
-        Material::Prebuilt(prebuilt) => return finished_kernel(prebuilt.clone(), unit, kernel),
+        Material::Prebuilt(prebuilt) => {
+            return finished_kernel(shop, prebuilt.clone(), unit, run_dir, kernel);
+        }
         Material::Source(tree, series) => (tree.clone(), series.as_ref()),
     };
-    let series = match unit.upto {
-        Upto::All => series.cloned(),
-        Upto::First { count, .. } => series.and_then(|series| series.first(count)),
-    };
-    let series = match (series, &unit.on_top) {
-        (Some(series), Some(more)) => Some(series.and(more)),
-        (None, Some(more)) => Some(Series::clone(more)),
-        (series, None) => series,
-    };
-    kernel.id.clone_from(&tree.id);
-    kernel.key = tree.key.to_string();
-    let tree = apply(shop.ctx, tree, series, kernel)?;
+    let tree = patched(shop, unit, tree, series, kernel)?;
     let name = unit.variant.as_deref().unwrap_or(crate::plan::DEFAULT_VARIANT);
     let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
     let fragments: Vec<PathBuf> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
@@ -263,18 +254,63 @@ pub fn prepare(
 const NO_LIBRARIES: &str =
     "the host's tools make a bpftool that needs the host's libraries: boot through vng";
 
-/// Only if a subtest that uses it was chosen, and the guest can run it.
-fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
+const NOT_USED: &str = "no subtest that uses it was chosen";
+
+fn uses_bpftool(shop: &Shop<'_>) -> Result<bool> {
     let (runner, chosen) = shop.runner()?;
     let runs_tests = matches!(shop.plan.purpose, Purpose::Test | Purpose::Gdb);
-    if !runs_tests || !chosen.iter().any(|name| runner.uses_bpftool(name)) {
-        return Ok(Bpftool::None("no subtest that uses it was chosen".to_owned()));
+    Ok(runs_tests && chosen.iter().any(|name| runner.uses_bpftool(name)))
+}
+
+/// Of the newest tree in the run, for a kernel that brings none.
+fn borrowed_bpftool(shop: &Shop<'_>, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
+    if !uses_bpftool(shop)? {
+        return Ok(Bpftool::None(NOT_USED.to_owned()));
+    }
+    match shop.lenders.newest() {
+        Some(tree) => build_bpftool(shop, &tree, run_dir, kernel),
+        None => Ok(Bpftool::None(
+            "a finished kernel brings no tree to build bpftool from, and no tree of this run knows sessions"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Only if a subtest that uses it was chosen, and the guest can run it.
+fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
+    if !uses_bpftool(shop)? {
+        return Ok(Bpftool::None(NOT_USED.to_owned()));
     }
     if shop.plan.boot == BootArg::Direct && !bpftool::is_static(shop.tools()?) {
         return Ok(Bpftool::None(NO_LIBRARIES.to_owned()));
     }
     let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
     bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make_jobs, &log_dir).map(Bpftool::In)
+}
+
+/// The tree of a column. `kernel` gets what is known of it.
+///
+/// # Errors
+/// When its series does not apply.
+pub fn patched(
+    shop: &Shop<'_>,
+    unit: &Unit,
+    tree: SourceTree,
+    series: Option<&Series>,
+    kernel: &mut Kernel,
+) -> Result<PatchedTree> {
+    let series = match unit.upto {
+        Upto::All => series.cloned(),
+        Upto::First { count, .. } => series.and_then(|series| series.first(count)),
+    };
+    let series = match (series, &unit.on_top) {
+        (Some(series), Some(more)) => Some(series.and(more)),
+        (None, Some(more)) => Some(Series::clone(more)),
+        (series, None) => series,
+    };
+    kernel.id.clone_from(&tree.id);
+    kernel.key = tree.key.to_string();
+    apply(shop.ctx, tree, series, kernel)
 }
 
 fn apply(
@@ -292,7 +328,13 @@ fn apply(
     Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
 }
 
-fn finished_kernel(prebuilt: Prebuilt, unit: &Unit, kernel: &mut Kernel) -> Result<Bootable> {
+fn finished_kernel(
+    shop: &Shop<'_>,
+    prebuilt: Prebuilt,
+    unit: &Unit,
+    run_dir: &RunDir,
+    kernel: &mut Kernel,
+) -> Result<Bootable> {
     let Prebuilt { id, image, config, release, key } = prebuilt;
     kernel.id = unit.label.clone().unwrap_or(id);
     kernel.key = key.to_string();
@@ -302,7 +344,7 @@ fn finished_kernel(prebuilt: Prebuilt, unit: &Unit, kernel: &mut Kernel) -> Resu
     };
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
     let config = config.map(|path| read_text(&path)).transpose()?.map(|text| config::parse_dotconfig(&text));
-    let bpftool = Bpftool::None("a finished kernel brings no tree to build bpftool from".to_owned());
+    let bpftool = borrowed_bpftool(shop, run_dir, &key).unwrap_or_else(Bpftool::Failed);
     Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool, tree: None })
 }
 

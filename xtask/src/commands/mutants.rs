@@ -12,12 +12,13 @@ use vmtest_protocol::SelfTest;
 use crate::cli::{Cli, Command, VmtestArgs};
 use crate::commands::{print, start};
 use crate::context::Context;
-use crate::coverage::{self, Columns};
+use crate::coverage::{self, Columns, Seen};
 use crate::error::{Class, Error, PRECEDENCE, Result};
 use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
 use crate::kernel::maintained::{self, MUTANTS};
+use crate::kernel::series::Series;
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
 use crate::report::coverage::{self as report, Source};
@@ -34,10 +35,12 @@ use crate::workdir::{Cache, KEPT_RUNS, RunDir, write_file};
 /// Everything that stops a run before it has kernels.
 pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path) -> Result<Class> {
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
-    let args = options(more)?;
+    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
+    let args = options(&["--boot", "direct"], more)?;
     let mut plan = Plan::new(&args)?;
     let bus = Bus::new(vec![progress::sink()]);
-    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror };
+    let ctx =
+        Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror.clone() };
     host::require(&start::needs(&plan, &ctx))?;
     let series = maintained::load(&ctx, &plan.patches)?;
     start::check_inputs(&ctx, &mut plan)?;
@@ -50,7 +53,7 @@ pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path
         .chain(damages.iter().copied().map(damaged))
         .chain(mutants.iter().map(with))
         .collect();
-    let shop = Shop::open(&ctx, &plan, series)?;
+    let shop = Shop::open(&ctx, &plan, series.clone())?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutant::check(&mutants, shop.runner()?.1)?;
     let run_dir = RunDir::create(None)?;
@@ -72,15 +75,27 @@ pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path
     let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
     let mut lacking = String::new();
     if let [turned, blind] = damaged {
-        let seen = findings.iter().zip(seen).map(|((mutant, finding), seen)| (*mutant, finding, seen));
-        let columns = Columns { control, turned, blind, mutants: seen.collect() };
+        let kernels: Vec<Unit> =
+            std::iter::once(&units[0]).chain(&units[1 + damages.len()..]).cloned().collect();
+        let upstream = of_upstream(&ctx, more, series, &kernels, &run_dir)?;
+        let [upstream_control, upstream @ ..] = &upstream[..] else {
+            return Err(Error::host("the tree's own tests were not run"));
+        };
+        let seen = findings.iter().zip(seen).zip(upstream);
+        let columns = Columns {
+            control,
+            turned,
+            blind,
+            mutants: seen.map(|(((mutant, _), own), upstream)| Seen { mutant, own, upstream }).collect(),
+            upstream: upstream_control,
+        };
         let subtests = coverage::subtests(&columns);
         let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
         let page = report::page(&subtests, &coverage::suites(&columns), &source);
         write_file(&run_dir.path.join("coverage.md"), &page)?;
-        lacking = report::lacking(&subtests);
+        lacking = report::lacking(&subtests, &coverage::upstream_lacks(upstream_control));
         if class == Class::Pass {
-            class = coverage::class(&subtests);
+            class = coverage::class(&subtests, upstream_control);
         }
         // A run that proves nothing new leaves the page as it is.
         if interrupt::requested().is_none() && control.boot.is_some() {
@@ -111,10 +126,36 @@ fn accel_of(column: &UnitResult) -> &str {
     column.boot.as_ref().map_or("not booted", |boot| boot.accel.as_str())
 }
 
-/// The options of `vmtest` that these runs have.
-fn options(more: &[String]) -> Result<Box<VmtestArgs>> {
-    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
-    let words = ["xtask", "vmtest", "--boot", "direct"].into_iter().map(str::to_owned);
+/// The tree's own test of sessions.
+const UPSTREAM_TEST: &str = "fsession_test";
+
+/// What the tree's own test of sessions comes to on these kernels, which are built by then; one result for each. Unlike the
+/// own suite it needs virtme-ng, and nothing of it is damaged.
+fn of_upstream(
+    ctx: &Context,
+    more: &[String],
+    series: Option<Series>,
+    units: &[Unit],
+    run_dir: &RunDir,
+) -> Result<Vec<UnitResult>> {
+    let args = options(&["--boot", "vng", "--suite", "upstream", "--test", UPSTREAM_TEST], more)?;
+    let mut plan = Plan::new(&args)?;
+    start::check_inputs(ctx, &mut plan)?;
+    let results = start::run_units(&Shop::open(ctx, &plan, series)?, units, run_dir)?;
+    // Columns are told apart by their place.
+    if results.len() != units.len() {
+        return Err(Error::host(format!(
+            "the tree's own tests ran on {} kernels of {}",
+            results.len(),
+            units.len()
+        )));
+    }
+    Ok(results)
+}
+
+/// The options of `vmtest` that a run has.
+fn options(of_run: &[&str], more: &[String]) -> Result<Box<VmtestArgs>> {
+    let words = ["xtask", "vmtest"].iter().chain(of_run).map(|word| (*word).to_owned());
     match Cli::try_parse_from(words.chain(more.iter().cloned())).map(|cli| cli.command) {
         Ok(Command::Vmtest(args)) => Ok(args),
         Ok(_) => Err(Error::usage("cannot read the options for vmtest")),

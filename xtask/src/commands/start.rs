@@ -116,8 +116,20 @@ pub fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Ve
     std::thread::scope(|scope| {
         // Ahead of everything: a glob without a match should not wait for a kernel.
         let runner = scope.spawn(|| shop.runner().map(|_| ()));
-        let lanes: Vec<_> =
-            lane::split(units).map(|lane| scope.spawn(move || lane::run(shop, lane, run_dir))).collect();
+        let lanes: Vec<_> = lane::split(units).collect();
+        // All of them before the first runs, which may wait for the others.
+        let promises: Vec<_> = lanes
+            .iter()
+            .map(|lane| lane.first().filter(|unit| unit.spec.has_source()).map(|_| shop.lenders.promise()))
+            .collect();
+        let lanes: Vec<_> = lanes
+            .into_iter()
+            .zip(promises)
+            .enumerate()
+            .map(|(place, (lane, promise))| {
+                scope.spawn(move || lane::run(shop, lane, promise.map(|promise| (place, promise)), run_dir))
+            })
+            .collect();
         if let Err(error) = join(runner) {
             if error.class == Class::Usage {
                 interrupt::abandon();

@@ -23,7 +23,7 @@ use crate::sandbox::{Sandbox, Tools};
 use crate::workdir::{Key, Lock, create_dir, read_text, remove_tree, write_file};
 
 /// Source with a series on top, not yet written anywhere as a whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PatchedTree {
     /// Column of the matrix: `src:6.18.15+fsession`.
     pub id: String,
@@ -49,6 +49,20 @@ impl PatchedTree {
                 Some(key.field("series", text(series)).finish())
             }
         }
+    }
+
+    /// A file of it; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<String>> {
+        let has = |paths: &[String]| paths.iter().any(|other| other == path);
+        let top = match &self.overlay {
+            Some(overlay) if has(&overlay.deleted) => return Ok(None),
+            Some(overlay) if has(&overlay.changed) => overlay.dir.join("files"),
+            _ => self.source.dir.clone(),
+        };
+        if confined::is_file(&top, path) { confined::read_text(&top, path).map(Some) } else { Ok(None) }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::coverage::{Evidence, Noticing};
+use crate::coverage::{Evidence, Noticed, Noticing};
 
 /// How a page came about.
 pub struct Source<'a> {
@@ -52,22 +52,24 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
     for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
         let _ = writeln!(text, "\n**{}**: {}.", one.name.path(), one.lacks().join("; "));
     }
-    let suites: Vec<&String> = mutants.first().map(|one| one.failed.keys().collect()).unwrap_or_default();
-    text.push_str("\n## What each suite notices\n\nCells that pass without the mutant and fail with it.\n\n| mutant | breaks |");
-    suites.iter().for_each(|suite| {
-        let _ = write!(text, " {suite} |");
-    });
-    text.push_str(" kernel |\n|---|---|");
-    suites.iter().for_each(|_| text.push_str("---|"));
-    text.push_str("---|\n");
+    text.push_str(
+        "\n## What each suite notices\n\n\
+         Cells that pass without the mutant and fail with it, of the own suite and of the tree's own `fsession_test`\n\
+         (`--suite upstream`), and what befell the kernel.\n\n\
+         | mutant | breaks | own | upstream |\n|---|---|---|---|\n",
+    );
     for one in mutants {
-        let _ = write!(text, "| {} | {} |", one.mutant, plain(&one.breaks));
-        for suite in &suites {
-            let _ = write!(text, " {} |", one.failed.get(*suite).copied().unwrap_or_default());
-        }
-        let _ = writeln!(text, " {} |", plain(&one.kernel));
+        let (own, upstream) = (noticed(&one.own), noticed(&one.upstream));
+        let _ = writeln!(text, "| {} | {} | {own} | {upstream} |", one.mutant, plain(&one.breaks));
     }
     text
+}
+
+fn noticed(noticed: &Noticed) -> String {
+    match noticed.otherwise.as_str() {
+        "" => noticed.failed.to_string(),
+        otherwise => format!("{}; {}", noticed.failed, plain(otherwise)),
+    }
 }
 
 /// Inside of a table's cell.
@@ -76,10 +78,13 @@ fn plain(text: &str) -> String {
 }
 
 /// What lacks, one line each, for a terminal.
-pub fn lacking(subtests: &[Evidence]) -> String {
+pub fn lacking(subtests: &[Evidence], upstream: &str) -> String {
     let mut text = String::new();
     for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
         let _ = writeln!(text, "UNPROVEN {}: {}", one.name.path(), one.lacks().join("; "));
+    }
+    if !upstream.is_empty() {
+        let _ = writeln!(text, "UNPROVEN upstream: without a mutant {upstream}");
     }
     text
 }

@@ -174,7 +174,24 @@ fn an_interrupted_run_of_mutants_notices_nothing() {
     world.is_clean();
 }
 
+/// What the tree's own test of sessions prints.
+const UPSTREAM: &str = "#1/1     fsession_test/a:OK\n#1/2     fsession_test/b:OK\n#1       fsession_test:OK\n\
+    Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n";
+
 fn coverage(world: &World) -> Done {
+    coverage_with(world, UPSTREAM)
+}
+
+fn coverage_with(world: &World, prints: &str) -> Done {
+    let selftests = "cache/source/debian-tarball-6.18.15-0123456789ab/tools/testing/selftests/bpf";
+    world.write(
+        &format!("{selftests}/Makefile"),
+        "TRUNNER_EXTRA_SOURCES := test_progs.c\nLSKELS :=\nLINKED_SKELS :=\n",
+    );
+    let prints: String = prints.lines().map(|line| format!("//fsession_test: {line}\n")).collect();
+    let source = format!("void test_fsession_test(void)\n{{\n}}\n{prints}");
+    world.write(&format!("{selftests}/prog_tests/fsession_test.c"), &source);
+    world.write(&format!("{selftests}/progs/fsession_test.c"), "int x;\n");
     world.write("project/docs/coverage.md", "as it was\n");
     let words = ["test", "--coverage", "--toolchain", "host", "--accel", "tcg"];
     world.start(world.command(&words)).done()
@@ -184,12 +201,14 @@ fn coverage(world: &World) -> Done {
 fn coverage_says_of_each_subtest_what_shows_that_it_can_fail() {
     let world = world("guest: pass");
     mutant(&world, "a-fails", "guest: fail", NOTICED);
-    coverage(&world).exits(0).says(&["noticed a-fails", "exit 0: noticed 1"]);
+    mutant(&world, "b-dies", "guest: panic", "Breaks: the kernel\nNoticed-by: panic\n");
+    coverage(&world).exits(0).says(&["noticed a-fails", "exit 0: noticed 2"]);
     let page = world.read("project/docs/coverage.md");
     for row in [
         "| basic/first | fail | fail | - |",
         "| basic/second | fail | fail | a-fails |",
-        "| a-fails | the second one | 1 |",
+        "| a-fails | the second one | 1 | 0 |",
+        "| b-dies | the kernel | 0; kernel panic or oops: ",
     ] {
         assert!(page.contains(row), "no {row} in\n{page}");
     }
@@ -210,6 +229,17 @@ fn a_subtest_that_cannot_fail_is_found_out() {
     let done = coverage(&world);
     done.exits(1).says(&["UNPROVEN basic/first: no mutant fails it, nor programs that see nothing"]);
     assert!(!done.stdout.contains("UNPROVEN basic/second"), "{}", done.stdout);
+}
+
+#[test]
+fn what_the_trees_own_test_notices_is_not_known_where_it_does_not_pass() {
+    let world = world("guest: pass");
+    mutant(&world, "a-fails", "guest: fail", NOTICED);
+    let fails = UPSTREAM.replace("b:OK", "b:FAIL").replace("test:OK", "test:FAIL").replace("1/2 P", "0/1 P");
+    coverage_with(&world, &fails.replace("0 FAILED", "1 FAILED")).exits(3).says(&[
+        "noticed a-fails",
+        "UNPROVEN upstream: without a mutant fsession_test is fail: it exited with 0",
+    ]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub use index::{Form, ImageRelease, SourceRelease};
 pub use list::{Listed, list};
 pub use mirror::sources_line;
 pub use source::{fetch_source, resolve_source};
+pub use version::compare_versions;
 
 /// End of an advice to someone whose archive cannot be asked.
 const OTHER_WAYS: &str =

@@ -154,7 +154,8 @@ fn kernel_version(dir: &Path) -> Option<String> {
     version_of_makefile(&std::fs::read_to_string(dir.join("Makefile")).ok()?)
 }
 
-fn version_of_makefile(text: &str) -> Option<String> {
+/// The version that this Makefile of a kernel says.
+pub fn version_of_makefile(text: &str) -> Option<String> {
     let value = |name: &str| {
         let line = text.lines().take(20).find(|line| line.split('=').next().map(str::trim) == Some(name))?;
         Some(line.split_once('=')?.1.trim().to_owned())
