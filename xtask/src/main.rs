@@ -9,6 +9,8 @@ mod context;
 mod coverage;
 mod error;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod guest;
 mod host;
 mod image;

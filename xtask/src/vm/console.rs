@@ -177,7 +177,9 @@ impl Scanner {
             self.progress = self.progress.max(Progress::Init);
         }
         if let Some(rule) = RULES.iter().find(|rule| rule.pattern.is_match(rest)) {
-            if self.hits.len() < MOST_HITS {
+            // A kernel that complains without end must not hide that it died.
+            let first_death = rule.severity == Severity::Death && self.death().is_none();
+            if self.hits.len() < MOST_HITS || first_death {
                 self.hits.push(Hit { severity: rule.severity, title: clean(rest), line: self.number });
             }
         }

@@ -205,7 +205,6 @@ fn a_run_ends_within_five_seconds_wherever_it_is() {
     for phase in PHASES {
         for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
             let (world, words) = hanging_in(phase);
-            println!("{phase:?}, {signal}");
             let mut running =
                 world.start(world.vmtest(&words.iter().map(String::as_str).collect::<Vec<_>>()));
             running.wait_for_hang();
@@ -229,7 +228,6 @@ fn a_run_ends_within_five_seconds_wherever_it_is() {
 fn what_a_killed_run_left_is_ended_by_the_next_one_and_nothing_else_is() {
     for phase in PHASES {
         let (world, words) = hanging_in(phase);
-        println!("{phase:?}");
         let mut running = world.start(world.vmtest(&words.iter().map(String::as_str).collect::<Vec<_>>()));
         running.wait_for_hang();
         // Somebody else's, with everything that can be copied: the environment of one of them.
