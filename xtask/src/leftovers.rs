@@ -47,7 +47,9 @@ pub fn begin(dir: &Path) {
             let file = File::open(&path)
                 .ok()
                 .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
-            if file.is_some() && end_all(&fs::read_to_string(&path).unwrap_or_default()) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if file.is_some() && end_all(&text) {
+                remove_directories(&text);
                 let _ = fs::remove_file(&path);
             }
         }
@@ -74,6 +76,33 @@ pub fn note(leader: u32) {
     if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         let line = format!("{} {leader} {}\n", nonce(), seen.began);
         let _ = (&mut record.file as &mut File).write_all(line.as_bytes());
+    }
+}
+
+/// Writes down a directory in the temporary directory, which a killed process cannot remove.
+pub fn note_directory(path: &Path) {
+    let Some(name) = path.to_str().filter(|name| !name.contains('\n')) else { return };
+    if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let _ = (&mut record.file as &mut File).write_all(format!("directory {name}\n").as_bytes());
+    }
+}
+
+/// How the names of such directories begin.
+pub const DIRECTORY_PREFIX: &str = "vmtest-";
+
+/// Removes the directories that a record tells of. The cache is ours, so the record is; the name is looked at all the same.
+fn remove_directories(record: &str) {
+    let paths = record.lines().filter_map(|line| line.strip_prefix("directory ")).map(Path::new);
+    let named = |path: &&Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.is_absolute() && name.is_some_and(|name| name.starts_with(DIRECTORY_PREFIX))
+    };
+    // Only what we put there: a FIFO, a socket, a list of wishes. Nothing of it is a directory.
+    for path in paths.filter(named).filter(|path| path.symlink_metadata().is_ok_and(|stat| stat.is_dir())) {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+        let _ = fs::remove_dir(path);
     }
 }
 

@@ -29,6 +29,10 @@ pub struct Args {
     /// can fail
     #[arg(long, conflicts_with_all = ["fast", "vm", "mutants"])]
     coverage: bool,
+    /// Only runs that are killed at random: N with fake tools, and a twentieth as many real guests
+    #[arg(long, value_name = "N", conflicts_with_all = ["fast", "vm", "mutants", "coverage"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    soak: Option<u32>,
     /// Only this mutant (its file without .patch); repeatable
     #[arg(long, value_name = "NAME", requires = "mutants")]
     only: Vec<String>,
@@ -45,7 +49,7 @@ pub struct Args {
 /// # Errors
 /// Class `TestFailed` with the step.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let Args { fast, vm, mutants, coverage, only, toolchain, accel } = args;
+    let Args { fast, vm, mutants, coverage, soak: rounds, only, toolchain, accel } = args;
     if *mutants || *coverage {
         let words = [("--toolchain", toolchain.to_possible_value()), ("--accel", accel.to_possible_value())];
         let named = |(option, value): &(&str, Option<PossibleValue>)| {
@@ -55,6 +59,9 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         return mutants::run(only, *coverage, &words, project);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    if let Some(rounds) = rounds {
+        return soak(&cargo, *rounds, project);
+    }
     let steps: [(&str, bool, &[&str]); 4] = [
         ("format", !vm, &["fmt", "--all", "--check"]),
         ("lints", !vm, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -71,6 +78,8 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
                 "--test",
                 "isolation",
                 "--test",
+                "soak",
+                "--test",
                 "vm",
                 "--",
                 "--test-threads=1",
@@ -83,6 +92,21 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         }
         let mut command = Command::new(&cargo);
         command.args(words).current_dir(project);
+        step(name, command)?;
+    }
+    Ok(Class::Pass)
+}
+
+fn soak(cargo: &std::ffi::OsStr, rounds: u32, project: &Path) -> Result<Class> {
+    let package = ["test", "--locked", "--package", "xtask"];
+    for (name, words) in [
+        ("soak with fake tools", &["--test", "commands", "soak"][..]),
+        ("soak with real guests", &["--test", "soak"]),
+    ] {
+        let mut command = Command::new(cargo);
+        command.args(package).args(words).args(["--", "--nocapture"]).current_dir(project);
+        command.env("VMTEST_SOAK_RUNS", rounds.to_string());
+        command.env("VMTEST_SOAK_BOOTS", (rounds / 20).max(1).to_string());
         step(name, command)?;
     }
     Ok(Class::Pass)

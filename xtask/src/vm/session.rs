@@ -22,6 +22,7 @@ use nix::sys::stat::Mode;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::guest::Stream;
 use crate::interrupt;
+use crate::leftovers;
 use crate::proc::Group;
 use crate::vm::console::{Progress, Scanner};
 
@@ -100,9 +101,10 @@ impl Channel {
     pub fn create() -> Result<Channel> {
         let base = std::env::temp_dir();
         let dir = tempfile::Builder::new()
-            .prefix("vmtest-")
+            .prefix(leftovers::DIRECTORY_PREFIX)
             .tempdir_in(&base)
             .on("cannot create a directory in", &base)?;
+        leftovers::note_directory(dir.path());
         let path = dir.path().join("events");
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).on("cannot make a FIFO", &path)?;
         // Opened for both directions, it never reports an end while QEMU has not yet opened its side.

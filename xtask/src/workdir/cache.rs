@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -25,6 +26,8 @@ pub struct Cache {
     root: PathBuf,
     /// Entries that this process uses.
     held: Arc<Mutex<HashMap<PathBuf, Flock<File>>>>,
+    /// Removes what killed runs left; absent where they left nothing.
+    tidying: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// A lock that is held until it is dropped, also by a process that is killed.
@@ -61,7 +64,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be written.
     pub fn at(root: PathBuf) -> Result<Cache> {
-        let cache = Cache { root, held: Arc::default() };
+        let cache = Cache { root, held: Arc::default(), tidying: Arc::default() };
         for dir in ["tmp", "locks"] {
             create_dir(&cache.root.join(dir))?;
         }
@@ -209,15 +212,18 @@ impl Cache {
     fn remove_leftovers(&self) {
         let leftovers = self.leftovers(FRESH);
         if !leftovers.is_empty() {
-            std::thread::spawn(move || leftovers.iter().for_each(|(path, _lock)| remove_tree(path)));
+            let remove = move || leftovers.iter().for_each(|(path, _lock)| remove_tree(path));
+            *self.tidying.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::spawn(remove));
         }
     }
 
-    /// Removes them now, and gives how many there were.
-    pub(super) fn remove_leftovers_now(&self) -> usize {
-        let leftovers = self.leftovers(FRESH);
-        leftovers.iter().for_each(|(path, _lock)| remove_tree(path));
-        leftovers.len()
+    /// Removes them now.
+    pub(super) fn remove_leftovers_now(&self) {
+        if let Some(tidying) = self.tidying.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // What it could not remove, the next run will.
+            drop(tidying.join());
+        }
+        self.leftovers(FRESH).iter().for_each(|(path, _lock)| remove_tree(path));
     }
 
     /// Scratch directories of this age whose owner is gone, locked for whoever removes them.

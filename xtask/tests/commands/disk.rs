@@ -15,7 +15,7 @@ const FIXED: [&str; 9] =
 
 /// A repository whose guest fails, and a series that mends it: with a wrong mixture of both no run passes. The series also
 /// adds, changes and removes files.
-fn broken_and_mended(world: &World) -> (String, String) {
+pub fn broken_and_mended(world: &World) -> (String, String) {
     let top = world.repo("linux", "guest: fail");
     let patches = world.path("series");
     git(&top, &["checkout", "-qb", "mended"]);
@@ -30,7 +30,7 @@ fn broken_and_mended(world: &World) -> (String, String) {
 }
 
 /// Content of each entry of the fixed kinds: a listing of its files with their bytes.
-fn content(cache: &Path) -> BTreeMap<String, Vec<(PathBuf, Vec<u8>)>> {
+pub fn content(cache: &Path) -> BTreeMap<String, Vec<(PathBuf, Vec<u8>)>> {
     let mut all = BTreeMap::new();
     for kind in FIXED {
         for entry in fs::read_dir(cache.join(kind)).into_iter().flatten().flatten() {
@@ -52,7 +52,7 @@ fn content(cache: &Path) -> BTreeMap<String, Vec<(PathBuf, Vec<u8>)>> {
 
 /// Asserts that each entry is what an undisturbed run makes.
 #[track_caller]
-fn all_believable(
+pub fn all_believable(
     world: &World,
     cache: &Path,
     whole: &BTreeMap<String, Vec<(PathBuf, Vec<u8>)>>,

@@ -13,6 +13,7 @@ mod repeat;
 mod runs;
 mod series;
 mod signals;
+mod soak;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;
