@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::proc::Job;
 use crate::sandbox::{Sandbox, Tools};
 use crate::workdir::{Key, create_dir, read_text, write_file};
@@ -39,6 +40,8 @@ pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>
             Some(((*name).to_owned(), first_line(command)?))
         })
         .collect();
+    // Who is told to end while he asks gets no answers, and must not remember that there are none.
+    interrupt::check()?;
     create_dir(&ctx.cache.path("tools", ""))?;
     // A map of strings: serialising it cannot fail.
     write_file(&stored, serde_json::to_vec(&found).unwrap_or_default())?;

@@ -64,6 +64,20 @@ fn start(place: &Path, kernel: &str, number: u32) -> Run {
     Run { child, out }
 }
 
+fn said(place: &Path, number: u32) -> String {
+    ["out", "err"]
+        .map(|kind| fs::read_to_string(place.join(format!("{number}.{kind}"))).unwrap_or_default())
+        .concat()
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Of a test that failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Run {
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a number")), signal).expect("it runs");
@@ -93,6 +107,9 @@ fn a_killed_guest_leaves_nothing_and_control_c_takes_less_than_five_seconds() {
     fs::create_dir(place.path().join("tmp")).expect("made");
     let kernel = kernel();
     let mut report = String::new();
+    // The runner is built, the image fetched.
+    let mut first = start(place.path(), &kernel, boots + 1);
+    assert_eq!(first.child.wait().expect("waited").code(), Some(0), "{}", said(place.path(), boots + 1));
     for number in 0..boots {
         let mut run = start(place.path(), &kernel, number);
         run.wait_for_a_test();
@@ -132,8 +149,7 @@ fn a_killed_guest_leaves_nothing_and_control_c_takes_less_than_five_seconds() {
     }
     let mut last = start(place.path(), &kernel, boots);
     let status = last.child.wait().expect("waited");
-    let said = fs::read_to_string(place.path().join(format!("{boots}.out"))).unwrap_or_default();
-    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(status.code(), Some(0), "{}", said(place.path(), boots));
     let left: Vec<_> = fs::read_dir(place.path().join("tmp")).expect("listed").flatten().collect();
     assert!(left.is_empty(), "{left:?}");
     println!("{report}");

@@ -10,8 +10,18 @@ use std::process::Command;
 use crate::support::{Done, World, git};
 
 /// Kinds of the cache whose entries never change once they are there.
-const FIXED: [&str; 9] =
-    ["source", "git-patches", "overlay", "kernel", "runner", "initramfs", "image", "suite", "bpftool"];
+const FIXED: [&str; 10] = [
+    "source",
+    "git-patches",
+    "overlay",
+    "kernel",
+    "runner",
+    "initramfs",
+    "image",
+    "suite",
+    "bpftool",
+    "tools",
+];
 
 /// A repository whose guest fails, and a series that mends it: with a wrong mixture of both no run passes. The series also
 /// adds, changes and removes files.
