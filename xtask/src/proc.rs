@@ -449,7 +449,7 @@ mod tests {
     fn a_child_that_floods_fills_neither_memory_nor_disk() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let log = dir.path().join("log");
-        let done = Job::new(shell("yes 0123456789abcdef | head -c 90000000; echo last"))
+        let done = Job::new(shell("yes 0123456789abcdef | head -c 90000000; echo; echo last"))
             .log(&log)
             .run()
             .expect("ran");
