@@ -2,6 +2,7 @@
 //! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network: the real
 //! binary with fakes of everything that it starts (`support/`).
 
+mod allowed;
 mod cache;
 mod deaths;
 mod disk;
@@ -10,6 +11,7 @@ mod isolation;
 mod mutants;
 mod programs;
 mod repeat;
+mod retries;
 mod runs;
 mod series;
 mod signals;
