@@ -29,6 +29,16 @@ pub struct Args {
     /// can fail
     #[arg(long, conflicts_with_all = ["fast", "vm", "mutants"])]
     coverage: bool,
+    /// Every way for a guest to die, caused for real: writes docs/failures.md and docs/failures.json. Takes a kernel of the
+    /// variant faults, and an hour
+    #[arg(long, conflicts_with_all = ["fast", "vm", "mutants", "coverage"])]
+    failures: bool,
+    /// Only this row of docs/failures.md; repeatable
+    #[arg(long, value_name = "NAME", requires = "failures")]
+    row: Vec<String>,
+    /// How often the racy rows run
+    #[arg(long, value_name = "N", requires = "failures", default_value_t = 20)]
+    times: u32,
     /// Only this mutant (its file without .patch); repeatable
     #[arg(long, value_name = "NAME", requires = "mutants")]
     only: Vec<String>,
@@ -45,7 +55,7 @@ pub struct Args {
 /// # Errors
 /// Class `TestFailed` with the step.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let Args { fast, vm, mutants, coverage, only, toolchain, accel } = args;
+    let Args { fast, vm, mutants, coverage, failures, row, times, only, toolchain, accel } = args;
     if *mutants || *coverage {
         let words = [("--toolchain", toolchain.to_possible_value()), ("--accel", accel.to_possible_value())];
         let named = |(option, value): &(&str, Option<PossibleValue>)| {
@@ -53,6 +63,9 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         };
         let words: Vec<String> = words.iter().filter_map(named).flatten().collect();
         return mutants::run(only, *coverage, &words, project);
+    }
+    if *failures {
+        return failures_page(row, *times, project);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let steps: [(&str, bool, &[&str]); 4] = [
@@ -72,6 +85,8 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
                 "isolation",
                 "--test",
                 "vm",
+                "--test",
+                "failures",
                 "--",
                 "--test-threads=1",
             ],
@@ -85,6 +100,18 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         command.args(words).current_dir(project);
         step(name, command)?;
     }
+    Ok(Class::Pass)
+}
+
+/// The rows are declared beside the tests, and so is what writes the page.
+fn failures_page(rows: &[String], times: u32, project: &Path) -> Result<Class> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let wanted = if rows.is_empty() { "all".to_owned() } else { rows.join(" ") };
+    let mut command = Command::new(&cargo);
+    let words = ["test", "--locked", "--package", "xtask", "--test", "failures", "--"];
+    command.args(words).args(["--ignored", "--nocapture", "every_row"]).current_dir(project);
+    command.env("VMTEST_FAILURES", wanted).env("VMTEST_FAILURES_TIMES", times.to_string());
+    step("failures", command)?;
     Ok(Class::Pass)
 }
 

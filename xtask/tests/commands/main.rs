@@ -6,12 +6,19 @@ mod allowed;
 mod cache;
 mod deaths;
 mod disk;
+mod failures;
 mod input;
 mod isolation;
 mod mutants;
+#[path = "../failures/page.rs"]
+mod page;
 mod programs;
 mod repeat;
 mod retries;
+#[path = "../failures/rows.rs"]
+mod rows;
+#[path = "../failures/run.rs"]
+mod run;
 mod runs;
 mod series;
 mod signals;
