@@ -626,9 +626,14 @@ fn splats(shop: &Shop<'_>, bootable: &Bootable, base: &CellBase, seen: &Observed
     let shown = silent.map(|hit| make(&hit.title, hit.during.clone(), "splat", &hit.report));
     let mut splats: Vec<SplatRecord> = death.into_iter().chain(told).chain(shown).collect();
     let mut decoded = 0;
+    let death = seen.console.death().map(|hit| hit.title.clone()).unwrap_or_default();
     for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
         if decoded == MOST_STACKS || interrupt::requested().is_some() {
             splat.no_stack = "only the first stacks of a guest are decoded".to_owned();
+            continue;
+        }
+        if splat.severity != "death" && death.starts_with(&splat.title) {
+            splat.no_stack = "it is that of the death".to_owned();
             continue;
         }
         match decode::stack(shop, bootable, &splat.lines) {

@@ -288,11 +288,12 @@ fn boots(text: &mut String, run: &RunResult) {
     }
 }
 
-/// What kernels complained of, each title of a kernel once.
+/// What kernels complained of, each title of a kernel once. A complaint that comes every few seconds differs in its numbers.
 fn splats(text: &mut String, run: &RunResult) {
-    let mut told: Vec<(&str, &str, &str)> = Vec::new();
+    let mut told: Vec<(&str, &str, String)> = Vec::new();
     for splat in &run.splats {
-        let key = (splat.kernel.as_str(), splat.variant.as_str(), splat.title.as_str());
+        let title = splat.title.replace(|c: char| c.is_ascii_digit(), "");
+        let key = (splat.kernel.as_str(), splat.variant.as_str(), title);
         if told.contains(&key) {
             continue;
         }

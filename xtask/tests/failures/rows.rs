@@ -132,7 +132,12 @@ pub const ROWS: &[Row] = &[
         "crash",
         "Kernel panic - not syncing: dumptest",
     ),
-    Row::new("oops", "LKDTM EXCEPTION: a null pointer", fault("oops")).is(21, "crash", "NULL pointer"),
+    Row::new(
+        "oops",
+        "LKDTM EXCEPTION: a null pointer, which KASAN turns into a protection fault",
+        fault("oops"),
+    )
+    .is(21, "crash", "Oops: general protection fault"),
     Row::new("bug", "LKDTM BUG", fault("bug")).is(21, "crash", "kernel BUG at drivers/misc/lkdtm/bugs.c"),
     Row::new("stack-overflow", "LKDTM EXHAUST_STACK", fault("stack")).is(
         21,
@@ -150,8 +155,8 @@ pub const ROWS: &[Row] = &[
         fault("soft_lockup"),
     )
     .with(&["--append", "nosoftlockup", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
-    .is(21, "crash", "self-detected stall"),
-    Row::new("hard-lockup", "LKDTM HARDLOCKUP on one of two CPUs; hardlockup_panic=1", fault("hard_lockup"))
+    .is(21, "crash", "detected stall"),
+    Row::new("hard-lockup", "LKDTM HARDLOCKUP on one of two CPUs; hardlockup_panic", fault("hard_lockup"))
         .is(21, "crash", "hard LOCKUP"),
     Row::new("hung-task", "LKDTM HUNG_TASK; hung_task_panic=1", fault("hung_task")).is(
         21,
@@ -211,7 +216,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row::new("oom", "a process takes all memory", plain("oom"))
         .is(4, "fail", "Out of memory: Killed process")
-        .exits(4),
+        .exits(1),
     // A guest that hangs.
     Row::new("hang-in-kernel", "LKDTM SOFTLOCKUP, no detector", fault("soft_lockup"))
         .with(&[
@@ -255,7 +260,7 @@ pub const ROWS: &[Row] = &[
         "a kernel with a triple fault as its second instruction",
         Cause::Code(TRIPLE_FAULT),
     )
-    .is(20, "notrun", "not a byte on the console"),
+    .is(20, "notrun", "exited with status 0: not a byte on the console"),
     Row::new("boot-limit", "a limit of one second", Cause::Options)
         .with(&["--boot", "vng", "--timeout", "boot=1"])
         .is(20, "notrun", "not ready within the limit"),
@@ -318,8 +323,8 @@ pub const ROWS: &[Row] = &[
         "went away without a word",
     ),
     // A runner that is not well.
-    Row::new("runner-dies", "SIGSEGV to the process that runs the subtests", plain("runner_dies"))
-        .is(25, "crash", "signal 11 killed the runner during faults/runner_dies")
+    Row::new("runner-dies", "SIGKILL to the process that runs the subtests", plain("runner_dies"))
+        .is(25, "crash", "signal 9 killed the runner during faults/runner_dies")
         .racy(),
     Row::new("runner-exits", "a fake runner exits with 101", fake("runner-exits")).is(
         25,

@@ -77,16 +77,16 @@ fn kernel_of(code: &[u8]) -> Vec<u8> {
         put(at, &kind.to_le_bytes());
         put(at + 4, &7_u32.to_le_bytes());
         let size = size as u64;
-        for (field, value) in [offset as u64, address, address, size, size, 16].iter().enumerate() {
+        for (field, value) in [offset as u64, address, address, size, size, 4].iter().enumerate() {
             put(at + 8 + 8 * field, &value.to_le_bytes());
         }
     };
     segment(64, 1, CODE, AT, 256);
-    segment(64 + 56, 4, NOTE, 0, 20);
-    // XEN_ELFNOTE_PHYS32_ENTRY.
-    put(NOTE, &[4, 0, 0, 0, 4, 0, 0, 0, 18, 0, 0, 0]);
+    segment(64 + 56, 4, NOTE, 0, 24);
+    // XEN_ELFNOTE_PHYS32_ENTRY; QEMU reads eight bytes of it.
+    put(NOTE, &[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0]);
     put(NOTE + 12, b"Xen\0");
-    put(NOTE + 16, &(AT as u32).to_le_bytes());
+    put(NOTE + 16, &AT.to_le_bytes());
     file.extend_from_slice(code);
     file.resize(CODE + 64, 0);
     file.extend_from_slice(b"Linux version 0.0.0-fault (nobody@nowhere)\0");
