@@ -22,6 +22,8 @@ pub struct Seen {
     run: Value,
     /// Kill to the end of the command, for what was killed.
     killed: Option<Duration>,
+    /// What the command said, for a row that is wrong.
+    said: String,
 }
 
 /// Causes it, once.
@@ -33,7 +35,12 @@ pub fn cause(row: &Row) -> Seen {
             let words = [&["--kernel", spec.as_str(), "--boot", boot][..], row.words].concat();
             let done = world.run(&words);
             world.is_clean();
-            Seen { exit: done.status.code().unwrap_or(-1).into(), run: done.json().clone(), killed: None }
+            Seen {
+                exit: done.status.code().unwrap_or(-1).into(),
+                run: done.json().clone(),
+                killed: None,
+                said: done.to_string(),
+            }
         }
         Cause::Fault { subtest, boot, variant } => {
             let victim = format!("faults/{subtest}");
@@ -127,8 +134,8 @@ fn real(row: &Row, words: &[&str], victim: Option<&str>) -> Seen {
         std::thread::sleep(Duration::from_millis(5));
     };
     let text = fs::read_to_string(dir.join("run.json")).unwrap_or_default();
-    println!("$ vmtest {}\n{}", words.join(" "), fs::read_to_string(&said).unwrap_or_default());
     Seen {
+        said: format!("$ vmtest {}\n{}", words.join(" "), fs::read_to_string(&said).unwrap_or_default()),
         exit: status.code().unwrap_or(-1).into(),
         run: serde_json::from_str(&text).unwrap_or(Value::Null),
         killed: killed_at.map(|at| at.elapsed()),
@@ -293,9 +300,12 @@ fn differences(row: &Row, seen: &Seen) -> Vec<String> {
     // The time until a silent boot is given up holds the questions that it is asked.
     if row.name == "no-first-byte" {
         let (took, limit) = (boot["duration_ms"].as_u64(), boot["limits_s"]["first-byte"].as_u64());
-        if !took.zip(limit).is_some_and(|(took, limit)| took <= limit * 1000) {
+        if took.zip(limit).is_none_or(|(took, limit)| took > limit * 1000) {
             wrong.push(format!("{}: {took:?} ms, and the limit is {limit:?} s", row.name));
         }
+    }
+    if !wrong.is_empty() {
+        wrong.push(seen.said.clone());
     }
     wrong
 }
