@@ -154,7 +154,7 @@ pub const ROWS: &[Row] = &[
         "LKDTM SOFTLOCKUP, without the detector of soft lockups; panic_on_rcu_stall",
         fault("soft_lockup"),
     )
-    .with(&["--append", "nosoftlockup", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
+    .with(&["--cpus", "2", "--append", "nosoftlockup", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
     .is(21, "crash", "detected stall"),
     Row::new("hard-lockup", "LKDTM HARDLOCKUP on one of two CPUs; hardlockup_panic", fault("hard_lockup"))
         .is(21, "crash", "hard LOCKUP"),
@@ -171,8 +171,7 @@ pub const ROWS: &[Row] = &[
         "40,000 random bytes and an open line on the console, then LKDTM PANIC",
         fault("binary"),
     )
-    .is(21, "crash", "Kernel panic - not syncing: dumptest")
-    .racy(),
+    .is(21, "crash", "Kernel panic - not syncing: dumptest"),
     Row::new("panic-after-the-last-test", "a fake guest panics after `done`", fake("panics-at-last")).is(
         21,
         "pass",
@@ -309,9 +308,11 @@ pub const ROWS: &[Row] = &[
     )
     .is(24, "crash", "went away without a word during faults/runner_hangs")
     .racy(),
-    Row::new("vng-killed", "SIGKILL of virtme-ng", Cause::Killed { process: "vng", boot: "vng" })
-        .is(24, "crash", "went away without a word during faults/runner_hangs")
-        .racy(),
+    Row::new("vng-killed", "SIGKILL of virtme-ng", Cause::Killed { process: "vng", boot: "vng" }).is(
+        24,
+        "crash",
+        "went away without a word during faults/runner_hangs",
+    ),
     Row::new("vanishes", "a fake guest ends without `done`", fake("vanish")).is(
         24,
         "crash",
