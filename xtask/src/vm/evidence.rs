@@ -82,7 +82,9 @@ fn ask(dir: &Path, seen_at: &Path, sysrq: bool, until: Instant, to: &mut Evidenc
 
 /// The instruction pointer of each CPU.
 fn pointers(registers: &str) -> Vec<String> {
-    let found = registers.split_whitespace().filter_map(|word| word.strip_prefix("RIP="));
+    // EIP in a guest that has not come to 64 bits.
+    let pointer = |word| ["RIP=", "EIP="].into_iter().find_map(|name| str::strip_prefix(word, name));
+    let found = registers.split_whitespace().filter_map(pointer);
     let mut found: Vec<String> = found.take(64).map(str::to_owned).collect();
     if found.is_empty() {
         found.push("none told".to_owned());
@@ -194,7 +196,7 @@ mod tests {
 
     #[test]
     fn status_and_registers_are_told() {
-        let registers = "{\"return\": \"CPU#0\\r\\nRIP=ffffffff81000010 RFL=0\\r\\nCPU#1\\r\\nRIP=0000000000000007\\r\\n\"}\n";
+        let registers = "{\"return\": \"CPU#0\\r\\nRIP=ffffffff81000010 RFL=0\\r\\nCPU#1\\r\\nEIP=00000007\\r\\n\"}\n";
         let answers: &'static [&'static str] = Box::leak(Box::new([
             "{\"return\": {}}\n",
             STATUS,
@@ -203,9 +205,9 @@ mod tests {
         let (evidence, _) = asked(answers);
         assert_eq!(
             evidence.told,
-            ["QEMU says: paused", "instruction pointers: ffffffff81000010, 0000000000000007"]
+            ["QEMU says: paused", "instruction pointers: ffffffff81000010, 00000007"]
         );
-        assert!(evidence.machine.contains("CPU#1\nRIP=0000000000000007\n"), "{}", evidence.machine);
+        assert!(evidence.machine.contains("CPU#1\nEIP=00000007\n"), "{}", evidence.machine);
     }
 
     #[test]
