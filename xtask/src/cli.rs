@@ -97,6 +97,17 @@ pub struct VmtestArgs {
     /// started after four fifths of the run limit. To pass takes one whole round
     #[arg(long, conflicts_with = "look_inside")]
     pub until_fail: bool,
+    /// Run what failed or was lost again in a fresh guest, up to N times. What passes only then is `flaky` (5), no pass
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10), value_name = "N")]
+    #[arg(conflicts_with_all = ["look_inside", "gdb", "repeat", "until_fail", "self_test"])]
+    pub retries: Option<u32>,
+    /// What is flaky does not count, unless the kernel died in a guest that lost it
+    #[arg(long, requires = "retries")]
+    pub allow_flaky: bool,
+    /// Complaints of kernels that do not fail the run: a TOML file of [[allow]] with title (a regular expression), reason and
+    /// expires (YYYY-MM-DD). Never a panic or an oops
+    #[arg(long, value_name = "FILE")]
+    pub allow_splats: Option<PathBuf>,
     /// How the guest starts; auto: vng for what is built here, direct for images
     #[arg(long, value_enum, default_value = "auto")]
     pub boot: BootArg,

@@ -180,6 +180,7 @@ mod tests {
         UnitResult {
             kernel: Kernel { id: "k".into(), ..Kernel::default() },
             boot: None,
+            again: Vec::new(),
             cells: cells.iter().map(|(name, outcome)| cell("k", name, *outcome, Class::Pass)).collect(),
             splats: Vec::new(),
         }

@@ -12,11 +12,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::allow::Allowed;
 use crate::error::Class;
 use crate::guest::{Stream, ktap, test_progs};
 use crate::kernel::config::{Requests, parse_dotconfig};
 use crate::kernel::series;
-use crate::result::judge_boot;
+use crate::result::{Terms, judge_boot};
 use crate::vm::console::Scanner;
 use crate::vm::session::{self, Channel, ConsoleOn, End, Limits, Observed};
 
@@ -185,13 +186,16 @@ fn observed() -> Observed {
     let store = tempfile::tempdir().expect("temporary directory");
     let channel = Channel::create().expect("a FIFO");
     let command = Command::new("true");
-    session::run(command, ConsoleOn::Stdout, channel, "abc", &limits, store.path(), |_, _| ())
+    let seen_at = channel.dir().to_owned();
+    session::run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &limits, store.path(), |_, _| ())
         .expect("it ran")
 }
 
 #[test]
 fn events_without_a_done_are_never_a_pass() {
     let seen = RefCell::new(observed());
+    let allowed = Allowed::default();
+    let terms = Terms { release: "7.3.4", allowed: &allowed, emulator: None };
     assert!(matches!(seen.borrow().end, End::Exited(_)));
     let strategy = (input(whole_events(), EVENT_WORDS), vec(1_usize..5_000, 1..4));
     let judged = |bytes: &[u8], lengths: &[usize]| {
@@ -199,7 +203,7 @@ fn events_without_a_done_are_never_a_pass() {
         (seen.stream, seen.console) = (Stream::new("abc"), Scanner::default());
         in_pieces(bytes, lengths, |piece| seen.stream.feed(piece));
         seen.stream.close();
-        judge_boot(&seen, "7.3.4").class
+        judge_boot(&seen, &terms).class
     };
     assert_eq!(judged(whole_events().as_bytes(), &[7]), Class::Pass, "the seed is right");
     let tried = runner(1).run(&strategy, |(bytes, lengths)| {

@@ -87,7 +87,8 @@ pub fn start(
         (limits.first_byte, limits.boot) = (limits.run, limits.run);
     }
     let console = if boot == Boot::Direct { ConsoleOn::Stdout } else { ConsoleOn::Stderr };
-    session::run(command, console, channel, &nonce, &limits, store, watch)
+    let seen_at = Sandbox::new(shop.tools()?).writable(channel.dir(), "/vm").see("/vm");
+    session::run(command, console, channel, seen_at, &nonce, &limits, store, watch)
 }
 
 fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask`: parse, call, print the error, return the code.
 
+mod allow;
 mod cli;
 mod commands;
 mod compare;
 mod confined;
 mod context;
 mod coverage;
+mod decode;
 mod error;
 mod event;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod plan;
 mod proc;
 mod report;
 mod result;
+mod retry;
 mod sandbox;
 mod shop;
 mod suite;

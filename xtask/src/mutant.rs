@@ -349,6 +349,7 @@ mod tests {
         UnitResult {
             kernel: Kernel::default(),
             boot: Some(boot("k", class)),
+            again: Vec::new(),
             cells: cells.collect(),
             splats: Vec::new(),
         }

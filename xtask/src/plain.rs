@@ -60,7 +60,7 @@ pub fn record(run: &mut RunResult) {
     for boot in &mut run.boots {
         [&mut boot.kernel, &mut boot.variant, &mut boot.directory].into_iter().for_each(one_line);
         clean(&mut boot.reason);
-        boot.console_tail.iter_mut().for_each(one_line);
+        boot.console_tail.iter_mut().chain(&mut boot.before_kill).for_each(one_line);
         for found in [&mut boot.features, &mut boot.profile] {
             *found = found.iter().map(|(name, value)| (line(name), plain(value))).collect();
         }
@@ -70,9 +70,11 @@ pub fn record(run: &mut RunResult) {
             .into_iter()
             .for_each(one_line);
         [&mut cell.reason, &mut cell.log].into_iter().for_each(clean);
+        cell.tries.iter_mut().for_each(|attempt| clean(&mut attempt.reason));
     }
     for splat in &mut run.splats {
         [&mut splat.kernel, &mut splat.title, &mut splat.during].into_iter().for_each(one_line);
+        splat.lines.iter_mut().chain(&mut splat.stack).chain([&mut splat.no_stack]).for_each(one_line);
     }
     for phase in &mut run.phases {
         one_line(&mut phase.kernel);

@@ -145,6 +145,12 @@ pub struct Plan {
     pub effort: Effort,
     /// How often.
     pub repeat: Repeat,
+    /// How often what failed or was lost runs again.
+    pub retries: u32,
+    /// Whether what passed only then counts as a pass.
+    pub allow_flaky: bool,
+    /// File of splats that do not count.
+    pub allow_splats: Option<PathBuf>,
     /// How guests start.
     pub boot: BootArg,
     /// What they run on.
@@ -204,6 +210,9 @@ impl Plan {
             effort,
             repeat,
             until_fail,
+            retries,
+            allow_flaky,
+            allow_splats,
             boot,
             accel,
             toolchain,
@@ -264,6 +273,11 @@ impl Plan {
                 return Err(Error::usage(format!("--suite {name} runs once"))
                     .why("--repeat and --until-fail are for the own suite"));
             }
+            if retries.is_some() {
+                return Err(Error::usage(format!("--suite {name} is not tried again"))
+                    .why("--retries is for the own suite")
+                    .next("run the other suite in a second run"));
+            }
         }
         if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
             return Err(
@@ -301,6 +315,9 @@ impl Plan {
                 EffortArg::Soak => Effort::Soak,
             },
             repeat: Repeat { rounds: *repeat, until_fail: *until_fail },
+            retries: retries.unwrap_or(0),
+            allow_flaky: *allow_flaky,
+            allow_splats: allow_splats.clone(),
             boot: *boot,
             accel: *accel,
             toolchain: *toolchain,

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmtest_protocol::TestName;
 
+use crate::allow::Allowed;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::host::Toolchain;
@@ -29,6 +30,8 @@ pub struct Shop<'a> {
     pub series: Option<Series>,
     /// What guests run on.
     pub accel: Accel,
+    /// Splats that do not count.
+    pub allowed: Allowed,
     tools: OnceLock<Result<Tools>>,
     vng: OnceLock<Result<Option<Vng>>>,
     runner: OnceLock<Result<(Runner, Vec<TestName>)>>,
@@ -71,7 +74,7 @@ impl<'a> Shop<'a> {
     /// Opens shop; nothing is made yet.
     ///
     /// # Errors
-    /// When the asked-for accelerator cannot be had.
+    /// When the asked-for accelerator cannot be had, or the file of `--allow-splats` makes no sense.
     pub fn open(ctx: &'a Context, plan: &'a Plan, series: Option<Series>) -> Result<Shop<'a>> {
         let program = |name: &String| Program::load(&ctx.project, name);
         Ok(Shop {
@@ -79,6 +82,7 @@ impl<'a> Shop<'a> {
             ctx,
             plan,
             series,
+            allowed: plan.allow_splats.as_deref().map(Allowed::load).transpose()?.unwrap_or_default(),
             accel: accel::decide(plan.accel)?,
             tools: OnceLock::new(),
             vng: OnceLock::new(),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use vmtest_protocol::{Effort, Listed, TestName};
+use vmtest_protocol::{Effort, Listed, TestName, names_group};
 
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
@@ -119,11 +119,16 @@ impl Runner {
                 .next("`cargo xtask vmtest --list` shows them all"));
         }
         // A subtest that is named runs whatever the effort.
+        let group_is_named = |listed: &Listed| {
+            !listed.only_named || filter.globs().iter().any(|glob| names_group(glob, &listed.name.test))
+        };
         let wanted = |listed: &&Listed| {
             if filter.is_empty() {
-                listed.effort <= effort
+                listed.effort <= effort && !listed.only_named
             } else {
-                filter.matches(&listed.name) && (filter.names(&listed.name) || listed.effort <= effort)
+                filter.matches(&listed.name)
+                    && (filter.names(&listed.name) || listed.effort <= effort)
+                    && group_is_named(listed)
             }
         };
         let chosen: Vec<TestName> =
@@ -144,7 +149,8 @@ impl Runner {
     /// How to ask the guest for exactly these subtests: nothing for all of an effort, names where they are few, else
     /// the globs, which mean the same there (`*` and `?`, on the whole of `test/subtest`).
     pub fn ask_for(&self, chosen: &[TestName], filter: &TestFilter, effort: Effort) -> (Vec<String>, Effort) {
-        let all = self.listed.iter().filter(|listed| listed.effort <= effort).map(|listed| &listed.name);
+        let all = self.listed.iter().filter(|listed| listed.effort <= effort && !listed.only_named);
+        let all = all.map(|listed| &listed.name);
         if all.eq(chosen.iter()) {
             return (Vec::new(), effort);
         }
@@ -158,6 +164,23 @@ impl Runner {
         }
         let both = |glob: &String| [glob.clone(), format!("{glob}/*")];
         (filter.globs().iter().flat_map(both).collect(), effort)
+    }
+}
+
+impl Runner {
+    /// The same names in lists that can be sent to a guest by name.
+    pub fn in_parts(&self, names: &[TestName]) -> Vec<Vec<TestName>> {
+        let mut parts: Vec<Vec<TestName>> = Vec::new();
+        let mut length = MOST_NAMES;
+        for name in names {
+            length += name.path().len() + 1;
+            if length > MOST_NAMES {
+                parts.push(Vec::new());
+                length = name.path().len() + 1;
+            }
+            parts.last_mut().into_iter().for_each(|part| part.push(name.clone()));
+        }
+        parts
     }
 }
 
@@ -296,6 +319,7 @@ mod tests {
             ("basic", "runs_twice", Effort::Quick),
             ("basic", "args", Effort::Normal),
             ("mixed", "orders", Effort::Normal),
+            ("faults", "panic", Effort::Normal),
         ];
         let listed = listed.map(|(test, subtest, effort)| Listed {
             name: TestName { test: test.into(), subtest: subtest.into() },
@@ -304,6 +328,7 @@ mod tests {
             single_thread: test == "mixed",
             several_cpus: subtest == "args",
             bpftool: test == "tools",
+            only_named: test == "faults",
         });
         Runner { dir: PathBuf::new(), listed: listed.into() }
     }
@@ -323,6 +348,24 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_kills_the_kernel_has_to_be_named() {
+        for globs in [&[][..], &["*"], &["*/*"], &["*s/p*", "mixed"]] {
+            assert!(
+                !chosen(globs, Effort::Soak).expect("some").contains(&"faults/panic".to_owned()),
+                "{globs:?}"
+            );
+        }
+        for glob in ["faults", "faults/*", "faults/panic"] {
+            assert_eq!(chosen(&[glob], Effort::Normal).expect("some"), ["faults/panic"]);
+        }
+        let runner = runner();
+        let all: Vec<TestName> =
+            runner.choose(&TestFilter::new(&[]).expect("none"), Effort::Soak).expect("some");
+        let asked = runner.ask_for(&all, &TestFilter::new(&[]).expect("none"), Effort::Soak);
+        assert_eq!(asked.0, Vec::<String>::new(), "all of them is what the guest runs when nothing is named");
+    }
+
+    #[test]
     fn the_machine_is_asked_for_what_the_chosen_ones_need() {
         let name = |test: &str, subtest: &str| TestName { test: test.into(), subtest: subtest.into() };
         let runner = runner();
@@ -331,6 +374,22 @@ mod tests {
         let demands = runner.demands(&all);
         assert_eq!(demands.several_cpus, Some((1, "basic/args".to_owned())));
         assert_eq!(demands.single_thread, Some((1, "mixed/orders".to_owned())));
+    }
+
+    #[test]
+    fn many_names_go_in_several_parts() {
+        let names: Vec<TestName> =
+            (0..100).map(|n| TestName { test: "basic".into(), subtest: format!("a_subtest_{n}") }).collect();
+        let parts = runner().in_parts(&names);
+        assert_eq!(parts.concat(), names);
+        assert!(parts.len() > 1);
+        for part in parts {
+            assert!(
+                !part.is_empty()
+                    && part.iter().map(|name| name.path().len() + 1).sum::<usize>() <= MOST_NAMES
+            );
+        }
+        assert!(runner().in_parts(&[]).is_empty());
     }
 
     #[test]

@@ -7,14 +7,16 @@ mod foreign;
 mod program;
 mod upstream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vmtest_protocol::TestName;
 
 use crate::cli::BootArg;
 use crate::context::Context;
+use crate::decode;
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
+use crate::interrupt;
 use crate::kernel::bpftool;
 use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
 use crate::kernel::config;
@@ -25,7 +27,8 @@ use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
-use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
+use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Terms, Verdict};
+use crate::retry;
 use crate::shop::Shop;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
@@ -65,6 +68,11 @@ pub enum Bpftool {
 }
 
 impl Bootable {
+    /// Its source, without the series; `None` for a kernel that was not built here.
+    pub fn source(&self) -> Option<&Path> {
+        self.tree.as_ref().map(|(tree, _)| tree.source.dir.as_path())
+    }
+
     /// Limits of a guest with this kernel.
     pub fn limits(&self, shop: &Shop<'_>, accel: Kind) -> Limits {
         shop.plan.limits(accel, self.variant.as_ref().map_or(1, |variant| variant.slowdown))
@@ -78,6 +86,8 @@ pub struct UnitResult {
     pub kernel: Kernel,
     /// The boot; `None` when it never came to one.
     pub boot: Option<BootRecord>,
+    /// The boots of further attempts.
+    pub again: Vec<BootRecord>,
     /// Its cells.
     pub cells: Vec<Cell>,
     /// What the kernel complained of.
@@ -183,7 +193,7 @@ fn boot_own(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Un
             let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
             cells = result::notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
         }
-        UnitResult { kernel, boot: None, cells, splats: Vec::new() }
+        UnitResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() }
     };
     let bootable = match &built.bootable {
         Ok(bootable) => bootable,
@@ -391,6 +401,7 @@ fn test(
         return Ok(UnitResult {
             kernel: bootable.kernel.clone(),
             boot: None,
+            again: Vec::new(),
             cells: without,
             splats: Vec::new(),
         });
@@ -404,41 +415,148 @@ fn test(
     let (globs, effort) = runner.ask_for(chosen, &shop.plan.filter, shop.plan.effort);
     let repeat = shop.plan.repeat;
     let rounds = repeat.rounds(chosen.len())?;
-    let machine = launch::machine(shop, boot)?;
     let time = repeat.time(bootable.limits(shop, shop.accel.kind).run);
     let until_fail = repeat.until_fail.then_some(time);
     let task = Task::Tests { globs, effort, self_test: unit.self_test, rounds, until_fail };
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
+    let how = How { shop, bootable, boot, boot_reason: &boot_reason, base };
     let store = run_dir.dir(&format!("cells/{name}"))?;
-    let phase = shop.ctx.bus.phase("boot", format!("{} ({})", bootable.kernel.id, boot.name()));
-    let total = planned.len() as u64 * u64::from(rounds);
-    let watch = |stream: &Stream, _: &Scanner| {
-        let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
-        phase.progress(stream.ended.len() as u64, total, now);
-    };
-    let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, &store, watch)?;
-    let verdict = result::judge_boot(&seen, &bootable.kernel.release);
-    check_cpus(shop, bootable, &machine, &seen);
-    let kernel_id = bootable.kernel.id.clone();
-    let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
-    let mut cells = result::cells(&base, planned, &seen, &verdict, repeat.wanted(), &|name| {
-        shop.plan.may_skip(&kernel_id, name)
-    });
+    let Guest { mut kernel, record: mut first, mut cells, mut splats } =
+        how.run(task, planned, (&store, format!("cells/{name}")), None)?;
+    let mut again = Vec::new();
+    // Tests of a column to compare with do not count, and are not tried again.
+    let most = if unit.role.is_none() { shop.plan.retries } else { 0 };
+    for attempt in 2..=most + 1 {
+        let lost = retry::again(&cells, planned);
+        if lost.is_empty() || interrupt::requested().is_some() {
+            break;
+        }
+        shop.ctx.bus.warn(format!(
+            "{}: {} of {} subtests failed or were lost; attempt {attempt} of {} for them",
+            bootable.kernel.id,
+            lost.len(),
+            planned.len(),
+            most + 1
+        ));
+        let before = again.last().unwrap_or(&first);
+        let before = Class::from_code(before.class).unwrap_or(Class::Host);
+        let mut guests = Vec::new();
+        for (part, names) in runner.in_parts(&lost).into_iter().enumerate() {
+            let globs = names.iter().map(TestName::path).collect();
+            let task = Task::Tests { globs, effort, self_test: unit.self_test, rounds: 1, until_fail: None };
+            let part = if part == 0 { String::new() } else { format!("-{}", part + 1) };
+            let below = format!("cells/{name}-attempt-{attempt}{part}");
+            match run_dir.dir(&below).and_then(|store| how.run(task, &names, (&store, below), Some(attempt)))
+            {
+                Ok(guest) => guests.push(guest),
+                // What the first attempt found is not lost for it.
+                Err(error) => shop.ctx.bus.warn(format!("attempt {attempt} cannot be made: {error}")),
+            }
+        }
+        if guests.is_empty() {
+            break;
+        }
+        // Only what was run again is told by the guests to come; a guest without anything lost stays what it was.
+        let class = |record: &BootRecord| Class::from_code(record.class).unwrap_or(Class::Host);
+        for record in std::iter::once(&mut first).chain(&mut again) {
+            record.retried |= retry::is_replaced(class(record));
+        }
+        for guest in guests {
+            retry::merge(&mut cells, guest.cells, attempt, (before, class(&guest.record)));
+            again.push(guest.record);
+            splats.extend(guest.splats);
+            if !guest.kernel.release.is_empty() {
+                kernel.release = guest.kernel.release;
+            }
+        }
+    }
+    if shop.plan.allow_flaky {
+        retry::allow(&mut cells);
+    }
     cells.extend(without);
     // Before the next guest is let in. Tests of a column to compare with stop nobody.
     let tests_count = unit.role.is_none();
-    if verdict.class != Class::Pass || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass)) {
+    let boot_counts = |boot: &BootRecord| boot.class != Class::Pass.code() && !boot.retried;
+    if std::iter::once(&first).chain(&again).any(boot_counts)
+        || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
+    {
         shop.bad();
     }
-    let mut kernel = bootable.kernel.clone();
-    if let Some(hello) = &seen.stream.hello {
-        kernel.release.clone_from(&hello.release);
+    Ok(UnitResult { kernel, boot: Some(first), again, cells, splats })
+}
+
+/// How the guests of a column are started and judged.
+struct How<'a> {
+    shop: &'a Shop<'a>,
+    bootable: &'a Bootable,
+    boot: Boot,
+    boot_reason: &'a str,
+    base: &'a CellBase,
+}
+
+/// What one guest came to.
+struct Guest {
+    /// The kernel, with the release that it told.
+    kernel: Kernel,
+    record: BootRecord,
+    cells: Vec<Cell>,
+    splats: Vec<SplatRecord>,
+}
+
+impl How<'_> {
+    /// Boots once and judges.
+    fn run(
+        &self,
+        task: Task,
+        planned: &[TestName],
+        (store, below): (&Path, String),
+        attempt: Option<u32>,
+    ) -> Result<Guest> {
+        let How { shop, bootable, boot, boot_reason, base } = *self;
+        let (rounds, wanted) = match (&task, attempt) {
+            (Task::Tests { rounds, .. }, None) => (*rounds, shop.plan.repeat.wanted()),
+            _ => (1, result::Rounds::Exactly(1)),
+        };
+        let machine = launch::machine(shop, boot)?;
+        let phase = shop.ctx.bus.phase("boot", format!("{} ({})", bootable.kernel.id, boot.name()));
+        let total = planned.len() as u64 * u64::from(rounds);
+        let watch = |stream: &Stream, _: &Scanner| {
+            let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
+            phase.progress(stream.ended.len() as u64, total, now);
+        };
+        let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, store, watch)?;
+        let verdict = judge(shop, bootable, &machine, accel.kind, &seen);
+        check_cpus(shop, bootable, &machine, &seen);
+        let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
+        let id = &bootable.kernel.id;
+        let cells =
+            result::cells(&base, planned, &seen, &verdict, wanted, &|name| shop.plan.may_skip(id, name));
+        let mut kernel = bootable.kernel.clone();
+        if let Some(hello) = &seen.stream.hello {
+            kernel.release.clone_from(&hello.release);
+        }
+        let limits = bootable.limits(shop, accel.kind);
+        let why = (boot_reason.to_owned(), accel, machine);
+        let record = BootRecord { attempt, ..record(limits, &base, &verdict, &seen, why, below) };
+        phase.finish();
+        let mut splats = splats(shop, bootable, &base, &seen);
+        splats.iter_mut().for_each(|splat| splat.attempt = attempt);
+        Ok(Guest { kernel, record, cells, splats })
     }
-    let limits = bootable.limits(shop, accel.kind);
-    let why = (boot_reason, accel, machine);
-    let record = record(limits, &base, &verdict, &seen, why, format!("cells/{name}"));
-    phase.finish();
-    Ok(UnitResult { kernel, boot: Some(record), cells, splats: splats(&base, &seen) })
+}
+
+/// Judges what was seen of a guest.
+pub fn judge(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    machine: &Machine,
+    accel: Kind,
+    seen: &Observed,
+) -> Verdict {
+    let emulator = machine.risky_emulator(accel);
+    let terms =
+        Terms { release: &bootable.kernel.release, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    result::judge_boot(seen, &terms)
 }
 
 /// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
@@ -517,23 +635,58 @@ fn record(
         duration_ms: millis(seen.took),
         directory,
         console_tail: if verdict.class == Class::Pass { Vec::new() } else { seen.console.tail(15) },
+        to_verdict_ms: millis(seen.to_verdict),
+        before_kill: seen.before_kill.clone(),
+        attempt: None,
+        retried: false,
     }
 }
 
-fn splats(base: &CellBase, seen: &Observed) -> Vec<SplatRecord> {
-    let make = |title: &str, during: String, severity: &str| SplatRecord {
+/// Stacks that are decoded of one guest; each takes seconds.
+const MOST_STACKS: usize = 2;
+
+fn splats(shop: &Shop<'_>, bootable: &Bootable, base: &CellBase, seen: &Observed) -> Vec<SplatRecord> {
+    let make = |title: &str, during: String, severity: &str, lines: &[String]| SplatRecord {
         kernel: base.kernel.clone(),
         variant: base.variant.clone(),
         title: title.to_owned(),
         during,
         severity: severity.to_owned(),
+        allowed: shop.allowed.allows(title).filter(|_| severity == "splat").map(str::to_owned),
+        lines: lines.to_vec(),
+        ..SplatRecord::default()
     };
-    let death = seen.console.death().map(|hit| make(&hit.title, running(seen), "death"));
-    let told = seen.stream.splats.iter().map(|splat| make(&splat.title, splat.name.path(), "splat"));
-    // The console shows the same complaints again; they count only where the runner noticed none.
-    let silent = seen.stream.splats.is_empty();
-    let shown = seen.console.splats().filter(|_| silent).map(|hit| make(&hit.title, String::new(), "splat"));
-    death.into_iter().chain(told).chain(shown).collect()
+    let death = seen.console.death().map(|hit| make(&hit.title, running(seen), "death", &hit.report));
+    // The console shows what the runner tells of, too, and has the lines around it. The runner knows during which subtest.
+    let on_console = |title: &str| seen.console.splats().find(|hit| hit.title == title);
+    let told = seen.stream.splats.iter().map(|splat| {
+        let lines = on_console(&splat.title).map(|hit| &hit.report[..]).unwrap_or_default();
+        make(&splat.title, splat.name.path(), "splat", lines)
+    });
+    let silent =
+        seen.console.splats().filter(|hit| !seen.stream.splats.iter().any(|splat| splat.title == hit.title));
+    let shown = silent.map(|hit| make(&hit.title, hit.during.clone(), "splat", &hit.report));
+    let mut splats: Vec<SplatRecord> = death.into_iter().chain(told).chain(shown).collect();
+    let mut decoded = 0;
+    let death = seen.console.death().map(|hit| hit.title.clone()).unwrap_or_default();
+    for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
+        if decoded == MOST_STACKS || interrupt::requested().is_some() {
+            splat.no_stack = "only the first stacks of a guest are decoded".to_owned();
+            continue;
+        }
+        if splat.severity != "death" && death.starts_with(&splat.title) {
+            splat.no_stack = "it is that of the death".to_owned();
+            continue;
+        }
+        match decode::stack(shop, bootable, &splat.lines) {
+            Ok(stack) => {
+                splat.stack = stack;
+                decoded += 1;
+            }
+            Err(why) => splat.no_stack = why,
+        }
+    }
+    splats
 }
 
 fn running(seen: &Observed) -> String {

@@ -291,6 +291,14 @@ pub struct Listed {
     /// Uses the bpftool of the tree under test; planned only where the host offers one.
     #[serde(default)]
     pub bpftool: bool,
+    /// Runs only where its group is named: it is no test of the kernel, but kills it.
+    #[serde(default)]
+    pub only_named: bool,
+}
+
+/// Whether a glob speaks of this group by name; `*` does not.
+pub fn names_group(glob: &str, group: &str) -> bool {
+    glob.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Which tests of the kernel's own `test_progs`, or which program, to run; see [`param::UPSTREAM`].

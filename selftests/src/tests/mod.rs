@@ -6,6 +6,7 @@ mod concurrent;
 mod cookie;
 mod cost;
 mod elsewhere;
+mod faults;
 mod in_flight;
 mod info;
 mod mixed;
@@ -221,6 +222,11 @@ impl Subtest {
         self.test == tools::GROUP
     }
 
+    /// Whether it runs only where its group is named.
+    fn only_named(&self) -> bool {
+        self.test == faults::GROUP
+    }
+
     /// Group and name.
     pub fn name(&self) -> TestName {
         TestName { test: self.test.to_owned(), subtest: self.subtest.to_owned() }
@@ -241,6 +247,7 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(tools::SUBTESTS)
         .chain(cost::SUBTESTS)
         .chain(stress::SUBTESTS)
+        .chain(faults::SUBTESTS)
 }
 
 /// The subtests that the host asks for, in order. One that is named in full is there whatever the effort.
@@ -248,9 +255,10 @@ pub fn plan(params: &Params) -> Vec<&'static Subtest> {
     let wanted = |test: &&Subtest| {
         let path = test.name().path();
         let (enough, globs) = (test.effort <= params.effort, &params.tests);
-        let asked = |glob: &String| *glob == path || (enough && glob::matches(glob, &path));
+        let named = |glob: &String| !test.only_named() || vmtest_protocol::names_group(glob, test.test);
+        let asked = |glob: &String| *glob == path || (enough && named(glob) && glob::matches(glob, &path));
         (params.bpftool.is_some() || !test.uses_bpftool())
-            && if globs.is_empty() { enough } else { globs.iter().any(asked) }
+            && if globs.is_empty() { enough && !test.only_named() } else { globs.iter().any(asked) }
     };
     all().filter(wanted).collect()
 }
@@ -264,6 +272,7 @@ pub fn listed() -> Vec<Listed> {
         single_thread: test.asks(Demand::SingleThread),
         several_cpus: test.asks(Demand::SeveralCpus),
         bpftool: test.uses_bpftool(),
+        only_named: test.only_named(),
     };
     all().map(listed).collect()
 }
@@ -323,7 +332,19 @@ mod unit {
     fn globs_and_effort_choose() {
         let params =
             |text: &str| Params::parse(&format!("vmtest.nonce=n vmtest.port=p {text}")).expect("names a run");
-        assert_eq!(plan(&params("vmtest.bpftool=/b")).len(), all().count());
+        let faults = all().filter(|test| test.only_named()).count();
+        assert_eq!(plan(&params("vmtest.bpftool=/b")).len(), all().count() - faults);
+        assert_eq!(plan(&params("vmtest.bpftool=/b vmtest.test=*")).len(), all().count() - faults);
+        assert_eq!(
+            (
+                plan(&params("vmtest.test=faults/*")).len(),
+                plan(&params("vmtest.test=faults/p*,basic/*"))
+                    .iter()
+                    .filter(|test| test.only_named())
+                    .count()
+            ),
+            (faults, 2)
+        );
         assert!(
             plan(&params("")).iter().all(|test| !test.uses_bpftool())
                 && plan(&params("vmtest.test=tools/*")).is_empty()

@@ -10,7 +10,7 @@ use crate::guest::Stream;
 use crate::launch;
 use crate::plain::plain;
 use crate::plan::{Purpose, Unit};
-use crate::result::{Kernel, judge_boot};
+use crate::result::Kernel;
 use crate::shop::Shop;
 use crate::unit::{self, Bootable};
 use crate::vm::session::{self, Channel};
@@ -41,7 +41,8 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
         shown = show(stream, shown);
     })?;
     show(&seen.stream, shown);
-    let verdict = judge_boot(&seen, &bootable.kernel.release);
+    let machine = launch::machine(shop, boot)?;
+    let verdict = unit::judge(shop, bootable, &machine, shop.accel.kind, &seen);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {

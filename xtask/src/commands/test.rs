@@ -33,6 +33,16 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with_all = ["fast", "vm", "mutants", "coverage"])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     soak: Option<u32>,
+    /// Every way for a guest to die, caused for real: writes docs/failures.md and docs/failures.json. Takes a kernel of the
+    /// variant faults, and an hour
+    #[arg(long, conflicts_with_all = ["fast", "vm", "mutants", "coverage", "soak"])]
+    failures: bool,
+    /// Only this row of docs/failures.md; repeatable
+    #[arg(long, value_name = "NAME", requires = "failures")]
+    row: Vec<String>,
+    /// How often the racy rows run
+    #[arg(long, value_name = "N", requires = "failures", default_value_t = 20)]
+    times: u32,
     /// Only this mutant (its file without .patch); repeatable
     #[arg(long, value_name = "NAME", requires = "mutants")]
     only: Vec<String>,
@@ -49,7 +59,8 @@ pub struct Args {
 /// # Errors
 /// Class `TestFailed` with the step.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let Args { fast, vm, mutants, coverage, soak: rounds, only, toolchain, accel } = args;
+    let Args { fast, vm, mutants, coverage, soak: rounds, failures, row, times, only, toolchain, accel } =
+        args;
     if *mutants || *coverage {
         let words = [("--toolchain", toolchain.to_possible_value()), ("--accel", accel.to_possible_value())];
         let named = |(option, value): &(&str, Option<PossibleValue>)| {
@@ -57,6 +68,9 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         };
         let words: Vec<String> = words.iter().filter_map(named).flatten().collect();
         return mutants::run(only, *coverage, &words, project);
+    }
+    if *failures {
+        return failures_page(row, *times, project);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     if let Some(rounds) = rounds {
@@ -81,6 +95,8 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
                 "soak",
                 "--test",
                 "vm",
+                "--test",
+                "failures",
                 "--",
                 "--test-threads=1",
             ],
@@ -109,6 +125,18 @@ fn soak(cargo: &std::ffi::OsStr, rounds: u32, project: &Path) -> Result<Class> {
         command.env("VMTEST_SOAK_BOOTS", (rounds / 20).max(1).to_string());
         step(name, command)?;
     }
+    Ok(Class::Pass)
+}
+
+/// The rows are declared beside the tests, and so is what writes the page.
+fn failures_page(rows: &[String], times: u32, project: &Path) -> Result<Class> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let wanted = if rows.is_empty() { "all".to_owned() } else { rows.join(" ") };
+    let mut command = Command::new(&cargo);
+    let words = ["test", "--locked", "--package", "xtask", "--test", "failures", "--"];
+    command.args(words).args(["--ignored", "--nocapture", "every_row"]).current_dir(project);
+    command.env("VMTEST_FAILURES", wanted).env("VMTEST_FAILURES_TIMES", times.to_string());
+    step("failures", command)?;
     Ok(Class::Pass)
 }
 

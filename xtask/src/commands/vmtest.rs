@@ -190,16 +190,18 @@ fn conclude(
         boots: Vec::new(),
         cells: Vec::new(),
         splats: Vec::new(),
+        allowed_splats: Vec::new(),
         phases: phases.records(),
     };
-    for UnitResult { kernel, boot, cells, splats } in units {
+    for UnitResult { kernel, boot, again, cells, splats } in units {
         if !result.kernels.contains(&kernel) {
             result.kernels.push(kernel);
         }
-        result.boots.extend(boot);
+        result.boots.extend(boot.into_iter().chain(again));
         result.cells.extend(cells);
         result.splats.extend(splats);
     }
+    result.allowed_splats = shop.allowed.records(&result.splats);
     compare::settle(&mut result);
     plain::record(&mut result);
     result.conclude(interrupt::requested());
@@ -244,6 +246,7 @@ fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'
         "cpus": plan.cpus,
         "repeat": plan.repeat.rounds,
         "until_fail": plan.repeat.until_fail,
+        "retries": plan.retries,
         "vms": plan.vms,
     });
     write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))

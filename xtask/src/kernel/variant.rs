@@ -243,7 +243,7 @@ mod tests {
         for name in ["nope", "../default", "Default", ""] {
             let error = load(&kconfig_dir(), name).expect_err(name);
             assert_eq!(error.class, Class::Usage);
-            assert!(error.to_string().contains("debug, default, interp, nojit, upstream"), "{error}");
+            assert!(error.to_string().contains("debug, default, faults, interp, nojit, upstream"), "{error}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::steps;
 use crate::error::{Class, PRECEDENCE};
-use crate::result::{Cell, Kernel, Outcome, Role, RunResult};
+use crate::result::{Cell, Kernel, Outcome, Role, RunResult, SplatRecord};
 
 /// Columns that everything fits into.
 pub(super) const WIDTH: usize = 80;
@@ -14,6 +14,9 @@ pub(super) const WIDTH: usize = 80;
 const LOG_LINES: usize = 12;
 /// Follows an outcome that differs from the one it is compared with.
 const CHANGED: &str = "*";
+/// Splats that are shown, and lines of each.
+const MOST_SPLATS: usize = 6;
+const SPLAT_LINES: usize = 18;
 /// Cells whose log is shown; the rest is in run.json.
 const DETAILED: usize = 10;
 
@@ -52,6 +55,7 @@ pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
     figures(&mut text, run);
     details(&mut text, run, look);
     boots(&mut text, run);
+    splats(&mut text, run);
     let _ = writeln!(text, "\nrun:    {directory}");
     text.push_str(&repetitions(run));
     let _ = writeln!(text, "repeat: {}", run.command.join(" "));
@@ -263,13 +267,77 @@ fn boots(text: &mut String, run: &RunResult) {
             continue;
         }
         let suite = if boot.suite == "own" { String::new() } else { format!(", suite {}", boot.suite) };
-        let _ = writeln!(text, "\n{} ({}{suite}): {}", boot.kernel, boot.boot, class.label());
+        let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
+        let retried = if boot.retried { "; what it lost ran again" } else { "" };
+        let _ =
+            writeln!(text, "\n{} ({}{suite}{attempt}): {}{retried}", boot.kernel, boot.boot, class.label());
         text.push_str(&wrapped(&boot.reason));
-        for line in &boot.console_tail {
-            let _ = writeln!(text, "    | {line}");
+        for line in &boot.before_kill {
+            text.push_str(&wrapped(line));
+        }
+        // Where the report of a splat follows, it says more than the last lines.
+        let told = |splat: &&SplatRecord| {
+            (&splat.kernel, &splat.variant, splat.attempt) == (&boot.kernel, &boot.variant, boot.attempt)
+        };
+        if !run.splats.iter().filter(told).any(|splat| !splat.lines.is_empty()) {
+            for line in &boot.console_tail {
+                let _ = writeln!(text, "    | {line}");
+            }
         }
         let _ = writeln!(text, "    console and events: {}", boot.directory);
     }
+}
+
+/// What kernels complained of, each title of a kernel once. A complaint that comes every few seconds differs in its numbers.
+fn splats(text: &mut String, run: &RunResult) {
+    let mut told: Vec<(&str, &str, String)> = Vec::new();
+    for splat in &run.splats {
+        let title = splat.title.replace(|c: char| c.is_ascii_digit(), "");
+        let key = (splat.kernel.as_str(), splat.variant.as_str(), title);
+        if told.contains(&key) {
+            continue;
+        }
+        told.push(key);
+        if told.len() > MOST_SPLATS {
+            continue;
+        }
+        let allowed = splat.allowed.as_ref().map_or_else(String::new, |why| format!(" (allowed: {why})"));
+        text.push('\n');
+        text.push_str(&flush(&format!("{}: {}{allowed}", splat.severity, splat.title)));
+        let during =
+            if splat.during.is_empty() { String::new() } else { format!(" during {}", splat.during) };
+        let _ = writeln!(text, "    on {}{during}", splat.kernel);
+        let lines =
+            if splat.stack.is_empty() { around(&splat.lines, &splat.title) } else { &splat.stack[..] };
+        let more = lines.len().saturating_sub(SPLAT_LINES);
+        for line in lines.iter().take(SPLAT_LINES) {
+            let _ = writeln!(text, "    | {line}");
+        }
+        if more > 0 {
+            let _ = writeln!(text, "    | .. and {more} lines in run.json");
+        }
+        if !splat.no_stack.is_empty() {
+            text.push_str(&wrapped(&format!("not decoded: {}", splat.no_stack)));
+        }
+    }
+    if told.len() > MOST_SPLATS {
+        let _ = writeln!(text, "\nand {} other complaints in run.json", told.len() - MOST_SPLATS);
+    }
+    for entry in run.allowed_splats.iter().filter(|entry| entry.state != "used") {
+        let what = match entry.state.as_str() {
+            "expired" => format!("allowed nothing since {}, and fits {} splats", entry.expires, entry.splats),
+            _ => "fits nothing in this run".to_owned(),
+        };
+        let line =
+            format!("--allow-splats: {:?} ({}) is {}: it {what}", entry.title, entry.reason, entry.state);
+        let _ = write!(text, "\n{}", flush(&line));
+    }
+}
+
+/// A report from its title on.
+fn around<'a>(lines: &'a [String], title: &str) -> &'a [String] {
+    let start = lines.iter().position(|line| line.contains(title)).unwrap_or(0);
+    &lines[start..]
 }
 
 /// The last line of a run: every class with its count, the one that decides first.
@@ -288,6 +356,7 @@ pub fn classes(run: &RunResult) -> String {
     let among = [
         not_quite(Outcome::Skip, "allowed skips"),
         not_quite(Outcome::Xfail, "xfail"),
+        not_quite(Outcome::Flaky, "allowed flaky"),
         not_quite(Outcome::Notrun, "not run and not required"),
     ];
     let among: Vec<String> = among.into_iter().flatten().collect();
@@ -340,6 +409,7 @@ fn shortened(label: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::AllowRecord;
     use crate::result::tests_support::{self, run};
 
     fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class, reason: &str) -> Cell {
@@ -411,6 +481,46 @@ mod tests {
         );
         let figures = "measured on k\n    basic/a  7.0 ns a call, tcg: emulated\n\nrun:";
         assert!(text.contains(figures), "{text}");
+    }
+
+    #[test]
+    fn splats_are_shown_with_their_stack_and_entries_that_allow_nothing_are_told() {
+        let splat = |title: &str, stack: &[&str], lines: &[&str]| SplatRecord {
+            kernel: "k".into(),
+            title: title.into(),
+            during: "basic/a".into(),
+            severity: "splat".into(),
+            stack: stack.iter().map(|line| (*line).to_owned()).collect(),
+            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+            ..SplatRecord::default()
+        };
+        let mut run = run(vec![cell("k", "a", Outcome::Pass, Class::Pass, "")]);
+        run.splats = vec![
+            splat("WARNING: one", &["f (a.c:1)"], &["before", "WARNING: one", "f+0x1/0x2"]),
+            SplatRecord {
+                allowed: Some("known".into()),
+                ..splat("WARNING: two", &[], &["before", "[1.0] WARNING: two", "after"])
+            },
+            splat("WARNING: one", &["again"], &[]),
+        ];
+        let entry = |title: &str, state: &str| AllowRecord {
+            title: title.into(),
+            reason: "r".into(),
+            expires: "2026-01-01".into(),
+            state: state.into(),
+            splats: 1,
+        };
+        run.allowed_splats = vec![entry("two", "used"), entry("one", "expired"), entry("three", "unused")];
+        let text = render(&run, "/r", Look { colour: false });
+        for part in [
+            "splat: WARNING: one\n    on k during basic/a\n    | f (a.c:1)\n",
+            "splat: WARNING: two (allowed: known)\n    on k during basic/a\n    | [1.0] WARNING: two\n    | after\n",
+            "--allow-splats: \"one\" (r) is expired",
+            "--allow-splats: \"three\" (r) is unused: it fits nothing in this run",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("again") && !text.contains("\"two\""), "{text}");
     }
 
     #[test]

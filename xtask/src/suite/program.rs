@@ -226,6 +226,8 @@ mod tests {
             complaint: String::new(),
             took: Duration::ZERO,
             truncated: false,
+            to_verdict: Duration::ZERO,
+            before_kill: Vec::new(),
         };
         let suite = Program {
             name: "tiny".into(),

@@ -293,6 +293,8 @@ mod tests {
             took: Duration::ZERO,
             booted_after: None,
             truncated: false,
+            to_verdict: Duration::ZERO,
+            before_kill: Vec::new(),
         }
     }
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use vmtest_protocol::{TestName, Upstream, UpstreamTest};
 
-use super::{Bootable, cell_directory, record, splats};
+use super::{Bootable, cell_directory, judge, record, splats};
 use crate::error::Result;
 use crate::guest::Stream;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::Unit;
-use crate::result::{self, BootRecord, CellBase, Kernel, SplatRecord, Verdict};
+use crate::result::{BootRecord, CellBase, Kernel, SplatRecord, Verdict};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::vm::console::Scanner;
@@ -90,7 +90,7 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     };
     let machine = launch::machine(shop, Boot::Vng)?;
     let (seen, accel) = boot_with_fallback(shop, bootable, Boot::Vng, task, &store, watch)?;
-    let verdict = result::judge_boot(&seen, &bootable.kernel.release);
+    let verdict = judge(shop, bootable, &machine, accel.kind, &seen);
     let base =
         CellBase { accel: accel.kind.name().to_owned(), ..base(shop, unit, &bootable.kernel.id, &suite) };
     let mut kernel = bootable.kernel.clone();
@@ -101,6 +101,6 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     let record =
         record(limits, &base, &verdict, &seen, (boot_reason, accel, machine), format!("cells/{name}"));
     phase.finish();
-    let splats = splats(&base, &seen);
+    let splats = splats(shop, bootable, &base, &seen);
     Ok(Ran { seen, verdict, base, record, kernel, splats })
 }

@@ -23,7 +23,7 @@ pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, program: &Program, run_
         shop.bad();
         let base = foreign::base(shop, unit, &built.kernel.id, &program.name);
         let cells = result::notrun(&base, &program.names(), error.class, &error.to_string());
-        UnitResult { kernel: built.kernel.clone(), boot: None, cells, splats: Vec::new() }
+        UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     })
 }
 
@@ -58,5 +58,11 @@ fn run(
     {
         shop.bad();
     }
-    Ok(UnitResult { kernel: ran.kernel, boot: Some(ran.record), cells, splats: ran.splats })
+    Ok(UnitResult {
+        kernel: ran.kernel,
+        boot: Some(ran.record),
+        again: Vec::new(),
+        cells,
+        splats: ran.splats,
+    })
 }

@@ -40,7 +40,7 @@ pub fn boot(
         shop.bad();
         let planned = asked(shop.plan.filter.globs());
         let cells = result::notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
-        UnitResult { kernel: built.kernel.clone(), boot: None, cells, splats: Vec::new() }
+        UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     })
 }
 
@@ -155,7 +155,7 @@ impl Column<'_> {
     }
 
     fn without_a_boot(&self, kernel: &Kernel, cells: Vec<Cell>) -> UnitResult {
-        UnitResult { kernel: kernel.clone(), boot: None, cells, splats: Vec::new() }
+        UnitResult { kernel: kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     }
 
     /// The tree says how a kernel should be configured for all of its tests; which of that this one is not.
@@ -220,7 +220,13 @@ impl Column<'_> {
         {
             shop.bad();
         }
-        Ok(UnitResult { kernel: ran.kernel, boot: Some(ran.record), cells, splats: ran.splats })
+        Ok(UnitResult {
+            kernel: ran.kernel,
+            boot: Some(ran.record),
+            again: Vec::new(),
+            cells,
+            splats: ran.splats,
+        })
     }
 }
 

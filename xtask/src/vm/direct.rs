@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use crate::vm::accel::Kind;
-use crate::vm::{VmSpec, common_params, qemu_value};
+use crate::vm::{VmSpec, common_params, qemu_value, qmp_socket};
 
 /// The guest's serial port that carries events; ttyS0 is the console.
 pub const EVENT_PORT: &str = "ttyS1";
@@ -60,6 +60,9 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
     push(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
     let events = format!("file,id=events,path={}", qemu_value(&file(paths.vm, "events")));
     push(&["-chardev", &events, "-device", "isa-serial,index=1,chardev=events"]);
+    if let Some(socket) = qmp_socket(paths.vm) {
+        push(&["-qmp", &format!("unix:{},server=on,wait=off", qemu_value(&socket))]);
+    }
     if spec.gdb {
         let socket = format!("unix:{},server=on,wait=off", file(paths.vm, "gdb"));
         push(&["-S", "-gdb", &socket]);

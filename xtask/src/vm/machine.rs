@@ -2,6 +2,7 @@
 //! How many CPUs a guest has, how many threads emulate them, and why. Pure.
 
 use crate::vm::Boot;
+use crate::vm::accel::Kind;
 
 /// Enough for what wants several.
 const SEVERAL: u32 = 2;
@@ -39,6 +40,15 @@ impl Machine {
         };
         let (tcg_thread, tcg_thread_reason) = tcg_thread(demands, qemu);
         Machine { cpus, cpus_reason, tcg_thread, tcg_thread_reason }
+    }
+}
+
+impl Machine {
+    /// What the guest runs on, where that is known to run text wrongly that another CPU patches at the time: an emulator with
+    /// a thread for each CPU. See [`tcg_thread`].
+    pub fn risky_emulator(&self, accel: Kind) -> Option<String> {
+        let risky = accel == Kind::Tcg && self.cpus > 1 && self.tcg_thread == "multi";
+        risky.then(|| format!("an emulator with a thread for each of {} CPUs", self.cpus))
     }
 }
 
@@ -87,6 +97,17 @@ mod tests {
         assert_eq!(cpus(Some(4), Boot::Vng, false), 4);
         let machine = Machine::of(None, Boot::Direct, &demands(true, false), (10, 0));
         assert!(machine.cpus_reason.contains("stress/a"), "{machine:?}");
+    }
+
+    #[test]
+    fn only_an_emulator_with_several_threads_is_suspected() {
+        let risky = |accel, cpus, qemu| {
+            Machine::of(Some(cpus), Boot::Vng, &demands(false, false), qemu).risky_emulator(accel).is_some()
+        };
+        assert!(risky(Kind::Tcg, 2, (10, 0)));
+        assert!(
+            !risky(Kind::Tcg, 1, (10, 0)) && !risky(Kind::Tcg, 2, (7, 2)) && !risky(Kind::Kvm, 2, (10, 0))
+        );
     }
 
     #[test]

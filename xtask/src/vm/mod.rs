@@ -5,11 +5,12 @@
 pub mod accel;
 pub mod console;
 pub mod direct;
+pub mod evidence;
 pub mod machine;
 pub mod session;
 pub mod vng;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vmtest_protocol::{Effort, SelfTest, Upstream, param};
@@ -157,6 +158,17 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
 /// A value inside a comma-separated QEMU option.
 fn qemu_value(text: &str) -> String {
     text.replace(',', ",,")
+}
+
+/// Longest path of a socket (sockaddr_un, with its 0); QEMU does not start with a longer one.
+const LONGEST_SOCKET: usize = 107;
+
+/// QEMU's own socket, by which a hung guest is asked what it does; `None` where its path is too long, as a deep TMPDIR and
+/// the host's tools make it.
+fn qmp_socket(vm: &Path) -> Option<String> {
+    let longest = vm.join(evidence::LONGEST_NAME);
+    let path = vm.join(evidence::QMP).to_string_lossy().into_owned();
+    (longest.as_os_str().len() <= LONGEST_SOCKET).then_some(path)
 }
 
 /// Standard base64; the only place that needs it, and twelve lines.

@@ -3,7 +3,8 @@
 //! looks at them, watches the limits, and leaves nothing running.
 //!
 //! Its story: make a FIFO for events, start the child, and until it ends take console bytes (a pipe) and event bytes
-//! (the FIFO) from two reader threads. What it all means is decided elsewhere (`result`).
+//! (the FIFO) from two reader threads. What it all means is decided elsewhere (`result`). A guest whose time is up is
+//! asked what it does before it is killed (`evidence`); what it says then is stored and not judged.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use vmtest_protocol::TestName;
 
 use crate::error::{Class, Error, IoContext, Result};
 use crate::guest::Stream;
@@ -25,6 +27,7 @@ use crate::interrupt;
 use crate::leftovers;
 use crate::proc::Group;
 use crate::vm::console::{Progress, Scanner};
+use crate::vm::evidence::{self, Evidence};
 
 /// Bytes stored of each channel; what comes after is drained, judged and dropped, with a mark in the file.
 pub const MAX_STORED: u64 = 64 * 1024 * 1024;
@@ -33,6 +36,12 @@ const MAX_COMPLAINT: usize = 16 * 1024;
 
 /// How long what is left in the pipes may take to be read once the guest is gone.
 const LINGER: Duration = Duration::from_secs(2);
+/// A kernel that panicked ends QEMU. One that does not manage to is ended, in time for a verdict within two seconds.
+const AFTER_PANIC: Duration = Duration::from_millis(1500);
+/// After an oops a panic follows, which every guest is told to make of it. One that falls silent instead is dead.
+const QUIET_AFTER_OOPS: Duration = Duration::from_secs(3);
+/// Of a limit on the boot, what is kept for questions: they are asked within it.
+const FOR_QUESTIONS: Duration = Duration::from_millis(500);
 
 /// How long a guest may take for what. Scaled by the accelerator, each overridable, all in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +73,8 @@ pub enum End {
     RunLimit,
     /// The runner was done, but the machine did not switch off.
     ShutdownLimit,
+    /// The kernel said that it died, and the machine did not end.
+    StayedDead,
     /// The user, or the system.
     Interrupted(Class),
 }
@@ -85,6 +96,10 @@ pub struct Observed {
     pub booted_after: Option<Duration>,
     /// A channel sent more than [`MAX_STORED`].
     pub truncated: bool,
+    /// The line that told of the kernel's death, or else the guest's last byte, to the verdict.
+    pub to_verdict: Duration,
+    /// What it was asked before it was killed, and what it said; empty for a guest that ended by itself.
+    pub before_kill: Vec<String>,
 }
 
 /// A directory that QEMU can see at `/vm`, with the FIFO that it writes events to.
@@ -136,17 +151,24 @@ enum Message {
     Console(Vec<u8>),
     Events(Vec<u8>),
     Complaint(Vec<u8>),
+    Evidence(Evidence),
     Closed,
 }
 
-/// Runs the guest that `command` starts, to its end. `watch` is called after every piece of news.
+/// Name of the file with what QEMU said of a guest that was killed.
+const MACHINE: &str = "machine.txt";
+
+/// Runs the guest that `command` starts, to its end. `seen_at` is where QEMU sees the channel's directory. `watch` is
+/// called after every piece of news.
 ///
 /// # Errors
 /// When it cannot be started or its bytes cannot be stored. Everything that a guest does is no error but an [`End`].
+#[expect(clippy::too_many_arguments, reason = "each is another thing, and there is one caller")]
 pub fn run(
     command: Command,
     console_on: ConsoleOn,
     channel_dir: Channel,
+    seen_at: PathBuf,
     nonce: &str,
     limits: &Limits,
     store: &Path,
@@ -167,9 +189,11 @@ pub fn run(
     }
     read_fifo(
         channel_dir.fifo.try_clone().on("cannot use the FIFO in", channel_dir.dir())?,
-        sender,
+        sender.clone(),
         Arc::clone(&stop),
     );
+    // Gone once it was used: the loop ends when nobody can send any more.
+    let mut asker = Some(sender);
 
     let mut seen = Observed {
         end: End::NoFirstByte,
@@ -179,67 +203,125 @@ pub fn run(
         took: Duration::ZERO,
         booted_after: None,
         truncated: false,
+        to_verdict: Duration::ZERO,
+        before_kill: Vec::new(),
     };
     let started = Instant::now();
-    let mut clock = Clock { started, last_byte: started, done_at: None };
+    let mut clock = Clock { started, last_byte: started, done_at: None, died_at: None, panicked_at: None };
     let mut end = None;
+    let mut asked_at = None;
     let mut ended_at = None;
     loop {
         // A process that left the guest's group, and holds its streams open, is not waited for.
         if ended_at.is_some_and(|at: Instant| at.elapsed() > LINGER) {
             break;
         }
+        // What comes after the time was up is stored, and changes nothing.
+        let judged = asked_at.is_none();
+        let mut answered = false;
         match receiver.recv_timeout(Duration::from_millis(20)) {
             Ok(Message::Console(bytes)) => {
-                clock.last_byte = Instant::now();
                 console_log.write(&bytes)?;
-                seen.console.feed(&bytes);
-                watch(&seen.stream, &seen.console);
+                if judged {
+                    clock.last_byte = Instant::now();
+                    seen.console.now = seen.stream.running.as_ref().map(TestName::path).unwrap_or_default();
+                    seen.console.feed(&bytes);
+                    clock.look_for_death(&seen.console);
+                    watch(&seen.stream, &seen.console);
+                }
             }
             Ok(Message::Events(bytes)) => {
-                clock.last_byte = Instant::now();
                 event_log.write(&bytes)?;
-                seen.stream.feed(&bytes);
-                if seen.stream.hello.is_some() && seen.booted_after.is_none() {
-                    seen.booted_after = Some(started.elapsed());
+                if judged {
+                    clock.last_byte = Instant::now();
+                    seen.stream.feed(&bytes);
+                    if seen.stream.hello.is_some() && seen.booted_after.is_none() {
+                        seen.booted_after = Some(started.elapsed());
+                    }
+                    if seen.stream.done.is_some() && clock.done_at.is_none() {
+                        clock.done_at = Some(Instant::now());
+                    }
+                    watch(&seen.stream, &seen.console);
                 }
-                if seen.stream.done.is_some() && clock.done_at.is_none() {
-                    clock.done_at = Some(Instant::now());
-                }
-                watch(&seen.stream, &seen.console);
             }
             Ok(Message::Complaint(bytes)) => {
                 let room = MAX_COMPLAINT.saturating_sub(seen.complaint.len());
                 seen.complaint.extend(String::from_utf8_lossy(&bytes).chars().take(room));
             }
+            Ok(Message::Evidence(evidence)) => {
+                answered = true;
+                console_log.write(&evidence.console)?;
+                if !evidence.machine.is_empty() {
+                    crate::workdir::write_file(&store.join(MACHINE), &evidence.machine)?;
+                }
+                seen.before_kill = evidence.told;
+            }
             Ok(Message::Closed) => (),
             Err(RecvTimeoutError::Timeout) => (),
-            // All three readers are gone: everything that was sent has been read.
+            // All readers are gone: everything that was sent has been read.
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if end.is_none() {
             end = over(&mut group, &clock, &seen, limits)?;
-            if end.is_some() {
-                // Also when it exited by itself: what it left behind would hold the streams open for ever.
-                group.end_within(Duration::from_millis(200));
-                // From here on only what is already in the pipes is read.
-                stop.store(true, Ordering::SeqCst);
-                ended_at = Some(Instant::now());
+            if let (Some(why), Some(sender)) = (end, asker.take_if(|_| end.is_some())) {
+                if why.is_limit() {
+                    console_log.write(b"\n[vmtest: its time is up; what follows it was asked for]\n")?;
+                    asked_at = Some(Instant::now());
+                    let (dir, seen_at) = (channel_dir.dir().to_owned(), seen_at.clone());
+                    let sysrq = seen.console.progress >= Progress::Kernel;
+                    std::thread::spawn(move || {
+                        drop(sender.send(Message::Evidence(evidence::collect(&dir, &seen_at, sysrq))));
+                    });
+                }
             }
+        }
+        let waiting = asked_at.is_some_and(|at| {
+            !answered && at.elapsed() < evidence::MOST_TIME && interrupt::requested().is_none()
+        });
+        if end.is_some() && ended_at.is_none() && !waiting {
+            // Also when it exited by itself: what it left behind would hold the streams open for ever.
+            group.end_within(Duration::from_millis(200));
+            // From here on only what is already in the pipes is read.
+            stop.store(true, Ordering::SeqCst);
+            ended_at = Some(Instant::now());
         }
     }
     seen.end = end.unwrap_or(End::Exited(group.wait()?));
     seen.took = started.elapsed();
+    seen.to_verdict = clock.died_at.unwrap_or(clock.last_byte).elapsed();
     seen.console.close();
     seen.stream.close();
     seen.truncated = console_log.finish()? | event_log.finish()?;
     Ok(seen)
 }
 
+impl End {
+    /// Whether its time was up, and it could still be asked.
+    fn is_limit(self) -> bool {
+        match self {
+            End::NoFirstByte | End::BootLimit | End::IdleLimit | End::RunLimit | End::ShutdownLimit => true,
+            End::Exited(_) | End::Interrupted(_) | End::StayedDead => false,
+        }
+    }
+}
+
 struct Clock {
     started: Instant,
     last_byte: Instant,
     done_at: Option<Instant>,
+    died_at: Option<Instant>,
+    panicked_at: Option<Instant>,
+}
+
+impl Clock {
+    fn look_for_death(&mut self, console: &Scanner) {
+        if console.death().is_some() {
+            self.died_at.get_or_insert_with(Instant::now);
+        }
+        if console.panicked {
+            self.panicked_at.get_or_insert_with(Instant::now);
+        }
+    }
 }
 
 /// Whether the guest's life is over, and why. A child that ended comes first: it cannot be late any more.
@@ -251,16 +333,23 @@ fn over(group: &mut Group, clock: &Clock, seen: &Observed, limits: &Limits) -> R
         return Ok(Some(End::Interrupted(class)));
     }
     let age = clock.started.elapsed();
-    Ok(if clock.done_at.is_some_and(|at| at.elapsed() > limits.shutdown) {
+    let asking = |limit: Duration| limit - FOR_QUESTIONS.min(limit / 10);
+    let stayed = clock.panicked_at.is_some_and(|at| at.elapsed() > AFTER_PANIC)
+        || (clock.died_at.is_some() && clock.last_byte.elapsed() > QUIET_AFTER_OOPS);
+    Ok(if stayed {
+        Some(End::StayedDead)
+    } else if clock.panicked_at.is_some() {
+        None
+    } else if clock.done_at.is_some_and(|at| at.elapsed() > limits.shutdown) {
         Some(End::ShutdownLimit)
     } else if clock.done_at.is_some() {
         None
     } else if seen.console.progress == Progress::Silent
         && seen.stream.hello.is_none()
-        && age > limits.first_byte
+        && age > asking(limits.first_byte)
     {
         Some(End::NoFirstByte)
-    } else if seen.stream.hello.is_none() && age > limits.boot {
+    } else if seen.stream.hello.is_none() && age > asking(limits.boot) {
         Some(End::BootLimit)
     } else if seen.stream.hello.is_some() && clock.last_byte.elapsed() > limits.idle {
         Some(End::IdleLimit)
@@ -387,8 +476,31 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).arg(channel.dir().join("events"));
         let store = tempfile::tempdir().expect("temporary directory");
-        run(command, ConsoleOn::Stdout, channel, "abc", &LIMITS, store.path(), |_, _| ())
+        let seen_at = channel.dir().to_owned();
+        run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &LIMITS, store.path(), |_, _| ())
             .expect("a guest ran")
+    }
+
+    #[test]
+    fn a_kernel_that_panicked_and_stays_is_ended_within_two_seconds() {
+        let begun = Instant::now();
+        let talk = "while :; do echo x; sleep 0.1; done";
+        let seen = guest(&format!("echo '{HELLO}' > $1; echo 'Kernel panic - not syncing: x'; {talk}"));
+        assert_eq!(seen.end, End::StayedDead);
+        assert!(seen.to_verdict < Duration::from_secs(2), "{:?}", seen.to_verdict);
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_a_guest_says_after_its_time_was_up_changes_nothing() {
+        // The socket is there, and nobody answers: it takes a second to find that out.
+        let wait = "python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n\
+                    import time; time.sleep(9)' \"$(dirname $1)/qmp\" &";
+        let late = "sleep 0.8; echo 'Kernel panic - not syncing: late'; sleep 9";
+        let seen = guest(&format!("echo 'Linux version 1'; echo '{HELLO}' > $1; {wait} {late}"));
+        assert_eq!(seen.end, End::IdleLimit);
+        assert!(seen.console.death().is_none(), "{:?}", seen.console.death());
+        assert!(!seen.before_kill.is_empty());
     }
 
     #[test]

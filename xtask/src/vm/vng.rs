@@ -9,7 +9,7 @@ use std::path::Path;
 use vmtest_protocol::VIRTIO_PORT;
 
 use crate::vm::accel::Kind;
-use crate::vm::{Task, VmSpec, common_params, qemu_value};
+use crate::vm::{Task, VmSpec, common_params, qemu_value, qmp_socket};
 
 /// Paths as vng sees them. vng hands some of them to a shell without quoting, so none may hold anything special; in
 /// the sandbox they are fixed.
@@ -55,6 +55,9 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
     let events = qemu_value(&file(paths.vm, "events"));
     push(&[&format!("--qemu-opts=-chardev file,id=events,path={events}")]);
     push(&[&format!("--qemu-opts=-device virtserialport,chardev=events,name={VIRTIO_PORT}")]);
+    if let Some(socket) = qmp_socket(paths.vm) {
+        push(&[&format!("--qemu-opts=-qmp unix:{},server=on,wait=off", qemu_value(&socket))]);
+    }
     if spec.gdb {
         let socket = file(paths.vm, "gdb");
         push(&[&format!("--qemu-opts=-S -gdb unix:{socket},server=on,wait=off")]);

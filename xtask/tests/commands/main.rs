@@ -2,14 +2,23 @@
 //! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network: the real
 //! binary with fakes of everything that it starts (`support/`).
 
+mod allowed;
 mod cache;
 mod deaths;
 mod disk;
+mod failures;
 mod input;
 mod isolation;
 mod mutants;
+#[path = "../failures/page.rs"]
+mod page;
 mod programs;
 mod repeat;
+mod retries;
+#[path = "../failures/rows.rs"]
+mod rows;
+#[path = "../failures/run.rs"]
+mod run;
 mod runs;
 mod series;
 mod signals;

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ways for a guest to end, caused on purpose: what the harness makes of each is docs/failures.md. No test of the kernel, so
+//! they run only where somebody names them.
+//!
+//! Most need the variant `faults`. A fault that must end the guest, or this process, and does not is a failure.
+
+use super::{Context, Subtest, subtests};
+use crate::load;
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::time::Duration;
+
+/// The group.
+pub const GROUP: &str = "faults";
+
+subtests! { "faults":
+    Normal lives [] needs Nothing
+        "Nothing: it passes before a fault, and has to stay a pass.";
+    Normal panic [] needs Nothing
+        "The kernel panics.";
+    Normal oops [] needs Nothing
+        "The kernel reads through a null pointer.";
+    Normal bug [] needs Nothing
+        "The kernel runs into a BUG().";
+    Normal stack [] needs Nothing
+        "The kernel recurses until its stack is used up.";
+    Normal warning [] needs Nothing
+        "The kernel warns and lives on.";
+    Normal kasan [] needs Nothing
+        "The kernel reads memory that it has freed, and KASAN notices.";
+    Normal ubsan [] needs Nothing
+        "The kernel writes behind an array, and UBSAN notices.";
+    Normal list [] needs Nothing
+        "The kernel corrupts a list, and the check of lists notices.";
+    Normal lockdep [] needs Nothing
+        "The kernel returns to user space with a lock held, and lockdep notices.";
+    Normal soft_lockup [] needs Nothing
+        "A CPU spins in the kernel without ever letting another task run.";
+    Normal hard_lockup [] needs Nothing on [SeveralCpus]
+        "A CPU spins in the kernel with interrupts off.";
+    Normal hung_task [] needs Nothing
+        "A task sleeps for ever and takes no signal.";
+    Normal oom [] needs Nothing
+        "A process takes all memory, and the kernel kills it.";
+    Normal triple_fault [] needs Nothing
+        "The machine resets by a triple fault.";
+    Normal restart [] needs Nothing
+        "The machine restarts in good order in the middle of a test.";
+    Normal power_off [] needs Nothing
+        "The machine switches off in good order in the middle of a test.";
+    Normal test_aborts [] needs Nothing
+        "The process of a subtest dies of a signal.";
+    Normal runner_dies [] needs Nothing
+        "The process that runs the subtests dies of a signal.";
+    Normal runner_hangs [] needs Nothing
+        "A subtest never ends, and the kernel is well.";
+    Normal flood [] needs Nothing
+        "A process writes to the console for ever, as fast as the port takes it.";
+    Normal binary [] needs Nothing
+        "A process writes bytes that are no text to the console, and then the kernel panics.";
+    Normal torn_event [] needs Nothing
+        "Half an event is written to the port of the events, in a direct boot, and then the machine resets.";
+    Normal by_chance [] needs Nothing
+        "It fails in every second guest, by the guest's nonce.";
+}
+
+const DIRECT: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
+
+/// Has the kernel's own dump test module do this.
+fn provoke(what: &str) -> Result<(), String> {
+    fs::write(DIRECT, what)
+        .map_err(|err| format!("cannot provoke {what}: {DIRECT}: {err}; --variant faults has it"))
+}
+
+/// The same for what the kernel must not survive.
+fn provoke_death(what: &str) -> Result<(), String> {
+    provoke(what)?;
+    Err(format!("the kernel survived {what}"))
+}
+
+/// The same for what it complains of and survives.
+fn provoke_complaint(t: &mut Context, what: &str) -> Result<(), String> {
+    t.checks.same(what, provoke(what), Ok(()));
+    Ok(())
+}
+
+fn lives(t: &mut Context) -> Result<(), String> {
+    t.checks.eq("still here", true, true);
+    Ok(())
+}
+
+fn panic(_: &mut Context) -> Result<(), String> {
+    provoke_death("PANIC")
+}
+
+fn oops(_: &mut Context) -> Result<(), String> {
+    provoke_death("EXCEPTION")
+}
+
+fn bug(_: &mut Context) -> Result<(), String> {
+    provoke_death("BUG")
+}
+
+fn stack(_: &mut Context) -> Result<(), String> {
+    provoke_death("EXHAUST_STACK")
+}
+
+fn warning(t: &mut Context) -> Result<(), String> {
+    provoke_complaint(t, "WARNING")
+}
+
+fn kasan(t: &mut Context) -> Result<(), String> {
+    provoke_complaint(t, "READ_AFTER_FREE")
+}
+
+fn ubsan(t: &mut Context) -> Result<(), String> {
+    provoke_complaint(t, "ARRAY_BOUNDS")
+}
+
+fn list(t: &mut Context) -> Result<(), String> {
+    provoke_complaint(t, "CORRUPT_LIST_ADD")
+}
+
+fn lockdep(t: &mut Context) -> Result<(), String> {
+    provoke_complaint(t, "SPINLOCKUP")
+}
+
+fn soft_lockup(_: &mut Context) -> Result<(), String> {
+    provoke_death("SOFTLOCKUP")
+}
+
+fn hard_lockup(_: &mut Context) -> Result<(), String> {
+    // Not on the first one: where a loaded host made the local timers look broken, that one has the ticks of all.
+    let last = load::cpus().last().copied().ok_or("no CPU")?;
+    load::pin(last)?;
+    provoke_death("HARDLOCKUP")
+}
+
+fn hung_task(_: &mut Context) -> Result<(), String> {
+    provoke_death("HUNG_TASK")
+}
+
+fn oom(_: &mut Context) -> Result<(), String> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    loop {
+        // Written to, or it would be no memory yet.
+        all.push(vec![1; 1 << 20]);
+    }
+}
+
+fn triple_fault(_: &mut Context) -> Result<(), String> {
+    // With reboot=t, which every guest has, the kernel throws its interrupt table away and takes an interrupt.
+    fs::write("/proc/sysrq-trigger", "b").map_err(|err| format!("/proc/sysrq-trigger: {err}"))?;
+    Err("the machine survived".to_owned())
+}
+
+fn end_machine(how: RebootMode) -> Result<(), String> {
+    match reboot(how) {
+        Err(errno) => Err(format!("reboot: {errno}")),
+    }
+}
+
+fn restart(_: &mut Context) -> Result<(), String> {
+    end_machine(RebootMode::RB_AUTOBOOT)
+}
+
+fn power_off(_: &mut Context) -> Result<(), String> {
+    end_machine(RebootMode::RB_POWER_OFF)
+}
+
+fn test_aborts(_: &mut Context) -> Result<(), String> {
+    std::process::abort()
+}
+
+fn runner_dies(_: &mut Context) -> Result<(), String> {
+    kill(nix::unistd::getppid(), Signal::SIGKILL).map_err(|errno| format!("kill: {errno}"))?;
+    sleep_for_ever()
+}
+
+fn runner_hangs(_: &mut Context) -> Result<(), String> {
+    sleep_for_ever()
+}
+
+fn sleep_for_ever() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Writes to a device, straight through.
+fn write_to(device: &str, bytes: &[u8]) -> Result<(), String> {
+    let opened = OpenOptions::new().write(true).open(device);
+    opened.and_then(|mut file| file.write_all(bytes)).map_err(|err| format!("{device}: {err}"))
+}
+
+const CONSOLE: &str = "/dev/console";
+
+fn flood(_: &mut Context) -> Result<(), String> {
+    let lines = b"a line of a flood, like so many others before it\n".repeat(80);
+    loop {
+        write_to(CONSOLE, &lines)?;
+    }
+}
+
+fn binary(_: &mut Context) -> Result<(), String> {
+    let bytes: Vec<u8> = (0..40_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    write_to(CONSOLE, &bytes)?;
+    write_to(CONSOLE, b"\x1b[2J\xff\xfe a line that is never ended")?;
+    provoke_death("PANIC")
+}
+
+fn torn_event(_: &mut Context) -> Result<(), String> {
+    write_to("/dev/ttyS1", b"{\"n\":\"")?;
+    // Out of the port before the machine goes.
+    std::thread::sleep(Duration::from_millis(300));
+    end_machine(RebootMode::RB_AUTOBOOT)
+}
+
+fn by_chance(t: &mut Context) -> Result<(), String> {
+    let cmdline = fs::read_to_string("/proc/cmdline").map_err(|err| format!("/proc/cmdline: {err}"))?;
+    let params = crate::params::Params::parse(&cmdline).ok_or("the command line names no run")?;
+    let sum: u32 = params.nonce.bytes().map(u32::from).sum();
+    t.checks.eq("sum of the nonce's digits, modulo 2", sum % 2, 0);
+    Ok(())
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Splats that do not fail a run: a file of titles, each with a reason and a date after which it allows nothing any more.
+//! Pure but for the reading.
+//!
+//! How it could be wrong: a pattern that fits more than it was written for hides another complaint. So a pattern that fits
+//! everything is refused, what was allowed is shown each time, and no entry ever allows the death of a kernel.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::result::{AllowRecord, SplatRecord};
+use crate::vm::console::{self, Severity};
+use crate::workdir::read_text;
+
+/// What is allowed; nothing by default.
+#[derive(Debug, Default)]
+pub struct Allowed {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    title: Regex,
+    reason: String,
+    expires: String,
+    expired: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    allow: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    title: String,
+    reason: String,
+    expires: String,
+}
+
+impl Allowed {
+    /// Reads the file of `--allow-splats`.
+    ///
+    /// # Errors
+    /// Class `Usage` for one that makes no sense.
+    pub fn load(path: &Path) -> Result<Allowed> {
+        Allowed::parse(&read_text(path)?, &today())
+            .map_err(|why| Error::usage(format!("--allow-splats {} cannot be used", path.display())).why(why))
+    }
+
+    fn parse(text: &str, today: &str) -> std::result::Result<Allowed, String> {
+        let File { allow } = toml::from_str(text).map_err(|error| error.to_string())?;
+        if allow.is_empty() {
+            return Err("there is no [[allow]] in it".to_owned());
+        }
+        let entry = |Line { title, reason, expires }: Line| {
+            let pattern = Regex::new(&title).map_err(|error| format!("title {title:?}: {error}"))?;
+            if title.trim().is_empty() || pattern.is_match("") {
+                return Err(format!("title {title:?} fits everything"));
+            }
+            if reason.trim().is_empty() {
+                return Err(format!("{title:?} has no reason"));
+            }
+            if !is_date(&expires) {
+                return Err(format!("{title:?} expires at {expires:?}, which is no date: write YYYY-MM-DD"));
+            }
+            // The day itself still counts.
+            Ok(Entry { title: pattern, reason, expired: expires.as_str() < today, expires })
+        };
+        Ok(Allowed { entries: allow.into_iter().map(entry).collect::<std::result::Result<_, _>>()? })
+    }
+
+    /// Why a splat with this title does not count; `None`: it does.
+    pub fn allows(&self, title: &str) -> Option<&str> {
+        if console::severity(title) == Some(Severity::Death) {
+            return None;
+        }
+        let entry = self.entries.iter().find(|entry| !entry.expired && entry.title.is_match(title));
+        entry.map(|entry| entry.reason.as_str())
+    }
+
+    /// What became of each entry in a run with these splats.
+    pub fn records(&self, splats: &[SplatRecord]) -> Vec<AllowRecord> {
+        let record = |entry: &Entry| {
+            let fits =
+                splats.iter().filter(|splat| splat.severity == "splat" && entry.title.is_match(&splat.title));
+            let state = if entry.expired { "expired" } else { "unused" };
+            let state = if !entry.expired && fits.clone().any(|splat| splat.allowed.is_some()) {
+                "used"
+            } else {
+                state
+            };
+            AllowRecord {
+                title: entry.title.as_str().to_owned(),
+                reason: entry.reason.clone(),
+                expires: entry.expires.clone(),
+                state: state.to_owned(),
+                splats: fits.count() as u64,
+            }
+        };
+        self.entries.iter().map(record).collect()
+    }
+}
+
+/// Today in UTC, as YYYY-MM-DD.
+fn today() -> String {
+    // A clock before 1970 has every entry valid; nothing else of a run would work there.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    date(seconds / 86_400)
+}
+
+/// The date of a day since 1970-01-01, by Howard Hinnant's days-to-civil algorithm.
+fn date(days: u64) -> String {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |part: &str, length: usize| {
+        (part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| part.parse().unwrap_or(0_u32))
+    };
+    let [year, month, day] = parts[..] else { return false };
+    number(year, 4).is_some()
+        && number(month, 2).is_some_and(|month| (1..=12).contains(&month))
+        && number(day, 2).is_some_and(|day| (1..=31).contains(&day))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: &str = "2026-11-21";
+
+    fn file(title: &str, expires: &str) -> String {
+        format!("[[allow]]\ntitle = '{title}'\nreason = 'known'\nexpires = '{expires}'\n")
+    }
+
+    fn allows(title: &str, expires: &str, splat: &str) -> bool {
+        Allowed::parse(&file(title, expires), TODAY).expect("a list").allows(splat).is_some()
+    }
+
+    const WARNING: &str = "WARNING: CPU: 0 PID: 1 at kernel/bpf/trampoline.c:42 x+0x1/0x2";
+
+    #[test]
+    fn an_entry_allows_what_it_names_until_its_last_day() {
+        assert!(allows("trampoline\\.c:42 ", "2026-11-21", WARNING));
+        assert!(!allows("trampoline\\.c:42 ", "2026-11-20", WARNING), "expired");
+        assert!(!allows("trampoline\\.c:43 ", "2027-01-01", WARNING));
+    }
+
+    #[test]
+    fn no_entry_allows_a_death() {
+        for death in [
+            "Kernel panic - not syncing: x",
+            "Oops: int3: 0000 [#1] SMP",
+            "BUG: kernel NULL pointer dereference, address: 0",
+            "kernel BUG at mm/slub.c:1!",
+            "general protection fault, probably for non-canonical address",
+        ] {
+            assert!(!allows(".", "2027-01-01", death), "{death}");
+        }
+        assert!(allows(".", "2027-01-01", "BUG: KASAN: slab-use-after-free in x"));
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_refused() {
+        for (text, why) in [
+            (String::new(), "no [[allow]]"),
+            (file(".*", "2027-01-01"), "fits everything"),
+            (file("", "2027-01-01"), "fits everything"),
+            (file("(", "2027-01-01"), "title"),
+            (file("x", "soon"), "no date"),
+            (file("x", "2027-13-01"), "no date"),
+            (file("x", "2027-01-01").replace("known", " "), "no reason"),
+            ("[[allow]]\ntitle = 'x'\nreason = 'y'\n".to_owned(), "expires"),
+            (file("x", "2027-01-01") + "until = 'x'\n", "until"),
+        ] {
+            let error = Allowed::parse(&text, TODAY).expect_err(&text);
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_became_of_each_entry_is_told() {
+        let text =
+            [file("one", "2027-01-01"), file("two", "2020-01-01"), file("three", "2027-01-01")].concat();
+        let allowed = Allowed::parse(&text, TODAY).expect("a list");
+        let splat = |title: &str| SplatRecord {
+            title: title.to_owned(),
+            severity: "splat".to_owned(),
+            allowed: allowed.allows(title).map(str::to_owned),
+            ..SplatRecord::default()
+        };
+        let states: Vec<(String, u64)> = allowed
+            .records(&[splat("WARNING: one"), splat("WARNING: two"), splat("WARNING: one")])
+            .into_iter()
+            .map(|record| (record.state, record.splats))
+            .collect();
+        assert_eq!(states, [("used".into(), 2), ("expired".into(), 1), ("unused".into(), 0)]);
+    }
+
+    #[test]
+    fn days_are_dates() {
+        for (days, expected) in
+            [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_778, "2026-11-21")]
+        {
+            assert_eq!(date(days), expected);
+        }
+    }
+}

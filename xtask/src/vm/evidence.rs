@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a hung guest is asked before it is killed: QEMU for its state and the registers of all CPUs, the kernel by sysrq for
+//! blocked tasks (`w`), backtraces of all CPUs (`l`) and all tasks (`t`). For people: no verdict rests on any of it.
+//!
+//! sysrq goes over the serial console: a BREAK, then the letter. Whoever started QEMU, the console's other end is a file or
+//! a pipe that takes no letters; so QEMU is told to exchange it for a socket. All of it is bounded in time and in bytes.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Name of QEMU's own socket in the directory that it shares with the host.
+pub const QMP: &str = "qmp";
+/// Name of the socket that the console is moved to.
+const CONSOLE: &str = "console";
+/// The longer of the two.
+pub const LONGEST_NAME: &str = CONSOLE;
+/// Most time for everything.
+pub const MOST_TIME: Duration = Duration::from_secs(8);
+/// Most time for one answer of QEMU.
+const ANSWER: Duration = Duration::from_secs(1);
+/// A kernel that says nothing for so long has answered, or will not.
+const QUIET: Duration = Duration::from_millis(400);
+/// Most bytes of one answer.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// QEMU's answers in full.
+    pub machine: String,
+    /// What the kernel wrote, for the end of the console's log.
+    pub console: Vec<u8>,
+    /// One line for each question, for the record.
+    pub told: Vec<String>,
+}
+
+/// Asks. `dir`: where the sockets are on the host; `seen_at`: where QEMU sees that. `sysrq`: whether there is a kernel to
+/// ask.
+pub fn collect(dir: &Path, seen_at: &Path, sysrq: bool) -> Evidence {
+    let mut evidence = Evidence::default();
+    let until = Instant::now() + MOST_TIME;
+    if let Err(why) = ask(dir, seen_at, sysrq, until, &mut evidence) {
+        evidence.told.push(why);
+    }
+    evidence
+}
+
+fn ask(dir: &Path, seen_at: &Path, sysrq: bool, until: Instant, to: &mut Evidence) -> Result<(), String> {
+    let mut qemu = Qemu::connect(dir).map_err(|why| format!("QEMU does not answer: {why}"))?;
+    let status = qemu.call("query-status", json!({}))?;
+    to.machine.push_str(&format!("query-status: {status}\n"));
+    to.told.push(format!("QEMU says: {}", status["status"].as_str().unwrap_or("nothing of its state")));
+    let registers = qemu.call("human-monitor-command", json!({ "command-line": "info registers -a" }))?;
+    let registers = registers.as_str().unwrap_or_default().replace('\r', "");
+    to.machine.push_str(&registers);
+    to.told.push(format!("instruction pointers: {}", pointers(&registers).join(", ")));
+    if !sysrq {
+        return Ok(());
+    }
+    let path = seen_at.join(CONSOLE);
+    let socket = json!({ "type": "socket", "data": {
+        "addr": { "type": "unix", "data": { "path": path.to_string_lossy() } }, "server": true, "wait": false } });
+    qemu.call("chardev-change", json!({ "id": "console", "backend": socket }))?;
+    let mut console = connect(dir, CONSOLE).map_err(|why| format!("the console cannot be had: {why}"))?;
+    for (letter, what) in [('w', "blocked tasks"), ('l', "CPUs"), ('t', "tasks")] {
+        qemu.call("chardev-send-break", json!({ "id": "console" }))?;
+        console.write_all(&[letter as u8]).map_err(|why| format!("sysrq {letter}: {why}"))?;
+        let bytes = read_until_quiet(&mut console, until);
+        to.told.push(match bytes.len() {
+            0 => format!("sysrq {letter} ({what}): no answer"),
+            length => format!("sysrq {letter} ({what}): {length} bytes at the end of console.log"),
+        });
+        to.console.extend(bytes);
+    }
+    Ok(())
+}
+
+/// The instruction pointer of each CPU.
+fn pointers(registers: &str) -> Vec<String> {
+    // EIP in a guest that has not come to 64 bits.
+    let pointer = |word| ["RIP=", "EIP="].into_iter().find_map(|name| str::strip_prefix(word, name));
+    let found = registers.split_whitespace().filter_map(pointer);
+    let mut found: Vec<String> = found.take(64).map(str::to_owned).collect();
+    if found.is_empty() {
+        found.push("none told".to_owned());
+    }
+    found
+}
+
+/// By way of the open directory: the path of a socket has 108 bytes at most, and a temporary directory may be deep.
+fn connect(dir: &Path, name: &str) -> std::io::Result<UnixStream> {
+    let dir = std::fs::File::open(dir)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(QUIET))?;
+    stream.set_write_timeout(Some(ANSWER))?;
+    Ok(stream)
+}
+
+fn read_until_quiet(console: &mut UnixStream, until: Instant) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    while Instant::now() < until && bytes.len() < MOST_BYTES {
+        match console.read(&mut buffer) {
+            Ok(length) if length > 0 => bytes.extend_from_slice(&buffer[..length]),
+            _ => break,
+        }
+    }
+    bytes
+}
+
+/// QEMU's machine protocol: a JSON object a line, each way.
+struct Qemu {
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+}
+
+impl Qemu {
+    fn connect(dir: &Path) -> Result<Qemu, String> {
+        let stream = connect(dir, QMP).map_err(|error| error.to_string())?;
+        let lines = BufReader::new(stream.try_clone().map_err(|error| error.to_string())?);
+        let mut qemu = Qemu { stream, lines };
+        qemu.line(Instant::now() + ANSWER)?;
+        qemu.call("qmp_capabilities", json!({}))?;
+        Ok(qemu)
+    }
+
+    fn call(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
+        let until = Instant::now() + ANSWER;
+        let text = json!({ "execute": command, "arguments": arguments }).to_string();
+        self.stream.write_all(text.as_bytes()).map_err(|error| format!("{command}: {error}"))?;
+        loop {
+            let mut answer = self.line(until).map_err(|why| format!("{command}: {why}"))?;
+            if let Some(error) = answer.get("error") {
+                return Err(format!("{command}: {}", error["desc"].as_str().unwrap_or("refused")));
+            }
+            // Anything else is news that nobody asked for.
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
+            }
+        }
+    }
+
+    fn line(&mut self, until: Instant) -> Result<Value, String> {
+        let mut text = Vec::new();
+        loop {
+            let room = MOST_BYTES.saturating_sub(text.len()) as u64;
+            match self.lines.by_ref().take(room).read_until(b'\n', &mut text) {
+                Ok(0) => return Err("it went away".to_owned()),
+                Ok(_) if text.ends_with(b"\n") => break,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if Instant::now() > until {
+                return Err(format!("no answer within {} s", ANSWER.as_secs()));
+            }
+        }
+        serde_json::from_slice(&text).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A QEMU that gives these answers, one for each line that it is sent, and then falls silent.
+    fn asked(answers: &'static [&'static str]) -> (Evidence, Duration) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let listener = UnixListener::bind(dir.path().join(QMP)).expect("a socket");
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let _ = stream.write_all(b"{\"QMP\": {}}\n");
+                let mut buffer = [0; 4096];
+                for answer in answers {
+                    let _ = stream.read(&mut buffer);
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+                let _ = stream.read(&mut buffer);
+                std::thread::sleep(ANSWER + Duration::from_millis(500));
+            });
+            let evidence = collect(dir.path(), dir.path(), false);
+            (evidence, begun.elapsed())
+        })
+    }
+
+    const STATUS: &str = "{\"event\": \"X\"}\n{\"return\": {\"status\": \"paused\"}}\n";
+
+    #[test]
+    fn status_and_registers_are_told() {
+        let registers =
+            "{\"return\": \"CPU#0\\r\\nRIP=ffffffff81000010 RFL=0\\r\\nCPU#1\\r\\nEIP=00000007\\r\\n\"}\n";
+        let answers: &'static [&'static str] = Box::leak(Box::new([
+            "{\"return\": {}}\n",
+            STATUS,
+            Box::leak(registers.to_owned().into_boxed_str()),
+        ]));
+        let (evidence, _) = asked(answers);
+        assert_eq!(evidence.told, ["QEMU says: paused", "instruction pointers: ffffffff81000010, 00000007"]);
+        assert!(evidence.machine.contains("CPU#1\nEIP=00000007\n"), "{}", evidence.machine);
+    }
+
+    #[test]
+    fn a_qemu_that_is_silent_refuses_or_is_not_there_holds_nothing_up() {
+        let (evidence, took) = asked(&["{\"return\": {}}\n"]);
+        assert_eq!(evidence.told, ["query-status: no answer within 1 s"]);
+        assert!(took < 3 * ANSWER, "{took:?}");
+        let (evidence, _) = asked(&["{\"return\": {}}\n", STATUS, "{\"error\": {\"desc\": \"not here\"}}\n"]);
+        assert_eq!(evidence.told[1], "human-monitor-command: not here");
+        let none = tempfile::tempdir().expect("a directory");
+        let evidence = collect(none.path(), none.path(), true);
+        assert!(evidence.told[0].starts_with("QEMU does not answer: "), "{:?}", evidence.told);
+    }
+}
