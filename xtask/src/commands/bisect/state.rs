@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `bisect.json`: everything that a bisection knows, written after each run of a kernel, so that it can be killed at any
+//! moment and go on. And the verdicts of kernels that were asked before, in the cache.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::axis::{Axis, Known};
+use super::question::Question;
+use crate::bisect::{Ends, Search, Trust, Verdict};
+use crate::context::Context;
+use crate::error::{Class, Error, IoContext, Result};
+use crate::report::bisect::Report;
+use crate::result::RunResult;
+use crate::workdir::{Key, RunDir, create_dir, read_text, runs_dir, write_file};
+
+/// Version of `bisect.json`. One that is not known is not gone on with.
+pub const SCHEMA: u32 = 1;
+/// The file in the run's directory.
+pub const FILE: &str = "bisect.json";
+
+/// `bisect.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the run.
+    pub run: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Options of `vmtest` that every kernel is run with.
+    pub options: Vec<String>,
+    /// `--mirror`.
+    pub mirror: Option<String>,
+    /// What is searched.
+    pub axis: Axis,
+    /// From where to where.
+    pub ends: Ends,
+    /// What is asked.
+    pub question: Question,
+    /// How much it takes to believe.
+    pub trust: Trust,
+    /// Kernels between the ends, the new end included.
+    pub history: usize,
+    /// Every run so far, in order.
+    pub steps: Vec<Step>,
+    /// The answer; absent as long as there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+}
+
+/// One run of one kernel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// Counts from 1; those that were forgotten leave a gap.
+    pub number: usize,
+    /// Which kernel.
+    pub id: String,
+    /// What people call it.
+    pub known: Known,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Why.
+    pub why: String,
+    /// Exit class of that; 0 of a good one.
+    pub class: u8,
+    /// Why it was asked.
+    pub purpose: String,
+    /// Directory of its `run.json`, consoles and events. Below the run's, unless it is of an earlier bisection.
+    pub directory: PathBuf,
+    /// It is of an earlier bisection.
+    pub cached: bool,
+    /// Guests that were started.
+    pub boots: usize,
+    /// Seconds that it took to have the kernel.
+    pub built_s: f64,
+    /// Seconds that it ran.
+    pub ran_s: f64,
+}
+
+impl Record {
+    /// The search as far as it is.
+    pub fn search(&self) -> Search {
+        let mut runs: BTreeMap<String, Vec<Verdict>> = BTreeMap::new();
+        for step in &self.steps {
+            runs.entry(step.id.clone()).or_default().push(step.verdict);
+        }
+        Search { ends: self.ends.clone(), find_fix: self.question.find_fix, trust: self.trust, runs }
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::host(format!("cannot write {FILE}")).why(error))?;
+        write_file(&dir.join(FILE), text)
+    }
+}
+
+/// What keeps two processes from going on with one bisection at once.
+#[derive(Debug)]
+pub struct Hold {
+    _file: Flock<File>,
+}
+
+/// Takes a run's directory.
+///
+/// # Errors
+/// Class `Usage` where another process has it.
+pub fn hold(dir: &Path) -> Result<Hold> {
+    let file = File::open(dir).on("cannot open", dir)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => Ok(Hold { _file: file }),
+        Err(_) => Err(Error::usage(format!("another process is at work in {}", dir.display()))
+            .next("wait for its end, or end it first")),
+    }
+}
+
+/// Opens a bisection that was begun: a directory, the name of a run, or `latest`. What this host is to blame for is
+/// forgotten, and so tried again.
+///
+/// # Errors
+/// Class `Usage` where there is none that can go on.
+pub fn resume(which: &Path) -> Result<(Record, RunDir, Hold)> {
+    let named = runs_dir().map(|runs| runs.join(which)).ok().filter(|path| path.join(FILE).is_file());
+    let path = if which.join(FILE).is_file() { Some(which.to_owned()) } else { named };
+    let path = path.and_then(|path| path.canonicalize().ok()).ok_or_else(|| {
+        Error::usage(format!("--resume {}: there is no bisection to go on with", which.display()))
+            .why(format!("it is neither a directory with a {FILE} nor the name of such a run"))
+            .next("name the directory that the bisection told of")
+    })?;
+    let hold = hold(&path)?;
+    let file = path.join(FILE);
+    let no = |why: String| Error::usage(format!("cannot go on from {}", file.display())).why(why);
+    let mut record: Record =
+        serde_json::from_str(&read_text(&file)?).map_err(|error| no(error.to_string()))?;
+    if record.schema != SCHEMA {
+        return Err(no(format!("its schema is {}, and only {SCHEMA} is known here", record.schema)));
+    }
+    record.steps.retain(|step| step.class != Class::Host.code());
+    record.report = None;
+    let run_dir = RunDir { id: record.run.clone(), path };
+    Ok((record, run_dir, hold))
+}
+
+/// Runs of one kernel with one set of tests, whoever asked for them and whatever was asked: cells, not verdicts.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Runs {
+    runs: Vec<Run>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// `run.json` of it.
+    pub result: RunResult,
+    /// Where its console and events are.
+    pub directory: PathBuf,
+}
+
+const KIND: &str = "verdicts";
+const RUNS: &str = "runs.json";
+
+fn load(ctx: &Context, key: &Key) -> Runs {
+    let text = read_text(&ctx.cache.path(KIND, key.as_str()).join(RUNS)).unwrap_or_default();
+    let mut known: Runs = serde_json::from_str(&text).unwrap_or_default();
+    // A verdict without its evidence is hearsay.
+    known.runs.retain(|run| run.directory.join("run.json").is_file());
+    known
+}
+
+/// The run number `at` (from 0) of the kernel and tests that this key stands for, if it was made before.
+pub fn known_run(ctx: &Context, key: &Key, at: usize) -> Option<Run> {
+    load(ctx, key).runs.into_iter().nth(at)
+}
+
+/// Keeps a run for others.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn keep_run(ctx: &Context, key: &Key, result: &RunResult, directory: &Path) -> Result<()> {
+    let place = ctx.cache.path(KIND, key.as_str());
+    let _lock = ctx.cache.lock(&ctx.bus, &format!("{KIND}-{key}"))?;
+    create_dir(&place)?;
+    let mut known = load(ctx, key);
+    known.runs.push(Run { result: result.clone(), directory: directory.to_owned() });
+    let text =
+        serde_json::to_string(&known).map_err(|error| Error::host("cannot keep a verdict").why(error))?;
+    write_file(&place.join(RUNS), text)
+}
+
+/// An empty directory for a run; what a killed process left there goes.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn step_dir(run_dir: &RunDir, number: usize) -> Result<RunDir> {
+    let path = run_dir.path.join(format!("steps/{number:03}"));
+    if path.exists() {
+        fs::remove_dir_all(&path).on("cannot remove", &path)?;
+    }
+    create_dir(&path)?;
+    Ok(RunDir { id: format!("{}-{number:03}", run_dir.id), path })
+}
