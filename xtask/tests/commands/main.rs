@@ -3,6 +3,7 @@
 //! binary with fakes of everything that it starts (`support/`).
 
 mod cache;
+mod bisect;
 mod deaths;
 mod disk;
 mod input;
