@@ -306,19 +306,7 @@ impl Search {
         if let Some(id) = choose(&open, skipped.len(), |id| !self.of(id).is_empty()) {
             return Ok(Next::Run { id, left, purpose: Purpose::Narrow });
         }
-        let mut before = Vec::new();
-        for id in &olds {
-            if !history.precedes(id, &first)? {
-                continue;
-            }
-            let mut newest = true;
-            for other in olds.iter().filter(|other| *other != id) {
-                newest &= !(history.precedes(id, other)? && history.precedes(other, &first)?);
-            }
-            if newest {
-                before.push(id.clone());
-            }
-        }
+        let before = self.evidence(history, &first, &olds)?;
         // What the answer rests on, and what chance may have made: good verdicts right beside the step.
         let doubtful = if self.find_fix { std::slice::from_ref(&first) } else { &before[..] };
         let sure = self.needed().saturating_mul(2).min(self.trust.runs) as usize;
@@ -331,6 +319,40 @@ impl Search {
         let mut among = skipped;
         among.push(first);
         Ok(Next::Hidden { among, before })
+    }
+
+    /// The old ones that leave no other kernels before `first`: the newest of those that lead to it, and, with merges,
+    /// others whose past holds a parent of it.
+    fn evidence(&self, history: &impl History, first: &str, olds: &[String]) -> Result<Vec<String>> {
+        let mut evidence: Vec<String> = Vec::new();
+        let mut beside: Vec<&String> = Vec::new();
+        for id in olds {
+            if !history.precedes(id, first)? {
+                beside.push(id);
+                continue;
+            }
+            let mut newest = true;
+            for other in olds.iter().filter(|other| *other != id) {
+                newest &= !(history.precedes(id, other)? && history.precedes(other, first)?);
+            }
+            if newest {
+                evidence.push(id.clone());
+            }
+        }
+        let least = history.between(first, olds)?.len();
+        let mut left = history.between(first, &evidence)?.len();
+        for id in beside {
+            if left == least {
+                break;
+            }
+            evidence.push(id.clone());
+            let now = history.between(first, &evidence)?.len();
+            if now == left {
+                evidence.pop();
+            }
+            left = now;
+        }
+        Ok(evidence)
     }
 
     /// Good verdicts that a failure in another kernel disproves.

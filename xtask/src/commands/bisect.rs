@@ -176,6 +176,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     };
     let question = question(args)?;
     let (good, bad) = (absolute_spec(good)?, absolute_spec(bad)?);
+    Axis::plausible(&good, &bad)?;
     let mut options = options(args, &bad)?;
     let (ctx, plan, series) = prepare(plan(&options)?, args.mirror.clone(), project)?;
     let (axis, ends) = Axis::between(&ctx, &good, &bad, series.as_ref())?;

@@ -10,6 +10,7 @@ use super::table::flush;
 
 /// What a bisection came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// Version of this structure.
     pub schema: u32,
@@ -56,6 +57,7 @@ pub struct Report {
 
 /// A kernel of the answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Subject {
     /// Short name.
     pub name: String,
@@ -101,6 +103,7 @@ impl Subject {
 
 /// One run of one kernel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Step {
     /// Which kernel.
     pub name: String,

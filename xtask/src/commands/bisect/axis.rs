@@ -73,28 +73,47 @@ const FORMS: &str = "take two commits of one repository (git:PATH@A and git:PATH
                      (debian:A and debian:B), or one kernel with source twice and --patches for the patches of a series";
 
 impl Axis {
+    /// Refuses kernels that can have no history between them, before anything is asked of the host or the archive.
+    ///
+    /// # Errors
+    /// Class `Usage`.
+    pub fn plausible(good: &str, bad: &str) -> Result<()> {
+        let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
+        let no = |why: &str| {
+            Err(Error::usage(format!("there is nothing between {one} and {two}")).why(why).next(FORMS))
+        };
+        match (&one, &two) {
+            (KernelSpec::GitRange { .. }, _) | (_, KernelSpec::GitRange { .. }) => {
+                no("an end is one kernel, and a range of commits is many")
+            }
+            _ if std::mem::discriminant(&one) != std::mem::discriminant(&two) => {
+                no("they are of different kinds")
+            }
+            (KernelSpec::Image(_), _) => no("an image is one finished kernel"),
+            (KernelSpec::Debian { flavour, .. }, KernelSpec::Debian { flavour: other, .. })
+                if flavour != other =>
+            {
+                no("they are of different flavours")
+            }
+            (KernelSpec::Git { .. } | KernelSpec::Debian { .. }, _) => Ok(()),
+            _ if one != two => no("nobody knows what lies between them"),
+            _ => Ok(()),
+        }
+    }
+
     /// Which history lies between two kernels. The series is that of `--patches`.
     ///
     /// # Errors
     /// Class `Usage` where there is none, and `Host` where the archive cannot be asked.
     pub fn between(ctx: &Context, good: &str, bad: &str, series: Option<&Series>) -> Result<(Axis, Ends)> {
+        Axis::plausible(good, bad)?;
         let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
         let no = |why: String| {
             Error::usage(format!("there is nothing between {one} and {two}")).why(why).next(FORMS)
         };
         match (&one, &two) {
-            (
-                KernelSpec::Debian { version: from, flavour },
-                KernelSpec::Debian { version: to, flavour: other },
-            ) => {
-                if flavour != other {
-                    return Err(no(format!("{flavour} and {other} are different flavours")));
-                }
-                if series.is_some() {
-                    return Err(no("--patches cannot be applied to a finished kernel".to_owned()));
-                }
+            (KernelSpec::Debian { version: from, flavour }, KernelSpec::Debian { version: to, .. }) => {
                 Axis::images(ctx, flavour, from, to)
-                    .map_err(|error| if error.next.is_some() { error } else { error.next(FORMS) })
             }
             (KernelSpec::Git { repo, rev: from }, KernelSpec::Git { repo: other, rev: to }) => {
                 let commits = Commits::open(ctx, repo)?;
@@ -117,14 +136,6 @@ impl Axis {
                     }
                 }
             }
-            (KernelSpec::GitRange { .. }, _) | (_, KernelSpec::GitRange { .. }) => {
-                Err(no("an end is one kernel, and a range of commits is many".to_owned()))
-            }
-            _ if std::mem::discriminant(&one) != std::mem::discriminant(&two) => {
-                Err(no("they are of different kinds".to_owned()))
-            }
-            _ if one != two => Err(no("nobody knows what lies between them".to_owned())),
-            (KernelSpec::Image(_), _) => Err(no("it is one finished kernel".to_owned())),
             _ => match series {
                 Some(series) => Axis::patches(ctx, &one, series),
                 None => Err(no("they are the same kernel, and no --patches are named".to_owned())),
@@ -342,12 +353,12 @@ mod tests {
             (at(&repo, "HEAD~1"), "debian:7.0.4".to_owned(), "of different kinds"),
             ("src:6.18".into(), "src:7.3".into(), "nobody knows what lies between"),
             ("src:6.18".into(), "src:6.18".into(), "no --patches are named"),
-            ("debian:6.18.1".into(), "debian:7.0.4/amd64".into(), "different flavours"),
+            ("debian:6.18.1".into(), "debian:7.0.4/amd64".into(), "of different flavours"),
             (at(&repo, "HEAD"), at(&repo, "HEAD"), "the same commit"),
             (at(&repo, "HEAD"), at(&repo, "HEAD~1"), "wrong way round"),
             (at(&repo, "HEAD"), at(&other, "HEAD"), "different repositories"),
             (at(&repo, "HEAD~1..HEAD"), at(&repo, "HEAD"), "a range of commits is many"),
-            ("image:/a".into(), "image:/a".into(), "one finished kernel"),
+            ("image:/a".into(), "image:/a".into(), "an image is one finished kernel"),
             (tree.clone(), tree, "no --patches are named"),
             ("six".into(), "debian:7.0.4".into(), "is not a kernel"),
         ] {
