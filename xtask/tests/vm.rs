@@ -6,6 +6,9 @@
 //! the default one (the project's series on its base), that base, and a user's tree. What else is built has one `.c` file
 //! more than the default one, and is made in its object directory.
 
+#[path = "vm/bisect.rs"]
+mod bisect;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
