@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The search for the first kernel in which something is so: Good, Bad and Skip over a history. Pure: nothing is built,
 //! booted or looked up here, and nothing is remembered. What to do next follows from the runs so far alone, so a search
-//! that was killed goes on as if nothing had happened, and a verdict that turns out to be wrong is taken back by itself.
+//! that was killed goes on as if nothing had happened, and a verdict that turns out to be wrong is taken back by
+//! itself.
 //!
 //! Histories are ordered: *old* comes first and *new* last. A plain search goes from good (old) to bad (new), one for
 //! a fix from bad to good. One failure proves a kernel bad. That it is good is only ever likely: a test that fails
@@ -109,7 +110,8 @@ impl Trust {
         if self.runs == 1 { 1.0 } else { bad as f64 / (bad + good + 1) as f64 }
     }
 
-    /// Good runs that make a good verdict of this confidence, where a bad kernel fails at this rate; no more than allowed.
+    /// Good runs that make a good verdict of this confidence, where a bad kernel fails at this rate; no more than
+    /// allowed.
     pub fn needed(&self, rate: f64) -> u32 {
         let miss = 1.0 - rate.clamp(0.0, 1.0);
         let wanted = (1..self.runs).find(|runs| miss.powf(f64::from(*runs)) <= 1.0 - self.confidence);
@@ -391,7 +393,8 @@ impl Search {
 }
 
 /// The next one of what can be asked, best first. One that was begun is ended. Kernels that cannot be judged come in
-/// runs, one commit breaks the build and a later one mends it: after each skip another place is tried, and not the neighbour.
+/// runs, one commit breaks the build and a later one mends it: after each skip another place is tried, and not the
+/// neighbour.
 fn choose(open: &[String], skipped: usize, begun: impl Fn(&String) -> bool) -> Option<String> {
     if let Some(id) = open.iter().find(|id| begun(id)) {
         return Some(id.clone());

@@ -139,7 +139,7 @@ fn whatever_cannot_be_judged_the_culprit_is_never_another_one() {
                 let mut hidden: Vec<String> = (last + 1..=first).map(|at| line.0[at].clone()).collect();
                 match end {
                     Next::Found { first: found, .. } => {
-                        assert_eq!(hidden, [found.clone()]);
+                        assert_eq!(hidden, std::slice::from_ref(&found));
                         assert_eq!(number(&found), culprit);
                     }
                     Next::Hidden { mut among, before } => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bisect`: from "it worked then" to the first kernel where it does not. Asks the search what to run, runs it
+//! `cargo xtask bisect`: from "it worked then" to the first kernel where it does not. Asks the search what to run,
+//! runs it
 //! as `vmtest` would run a column, reads the cells, writes down what they said, and asks again.
 
 mod answer;
@@ -64,7 +65,8 @@ pub struct Args {
     /// What a bad kernel does
     #[arg(long, value_enum, default_value = "fail")]
     class: Asked,
-    /// Only where the failure, death or complaint matches; without it what the end that fails shows (tests: any failure)
+    /// Only where the failure, death or complaint matches; without it what the end that fails shows (tests: any
+    /// failure)
     #[arg(long, value_name = "REGEX")]
     title: Option<String>,
     /// Look for the first good one: --good is still bad, and --bad is good

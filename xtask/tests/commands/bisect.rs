@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bisect`: whole searches through git trees, series and images, and everything that could lead them astray.
+//! `cargo xtask bisect`: whole searches through git trees, series and images, and everything that could lead them
+//! astray.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -246,7 +247,8 @@ fn merge(world: &World, top: &Path, other: &str, subject: &str, does: &str) {
     world.commit(top, subject);
 }
 
-/// What `git bisect run` says of the same history, with a script that reads what the kernel would do; `None` where skips hide it.
+/// What `git bisect run` says of the same history, with a script that reads what the kernel would do; `None` where
+/// skips hide it.
 fn git_bisect(world: &World, top: &Path, good: &str, bad: &str) -> Option<String> {
     let copy = world.path("copy");
     let _ = fs::remove_dir_all(&copy);
@@ -618,7 +620,8 @@ fn a_plain_git_bisect_run_understands_the_script() {
     let (code, said) = by_git(&world, &top, "HEAD~4", "HEAD", &["--test", "basic", "--find-fix"]);
     assert!(code == 0 && said.contains("is the first fixed commit") && said.contains("number 3"), "{said}");
 
-    // No verdict is no answer: git stops, and does not take it for bad. The runner does not build; this program is not there.
+    // No verdict is no answer: git stops, and does not take it for bad. The runner does not build; this program is
+    // not there.
     let world = World::new();
     let top = line(&world, &[PASS, PASS, FAIL, FAIL]);
     world.write("home/runner-is-broken", "");

@@ -126,8 +126,8 @@ impl Hunt<'_> {
         if record.trust.runs > 1 && !matches!(end, Next::WrongEnd { .. }) {
             let (rate, needed) = (search.rate(), search.needed());
             report.notes.push(format!(
-                "the end that fails does so in {:.0} % of its runs, by a careful estimate; a good verdict takes {needed} \
-                 good run(s), which would have shown that with {:.2} %",
+                "the end that fails does so in {:.0} % of its runs, by a careful estimate; a good verdict takes \
+                 {needed} good run(s), which would have shown that with {:.2} %",
                 100.0 * rate,
                 100.0 * Trust::reached(rate, needed)
             ));
@@ -140,7 +140,10 @@ impl Hunt<'_> {
         }
         for id in search.disproved(&self.order)? {
             let known = self.known(&id)?;
-            report.notes.push(format!("{} passed by chance, or is no part of the same story: it contradicts a failure, and does not count", known.line()));
+            report.notes.push(format!(
+                "{} passed by chance, or it broke twice: it contradicts a failure, and does not count",
+                known.line()
+            ));
         }
         // A good verdict that a later run of the same kernel took back.
         for (id, runs) in &search.runs {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is searched: the commits between two of a repository, the patches of a series, or the images that the archive has
+//! What is searched: the commits between two of a repository, the patches of a series, or the images that the archive
+//! has
 //! between two versions. Each kernel on the way is a unit like a column of `vmtest`.
 
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ impl Known {
 }
 
 const FORMS: &str = "take two commits of one repository (git:PATH@A and git:PATH@B), two images of the archive \
-                     (debian:A and debian:B), or one kernel with source twice and --patches for the patches of a series";
+                     (debian:A and debian:B), or one kernel with source twice and --patches for those of a series";
 
 impl Axis {
     /// Refuses kernels that can have no history between them, before anything is asked of the host or the archive.

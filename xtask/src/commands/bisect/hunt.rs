@@ -46,6 +46,9 @@ struct Made {
     seconds: f64,
 }
 
+/// Kernels that were made while another one ran, by their ids.
+type MadeAhead = Vec<(String, Made)>;
+
 /// What is asked for, for people and for the record.
 fn word(purpose: Purpose) -> &'static str {
     match purpose {
@@ -236,7 +239,7 @@ impl<'a> Hunt<'a> {
         built: &Built,
         dir: &RunDir,
         ahead: &[String],
-    ) -> Result<(Vec<UnitResult>, Vec<(String, Made)>)> {
+    ) -> Result<(Vec<UnitResult>, MadeAhead)> {
         if self.record.question.asked == Asked::Build && built.error().is_none() {
             return Ok((Vec::new(), Vec::new()));
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is asked of each kernel, and what the cells of one run of it answer. Pure.
 //!
-//! Bad and good both need evidence. Bad: the asked tests came to what was asked for, and to nothing else. Good: they ran,
+//! Bad and good both need evidence. Bad: the asked tests came to what was asked for, and to nothing else. Good: they
+//! ran,
 //! and did not. Everything between is a skip with its reason, or another bug on the way would become the culprit.
 
 use std::collections::BTreeSet;
@@ -55,7 +56,8 @@ pub struct Question {
     pub title: Option<String>,
     /// The first good one is looked for.
     pub find_fix: bool,
-    /// [`shape`] of the title at the end that fails; `None` until that is known, or where `title` says it, or for tests:
+    /// [`shape`] of the title at the end that fails; `None` until that is known, or where `title` says it, or for
+    /// tests:
     /// what they say is theirs to word.
     pub sought: Option<String>,
     /// Tests that pass at the end that does not fail; empty until that is known, and where no test is asked for.
@@ -128,17 +130,16 @@ impl Question {
 
     /// Keeps what later runs are compared with, from a first run of one of the ends.
     pub fn learn(&mut self, finding: &Finding, run: &RunResult) {
-        match (finding.verdict, self.asked) {
-            (Verdict::Bad, Asked::Panic | Asked::Hang | Asked::Splat | Asked::Build) => {
-                if self.title.is_none() && self.sought.is_none() {
-                    self.sought = Some(shape(&finding.title));
-                }
-            }
-            (Verdict::Good, Asked::Fail) if self.passes.is_empty() => {
-                let passed = run.cells.iter().filter(|cell| cell.outcome == Outcome::Pass);
-                self.passes = passed.map(name).collect();
-            }
-            _ => (),
+        let has_title = match self.asked {
+            Asked::Panic | Asked::Hang | Asked::Splat | Asked::Build => true,
+            Asked::Fail => false,
+        };
+        if finding.verdict == Verdict::Bad && has_title && self.title.is_none() && self.sought.is_none() {
+            self.sought = Some(shape(&finding.title));
+        }
+        if finding.verdict == Verdict::Good && !has_title && self.passes.is_empty() {
+            let passed = run.cells.iter().filter(|cell| cell.outcome == Outcome::Pass);
+            self.passes = passed.map(name).collect();
         }
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The body of a plain `git bisect run`: one kernel, one verdict, and an exit code that git understands.
 //!
-//! git takes 0 for old, 125 for a skip, any other code below 128 for new, and stops at 128 and above. So whatever is no verdict
+//! git takes 0 for old, 125 for a skip, any other code below 128 for new, and stops at 128 and above. So whatever is
+//! no verdict
 //! has to become 128, also a panic of this program, which ends with 101.
 
 use std::path::Path;

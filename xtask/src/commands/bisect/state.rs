@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `bisect.json`: everything that a bisection knows, written after each run of a kernel, so that it can be killed at any
+//! `bisect.json`: everything that a bisection knows, written after each run of a kernel, so that it can be killed at
+//! any
 //! moment and go on. And the verdicts of kernels that were asked before, in the cache.
 
 use std::collections::BTreeMap;

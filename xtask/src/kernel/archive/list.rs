@@ -34,7 +34,8 @@ pub fn list(ctx: &Context) -> Result<(String, Vec<Listed>)> {
     Ok((index.mirror, rows))
 }
 
-/// Versions of the images of one flavour from `from` to `to`, oldest first, both included: what the archive lists, and what is
+/// Versions of the images of one flavour from `from` to `to`, oldest first, both included: what the archive lists,
+/// and what is
 /// in the cache though it does not any more.
 ///
 /// # Errors
