@@ -141,6 +141,10 @@ fn default_source() -> PathBuf {
             .join("vmtest")
     });
     let found = fs::read_dir(cache.join("source")).expect("sources are cached").flatten().find(|entry| {
+        // Commits of bisections are called the same version.
+        if !entry.file_name().to_string_lossy().starts_with("debian-") {
+            return false;
+        }
         let makefile = fs::read_to_string(entry.path().join("Makefile")).unwrap_or_default();
         let number = |name: &str| {
             let line = makefile.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='));
