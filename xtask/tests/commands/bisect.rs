@@ -111,6 +111,13 @@ fn the_first_bad_commit_is_found_and_the_repository_stays_as_it_is() {
     assert!(page.contains(&rev(&top, "HEAD~4")) && page.contains("number 7"), "{page}");
     assert_eq!(record(&done)["report"], report);
 
+    // The other end was built while the first one ran, and it is told how long it will take.
+    let log = fs::read_to_string(dir.join("log")).expect("a log");
+    let at = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what}\n{log}"));
+    let good = format!("done   build: git:linux@{}", &rev(&top, "HEAD~11")[..12]);
+    assert!(at(&good) < at("note   bad "), "{log}");
+    done.says(&["11 left, about 4 step(s), about", "so far good 1, bad 1, skip 0"]);
+
     // The command that is told shows it again.
     let again = text(&report["first"]["again"]);
     let words: Vec<&str> = again.split(' ').skip(2).map(|word| word.trim_matches('\'')).collect();
