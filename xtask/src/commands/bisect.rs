@@ -26,12 +26,12 @@ use crate::error::{Class, Error, Result};
 use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
-use crate::kernel::maintained;
 use crate::kernel::series::Series;
+use crate::kernel::{config, maintained, variant};
 use crate::plan::Plan;
 use crate::report::{self, log::Log, progress};
 use crate::shop::Shop;
-use crate::workdir::{Cache, RunDir, write_file};
+use crate::workdir::{Cache, Key, RunDir, write_file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -206,6 +206,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
         command: crate::commands::vmtest::command_line(),
         options,
         mirror: args.mirror.clone(),
+        suite: String::new(),
         axis,
         ends,
         question,
@@ -226,7 +227,7 @@ fn hunt(
     ctx: &Context,
     plan: &Plan,
     series: Option<Series>,
-    record: Record,
+    mut record: Record,
     run_dir: &RunDir,
     json: Option<crate::commands::vmtest::Report>,
 ) -> Result<Class> {
@@ -237,6 +238,13 @@ fn hunt(
             run_dir.discard();
         }
     })?;
+    let suite = suite_key(&shop)?;
+    if !record.suite.is_empty() && record.suite != suite {
+        return Err(Error::usage("this bisection cannot go on")
+            .why("its tests or the configuration are not what they were when it began")
+            .next("begin a new one"));
+    }
+    record.suite = suite;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
     record.save(&run_dir.path)?;
     // At once: `--resume latest` is for a run that did not end.
@@ -258,6 +266,21 @@ fn hunt(
         json.write(&(text + "\n"))?;
     }
     Ok(class)
+}
+
+/// Stands for the tests and the configuration of all kernels.
+fn suite_key(shop: &Shop<'_>) -> Result<String> {
+    let (runner, _) = shop.runner()?;
+    let mut key =
+        Key::of("bisection 1").field("runner", runner.dir.file_name().unwrap_or_default().as_encoded_bytes());
+    if let Some(name) = shop.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
+        let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
+        let fragments: Vec<_> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
+        key = key.field("config", config::read(&fragments)?.key().as_str());
+        key = key.field("compiler", variant.compiler.name());
+        key = variant.make.iter().fold(key, |key, setting| key.field("make", setting));
+    }
+    Ok(key.finish().to_string())
 }
 
 /// What is asked of each kernel.

@@ -46,7 +46,7 @@ pub struct Report {
     pub history: usize,
     /// Guests that were started for it.
     pub boots: usize,
-    /// Wall time, over all its parts.
+    /// Seconds that kernels took to be made and to run, over all parts of it.
     pub duration_s: f64,
     /// The directory to go on with, where there is something to go on with.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -518,6 +518,9 @@ fn interrupted_it_says_how_to_go_on_and_one_at_a_time_may() {
     let steps = record(&done)["steps"].as_array().map_or(0, Vec::len);
     assert_eq!(steps, 2, "an interruption is no verdict\n{done}");
     let dir = done.run_dir.clone().expect("a run");
+    // Verdicts of other tests are not mixed with these.
+    world.write("project/selftests/lib.rs", "changed\n");
+    resume(&world, name).exits(2).says(&["its tests or the configuration are not what they were"]);
     fs::write(dir.join("bisect.json"), "{").expect("written");
     resume(&world, name).exits(2).says(&["cannot go on from"]);
     resume(&world, "nothing").exits(2).says(&["there is no bisection to go on with"]);

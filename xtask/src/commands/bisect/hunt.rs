@@ -137,14 +137,15 @@ impl<'a> Hunt<'a> {
         let key = self.key(&made.built)?;
         let remembered = key.as_ref().and_then(|key| state::known_run(self.shop.ctx, key, before));
         let cached = remembered.is_some();
-        let started = Instant::now();
+        let mut ran_s = 0.0;
         let mut later = Vec::new();
         let (result, directory) = match remembered {
             Some(run) => (run.result, run.directory),
             None => {
                 let dir = state::step_dir(self.run_dir, number)?;
                 let unit = self.record.axis.unit(id, &self.like)?;
-                let (units, made_ahead) = self.boot(&unit, &made.built, &dir, &ahead)?;
+                let (units, made_ahead);
+                (units, ran_s, made_ahead) = self.boot(&unit, &made.built, &dir, &ahead)?;
                 later = made_ahead;
                 let result = self.result(&dir, units, made.built.kernel().clone());
                 let text = serde_json::to_string_pretty(&result)
@@ -173,7 +174,7 @@ impl<'a> Hunt<'a> {
             cached,
             boots: if cached { 0 } else { result.boots.len() },
             built_s,
-            ran_s: started.elapsed().as_secs_f64(),
+            ran_s,
         };
         self.tell(&step);
         self.record.steps.push(step);
@@ -232,16 +233,16 @@ impl<'a> Hunt<'a> {
         Ok(ids)
     }
 
-    /// Boots a kernel, and makes others meanwhile.
+    /// Boots a kernel, and makes others meanwhile. The seconds are those of the boot: what was made ahead has its own.
     fn boot(
         &self,
         unit: &Unit,
         built: &Built,
         dir: &RunDir,
         ahead: &[String],
-    ) -> Result<(Vec<UnitResult>, MadeAhead)> {
+    ) -> Result<(Vec<UnitResult>, f64, MadeAhead)> {
         if self.record.question.asked == Asked::Build && built.error().is_none() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((Vec::new(), 0.0, Vec::new()));
         }
         let booted = AtomicBool::new(built.error().is_some());
         std::thread::scope(|scope| {
@@ -255,9 +256,11 @@ impl<'a> Hunt<'a> {
                 }
                 Ok(made)
             });
+            let started = Instant::now();
             let results = unit::boot(self.shop, unit, built, dir);
+            let seconds = started.elapsed().as_secs_f64();
             booted.store(true, Ordering::SeqCst);
-            Ok((results, join(maker)?))
+            Ok((results, seconds, join(maker)?))
         })
     }
 

@@ -113,6 +113,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         command: crate::commands::vmtest::command_line(),
         options,
         mirror: args.mirror.clone(),
+        suite: String::new(),
         axis: Axis::Commits { repo: commits.repo },
         ends: Ends { old: String::new(), new: String::new(), bases: Vec::new() },
         question,

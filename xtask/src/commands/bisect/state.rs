@@ -37,6 +37,8 @@ pub struct Record {
     pub options: Vec<String>,
     /// `--mirror`.
     pub mirror: Option<String>,
+    /// Key of the runner and the configuration: verdicts of others are not mixed with these.
+    pub suite: String,
     /// What is searched.
     pub axis: Axis,
     /// From where to where.
