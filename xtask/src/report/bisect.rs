@@ -22,7 +22,7 @@ pub struct Report {
     pub command: String,
     /// The question, for people: `first bad commit: basic/x: fail`.
     pub question: String,
-    /// `found`, `hidden` (skips hide it), `wrong end`.
+    /// `found`, `hidden` (skips hide it), `wrong end`, `an end cannot be judged`.
     pub answer: String,
     /// What kind of thing was looked for: `first bad commit`.
     pub looked_for: String,

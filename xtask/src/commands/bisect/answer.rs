@@ -55,13 +55,14 @@ impl Hunt<'_> {
                 report.among = among.iter().map(|id| self.subject(id)).collect::<Result<_>>()?;
                 report.before = before.iter().map(|id| self.subject(id)).collect::<Result<_>>()?;
                 report.after = among.last().map(|id| self.subject(id)).transpose()?;
-                ("hidden by what cannot be judged", Class::Incomplete)
+                ("hidden", Class::Incomplete)
             }
             Next::WrongEnd { id, verdict } => {
                 let subject = self.subject(id)?;
                 let class = self.wrong_end(&mut report, id, *verdict, &subject);
                 report.before = vec![subject];
-                ("an end is wrong", class)
+                let judged = matches!(verdict, Verdict::Good | Verdict::Bad);
+                (if judged { "wrong end" } else { "an end cannot be judged" }, class)
             }
             Next::Run { .. } => ("not at its end", Class::Host),
         };
