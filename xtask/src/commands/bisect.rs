@@ -28,10 +28,11 @@ use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::{config, maintained, variant};
+use crate::plain;
 use crate::plan::Plan;
 use crate::report::{self, log::Log, progress};
 use crate::shop::Shop;
-use crate::workdir::{Cache, Key, RunDir, write_file};
+use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, write_file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -165,13 +166,11 @@ pub fn run(args: &Args, project: &Path) -> Result<Exit> {
 fn search(args: &Args, project: &Path) -> Result<Class> {
     let json = args.json.as_deref().map(crate::commands::vmtest::Report::open).transpose()?;
     if let Some(which) = &args.resume {
-        let (record, run_dir, hold) = state::resume(which)?;
+        let (record, run_dir) = state::resume(which)?;
         let plan = plan(&record.options)?;
         let (ctx, plan, series) = prepare(plan, record.mirror.clone(), project)?;
         record.axis.check(&ctx, series.as_ref())?;
-        let class = hunt(&ctx, &plan, series, record, &run_dir, json)?;
-        drop(hold);
-        return Ok(class);
+        return hunt(&ctx, &plan, series, record, &run_dir, json);
     }
     let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
         return Err(Error::usage("--good and --bad name the ends of what is searched"));
@@ -216,11 +215,8 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
         report: None,
     };
     let run_dir = RunDir::create(args.out.as_deref())?;
-    let hold = state::hold(&run_dir.path)?;
     record.run.clone_from(&run_dir.id);
-    let class = hunt(&ctx, &plan, series, record, &run_dir, json);
-    drop(hold);
-    class
+    hunt(&ctx, &plan, series, record, &run_dir, json)
 }
 
 fn hunt(
@@ -256,12 +252,14 @@ fn hunt(
     })?;
     let report = hunt.report(&end)?;
     let class = Class::from_code(report.exit_code).unwrap_or(Class::Host);
-    write_file(&run_dir.path.join("bisect.md"), report::bisect::markdown(&report))?;
+    write_file(&run_dir.path.join("bisect.md"), plain::plain(&report::bisect::markdown(&report)))?;
     hunt.record.report = Some(report.clone());
     hunt.record.save(&run_dir.path)?;
+    // Evidence of the answer is in it, and of verdicts that others may take up: it is bounded like any other run.
+    start::tidy(ctx, run_dir, KEPT_RUNS, None);
     let text = serde_json::to_string_pretty(&report)
         .map_err(|error| Error::host("cannot write the report as JSON").why(error))?;
-    print(&report::bisect::text(&report))?;
+    print(&plain::plain(&report::bisect::text(&report)))?;
     if let Some(json) = json {
         json.write(&(text + "\n"))?;
     }

@@ -2,8 +2,8 @@
 //! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network: the real
 //! binary with fakes of everything that it starts (`support/`).
 
-mod cache;
 mod bisect;
+mod cache;
 mod deaths;
 mod disk;
 mod input;

@@ -142,7 +142,7 @@ impl<'a> Hunt<'a> {
         let (result, directory) = match remembered {
             Some(run) => (run.result, run.directory),
             None => {
-                let dir = state::step_dir(self.run_dir, number)?;
+                let dir = self.run_dir.part(&format!("steps/{number:03}"))?;
                 let unit = self.record.axis.unit(id, &self.like)?;
                 let (units, made_ahead);
                 (units, ran_s, made_ahead) = self.boot(&unit, &made.built, &dir, &ahead)?;
@@ -326,6 +326,7 @@ impl<'a> Hunt<'a> {
             result.kernels.push(kernel);
         }
         compare::settle(&mut result);
+        crate::plain::record(&mut result);
         result.conclude(interrupt::requested());
         result
     }

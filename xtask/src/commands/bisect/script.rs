@@ -106,7 +106,6 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let commits = crate::kernel::source::Commits::open(&ctx, &repo.0)?;
     let commit = commits.commit(&repo.1)?;
     let run_dir = RunDir::create(args.out.as_deref())?;
-    let _hold = state::hold(&run_dir.path)?;
     let record = state::Record {
         schema: state::SCHEMA,
         run: run_dir.id.clone(),

@@ -4,17 +4,15 @@
 //! moment and go on. And the verdicts of kernels that were asked before, in the cache.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::axis::{Axis, Known};
 use super::question::Question;
 use crate::bisect::{Ends, Search, Trust, Verdict};
 use crate::context::Context;
-use crate::error::{Class, Error, IoContext, Result};
+use crate::error::{Class, Error, Result};
 use crate::report::bisect::Report;
 use crate::result::RunResult;
 use crate::workdir::{Key, RunDir, create_dir, read_text, runs_dir, write_file};
@@ -106,31 +104,12 @@ impl Record {
     }
 }
 
-/// What keeps two processes from going on with one bisection at once.
-#[derive(Debug)]
-pub struct Hold {
-    _file: Flock<File>,
-}
-
-/// Takes a run's directory.
-///
-/// # Errors
-/// Class `Usage` where another process has it.
-pub fn hold(dir: &Path) -> Result<Hold> {
-    let file = File::open(dir).on("cannot open", dir)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(file) => Ok(Hold { _file: file }),
-        Err(_) => Err(Error::usage(format!("another process is at work in {}", dir.display()))
-            .next("wait for its end, or end it first")),
-    }
-}
-
 /// Opens a bisection that was begun: a directory, the name of a run, or `latest`. What this host is to blame for is
 /// forgotten, and so tried again.
 ///
 /// # Errors
 /// Class `Usage` where there is none that can go on.
-pub fn resume(which: &Path) -> Result<(Record, RunDir, Hold)> {
+pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
     let named = runs_dir().map(|runs| runs.join(which)).ok().filter(|path| path.join(FILE).is_file());
     let path = if which.join(FILE).is_file() { Some(which.to_owned()) } else { named };
     let path = path.and_then(|path| path.canonicalize().ok()).ok_or_else(|| {
@@ -138,7 +117,8 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir, Hold)> {
             .why(format!("it is neither a directory with a {FILE} nor the name of such a run"))
             .next("name the directory that the bisection told of")
     })?;
-    let hold = hold(&path)?;
+    // Before its record is read: nobody else writes it then.
+    let mut run_dir = RunDir::reopen(&path)?;
     let file = path.join(FILE);
     let no = |why: String| Error::usage(format!("cannot go on from {}", file.display())).why(why);
     let mut record: Record =
@@ -148,8 +128,8 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir, Hold)> {
     }
     record.steps.retain(|step| step.class != Class::Host.code());
     record.report = None;
-    let run_dir = RunDir { id: record.run.clone(), path };
-    Ok((record, run_dir, hold))
+    run_dir.id.clone_from(&record.run);
+    Ok((record, run_dir))
 }
 
 /// Runs of one kernel with one set of tests, whoever asked for them and whatever was asked: cells, not verdicts.
@@ -196,17 +176,4 @@ pub fn keep_run(ctx: &Context, key: &Key, result: &RunResult, directory: &Path) 
     let text =
         serde_json::to_string(&known).map_err(|error| Error::host("cannot keep a verdict").why(error))?;
     write_file(&place.join(RUNS), text)
-}
-
-/// An empty directory for a run; what a killed process left there goes.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn step_dir(run_dir: &RunDir, number: usize) -> Result<RunDir> {
-    let path = run_dir.path.join(format!("steps/{number:03}"));
-    if path.exists() {
-        fs::remove_dir_all(&path).on("cannot remove", &path)?;
-    }
-    create_dir(&path)?;
-    Ok(RunDir { id: format!("{}-{number:03}", run_dir.id), path })
 }
