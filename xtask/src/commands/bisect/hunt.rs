@@ -280,7 +280,7 @@ impl<'a> Hunt<'a> {
         }
         let (runner, chosen) = self.shop.runner()?;
         let kernel = built.kernel();
-        let mut key = Key::of("verdict 1")
+        let mut key = Key::of("verdict 2")
             .field("kernel", &kernel.key)
             // Of the directory: the kernel's id is in the cells, and so in what is compared.
             .field("id", &kernel.id)

@@ -148,10 +148,9 @@ pub struct Run {
 }
 
 const KIND: &str = "verdicts";
-const RUNS: &str = "runs.json";
 
 fn load(ctx: &Context, key: &Key) -> Runs {
-    let text = read_text(&ctx.cache.path(KIND, key.as_str()).join(RUNS)).unwrap_or_default();
+    let text = read_text(&ctx.cache.path(KIND, key.as_str())).unwrap_or_default();
     let mut known: Runs = serde_json::from_str(&text).unwrap_or_default();
     // A verdict without its evidence is hearsay.
     known.runs.retain(|run| run.directory.join("run.json").is_file());
@@ -170,10 +169,12 @@ pub fn known_run(ctx: &Context, key: &Key, at: usize) -> Option<Run> {
 pub fn keep_run(ctx: &Context, key: &Key, result: &RunResult, directory: &Path) -> Result<()> {
     let place = ctx.cache.path(KIND, key.as_str());
     let _lock = ctx.cache.lock(&ctx.bus, &format!("{KIND}-{key}"))?;
-    create_dir(&place)?;
+    if let Some(kind) = place.parent() {
+        create_dir(kind)?;
+    }
     let mut known = load(ctx, key);
     known.runs.push(Run { result: result.clone(), directory: directory.to_owned() });
     let text =
         serde_json::to_string(&known).map_err(|error| Error::host("cannot keep a verdict").why(error))?;
-    write_file(&place.join(RUNS), text)
+    write_file(&place, text)
 }
