@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Fetch, patch, build, boot, test: the main job.
     Vmtest(Box<VmtestArgs>),
+    /// Find the first bad commit, patch or released kernel, or the first good one.
+    Bisect(Box<crate::commands::bisect::Args>),
     /// List the kernels that the Debian archive has.
     Sources(crate::commands::sources::Args),
     /// Say what this host has, lacks, and the command that mends it.

@@ -177,6 +177,11 @@ impl Error {
         self
     }
 
+    /// Says what to do next, where nobody has said it.
+    pub fn next_or(self, next: impl Into<String>) -> Error {
+        if self.next.is_some() { self } else { self.next(next) }
+    }
+
     /// Adds lines that show the failure.
     pub fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Error {
         self.detail.extend(lines);

@@ -2,6 +2,7 @@
 //! `cargo xtask`: parse, call, print the error, return the code.
 
 mod allow;
+mod bisect;
 mod cli;
 mod commands;
 mod compare;
@@ -44,6 +45,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::commands::bisect::Exit;
 use crate::context::Context;
 use crate::error::{Class, Result};
 use crate::event::Bus;
@@ -51,19 +53,23 @@ use crate::workdir::Cache;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let class = run(cli).unwrap_or_else(|error| {
+    let exit = run(cli).unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is closed.
         let _ = writeln!(std::io::stderr(), "error: {}", plain::plain(&error.to_string()));
-        error.class
+        Exit::Class(error.class)
     });
     leftovers::finish();
-    ExitCode::from(class.code())
+    ExitCode::from(match exit {
+        Exit::Class(class) => class.code(),
+        Exit::Git(code) => code,
+    })
 }
 
-fn run(cli: Cli) -> Result<Class> {
+fn run(cli: Cli) -> Result<Exit> {
     interrupt::listen()?;
     let project = project();
-    match cli.command {
+    let class = match cli.command {
+        Command::Bisect(args) => return commands::bisect::run(&args, &project),
         Command::Vmtest(args) => commands::vmtest::run(&args, &project),
         Command::Sources(args) => {
             let bus = Bus::new(vec![report::progress::sink()]);
@@ -74,7 +80,8 @@ fn run(cli: Cli) -> Result<Class> {
         Command::Clean(args) => commands::clean::run(&args).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Test(args) => commands::test::run(&args, &project),
-    }
+    };
+    class.map(Exit::Class)
 }
 
 /// The checkout: cargo says where; a binary that was copied elsewhere remembers where it was built.

@@ -136,6 +136,18 @@ pub struct Built {
     bootable: Result<Bootable>,
 }
 
+impl Built {
+    /// For the record.
+    pub fn kernel(&self) -> &Kernel {
+        self.bootable.as_ref().map_or(&self.kernel, |bootable| &bootable.kernel)
+    }
+
+    /// Why there is none.
+    pub fn error(&self) -> Option<&Error> {
+        self.bootable.as_ref().err()
+    }
+}
+
 /// Makes the kernel of a column.
 pub fn build(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>, run_dir: &RunDir) -> Built {
     let id = early_id(shop, unit);

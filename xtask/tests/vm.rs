@@ -6,6 +6,9 @@
 //! the default one (the project's series on its base), that base, and a user's tree. What else is built has one `.c` file
 //! more than the default one, and is made in its object directory.
 
+#[path = "vm/bisect.rs"]
+mod bisect;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -138,6 +141,10 @@ fn default_source() -> PathBuf {
             .join("vmtest")
     });
     let found = fs::read_dir(cache.join("source")).expect("sources are cached").flatten().find(|entry| {
+        // Commits of bisections are called the same version.
+        if !entry.file_name().to_string_lossy().starts_with("debian-") {
+            return false;
+        }
         let makefile = fs::read_to_string(entry.path().join("Makefile")).unwrap_or_default();
         let number = |name: &str| {
             let line = makefile.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='));

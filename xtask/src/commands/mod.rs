@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One module per subcommand: the order of its steps, and nothing that another command needs too.
 
+pub mod bisect;
 pub mod cache;
 pub mod clean;
 pub mod doctor;

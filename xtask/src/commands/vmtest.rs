@@ -132,7 +132,7 @@ fn columns(plan: &mut Plan, resolved: &[source::Resolved], series: Option<&Serie
 }
 
 /// Where `--json` goes.
-enum Report {
+pub enum Report {
     /// A file is replaced as a whole.
     File(PathBuf),
     /// A pipe or a device is written to: replacing it would take /dev/stdout away from everybody.
@@ -141,7 +141,10 @@ enum Report {
 
 impl Report {
     /// Opens it before the long work, so that a bad path costs a second and not an hour.
-    fn open(path: &Path) -> Result<Report> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(path: &Path) -> Result<Report> {
         if path.is_dir() {
             return Err(Error::usage(format!("--json {} is a directory", path.display())));
         }
@@ -159,7 +162,11 @@ impl Report {
         Ok(Report::File(place))
     }
 
-    fn write(self, text: &str) -> Result<()> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn write(self, text: &str) -> Result<()> {
         match self {
             Report::File(path) => write_file(&path, text),
             Report::Stream(path, mut file) => file.write_all(text.as_bytes()).on("cannot write", &path),
@@ -217,7 +224,8 @@ fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<S
     found
 }
 
-fn command_line() -> Vec<String> {
+/// The command line, as it can be typed again.
+pub fn command_line() -> Vec<String> {
     let words = std::env::args_os().skip(1).map(|word| crate::proc::shell_word(&word.to_string_lossy()));
     ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
 }

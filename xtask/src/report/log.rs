@@ -22,6 +22,14 @@ impl Log {
     pub fn create(path: &Path) -> Result<Log> {
         Ok(Log { file: File::create(path).on("cannot create", path)? })
     }
+
+    /// Opens the file, behind what is in it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn append(path: &Path) -> Result<Log> {
+        Ok(Log { file: File::options().create(true).append(true).open(path).on("cannot open", path)? })
+    }
 }
 
 impl Sink for Log {

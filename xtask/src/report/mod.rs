@@ -2,6 +2,7 @@
 //! Everything that a person or a program reads. Two plug points: *sinks* see each event as it happens, *exporters* turn
 //! the final model into text and know nothing about files, flags or virtual machines.
 
+pub mod bisect;
 pub mod coverage;
 pub mod log;
 pub mod mutants;

@@ -36,10 +36,11 @@ const KINDS: [(&str, &str); 18] = [
     ("apt", "lists of the archive"),
 ];
 /// Kinds whose entries are small files: remembered facts.
-const FACTS: [(&str, &str); 3] = [
+const FACTS: [(&str, &str); 4] = [
     ("suite-seen", "subtests that were seen"),
     ("hashes", "hashes of files"),
     ("tools", "versions of tools"),
+    ("verdicts", "what bisections ran"),
 ];
 
 /// What a kind is; `None` for what is no kind of ours.

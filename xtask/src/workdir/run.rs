@@ -59,6 +59,34 @@ impl RunDir {
         Ok(RunDir { id, _lock: Arc::new(lock.on("cannot lock", &path)?), path })
     }
 
+    /// One that was begun by another process, to go on in it.
+    ///
+    /// # Errors
+    /// Class `Usage` while another process is at work there.
+    pub fn reopen(path: &Path) -> Result<RunDir> {
+        let handle = File::open(path).on("cannot open", path)?;
+        let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            Error::usage(format!("another process is at work in {}", path.display()))
+                .next("wait for its end, or end it first")
+        })?;
+        super::remember_place(path);
+        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(RunDir { id, path: path.to_owned(), _lock: Arc::new(lock) })
+    }
+
+    /// A part of it with files of its own, empty: what a killed process left there goes.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn part(&self, below: &str) -> Result<RunDir> {
+        let path = self.path.join(below);
+        if path.exists() {
+            fs::remove_dir_all(&path).on("cannot remove", &path)?;
+        }
+        create_dir(&path)?;
+        Ok(RunDir { id: format!("{}/{below}", self.id), path, ..self.clone() })
+    }
+
     /// Makes it what the link `latest` beside it points to; a directory of `--out` has no link beside it.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! binary with fakes of everything that it starts (`support/`).
 
 mod allowed;
+mod bisect;
 mod cache;
 mod deaths;
 mod disk;

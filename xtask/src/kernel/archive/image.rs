@@ -41,6 +41,16 @@ pub(super) fn cached_image(ctx: &Context, upstream: &str, flavour: &str) -> Opti
         .max()
 }
 
+/// Versions of one flavour whose image is in the cache.
+pub(super) fn cached_versions(ctx: &Context, flavour: &str) -> Vec<String> {
+    let version = |name: &str| {
+        let (version, rest) = name.strip_prefix("debian-")?.split_once('-')?;
+        let (of, hash) = rest.rsplit_once('-')?;
+        (of == flavour && !hash.is_empty()).then(|| version.to_owned())
+    };
+    entries(ctx, ImageRelease::KIND).iter().filter_map(|name| version(name)).collect()
+}
+
 fn image_id(upstream: &str, flavour: &str) -> String {
     KernelSpec::Debian { version: upstream.to_owned(), flavour: flavour.to_owned() }.to_string()
 }

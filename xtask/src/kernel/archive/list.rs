@@ -2,9 +2,10 @@
 //! What the archive lists, with what of it is in the cache.
 
 use super::apt::Archive;
-use super::image::cached_image;
+use super::image::{cached_image, cached_versions};
 use super::index::{ImageRelease, Index, SourceRelease};
 use super::source::cached_source;
+use super::version::compare_versions;
 use crate::context::Context;
 use crate::error::Result;
 
@@ -31,6 +32,24 @@ pub fn list(ctx: &Context) -> Result<(String, Vec<Listed>)> {
     let index = Archive::new(ctx).index()?;
     let rows = index.versions().into_iter().map(|version| row(ctx, &index, version)).collect();
     Ok((index.mirror, rows))
+}
+
+/// Versions of the images of one flavour from `from` to `to`, oldest first, both included: what the archive lists,
+/// and what is
+/// in the cache though it does not any more.
+///
+/// # Errors
+/// When the archive cannot be asked.
+pub fn images_between(ctx: &Context, flavour: &str, from: &str, to: &str) -> Result<Vec<String>> {
+    let index = Archive::new(ctx).index()?;
+    let listed = index.images.iter().filter(|image| image.flavour == flavour);
+    let mut all: Vec<String> = listed.map(|image| image.upstream.clone()).collect();
+    all.extend(cached_versions(ctx, flavour));
+    all.sort_by(|a, b| compare_versions(a, b));
+    all.dedup();
+    let within =
+        |version: &String| compare_versions(from, version).is_le() && compare_versions(version, to).is_le();
+    Ok(all.into_iter().filter(within).collect())
 }
 
 fn row(ctx: &Context, index: &Index, version: &str) -> Listed {

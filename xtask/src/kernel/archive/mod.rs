@@ -14,7 +14,7 @@ mod version;
 
 pub use image::{fetch_image, resolve_image};
 pub use index::{Form, ImageRelease, SourceRelease};
-pub use list::{Listed, list};
+pub use list::{Listed, images_between, list};
 pub use mirror::sources_line;
 pub use source::{fetch_source, resolve_source};
 pub use version::compare_versions;

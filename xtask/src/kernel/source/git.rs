@@ -2,10 +2,12 @@
 //! `git:PATH@REV` and `git:PATH@A..B`. The user's repository is only read: a bare repository in the cache borrows its
 //! objects, and everything that writes (an index, a checkout, patches) happens there.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use xshell::{Cmd, Shell, cmd};
 
@@ -14,7 +16,7 @@ use super::{Fetched, Resolved, SourceTree, kernel_version, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
-use crate::proc::Job;
+use crate::proc::{Finished, Job};
 use crate::workdir::{Key, create_dir, read_text, write_file};
 
 /// Settings for reading a repository that may belong to someone else, without a trace in it.
@@ -396,10 +398,157 @@ pub(super) fn fetch_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> R
     Ok(Fetched::Range { base, patches, name: format!("{from}..{to}") })
 }
 
+/// The history between two commits, as git walks it; in the cache's clone, so that nothing is written to the user's
+/// repository.
+#[derive(Debug)]
+pub struct Commits {
+    /// The repository, absolute.
+    pub repo: PathBuf,
+    clone: PathBuf,
+    known: Mutex<BTreeMap<(String, String), bool>>,
+}
+
+/// What a commit says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// First line of its message.
+    pub subject: String,
+    /// Name and address.
+    pub author: String,
+    /// Day of the author's date.
+    pub date: String,
+}
+
+impl Commits {
+    /// Opens a repository for questions about its history.
+    ///
+    /// # Errors
+    /// Class `Usage` where it is none.
+    pub fn open(ctx: &Context, repo: &Path) -> Result<Commits> {
+        let repo = Repo::open(repo)?;
+        let clone = repo.clone_in_cache(ctx)?;
+        Ok(Commits { repo: repo.path, clone, known: Mutex::default() })
+    }
+
+    /// The full name of a commit.
+    ///
+    /// # Errors
+    /// Class `Usage` where there is none.
+    pub fn commit(&self, rev: &str) -> Result<String> {
+        Repo::open(&self.repo)?.commit(rev)
+    }
+
+    fn ask(&self, words: &[&str]) -> Result<Finished> {
+        let mut command = ours(&self.clone);
+        // Replaced objects are the user's view of the history, and a graft could hide a culprit.
+        command.arg("--no-replace-objects").args(words);
+        Job::new(command).run()
+    }
+
+    /// Ancestors of `new`, itself included, that are no ancestors of any of `olds`, in the order in which `git bisect`
+    /// prefers them: it weighs merges.
+    ///
+    /// # Errors
+    /// When git cannot walk them.
+    pub fn between(&self, new: &str, olds: &[String]) -> Result<Vec<String>> {
+        let mut words = vec!["rev-list", "--bisect-all", new, "--not"];
+        words.extend(olds.iter().map(String::as_str));
+        let listed = self.ask(&words)?.ok(format!("cannot list the commits up to {new}"))?.stdout;
+        Ok(listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+    }
+
+    /// Whether `old` is `new` or one of its ancestors.
+    ///
+    /// # Errors
+    /// When git cannot tell.
+    pub fn precedes(&self, old: &str, new: &str) -> Result<bool> {
+        let pair = (old.to_owned(), new.to_owned());
+        if old == new {
+            return Ok(true);
+        }
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = known().get(&pair) {
+            return Ok(*answer);
+        }
+        let asked = self.ask(&["merge-base", "--is-ancestor", old, new])?;
+        let answer = match asked.status.code() {
+            Some(0) => true,
+            Some(1) => false,
+            _ => return Err(asked.error(format!("cannot tell whether {old} is an ancestor of {new}"))),
+        };
+        known().insert(pair, answer);
+        Ok(answer)
+    }
+
+    /// Where the histories of both part.
+    ///
+    /// # Errors
+    /// Class `Usage` where they never met.
+    pub fn merge_bases(&self, one: &str, other: &str) -> Result<Vec<String>> {
+        let asked = self.ask(&["merge-base", "--all", one, other])?;
+        let bases: Vec<String> = asked.stdout.lines().map(str::to_owned).collect();
+        if bases.is_empty() {
+            return Err(Error::usage(format!("{one} and {other} have no common ancestor"))
+                .why("there is no history between them to search"));
+        }
+        Ok(bases)
+    }
+
+    /// What a commit says of itself.
+    ///
+    /// # Errors
+    /// When git cannot read it.
+    pub fn about(&self, commit: &str) -> Result<About> {
+        let format = "--format=%s%n%an <%ae>%n%ad";
+        let words = ["log", "-1", "--no-show-signature", "--date=short", format, commit];
+        let said = self.ask(&words)?.ok(format!("cannot read {commit}"))?.stdout;
+        let mut lines = said.lines().map(str::to_owned);
+        let mut line = || lines.next().unwrap_or_default();
+        Ok(About { subject: line(), author: line(), date: line() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::source::tests_support::{context, git, kernel_repo, listing};
+
+    #[test]
+    fn a_history_is_walked_as_git_bisect_walks_it() {
+        let (dir, ctx) = context();
+        let repo = kernel_repo(&dir.path().join("linux"));
+        let empty = |message: &str| git(&repo, &["commit", "-q", "--allow-empty", "-m", message]);
+        git(&repo, &["checkout", "-qb", "side"]);
+        empty("side: one");
+        empty("side: two");
+        git(&repo, &["checkout", "-q", "main"]);
+        empty("main: two");
+        git(&repo, &["merge", "-q", "--no-ff", "-m", "merge", "side"]);
+        let before = listing(&repo);
+        let commits = Commits::open(&ctx, &repo).expect("opened");
+        let at = |rev: &str| commits.commit(rev).expect(rev);
+        let (root, tip) = (at("main~2"), at("main"));
+        let ranked = commits.between(&tip, std::slice::from_ref(&root)).expect("listed");
+        assert_eq!((ranked.len(), ranked.contains(&root)), (4, false));
+        assert_eq!(ranked[0], at("side"), "two behind it, two not");
+        assert_eq!(ranked.last(), Some(&tip));
+        let rest = commits.between(&tip, &[root.clone(), at("side")]).expect("listed");
+        assert_eq!(rest, [at("main~1"), tip.clone()]);
+        assert!(commits.precedes(&root, &tip).expect("told") && commits.precedes(&tip, &tip).expect("told"));
+        assert!(!commits.precedes(&at("side"), &at("main~1")).expect("told"));
+        assert_eq!(commits.merge_bases(&at("side"), &at("main~1")).expect("one"), [root]);
+        let about = commits.about(&at("side")).expect("read");
+        assert_eq!((about.subject.as_str(), about.author.as_str()), ("side: two", "t <t@example.org>"));
+        git(&repo, &["checkout", "-q", "--orphan", "other"]);
+        empty("nothing in common");
+        assert_eq!(commits.merge_bases(&at("other"), &tip).expect_err("none").class.code(), 2);
+        git(&repo, &["checkout", "-q", "main"]);
+        git(&repo, &["branch", "-qD", "other"]);
+        let objects = |listing: &BTreeMap<PathBuf, (u64, i64, i64)>| {
+            listing.keys().filter(|path| !path.starts_with(repo.join(".git"))).count()
+        };
+        assert_eq!(objects(&listing(&repo)), objects(&before));
+    }
 
     #[test]
     fn names_are_unquoted() {

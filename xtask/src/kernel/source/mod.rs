@@ -17,6 +17,7 @@ use crate::kernel::archive;
 use crate::kernel::spec::KernelSpec;
 use crate::workdir::Key;
 
+pub use git::Commits;
 pub use image::release_of;
 pub use tarball::{had_space, succeeded, unpack};
 

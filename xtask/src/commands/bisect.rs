@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask bisect`: from "it worked then" to the first kernel where it does not. Asks the search what to run,
+//! runs it
+//! as `vmtest` would run a column, reads the cells, writes down what they said, and asks again.
+
+mod answer;
+mod axis;
+mod hunt;
+mod question;
+mod script;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use self::axis::Axis;
+use self::hunt::Hunt;
+use self::question::{Asked, Question};
+use self::state::{Record, SCHEMA};
+use crate::bisect::Trust;
+use crate::cli::{BootArg, Cli, Command, EffortArg, VmtestArgs};
+use crate::commands::{print, start};
+use crate::context::Context;
+use crate::error::{Class, Error, Result};
+use crate::event::Bus;
+use crate::host;
+use crate::interrupt;
+use crate::kernel::series::Series;
+use crate::kernel::{config, maintained, variant};
+use crate::plain;
+use crate::plan::Plan;
+use crate::report::{self, log::Log, progress};
+use crate::shop::Shop;
+use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, write_file};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bisect --good debian:6.16.3 --bad debian:7.2.12 --find-fix --test 'basic/*'
+  cargo xtask bisect --good git:../linux@v6.18 --bad git:../linux@HEAD --test cookie
+  cargo xtask bisect --good git:../linux@v6.18 --bad git:../linux@HEAD --class panic --title 'NULL pointer'
+  cargo xtask bisect --good src:6.18 --bad src:6.18 --patches fsession --find-fix --test 'cookie/*'
+  cargo xtask bisect --good git:../linux@A --bad git:../linux@B --test stress --runs 12
+  cargo xtask bisect --resume latest
+
+--good and --bad are two commits of one repository, two images of the archive, or one kernel twice: then the patches of
+--patches are what is searched. --good is the earlier one, also with --find-fix, where it is the one that is still bad.
+
+Exit codes: 0 the culprit was found; 3 kernels that cannot be judged hide it; 2 usage, also an end that is not what was
+said of it; of an end that cannot be judged the code of what keeps it from that (12, 20, ..); 30 this host; 130, 143
+interrupted. docs/bisect.md says what is good, bad and skipped.";
+
+/// Find the first kernel where a test fails, or where it was fixed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The earlier end: git:PATH@REV, debian:VERSION, or any kernel with source if --bad is the same
+    #[arg(long, value_name = "SPEC", required_unless_present_any = ["resume", "judge"])]
+    good: Option<String>,
+    /// The later end
+    #[arg(long, value_name = "SPEC", required_unless_present_any = ["resume", "judge"])]
+    bad: Option<String>,
+    /// Tests to ask: a glob of test/subtest, or a test's name; repeatable [default: all]
+    #[arg(long = "test", short = 't', value_name = "GLOB")]
+    tests: Vec<String>,
+    /// What a bad kernel does
+    #[arg(long, value_enum, default_value = "fail")]
+    class: Asked,
+    /// Only where the failure, death or complaint matches; without it what the end that fails shows (tests: any
+    /// failure)
+    #[arg(long, value_name = "REGEX")]
+    title: Option<String>,
+    /// Look for the first good one: --good is still bad, and --bad is good
+    #[arg(long)]
+    find_fix: bool,
+    /// Series to put on top of each commit; of one kernel twice, the series to search
+    #[arg(long = "patches", short = 'p', value_name = "PATH|NAME")]
+    patches: Vec<PathBuf>,
+    /// Most runs of one kernel. One failure makes it bad, and good takes as many runs as --confidence asks for
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), default_value_t = 1, value_name = "N")]
+    runs: u32,
+    /// How sure a good verdict has to be, given how often the end that fails does
+    #[arg(long, default_value_t = 0.99, value_name = "P")]
+    confidence: f64,
+    /// Build variant from kconfig/
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
+    /// Suite to run: own, upstream, or a directory of selftests/suites/
+    #[arg(long, value_name = "SUITE")]
+    suite: Option<String>,
+    /// How much to run
+    #[arg(long, value_enum)]
+    effort: Option<EffortArg>,
+    /// How guests start
+    #[arg(long, value_enum)]
+    boot: Option<BootArg>,
+    /// Accelerator
+    #[arg(long, value_enum)]
+    accel: Option<crate::vm::accel::AccelChoice>,
+    /// Whose compilers and QEMU
+    #[arg(long, value_enum)]
+    toolchain: Option<crate::host::Toolchain>,
+    /// Further kconfig fragment; repeatable
+    #[arg(long, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Further kernel parameter; repeatable
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    append: Vec<String>,
+    /// Sysctl set in the guest before the first test; repeatable
+    #[arg(long = "sysctl", value_name = "K=V")]
+    sysctls: Vec<String>,
+    /// Virtual CPUs
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// Guest memory
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Limit for a phase, as for vmtest; repeatable
+    #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
+    timeouts: Vec<String>,
+    /// Jobs that make runs at once
+    #[arg(long, value_name = "N")]
+    make_jobs: Option<u32>,
+    /// Write the report as JSON here as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Directory of this run; must be new or empty
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with a bisection that ended before it knew: its directory, its name, or `latest`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["good", "bad", "tests", "title", "find_fix", "patches"])]
+    #[arg(conflicts_with_all = ["variant", "suite", "effort", "boot", "accel", "toolchain", "config", "append"])]
+    #[arg(conflicts_with_all = ["sysctls", "cpus", "memory", "timeouts", "make_jobs", "script"])]
+    resume: Option<PathBuf>,
+    /// Print the line for a plain `git bisect run` that asks the same, and do nothing
+    #[arg(long)]
+    script: bool,
+    /// Judge one kernel for `git bisect run`: exit 0 old, 1 new, 125 cannot be judged, 128 for everything else
+    #[arg(long, value_name = "SPEC", conflicts_with_all = ["good", "bad", "resume", "script", "json"])]
+    judge: Option<String>,
+    /// Debian mirror, where the host's apt has none
+    #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
+    mirror: Option<String>,
+}
+
+/// What a run of this command ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A class of the table.
+    Class(Class),
+    /// A code of `git bisect run`.
+    Git(u8),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Everything that stops it before it has an answer.
+pub fn run(args: &Args, project: &Path) -> Result<Exit> {
+    if let Some(spec) = &args.judge {
+        return Ok(Exit::Git(script::judge(args, spec, project)));
+    }
+    search(args, project).map(Exit::Class)
+}
+
+fn search(args: &Args, project: &Path) -> Result<Class> {
+    let json = args.json.as_deref().map(crate::commands::vmtest::Report::open).transpose()?;
+    if let Some(which) = &args.resume {
+        let (record, run_dir) = state::resume(which)?;
+        let plan = plan(&record.options)?;
+        let (ctx, plan, series) = prepare(plan, record.mirror.clone(), project)?;
+        record.axis.check(&ctx, series.as_ref())?;
+        return hunt(&ctx, &plan, series, record, &run_dir, json);
+    }
+    let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
+        return Err(Error::usage("--good and --bad name the ends of what is searched"));
+    };
+    let question = question(args)?;
+    let (good, bad) = (absolute_spec(good)?, absolute_spec(bad)?);
+    Axis::plausible(&good, &bad)?;
+    let mut options = options(args, &bad)?;
+    let (ctx, plan, series) = prepare(plan(&options)?, args.mirror.clone(), project)?;
+    let (axis, ends) = Axis::between(&ctx, &good, &bad, series.as_ref())?;
+    if question.asked == Asked::Build && matches!(axis, Axis::Images { .. }) {
+        return Err(
+            Error::usage("--class build asks whether a kernel builds").why("an image is not built here")
+        );
+    }
+    if args.script {
+        print(&script::line(args, &axis, &ends, project)?)?;
+        return Ok(Class::Pass);
+    }
+    let history = {
+        use crate::bisect::History;
+        axis.history(&ctx)?.between(&ends.new, std::slice::from_ref(&ends.old))?.len()
+    };
+    if let Axis::Commits { repo } = &axis {
+        // Whatever the names stand for when it goes on.
+        options[1] = format!("git:{}@{}", repo.display(), ends.new);
+    }
+    let trust = Trust { runs: args.runs, confidence: args.confidence };
+    let mut record = Record {
+        schema: SCHEMA,
+        run: String::new(),
+        command: crate::commands::vmtest::command_line(),
+        options,
+        mirror: args.mirror.clone(),
+        suite: String::new(),
+        axis,
+        ends,
+        question,
+        trust,
+        history,
+        steps: Vec::new(),
+        report: None,
+    };
+    let run_dir = RunDir::create(args.out.as_deref())?;
+    record.run.clone_from(&run_dir.id);
+    hunt(&ctx, &plan, series, record, &run_dir, json)
+}
+
+fn hunt(
+    ctx: &Context,
+    plan: &Plan,
+    series: Option<Series>,
+    mut record: Record,
+    run_dir: &RunDir,
+    json: Option<crate::commands::vmtest::Report>,
+) -> Result<Class> {
+    let shop = Shop::open(ctx, plan, series)?;
+    // Before any kernel: a glob that matches nothing is a mistake.
+    shop.runner().inspect_err(|error| {
+        if error.class == Class::Usage && record.steps.is_empty() {
+            run_dir.discard();
+        }
+    })?;
+    let suite = suite_key(&shop)?;
+    if !record.suite.is_empty() && record.suite != suite {
+        return Err(Error::usage("this bisection cannot go on")
+            .why("its tests or the configuration are not what they were when it began")
+            .next("begin a new one"));
+    }
+    record.suite = suite;
+    ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
+    record.save(&run_dir.path)?;
+    // At once: `--resume latest` is for a run that did not end.
+    run_dir.link_as_latest()?;
+    let mut hunt = Hunt::new(&shop, record, run_dir)?;
+    let end = hunt.run().map_err(|error| match interrupt::requested() {
+        Some(_) => error.next(format!("cargo xtask bisect --resume {}", hunt.resume_word())),
+        None => error.next_or(format!("mend it, then cargo xtask bisect --resume {}", hunt.resume_word())),
+    })?;
+    let report = hunt.report(&end)?;
+    let class = Class::from_code(report.exit_code).unwrap_or(Class::Host);
+    write_file(&run_dir.path.join("bisect.md"), plain::plain(&report::bisect::markdown(&report)))?;
+    hunt.record.report = Some(report.clone());
+    hunt.record.save(&run_dir.path)?;
+    // Evidence of the answer is in it, and of verdicts that others may take up: it is bounded like any other run.
+    start::tidy(ctx, run_dir, KEPT_RUNS, None);
+    let text = serde_json::to_string_pretty(&report)
+        .map_err(|error| Error::host("cannot write the report as JSON").why(error))?;
+    print(&plain::plain(&report::bisect::text(&report)))?;
+    if let Some(json) = json {
+        json.write(&(text + "\n"))?;
+    }
+    Ok(class)
+}
+
+/// Stands for the tests and the configuration of all kernels.
+fn suite_key(shop: &Shop<'_>) -> Result<String> {
+    let (runner, _) = shop.runner()?;
+    let mut key =
+        Key::of("bisection 1").field("runner", runner.dir.file_name().unwrap_or_default().as_encoded_bytes());
+    if let Some(name) = shop.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
+        let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
+        let fragments: Vec<_> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
+        key = key.field("config", config::read(&fragments)?.key().as_str());
+        key = key.field("compiler", variant.compiler.name());
+        key = variant.make.iter().fold(key, |key, setting| key.field("make", setting));
+    }
+    Ok(key.finish().to_string())
+}
+
+/// What is asked of each kernel.
+fn question(args: &Args) -> Result<Question> {
+    if !(args.confidence > 0.0 && args.confidence < 1.0) {
+        return Err(Error::usage(format!("--confidence {} is no probability", args.confidence))
+            .why("nothing is ever certain, and 0 asks for nothing")
+            .next("give a number between 0 and 1, like 0.99"));
+    }
+    let question = Question {
+        asked: args.class,
+        tests: args.tests.clone(),
+        title: args.title.clone(),
+        find_fix: args.find_fix,
+        sought: None,
+        passes: Default::default(),
+    };
+    question.title_regex()?;
+    Ok(question)
+}
+
+/// The options of `vmtest` that each kernel is run with. Paths become absolute: a bisection may go on from elsewhere.
+fn options(args: &Args, kernel: &str) -> Result<Vec<String>> {
+    // A new option is a compile error here until it is handled.
+    let Args {
+        good: _,
+        bad: _,
+        tests,
+        class: _,
+        title: _,
+        find_fix: _,
+        patches,
+        runs: _,
+        confidence: _,
+        variant,
+        suite,
+        effort,
+        boot,
+        accel,
+        toolchain,
+        config,
+        append,
+        sysctls,
+        cpus,
+        memory,
+        timeouts,
+        make_jobs,
+        json: _,
+        out: _,
+        resume: _,
+        script: _,
+        judge: _,
+        mirror: _,
+    } = args;
+    let mut words = vec!["--kernel".to_owned(), kernel.to_owned()];
+    let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
+    for path in patches {
+        // A word that is no path is the short name of a series.
+        let path = if path.exists() { absolute(path)? } else { path.clone() };
+        add("--patches", path.to_string_lossy().into_owned());
+    }
+    for path in config {
+        add("--config", absolute(path)?.to_string_lossy().into_owned());
+    }
+    tests.iter().for_each(|test| add("--test", test.clone()));
+    append.iter().for_each(|word| add("--append", word.clone()));
+    sysctls.iter().for_each(|word| add("--sysctl", word.clone()));
+    timeouts.iter().for_each(|word| add("--timeout", word.clone()));
+    let named = [
+        ("--variant", variant.clone()),
+        ("--suite", suite.clone()),
+        ("--memory", memory.clone()),
+        ("--cpus", cpus.map(|number| number.to_string())),
+        ("--make-jobs", make_jobs.map(|number| number.to_string())),
+        ("--effort", value(effort.as_ref())),
+        ("--boot", value(boot.as_ref())),
+        ("--accel", value(accel.as_ref())),
+        ("--toolchain", value(toolchain.as_ref())),
+    ];
+    named.into_iter().for_each(|(option, value)| value.into_iter().for_each(|value| add(option, value)));
+    Ok(words)
+}
+
+fn value(choice: Option<&impl ValueEnum>) -> Option<String> {
+    Some(choice?.to_possible_value()?.get_name().to_owned())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    use crate::error::IoContext;
+    std::path::absolute(path).on("cannot resolve", path)
+}
+
+/// A kernel whose path does not depend on the working directory.
+fn absolute_spec(spec: &str) -> Result<String> {
+    use crate::kernel::spec::KernelSpec;
+    let spec: KernelSpec = spec.parse()?;
+    Ok(match spec {
+        KernelSpec::Tree(path) => KernelSpec::Tree(absolute(&path)?),
+        KernelSpec::Tar(path) => KernelSpec::Tar(absolute(&path)?),
+        KernelSpec::Image(path) => KernelSpec::Image(absolute(&path)?),
+        KernelSpec::Git { repo, rev } => KernelSpec::Git { repo: absolute(&repo)?, rev },
+        other @ (KernelSpec::GitRange { .. } | KernelSpec::Src(_) | KernelSpec::Debian { .. }) => other,
+    }
+    .to_string())
+}
+
+/// A plan of these options.
+fn plan(options: &[String]) -> Result<Plan> {
+    use clap::Parser;
+    let words = ["xtask", "vmtest"].into_iter().map(str::to_owned).chain(options.iter().cloned());
+    let args: Box<VmtestArgs> = match Cli::try_parse_from(words).map(|cli| cli.command) {
+        Ok(Command::Vmtest(args)) => args,
+        Ok(_) => return Err(Error::usage("cannot read the options of the kernels")),
+        Err(error) => return Err(Error::usage("cannot read the options of the kernels").why(error)),
+    };
+    Plan::new(&args)
+}
+
+/// Everything that can be checked before anything is searched.
+fn prepare(
+    mut plan: Plan,
+    mirror: Option<String>,
+    project: &Path,
+) -> Result<(Context, Plan, Option<Series>)> {
+    for name in &plan.programs {
+        crate::suite::program::Program::load(project, name)?;
+    }
+    let bus = Bus::new(vec![progress::sink()]);
+    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };
+    host::require(&start::needs(&plan, &ctx))?;
+    let series = maintained::load(&ctx, &plan.patches)?;
+    start::check_inputs(&ctx, &mut plan)?;
+    Ok((ctx, plan, series))
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The body of a plain `git bisect run`: one kernel, one verdict, and an exit code that git understands.
+//!
+//! git takes 0 for old, 125 for a skip, any other code below 128 for new, and stops at 128 and above. So whatever is
+//! no verdict
+//! has to become 128, also a panic of this program, which ends with 101.
+
+use std::path::Path;
+
+use super::axis::Axis;
+use super::question::Asked;
+use super::{Args, hunt::Hunt, options, plan, prepare, question, state};
+use crate::bisect::{Ends, Purpose, Trust, Verdict};
+use crate::error::{Class, Error, Result};
+use crate::proc::shell_word;
+use crate::report::log::Log;
+use crate::shop::Shop;
+use crate::workdir::RunDir;
+
+/// Exit code of what is no verdict: git stops.
+const STOP: u8 = 128;
+
+/// The line for `git bisect run`, with the one that begins.
+///
+/// # Errors
+/// Class `Usage` where git has nothing to bisect, or the question needs what only a whole bisection knows.
+pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<String> {
+    let Axis::Commits { repo } = axis else {
+        return Err(Error::usage("--script is for commits").why("git bisects nothing else"));
+    };
+    needs_no_end(args)?;
+    let question = question(args)?;
+    let me = std::env::current_exe()
+        .map_err(|error| Error::host("cannot tell where this program is").why(error))?;
+    let mut words = vec![
+        format!("CARGO_MANIFEST_DIR={}", shell_word(&project.join("xtask").to_string_lossy())),
+        shell_word(&me.to_string_lossy()),
+        "bisect".to_owned(),
+        "--judge".to_owned(),
+        "git:.@HEAD".to_owned(),
+        "--class".to_owned(),
+        question.asked.name().to_owned(),
+        "--runs".to_owned(),
+        args.runs.to_string(),
+    ];
+    if let Some(title) = &question.title {
+        words.extend(["--title".to_owned(), shell_word(title)]);
+    }
+    if question.find_fix {
+        words.push("--find-fix".to_owned());
+    }
+    if let Some(mirror) = &args.mirror {
+        words.extend(["--mirror".to_owned(), shell_word(mirror)]);
+    }
+    words.extend(options(args, "git:.@HEAD")?.iter().skip(2).map(|word| shell_word(word)));
+    let guard =
+        format!("{}; code=$?; case $code in 0|1|125) exit $code;; *) exit {STOP};; esac", words.join(" "));
+    let terms = if question.find_fix { " --term-old=broken --term-new=fixed" } else { "" };
+    Ok(format!(
+        "cd {} && git bisect start{terms} {} {} && git bisect run sh -c {}\n",
+        shell_word(&repo.to_string_lossy()),
+        ends.new,
+        ends.old,
+        quoted(&guard)
+    ))
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// What an end shows is unknown where one kernel is judged alone.
+fn needs_no_end(args: &Args) -> Result<()> {
+    if args.title.is_some() || matches!(args.class, Asked::Fail) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("--class {} needs --title here", args.class.name()))
+        .why("one kernel is judged alone: without it any other death or complaint would count")
+        .next("say with --title REGEX what it has to be like"))
+}
+
+/// Judges one kernel; the code is one for git.
+pub fn judge(args: &Args, spec: &str, project: &Path) -> u8 {
+    match verdict(args, spec, project) {
+        Ok(Verdict::Skip | Verdict::Never) => 125,
+        Ok(verdict) => u8::from((verdict == Verdict::Bad) != args.find_fix),
+        Err(error) => {
+            use std::io::Write;
+            // Nothing can be done about a standard error that is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            STOP
+        }
+    }
+}
+
+fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
+    needs_no_end(args)?;
+    let question = question(args)?;
+    let spec = super::absolute_spec(spec)?;
+    let options = options(args, &spec)?;
+    let (ctx, plan, series) = prepare(plan(&options)?, args.mirror.clone(), project)?;
+    let repo = match spec.parse()? {
+        crate::kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
+        other => return Err(Error::usage(format!("--judge {other} is no commit")).next("name git:PATH@REV")),
+    };
+    let commits = crate::kernel::source::Commits::open(&ctx, &repo.0)?;
+    let commit = commits.commit(&repo.1)?;
+    let run_dir = RunDir::create(args.out.as_deref())?;
+    let record = state::Record {
+        schema: state::SCHEMA,
+        run: run_dir.id.clone(),
+        command: crate::commands::vmtest::command_line(),
+        options,
+        mirror: args.mirror.clone(),
+        suite: String::new(),
+        axis: Axis::Commits { repo: commits.repo },
+        ends: Ends { old: String::new(), new: String::new(), bases: Vec::new() },
+        question,
+        // Nobody knows how often a bad one fails: all runs have to be good.
+        trust: Trust { runs: args.runs, confidence: args.confidence },
+        history: 1,
+        steps: Vec::new(),
+        report: None,
+    };
+    let shop = Shop::open(&ctx, &plan, series)?;
+    shop.runner()?;
+    ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
+    let mut hunt = Hunt::new(&shop, record, &run_dir)?;
+    loop {
+        let search = hunt.record.search();
+        let runs = search.runs.get(&commit).cloned().unwrap_or_default();
+        if let Some(verdict) = hunt.record.trust.settle(&runs, args.runs) {
+            let last = hunt.record.steps.last();
+            // What this host is to blame for is no reason to skip a commit.
+            return match last.filter(|step| step.class == Class::Host.code() && verdict == Verdict::Skip) {
+                Some(step) => Err(Error::host("the kernel cannot be judged here").why(step.why.clone())),
+                None => Ok(verdict),
+            };
+        }
+        hunt.step(&search, &commit, 1, Purpose::Narrow)?;
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A mutant of the series among harmless commits, with some that do not build and some that do not boot on the way.
+//!
+//! `VMTEST_SEED=7 cargo test -p xtask --test vm bisect -- --nocapture` takes another history.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::default_source;
+
+/// Files that a harmless commit touches; each is compiled by the default configuration.
+const FILES: [&str; 8] = [
+    "arraymap.c",
+    "disasm.c",
+    "hashtab.c",
+    "helpers.c",
+    "percpu_freelist.c",
+    "ringbuf.c",
+    "stackmap.c",
+    "tnum.c",
+];
+const HARMLESS: usize = 30;
+const UNBUILT: usize = 3;
+const UNBOOTED: usize = 2;
+
+/// The same numbers for each seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % limit.max(1)
+    }
+}
+
+/// A bare repository that is written without a work tree: the source of a kernel is large, and stays where it is.
+struct Repo(PathBuf);
+
+impl Repo {
+    fn git(&self, words: &[&str], input: &str) -> String {
+        let mut command = Command::new("git");
+        command.env("GIT_DIR", &self.0).env("GIT_INDEX_FILE", self.0.join("vmtest-index")).args(words);
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").current_dir(&self.0);
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "A Developer");
+            command.env(format!("GIT_{who}_EMAIL"), "a@example.org");
+            command.env(format!("GIT_{who}_DATE"), "1700000000 +0000");
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = input.to_owned();
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().expect("git ends");
+        writer.join().expect("a thread").expect("git reads");
+        assert!(output.status.success(), "git {words:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The base of the series with the series on top; made once, since that takes minutes.
+    fn base() -> (Repo, String) {
+        let source = default_source();
+        let name = source.file_name().expect("a name").to_string_lossy().into_owned();
+        let repo = Repo(Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm/bisect").join(name));
+        let done = repo.0.join("vmtest-base");
+        if let Ok(commit) = fs::read_to_string(&done) {
+            return (repo, commit);
+        }
+        let _ = fs::remove_dir_all(&repo.0);
+        fs::create_dir_all(&repo.0).expect("made");
+        repo.git(&["init", "--quiet", "--bare", "--template="], "");
+        let tree = source.to_str().expect("a plain name");
+        let add = ["-c", "core.bare=false", "-c", "core.compression=1", "--work-tree", tree, "-C", tree];
+        repo.git(&[&add[..], &["add", "--all", "--force", "."]].concat(), "");
+        let mut commit = repo.commit(None, "the base of the series");
+        let series = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/fsession-6.18");
+        let mut patches: Vec<PathBuf> =
+            fs::read_dir(series).expect("the series").flatten().map(|entry| entry.path()).collect();
+        patches.retain(|path| path.extension().is_some_and(|kind| kind == "patch"));
+        patches.sort();
+        for patch in patches {
+            commit = repo.patch(&commit, &patch);
+        }
+        fs::write(done, &commit).expect("written");
+        (repo, commit)
+    }
+
+    fn commit(&self, parent: Option<&str>, subject: &str) -> String {
+        let tree = self.git(&["write-tree"], "");
+        let parent = parent.map(|parent| ["-p", parent]).into_iter().flatten();
+        let words: Vec<&str> = ["commit-tree", tree.trim()].into_iter().chain(parent).collect();
+        self.git(&words, subject).trim().to_owned()
+    }
+
+    fn patch(&self, parent: &str, patch: &Path) -> String {
+        let text = fs::read_to_string(patch).expect("a patch");
+        self.git(&["apply", "--cached", "-"], &text);
+        self.commit(Some(parent), &patch.file_stem().expect("a name").to_string_lossy())
+    }
+
+    fn read(&self, path: &str) -> String {
+        self.git(&["show", &format!(":{path}")], "")
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let blob = self.git(&["hash-object", "-w", "--stdin"], text);
+        self.git(&["update-index", "--cacheinfo", &format!("100644,{},{path}", blob.trim())], "");
+    }
+}
+
+/// A mutant that changes `.c` files of the kernel alone, and the tests that notice it.
+struct Mutant {
+    patch: PathBuf,
+    tests: Vec<String>,
+}
+
+fn mutants() -> Vec<Mutant> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/mutants");
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir).expect("mutants").flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mutant = |patch: PathBuf| {
+        let text = fs::read_to_string(&patch).ok()?;
+        let mut files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+        let noticed = text.lines().find_map(|line| line.strip_prefix("Noticed-by: "))?;
+        let tests: Vec<String> = noticed.split(',').map(|test| test.trim().to_owned()).collect();
+        // A death or a complaint is another question, one line is enough of an answer here, and a bpftool takes longer to
+        // build than the step may.
+        let asks = tests.iter().all(|test| test.contains('/') && !test.starts_with("tools"));
+        let asks = asks && !noticed.ends_with(',');
+        (asks && files.all(|file| file.ends_with(".c"))).then_some(Mutant { patch, tests })
+    };
+    paths.into_iter().filter_map(mutant).collect()
+}
+
+/// The history of a seed on top of `base`: its last commit, the mutant's, and the tests to ask.
+fn history(repo: &Repo, base: &str, seed: u64) -> (String, String, Mutant) {
+    let mut random = Random(seed.wrapping_mul(77_777));
+    random.below(2);
+    let all = HARMLESS + 1;
+    // Where something else breaks: that commit does, and the next one mends it.
+    let mut broken: Vec<usize> = Vec::new();
+    while broken.len() < UNBUILT + UNBOOTED {
+        let at = 1 + random.below(all - 2);
+        if !broken.contains(&at) && !broken.contains(&(at + 1)) && (at == 0 || !broken.contains(&(at - 1))) {
+            broken.push(at);
+        }
+    }
+    // One whose neighbour cannot be judged could not be told from it by anybody.
+    let culprit = loop {
+        let at = 1 + random.below(all - 1);
+        if !broken.contains(&at) && !broken.contains(&(at - 1)) {
+            break at;
+        }
+    };
+    let mut all_mutants = mutants();
+    assert!(all_mutants.len() >= 5, "{}", all_mutants.len());
+    let mutant = all_mutants.swap_remove(random.below(all_mutants.len()));
+    repo.git(&["read-tree", base], "");
+    let mut commit = base.to_owned();
+    let mut mended: Option<(String, String)> = None;
+    let mut first_bad = String::new();
+    for at in 0..all {
+        if let Some((path, text)) = mended.take() {
+            repo.write(&path, &text);
+        }
+        if at == culprit {
+            commit = repo.patch(&commit, &mutant.patch);
+            first_bad.clone_from(&commit);
+            continue;
+        }
+        let path = format!("kernel/bpf/{}", FILES[random.below(FILES.len())]);
+        let text = repo.read(&path) + &format!("static int __maybe_unused vmtest_harmless_{at};\n");
+        let mut subject = format!("bpf: harmless {at}");
+        let place = broken.iter().position(|other| *other == at);
+        let breaks = match place {
+            None => "",
+            Some(0..UNBUILT) => "int vmtest_broken = vmtest_nothing_has_this_name;\n",
+            Some(UNBUILT) => {
+                "#include <linux/panic.h>\nstatic int __init vmtest_dies(void) { panic(\"vmtest: on purpose\"); }\n\
+                 core_initcall(vmtest_dies);\n"
+            }
+            Some(_) => {
+                "#include <linux/reboot.h>\nstatic int __init vmtest_resets(void) { emergency_restart(); return 0; }\n\
+                 core_initcall(vmtest_resets);\n"
+            }
+        };
+        repo.write(&path, &format!("{text}{breaks}"));
+        if let Some(place) = place {
+            subject =
+                format!("bpf: {} {at}", if place < UNBUILT { "does not build" } else { "does not boot" });
+            mended = Some((path, text));
+        }
+        commit = repo.commit(Some(&commit), &subject);
+    }
+    (commit, first_bad, mutant)
+}
+
+#[test]
+fn l_a_mutant_among_harmless_commits_is_found() {
+    let seed = std::env::var("VMTEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let (repo, base) = Repo::base();
+    let (tip, first_bad, mutant) = history(&repo, &base, seed);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vm/bisect-{seed}"));
+    let _ = fs::remove_dir_all(&dir);
+    let spec = |commit: &str| format!("git:{}@{commit}", repo.0.display());
+    let (good, bad) = (spec(&base), spec(&tip));
+    let out = dir.to_str().expect("a plain name");
+    let mut words = vec!["bisect", "--good", &good, "--bad", &bad, "--boot", "direct", "--out", out];
+    mutant.tests.iter().for_each(|test| words.extend(["--test", test]));
+    let output = super::xtask(&words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    println!("$ {}\n{said}{}", words.join(" "), String::from_utf8_lossy(&output.stdout));
+    assert_eq!(output.status.code(), Some(0), "seed {seed}");
+    let text = fs::read_to_string(dir.join("bisect.json")).expect("a record");
+    let record: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        record["report"]["first"]["commit"],
+        first_bad.as_str(),
+        "seed {seed}: {}",
+        mutant.patch.display()
+    );
+    let steps = record["steps"].as_array().expect("steps");
+    let seconds =
+        |name: &str| steps.iter().map(|step| step[name].as_f64().expect("seconds")).collect::<Vec<_>>();
+    let (built, ran) = (seconds("built_s"), seconds("ran_s"));
+    println!("seed {seed}: {} steps; built {built:.1?} s, ran {ran:.1?} s", steps.len());
+    // 36 commits, 2 ends; some are skipped.
+    assert!(steps.len() <= 2 + 6 + UNBUILT + UNBOOTED, "{} steps", steps.len());
+}
