@@ -16,6 +16,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::error::{IoContext, Result};
+
 /// Variable with the nonce in the environment of everything that is started.
 pub const VARIABLE: &str = "VMTEST_NONCE";
 /// In front of the name of a record.
@@ -79,8 +81,20 @@ pub fn note(leader: u32) {
     }
 }
 
-/// Writes down a directory in the temporary directory, which a killed process cannot remove.
-pub fn note_directory(path: &Path) {
+/// A directory in the temporary directory that goes away with the value, and with the next start where this process is
+/// killed. For plain files only.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn temporary_directory() -> Result<tempfile::TempDir> {
+    let base = std::env::temp_dir();
+    let made = tempfile::Builder::new().prefix(DIRECTORY_PREFIX).tempdir_in(&base);
+    let dir = made.on("cannot create a directory in", &base)?;
+    note_directory(dir.path());
+    Ok(dir)
+}
+
+fn note_directory(path: &Path) {
     let Some(name) = path.to_str().filter(|name| !name.contains('\n')) else { return };
     if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         let _ = (&mut record.file as &mut File).write_all(format!("directory {name}\n").as_bytes());
@@ -88,7 +102,7 @@ pub fn note_directory(path: &Path) {
 }
 
 /// How the names of such directories begin.
-pub const DIRECTORY_PREFIX: &str = "vmtest-";
+const DIRECTORY_PREFIX: &str = "vmtest-";
 
 /// Removes the directories that a record tells of. The cache is ours, so the record is; the name is looked at all the same.
 fn remove_directories(record: &str) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Class, Error, IoContext, Result};
+use crate::leftovers;
 use crate::proc::Job;
 use crate::workdir::{Key, KeyBuilder, write_file};
 
@@ -274,7 +275,7 @@ fn read_mails(file: &Path, label: &str) -> Result<Vec<Mail>> {
             Error::usage(format!("{} is compressed", file.display())).next("unpack it with gunzip first")
         );
     }
-    let dir = tempfile::tempdir().on("cannot create a directory in", std::env::temp_dir())?;
+    let dir = leftovers::temporary_directory()?;
     let inbox = dir.path().join("in");
     write_file(&inbox, &bytes)?;
     let mut split = neutral_git(dir.path());

@@ -114,12 +114,7 @@ impl Channel {
     /// # Errors
     /// When the temporary directory cannot be written.
     pub fn create() -> Result<Channel> {
-        let base = std::env::temp_dir();
-        let dir = tempfile::Builder::new()
-            .prefix(leftovers::DIRECTORY_PREFIX)
-            .tempdir_in(&base)
-            .on("cannot create a directory in", &base)?;
-        leftovers::note_directory(dir.path());
+        let dir = leftovers::temporary_directory()?;
         let path = dir.path().join("events");
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).on("cannot make a FIFO", &path)?;
         // Opened for both directions, it never reports an end while QEMU has not yet opened its side.
