@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
 use crate::proc::Job;
 use crate::sandbox::{Sandbox, Tools};
@@ -43,8 +43,12 @@ pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>
     // Who is told to end while he asks gets no answers, and must not remember that there are none.
     interrupt::check()?;
     create_dir(&ctx.cache.path("tools", ""))?;
+    // Not beside its place, where a killed run would leave half of it for good.
+    let scratch = ctx.cache.scratch()?;
+    let made = scratch.path().join("versions");
     // A map of strings: serialising it cannot fail.
-    write_file(&stored, serde_json::to_vec(&found).unwrap_or_default())?;
+    write_file(&made, serde_json::to_vec(&found).unwrap_or_default())?;
+    std::fs::rename(&made, &stored).on("cannot rename into place", &stored)?;
     Ok(found)
 }
 
