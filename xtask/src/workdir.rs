@@ -72,13 +72,17 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).on("cannot create directory", path)
 }
 
+/// How names of files begin that are being written.
+const HALF: &str = ".vmtest-";
+
 /// Writes a file under a temporary name and renames it, so that a reader sees the old or the new content.
 ///
 /// # Errors
 /// When the file system refuses.
 pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).on("cannot create a file in", dir)?;
+    let made = tempfile::Builder::new().prefix(HALF).tempfile_in(dir);
+    let mut file = made.on("cannot create a file in", dir)?;
     std::io::Write::write_all(&mut file, content.as_ref()).on("cannot write", path)?;
     file.as_file().sync_all().on("cannot sync", path)?;
     killpoint("written");

@@ -210,6 +210,7 @@ impl Cache {
     /// Removes scratch directories whose owner is gone, beside the work: what is left when the process ends waits for
     /// the next one.
     fn remove_leftovers(&self) {
+        self.remove_half_files();
         let leftovers = self.leftovers(FRESH);
         if !leftovers.is_empty() {
             let remove = move || leftovers.iter().for_each(|(path, _lock)| remove_tree(path));
@@ -223,7 +224,23 @@ impl Cache {
             // What it could not remove, the next run will.
             drop(tidying.join());
         }
+        self.remove_half_files();
         self.leftovers(FRESH).iter().for_each(|(path, _lock)| remove_tree(path));
+    }
+
+    /// Small files that a killed process was writing beside entries that are files.
+    fn remove_half_files(&self) {
+        for kind in ["suite-seen", "hashes", "tools"] {
+            for entry in fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten() {
+                let half = entry.file_name().to_string_lossy().starts_with(super::HALF);
+                let age =
+                    entry.metadata().and_then(|stat| stat.modified()).ok().and_then(|at| at.elapsed().ok());
+                // It takes a moment to write one.
+                if half && age.is_some_and(|age| age >= FRESH) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
     }
 
     /// Scratch directories of this age whose owner is gone, locked for whoever removes them.

@@ -44,6 +44,10 @@ pub fn content(cache: &Path) -> BTreeMap<String, Vec<(PathBuf, Vec<u8>)>> {
     let mut all = BTreeMap::new();
     for kind in FIXED {
         for entry in fs::read_dir(cache.join(kind)).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                // Being written, and no entry.
+                continue;
+            }
             let mut files = Vec::new();
             for file in walkdir::WalkDir::new(entry.path()).sort_by_file_name() {
                 let file = file.expect("listed");

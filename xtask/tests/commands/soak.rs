@@ -146,7 +146,9 @@ fn runs_that_are_killed_at_random_leave_nothing() {
         }
         // What is half made has no owner, and goes when it is old enough for nobody to be about to own it.
         let long_ago = SystemTime::now() - Duration::from_secs(60);
-        for half in fs::read_dir(cache.join("tmp")).into_iter().flatten().flatten() {
+        let half_made =
+            ["tmp", "tools", "hashes"].map(|kind| fs::read_dir(cache.join(kind)).into_iter().flatten());
+        for half in half_made.into_iter().flatten().flatten() {
             File::open(half.path()).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
         }
         let mut prune = world.command(&["cache", "--prune", "1000w"]);
@@ -154,6 +156,9 @@ fn runs_that_are_killed_at_random_leave_nothing() {
         world.start(prune).done().exits(0);
         let left: Vec<_> = fs::read_dir(cache.join("tmp")).into_iter().flatten().flatten().collect();
         assert!(left.is_empty(), "{what}: {left:?}");
+        let tools = fs::read_dir(cache.join("tools")).into_iter().flatten().flatten();
+        let half = tools.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count();
+        assert_eq!(half, 0, "{what}: half a file is left");
         for (order, code) in orders.iter().zip(expected) {
             let mut command = world.vmtest(order);
             command.env("VMTEST_CACHE_DIR", &cache);
