@@ -153,7 +153,7 @@ pub const ROWS: &[Row] = &[
         "LKDTM SOFTLOCKUP while somebody waits for a grace period, without the detector of soft lockups; panic_on_rcu_stall",
         fault("rcu_stall"),
     )
-    .with(&["--cpus", "2", "--append", "nosoftlockup", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
+    .with(&["--cpus", "2", "--append", "nosoftlockup", "--append", "hung_task_panic=0", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
     .is(21, "crash", "detected stall"),
     Row::new("hard-lockup", "LKDTM HARDLOCKUP on one of two CPUs; hardlockup_panic", fault("hard_lockup"))
         .is(21, "crash", "hard LOCKUP"),
