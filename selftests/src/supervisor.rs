@@ -10,7 +10,7 @@ use crate::{boot, exec, kmsg, upstream, worker};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 use std::fs::{File, read_to_string};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::time::Instant;
 use vmtest_protocol::{Done, Event, Hello, PROTOCOL, WorkerEnd};
 
@@ -27,16 +27,22 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     let mut counts = Counts::default();
     let mut relay = |event: Event| {
         counts.add(&event);
-        port.send(event)
+        let begins = matches!(event, Event::Start(_));
+        port.send(event)?;
+        if begins {
+            // A subtest may be the end of this machine, and the host has to know which it was.
+            port.drain();
+        }
+        Ok(())
     };
     let worker = if let Some(command) = &params.exec {
         exec::run(command, |event| drop(relay(event)))
     } else if params.shell {
         exec::shell()
     } else if let Some(wishes) = &params.upstream {
-        run_worker(|pipe| upstream::run_wishes(params, wishes, pipe), relay)?
+        run_worker(|pipe, told| upstream::run_wishes(params, wishes, pipe, told), relay)?
     } else {
-        run_worker(|pipe| worker::run(params, features, pipe, started), relay)?
+        run_worker(|pipe, told| worker::run(params, features, pipe, told, started), relay)?
     };
     let Counts { planned, ended } = counts;
     port.send(Event::Done(Done { planned, ended, worker, tainted: kmsg::tainted() }))?;
@@ -69,17 +75,19 @@ fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
     Ok(())
 }
 
-/// Forks the worker and relays its events until it ends.
+/// Forks the worker and relays its events until it ends. A byte back says that a `start` has left the machine: only then the
+/// subtest begins.
 fn run_worker(
-    work: impl FnOnce(File) -> io::Result<()>,
+    work: impl FnOnce(File, File) -> io::Result<()>,
     mut relay: impl FnMut(Event) -> io::Result<()>,
 ) -> io::Result<WorkerEnd> {
     let (from_worker, to_us) = pipe()?;
+    let (told, tell) = pipe()?;
     // SAFETY: this process has one thread.
     let worker = match unsafe { fork() }? {
         ForkResult::Child => {
-            drop(from_worker);
-            let status = match work(File::from(to_us)) {
+            drop((from_worker, tell));
+            let status = match work(File::from(to_us), File::from(told)) {
                 Ok(()) => 0,
                 Err(err) => {
                     crate::say(&format!("worker: {err}"));
@@ -90,11 +98,17 @@ fn run_worker(
         }
         ForkResult::Parent { child } => child,
     };
-    drop(to_us);
+    drop((to_us, told));
+    let mut tell = File::from(tell);
     for line in BufReader::new(File::from(from_worker)).lines() {
         // A line that is no event was cut by the worker's death; `done` tells of that.
         if let Ok(event) = serde_json::from_str(&line?) {
+            let begins = matches!(event, Event::Start(_));
             relay(event)?;
+            if begins {
+                // A worker that died in the meantime needs no answer.
+                let _ = tell.write_all(b".");
+            }
         }
     }
     wait_for(worker)

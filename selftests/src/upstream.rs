@@ -38,10 +38,11 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Runs what the file of wishes names.
-pub fn run_wishes(params: &Params, wishes: &str, pipe: File) -> io::Result<()> {
+pub fn run_wishes(params: &Params, wishes: &str, pipe: File, told: File) -> io::Result<()> {
     // An orphan of a test must not hold what the supervisor reads to its end.
     fcntl(&pipe, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    let events = Events { pipe, round: 1 };
+    fcntl(&told, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    let events = Events { pipe, told, round: 1 };
     let text =
         fs::read_to_string(wishes).map_err(|err| io::Error::new(err.kind(), format!("{wishes}: {err}")))?;
     let wishes: Upstream = serde_json::from_str(&text)?;
@@ -58,7 +59,7 @@ pub fn run_wishes(params: &Params, wishes: &str, pipe: File) -> io::Result<()> {
     events.send(&Event::Plan(Plan { tests, rounds: 1, until_fail: false }))?;
     let mut kmsg = Kmsg::open();
     for name in names {
-        events.send(&Event::Start(Start { name: whole(&name), round: 1 }))?;
+        events.begin(Start { name: whole(&name), round: 1 })?;
         let end = match (&listed, wishes.tests.iter().find(|test| test.name == name)) {
             (Err(trouble), _) => failed(&name, trouble.clone(), Duration::ZERO),
             // The host compares the plan with its own.
@@ -354,7 +355,8 @@ mod tests {
         let (sender, pieces) = channel();
         std::thread::spawn(move || forward(File::from(output), &sender));
         let sent = tempfile();
-        let events = Events { pipe: sent.try_clone().expect("a descriptor"), round: 1 };
+        let (pipe, told) = (sent.try_clone().expect("a descriptor"), sent.try_clone().expect("a descriptor"));
+        let events = Events { pipe, told, round: 1 };
         let status = watch(&mut child, &pieces, Instant::now(), limit, &events).expect("watched");
         let text = {
             use std::io::Seek;

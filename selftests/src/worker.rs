@@ -17,7 +17,7 @@ use crate::tests::{self, Context, Subtest};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::time::Instant;
 use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
 
@@ -25,6 +25,8 @@ use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
 pub struct Events {
     /// To the supervisor.
     pub pipe: File,
+    /// From it: a byte for each `start` that has left the machine.
+    pub told: File,
     /// Which round of the plan they are of, from 1.
     pub round: u32,
 }
@@ -35,6 +37,13 @@ impl Events {
         let mut text = serde_json::to_vec(event)?;
         text.push(b'\n');
         (&self.pipe).write_all(&text)
+    }
+
+    /// Tells that a subtest begins, and waits until the host can know: the subtest may be the end of the machine.
+    pub fn begin(&self, start: Start) -> io::Result<()> {
+        self.send(&Event::Start(start))?;
+        // Nothing comes from a supervisor that is gone; then there is nobody to wait for.
+        (&self.told).read(&mut [0]).map(drop)
     }
 }
 
@@ -48,8 +57,8 @@ struct Run<'a> {
 }
 
 /// Runs everything that the host asked for. `started`: when the runner did.
-pub fn run(params: &Params, features: Features, pipe: File, started: Instant) -> io::Result<()> {
-    let mut events = Events { pipe, round: 1 };
+pub fn run(params: &Params, features: Features, pipe: File, told: File, started: Instant) -> io::Result<()> {
+    let mut events = Events { pipe, told, round: 1 };
     let plan = tests::plan(params);
     events.send(&Event::Plan(Plan {
         tests: plan.iter().map(|test| test.name()).collect(),
@@ -71,7 +80,7 @@ pub fn run(params: &Params, features: Features, pipe: File, started: Instant) ->
             if params.time.is_some_and(|limit| started.elapsed() > limit) {
                 return Ok(());
             }
-            events.send(&Event::Start(Start { name: test.name(), round }))?;
+            events.begin(Start { name: test.name(), round })?;
             let mut good = run_one(test, &mut supports, &run, &events)?;
             for title in kmsg.complaints() {
                 good = false;
@@ -176,7 +185,7 @@ const FAILED: i32 = 3;
 fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -> io::Result<GuestOutcome> {
     // Else an orphan keeps the pipe open, and the supervisor would wait for it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    let pipe = Events { pipe: events.pipe.try_clone()?, round: events.round };
+    let pipe = Events { pipe: events.pipe.try_clone()?, told: events.told.try_clone()?, round: events.round };
     std::panic::set_hook(Box::new(move |info| {
         let text = format!("panic: {info}");
         let sent = pipe.send(&end(test, pipe.round, GuestOutcome::Fail, text, bpf::take_log()));

@@ -6,6 +6,7 @@
 
 use super::{Context, Subtest, subtests};
 use crate::load;
+use nix::libc;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use std::fs::{self, OpenOptions};
@@ -38,6 +39,8 @@ subtests! { "faults":
         "The kernel returns to user space with a lock held, and lockdep notices.";
     Normal soft_lockup [] needs Nothing
         "A CPU spins in the kernel without ever letting another task run.";
+    Normal rcu_stall [] needs Nothing
+        "The same, while somebody waits for a grace period of RCU.";
     Normal hard_lockup [] needs Nothing on [SeveralCpus]
         "A CPU spins in the kernel with interrupts off.";
     Normal hung_task [] needs Nothing
@@ -129,6 +132,18 @@ fn lockdep(t: &mut Context) -> Result<(), String> {
 
 fn soft_lockup(_: &mut Context) -> Result<(), String> {
     provoke_death("SOFTLOCKUP")
+}
+
+fn rcu_stall(t: &mut Context) -> Result<(), String> {
+    // Without a grace period under way nobody notices that this CPU lets none end.
+    std::thread::spawn(|| {
+        loop {
+            // SAFETY: a system call without pointers; it waits for a grace period.
+            unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    soft_lockup(t)
 }
 
 fn hard_lockup(_: &mut Context) -> Result<(), String> {

@@ -205,15 +205,19 @@ impl Scanner {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(MAX_LINE - OVERLAP) {
-            if self.line.len() + part.len() > MAX_LINE {
+        // Always cut at the same places, in whatever pieces the bytes arrive.
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = (MAX_LINE - self.line.len()).min(rest.len());
+            self.line.extend_from_slice(&rest[..room]);
+            rest = &rest[room..];
+            if self.line.len() == MAX_LINE {
                 let line = std::mem::take(&mut self.line);
                 self.look(&line);
                 self.long = true;
                 self.line = line;
-                self.line.drain(..self.line.len() - OVERLAP);
+                self.line.drain(..MAX_LINE - OVERLAP);
             }
-            self.line.extend_from_slice(part);
         }
     }
 

@@ -125,8 +125,7 @@ const TRIPLE_FAULT: &[u8] =
 pub const ROWS: &[Row] = &[
     // A kernel that dies.
     Row::new("panic", "LKDTM PANIC", fault("panic"))
-        .is(21, "crash", "Kernel panic - not syncing: dumptest")
-        .racy(),
+        .is(21, "crash", "Kernel panic - not syncing: dumptest"),
     Row::new("panic-vng", "LKDTM PANIC, through virtme-ng", vng("panic", true)).is(
         21,
         "crash",
@@ -151,10 +150,10 @@ pub const ROWS: &[Row] = &[
     ),
     Row::new(
         "rcu-stall",
-        "LKDTM SOFTLOCKUP, without the detector of soft lockups; panic_on_rcu_stall",
-        fault("soft_lockup"),
+        "LKDTM SOFTLOCKUP while somebody waits for a grace period, without the detector of soft lockups; panic_on_rcu_stall",
+        fault("rcu_stall"),
     )
-    .with(&["--cpus", "2", "--append", "nosoftlockup", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
+    .with(&["--cpus", "2", "--append", "nosoftlockup", "--append", "hung_task_panic=0", "--append", "rcupdate.rcu_cpu_stall_timeout=5"])
     .is(21, "crash", "detected stall"),
     Row::new("hard-lockup", "LKDTM HARDLOCKUP on one of two CPUs; hardlockup_panic", fault("hard_lockup"))
         .is(21, "crash", "hard LOCKUP"),
