@@ -45,6 +45,8 @@ pub enum Sign {
     Splat,
     /// The kernel dies.
     Panic,
+    /// The kernel complains or dies: memory that was freed may do either.
+    Corruption,
     /// The guest does not end in time.
     Hang,
 }
@@ -54,6 +56,7 @@ impl Sign {
         Ok(match text {
             "splat" => Sign::Splat,
             "panic" => Sign::Panic,
+            "corruption" => Sign::Corruption,
             "hang" => Sign::Hang,
             glob => Sign::Subtest(glob.to_owned(), compile(glob)?.compile_matcher()),
         })
@@ -65,6 +68,7 @@ impl Sign {
             Sign::Subtest(glob, _) => glob,
             Sign::Splat => "splat",
             Sign::Panic => "panic",
+            Sign::Corruption => "corruption",
             Sign::Hang => "hang",
         }
     }
@@ -170,7 +174,7 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
                     mutant.name
                 ))
                 .next(
-                    "`cargo xtask vmtest --list` shows them all; `splat`, `panic` and `hang` are no subtests",
+                    "`cargo xtask vmtest --list` shows them all; `splat`, `panic`, `corruption` and `hang` are no subtests",
                 ));
             }
         }
@@ -268,8 +272,8 @@ pub fn judge(mutant: &Mutant, control: &UnitResult, seen: &UnitResult) -> Findin
     let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
     let declared = match class {
         Class::Pass => true,
-        Class::Splat => says(|sign| matches!(sign, Sign::Splat)),
-        Class::Panic => says(|sign| matches!(sign, Sign::Panic)),
+        Class::Splat => says(|sign| matches!(sign, Sign::Splat | Sign::Corruption)),
+        Class::Panic => says(|sign| matches!(sign, Sign::Panic | Sign::Corruption)),
         Class::Hang | Class::WallClock => says(|sign| matches!(sign, Sign::Hang)),
         Class::GuestLost | Class::BootFailed | Class::RunnerDied => false,
         // The harness's or the user's doing.
@@ -283,6 +287,7 @@ pub fn judge(mutant: &Mutant, control: &UnitResult, seen: &UnitResult) -> Findin
         Sign::Subtest(_, glob) => noticing.iter().any(|cell| matches(glob, &cell.test, &cell.subtest)),
         Sign::Splat => class == Class::Splat || seen.splats.iter().any(|splat| splat.severity == "splat"),
         Sign::Panic => class == Class::Panic,
+        Sign::Corruption => matches!(class, Class::Splat | Class::Panic),
         Sign::Hang => matches!(class, Class::Hang | Class::WallClock),
     };
     let unmet: Vec<&str> = mutant.signs.iter().filter(|sign| !met(sign)).map(Sign::text).collect();
@@ -383,6 +388,10 @@ mod tests {
         assert_eq!(verdict(&["panic"], [Crash, Missing], Class::Panic), Verdict::Noticed);
         assert_eq!(verdict(&["panic", "basic/b"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
         assert_eq!(verdict(&["panic"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::Panic), Verdict::Noticed);
+        assert_eq!(verdict(&["corruption"], [Pass, Pass], Class::Splat), Verdict::Noticed);
+        assert_eq!(verdict(&["corruption"], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::GuestLost), Verdict::Unnoticed);
         assert_eq!(verdict(&["basic/a"], [Fail, Pass], Class::Splat), Verdict::Unnoticed);
         assert_eq!(verdict(&["splat"], [Pass, Pass], Class::Splat), Verdict::Noticed);
         assert_eq!(verdict(&["hang"], [Timeout, Missing], Class::Hang), Verdict::Noticed);
