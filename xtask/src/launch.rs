@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a kernel that can boot to a guest that ran: what the virtual machine is, the command that starts it, and its one
-//! second chance where KVM does not run ordinary kernels.
+//! second chance where KVM does not run ordinary kernels or QEMU breaks.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
 use crate::kernel::bpftool::{self, BPFTOOL};
 use crate::plan::{DEFAULT_MEMORY_MIB, Purpose};
+use crate::result;
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::suite::RUNNER;
@@ -21,7 +22,8 @@ use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
 use crate::vm::{BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
 use crate::workdir::create_dir;
 
-/// Some hosts offer a KVM in which ordinary kernels hang without a byte: once more under TCG, loudly.
+/// Once more, loudly, where a guest never said a word and that was not its doing: some hosts offer a KVM in which ordinary
+/// kernels hang without a byte (then under TCG), and QEMU may stop at an assertion of its own.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -33,7 +35,15 @@ pub fn boot_with_fallback(
     store: &std::path::Path,
     mut watch: impl FnMut(&Stream, &Scanner),
 ) -> Result<(Observed, Accel)> {
-    let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
+    let mut seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
+    if let Some(line) = result::emulator_died(&seen).filter(|_| seen.stream.hello.is_none()) {
+        shop.ctx.bus.warn(format!(
+            "{}: the emulator died before the guest's first word: {line}. Trying once more",
+            bootable.kernel.id
+        ));
+        let _ = std::fs::rename(store, PathBuf::from(format!("{}-emulator-died", store.display())));
+        seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
+    }
     if shop.accel.kind == Kind::Tcg || seen.end != End::NoFirstByte || shop.plan.accel == AccelChoice::Kvm {
         return Ok((seen, shop.accel.clone()));
     }

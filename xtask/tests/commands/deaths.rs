@@ -48,6 +48,21 @@ fn a_panic_before_the_runner_leaves_every_test_not_run() {
 }
 
 #[test]
+fn an_emulator_that_dies_is_not_the_kernels_fault_and_gets_a_second_chance_before_the_first_word() {
+    let says = "the emulator died, not the kernel: qemu-system-x86_64: system/physmem.c:2671:";
+    judged("emulator-dies", &[], 30, "missing", &[says, "during basic/second"]);
+    judged("emulator-dies-early", &[], 30, "notrun", &[says, "Trying once more"]);
+    judged("emulator-dies-of-a-panic", &[], 21, "crash", &["Fatal exception"]);
+    for (does, code) in [("emulator-dies-early then pass", 0), ("emulator-dies then pass", 30)] {
+        let world = World::new();
+        let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
+        let done = world.run(&["--kernel", &spec, "--boot", "vng"]);
+        done.exits(code);
+        assert_eq!(done.stderr.contains("Trying once more"), code == 0, "{done}");
+    }
+}
+
+#[test]
 fn vanishing_without_done_is_a_lost_guest() {
     dies_in_the_middle("vanish", &[], 24, "crash", &["went away without a word during basic/second"]);
 }

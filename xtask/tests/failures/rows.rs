@@ -195,6 +195,8 @@ pub const ROWS: &[Row] = &[
     Row::new("emulator-int3", "a fake guest with two CPUs, an int3 oops in schedule()", fake("int3"))
         .with(&["--cpus", "2", "--test", "basic"])
         .is(30, "missing", "an emulator failure, not the kernel's"),
+    Row::new("emulator-dies", "a fake QEMU stops at an assertion of its own", fake("emulator-dies"))
+        .is(30, "missing", "the emulator died, not the kernel"),
     Row::new("int3-in-a-trampoline", "the same in a trampoline", fake("int3-ours"))
         .with(&["--cpus", "2", "--test", "basic"])
         .is(21, "crash", "Oops: int3"),
