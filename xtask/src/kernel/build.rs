@@ -349,7 +349,7 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
-        let ccache = ccache(ctx, self.recipe.tools.key(), self.tree.origin().as_ref())?;
+        let ccache = ccache(ctx, self.recipe.tools.key(), self.tree)?;
         let sandbox = Sandbox::new(self.recipe.tools)
             .read_only(self.dir.join("src"), "/src")
             .writable(self.dir.join("obj"), "/obj")
@@ -408,13 +408,29 @@ fn begin_as_copy(ctx: &Context, tree: &PatchedTree, plain: &Key, dir: &Path) -> 
 }
 
 /// The directory of ccache for builds of this origin. One for each set of tools: with CCACHE_DEPEND nothing else notices that
-/// a header of theirs has changed. A stranger's begins empty: what it has of ours it gets as objects.
-fn ccache(ctx: &Context, tools: &Key, origin: Option<&Key>) -> Result<PathBuf> {
-    let name = match origin {
-        Some(origin) => format!("{tools}-{origin}"),
-        None => tools.to_string(),
+/// a header of theirs has changed. A stranger's begins as a copy of ours: most of it is what we compiled before, and objects
+/// to begin with may be those of another state.
+fn ccache(ctx: &Context, tools: &Key, tree: &PatchedTree) -> Result<PathBuf> {
+    let ours = ctx.cache.path("ccache", tools.as_str());
+    let (dir, name) = match tree.origin() {
+        Some(origin) => {
+            let name = format!("{tools}-{origin}");
+            (ctx.cache.path("ccache", &name), name)
+        }
+        None => (ours.clone(), tools.to_string()),
     };
-    let dir = ctx.cache.path("ccache", &name);
+    let _lock = ctx.cache.lock(&ctx.bus, &format!("ccache-{name}"))?;
+    if dir != ours && !dir.exists() && ours.is_dir() {
+        let phase = ctx.bus.phase("copy ccache", &tree.id);
+        let scratch = ctx.cache.scratch()?;
+        let mut copy = std::process::Command::new("cp");
+        // Never links: they would be the same files. One that ccache throws away meanwhile is no loss, and it knows by a
+        // checksum whether what it reads is whole.
+        copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(&ours).arg(scratch.path());
+        Job::new(copy).run()?;
+        scratch.keep_unsynced_as(&dir)?;
+        phase.finish();
+    }
     create_dir(&dir)?;
     ctx.cache.hold(&dir);
     Ok(dir)
