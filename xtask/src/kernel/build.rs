@@ -349,11 +349,19 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
-        let ccache = ccache(ctx, self.recipe.tools.key(), self.tree)?;
+        // One for each set of tools: with CCACHE_DEPEND nothing else notices that a header of theirs has changed.
+        let ccache = ctx.cache.path("ccache", self.recipe.tools.key().as_str());
+        create_dir(&ccache)?;
+        ctx.cache.hold(&ccache);
         let sandbox = Sandbox::new(self.recipe.tools)
             .read_only(self.dir.join("src"), "/src")
-            .writable(self.dir.join("obj"), "/obj")
-            .writable(ccache, "/ccache");
+            .writable(self.dir.join("obj"), "/obj");
+        // A stranger may take from it what we compiled, and leaves nothing there; its own objects stay where they are.
+        let ours = self.tree.origin().is_none();
+        let sandbox =
+            if ours { sandbox.writable(ccache, "/ccache") } else { sandbox.read_only(ccache, "/ccache") };
+        let sandbox =
+            if ours { sandbox } else { sandbox.env("CCACHE_READONLY", "1").env("CCACHE_TEMPDIR", "/tmp") };
         let ccache = sandbox.see("/ccache").to_string_lossy().into_owned();
         Ok(sandbox
             .path_first("/usr/lib/ccache")
@@ -405,35 +413,6 @@ fn begin_as_copy(ctx: &Context, tree: &PatchedTree, plain: &Key, dir: &Path) -> 
     scratch.keep_unsynced_as(dir)?;
     phase.finish();
     Ok(())
-}
-
-/// The directory of ccache for builds of this origin. One for each set of tools: with CCACHE_DEPEND nothing else notices that
-/// a header of theirs has changed. A stranger's begins as a copy of ours: most of it is what we compiled before, and objects
-/// to begin with may be those of another state.
-fn ccache(ctx: &Context, tools: &Key, tree: &PatchedTree) -> Result<PathBuf> {
-    let ours = ctx.cache.path("ccache", tools.as_str());
-    let (dir, name) = match tree.origin() {
-        Some(origin) => {
-            let name = format!("{tools}-{origin}");
-            (ctx.cache.path("ccache", &name), name)
-        }
-        None => (ours.clone(), tools.to_string()),
-    };
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("ccache-{name}"))?;
-    if dir != ours && !dir.exists() && ours.is_dir() {
-        let phase = ctx.bus.phase("copy ccache", &tree.id);
-        let scratch = ctx.cache.scratch()?;
-        let mut copy = std::process::Command::new("cp");
-        // Never links: they would be the same files. One that ccache throws away meanwhile is no loss, and it knows by a
-        // checksum whether what it reads is whole.
-        copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(&ours).arg(scratch.path());
-        Job::new(copy).run()?;
-        scratch.keep_unsynced_as(&dir)?;
-        phase.finish();
-    }
-    create_dir(&dir)?;
-    ctx.cache.hold(&dir);
-    Ok(dir)
 }
 
 /// Whether the file system of a path really has no room: a compiler's complaint alone may be the text of a stranger's makefile.
