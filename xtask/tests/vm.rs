@@ -3,8 +3,9 @@
 //!
 //! Nothing here is skipped: where a kernel cannot be fetched, built or booted, the test fails. Kernels are named by
 //! role and looked up when the test runs, because versions drift out of the archive. At most three kernels are built:
-//! the default one (the project's series on its base), that base, and a user's tree. What else is built has one `.c` file
-//! more than the default one, and is made in its object directory.
+//! the default one (the project's series on its base), that base, and a user's tree. What else is built differs from the
+//! default one by some `.c` files: it begins with its objects, or takes what is the same from ccache (the bisection, whose
+//! repository is an origin of its own).
 
 #[path = "vm/bisect.rs"]
 mod bisect;
