@@ -8,6 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,10 @@ use crate::error::{IoContext, Result};
 pub const VARIABLE: &str = "VMTEST_NONCE";
 /// In front of the name of a record.
 const PREFIX: &str = "p-";
+/// In front of the process that a record is of.
+const OWNER: &str = "owner ";
+/// How long a lock may outlive the harness that had it.
+const MOMENT: Duration = Duration::from_millis(500);
 /// How long leftovers may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -45,24 +50,63 @@ pub fn begin(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            // Its lock is held as long as its harness lives.
-            let file = File::open(&path)
-                .ok()
-                .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            if file.is_some() && end_all(&text) {
-                remove_directories(&text);
-                let _ = fs::remove_file(&path);
-            }
+            end_what_it_tells(&path);
         }
     }
     let mut record = RECORD.lock().unwrap_or_else(PoisonError::into_inner);
     if record.is_none() {
-        let path = dir.join(format!("{PREFIX}{}", nonce()));
-        let file = OpenOptions::new().append(true).create(true).open(&path).ok();
-        let locked = file.and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
-        *record = locked.map(|file| Record { path, file });
+        *record = new_record(&dir.join(format!("{PREFIX}{}", nonce())));
     }
+}
+
+/// A record that another start cannot have taken for a dead one's: between its creation and its lock it looks like that,
+/// and is removed.
+fn new_record(path: &Path) -> Option<Record> {
+    for _ in 0..100 {
+        let file = OpenOptions::new().append(true).create(true).open(path).ok()?;
+        let mut file = Flock::lock(file, FlockArg::LockExclusive).ok()?;
+        let there = fs::metadata(path).is_ok_and(|named| {
+            file.metadata().is_ok_and(|held| (named.dev(), named.ino()) == (held.dev(), held.ino()))
+        });
+        if there {
+            let own = std::process::id();
+            let began = Seen::of(own).map_or(0, |seen| seen.began);
+            let _ = (&mut file as &mut File).write_all(format!("{OWNER}{own} {began}\n").as_bytes());
+            return Some(Record { path: path.to_path_buf(), file });
+        }
+    }
+    None
+}
+
+/// Ends what the record of a harness tells of, and removes it, if that harness is dead.
+fn end_what_it_tells(path: &Path) {
+    let Ok(mut file) = File::open(path) else { return };
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // Its lock is held as long as its harness lives, and a moment longer where that was killed while it started
+    // something: the child has the lock until it becomes another program.
+    let until = Instant::now() + MOMENT;
+    let _lock = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => break lock,
+            Err((same, _)) if owner_is_gone(&text) && Instant::now() < until => file = same,
+            Err(_) => return,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // Again, now that nobody writes.
+    let text = fs::read_to_string(path).unwrap_or_default();
+    if end_all(&text) && remove_directories(&text) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Whether no process has the number and the start time of the harness that wrote this record.
+fn owner_is_gone(record: &str) -> bool {
+    let owner = record.lines().find_map(|line| {
+        let (pid, began) = line.strip_prefix(OWNER)?.split_once(' ')?;
+        Some((pid.parse::<u32>().ok()?, began.parse::<u64>().ok()?))
+    });
+    owner.is_some_and(|(pid, began)| Seen::of(pid).is_none_or(|seen| seen.began != began))
 }
 
 /// This process ends by itself: it leaves nothing running.
@@ -88,10 +132,11 @@ pub fn note(leader: u32) {
 /// When it cannot be made.
 pub fn temporary_directory() -> Result<tempfile::TempDir> {
     let base = std::env::temp_dir();
-    let made = tempfile::Builder::new().prefix(DIRECTORY_PREFIX).tempdir_in(&base);
-    let dir = made.on("cannot create a directory in", &base)?;
-    note_directory(dir.path());
-    Ok(dir)
+    let name = format!("{DIRECTORY_PREFIX}{}", crate::workdir::nonce());
+    // Written down before it is there: killed in between, nobody would know of it.
+    note_directory(&base.join(&name));
+    let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&base);
+    made.on("cannot create a directory in", &base)
 }
 
 fn note_directory(path: &Path) {
@@ -104,20 +149,35 @@ fn note_directory(path: &Path) {
 /// How the names of such directories begin.
 const DIRECTORY_PREFIX: &str = "vmtest-";
 
-/// Removes the directories that a record tells of. The cache is ours, so the record is; the name is looked at all the same.
-fn remove_directories(record: &str) {
+/// Removes the directories that a record tells of; whether none is left. The cache is ours, so the record is; the name is
+/// looked at all the same.
+fn remove_directories(record: &str) -> bool {
     let paths = record.lines().filter_map(|line| line.strip_prefix("directory ")).map(Path::new);
     let named = |path: &&Path| {
         let name = path.file_name().and_then(|name| name.to_str());
         path.is_absolute() && name.is_some_and(|name| name.starts_with(DIRECTORY_PREFIX))
     };
-    // Only what we put there: a FIFO, a socket, a list of wishes. Nothing of it is a directory.
-    for path in paths.filter(named).filter(|path| path.symlink_metadata().is_ok_and(|stat| stat.is_dir())) {
+    // Not only until the first that stays.
+    paths.filter(named).filter(|path| !remove_directory(path)).count() == 0
+}
+
+/// Removes a directory of plain files; whether it is gone. What was told to end may put one more file into it on its way
+/// out (QEMU its socket), so once is not enough.
+fn remove_directory(path: &Path) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while path.symlink_metadata().is_ok_and(|stat| stat.is_dir()) {
+        // Only what we put there: a FIFO, a socket, a list of wishes. Nothing of it is a directory.
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
-        let _ = fs::remove_dir(path);
+        if fs::remove_dir(path).is_err() {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
+    true
 }
 
 /// A process as /proc tells of it.
@@ -244,6 +304,65 @@ mod tests {
         assert!(end_all(&record));
         assert!(!mine.lives());
         assert!(same_nonce.lives() && same_number.lives() && earlier.lives());
+    }
+
+    #[test]
+    fn a_directory_that_is_still_written_to_goes_or_its_record_stays() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (records, busy) = (dir.path().join("records"), dir.path().join("vmtest-busy"));
+        fs::create_dir_all(&records).expect("made");
+        fs::create_dir_all(&busy).expect("made");
+        let record = records.join("p-dead");
+        fs::write(&record, format!("directory {}\n", busy.display())).expect("written");
+        // Nothing of ours is a directory, so it cannot be taken away, and is told of again by the next start.
+        fs::create_dir(busy.join("stays")).expect("made");
+        begin(&records);
+        assert!(record.exists() && busy.exists());
+        fs::remove_dir(busy.join("stays")).expect("removed");
+        // Something on its way out leaves one more file, after the directory was looked at.
+        let late = std::thread::spawn({
+            let busy = busy.clone();
+            move || {
+                (0..300).filter(|number| fs::write(busy.join(format!("socket-{number}")), "").is_ok()).count()
+            }
+        });
+        begin(&records);
+        let written = late.join().expect("joined");
+        begin(&records);
+        assert!(!record.exists() && !busy.exists(), "{written} files were written");
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_owner_for_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let record = dir.path().join("p-killed");
+        let mut gone = Command::new("true").spawn().expect("true runs");
+        let pid = gone.id();
+        gone.wait().expect("waited");
+        fs::write(&record, format!("owner {pid} 1\n")).expect("written");
+        let held =
+            Flock::lock(File::open(&record).expect("open"), FlockArg::LockExclusiveNonblock).expect("locked");
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(held);
+        });
+        end_what_it_tells(&record);
+        release.join().expect("joined");
+        assert!(!record.exists());
+    }
+
+    #[test]
+    fn a_record_is_locked_and_tells_its_owner() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("p-own");
+        let record = new_record(&path).expect("made");
+        let text = fs::read_to_string(&path).expect("read");
+        assert!(text.starts_with("owner ") && !owner_is_gone(&text), "{text}");
+        end_what_it_tells(&path);
+        assert!(path.exists(), "a living harness' record was taken away");
+        drop(record);
+        end_what_it_tells(&path);
+        assert!(!path.exists());
     }
 
     #[test]
