@@ -273,11 +273,6 @@ impl Plan {
                 return Err(Error::usage(format!("--suite {name} runs once"))
                     .why("--repeat and --until-fail are for the own suite"));
             }
-            if retries.is_some() {
-                return Err(Error::usage(format!("--suite {name} is not tried again"))
-                    .why("--retries is for the own suite")
-                    .next("run the other suite in a second run"));
-            }
         }
         if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
             return Err(

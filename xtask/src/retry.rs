@@ -66,6 +66,75 @@ pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (
     }
 }
 
+/// Adds what whole tests came to that ran again. `lost`: what they ran again for.
+///
+/// More is seen than was asked: what had passed and fails now is as flaky as the other way round; and what the first attempt
+/// never came to is there now, and is flaky as well, because the guest that should have run it was lost. A cell for the test
+/// as a whole stands for everything in it: it has passed when something did and nothing else is left.
+pub fn merge_tests(
+    cells: &mut Vec<Cell>,
+    again: Vec<Cell>,
+    lost: &[TestName],
+    number: u32,
+    boots: (Class, Class),
+) {
+    let is = |cell: &Cell, name: &TestName| (&cell.test, &cell.subtest) == (&name.test, &name.subtest);
+    let mut wholes = Vec::new();
+    for whole in lost.iter().filter(|name| name.subtest.is_empty()) {
+        let parts: Vec<&Cell> = again.iter().filter(|cell| cell.test == whole.test).collect();
+        let Some(old) = cells.iter().find(|cell| is(cell, whole)) else { continue };
+        if parts.iter().any(|cell| is(cell, whole)) {
+            continue;
+        }
+        let Some(any) = parts.first() else { continue };
+        let bad = parts.iter().find(|cell| cell.class() != Class::Pass);
+        let passed = parts.iter().any(|cell| cell.outcome == Outcome::Pass);
+        let found = match bad {
+            None if passed => (Outcome::Pass, String::new(), Class::Pass.code()),
+            None => (Outcome::Missing, "nothing of it passed".to_owned(), Class::Incomplete.code()),
+            Some(bad) => (bad.outcome, format!("{}: {}", bad.subtest, bad.reason), bad.class),
+        };
+        let (outcome, reason, class) = found;
+        let attempts = any.attempts;
+        wholes.push(Cell {
+            outcome,
+            reason,
+            class,
+            attempts,
+            tries: Vec::new(),
+            log: String::new(),
+            ..old.clone()
+        });
+    }
+    for new in again {
+        let name = TestName { test: new.test.clone(), subtest: new.subtest.clone() };
+        match cells.iter_mut().find(|cell| is(cell, &name)) {
+            Some(_) if lost.contains(&name) => merge(cells, vec![new], number, boots),
+            Some(old) if old.outcome == Outcome::Pass && new.class() != Class::Pass => {
+                old.tries = vec![attempt(old, number - 1, boots.0), attempt(&new, number, boots.1)];
+                old.attempts = old.attempts.saturating_add(new.attempts);
+                old.reason =
+                    format!("passed, and in attempt {number} {}: {}", new.outcome.name(), new.reason);
+                (old.outcome, old.class, old.log) = (Outcome::Flaky, Class::Flaky.code(), new.log);
+            }
+            Some(_) => (),
+            None if new.outcome == Outcome::Pass && new.class() == Class::Pass => {
+                let mut before = attempt(&new, number - 1, boots.0);
+                before.outcome = Outcome::Missing;
+                before.class = Class::Incomplete.code();
+                before.reason = "its guest never came to it".to_owned();
+                let reason = format!("passed in attempt {number}; before that {}", before.reason);
+                let tries = vec![before, attempt(&new, number, boots.1)];
+                let (outcome, class) = (Outcome::Flaky, Class::Flaky.code());
+                cells.push(Cell { outcome, class, reason, tries, attempts: new.attempts + 1, ..new });
+            }
+            // Whatever else it is, it counts as what it is.
+            None => cells.push(Cell { tries: vec![attempt(&new, number, boots.1)], ..new }),
+        }
+    }
+    merge(cells, wholes, number, boots);
+}
+
 /// Of two attempts without a pass, whether the later one is the one to show: it ran the subtest and the other did not, or it
 /// came to something worse.
 fn tells_more(new: &Cell, old: &Cell) -> bool {
@@ -211,6 +280,54 @@ mod tests {
         let mut failed = vec![one(FAIL.0, FAIL.1)];
         allow(&mut failed);
         assert_eq!(failed[0].class(), Class::TestFailed);
+    }
+
+    fn named(subtest: &str, outcome: Outcome, class: Class) -> Cell {
+        Cell { subtest: subtest.into(), ..one(outcome, class) }
+    }
+
+    /// Outcomes after whole tests ran again for what of `first` was lost.
+    fn whole(first: &[Cell], second: &[Cell], boots: (Class, Class)) -> Vec<(String, Outcome, Class)> {
+        let mut cells = first.to_vec();
+        let names: Vec<TestName> = cells
+            .iter()
+            .map(|cell| TestName { test: cell.test.clone(), subtest: cell.subtest.clone() })
+            .collect();
+        let lost = again(&cells, &names);
+        merge_tests(&mut cells, second.to_vec(), &lost, 2, boots);
+        allow(&mut cells);
+        cells.iter().map(|cell| (cell.subtest.clone(), cell.outcome, cell.class())).collect()
+    }
+
+    #[test]
+    fn a_whole_test_that_runs_again_tells_of_all_its_parts() {
+        let pass = |name| named(name, PASS.0, PASS.1);
+        let fail = |name| named(name, FAIL.0, FAIL.1);
+        let flaky = |name: &str| (name.to_owned(), Outcome::Flaky, Class::Pass);
+        let boots = (Class::TestFailed, Class::Pass);
+        // What failed passes; what had passed stays.
+        let seen = whole(&[pass("a"), fail("b")], &[pass("a"), pass("b")], boots);
+        assert_eq!(seen, [("a".to_owned(), Outcome::Pass, Class::Pass), flaky("b")]);
+        // What had passed fails now.
+        assert_eq!(whole(&[pass("a"), fail("b")], &[fail("a"), pass("b")], boots), [flaky("a"), flaky("b")]);
+        // It fails again, or is not there any more.
+        for second in [vec![pass("a"), fail("b")], vec![pass("a")], vec![], vec![pass("c")]] {
+            let seen = whole(&[pass("a"), fail("b")], &second, boots);
+            assert_eq!(seen[1], ("b".to_owned(), FAIL.0, FAIL.1), "{second:?}");
+        }
+        // The guest was lost in it, and all of it runs now. A panic is never allowed.
+        let lost = [named("", Outcome::Timeout, Class::Hang)];
+        let seen = whole(&lost, &[pass("a"), pass("b")], (Class::Hang, Class::Pass));
+        assert_eq!(seen, [flaky(""), flaky("a"), flaky("b")]);
+        let seen = whole(&[named("", CRASH.0, CRASH.1)], &[pass("a")], (Class::Panic, Class::Pass));
+        assert!(seen.iter().all(|(_, outcome, class)| (*outcome, *class) == (Outcome::Flaky, Class::Flaky)));
+        // Not all of it, or nothing.
+        let seen = whole(&lost, &[pass("a"), fail("b")], (Class::Hang, Class::TestFailed));
+        assert_eq!(seen[0].1, Outcome::Timeout);
+        assert_eq!(seen[2], ("b".to_owned(), FAIL.0, FAIL.1));
+        assert_eq!(whole(&lost, &[], (Class::Hang, Class::Pass)).len(), 1);
+        let skipped = [named("a", Outcome::Skip, Class::Pass)];
+        assert_eq!(whole(&lost, &skipped, (Class::Hang, Class::Pass))[0].1, Outcome::Timeout);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! A column that fails is its cells' outcome and no error: the others go on.
 
+mod attempts;
 mod foreign;
 mod program;
 mod upstream;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use vmtest_protocol::TestName;
 
+use self::attempts::{Attempts, Guest, Joins};
 use crate::cli::BootArg;
 use crate::context::Context;
 use crate::decode;
@@ -28,7 +30,6 @@ use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Terms, Verdict};
-use crate::retry;
 use crate::shop::Shop;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
@@ -433,68 +434,26 @@ fn test(
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
     let how = How { shop, bootable, boot, boot_reason: &boot_reason, base };
     let store = run_dir.dir(&format!("cells/{name}"))?;
-    let Guest { mut kernel, record: mut first, mut cells, mut splats } =
-        how.run(task, planned, (&store, format!("cells/{name}")), None)?;
-    let mut again = Vec::new();
-    // Tests of a column to compare with do not count, and are not tried again.
-    let most = if unit.role.is_none() { shop.plan.retries } else { 0 };
-    for attempt in 2..=most + 1 {
-        let lost = retry::again(&cells, planned);
-        if lost.is_empty() || interrupt::requested().is_some() {
-            break;
-        }
-        shop.ctx.bus.warn(format!(
-            "{}: {} of {} subtests failed or were lost; attempt {attempt} of {} for them",
-            bootable.kernel.id,
-            lost.len(),
-            planned.len(),
-            most + 1
-        ));
-        let before = again.last().unwrap_or(&first);
-        let before = Class::from_code(before.class).unwrap_or(Class::Host);
-        let mut guests = Vec::new();
-        for (part, names) in runner.in_parts(&lost).into_iter().enumerate() {
-            let globs = names.iter().map(TestName::path).collect();
-            let task = Task::Tests { globs, effort, self_test: unit.self_test, rounds: 1, until_fail: None };
-            let part = if part == 0 { String::new() } else { format!("-{}", part + 1) };
-            let below = format!("cells/{name}-attempt-{attempt}{part}");
-            match run_dir.dir(&below).and_then(|store| how.run(task, &names, (&store, below), Some(attempt)))
-            {
-                Ok(guest) => guests.push(guest),
-                // What the first attempt found is not lost for it.
-                Err(error) => shop.ctx.bus.warn(format!("attempt {attempt} cannot be made: {error}")),
-            }
-        }
-        if guests.is_empty() {
-            break;
-        }
-        // Only what was run again is told by the guests to come; a guest without anything lost stays what it was.
-        let class = |record: &BootRecord| Class::from_code(record.class).unwrap_or(Class::Host);
-        for record in std::iter::once(&mut first).chain(&mut again) {
-            record.retried |= retry::is_replaced(class(record));
-        }
-        for guest in guests {
-            retry::merge(&mut cells, guest.cells, attempt, (before, class(&guest.record)));
-            again.push(guest.record);
-            splats.extend(guest.splats);
-            if !guest.kernel.release.is_empty() {
-                kernel.release = guest.kernel.release;
-            }
-        }
-    }
-    if shop.plan.allow_flaky {
-        retry::allow(&mut cells);
-    }
-    cells.extend(without);
-    // Before the next guest is let in. Tests of a column to compare with stop nobody.
-    let tests_count = unit.role.is_none();
-    let boot_counts = |boot: &BootRecord| boot.class != Class::Pass.code() && !boot.retried;
-    if std::iter::once(&first).chain(&again).any(boot_counts)
-        || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
-    {
-        shop.bad();
-    }
-    Ok(UnitResult { kernel, boot: Some(first), again, cells, splats })
+    let mut attempts = Attempts::new(how.run(task, planned, (&store, format!("cells/{name}")), None)?);
+    attempts.again(shop, unit, Joins::Cells, Some(planned), |lost, attempt| {
+        let parts = runner.in_parts(lost).into_iter().enumerate();
+        parts
+            .map(|(part, names)| {
+                let globs = names.iter().map(TestName::path).collect();
+                let task =
+                    Task::Tests { globs, effort, self_test: unit.self_test, rounds: 1, until_fail: None };
+                let part = if part == 0 { String::new() } else { format!("-{}", part + 1) };
+                let below = format!("cells/{name}-attempt-{attempt}{part}");
+                how.run(task, &names, (&run_dir.dir(&below)?, below), Some(attempt))
+            })
+            .collect()
+    });
+    Ok(attempts.finish(shop, unit, without))
+}
+
+/// What a guest came to as a whole.
+fn class_of(record: &BootRecord) -> Class {
+    Class::from_code(record.class).unwrap_or(Class::Host)
 }
 
 /// How the guests of a column are started and judged.
@@ -504,15 +463,6 @@ struct How<'a> {
     boot: Boot,
     boot_reason: &'a str,
     base: &'a CellBase,
-}
-
-/// What one guest came to.
-struct Guest {
-    /// The kernel, with the release that it told.
-    kernel: Kernel,
-    record: BootRecord,
-    cells: Vec<Cell>,
-    splats: Vec<SplatRecord>,
 }
 
 impl How<'_> {

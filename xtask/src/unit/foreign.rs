@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use vmtest_protocol::{TestName, Upstream, UpstreamTest};
 
+use super::attempts::Guest;
 use super::{Bootable, cell_directory, judge, record, splats};
 use crate::error::Result;
 use crate::guest::Stream;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::Unit;
-use crate::result::{BootRecord, CellBase, Kernel, SplatRecord, Verdict};
+use crate::result::{BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::vm::console::Scanner;
@@ -34,9 +35,11 @@ pub struct Order {
     pub limit_s: u32,
     /// Why it is booted as it is.
     pub boot_reason: String,
+    /// Which attempt of `--retries` it is, where it is not the first.
+    pub attempt: Option<u32>,
 }
 
-/// What came of it.
+/// What came of it, before its cells are judged.
 pub struct Ran {
     /// What was seen.
     pub seen: Observed,
@@ -50,6 +53,13 @@ pub struct Ran {
     pub kernel: Kernel,
     /// What the kernel complained of.
     pub splats: Vec<SplatRecord>,
+}
+
+impl Ran {
+    /// With its cells.
+    pub fn with(self, cells: Vec<Cell>) -> Guest {
+        Guest { kernel: self.kernel, record: self.record, cells, splats: self.splats }
+    }
 }
 
 /// What the cells of a foreign suite have in common.
@@ -73,7 +83,7 @@ pub fn limits(shop: &Shop<'_>, bootable: &Bootable) -> Limits {
 /// # Errors
 /// When the guest cannot be started, or must not be any more.
 pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_dir: &RunDir) -> Result<Ran> {
-    let Order { suite, files, program, tests, deny, limit_s, boot_reason } = order;
+    let Order { suite, files, program, tests, deny, limit_s, boot_reason, attempt } = order;
     shop.vng()?;
     let _guest = shop.guest()?;
     let seen_at = Sandbox::new(shop.tools()?).read_only(&files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
@@ -81,7 +91,8 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     let wishes = Upstream { bundle: seen_at.to_string_lossy().into_owned(), program, tests, deny, limit_s };
     let task = Task::Upstream { bundle: files, wishes };
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), Boot::Vng);
-    let name = format!("{name}-{suite}");
+    let which = attempt.map_or_else(String::new, |number| format!("-attempt-{number}"));
+    let name = format!("{name}-{suite}{which}");
     let store = run_dir.dir(&format!("cells/{name}"))?;
     let phase = shop.ctx.bus.phase("boot", format!("{} (vng, suite {suite})", bootable.kernel.id));
     let watch = |stream: &Stream, _: &Scanner| {
@@ -98,9 +109,11 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
         kernel.release.clone_from(&hello.release);
     }
     let limits = bootable.limits(shop, accel.kind);
+    let why = (boot_reason, accel, machine);
     let record =
-        record(limits, &base, &verdict, &seen, (boot_reason, accel, machine), format!("cells/{name}"));
+        BootRecord { attempt, ..record(limits, &base, &verdict, &seen, why, format!("cells/{name}")) };
     phase.finish();
-    let splats = splats(shop, bootable, &base, &seen);
+    let mut splats = splats(shop, bootable, &base, &seen);
+    splats.iter_mut().for_each(|splat| splat.attempt = attempt);
     Ok(Ran { seen, verdict, base, record, kernel, splats })
 }

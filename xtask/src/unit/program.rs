@@ -3,9 +3,10 @@
 
 use vmtest_protocol::{TestName, UpstreamTest};
 
+use super::attempts::{Attempts, Joins};
 use super::foreign::{self, Order};
 use super::{Bootable, Built, UnitResult, choose_boot};
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::plan::Unit;
 use crate::result;
 use crate::shop::Shop;
@@ -39,30 +40,24 @@ fn run(
         return Err(Error::host(format!("--suite {} cannot be booted directly", program.name))
             .why(format!("it needs the shell of the build root; {boot_reason}")));
     }
-    let order = Order {
-        suite: program.name.clone(),
-        files: program.dir.clone(),
-        program: Some(program.program.clone()),
-        tests: vec![UpstreamTest { name: program.name.clone(), subtests: Vec::new() }],
-        deny: Vec::new(),
-        limit_s: program.limit_s,
-        boot_reason,
+    let guest = |attempt: Option<u32>| {
+        let order = Order {
+            suite: program.name.clone(),
+            files: program.dir.clone(),
+            program: Some(program.program.clone()),
+            tests: vec![UpstreamTest { name: program.name.clone(), subtests: Vec::new() }],
+            deny: Vec::new(),
+            limit_s: program.limit_s,
+            boot_reason: boot_reason.clone(),
+            attempt,
+        };
+        let ran = foreign::run(shop, unit, bootable, order, run_dir)?;
+        let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
+        let cells = program::judge(&ran.base, program, &ran.seen, &ran.verdict, &may_skip);
+        Ok(ran.with(cells))
     };
-    let ran = foreign::run(shop, unit, bootable, order, run_dir)?;
-    let kernel_id = bootable.kernel.id.clone();
-    let may_skip = |name: &TestName| shop.plan.may_skip(&kernel_id, name);
-    let cells = program::judge(&ran.base, program, &ran.seen, &ran.verdict, &may_skip);
-    let tests_count = unit.role.is_none();
-    if ran.verdict.class != Class::Pass
-        || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
-    {
-        shop.bad();
-    }
-    Ok(UnitResult {
-        kernel: ran.kernel,
-        boot: Some(ran.record),
-        again: Vec::new(),
-        cells,
-        splats: ran.splats,
-    })
+    let mut attempts = Attempts::new(guest(None)?);
+    // It runs as a whole: what passed before has to pass again.
+    attempts.again(shop, unit, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
+    Ok(attempts.finish(shop, unit, Vec::new()))
 }

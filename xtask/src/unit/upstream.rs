@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use vmtest_protocol::{TestName, UpstreamTest};
 
+use super::attempts::{Attempts, Guest, Joins};
 use super::foreign::{self, Order};
 use super::{Bootable, Built, UnitResult, choose_boot};
 use crate::error::{Class, Error, Result};
@@ -117,7 +118,7 @@ impl Column<'_> {
             shop.bad();
             return Ok(self.without_a_boot(&bootable.kernel, cells));
         }
-        self.boot(bootable, boot_reason, &bundle, &built, cells)
+        self.boot(bootable, &boot_reason, &bundle, &built, cells)
     }
 
     fn choose(&self, index: &Index) -> Result<Choice> {
@@ -186,11 +187,34 @@ impl Column<'_> {
     fn boot(
         &self,
         bootable: &Bootable,
-        boot_reason: String,
+        boot_reason: &str,
         bundle: &Bundle,
         built: &[choice::Chosen],
-        mut cells: Vec<Cell>,
+        apart: Vec<Cell>,
     ) -> Result<UnitResult> {
+        let guest = |tests: &[choice::Chosen], attempt| {
+            self.guest(bootable, boot_reason.to_owned(), bundle, tests, attempt)
+        };
+        let mut attempts = Attempts::new(guest(built, None)?);
+        // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
+        // before it left.
+        attempts.again(self.shop, self.unit, Joins::Tests, None, |lost, attempt| {
+            let tests: Vec<choice::Chosen> =
+                built.iter().filter(|test| lost.iter().any(|name| name.test == test.name)).cloned().collect();
+            if tests.is_empty() { Vec::new() } else { vec![guest(&tests, Some(attempt))] }
+        });
+        Ok(attempts.finish(self.shop, self.unit, apart))
+    }
+
+    /// One guest that runs these tests.
+    fn guest(
+        &self,
+        bootable: &Bootable,
+        boot_reason: String,
+        bundle: &Bundle,
+        chosen: &[choice::Chosen],
+        attempt: Option<u32>,
+    ) -> Result<Guest> {
         let shop = self.shop;
         let limits = foreign::limits(shop, bootable);
         let tests =
@@ -202,31 +226,18 @@ impl Column<'_> {
             suite: SUITE.to_owned(),
             files: bundle.dir.join(FILES),
             program: None,
-            tests: built.iter().map(tests).collect(),
-            deny: built.iter().flat_map(deny).collect(),
+            tests: chosen.iter().map(tests).collect(),
+            deny: chosen.iter().flat_map(deny).collect(),
             limit_s: u32::try_from((limits.run / SHARE_OF_RUN).as_secs()).unwrap_or(u32::MAX).max(1),
             boot_reason,
+            attempt,
         };
         let ran = foreign::run(shop, self.unit, bootable, order, self.run_dir)?;
-        let kernel_id = bootable.kernel.id.clone();
         let known = Known::of(shop.ctx, &bundle.key);
-        let may_skip = |name: &TestName| shop.plan.may_skip(&kernel_id, name);
-        let judged = verdict::judge(&ran.base, built, &known, &ran.seen, &ran.verdict, &may_skip);
+        let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
+        let judged = verdict::judge(&ran.base, chosen, &known, &ran.seen, &ran.verdict, &may_skip);
         known.keep(shop.ctx, &bundle.key, judged.seen)?;
-        cells.extend(judged.cells);
-        let tests_count = self.unit.role.is_none();
-        if ran.verdict.class != Class::Pass
-            || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
-        {
-            shop.bad();
-        }
-        Ok(UnitResult {
-            kernel: ran.kernel,
-            boot: Some(ran.record),
-            again: Vec::new(),
-            cells,
-            splats: ran.splats,
-        })
+        Ok(ran.with(judged.cells))
     }
 }
 

@@ -49,6 +49,28 @@ fn with_a_doubt_nothing_is_a_pass() {
 }
 
 #[test]
+fn a_program_that_failed_runs_again() {
+    let text = "KTAP version 1\n1..2\nok 1 one\nnot ok 2 two\n";
+    let done = run(text, 1, &["--retries", "1", "--allow-flaky"]);
+    done.exits(1);
+    assert_eq!(done.json()["boots"].as_array().map(Vec::len), Some(2));
+    let tries = done.json()["cells"][1]["tries"].as_array().map(Vec::len);
+    assert_eq!(tries, Some(2));
+    // The second attempt is another one for a program that looks at the clock, say.
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
+    world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
+    let once = world.path("once");
+    let once = once.display();
+    let once = format!("if [ -e '{once}' ]; then not=; else not='not '; : > '{once}'; fi\n");
+    let says = "printf 'KTAP version 1\\n1..2\\nok 1 one\\n%sok 2 two\\n' \"$not\"\n[ ! \"$not\" ]\n";
+    world.write("project/selftests/suites/tiny/run.sh", &format!("{once}{says}"));
+    let done = world.run(&["--kernel", &spec, "--suite", "tiny", "--retries", "1"]);
+    done.exits(5).says(&["passed in attempt 2"]);
+    assert_eq!(outcomes(&done), [("tiny/one".into(), "pass".into()), ("tiny/two".into(), "flaky".into())]);
+}
+
+#[test]
 fn what_is_no_suite_is_refused_before_any_work() {
     let world = World::new();
     world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);

@@ -84,7 +84,7 @@ fn runs_that_are_killed_at_random_leave_nothing() {
             let boot = ["direct", "vng"][dice.below(2) as usize];
             let mut command = world.vmtest(&[order, &["--boot", boot, "--keep", "5"]].concat());
             command.env("VMTEST_CACHE_DIR", &cache);
-            running.push((world.start(command), dice.below(1_500), dice.below(4)));
+            running.push((world.start(command), dice.below(300), dice.below(4)));
         }
         let begun = Instant::now();
         for (mut one, after_ms, how) in running {

@@ -151,6 +151,55 @@ fn a_test_that_the_binary_does_not_list_or_that_kills_the_kernel_is_no_pass() {
     }
 }
 
+/// ALPHA, whose second subtest fails where the guest does `says.2`, and its first where it does `says.3`.
+const SHAKY: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
+    //alpha: #1/1     alpha/one:OK\n//alpha: #1/2     alpha/two:OK\n//alpha: #1       alpha:OK\n\
+    //alpha: Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n\
+    //alpha.2: run:FAIL:sum sum: actual 1 != expected 2\n\
+    //alpha.2: #1/1     alpha/one:OK\n//alpha.2: #1/2     alpha/two:FAIL\n//alpha.2: #1       alpha:FAIL\n\
+    //alpha.2: Summary: 0/1 PASSED, 0 SKIPPED, 1 FAILED\n//alpha.2! 1\n\
+    //alpha.3: run:FAIL:sum sum: actual 3 != expected 2\n\
+    //alpha.3: #1/1     alpha/one:FAIL\n//alpha.3: #1/2     alpha/two:OK\n//alpha.3: #1       alpha:FAIL\n\
+    //alpha.3: Summary: 0/1 PASSED, 0 SKIPPED, 1 FAILED\n//alpha.3! 1\n";
+
+#[test]
+fn a_test_that_failed_runs_again_as_a_whole_and_alone() {
+    let within = |world: &World, does: &str, more: &[&str]| {
+        let spec = tree(world, &format!("guest: {does}"), &[("alpha", SHAKY), ("beta", BETA)]);
+        run(world, &spec, &[&["--test", "alpha", "--test", "beta", "--retries", "1"], more].concat())
+    };
+    let retried = |does: &str, more: &[&str]| within(&World::new(), does, more);
+    let world = World::new();
+    let done = within(&world, "says.2 then pass", &[]);
+    done.exits(5).says(&["passed in attempt 2; before that fail: ", "attempt 2 of 2"]);
+    assert_eq!(outcomes(&done), pairs(&[("alpha/one", "pass"), ("alpha/two", "flaky"), ("beta", "pass")]));
+    let boots = done.json()["boots"].as_array().cloned().expect("boots");
+    assert_eq!((boots.len(), &boots[1]["attempt"]), (2, &2.into()));
+    let dir = done.run_dir.as_ref().expect("a run").join(text(&boots[1]["directory"]));
+    let events = std::fs::read_to_string(dir.join("events.jsonl")).expect("kept");
+    assert!(events.contains("alpha") && !events.contains("beta"), "only what was lost: {events}");
+    retried("says.2 then pass", &["--allow-flaky"]).exits(0);
+    // What had passed fails when it runs again.
+    let done = retried("says.2 then says.3", &[]);
+    done.exits(5).says(&["passed, and in attempt 2 fail: "]);
+    assert_eq!(outcomes(&done), pairs(&[("alpha/one", "flaky"), ("alpha/two", "flaky"), ("beta", "pass")]));
+    let done = retried("says.2", &["--allow-flaky"]);
+    done.exits(1);
+    assert_eq!(outcomes(&done)[1].1, "fail");
+    // A death of the kernel is never allowed.
+    for more in [&[][..], &["--allow-flaky"]] {
+        let done = retried("panic then pass", more);
+        done.exits(5).says(&["Kernel panic - not syncing: Fatal exception"]);
+        assert!(outcomes(&done).iter().all(|(_, outcome)| outcome == "flaky"), "{done}");
+    }
+    retried("panic", &[]).exits(21);
+    let done = retried("lists-less then pass", &[]);
+    done.exits(5);
+    let done = retried("pass then says.2", &[]);
+    done.exits(0);
+    assert_eq!(done.json()["boots"].as_array().map(Vec::len), Some(1), "nothing was lost");
+}
+
 #[test]
 fn both_suites_are_two_boots_of_one_column() {
     let world = World::new();
