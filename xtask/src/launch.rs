@@ -23,7 +23,8 @@ use crate::vm::{BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, v
 use crate::workdir::create_dir;
 
 /// Once more, loudly, where a guest never said a word and that was not its doing: some hosts offer a KVM in which ordinary
-/// kernels hang without a byte (then under TCG), and QEMU may stop at an assertion of its own.
+/// kernels hang without a byte, or on which QEMU stops at an assertion (then under TCG); and QEMU may stop at one of its own
+/// without KVM (then the same again).
 ///
 /// # Errors
 /// When it cannot be started.
@@ -35,28 +36,36 @@ pub fn boot_with_fallback(
     store: &std::path::Path,
     mut watch: impl FnMut(&Stream, &Scanner),
 ) -> Result<(Observed, Accel)> {
-    let mut seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
-    if let Some(line) = result::emulator_died(&seen).filter(|_| seen.stream.hello.is_none()) {
-        shop.ctx.bus.warn(format!(
-            "{}: the emulator died before the guest's first word: {line}. Trying once more",
-            bootable.kernel.id
-        ));
-        let _ = std::fs::rename(store, PathBuf::from(format!("{}-emulator-died", store.display())));
-        seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
-    }
-    if shop.accel.kind == Kind::Tcg || seen.end != End::NoFirstByte || shop.plan.accel == AccelChoice::Kvm {
-        return Ok((seen, shop.accel.clone()));
-    }
+    let id = &bootable.kernel.id;
+    let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
+    let died = result::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());
+    let may_emulate = shop.accel.kind == Kind::Kvm && shop.plan.accel != AccelChoice::Kvm;
+    // What was seen of the first try is evidence.
+    let keep_as = |suffix: &str| {
+        let _ = std::fs::rename(store, PathBuf::from(format!("{}-{suffix}", store.display())));
+    };
+    let why = match (died, may_emulate) {
+        (Some(line), true) => format!("QEMU died under KVM before the guest's first word: {line}"),
+        (None, true) if seen.end == End::NoFirstByte => {
+            let limit = bootable.limits(shop, Kind::Kvm).first_byte.as_secs();
+            format!("not a byte under KVM within {limit} s")
+        }
+        (Some(line), false) => {
+            shop.ctx.bus.warn(format!(
+                "{id}: the emulator died before the guest's first word: {line}. Trying once more"
+            ));
+            keep_as("emulator-died");
+            let seen = start(shop, bootable, boot, task, shop.accel.kind, store, &mut watch)?;
+            return Ok((seen, shop.accel.clone()));
+        }
+        (None, _) => return Ok((seen, shop.accel.clone())),
+    };
     shop.ctx.bus.warn(format!(
-        "{}: not a byte under KVM within {} s; /dev/kvm does not run ordinary kernels here. Trying once more, emulated",
-        bootable.kernel.id,
-        bootable.limits(shop, Kind::Kvm).first_byte.as_secs()
+        "{id}: {why}; /dev/kvm does not run ordinary kernels here. Trying once more, emulated"
     ));
-    // The console of the first try is evidence of what that KVM does.
-    let _ = std::fs::rename(store, PathBuf::from(format!("{}-kvm", store.display())));
+    keep_as("kvm");
     let seen = start(shop, bootable, boot, task, Kind::Tcg, store, &mut watch)?;
-    let reason = "KVM gave not a byte within its limit; the second try was emulated".to_owned();
-    Ok((seen, Accel { kind: Kind::Tcg, reason }))
+    Ok((seen, Accel { kind: Kind::Tcg, reason: format!("{why}; the second try was emulated") }))
 }
 
 /// Starts one guest and watches it to its end.

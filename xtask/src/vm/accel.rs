@@ -103,6 +103,11 @@ pub struct Unusable {
 
 /// Looks at this host: opens the device and makes a machine with a processor, which is gone again on return.
 pub fn observe() -> Observed {
+    // A test that has only a KVM that does not run kernels, or none, says here that it looks like one that does.
+    #[cfg(debug_assertions)]
+    if std::env::var_os("VMTEST_KVM_LOOKS_USABLE").is_some() {
+        return Observed { obstacle: None, cpu_flag: true };
+    }
     let cpu_flag = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| has_virtualization(&text));
     Observed { obstacle: try_device().err(), cpu_flag }
 }

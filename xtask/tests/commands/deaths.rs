@@ -209,3 +209,38 @@ fn a_pass_that_checked_nothing_or_says_otherwise_is_a_failure() {
 fn a_runner_that_plans_less_than_was_asked_for_does_not_pass() {
     judged("plans-less", &[], 3, "missing", &["planned, and never reported"]);
 }
+
+#[test]
+fn a_kvm_that_runs_no_kernel_is_told_and_the_guest_is_emulated() {
+    let silent = ("silent-under-kvm", "not a byte under KVM within 1 s", (20, "not a byte on the console"));
+    let died =
+        "QEMU died under KVM before the guest's first word: qemu-system-x86_64: system/physmem.c:2671:";
+    let dies = ("dies-under-kvm", died, (30, "the emulator died, not the kernel"));
+    for (boot, (does, why, (code, says))) in [("direct", silent), ("vng", silent), ("direct", dies)] {
+        let boots = |accel: &str| {
+            let world = World::new();
+            let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
+            let words =
+                ["vmtest", "--toolchain", "host", "--accel", accel, "--kernel", &spec, "--boot", boot];
+            let mut command = world.command(&[&words[..], &["--timeout", "first-byte=1"]].concat());
+            command.env("VMTEST_KVM_LOOKS_USABLE", "1");
+            let done = world.start(command).done();
+            world.is_clean();
+            let cells = done.run_dir.as_ref().expect("a run").join("cells");
+            let kept = std::fs::read_dir(cells).expect("listed").flatten();
+            let kept: Vec<_> = kept.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            (done, kept)
+        };
+        let (done, kept) = boots("auto");
+        done.exits(0).says(&[why, "Trying once more, emulated"]);
+        let record = &done.json()["boots"][0];
+        assert_eq!(record["accel"], "tcg");
+        assert!(record["accel_reason"].as_str().expect("text").contains(why), "{record}");
+        assert_eq!(done.json()["cells"][0]["accel"], "tcg");
+        assert!(kept.iter().any(|name| name.ends_with("-kvm")), "the first try is evidence: {kept:?}");
+        // Demanded, it is the answer.
+        let (done, _) = boots("kvm");
+        done.exits(code).says(&[says]);
+        assert_eq!(done.json()["boots"][0]["accel"], "kvm");
+    }
+}
