@@ -24,7 +24,7 @@ use crate::vm::session::{self, Channel, ConsoleOn, End, Limits, Observed};
 /// Cases of each property, unless asked otherwise: some seconds for all of them.
 const CASES: u32 = 8_000;
 /// In CI: about a minute for all of them, on two cores.
-const CASES_IN_CI: u32 = 80_000;
+const CASES_IN_CI: u32 = 130_000;
 
 /// A runner; `cost` says how much more a case costs than the cheapest ones.
 fn runner(cost: u32) -> TestRunner {
