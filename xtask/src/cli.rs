@@ -24,6 +24,8 @@ pub enum Command {
     Vmtest(Box<VmtestArgs>),
     /// Find the first bad commit, patch or released kernel, or the first good one.
     Bisect(Box<crate::commands::bisect::Args>),
+    /// Re-read finished runs, offline.
+    Report(crate::commands::report::Args),
     /// List the kernels that the Debian archive has.
     Sources(crate::commands::sources::Args),
     /// Say what this host has, lacks, and the command that mends it.

@@ -32,6 +32,7 @@ mod result;
 mod retry;
 mod sandbox;
 mod shop;
+mod stored;
 mod suite;
 mod tools;
 mod unit;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Cache(args) => commands::cache::run(&args).map(|()| Class::Pass),
         Command::Clean(args) => commands::clean::run(&args).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Test(args) => commands::test::run(&args, &project),
     };
     class.map(Exit::Class)

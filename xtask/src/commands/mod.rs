@@ -7,6 +7,7 @@ pub mod clean;
 pub mod doctor;
 pub mod look;
 pub mod mutants;
+pub mod report;
 pub mod sources;
 mod start;
 pub mod test;

@@ -2,7 +2,6 @@
 //! `cargo xtask test --mutants`: does the suite notice when the series is broken? The default kernel, and the same with each
 //! mutant on top, through the same stages as `vmtest`, booted directly.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,10 +105,8 @@ pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path
     let data = mutants::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
     start::tidy(&ctx, &run_dir, KEPT_RUNS, None);
-    let colour =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     print(&lacking)?;
-    print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look { colour }))?;
+    print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
     Ok(class)
 }
 

@@ -3,7 +3,7 @@
 //! the columns side by side, and tell.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use vmtest_protocol::Listed;
@@ -80,9 +80,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     write_file(&run_dir.path.join("run.json"), &text)?;
     run_dir.link_as_latest()?;
     start::tidy(&ctx, &run_dir, args.keep, args.run_size);
-    let colour =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    print(&table::render(&result, &run_dir.path.display().to_string(), table::Look { colour }))?;
+    print(&table::render(&result, &run_dir.path.display().to_string(), table::Look::of_stdout()))?;
     if let Some(report) = json {
         report.write(&text)?;
     }

@@ -3,6 +3,7 @@
 //! the log of everything that is not a pass, the classes with their counts, where the run is and how to repeat it.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 
 use super::steps;
 use crate::error::{Class, PRECEDENCE};
@@ -25,6 +26,14 @@ const DETAILED: usize = 10;
 pub struct Look {
     /// Whether the reader sees colours.
     pub colour: bool,
+}
+
+impl Look {
+    /// For this process' standard output.
+    pub fn of_stdout() -> Look {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Look { colour: std::io::stdout().is_terminal() && !refused }
+    }
 }
 
 /// A column: a kernel in a variant.

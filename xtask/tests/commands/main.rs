@@ -15,6 +15,7 @@ mod mutants;
 mod page;
 mod programs;
 mod repeat;
+mod report;
 mod retries;
 #[path = "../failures/rows.rs"]
 mod rows;

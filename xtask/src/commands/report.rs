@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask report`: what can be said of finished runs, offline. One module per subcommand.
+
+mod show;
+
+use crate::error::{Class, Result};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask report show                              the newest run, as vmtest printed it
+  cargo xtask report show 20261121-090238-692d4a       by its name, or by its directory
+
+RUN is `latest`, the name of a run, its directory, or its run.json. Nothing is booted, built or fetched.";
+
+/// Re-read finished runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What to do with them.
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What to do with finished runs.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Print the table of a run again; the exit code is the run's.
+    Show(show::Args),
+}
+
+/// Runs it; the class decides the exit code.
+///
+/// # Errors
+/// Where a run is not there or cannot be believed.
+pub fn run(args: &Args) -> Result<Class> {
+    match &args.what {
+        What::Show(args) => show::run(args),
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask report show`: the table of a finished run.
+
+use std::path::PathBuf;
+
+use crate::commands::print;
+use crate::error::{Class, Result};
+use crate::report::table;
+use crate::stored::Stored;
+
+/// Print the table of a finished run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run
+    #[arg(value_name = "RUN", default_value = "latest")]
+    run: PathBuf,
+}
+
+/// Prints it; the class is the run's.
+///
+/// # Errors
+/// Where the run is not there or cannot be believed.
+pub fn run(args: &Args) -> Result<Class> {
+    let Args { run } = args;
+    let stored = Stored::open(run)?;
+    print(&table::render(&stored.result, &stored.dir.display().to_string(), table::Look::of_stdout()))?;
+    Ok(Class::from_code(stored.result.exit_code).unwrap_or(Class::Host))
+}

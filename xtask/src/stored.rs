@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A finished run, read back from its directory into the model that it was written from. Nothing of it is believed that
+//! the record itself contradicts: a report must not say pass because somebody cut a file short.
+
+use std::path::{Path, PathBuf};
+
+use crate::compare;
+use crate::error::{Class, Error, IoContext, Result};
+use crate::plain;
+use crate::result::{RunResult, SCHEMA};
+use crate::workdir::{read_text, runs_dir};
+
+/// The record in a run's directory.
+pub const FILE: &str = "run.json";
+/// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
+const MOST_BYTES: u64 = 512 * 1024 * 1024;
+
+/// A run that is over.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Everything that it saw.
+    pub dir: PathBuf,
+    /// Its record.
+    pub result: RunResult,
+}
+
+impl Stored {
+    /// Opens a run: `latest`, its name, its directory, or its `run.json`.
+    ///
+    /// # Errors
+    /// Class `Usage` where there is none, class `Host` where its record cannot be believed.
+    pub fn open(which: &Path) -> Result<Stored> {
+        let dir = find(which)?;
+        let result = read(&dir.join(FILE))?;
+        Ok(Stored { dir, result })
+    }
+}
+
+/// The directory of a run that left a record.
+///
+/// # Errors
+/// Class `Usage` where there is none.
+pub fn find(which: &Path) -> Result<PathBuf> {
+    let no = |why: String| Error::usage(format!("there is no finished run {}", which.display())).why(why);
+    if which.file_name().is_some_and(|name| name == FILE) && which.is_file() {
+        let dir = which.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return dir.canonicalize().on("cannot resolve", dir);
+    }
+    let runs = runs_dir().ok();
+    let named = runs.as_ref().map(|runs| runs.join(which));
+    let places = [Some(which.to_owned()), named];
+    let mut found = places.into_iter().flatten().filter(|place| place.is_dir());
+    let Some(dir) = found.next() else {
+        let below =
+            runs.map_or_else(String::new, |runs| format!(", nor the name of a run in {}", runs.display()));
+        return Err(no(format!("it is no directory{below}"))
+            .next("name the directory that the run told of, its name, or `latest`"));
+    };
+    if !dir.join(FILE).is_file() {
+        return Err(
+            match ["bisect.json", "mutants.json"].into_iter().find(|file| dir.join(file).is_file()) {
+                Some(file) => no(format!("{} holds {file}, which is another kind of run", dir.display())),
+                None => no(format!("{} holds no {FILE}: it is under way, or was killed", dir.display())),
+            },
+        );
+    }
+    dir.canonicalize().on("cannot resolve", &dir)
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// Class `Host` where it is of another version, or contradicts itself.
+pub fn read(path: &Path) -> Result<RunResult> {
+    let no = |why: String| Error::host(format!("cannot believe {}", path.display())).why(why);
+    let length = std::fs::metadata(path).on("cannot read", path)?.len();
+    if length > MOST_BYTES {
+        return Err(no(format!("it has {} MB", length >> 20)));
+    }
+    let text = read_text(path)?;
+    /// Enough of it to say why the rest cannot be read.
+    #[derive(serde::Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let version: Version = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
+    if version.schema != SCHEMA {
+        return Err(no(format!("its schema is {}, and only {SCHEMA} is known here", version.schema)));
+    }
+    let mut run: RunResult = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
+    // Somebody else may have written it: what is shown of it goes to a terminal.
+    plain::record(&mut run);
+    check(&run).map_err(no)?;
+    Ok(run)
+}
+
+/// Whether the exit code and the classes follow from the cells and boots.
+///
+/// How it could be wrong: a cell that was taken out together with its count leaves a record that agrees with itself. Only
+/// the raw events know of that.
+///
+/// # Errors
+/// What contradicts what.
+pub fn check(run: &RunResult) -> std::result::Result<(), String> {
+    for code in run.cells.iter().map(|cell| cell.class).chain(run.boots.iter().map(|boot| boot.class)) {
+        if Class::from_code(code).is_none() {
+            return Err(format!("there is no class {code}"));
+        }
+    }
+    let mut again = run.clone();
+    compare::settle(&mut again);
+    let interrupted =
+        [Class::Interrupted, Class::Terminated].into_iter().find(|class| class.code() == run.exit_code);
+    again.conclude(interrupted);
+    if again.exit_code != run.exit_code || again.classes != run.classes {
+        return Err(format!(
+            "it says exit {} of {:?}, and its cells come to exit {} of {:?}",
+            run.exit_code, run.classes, again.exit_code, again.classes
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::PRECEDENCE;
+    use crate::result::Outcome;
+    use crate::result::tests_support::{boot, cell, run};
+
+    #[test]
+    fn a_record_that_contradicts_itself_is_not_believed() {
+        for class in PRECEDENCE {
+            let outcome = if class == Class::Pass { Outcome::Pass } else { Outcome::Fail };
+            let mut run = run(vec![cell("k", "a", outcome, class)]);
+            run.boots = vec![boot("k", Class::Pass)];
+            check(&run).expect("as it was written");
+            run.exit_code = if class == Class::Pass { 1 } else { 0 };
+            check(&run).expect_err("another exit code");
+            run.exit_code = class.code();
+            run.cells.push(cell("k", "b", Outcome::Pass, Class::Pass));
+            check(&run).expect_err("a cell that was not counted");
+        }
+        let mut nothing = run(Vec::new());
+        assert_eq!(nothing.exit_code, Class::Usage.code());
+        nothing.exit_code = 0;
+        check(&nothing).expect_err("nothing is no pass");
+        let mut strange = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
+        strange.cells[0].class = 99;
+        strange.conclude(None);
+        check(&strange).expect_err("no such class");
+    }
+}
