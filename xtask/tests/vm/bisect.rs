@@ -231,3 +231,118 @@ fn l_a_mutant_among_harmless_commits_is_found() {
     // 36 commits, 2 ends; some are skipped.
     assert!(steps.len() <= 2 + 6 + UNBUILT + UNBOOTED, "{} steps", steps.len());
 }
+
+/// Functions that a commit of the histories below breaks.
+const LINKING: &str = "kernel/bpf/trampoline.c";
+
+/// Harmless commits, with one that `breaks` at the places that it names; the commits from the first to the last.
+fn line(
+    repo: &Repo,
+    base: &str,
+    length: usize,
+    breaks: &dyn Fn(usize) -> Option<(&'static str, String)>,
+) -> Vec<String> {
+    repo.git(&["read-tree", base], "");
+    let mut commits = vec![base.to_owned()];
+    for at in 1..=length {
+        let subject = format!("bpf: commit {at}");
+        match breaks(at) {
+            Some((path, text)) => repo.write(path, &text),
+            None => {
+                let path = format!("kernel/bpf/{}", FILES[at % FILES.len()]);
+                let text = repo.read(&path) + &format!("static int __maybe_unused vmtest_line_{at};\n");
+                repo.write(&path, &text);
+            }
+        }
+        commits.push(repo.commit(commits.last().map(String::as_str), &subject));
+    }
+    commits
+}
+
+/// Asks for `basic/one_entry_one_exit` between two commits: how it ended, what it said and the record.
+fn asked(repo: &Repo, (good, bad): (&str, &str), more: &[&str]) -> (Option<i32>, String, Value) {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm/bisect-by-hand");
+    let _ = fs::remove_dir_all(&dir);
+    let spec = |commit: &str| format!("git:{}@{commit}", repo.0.display());
+    let (good, bad) = (spec(good), spec(bad));
+    let out = dir.to_str().expect("a plain name");
+    let words = ["bisect", "--good", &good, "--bad", &bad, "--boot", "direct", "--out", out];
+    let output = super::xtask(&[&words[..], &["--test", "basic/one_entry_one_exit"], more].concat());
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    println!("{said}");
+    let record = fs::read(dir.join("bisect.json")).expect("a record");
+    (output.status.code(), said, serde_json::from_slice(&record).expect("JSON"))
+}
+
+#[test]
+#[ignore = "by hand, some minutes: cargo test -p xtask --test vm by_hand -- --ignored --nocapture --test-threads=1"]
+fn by_hand_a_test_that_fails_in_four_of_ten_runs_is_traced() {
+    let (repo, base) = Repo::base();
+    let culprit = 6;
+    let breaks = |at: usize| {
+        let text = repo.read(LINKING);
+        let (head, tail) = text.split_once("\nint bpf_trampoline_link_prog(")?;
+        let (declared, body) = tail.split_once("\tint err;\n")?;
+        (at == culprit).then(|| {
+            let chance = "\tif (link->link.prog->expected_attach_type == BPF_TRACE_FSESSION &&\n\
+                \t    get_random_u32_below(10) < 4)\n\t\treturn -EBUSY;\n";
+            let text = format!(
+                "#include <linux/random.h>\n{head}\nint bpf_trampoline_link_prog({declared}\tint err;\n\n{chance}{body}"
+            );
+            (LINKING, text)
+        })
+    };
+    let commits = line(&repo, &base, 9, &breaks);
+    let ends = (commits[0].as_str(), commits[9].as_str());
+    let (code, _, record) = asked(&repo, ends, &["--runs", "12"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(record["report"]["first"]["commit"], commits[culprit].as_str());
+}
+
+#[test]
+#[ignore = "by hand, some minutes"]
+fn by_hand_a_range_that_cannot_be_judged_is_the_answer_and_wrong_ends_are_told() {
+    let (repo, base) = Repo::base();
+    // Nothing between the ends builds. The last commit mends that, and breaks the sessions.
+    let breaks = |at: usize| {
+        let path = "kernel/bpf/tnum.c";
+        match at {
+            1 => Some((path, repo.read(path) + "int vmtest_broken = vmtest_nothing_has_this_name;\n")),
+            5 => {
+                let text = repo.read(LINKING);
+                let (head, tail) = text.split_once("\nint bpf_trampoline_link_prog(")?;
+                let (declared, body) = tail.split_once("\tint err;\n")?;
+                repo.write(path, &repo.git(&["show", &format!("{base}:{path}")], ""));
+                let refused = "\tif (link->link.prog->expected_attach_type == BPF_TRACE_FSESSION)\n\t\treturn -EBUSY;\n";
+                let text =
+                    format!("{head}\nint bpf_trampoline_link_prog({declared}\tint err;\n\n{refused}{body}");
+                Some((LINKING, text))
+            }
+            _ => None,
+        }
+    };
+    let commits = line(&repo, &base, 5, &breaks);
+    let (code, said, record) = asked(&repo, (&commits[0], &commits[5]), &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(
+        (record["report"]["answer"].as_str(), &record["report"]["first"]),
+        (Some("hidden"), &Value::Null)
+    );
+    let among = record["report"]["among"].as_array().expect("a range").iter();
+    let mut among: Vec<&str> = among.filter_map(|one| one["commit"].as_str()).collect();
+    let mut range: Vec<&str> = commits[1..].iter().map(String::as_str).collect();
+    among.sort_unstable();
+    range.sort_unstable();
+    assert_eq!(among, range, "{said}");
+    // The later end is good; the earlier one is not bad.
+    let (code, said, record) = asked(&repo, (&commits[0], &base_and_one(&repo, &base)), &[]);
+    assert_eq!((code, record["report"]["answer"].as_str()), (Some(2), Some("wrong end")), "{said}");
+    let (code, said, record) = asked(&repo, (&commits[0], &commits[5]), &["--find-fix"]);
+    assert_eq!((code, record["report"]["answer"].as_str()), (Some(2), Some("wrong end")), "{said}");
+}
+
+/// A harmless commit on the base.
+fn base_and_one(repo: &Repo, base: &str) -> String {
+    line(repo, base, 1, &|_| None).swap_remove(1)
+}
