@@ -143,7 +143,7 @@ pub struct VmtestArgs {
     /// Guest memory: 512M, 2G [default: the variant's, else 512M]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Limit for a phase (first-byte, boot, idle, run, shutdown); repeatable
+    /// Limit for a phase (first-byte, boot, idle, run, shutdown; build: one make); repeatable
     #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
     pub timeouts: Vec<String>,
     /// Jobs that make runs at once [default: CPUs + 1]

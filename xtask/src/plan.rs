@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::guest::MOST_EVENTS;
 use crate::host::Toolchain;
 use crate::kernel::maintained::Named;
+use crate::kernel::making::Make;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
 use crate::result::{Role, Rounds};
@@ -173,8 +174,8 @@ pub struct Plan {
     pub memory_mib: Option<u32>,
     /// Limits that replace the scaled defaults.
     pub timeouts: BTreeMap<Limit, Duration>,
-    /// Jobs of make.
-    pub make_jobs: usize,
+    /// How make runs.
+    pub make: Make,
     /// Guests at once.
     pub vms: usize,
     /// Start nothing after the first bad boot.
@@ -295,6 +296,12 @@ impl Plan {
         let patches = series(kernels, patches);
         columns::refuse(columns, *first_n, &purpose, &units, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let timeouts: BTreeMap<Limit, Duration> =
+            timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?;
+        let make = Make {
+            jobs: make_jobs.map_or(cores + 1, |jobs| jobs as usize),
+            limit: timeouts.get(&Limit::Build).copied().unwrap_or_else(|| Limit::Build.default(Kind::Tcg)),
+        };
         Ok(Plan {
             units,
             patches,
@@ -323,8 +330,8 @@ impl Plan {
             cpus: *cpus,
             cpu_model: cpu_model.as_deref().map(values::cpu_model).transpose()?,
             memory_mib: memory.as_deref().map(values::mebibytes).transpose()?,
-            timeouts: timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?,
-            make_jobs: make_jobs.map_or(cores + 1, |jobs| jobs as usize),
+            timeouts,
+            make,
             vms: vms.map_or((cores / 2).max(1), |vms| vms as usize),
             fail_fast: *fail_fast,
             purpose,
@@ -337,7 +344,7 @@ impl Plan {
         // A stress test in full says nothing for a minute.
         let effort = if self.effort == Effort::Soak { 3 } else { 1 };
         let longer = |limit: Limit| match limit {
-            Limit::FirstByte | Limit::Boot | Limit::Shutdown => 1,
+            Limit::FirstByte | Limit::Boot | Limit::Shutdown | Limit::Build => 1,
             Limit::Idle => effort,
             Limit::Run => effort * self.repeat.rounds.unwrap_or(1),
         };

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Class, Error, IoContext, Result};
 use crate::interrupt;
 use crate::leftovers;
 
@@ -50,7 +50,7 @@ type OnLine<'a> = Box<dyn FnMut(Stream, &str) + 'a>;
 pub struct Job<'a> {
     command: Command,
     log: Option<PathBuf>,
-    deadline: Option<Duration>,
+    deadline: Option<(Duration, Class)>,
     input: Option<Vec<u8>>,
     on_line: OnLine<'a>,
 }
@@ -152,9 +152,14 @@ impl<'a> Job<'a> {
         self
     }
 
-    /// Ends the child after this time, as an error.
-    pub fn deadline(mut self, limit: Duration) -> Job<'a> {
-        self.deadline = Some(limit);
+    /// Ends the child after this time, as an error of the host.
+    pub fn deadline(self, limit: Duration) -> Job<'a> {
+        self.deadline_of(limit, Class::Host)
+    }
+
+    /// Ends the child after this time, as an error of this class.
+    pub fn deadline_of(mut self, limit: Duration, class: Class) -> Job<'a> {
+        self.deadline = Some((limit, class));
         self
     }
 
@@ -196,9 +201,9 @@ impl<'a> Job<'a> {
         let mut stdout = String::new();
         loop {
             interrupt::check()?;
-            if deadline.is_some_and(|limit| started.elapsed() > limit) {
-                let limit = deadline.unwrap_or_default().as_secs();
-                return Err(Error::host(format!("`{shown}` did not end within {limit} s")).detail(tail));
+            if let Some((limit, class)) = deadline.filter(|(limit, _)| started.elapsed() > *limit) {
+                let what = format!("`{shown}` did not end within {} s", limit.as_secs());
+                return Err(Error::new(class, what).detail(tail));
             }
             match lines.recv_timeout(TICK) {
                 Ok((stream, line)) => {

@@ -243,7 +243,7 @@ pub fn prepare(
     let requests = config::read(&fragments)?;
     kernel.toolchain = variant.compiler.name().to_owned();
     let recipe =
-        Recipe { variant: &variant, requests: &requests, tools: shop.tools()?, jobs: shop.plan.make_jobs };
+        Recipe { variant: &variant, requests: &requests, tools: shop.tools()?, make: shop.plan.make };
     let built = match build::cached(shop.ctx, &tree, &recipe)? {
         Some(built) => built,
         None => {
@@ -308,7 +308,7 @@ fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: 
         return Ok(Bpftool::None(NO_LIBRARIES.to_owned()));
     }
     let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
-    bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make_jobs, &log_dir).map(Bpftool::In)
+    bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make, &log_dir).map(Bpftool::In)
 }
 
 /// The tree of a column. `kernel` gets what is known of it.

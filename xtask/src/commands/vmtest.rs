@@ -254,6 +254,7 @@ fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'
         "until_fail": plan.repeat.until_fail,
         "retries": plan.retries,
         "vms": plan.vms,
+        "make": { "jobs": plan.make.jobs, "limit_s": plan.make.limit.as_secs() },
     });
     write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
 }

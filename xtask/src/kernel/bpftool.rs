@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::kernel::build::PatchedTree;
 use crate::kernel::diagnose;
+use crate::kernel::making::Make;
 use crate::kernel::view::{self, Overlaid};
 use crate::proc::{Job, ended};
 use crate::sandbox::{Sandbox, Tools};
@@ -51,7 +52,7 @@ pub fn ensure(
     ctx: &Context,
     tree: &PatchedTree,
     tools: &Tools,
-    jobs: usize,
+    how: Make,
     log_dir: &Path,
 ) -> Result<PathBuf> {
     let name = Key::of("bpftool source 1").field("lineage", tree.source.lineage.as_str()).finish();
@@ -77,7 +78,7 @@ pub fn ensure(
     let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, "bpftool", key.as_str(), |place| {
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
-        let built = make(tree, tools, jobs, &src, obj.path(), log_dir)?;
+        let built = make(tree, tools, how, &src, obj.path(), log_dir)?;
         confined::copy(obj.path(), built, &place.join(BPFTOOL))
     })?;
     if cached {
@@ -115,7 +116,7 @@ fn inputs_key(src: &Path, tools: &Tools, origin: Option<&Key>) -> Result<Key> {
 fn make(
     tree: &PatchedTree,
     tools: &Tools,
-    jobs: usize,
+    how: Make,
     src: &Path,
     obj: &Path,
     log_dir: &Path,
@@ -136,8 +137,8 @@ fn make(
         // The tree's own list names libraries before those that need them, which only static ones mind.
         command.arg("LIBS=$(LIBBPF) -lelf -lcrypto -lz -lzstd");
     }
-    command.arg(format!("-j{jobs}")).arg(sandbox.see("/obj").join(BPFTOOL));
-    let done = Job::new(command).log(log.clone()).run()?;
+    command.arg(format!("-j{}", how.jobs)).arg(sandbox.see("/obj").join(BPFTOOL));
+    let done = Job::new(command).log(log.clone()).deadline_of(how.limit, Class::SuiteBuild).run()?;
     if done.success() && confined::is_file(obj, BPFTOOL) {
         return Ok(BPFTOOL);
     }

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config::{self, Requests};
 use crate::kernel::diagnose;
-use crate::kernel::making::Making;
+use crate::kernel::making::{Make, Making};
 use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
 use crate::kernel::variant::{Compiler, Variant};
@@ -75,8 +75,8 @@ pub struct Recipe<'a> {
     pub requests: &'a Requests,
     /// Whose compilers.
     pub tools: &'a Tools,
-    /// Jobs that make runs at once.
-    pub jobs: usize,
+    /// How make runs.
+    pub make: Make,
 }
 
 /// A kernel that can boot.
@@ -209,7 +209,12 @@ impl<'a> ConfiguredTree<'a> {
 
     fn run_make(&self, job: Job<'_>) -> Result<Finished> {
         self.making.begins()?;
-        let done = job.run()?;
+        let limit = self.recipe.make.limit;
+        let late = |error: Error| error.next("--timeout build=SECONDS gives it longer");
+        let done = job.deadline_of(limit, Class::KernelBuild).run().map_err(|error| match error.class {
+            Class::KernelBuild => late(error),
+            _ => error,
+        })?;
         self.making.ended()?;
         Ok(done)
     }
@@ -240,7 +245,7 @@ impl<'a> ConfiguredTree<'a> {
         let mut done_objects = 0_u64;
         let sandbox = self.sandbox(ctx)?;
         let mut command = self.make(&sandbox);
-        command.arg(format!("-j{}", self.recipe.jobs)).arg("vmlinux");
+        command.arg(format!("-j{}", self.recipe.make.jobs)).arg("vmlinux");
         let job = Job::new(command).log(log_dir.join("build.log")).on_line(|_, line| {
             if let Some(object) = object_built(line) {
                 done_objects += 1;
@@ -289,7 +294,7 @@ impl<'a> ConfiguredTree<'a> {
         // The first one makes Module.symvers and the linker script; there are no modules of the tree itself.
         for (at, below) in [None, Some(MODULES_HERE)].into_iter().enumerate() {
             let mut command = self.make(&sandbox);
-            command.arg(format!("-j{}", self.recipe.jobs)).arg("modules");
+            command.arg(format!("-j{}", self.recipe.make.jobs)).arg("modules");
             command.args(below.map(|below| format!("M={}", sandbox.see(&format!("/obj/{below}")).display())));
             let log = log_dir.join(format!("modules-{}.log", at + 1));
             let done = self.run_make(Job::new(command).log(log.clone()))?;

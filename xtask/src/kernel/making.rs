@@ -7,9 +7,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{IoContext, Result};
 use crate::workdir::write_file;
+
+/// How make is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Make {
+    /// Jobs at once.
+    pub jobs: usize,
+    /// How long one make may take: what it runs comes from a stranger.
+    pub limit: Duration,
+}
 
 /// The mark of one object directory.
 #[derive(Debug)]
@@ -63,7 +73,7 @@ impl Making {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     #[test]
     fn what_a_killed_make_wrote_is_not_believed() {

@@ -9,7 +9,7 @@ pub mod config;
 pub mod diagnose;
 pub mod kconfig;
 pub mod maintained;
-mod making;
+pub mod making;
 pub mod patch;
 pub mod series;
 pub mod source;

@@ -23,15 +23,18 @@ pub enum Limit {
     Run,
     /// The runner's last word to QEMU's end.
     Shutdown,
+    /// One make, of a kernel or of a suite.
+    Build,
 }
 
 impl Limit {
-    const ALL: [(&'static str, Limit); 5] = [
+    const ALL: [(&'static str, Limit); 6] = [
         ("first-byte", Limit::FirstByte),
         ("boot", Limit::Boot),
         ("idle", Limit::Idle),
         ("run", Limit::Run),
         ("shutdown", Limit::Shutdown),
+        ("build", Limit::Build),
     ];
 
     /// Seconds under KVM, and when emulated. An emulated guest is 3 to 30 times slower, most at boot.
@@ -42,6 +45,8 @@ impl Limit {
             Limit::Idle => (60, 180),
             Limit::Run => (300, 1200),
             Limit::Shutdown => (10, 30),
+            // A whole distribution's configuration takes an hour on two cores.
+            Limit::Build => (7200, 7200),
         };
         Duration::from_secs(if accel == Kind::Kvm { kvm } else { tcg })
     }

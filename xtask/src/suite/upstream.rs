@@ -20,6 +20,7 @@ use crate::kernel::build::{MODULES, PatchedTree};
 use crate::kernel::config;
 use crate::kernel::diagnose;
 use crate::kernel::kconfig::DotConfig;
+use crate::kernel::making::Make;
 use crate::proc::{Finished, Job, ended};
 use crate::sandbox::{Sandbox, Tools};
 use crate::suite::choice::{self, BENCHMARK, Chosen, Denied, Offer};
@@ -216,8 +217,8 @@ pub struct Ingredients<'a> {
     pub kernel_key: &'a Key,
     /// Whose compilers.
     pub tools: &'a Tools,
-    /// Jobs of make.
-    pub jobs: usize,
+    /// How make runs.
+    pub make: Make,
     /// Where the output of make goes.
     pub log_dir: &'a Path,
 }
@@ -403,7 +404,7 @@ impl<'a> Build<'a> {
         command.arg("-C").arg(sandbox.see(&format!("/src/{SELFTESTS}")));
         command.args(["-f", "Makefile", "-f", OWN_RULES]);
         // On with what can be made after an error, and the lines of one target together.
-        command.args(["-k", "-O", &format!("-j{}", self.from.jobs)]);
+        command.args(["-k", "-O", &format!("-j{}", self.from.make.jobs)]);
         // A program for people that test_progs is not linked to.
         command.arg("-o").arg(obj.join("veristat"));
         command.arg(format!("OUTPUT={}", obj.display()));
@@ -438,6 +439,7 @@ impl<'a> Build<'a> {
         let (phase, mut made) = (self.phase, 0);
         let done = Job::new(command)
             .log(log.clone())
+            .deadline_of(self.from.make.limit, Class::SuiteBuild)
             .on_line(|_, line| {
                 if let Some(step) = step(line) {
                     made += 1;

@@ -103,7 +103,7 @@ impl Column<'_> {
                 kernel: &bootable.dir,
                 kernel_key,
                 tools: shop.tools()?,
-                jobs: shop.plan.make_jobs,
+                make: shop.plan.make,
                 log_dir: &log_dir,
             };
             upstream::ensure(shop.ctx, from, chosen)?

@@ -244,3 +244,18 @@ fn a_kvm_that_runs_no_kernel_is_told_and_the_guest_is_emulated() {
         assert_eq!(done.json()["boots"][0]["accel"], "kvm");
     }
 }
+
+#[test]
+fn a_make_that_does_not_end_is_ended_and_its_column_does_not_build() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "make: hang\nguest: pass").display());
+    let done = world.run(&["--kernel", &spec, "--boot", "direct", "--timeout", "build=1"]);
+    done.exits(12).says(&["did not end within 1 s", "--timeout build=SECONDS"]);
+    assert!(done.outcomes(None).values().all(|outcome| outcome == "notrun"), "{done}");
+    let plan = done.run_dir.as_ref().expect("a run").join("plan.json");
+    assert!(std::fs::read_to_string(plan).expect("kept").contains("\"limit_s\": 1"));
+    // Nothing of it is believed, or runs on.
+    world.is_clean();
+    world.tree("linux", "guest: pass");
+    world.run(&["--kernel", &spec, "--boot", "direct"]).exits(0);
+}
