@@ -51,11 +51,12 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed);
     }
-    host::require(&start::needs(&plan, &ctx))?;
-    let series = maintained::load(&ctx, &plan.patches)?;
-    let resolved = start::check_inputs(&ctx, &mut plan)?;
+    let early = |error: &Error| record_interruption(&ctx, args, &phases, error);
+    host::require(&start::needs(&plan, &ctx)).inspect_err(early)?;
+    let series = maintained::load(&ctx, &plan.patches).inspect_err(early)?;
+    let resolved = start::check_inputs(&ctx, &mut plan).inspect_err(early)?;
     let meanings = columns(&mut plan, &resolved, series.as_ref())?;
-    let shop = Shop::open(&ctx, &plan, series)?;
+    let shop = Shop::open(&ctx, &plan, series).inspect_err(early)?;
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &meanings);
     }
@@ -184,20 +185,7 @@ fn conclude(
         Some(_) => Default::default(),
         None => tool_versions(ctx, shop),
     };
-    let mut result = RunResult {
-        schema: SCHEMA,
-        run: run_dir.id.clone(),
-        command: command_line(),
-        exit_code: Class::Host.code(),
-        classes: Default::default(),
-        tools,
-        kernels: Vec::new(),
-        boots: Vec::new(),
-        cells: Vec::new(),
-        splats: Vec::new(),
-        allowed_splats: Vec::new(),
-        phases: phases.records(),
-    };
+    let mut result = RunResult { tools, ..empty(run_dir, phases) };
     for UnitResult { kernel, boot, again, cells, splats } in units {
         if !result.kernels.contains(&kernel) {
             result.kernels.push(kernel);
@@ -211,6 +199,43 @@ fn conclude(
     plain::record(&mut result);
     result.conclude(interrupt::requested());
     Ok(result)
+}
+
+/// A run that has come to nothing yet.
+fn empty(run_dir: &RunDir, phases: &Phases) -> RunResult {
+    RunResult {
+        schema: SCHEMA,
+        run: run_dir.id.clone(),
+        command: command_line(),
+        exit_code: Class::Host.code(),
+        classes: Default::default(),
+        tools: Default::default(),
+        kernels: Vec::new(),
+        boots: Vec::new(),
+        cells: Vec::new(),
+        splats: Vec::new(),
+        allowed_splats: Vec::new(),
+        phases: phases.records(),
+    }
+}
+
+/// A run that was interrupted before it knew its columns has a record as any other. Who reads it may not have seen the exit
+/// code, and what failed to be written here changes nothing about that.
+fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error: &Error) {
+    if args.dry_run || !matches!(error.class, Class::Interrupted | Class::Terminated) {
+        return;
+    }
+    let Ok(run_dir) = RunDir::create(args.out.as_deref()) else { return };
+    let mut result = empty(&run_dir, phases);
+    result.conclude(interrupt::requested());
+    let Ok(text) = serde_json::to_string_pretty(&result) else { return };
+    let _ = write_file(&run_dir.path.join("run.json"), &text);
+    let _ = run_dir.link_as_latest();
+    start::tidy(ctx, &run_dir, args.keep, args.run_size);
+    let _ = print(&table::render(&result, &run_dir.path.display().to_string(), table::Look::of_stdout()));
+    if let Some(Ok(report)) = args.json.as_deref().map(Report::open) {
+        let _ = report.write(&text);
+    }
 }
 
 fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<String, String> {

@@ -115,6 +115,7 @@ fn a_run_that_waits_for_another_can_be_interrupted_or_takes_over() {
 /// Where a run can be when it is told to end.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
+    Index,
     Download,
     Unpack,
     Apply,
@@ -125,7 +126,8 @@ enum Phase {
     Test,
 }
 
-const PHASES: [Phase; 8] = [
+const PHASES: [Phase; 9] = [
+    Phase::Index,
     Phase::Download,
     Phase::Unpack,
     Phase::Apply,
@@ -161,18 +163,19 @@ fn hanging_in(phase: Phase) -> (World, Vec<String>) {
         Phase::Build => "make: hang",
         Phase::Boot => "guest: silent",
         Phase::Test => "guest: idle",
-        Phase::Download | Phase::Unpack | Phase::Apply | Phase::Runner => "guest: pass",
+        Phase::Index | Phase::Download | Phase::Unpack | Phase::Apply | Phase::Runner => "guest: pass",
     };
     let tree = world.tree("linux", does);
     let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
     let mut words =
         vec!["--kernel".to_owned(), format!("tree:{}", text(&tree)), "--boot".into(), "direct".into()];
     match phase {
-        Phase::Download => {
+        // Before the columns are known.
+        Phase::Index | Phase::Download => {
             super::disk::archive(&world);
             world.write("home/apt.cut", "0");
             world.write("home/apt.exit", "0\n");
-            hangs(&world, "apt-get", "download");
+            hangs(&world, "apt-get", if matches!(phase, Phase::Index) { "update" } else { "download" });
             words[1] = "debian:9.9.1".to_owned();
             words.extend(["--mirror".to_owned(), "http://mirror.example/debian".to_owned()]);
         }
