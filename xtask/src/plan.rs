@@ -524,7 +524,7 @@ mod tests {
             (&["--memory", "lots"], "--memory"),
             (&["--memory", "64M"], "--memory"),
             (&["--timeout", "boot"], "--timeout"),
-            (&["--timeout", "build=3"], "--timeout"),
+            (&["--timeout", "make=3"], "--timeout"),
             (&["--timeout", "boot=0"], "--timeout"),
             (&["--allow-skip", "debian:*="], "--allow-skip"),
             (&["--allow-skip", "["], "glob"),

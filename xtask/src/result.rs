@@ -320,6 +320,24 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// A run that has come to nothing yet, and so to no pass.
+    pub fn empty(run: &str, command: Vec<String>) -> RunResult {
+        RunResult {
+            schema: SCHEMA,
+            run: run.to_owned(),
+            command,
+            exit_code: Class::Host.code(),
+            classes: Default::default(),
+            tools: Default::default(),
+            kernels: Vec::new(),
+            boots: Vec::new(),
+            cells: Vec::new(),
+            splats: Vec::new(),
+            allowed_splats: Vec::new(),
+            phases: Vec::new(),
+        }
+    }
+
     /// Counts classes and decides the exit code. `interrupted` overrules everything.
     pub fn conclude(&mut self, interrupted: Option<Class>) {
         self.classes.clear();
@@ -972,7 +990,7 @@ mod tests {
 
     #[test]
     fn a_guest_whose_subtests_ran_again_is_told_by_them() {
-        let mut run = empty_run();
+        let mut run = RunResult::empty("", Vec::new());
         run.cells = vec![cell(Class::Flaky)];
         run.boots = vec![BootRecord { retried: true, ..boot_record(Class::Panic) }, boot_record(Class::Pass)];
         run.conclude(None);
@@ -1011,7 +1029,7 @@ mod tests {
         let (boot, cells) = judged(&good(), "[ 1.0] Kernel panic - not syncing: x\n", exited());
         assert_eq!(boot, Class::Panic);
         assert_eq!(cells[0].0, Outcome::Pass, "what was reported before the death is kept");
-        let mut run = empty_run();
+        let mut run = RunResult::empty("", Vec::new());
         run.cells = vec![cell(Class::Pass)];
         run.boots = vec![boot_record(Class::Panic)];
         run.conclude(None);
@@ -1180,26 +1198,9 @@ mod tests {
         }
     }
 
-    fn empty_run() -> RunResult {
-        RunResult {
-            schema: SCHEMA,
-            run: String::new(),
-            command: Vec::new(),
-            exit_code: 0,
-            classes: BTreeMap::new(),
-            tools: BTreeMap::new(),
-            kernels: Vec::new(),
-            boots: Vec::new(),
-            cells: Vec::new(),
-            splats: Vec::new(),
-            allowed_splats: Vec::new(),
-            phases: Vec::new(),
-        }
-    }
-
     #[test]
     fn nothing_at_all_is_not_a_pass_and_the_first_class_wins() {
-        let mut run = empty_run();
+        let mut run = RunResult::empty("", Vec::new());
         run.conclude(None);
         assert_eq!(run.exit_code, Class::Usage.code());
         run.cells = vec![

@@ -29,7 +29,7 @@ use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
-use crate::result::{self, BootRecord, Cell, CellBase, Kernel, SplatRecord, Terms, Verdict};
+use crate::result::{self, BootRecord, Cell, CellBase, Kernel, RunResult, SplatRecord, Terms, Verdict};
 use crate::shop::Shop;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
@@ -93,6 +93,19 @@ pub struct UnitResult {
     pub cells: Vec<Cell>,
     /// What the kernel complained of.
     pub splats: Vec<SplatRecord>,
+}
+
+impl UnitResult {
+    /// Puts it into the record of a run.
+    pub fn add_to(self, result: &mut RunResult) {
+        let UnitResult { kernel, boot, again, cells, splats } = self;
+        if !result.kernels.contains(&kernel) {
+            result.kernels.push(kernel);
+        }
+        result.boots.extend(boot.into_iter().chain(again));
+        result.cells.extend(cells);
+        result.splats.extend(splats);
+    }
 }
 
 /// What all columns of one kernel begin with.

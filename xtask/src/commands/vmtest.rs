@@ -185,38 +185,14 @@ fn conclude(
         Some(_) => Default::default(),
         None => tool_versions(ctx, shop),
     };
-    let mut result = RunResult { tools, ..empty(run_dir, phases) };
-    for UnitResult { kernel, boot, again, cells, splats } in units {
-        if !result.kernels.contains(&kernel) {
-            result.kernels.push(kernel);
-        }
-        result.boots.extend(boot.into_iter().chain(again));
-        result.cells.extend(cells);
-        result.splats.extend(splats);
-    }
+    let mut result =
+        RunResult { tools, phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
+    units.into_iter().for_each(|unit| unit.add_to(&mut result));
     result.allowed_splats = shop.allowed.records(&result.splats);
     compare::settle(&mut result);
     plain::record(&mut result);
     result.conclude(interrupt::requested());
     Ok(result)
-}
-
-/// A run that has come to nothing yet.
-fn empty(run_dir: &RunDir, phases: &Phases) -> RunResult {
-    RunResult {
-        schema: SCHEMA,
-        run: run_dir.id.clone(),
-        command: command_line(),
-        exit_code: Class::Host.code(),
-        classes: Default::default(),
-        tools: Default::default(),
-        kernels: Vec::new(),
-        boots: Vec::new(),
-        cells: Vec::new(),
-        splats: Vec::new(),
-        allowed_splats: Vec::new(),
-        phases: phases.records(),
-    }
 }
 
 /// A run that was interrupted before it knew its columns has a record as any other. Who reads it may not have seen the exit
@@ -226,7 +202,7 @@ fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error:
         return;
     }
     let Ok(run_dir) = RunDir::create(args.out.as_deref()) else { return };
-    let mut result = empty(&run_dir, phases);
+    let mut result = RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
     result.conclude(interrupt::requested());
     let Ok(text) = serde_json::to_string_pretty(&result) else { return };
     let _ = write_file(&run_dir.path.join("run.json"), &text);

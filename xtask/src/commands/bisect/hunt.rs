@@ -15,7 +15,7 @@ use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::lane::join;
 use crate::plan::Unit;
-use crate::result::{RunResult, SCHEMA};
+use crate::result::RunResult;
 use crate::shop::Shop;
 use crate::unit::{self, Built, Material, UnitResult};
 use crate::workdir::{Key, RunDir, write_file};
@@ -301,28 +301,8 @@ impl<'a> Hunt<'a> {
     }
 
     fn result(&self, dir: &RunDir, units: Vec<UnitResult>, kernel: crate::result::Kernel) -> RunResult {
-        let mut result = RunResult {
-            schema: SCHEMA,
-            run: dir.id.clone(),
-            command: self.record.command.clone(),
-            exit_code: Class::Host.code(),
-            classes: Default::default(),
-            tools: Default::default(),
-            kernels: Vec::new(),
-            boots: Vec::new(),
-            cells: Vec::new(),
-            splats: Vec::new(),
-            allowed_splats: Vec::new(),
-            phases: Vec::new(),
-        };
-        for UnitResult { kernel, boot, again, cells, splats } in units {
-            if !result.kernels.contains(&kernel) {
-                result.kernels.push(kernel);
-            }
-            result.boots.extend(boot.into_iter().chain(again));
-            result.cells.extend(cells);
-            result.splats.extend(splats);
-        }
+        let mut result = RunResult::empty(&dir.id, self.record.command.clone());
+        units.into_iter().for_each(|unit| unit.add_to(&mut result));
         if result.kernels.is_empty() {
             result.kernels.push(kernel);
         }
