@@ -148,6 +148,9 @@ look() {
     need zlib1g-dev zlib-static zlib has_static_zlib
     # The tests of this project run whole commands with `--toolchain host` and fakes of everything but the headers.
     need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
+    # They also give reports to programs that are not ours: XML to a validator, KTAP to a TAP reader.
+    need libxml2-utils libxml2 libxml2 has xmllint
+    need perl perl-Test-Harness perl has prove
     if $toolchain_host; then
         need bc bc bc has bc
         need bison bison bison has bison

@@ -155,6 +155,9 @@ pub struct VmtestArgs {
     /// Start no further guest after the first one that is not all pass
     #[arg(long)]
     pub fail_fast: bool,
+    /// Reports of this run.
+    #[command(flatten)]
+    pub output: crate::commands::output::OutputArgs,
     /// Write run.json here as well
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -228,6 +228,7 @@ impl Plan {
             make_jobs,
             vms,
             fail_fast,
+            output: _,
             json: _,
             out: _,
             keep: _,

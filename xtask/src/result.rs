@@ -338,25 +338,30 @@ impl RunResult {
         }
     }
 
+    /// Boots whose class none of their cells has: it counts even when every cell is fine, as in a panic after the last test.
+    pub fn untold_boots(&self) -> impl Iterator<Item = &BootRecord> {
+        let told = |boot: &BootRecord| {
+            self.cells.iter().any(|cell| {
+                cell.counts()
+                    && cell.class == boot.class
+                    && cell.kernel == boot.kernel
+                    && cell.variant == boot.variant
+                    && (cell.suite == boot.suite || boot.suite.is_empty())
+            })
+        };
+        let class = |boot: &BootRecord| Class::from_code(boot.class).unwrap_or(Class::Host);
+        self.boots.iter().filter(move |boot| class(boot) != Class::Pass && !boot.retried && !told(boot))
+    }
+
     /// Counts classes and decides the exit code. `interrupted` overrules everything.
     pub fn conclude(&mut self, interrupted: Option<Class>) {
         self.classes.clear();
         for cell in self.cells.iter().filter(|cell| cell.counts()) {
             *self.classes.entry(cell.class).or_default() += 1;
         }
-        for boot in &self.boots {
-            // A boot's own class counts even when every cell of it is fine: a panic after the last test.
-            let class = Class::from_code(boot.class).unwrap_or(Class::Host);
-            let seen = self.cells.iter().any(|cell| {
-                cell.counts()
-                    && cell.class == boot.class
-                    && cell.kernel == boot.kernel
-                    && cell.variant == boot.variant
-                    && (cell.suite == boot.suite || boot.suite.is_empty())
-            });
-            if class != Class::Pass && !seen && !boot.retried {
-                *self.classes.entry(boot.class).or_default() += 1;
-            }
+        let untold: Vec<u8> = self.untold_boots().map(|boot| boot.class).collect();
+        for class in untold {
+            *self.classes.entry(class).or_default() += 1;
         }
         if let Some(class) = interrupted {
             self.classes.entry(class.code()).or_insert(1);

@@ -20,6 +20,7 @@ use self::question::{Asked, Question};
 use self::state::{Record, SCHEMA};
 use crate::bisect::Trust;
 use crate::cli::{BootArg, Cli, Command, EffortArg, VmtestArgs};
+use crate::commands::target::Target;
 use crate::commands::{print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
@@ -164,7 +165,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Exit> {
 }
 
 fn search(args: &Args, project: &Path) -> Result<Class> {
-    let json = args.json.as_deref().map(crate::commands::vmtest::Report::open).transpose()?;
+    let json = args.json.as_deref().map(|path| Target::open("--json", path)).transpose()?;
     if let Some(which) = &args.resume {
         let (record, run_dir) = state::resume(which)?;
         let plan = plan(&record.options)?;
@@ -225,7 +226,7 @@ fn hunt(
     series: Option<Series>,
     mut record: Record,
     run_dir: &RunDir,
-    json: Option<crate::commands::vmtest::Report>,
+    json: Option<Target>,
 ) -> Result<Class> {
     let shop = Shop::open(ctx, plan, series)?;
     // Before any kernel: a glob that matches nothing is a mistake.

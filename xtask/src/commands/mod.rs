@@ -7,9 +7,11 @@ pub mod clean;
 pub mod doctor;
 pub mod look;
 pub mod mutants;
+pub mod output;
 pub mod report;
 pub mod sources;
 mod start;
+pub mod target;
 pub mod test;
 pub mod vmtest;
 

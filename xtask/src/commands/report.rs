@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask report`: what can be said of finished runs, offline. One module per subcommand.
 
+mod export;
 mod show;
 
 use crate::error::{Class, Result};
@@ -9,6 +10,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask report show                              the newest run, as vmtest printed it
   cargo xtask report show 20261121-090238-692d4a       by its name, or by its directory
+  cargo xtask report export --output junit=out.xml --output mail=reply.txt latest
 
 RUN is `latest`, the name of a run, its directory, or its run.json. Nothing is booted, built or fetched.";
 
@@ -26,6 +28,8 @@ pub struct Args {
 enum What {
     /// Print the table of a run again; the exit code is the run's.
     Show(show::Args),
+    /// Write a run in other formats; the exit code is the run's.
+    Export(export::Args),
 }
 
 /// Runs it; the class decides the exit code.
@@ -35,5 +39,6 @@ enum What {
 pub fn run(args: &Args) -> Result<Class> {
     match &args.what {
         What::Show(args) => show::run(args),
+        What::Export(args) => export::run(args),
     }
 }

@@ -3,16 +3,16 @@
 //! the columns side by side, and tell.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use vmtest_protocol::Listed;
 
 use crate::cli::{BootArg, VmtestArgs};
+use crate::commands::output::Outputs;
 use crate::commands::{look, print, start};
 use crate::compare;
 use crate::context::Context;
-use crate::error::{Class, Error, IoContext, Result};
+use crate::error::{Class, Error, Result};
 use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
@@ -21,8 +21,9 @@ use crate::kernel::{maintained, source, variant};
 use crate::lane;
 use crate::plain;
 use crate::plan::{self, Plan, Purpose, Unit};
+use crate::report::export::{self, Story};
 use crate::report::phases::Phases;
-use crate::report::{log::Log, progress, table};
+use crate::report::{log::Log, progress};
 use crate::result::{RunResult, SCHEMA};
 use crate::shop::Shop;
 use crate::suite::Runner;
@@ -60,7 +61,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &meanings);
     }
-    let json = args.json.as_deref().map(Report::open).transpose()?;
+    let outputs = args.output.open(args.json.as_deref())?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
     write_plan(&run_dir, &plan, &meanings, &shop)?;
@@ -76,15 +77,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         }
     })?;
     let result = conclude(&ctx, &shop, units, &phases, &run_dir)?;
-    let text = serde_json::to_string_pretty(&result)
-        .map_err(|error| Error::host("cannot write run.json").why(error))?;
-    write_file(&run_dir.path.join("run.json"), &text)?;
-    run_dir.link_as_latest()?;
-    start::tidy(&ctx, &run_dir, args.keep, args.run_size);
-    print(&table::render(&result, &run_dir.path.display().to_string(), table::Look::of_stdout()))?;
-    if let Some(report) = json {
-        report.write(&text)?;
-    }
+    keep_and_tell(&ctx, args, &run_dir, &result, outputs)?;
     Ok(Class::from_code(result.exit_code).unwrap_or(Class::Host))
 }
 
@@ -130,49 +123,6 @@ fn columns(plan: &mut Plan, resolved: &[source::Resolved], series: Option<&Serie
     Ok(meanings)
 }
 
-/// Where `--json` goes.
-pub enum Report {
-    /// A file is replaced as a whole.
-    File(PathBuf),
-    /// A pipe or a device is written to: replacing it would take /dev/stdout away from everybody.
-    Stream(PathBuf, std::fs::File),
-}
-
-impl Report {
-    /// Opens it before the long work, so that a bad path costs a second and not an hour.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn open(path: &Path) -> Result<Report> {
-        if path.is_dir() {
-            return Err(Error::usage(format!("--json {} is a directory", path.display())));
-        }
-        let existed = path.exists();
-        let file =
-            std::fs::OpenOptions::new().create(true).append(true).open(path).on("cannot write", path)?;
-        if !file.metadata().on("cannot read", path)?.is_file() {
-            return Ok(Report::Stream(path.to_owned(), file));
-        }
-        // Of a link, the file that it names.
-        let place = path.canonicalize().on("cannot resolve", path)?;
-        if !existed {
-            std::fs::remove_file(&place).on("cannot write", &place)?;
-        }
-        Ok(Report::File(place))
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// When it cannot be.
-    pub fn write(self, text: &str) -> Result<()> {
-        match self {
-            Report::File(path) => write_file(&path, text),
-            Report::Stream(path, mut file) => file.write_all(text.as_bytes()).on("cannot write", &path),
-        }
-    }
-}
-
 fn conclude(
     ctx: &Context,
     shop: &Shop<'_>,
@@ -204,14 +154,23 @@ fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error:
     let Ok(run_dir) = RunDir::create(args.out.as_deref()) else { return };
     let mut result = RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
     result.conclude(interrupt::requested());
-    let Ok(text) = serde_json::to_string_pretty(&result) else { return };
-    let _ = write_file(&run_dir.path.join("run.json"), &text);
-    let _ = run_dir.link_as_latest();
-    start::tidy(ctx, &run_dir, args.keep, args.run_size);
-    let _ = print(&table::render(&result, &run_dir.path.display().to_string(), table::Look::of_stdout()));
-    if let Some(Ok(report)) = args.json.as_deref().map(Report::open) {
-        let _ = report.write(&text);
+    if let Ok(outputs) = args.output.open(args.json.as_deref()) {
+        let _ = keep_and_tell(ctx, args, &run_dir, &result, outputs);
     }
+}
+
+/// Writes what a run came to: its record first, then the reports that were asked for.
+fn keep_and_tell(
+    ctx: &Context,
+    args: &VmtestArgs,
+    run_dir: &RunDir,
+    result: &RunResult,
+    outputs: Outputs,
+) -> Result<()> {
+    write_file(&run_dir.path.join("run.json"), export::json(result)?)?;
+    run_dir.link_as_latest()?;
+    start::tidy(ctx, run_dir, args.keep, args.run_size);
+    outputs.write(&Story { run: result, directory: &run_dir.path.display().to_string() })
 }
 
 fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<String, String> {

@@ -4,7 +4,15 @@
 
 pub mod bisect;
 pub mod coverage;
+mod escape;
+pub mod export;
+pub mod finding;
+mod github;
+mod junit;
+mod ktap;
 pub mod log;
+mod mail;
+mod markdown;
 pub mod mutants;
 pub mod phases;
 pub mod progress;

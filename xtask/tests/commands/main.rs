@@ -7,6 +7,7 @@ mod bisect;
 mod cache;
 mod deaths;
 mod disk;
+mod exports;
 mod failures;
 mod input;
 mod isolation;

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `--output`: which reports of a run are written, and where to. All of them are opened before the long work.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::commands::target::Target;
+use crate::error::{Error, Result};
+use crate::report::export::{Format, Story};
+use crate::report::table::Look;
+
+/// Options of every command that reports a run.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct OutputArgs {
+    /// Report of this run, to a file, or to standard output in place of the table; repeatable: table, json, junit, ktap,
+    /// markdown, github, mail
+    #[arg(long = "output", value_name = "FORMAT[=FILE]")]
+    pub outputs: Vec<String>,
+}
+
+/// Reports that are to be written.
+#[derive(Debug)]
+pub struct Outputs {
+    list: Vec<(Format, Target)>,
+}
+
+impl OutputArgs {
+    /// Opens every report; `json` is one more, by its own option.
+    ///
+    /// # Errors
+    /// Class `Usage` for a format that is none, class `Host` for a place that cannot be written.
+    pub fn open(&self, json: Option<&Path>) -> Result<Outputs> {
+        let mut list = Vec::new();
+        for text in &self.outputs {
+            let (name, file) =
+                text.split_once('=').map_or((text.as_str(), None), |(name, file)| (name, Some(file)));
+            let format = Format::from_str(name, false).map_err(|_| {
+                let known: Vec<String> = Format::value_variants()
+                    .iter()
+                    .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
+                    .collect();
+                Error::usage(format!("--output {text}: there is no format {name:?}"))
+                    .next(format!("formats are {}", known.join(", ")))
+            })?;
+            let target = match file {
+                None | Some("-") => Target::Stdout,
+                Some("") => return Err(Error::usage(format!("--output {text} names no file"))),
+                Some(file) => Target::open("--output", Path::new(file))?,
+            };
+            list.push((format, target));
+        }
+        let to_stdout = list.iter().filter(|(_, target)| matches!(target, Target::Stdout)).count();
+        if to_stdout > 1 {
+            return Err(Error::usage("two reports would go to standard output")
+                .next("name a file for all but one: --output FORMAT=FILE"));
+        }
+        if to_stdout == 0 {
+            list.insert(0, (Format::Table, Target::Stdout));
+        }
+        if let Some(path) = json {
+            list.push((Format::Json, Target::open("--json", path)?));
+        }
+        Ok(Outputs { list })
+    }
+}
+
+impl Outputs {
+    /// Writes them all, also when one cannot be written.
+    ///
+    /// # Errors
+    /// The first that could not be.
+    pub fn write(self, story: &Story<'_>) -> Result<()> {
+        let mut done = Ok(());
+        for (format, target) in self.list {
+            let look = match target {
+                Target::Stdout => Look::of_stdout(),
+                Target::File(_) | Target::Stream(..) => Look { colour: false },
+            };
+            let written = format.render(story, look).and_then(|text| target.write(&text));
+            done = done.and(written);
+        }
+        done
+    }
+}

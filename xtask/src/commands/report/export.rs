@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask report export`: a finished run in other formats.
+
+use std::path::PathBuf;
+
+use crate::commands::output;
+use crate::error::{Class, Result};
+use crate::report::export::Story;
+use crate::stored::Stored;
+
+/// Write a finished run in other formats; the exit code is the run's.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run
+    #[arg(value_name = "RUN", default_value = "latest")]
+    run: PathBuf,
+    /// Which formats.
+    #[command(flatten)]
+    output: output::OutputArgs,
+}
+
+/// Writes them; the class is the run's.
+///
+/// # Errors
+/// Where the run is not there or cannot be believed, or a report cannot be written.
+pub fn run(args: &Args) -> Result<Class> {
+    let Args { run, output } = args;
+    let stored = Stored::open(run)?;
+    let outputs = output.open(None)?;
+    outputs.write(&Story { run: &stored.result, directory: &stored.dir.display().to_string() })?;
+    Ok(Class::from_code(stored.result.exit_code).unwrap_or(Class::Host))
+}

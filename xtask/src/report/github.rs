@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exporter: workflow commands, which GitHub shows as annotations at the head of a run.
+
+use std::fmt::Write as _;
+
+use super::escape::{command, command_property};
+use super::export::Story;
+use super::finding;
+use super::table;
+
+/// GitHub shows ten errors of a step: the verdict, and these.
+const MOST: usize = 9;
+
+/// The verdict, then what decides it.
+pub fn render(story: &Story<'_>) -> String {
+    let columns = finding::columns(story.run);
+    let reasons = finding::reasons(&columns);
+    let mut text = String::new();
+    let level = if reasons.is_empty() && story.run.exit_code == 0 { "notice" } else { "error" };
+    let _ = writeln!(text, "::{level} title=vmtest::{}", command(&table::classes(story.run)));
+    for reason in reasons.iter().take(MOST) {
+        let _ =
+            writeln!(text, "::error title={}::{}", command_property(&reason.title()), command(&reason.why));
+    }
+    text
+}
