@@ -82,6 +82,10 @@ pub fn record(run: &mut RunResult) {
         [&mut cell.variant, &mut cell.boot, &mut cell.accel, &mut cell.suite].into_iter().for_each(one_line);
         [&mut cell.reason, &mut cell.log].into_iter().for_each(clean);
         cell.tries.iter_mut().for_each(|attempt| clean(&mut attempt.reason));
+        cell.unmet
+            .iter_mut()
+            .flat_map(|one| [&mut one.what, &mut one.expected, &mut one.seen])
+            .for_each(clean);
     }
     for splat in &mut run.splats {
         [&mut splat.kernel, &mut splat.title, &mut splat.during].into_iter().for_each(one_line);

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use vmtest_protocol::{End as TestEnd, GuestOutcome, TestName, WorkerEnd};
+use vmtest_protocol::{Check, End as TestEnd, GuestOutcome, TestName, WorkerEnd};
 
 use crate::allow::Allowed;
 use crate::error::{Class, PRECEDENCE};
@@ -96,12 +96,26 @@ pub struct Cell {
     /// Figures that it took and what they were taken on; empty where it took none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub measured: String,
+    /// Expectations that did not hold; empty where all did, or where it never came to one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<Unmet>,
     /// The test's own log, for what is not a pass; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log: String,
     /// Every attempt of `--retries`, this one among them; empty where there was one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tries: Vec<Attempt>,
+}
+
+/// An expectation that did not hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unmet {
+    /// What was looked at.
+    pub what: String,
+    /// What had to be.
+    pub expected: String,
+    /// What was.
+    pub seen: String,
 }
 
 /// What a subtest came to in one guest of several.
@@ -222,6 +236,9 @@ pub struct PhaseRecord {
     pub name: String,
     /// On what, mostly a kernel.
     pub kernel: String,
+    /// When it began, counted from the start of the run.
+    #[serde(default)]
+    pub started_ms: u64,
     /// How long it took.
     pub duration_ms: u64,
     /// Nothing had to be done.
@@ -715,8 +732,20 @@ pub fn make_cell(
         was: None,
         measured: end.map_or_else(String::new, |end| measured(end, outcome, &base.accel)),
         tries: Vec::new(),
+        unmet: end.filter(|_| outcome != Outcome::Pass).map(unmet).unwrap_or_default(),
         log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
     }
+}
+
+/// Expectations that did not hold.
+fn unmet(end: &TestEnd) -> Vec<Unmet> {
+    let not_ok = end.seen.iter().filter(|check| !check.ok);
+    let unmet = |check: &Check| Unmet {
+        what: check.what.clone(),
+        expected: check.expected.clone(),
+        seen: check.seen.clone(),
+    };
+    not_ok.map(unmet).collect()
 }
 
 /// A figure is worth little without what it was taken on, and that the guest does not know.
@@ -813,6 +842,7 @@ pub(crate) mod tests_support {
             class: class.code(),
             was: None,
             measured: String::new(),
+            unmet: Vec::new(),
             log: String::new(),
             tries: Vec::new(),
         }

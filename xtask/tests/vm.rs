@@ -9,6 +9,8 @@
 
 #[path = "vm/bisect.rs"]
 mod bisect;
+#[path = "vm/report.rs"]
+mod report;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //! Sink: collects finished phases for the timeline of `run.json`.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::event::{Event, Kind, Sink};
 use crate::result::PhaseRecord;
@@ -22,10 +23,12 @@ impl Phases {
 impl Sink for Phases {
     fn take(&mut self, event: &Event) {
         if let Kind::PhaseFinished { name, subject, took, cached, .. } = &event.kind {
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             let record = PhaseRecord {
                 name: name.clone(),
                 kernel: subject.clone(),
-                duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                started_ms: millis(event.at.saturating_sub(*took)),
+                duration_ms: millis(*took),
                 cached: *cached,
             };
             self.list.lock().unwrap_or_else(PoisonError::into_inner).push(record);

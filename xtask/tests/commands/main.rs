@@ -23,6 +23,7 @@ mod rows;
 #[path = "../failures/run.rs"]
 mod run;
 mod runs;
+mod schema;
 mod series;
 mod signals;
 mod soak;

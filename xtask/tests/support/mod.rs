@@ -5,6 +5,9 @@
 //! The checkout is a fake as well: `kconfig/` and `images/` are the real ones, but the "runner" is a script made by a
 //! fake cargo, so that no test waits for a real build and each knows the list of subtests.
 
+#[allow(dead_code, reason = "not every test that shares these asks for it")]
+pub mod schema;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
