@@ -158,6 +158,9 @@ pub struct VmtestArgs {
     /// Reports of this run.
     #[command(flatten)]
     pub output: crate::commands::output::OutputArgs,
+    /// What it is compared with.
+    #[command(flatten)]
+    pub baseline: crate::commands::report::diff::BaselineArgs,
     /// Write run.json here as well
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -36,6 +36,28 @@ pub fn boot_with_fallback(
     store: &std::path::Path,
     mut watch: impl FnMut(&Stream, &Scanner),
 ) -> Result<(Observed, Accel)> {
+    let (seen, accel) = boot_twice(shop, bootable, boot, task, store, &mut watch)?;
+    // Behind the last start, which may have moved the directory away.
+    if let Err(error) = bootable.keep_config(store) {
+        // What was seen of the guest is worth more.
+        shop.ctx.bus.warn(format!(
+            "{}: its configuration is not kept: {}",
+            bootable.kernel.id,
+            error.summary()
+        ));
+    }
+    Ok((seen, accel))
+}
+
+/// Boots, and once more where that tells something.
+fn boot_twice(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    task: Task,
+    store: &std::path::Path,
+    mut watch: impl FnMut(&Stream, &Scanner),
+) -> Result<(Observed, Accel)> {
     let id = &bootable.kernel.id;
     let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
     let died = result::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());

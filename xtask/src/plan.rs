@@ -229,6 +229,7 @@ impl Plan {
             vms,
             fail_fast,
             output: _,
+            baseline: _,
             json: _,
             out: _,
             keep: _,

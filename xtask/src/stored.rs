@@ -2,16 +2,21 @@
 //! A finished run, read back from its directory into the model that it was written from. Nothing of it is believed that
 //! the record itself contradicts: a report must not say pass because somebody cut a file short.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use crate::compare;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::kernel::config;
+use crate::kernel::kconfig::DotConfig;
 use crate::plain;
-use crate::result::{RunResult, SCHEMA};
+use crate::result::{BootRecord, RunResult, SCHEMA};
 use crate::workdir::{read_text, runs_dir};
 
 /// The record in a run's directory.
 pub const FILE: &str = "run.json";
+/// Configuration of a guest's kernel, beside its console; absent where nobody knows it.
+pub const CONFIG: &str = "config";
 /// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
 const MOST_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -34,6 +39,26 @@ impl Stored {
         let result = read(&dir.join(FILE))?;
         Ok(Stored { dir, result })
     }
+
+    /// Configurations of its kernels, by their ids and variants.
+    pub fn options(&self) -> BTreeMap<(String, String), DotConfig> {
+        options(&self.dir, &self.result)
+    }
+}
+
+/// Configurations of the kernels of a run in this directory, by their ids and variants, as far as there are any.
+pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotConfig> {
+    let of_boot = |boot: &BootRecord| {
+        let text = read_text(&below(dir, &boot.directory)?.join(CONFIG)).ok()?;
+        Some(((boot.kernel.clone(), boot.variant.clone()), config::parse_dotconfig(&text)))
+    };
+    run.boots.iter().filter_map(of_boot).collect()
+}
+
+/// A place below a run's directory; `None` for a name in a record that leads elsewhere.
+pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
+    let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    (plain && !name.is_empty()).then(|| dir.join(name))
 }
 
 /// The directory of a run that left a record.
@@ -127,6 +152,15 @@ mod tests {
     use crate::error::PRECEDENCE;
     use crate::result::Outcome;
     use crate::result::tests_support::{boot, cell, run};
+
+    #[test]
+    fn a_record_names_no_place_outside_of_its_run() {
+        let dir = Path::new("/runs/r");
+        assert_eq!(below(dir, "cells/a"), Some("/runs/r/cells/a".into()));
+        for name in ["", "/etc", "../r2", "cells/../../x", "."] {
+            assert_eq!(below(dir, name), None, "{name}");
+        }
+    }
 
     #[test]
     fn a_record_that_contradicts_itself_is_not_believed() {

@@ -31,12 +31,13 @@ use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
 use crate::result::{self, BootRecord, Cell, CellBase, Kernel, RunResult, SplatRecord, Terms, Verdict};
 use crate::shop::Shop;
+use crate::stored;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::Machine;
 use crate::vm::session::{Limits, Observed};
 use crate::vm::{Boot, Task};
-use crate::workdir::{Key, RunDir, read_text};
+use crate::workdir::{Key, RunDir, read_text, write_file};
 
 /// A kernel that can boot, with all that its boot depends on.
 #[derive(Debug)]
@@ -72,6 +73,16 @@ impl Bootable {
     /// Its source, without the series; `None` for a kernel that was not built here.
     pub fn source(&self) -> Option<&Path> {
         self.tree.as_ref().map(|(tree, _)| tree.source.dir.as_path())
+    }
+
+    /// Leaves its configuration beside what its guest said, for comparisons of runs.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep_config(&self, store: &Path) -> Result<()> {
+        let Some(config) = &self.config else { return Ok(()) };
+        let lines = config.iter().map(|(option, value)| format!("CONFIG_{option}={value}\n"));
+        write_file(&store.join(stored::CONFIG), lines.collect::<String>())
     }
 
     /// Limits of a guest with this kernel.

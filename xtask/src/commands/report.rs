@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask report`: what can be said of finished runs, offline. One module per subcommand.
 
+pub mod diff;
 mod export;
 mod show;
 
@@ -11,6 +12,7 @@ Examples:
   cargo xtask report show                              the newest run, as vmtest printed it
   cargo xtask report show 20261121-090238-692d4a       by its name, or by its directory
   cargo xtask report export --output junit=out.xml --output mail=reply.txt latest
+  cargo xtask report diff 20261120-090238-692d4a latest
 
 RUN is `latest`, the name of a run, its directory, or its run.json. Nothing is booted, built or fetched.";
 
@@ -28,6 +30,8 @@ pub struct Args {
 enum What {
     /// Print the table of a run again; the exit code is the run's.
     Show(show::Args),
+    /// Compare two runs: exit 0 if nothing got worse, 1 if something did.
+    Diff(diff::Args),
     /// Write a run in other formats; the exit code is the run's.
     Export(export::Args),
 }
@@ -39,6 +43,7 @@ enum What {
 pub fn run(args: &Args) -> Result<Class> {
     match &args.what {
         What::Show(args) => show::run(args),
+        What::Diff(args) => diff::run(args),
         What::Export(args) => export::run(args),
     }
 }

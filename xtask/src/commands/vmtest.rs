@@ -9,6 +9,7 @@ use vmtest_protocol::Listed;
 
 use crate::cli::{BootArg, VmtestArgs};
 use crate::commands::output::Outputs;
+use crate::commands::report::diff::Baseline;
 use crate::commands::{look, print, start};
 use crate::compare;
 use crate::context::Context;
@@ -62,6 +63,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         return dry_run(&ctx, &plan, &shop, &meanings);
     }
     let outputs = args.output.open(args.json.as_deref())?;
+    let baseline = args.baseline.open()?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
     write_plan(&run_dir, &plan, &meanings, &shop)?;
@@ -77,8 +79,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         }
     })?;
     let result = conclude(&ctx, &shop, units, &phases, &run_dir)?;
-    keep_and_tell(&ctx, args, &run_dir, &result, outputs)?;
-    Ok(Class::from_code(result.exit_code).unwrap_or(Class::Host))
+    keep_and_tell(&ctx, args, &run_dir, &result, (outputs, baseline))
 }
 
 /// What is tested of one kernel; nothing where there is no series.
@@ -154,23 +155,27 @@ fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error:
     let Ok(run_dir) = RunDir::create(args.out.as_deref()) else { return };
     let mut result = RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
     result.conclude(interrupt::requested());
-    if let Ok(outputs) = args.output.open(args.json.as_deref()) {
-        let _ = keep_and_tell(ctx, args, &run_dir, &result, outputs);
+    if let (Ok(outputs), Ok(baseline)) = (args.output.open(args.json.as_deref()), args.baseline.open()) {
+        let _ = keep_and_tell(ctx, args, &run_dir, &result, (outputs, baseline));
     }
 }
 
-/// Writes what a run came to: its record first, then the reports that were asked for.
+/// Writes what a run came to: its record first, then the reports that were asked for. Gives what the process ends with.
 fn keep_and_tell(
     ctx: &Context,
     args: &VmtestArgs,
     run_dir: &RunDir,
     result: &RunResult,
-    outputs: Outputs,
-) -> Result<()> {
+    (outputs, baseline): (Outputs, Option<Baseline>),
+) -> Result<Class> {
     write_file(&run_dir.path.join("run.json"), export::json(result)?)?;
     run_dir.link_as_latest()?;
     start::tidy(ctx, run_dir, args.keep, args.run_size);
-    outputs.write(&Story { run: result, directory: &run_dir.path.display().to_string() })
+    let compared = baseline.map(|baseline| baseline.compare(&run_dir.path, result));
+    let directory = run_dir.path.display().to_string();
+    let story = Story { run: result, directory: &directory, compared: compared.as_ref() };
+    outputs.write(&story)?;
+    Ok(story.exit_class())
 }
 
 fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<String, String> {

@@ -3,8 +3,9 @@
 
 use clap::ValueEnum;
 
+use super::diff::Diff;
 use super::{github, junit, ktap, mail, markdown, table};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::result::RunResult;
 
 /// What a report is about.
@@ -14,6 +15,23 @@ pub struct Story<'a> {
     pub run: &'a RunResult,
     /// Where it is.
     pub directory: &'a str,
+    /// What an earlier run has to do with it; `None` where nobody asked.
+    pub compared: Option<&'a Diff>,
+}
+
+impl Story<'_> {
+    /// What a process ends with that reports this. Beside an earlier run it is whether anything got worse, but an
+    /// interruption stays one.
+    pub fn exit_class(&self) -> Class {
+        let own = Class::from_code(self.run.exit_code).unwrap_or(Class::Host);
+        match self.compared {
+            _ if matches!(own, Class::Interrupted | Class::Terminated) => own,
+            None => own,
+            Some(diff) if !diff.worse => Class::Pass,
+            Some(_) if own == Class::Pass => Class::TestFailed,
+            Some(_) => own,
+        }
+    }
 }
 
 /// Formats of a report.
@@ -42,7 +60,7 @@ impl Format {
     /// When the record cannot be written as JSON.
     pub fn render(self, story: &Story<'_>, look: table::Look) -> Result<String> {
         Ok(match self {
-            Format::Table => table::render(story.run, story.directory, look),
+            Format::Table => table::render(story, look),
             Format::Json => json(story.run)?,
             Format::Junit => junit::render(story),
             Format::Ktap => ktap::render(story),
@@ -65,13 +83,13 @@ pub fn json(run: &RunResult) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Class, PRECEDENCE};
+    use crate::error::PRECEDENCE;
     use crate::report::{mail, table::Look};
     use crate::result::tests_support::{boot, cell, run};
     use crate::result::{Cell, Kernel, Outcome};
 
     fn render(format: Format, run: &RunResult) -> String {
-        let story = Story { run, directory: "/runs/r" };
+        let story = Story { run, directory: "/runs/r", compared: None };
         format.render(&story, Look { colour: false }).expect("rendered")
     }
 

@@ -31,7 +31,7 @@ impl Verdict {
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding<'a> {
-    /// Group of tests; `run` for what is told by no cell.
+    /// Group of tests; [`RUN`] or [`GUEST`] for what is told by no cell.
     pub test: &'a str,
     /// Name in the group; the whole name where it is empty.
     pub subtest: &'a str,
@@ -49,7 +49,17 @@ pub struct Finding<'a> {
     pub duration_ms: u64,
 }
 
+/// In place of a test, for what befell the run; no test has such a name.
+const RUN: &str = "[run]";
+/// The same, for what befell a guest.
+const GUEST: &str = "[guest]";
+
 impl Finding<'_> {
+    /// Whether it is a test, and not what befell a guest or the run.
+    pub fn is_test(&self) -> bool {
+        ![RUN, GUEST].contains(&self.test)
+    }
+
     /// `test/subtest`.
     pub fn path(&self) -> String {
         if self.subtest.is_empty() { self.test.to_owned() } else { format!("{}/{}", self.test, self.subtest) }
@@ -117,7 +127,7 @@ pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
     // An interruption, nothing at all, or a record that is not what it should be.
     if decides != Class::Pass && (!told || !is_told(&columns, decides)) {
         let finding = Finding {
-            test: "run",
+            test: RUN,
             subtest: "",
             verdict: of_class(decides),
             word: decides.label(),
@@ -218,8 +228,8 @@ fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
     let tail = if splats.is_empty() { &boot.console_tail[..] } else { &[] };
     let class = Class::from_code(boot.class).unwrap_or(Class::Host);
     Finding {
-        test: "run",
-        subtest: "guest",
+        test: GUEST,
+        subtest: "",
         verdict: of_class(class),
         word: class.label(),
         class,

@@ -4,6 +4,7 @@
 
 pub mod bisect;
 pub mod coverage;
+pub mod diff;
 mod escape;
 pub mod export;
 pub mod finding;

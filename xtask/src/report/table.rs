@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
+use super::diff;
+use super::export::Story;
 use super::steps;
 use crate::error::{Class, PRECEDENCE};
 use crate::result::{Cell, Kernel, Outcome, Role, RunResult, SplatRecord};
@@ -53,7 +55,8 @@ impl Column<'_> {
 }
 
 /// The whole report.
-pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
+pub fn render(story: &Story<'_>, look: Look) -> String {
+    let Story { run, directory, compared } = *story;
     let mut text = String::new();
     if steps::applies(run) {
         steps::render(&mut text, run, look);
@@ -65,11 +68,26 @@ pub fn render(run: &RunResult, directory: &str, look: Look) -> String {
     details(&mut text, run, look);
     boots(&mut text, run);
     splats(&mut text, run);
+    if let Some(diff) = compared {
+        let _ = write!(text, "\n{}", diff::render(diff));
+    }
     let _ = writeln!(text, "\nrun:    {directory}");
     text.push_str(&repetitions(run));
     let _ = writeln!(text, "repeat: {}", run.command.join(" "));
-    let _ = writeln!(text, "{}", classes(run));
+    let _ = writeln!(text, "{}", verdict(story));
     text
+}
+
+/// The last line of a run. Beside an earlier run it is the comparison that decides; what the run is by itself is said.
+pub fn verdict(story: &Story<'_>) -> String {
+    let classes = classes(story.run);
+    match story.compared {
+        None => classes,
+        Some(diff) => {
+            let code = story.exit_class().code();
+            format!("exit {code}: {}; by itself {classes}", diff::line(diff))
+        }
+    }
 }
 
 /// How often subtests ran, where that was more than once.
@@ -418,6 +436,10 @@ fn shortened(label: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn render(run: &RunResult, directory: &str, look: Look) -> String {
+        super::render(&Story { run, directory, compared: None }, look)
+    }
     use crate::result::AllowRecord;
     use crate::result::tests_support::{self, run};
 

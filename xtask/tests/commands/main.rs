@@ -6,6 +6,7 @@ mod allowed;
 mod bisect;
 mod cache;
 mod deaths;
+mod diff;
 mod disk;
 mod exports;
 mod failures;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::diff;
 use crate::commands::output;
 use crate::error::{Class, Result};
 use crate::report::export::Story;
@@ -17,6 +18,9 @@ pub struct Args {
     /// Which formats.
     #[command(flatten)]
     output: output::OutputArgs,
+    /// The earlier run to compare it with.
+    #[command(flatten)]
+    baseline: diff::BaselineArgs,
 }
 
 /// Writes them; the class is the run's.
@@ -24,9 +28,13 @@ pub struct Args {
 /// # Errors
 /// Where the run is not there or cannot be believed, or a report cannot be written.
 pub fn run(args: &Args) -> Result<Class> {
-    let Args { run, output } = args;
+    let Args { run, output, baseline } = args;
     let stored = Stored::open(run)?;
+    let baseline = baseline.open()?;
     let outputs = output.open(None)?;
-    outputs.write(&Story { run: &stored.result, directory: &stored.dir.display().to_string() })?;
-    Ok(Class::from_code(stored.result.exit_code).unwrap_or(Class::Host))
+    let compared = baseline.map(|baseline| baseline.compare(&stored.dir, &stored.result));
+    let directory = stored.dir.display().to_string();
+    let story = Story { run: &stored.result, directory: &directory, compared: compared.as_ref() };
+    outputs.write(&story)?;
+    Ok(story.exit_class())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::commands::print;
 use crate::error::{Class, Result};
+use crate::report::export::Story;
 use crate::report::table;
 use crate::stored::Stored;
 
@@ -23,6 +24,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Class> {
     let Args { run } = args;
     let stored = Stored::open(run)?;
-    print(&table::render(&stored.result, &stored.dir.display().to_string(), table::Look::of_stdout()))?;
-    Ok(Class::from_code(stored.result.exit_code).unwrap_or(Class::Host))
+    let story = Story { run: &stored.result, directory: &stored.dir.display().to_string(), compared: None };
+    print(&table::render(&story, table::Look::of_stdout()))?;
+    Ok(story.exit_class())
 }

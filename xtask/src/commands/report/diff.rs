@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask report diff`, and `--baseline` of what reports a run: two runs side by side.
+
+use std::path::{Path, PathBuf};
+
+use crate::commands::print;
+use crate::error::{Class, Error, Result};
+use crate::report::diff::{self, Diff, Side, Slower};
+use crate::result::RunResult;
+use crate::stored::{self, Stored};
+
+/// When a phase is slower.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SlowerArgs {
+    /// A phase is slower when it takes so many percent longer
+    #[arg(long, value_name = "PERCENT", default_value_t = Slower::USUAL.percent)]
+    slower: u64,
+    /// And at least so many seconds longer
+    #[arg(long, value_name = "SECONDS", default_value_t = Slower::USUAL.at_least_ms / 1000)]
+    slower_by: u64,
+    /// Slower phases count as worse; elsewhere they are told only, because another machine or a busy one is no regression
+    #[arg(long)]
+    slower_counts: bool,
+}
+
+impl SlowerArgs {
+    fn meant(&self) -> Slower {
+        let SlowerArgs { slower, slower_by, slower_counts } = self;
+        Slower { percent: *slower, at_least_ms: slower_by.saturating_mul(1000), counts: *slower_counts }
+    }
+}
+
+/// Options of what reports a run beside an earlier one.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BaselineArgs {
+    /// Compare with an earlier run (`latest`, its name or its directory), and exit with 0 if nothing got worse than there:
+    /// what failed there as well does not count
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<PathBuf>,
+}
+
+/// An earlier run, read before the long work.
+#[derive(Debug)]
+pub struct Baseline {
+    stored: Stored,
+}
+
+impl BaselineArgs {
+    /// Opens it; `None` where nobody asked.
+    ///
+    /// # Errors
+    /// Where it is not there or cannot be believed.
+    pub fn open(&self) -> Result<Option<Baseline>> {
+        let stored = self.baseline.as_deref().map(Stored::open).transpose()?;
+        Ok(stored.map(|stored| Baseline { stored }))
+    }
+}
+
+impl Baseline {
+    /// Compares a run with it; slower phases are told and do not count.
+    pub fn compare(&self, dir: &Path, run: &RunResult) -> Diff {
+        let (old, new) = (self.stored.options(), stored::options(dir, run));
+        diff::compare(
+            Side { run: &self.stored.result, options: &old },
+            Side { run, options: &new },
+            Slower::USUAL,
+        )
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask report diff 20261120-090238-692d4a latest
+  cargo xtask report diff old-run/ new-run/ --slower 20 --slower-counts --json
+
+Worse is: a test that fails, is flaky, is missing, vanished or does not count any more and did pass; a failure of a worse
+class than before; a new complaint of a kernel. Exit codes: 0 nothing got worse; 1 something did; 2 usage; 30 a run that cannot
+be believed.";
+
+/// Compare two finished runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The earlier run
+    #[arg(value_name = "A")]
+    old: PathBuf,
+    /// The later run
+    #[arg(value_name = "B", default_value = "latest")]
+    new: PathBuf,
+    /// Slower phases.
+    #[command(flatten)]
+    slower: SlowerArgs,
+    /// The comparison as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares them; the class says whether anything got worse.
+///
+/// # Errors
+/// Where a run is not there or cannot be believed.
+pub fn run(args: &Args) -> Result<Class> {
+    let Args { old, new, slower, json } = args;
+    let (old, new) = (Stored::open(old)?, Stored::open(new)?);
+    let (old_options, new_options) = (old.options(), new.options());
+    let diff = diff::compare(
+        Side { run: &old.result, options: &old_options },
+        Side { run: &new.result, options: &new_options },
+        slower.meant(),
+    );
+    let text = if *json {
+        let text = serde_json::to_string_pretty(&diff);
+        text.map_err(|error| Error::host("cannot write the comparison as JSON").why(error))? + "\n"
+    } else {
+        diff::render(&diff)
+    };
+    print(&text)?;
+    Ok(diff.class())
+}
