@@ -17,6 +17,44 @@ pub struct Features {
     pub retbleed: String,
     /// `uname -r`.
     pub release: String,
+    /// What the machine does, and what the kernel was told to do, by a name of ours. The host compares it with what a
+    /// variant is about: an emulator may show a CPU that has no such thing.
+    pub system: BTreeMap<String, String>,
+}
+
+/// Where [`Features::system`] is read, each by its name.
+const SYSTEM: [(&str, &str); 5] = [
+    ("net.core.bpf_jit_harden", "/proc/sys/net/core/bpf_jit_harden"),
+    ("realtime", "/sys/kernel/realtime"),
+    ("vulnerabilities.retbleed", "/sys/devices/system/cpu/vulnerabilities/retbleed"),
+    ("vulnerabilities.spectre_v2", "/sys/devices/system/cpu/vulnerabilities/spectre_v2"),
+    ("version", "/proc/version"),
+];
+
+/// Flags of the CPU that a variant may be about. The kernel takes one away that it does not use.
+const FLAGS: [&str; 2] = ["ibt", "user_shstk"];
+
+fn system() -> BTreeMap<String, String> {
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+    let mut system: BTreeMap<String, String> = SYSTEM
+        .into_iter()
+        .map(|(name, path)| (name.to_owned(), read(path).unwrap_or_else(|_| "absent".to_owned())))
+        .collect();
+    let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+    for flag in FLAGS {
+        system.insert(format!("cpu.{flag}"), flag_of(&cpuinfo, flag).to_owned());
+    }
+    system
+}
+
+/// `yes`, `no`, or `unknown` where no line names the flags.
+fn flag_of(cpuinfo: &str, flag: &str) -> &'static str {
+    let line = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
+    match line {
+        Some((_, flags)) if flags.split_whitespace().any(|word| word == flag) => "yes",
+        Some(_) => "no",
+        None => "unknown",
+    }
 }
 
 /// Attach type of the feature under test.
@@ -72,6 +110,7 @@ impl Features {
             jit,
             retbleed: retbleed.unwrap_or_default(),
             release: release.trim().to_owned(),
+            system: system(),
         }
     }
 
@@ -91,6 +130,7 @@ impl Features {
             (IS_RETURN.to_owned(), params(IS_RETURN)),
             ("net.core.bpf_jit_enable".to_owned(), or_absent(self.jit.map(|jit| jit.to_string()))),
         ]);
+        map.extend(self.system.clone());
         if let Some(err) = &self.btf_error {
             map.insert("btf_error".to_owned(), err.clone());
         }
@@ -228,6 +268,15 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flag_is_a_whole_word_of_the_line_of_flags() {
+        let cpuinfo =
+            "processor\t: 0\nmodel name\t: ibt\nflags\t\t: fpu ibtx ibt pse\nbugs\t\t: spectre_v2\n";
+        assert_eq!(flag_of(cpuinfo, "ibt"), "yes");
+        assert_eq!(flag_of(cpuinfo, "spectre_v2"), "no");
+        assert_eq!(flag_of("processor\t: 0\n", "ibt"), "unknown");
+    }
 
     #[test]
     fn versions_are_read_from_any_release() {

@@ -6,6 +6,7 @@ mod bisect;
 mod cli;
 mod commands;
 mod compare;
+mod conditions;
 mod confined;
 mod context;
 mod coverage;

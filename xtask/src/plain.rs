@@ -71,6 +71,7 @@ pub fn record(run: &mut RunResult) {
             .for_each(one_line);
         clean(&mut boot.reason);
         boot.console_tail.iter_mut().chain(&mut boot.before_kill).for_each(one_line);
+        boot.conditions.iter_mut().for_each(|condition| one_line(&mut condition.value));
         for found in [&mut boot.features, &mut boot.profile] {
             *found = found.iter().map(|(name, value)| (line(name), plain(value))).collect();
         }

@@ -102,6 +102,10 @@ pub struct Cell {
     /// The test's own log, for what is not a pass; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log: String,
+    /// Whether what its variant is about was really so in its guest; absent where a variant is about nothing of the
+    /// kind, and where there was no guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<bool>,
     /// Every attempt of `--retries`, this one among them; empty where there was one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tries: Vec<Attempt>,
@@ -214,6 +218,23 @@ pub struct SplatRecord {
     pub no_stack: String,
 }
 
+/// What a variant is about, and how it was in a guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionRecord {
+    /// For people.
+    pub what: String,
+    /// Which feature of the guest tells.
+    pub read: String,
+    /// What that had to be: a regular expression.
+    pub wanted: String,
+    /// What it was.
+    pub value: String,
+    /// Whether that is as wanted.
+    pub enforced: bool,
+    /// Whether a guest without it is no pass.
+    pub must: bool,
+}
+
 /// An entry of the file of `--allow-splats`, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AllowRecord {
@@ -279,6 +300,9 @@ pub struct BootRecord {
     pub features: BTreeMap<String, String>,
     /// What the tests expected of this kernel.
     pub profile: BTreeMap<String, String>,
+    /// What its variant is about, and how it was here; absent where that is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ConditionRecord>,
     /// Class of the boot as a whole: `pass` where it went through.
     pub class: u8,
     /// Why it did not; empty where it did.
@@ -609,6 +633,8 @@ pub struct CellBase {
     pub accel: String,
     /// `own` or `upstream`.
     pub suite: String,
+    /// Whether the guest is what its variant is about; `None` where nobody asks, or knows.
+    pub enforced: Option<bool>,
 }
 
 /// The cells of a boot: one for each planned subtest and one for each that the guest reported unasked.
@@ -731,6 +757,7 @@ pub fn make_cell(
         class: class.code(),
         was: None,
         measured: end.map_or_else(String::new, |end| measured(end, outcome, &base.accel)),
+        enforced: base.enforced,
         tries: Vec::new(),
         unmet: end.filter(|_| outcome != Outcome::Pass).map(unmet).unwrap_or_default(),
         log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
@@ -844,6 +871,7 @@ pub(crate) mod tests_support {
             measured: String::new(),
             unmet: Vec::new(),
             log: String::new(),
+            enforced: None,
             tries: Vec::new(),
         }
     }
@@ -971,6 +999,7 @@ mod tests {
             boot: "direct".into(),
             accel: "tcg".into(),
             suite: "own".into(),
+            enforced: None,
         };
         let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, Rounds::Exactly(1), &|_| false);
         (boot.class, cells.iter().map(|cell| (cell.outcome, cell.class())).collect())
@@ -1127,6 +1156,7 @@ mod tests {
             boot: "direct".into(),
             accel: "tcg".into(),
             suite: "own".into(),
+            enforced: None,
         };
         let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, rounds, &|_| false);
         cells.into_iter().map(|cell| (cell.outcome, cell.class(), cell.attempts, cell.reason)).collect()
@@ -1217,6 +1247,7 @@ mod tests {
             boot: "direct".into(),
             accel: "tcg".into(),
             suite: "own".into(),
+            enforced: None,
         };
         make_cell(&base, &name("a"), (Outcome::Pass, String::new(), class), (None, 1), false)
     }

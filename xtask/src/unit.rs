@@ -14,6 +14,7 @@ use vmtest_protocol::TestName;
 
 use self::attempts::{Attempts, Guest, Joins};
 use crate::cli::BootArg;
+use crate::conditions;
 use crate::context::Context;
 use crate::decode;
 use crate::error::{Class, Error, Result};
@@ -29,7 +30,9 @@ use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
-use crate::result::{self, BootRecord, Cell, CellBase, Kernel, RunResult, SplatRecord, Terms, Verdict};
+use crate::result::{
+    self, BootRecord, Cell, CellBase, ConditionRecord, Kernel, RunResult, SplatRecord, Terms, Verdict,
+};
 use crate::shop::Shop;
 use crate::stored;
 use crate::vm::accel::{Accel, Kind};
@@ -220,6 +223,7 @@ fn boot_own(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Un
         boot: boot.to_owned(),
         accel: shop.accel.kind.name().to_owned(),
         suite: "own".into(),
+        enforced: None,
     };
     let failed = |kernel: Kernel, boot: &str, error: &Error| {
         shop.bad();
@@ -511,9 +515,10 @@ impl How<'_> {
             phase.progress(stream.ended.len() as u64, total, now);
         };
         let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, store, watch)?;
-        let verdict = judge(shop, bootable, &machine, accel.kind, &seen);
+        let (verdict, conditions) = judge_as_variant(shop, bootable, &machine, accel.kind, &seen);
         check_cpus(shop, bootable, &machine, &seen);
-        let base = CellBase { accel: accel.kind.name().to_owned(), ..base.clone() };
+        let enforced = conditions::enforced(&conditions);
+        let base = CellBase { accel: accel.kind.name().to_owned(), enforced, ..base.clone() };
         let id = &bootable.kernel.id;
         let cells =
             result::cells(&base, planned, &seen, &verdict, wanted, &|name| shop.plan.may_skip(id, name));
@@ -523,7 +528,7 @@ impl How<'_> {
         }
         let limits = bootable.limits(shop, accel.kind);
         let why = (boot_reason.to_owned(), accel, machine);
-        let record = BootRecord { attempt, ..record(limits, &base, &verdict, &seen, why, below) };
+        let record = BootRecord { attempt, conditions, ..record(limits, &base, &verdict, &seen, why, below) };
         phase.finish();
         let mut splats = splats(shop, bootable, &base, &seen);
         splats.iter_mut().for_each(|splat| splat.attempt = attempt);
@@ -543,6 +548,29 @@ pub fn judge(
     let terms =
         Terms { release: &bootable.kernel.release, allowed: &shop.allowed, emulator: emulator.as_deref() };
     result::judge_boot(seen, &terms)
+}
+
+/// The same, and whether it is what its variant is about: nothing is known of one that never spoke.
+fn judge_as_variant(
+    shop: &Shop<'_>,
+    bootable: &Bootable,
+    machine: &Machine,
+    accel: Kind,
+    seen: &Observed,
+) -> (Verdict, Vec<ConditionRecord>) {
+    let verdict = judge(shop, bootable, machine, accel, seen);
+    let found = match (&bootable.variant, &seen.stream.hello) {
+        (Some(variant), Some(hello)) => conditions::check(&variant.conditions, &hello.features),
+        _ => Vec::new(),
+    };
+    let verdict = conditions::judge(&found, verdict);
+    for one in found.iter().filter(|one| !one.enforced && !one.must) {
+        shop.ctx.bus.note(format!(
+            "{}: not enforced here: {} ({} is {:?}); what passes says nothing about that",
+            bootable.kernel.id, one.what, one.read, one.value
+        ));
+    }
+    (verdict, found)
 }
 
 /// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
@@ -615,6 +643,7 @@ fn record(
         limits_s: limits.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs())).collect(),
         features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
         profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),
+        conditions: Vec::new(),
         class: verdict.class.code(),
         reason: verdict.reason.clone(),
         booted_after_ms: seen.booted_after.map(millis),
@@ -692,6 +721,7 @@ mod tests {
             boot: "direct".into(),
             accel: "tcg".into(),
             suite: "own".into(),
+            enforced: None,
         };
         let failed = || Bpftool::Failed(Error::new(Class::SuiteBuild, "does not build"));
         let none = || Bpftool::None("no tree".into());

@@ -239,13 +239,14 @@ fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) ->
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
         if let Some(variant) = &unit.variant {
-            let slowdown = variant::load(&ctx.project.join("kconfig"), variant)?.slowdown;
+            let variant = variant::load(&ctx.project.join("kconfig"), variant)?;
+            let slowdown = variant.slowdown;
             let limits = if slowdown > 1 {
                 format!(" (its limits are {slowdown} times as long)")
             } else {
                 String::new()
             };
-            let _ = writeln!(text, "variant  {variant}{limits}");
+            let _ = writeln!(text, "variant  {}{limits}: {}", variant.name, variant.about);
         }
         let _ = write!(text, "{}", patches_line(&columns));
     }

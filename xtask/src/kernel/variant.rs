@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use regex::Regex;
 use serde::Deserialize;
 
 use crate::error::{Error, IoContext, Result};
@@ -32,7 +33,7 @@ impl Compiler {
 }
 
 /// One way to configure, build and start a kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Variant {
     /// The file name without `.toml`.
     pub name: String,
@@ -54,6 +55,52 @@ pub struct Variant {
     pub memory_mib: Option<u32>,
     /// How many times slower than a default kernel its guests are: every limit is that many times as long.
     pub slowdown: u32,
+    /// What it is about, as the runner can read it in the guest.
+    pub conditions: Vec<Condition>,
+}
+
+/// What a variant is about, as the runner can read it in the guest.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// For people.
+    pub what: String,
+    /// Which of the features that the runner tells.
+    pub read: String,
+    /// What that has to be, as it was written.
+    pub text: String,
+    /// The same, for the whole text.
+    pub is: Regex,
+    /// Whether nothing in a guest without it is a pass.
+    pub must: bool,
+}
+
+impl Condition {
+    /// `is`: a regular expression for the whole text.
+    ///
+    /// # Errors
+    /// Class `Usage` for one that is none, or fits what was never read.
+    pub fn new(what: &str, read: &str, is: &str, must: bool) -> Result<Condition> {
+        let wrong = |why: String| Error::usage(format!("`[[condition]]` {what:?} makes no sense")).why(why);
+        let whole = Regex::new(&format!("^(?:{is})$")).map_err(|error| wrong(error.to_string()))?;
+        if what.trim().is_empty() || read.trim().is_empty() {
+            return Err(wrong("`what` and `read` have to say something".to_owned()));
+        }
+        if whole.is_match("") {
+            return Err(wrong(format!("`is` {is:?} fits the empty text")));
+        }
+        Ok(Condition { what: what.to_owned(), read: read.to_owned(), text: is.to_owned(), is: whole, must })
+    }
+}
+
+/// A `[[condition]]` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConditionLines {
+    what: String,
+    read: String,
+    is: String,
+    #[serde(default)]
+    must: bool,
 }
 
 /// The file as it is written.
@@ -74,6 +121,8 @@ struct File {
     memory_mib: Option<u32>,
     #[serde(default = "as_fast_as_default")]
     slowdown: u32,
+    #[serde(default, rename = "condition")]
+    conditions: Vec<ConditionLines>,
 }
 
 fn as_fast_as_default() -> u32 {
@@ -121,7 +170,8 @@ fn is_name(name: &str) -> bool {
 
 fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     let file: File = toml::from_str(text).map_err(|error| Error::usage(error.to_string().trim_end()))?;
-    let File { about, fragments, compiler, make, cmdline, sysctls, cpu, memory_mib, slowdown } = file;
+    let File { about, fragments, compiler, make, cmdline, sysctls, cpu, memory_mib, slowdown, conditions } =
+        file;
     if fragments.is_empty() {
         return Err(Error::usage("`fragments` is empty: allnoconfig alone does not boot"));
     }
@@ -176,6 +226,10 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
         cpu,
         memory_mib,
         slowdown,
+        conditions: conditions
+            .iter()
+            .map(|one| Condition::new(&one.what, &one.read, &one.is, one.must))
+            .collect::<Result<_>>()?,
     })
 }
 
@@ -238,12 +292,28 @@ mod tests {
         assert_eq!(interp.sysctls, [("net.core.bpf_jit_enable".to_owned(), "0".to_owned())]);
     }
 
+    /// What the runner reads is written down in two places; a name that nobody reads would never be met.
+    #[test]
+    fn every_condition_is_about_something_that_the_runner_reads() {
+        let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/src/features.rs");
+        let runner = fs::read_to_string(runner).expect("the runner's source");
+        for name in list(&kconfig_dir()).expect("there") {
+            for condition in load(&kconfig_dir(), &name).expect("readable").conditions {
+                let word = condition.read.strip_prefix("cpu.").unwrap_or(&condition.read);
+                assert!(runner.contains(&format!("\"{word}\"")), "{name}: nobody reads {}", condition.read);
+            }
+        }
+    }
+
     #[test]
     fn an_unknown_name_lists_what_there_is() {
         for name in ["nope", "../default", "Default", ""] {
             let error = load(&kconfig_dir(), name).expect_err(name);
             assert_eq!(error.class, Class::Usage);
-            assert!(error.to_string().contains("debug, default, faults, interp, nojit, upstream"), "{error}");
+            assert!(
+                error.to_string().contains("debug, default, faults, harden, ibt, interp, nojit"),
+                "{error}"
+            );
         }
     }
 
@@ -259,6 +329,9 @@ mod tests {
         assert_eq!((full.slowdown, parse(&kconfig_dir(), "x", good).expect("good").slowdown), (3, 1));
         refused(&format!("{good}slowdown = 0"), "slowdown");
         refused(&format!("{good}slowdown = 33"), "slowdown");
+        refused(&format!("{good}[[condition]]\nwhat = 'x'\nread = 'y'\nis = '('"), "makes no sense");
+        refused(&format!("{good}[[condition]]\nwhat = 'x'\nread = 'y'\nis = '.*'"), "fits the empty text");
+        refused(&format!("{good}[[condition]]\nwhat = ''\nread = 'y'\nis = 'z'"), "have to say something");
         refused(&format!("{good}colour = 'red'"), "unknown field `colour`");
         refused(&format!("{good}compiler = 'tcc'"), "tcc");
         refused(&format!("{good}cmdline = ['a b']"), "not one word");

@@ -243,6 +243,7 @@ mod tests {
             boot: "vng".into(),
             accel: "tcg".into(),
             suite: "tiny".into(),
+            enforced: None,
         };
         let boot = Verdict { class: Class::Pass, reason: String::new() };
         judge(&base, &suite, &seen, &boot, &|_| true)[0].outcome

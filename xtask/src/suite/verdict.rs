@@ -326,6 +326,7 @@ mod tests {
             boot: "vng".into(),
             accel: "tcg".into(),
             suite: "upstream".into(),
+            enforced: None,
         };
         let boot = Verdict { class, reason: "why".into() };
         let judged = judge(&base, std::slice::from_ref(test), known, seen, &boot, &|_| false);

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use vmtest_protocol::{TestName, Upstream, UpstreamTest};
 
 use super::attempts::Guest;
-use super::{Bootable, cell_directory, judge, record, splats};
+use super::{Bootable, cell_directory, judge_as_variant, record, splats};
+use crate::conditions;
 use crate::error::Result;
 use crate::guest::Stream;
 use crate::launch::{self, boot_with_fallback};
@@ -70,6 +71,7 @@ pub fn base(shop: &Shop<'_>, unit: &Unit, kernel: &str, suite: &str) -> CellBase
         boot: Boot::Vng.name().to_owned(),
         accel: shop.accel.kind.name().to_owned(),
         suite: suite.to_owned(),
+        enforced: None,
     }
 }
 
@@ -101,17 +103,20 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     };
     let machine = launch::machine(shop, Boot::Vng)?;
     let (seen, accel) = boot_with_fallback(shop, bootable, Boot::Vng, task, &store, watch)?;
-    let verdict = judge(shop, bootable, &machine, accel.kind, &seen);
-    let base =
-        CellBase { accel: accel.kind.name().to_owned(), ..base(shop, unit, &bootable.kernel.id, &suite) };
+    let (verdict, conditions) = judge_as_variant(shop, bootable, &machine, accel.kind, &seen);
+    let base = CellBase {
+        accel: accel.kind.name().to_owned(),
+        enforced: conditions::enforced(&conditions),
+        ..base(shop, unit, &bootable.kernel.id, &suite)
+    };
     let mut kernel = bootable.kernel.clone();
     if let Some(hello) = &seen.stream.hello {
         kernel.release.clone_from(&hello.release);
     }
     let limits = bootable.limits(shop, accel.kind);
     let why = (boot_reason, accel, machine);
-    let record =
-        BootRecord { attempt, ..record(limits, &base, &verdict, &seen, why, format!("cells/{name}")) };
+    let record = record(limits, &base, &verdict, &seen, why, format!("cells/{name}"));
+    let record = BootRecord { attempt, conditions, ..record };
     phase.finish();
     let mut splats = splats(shop, bootable, &base, &seen);
     splats.iter_mut().for_each(|splat| splat.attempt = attempt);
