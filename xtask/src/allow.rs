@@ -110,7 +110,7 @@ impl Allowed {
 }
 
 /// Today in UTC, as YYYY-MM-DD.
-fn today() -> String {
+pub fn today() -> String {
     // A clock before 1970 has every entry valid; nothing else of a run would work there.
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     date(seconds / 86_400)
@@ -129,7 +129,8 @@ fn date(days: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-fn is_date(text: &str) -> bool {
+/// Whether it is a date as YYYY-MM-DD.
+pub fn is_date(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let number = |part: &str, length: usize| {
         (part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))

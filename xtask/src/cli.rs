@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use vmtest_protocol::SelfTest;
 
 use crate::error::EXIT_CODES_HELP;
+use crate::matrix::Shard;
 
 /// Tests kernel patch series: builds, boots, runs the selftests inside, and answers with a matrix.
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ pub enum Command {
     Bisect(Box<crate::commands::bisect::Args>),
     /// Re-read finished runs, offline.
     Report(crate::commands::report::Args),
+    /// Print the jobs of a matrix for a CI system.
+    CiMatrix(crate::commands::ci_matrix::Args),
     /// List the kernels that the Debian archive has.
     Sources(crate::commands::sources::Args),
     /// Say what this host has, lacks, and the command that mends it.
@@ -37,6 +40,39 @@ pub enum Command {
     /// Test the harness itself: format, lints, unit tests, whole commands, real virtual machines.
     Test(crate::commands::test::Args),
 }
+
+/// What a matrix says for each of its jobs.
+const MATRIX_DECIDES: [&str; 29] = [
+    "kernels",
+    "patches",
+    "with_base",
+    "each_patch",
+    "first_n",
+    "variants",
+    "suites",
+    "tests",
+    "ignore_denylist",
+    "effort",
+    "repeat",
+    "until_fail",
+    "retries",
+    "allow_flaky",
+    "allow_splats",
+    "boot",
+    "allow_skip",
+    "config",
+    "append",
+    "sysctls",
+    "cpus",
+    "cpu_model",
+    "memory",
+    "list",
+    "shell",
+    "exec",
+    "gdb",
+    "self_test",
+    "look_inside",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,9 +94,26 @@ Kernels:
 ";
 
 /// Fetch, patch, build, boot, test.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES_HELP}"))]
 pub struct VmtestArgs {
+    /// Run the jobs of this file: kernels, series, variants, suites and boots, and what is known of them (docs/matrix.md).
+    /// Each kernel is built once, and guests run side by side as cores and memory allow
+    #[arg(long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES)]
+    pub matrix: Option<PathBuf>,
+    /// Only this job of the matrix, by the name that `ci-matrix` gives it; repeatable
+    #[arg(long = "cell", value_name = "ID", requires = "matrix")]
+    pub cells: Vec<String>,
+    /// Only the I-th of N parts of the matrix; each job is in exactly one, and jobs of one kernel stay together
+    #[arg(long, value_name = "I/N", requires = "matrix", conflicts_with = "cells")]
+    pub shard: Option<Shard>,
+    /// Hand each job to this command, which runs it and leaves a run directory. It is split into words as a shell would,
+    /// and run without one; {cell}, {out} and {matrix} are replaced within a word
+    #[arg(long, value_name = "CMD", requires = "matrix")]
+    pub executor: Option<String>,
+    /// Limit for one command of --executor [default: 7200]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS", requires = "executor")]
+    pub executor_limit: Option<u32>,
     /// Kernel to test, as it is; repeatable [default: src:6.18, with --patches fsession unless other patches are named]
     #[arg(long = "kernel", short = 'k', value_name = "SPEC")]
     pub kernels: Vec<String>,
@@ -149,7 +202,7 @@ pub struct VmtestArgs {
     /// Jobs that make runs at once [default: CPUs + 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
     pub make_jobs: Option<u32>,
-    /// Guests that run at once [default: CPUs / 2, at least 1]
+    /// Guests that run at once [default: CPUs / 2, at least 1; of a matrix as many as cores and memory allow]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
     pub vms: Option<u32>,
     /// Start no further guest after the first one that is not all pass
@@ -212,7 +265,7 @@ pub enum Suite {
 
 impl Suite {
     /// Any word; whether there is such a program, the checkout says.
-    fn parse(text: &str) -> Result<Suite, std::convert::Infallible> {
+    pub fn parse(text: &str) -> Result<Suite, std::convert::Infallible> {
         Ok(match text {
             "own" => Suite::Own,
             "upstream" => Suite::Upstream,

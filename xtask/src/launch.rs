@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::gate::Demand;
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
 use crate::kernel::bpftool::{self, BPFTOOL};
@@ -156,6 +157,27 @@ pub fn machine(shop: &Shop<'_>, boot: Boot) -> Result<Machine> {
     Ok(Machine::of(shop.plan.cpus, boot, &demands, qemu))
 }
 
+/// What a guest takes of this host: an emulator without a thread for each CPU keeps one core busy.
+///
+/// # Errors
+/// When the runner or the tools cannot be had.
+pub fn demand(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Demand> {
+    let machine = machine(shop, boot)?;
+    let single = shop.accel.kind == Kind::Tcg && machine.tcg_thread == "single";
+    Ok(Demand {
+        cores: if single { 1 } else { machine.cpus },
+        memory_mib: u64::from(memory_mib(shop, bootable)) + EMULATOR_MIB,
+    })
+}
+
+/// Memory that QEMU takes besides that of the guest: a generous guess, as no two builds of it take the same.
+const EMULATOR_MIB: u64 = 256;
+
+fn memory_mib(shop: &Shop<'_>, bootable: &Bootable) -> u32 {
+    let of_variant = bootable.variant.as_ref().and_then(|variant| variant.memory_mib);
+    shop.plan.memory_mib.or(of_variant).unwrap_or(DEFAULT_MEMORY_MIB)
+}
+
 /// What the virtual machine is.
 ///
 /// # Errors
@@ -180,7 +202,7 @@ pub fn vm_spec(
         boot,
         kernel: bootable.file.clone(),
         cpus: machine.cpus,
-        memory_mib: shop.plan.memory_mib.or(variant.and_then(|v| v.memory_mib)).unwrap_or(DEFAULT_MEMORY_MIB),
+        memory_mib: memory_mib(shop, bootable),
         accel: kind,
         tcg_thread: machine.tcg_thread,
         cpu: shop.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),

@@ -15,6 +15,7 @@ mod error;
 mod event;
 #[cfg(test)]
 mod fuzz;
+mod gate;
 mod guest;
 mod host;
 mod image;
@@ -24,6 +25,7 @@ mod lane;
 mod launch;
 mod leftovers;
 mod lender;
+mod matrix;
 mod mutant;
 mod plain;
 mod plan;
@@ -80,8 +82,9 @@ fn run(cli: Cli) -> Result<Exit> {
         }
         Command::Cache(args) => commands::cache::run(&args).map(|()| Class::Pass),
         Command::Clean(args) => commands::clean::run(&args).map(|()| Class::Pass),
+        Command::CiMatrix(args) => commands::ci_matrix::run(&args, &project).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
-        Command::Report(args) => commands::report::run(&args),
+        Command::Report(args) => commands::report::run(&args, &project),
         Command::Test(args) => commands::test::run(&args, &project),
     };
     class.map(Exit::Class)

@@ -199,6 +199,11 @@ impl Plan {
     pub fn new(args: &VmtestArgs) -> Result<Plan> {
         // A new option is a compile error here until it is handled.
         let VmtestArgs {
+            matrix: _,
+            cells: _,
+            shard: _,
+            executor: _,
+            executor_limit: _,
             kernels,
             patches,
             with_base,

@@ -5,6 +5,8 @@
 //! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
 //! checked.
 
+mod matrix;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
@@ -16,6 +18,8 @@ use crate::allow::Allowed;
 use crate::error::{Class, PRECEDENCE};
 use crate::vm::console::Hit;
 use crate::vm::session::{End, Observed};
+
+pub use matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord};
 
 /// Version of `run.json`. Readers refuse what they do not know.
 pub const SCHEMA: u32 = 1;
@@ -106,6 +110,9 @@ pub struct Cell {
     /// kind, and where there was no guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced: Option<bool>,
+    /// What was seen of a failure that a matrix declares; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<ExpectedRecord>,
     /// Every attempt of `--retries`, this one among them; empty where there was one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tries: Vec<Attempt>,
@@ -328,6 +335,9 @@ pub struct BootRecord {
     /// What it lost ran again: its class stands here, and is not counted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retried: bool,
+    /// Why its class is not counted, where a matrix declares how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
 }
 
 /// `run.json`.
@@ -358,6 +368,9 @@ pub struct RunResult {
     pub allowed_splats: Vec<AllowRecord>,
     /// Timeline.
     pub phases: Vec<PhaseRecord>,
+    /// What it is of a matrix; absent for a run of anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<MatrixRecord>,
 }
 
 impl RunResult {
@@ -376,6 +389,7 @@ impl RunResult {
             splats: Vec::new(),
             allowed_splats: Vec::new(),
             phases: Vec::new(),
+            matrix: None,
         }
     }
 
@@ -391,7 +405,10 @@ impl RunResult {
             })
         };
         let class = |boot: &BootRecord| Class::from_code(boot.class).unwrap_or(Class::Host);
-        self.boots.iter().filter(move |boot| class(boot) != Class::Pass && !boot.retried && !told(boot))
+        let counts = move |boot: &&BootRecord| {
+            class(boot) != Class::Pass && !boot.retried && boot.expected.is_none() && !told(boot)
+        };
+        self.boots.iter().filter(counts)
     }
 
     /// Counts classes and decides the exit code. `interrupted` overrules everything.
@@ -403,6 +420,10 @@ impl RunResult {
         let untold: Vec<u8> = self.untold_boots().map(|boot| boot.class).collect();
         for class in untold {
             *self.classes.entry(class).or_default() += 1;
+        }
+        let unmet = self.matrix.as_ref().map_or(0, MatrixRecord::unmet);
+        if unmet > 0 {
+            *self.classes.entry(Class::Incomplete.code()).or_default() += unmet;
         }
         if let Some(class) = interrupted {
             self.classes.entry(class.code()).or_insert(1);
@@ -758,6 +779,7 @@ pub fn make_cell(
         was: None,
         measured: end.map_or_else(String::new, |end| measured(end, outcome, &base.accel)),
         enforced: base.enforced,
+        expected: None,
         tries: Vec::new(),
         unmet: end.filter(|_| outcome != Outcome::Pass).map(unmet).unwrap_or_default(),
         log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
@@ -872,6 +894,7 @@ pub(crate) mod tests_support {
             unmet: Vec::new(),
             log: String::new(),
             enforced: None,
+            expected: None,
             tries: Vec::new(),
         }
     }
@@ -903,6 +926,7 @@ pub(crate) mod tests_support {
             splats: Vec::new(),
             allowed_splats: Vec::new(),
             phases: Vec::new(),
+            matrix: None,
         };
         run.conclude(None);
         run

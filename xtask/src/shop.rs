@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What all columns of a run share: tools, virtme-ng, the runner, the locks. Each is made once, by whoever needs it first.
+//! What all columns of a run share: tools, virtme-ng, the runner, the locks. Jobs of a matrix each have a shop of their
+//! own, and these in common. Each is made once, by whoever needs it first.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use vmtest_protocol::TestName;
 
 use crate::allow::Allowed;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::gate::{Demand, Gate, Pass, Room};
 use crate::host::Toolchain;
 use crate::image::{BuildRoot, Vng};
 use crate::kernel::series::Series;
@@ -18,7 +20,7 @@ use crate::sandbox::Tools;
 use crate::suite::Runner;
 use crate::suite::program::Program;
 use crate::tools;
-use crate::vm::accel::{self, Accel};
+use crate::vm::accel::{self, Accel, AccelChoice};
 
 /// What all columns share.
 pub struct Shop<'a> {
@@ -32,41 +34,42 @@ pub struct Shop<'a> {
     pub accel: Accel,
     /// Splats that do not count.
     pub allowed: Allowed,
-    tools: OnceLock<Result<Tools>>,
-    vng: OnceLock<Result<Option<Vng>>>,
-    runner: OnceLock<Result<(Runner, Vec<TestName>)>>,
-    make: Mutex<()>,
     /// Programs of selftests/suites/ that run.
     pub programs: Vec<Program>,
-    guests: Gate,
     /// Whose bpftool a kernel without a tree gets.
     pub lenders: Lenders,
+    common: Arc<Common>,
+    chosen: OnceLock<Result<Vec<TestName>>>,
+    /// How long its guests are expected to take, beside others.
+    weight: u64,
+}
+
+/// What runs side by side on one machine shares, whatever each of them tests.
+pub struct Common {
+    accel: Accel,
+    tools: OnceLock<Result<Tools>>,
+    vng: OnceLock<Result<Option<Vng>>>,
+    runner: OnceLock<Result<Runner>>,
+    make: Gate,
+    guests: Gate,
     stopped: AtomicBool,
 }
 
-/// Lets a number of threads in at once.
-struct Gate {
-    free: Mutex<usize>,
-    changed: Condvar,
-}
-
-/// A place among them, as long as it lives.
-pub struct Pass<'a>(&'a Gate);
-
-impl Gate {
-    fn enter(&self) -> Pass<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free =
-            self.changed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Pass(self)
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.changed.notify_one();
+impl Common {
+    /// Nothing is made yet.
+    ///
+    /// # Errors
+    /// When the asked-for accelerator cannot be had.
+    pub fn new(accel: AccelChoice, guests: Room) -> Result<Arc<Common>> {
+        Ok(Arc::new(Common {
+            accel: accel::decide(accel)?,
+            tools: OnceLock::new(),
+            vng: OnceLock::new(),
+            runner: OnceLock::new(),
+            make: Gate::new(Room::of(1)),
+            guests: Gate::new(guests),
+            stopped: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -76,6 +79,21 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When the asked-for accelerator cannot be had, or the file of `--allow-splats` makes no sense.
     pub fn open(ctx: &'a Context, plan: &'a Plan, series: Option<Series>) -> Result<Shop<'a>> {
+        Shop::beside(ctx, plan, series, Common::new(plan.accel, Room::of(plan.vms))?, 0)
+    }
+
+    /// The same beside others, with which it shares what they have in `common`. `weight`: how long its guests are expected
+    /// to take.
+    ///
+    /// # Errors
+    /// When a suite or the file of `--allow-splats` makes no sense.
+    pub fn beside(
+        ctx: &'a Context,
+        plan: &'a Plan,
+        series: Option<Series>,
+        common: Arc<Common>,
+        weight: u64,
+    ) -> Result<Shop<'a>> {
         let program = |name: &String| Program::load(&ctx.project, name);
         Ok(Shop {
             programs: plan.programs.iter().map(program).collect::<Result<_>>()?,
@@ -83,35 +101,32 @@ impl<'a> Shop<'a> {
             plan,
             series,
             allowed: plan.allow_splats.as_deref().map(Allowed::load).transpose()?.unwrap_or_default(),
-            accel: accel::decide(plan.accel)?,
-            tools: OnceLock::new(),
-            vng: OnceLock::new(),
-            runner: OnceLock::new(),
-            make: Mutex::new(()),
-            guests: Gate { free: Mutex::new(plan.vms), changed: Condvar::new() },
+            accel: common.accel.clone(),
             lenders: Lenders::default(),
-            stopped: AtomicBool::new(false),
+            common,
+            chosen: OnceLock::new(),
+            weight,
         })
     }
 
     /// A column is not all pass: with `--fail-fast` no further guest starts.
     pub fn bad(&self) {
         if self.plan.fail_fast {
-            self.stopped.store(true, Ordering::SeqCst);
+            self.common.stopped.store(true, Ordering::SeqCst);
         }
     }
 
     /// Whether a further guest may start.
     fn stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
+        self.common.stopped.load(Ordering::SeqCst)
     }
 
     /// Waits until a guest may run.
     ///
     /// # Errors
     /// Class `Incomplete` where none may any more.
-    pub fn guest(&self) -> Result<Pass<'_>> {
-        let pass = self.guests.enter();
+    pub fn guest(&self, demand: Demand) -> Result<Pass<'_>> {
+        let pass = self.common.guests.enter(self.weight, demand);
         if self.stopped() {
             let why = "not started: --fail-fast, and another column was not all pass";
             return Err(Error::new(Class::Incomplete, why));
@@ -120,8 +135,8 @@ impl<'a> Shop<'a> {
     }
 
     /// Waits until make may run: it takes all cores already, two at once would only take memory.
-    pub fn make(&self) -> MutexGuard<'_, ()> {
-        self.make.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn make(&self) -> Pass<'_> {
+        self.common.make.enter(self.weight, Demand::default())
     }
 
     /// The tools that build and boot.
@@ -129,7 +144,7 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When they cannot be had.
     pub fn tools(&self) -> Result<&Tools> {
-        let tools = self.tools.get_or_init(|| match self.plan.toolchain {
+        let tools = self.common.tools.get_or_init(|| match self.plan.toolchain {
             Toolchain::Image => Ok(Tools::Image(BuildRoot::ensure(self.ctx)?)),
             Toolchain::Host => Ok(Tools::Host(tools::host_key())),
         });
@@ -138,7 +153,7 @@ impl<'a> Shop<'a> {
 
     /// Version of virtme-ng; `None` where no guest needed it, or it is the host's.
     pub fn vng_version(&self) -> Option<String> {
-        self.vng.get()?.as_ref().ok()?.as_ref().map(|vng| vng.version.clone())
+        self.common.vng.get()?.as_ref().ok()?.as_ref().map(|vng| vng.version.clone())
     }
 
     /// virtme-ng for the build root; `None` with the host's tools, which have their own.
@@ -146,7 +161,7 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// When it cannot be had.
     pub fn vng(&self) -> Result<Option<&Vng>> {
-        let vng = self.vng.get_or_init(|| match self.plan.toolchain {
+        let vng = self.common.vng.get_or_init(|| match self.plan.toolchain {
             Toolchain::Image => Vng::ensure(self.ctx).map(Some),
             Toolchain::Host => Ok(None),
         });
@@ -158,21 +173,24 @@ impl<'a> Shop<'a> {
     /// # Errors
     /// Class `SuiteBuild`, or `Usage` when nothing is chosen.
     pub fn runner(&self) -> Result<(&Runner, &[TestName])> {
-        let made = self.runner.get_or_init(|| {
-            let runner = Runner::ensure(self.ctx)?;
-            let others = self.plan.upstream.is_some() || !self.programs.is_empty();
-            let chosen = match (self.plan.own, others) {
-                (false, _) => Vec::new(),
-                (true, false) => runner.choose(&self.plan.filter, self.plan.effort)?,
-                // A glob may be meant for the other suite alone.
-                (true, true) => match runner.known(&self.plan.filter)? {
-                    filter if filter.is_empty() && !self.plan.filter.is_empty() => Vec::new(),
-                    filter => runner.choose(&filter, self.plan.effort)?,
-                },
-            };
-            self.plan.repeat.rounds(chosen.len())?;
-            Ok((runner, chosen))
-        });
-        made.as_ref().map(|(runner, chosen)| (runner, &chosen[..])).map_err(Clone::clone)
+        let runner =
+            self.common.runner.get_or_init(|| Runner::ensure(self.ctx)).as_ref().map_err(Clone::clone)?;
+        let chosen = self.chosen.get_or_init(|| self.choose(runner));
+        chosen.as_ref().map(|chosen| (runner, &chosen[..])).map_err(Clone::clone)
+    }
+
+    fn choose(&self, runner: &Runner) -> Result<Vec<TestName>> {
+        let others = self.plan.upstream.is_some() || !self.programs.is_empty();
+        let chosen = match (self.plan.own, others) {
+            (false, _) => Vec::new(),
+            (true, false) => runner.choose(&self.plan.filter, self.plan.effort)?,
+            // A glob may be meant for the other suite alone.
+            (true, true) => match runner.known(&self.plan.filter)? {
+                filter if filter.is_empty() && !self.plan.filter.is_empty() => Vec::new(),
+                filter => runner.choose(&filter, self.plan.effort)?,
+            },
+        };
+        self.plan.repeat.rounds(chosen.len())?;
+        Ok(chosen)
     }
 }

@@ -451,7 +451,7 @@ fn test(
     if boot == Boot::Vng {
         shop.vng()?;
     }
-    let _guest = shop.guest()?;
+    let _guest = shop.guest(launch::demand(shop, bootable, boot)?)?;
     // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
     let (globs, effort) = runner.ask_for(chosen, &shop.plan.filter, shop.plan.effort);
     let repeat = shop.plan.repeat;
@@ -654,6 +654,7 @@ fn record(
         before_kill: seen.before_kill.clone(),
         attempt: None,
         retried: false,
+        expected: None,
     }
 }
 

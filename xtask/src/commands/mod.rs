@@ -3,9 +3,11 @@
 
 pub mod bisect;
 pub mod cache;
+pub mod ci_matrix;
 pub mod clean;
 pub mod doctor;
 pub mod look;
+pub mod matrix;
 pub mod mutants;
 pub mod output;
 pub mod report;

@@ -3,7 +3,10 @@
 
 pub mod diff;
 mod export;
+mod merge;
 mod show;
+
+use std::path::Path;
 
 use crate::error::{Class, Result};
 
@@ -13,6 +16,7 @@ Examples:
   cargo xtask report show 20261121-090238-692d4a       by its name, or by its directory
   cargo xtask report export --output junit=out.xml --output mail=reply.txt latest
   cargo xtask report diff 20261120-090238-692d4a latest
+  cargo xtask report merge shards/*                    parts of a matrix as one run
 
 RUN is `latest`, the name of a run, its directory, or its run.json. Nothing is booted, built or fetched.";
 
@@ -34,16 +38,19 @@ enum What {
     Diff(diff::Args),
     /// Write a run in other formats; the exit code is the run's.
     Export(export::Args),
+    /// Join runs of parts of a matrix (`vmtest --matrix` with --cell or --shard) into one; what is missing is exit 3.
+    Merge(merge::Args),
 }
 
 /// Runs it; the class decides the exit code.
 ///
 /// # Errors
 /// Where a run is not there or cannot be believed.
-pub fn run(args: &Args) -> Result<Class> {
+pub fn run(args: &Args, project: &Path) -> Result<Class> {
     match &args.what {
         What::Show(args) => show::run(args),
         What::Diff(args) => diff::run(args),
         What::Export(args) => export::run(args),
+        What::Merge(args) => merge::run(args, project),
     }
 }

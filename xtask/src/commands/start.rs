@@ -52,11 +52,11 @@ pub fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
     needs
 }
 
-/// Everything that can be wrong with what was typed and can be seen without work. Returns what each spec means.
+/// Fragments and variants that can be read.
 ///
 /// # Errors
-/// Class `Usage`, and `Host` where the archive cannot be asked.
-pub fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolved>> {
+/// Class `Usage`.
+pub fn check_configurations(ctx: &Context, plan: &Plan) -> Result<()> {
     for path in &plan.config {
         std::fs::read_to_string(path).map_err(|error| {
             Error::usage(format!("--config {} cannot be read", path.display())).why(error)
@@ -67,6 +67,15 @@ pub fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolv
         let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
         config::read(&fragments)?;
     }
+    Ok(())
+}
+
+/// Everything that can be wrong with what was typed and can be seen without work. Returns what each spec means.
+///
+/// # Errors
+/// Class `Usage`, and `Host` where the archive cannot be asked.
+pub fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolved>> {
+    check_configurations(ctx, plan)?;
     let mut resolved: Vec<source::Resolved> =
         plan.units.iter().map(|unit| source::resolve(ctx, &unit.spec)).collect::<Result<_>>()?;
     let ids = source::unique_ids(&resolved);

@@ -10,7 +10,7 @@ use vmtest_protocol::Listed;
 use crate::cli::{BootArg, VmtestArgs};
 use crate::commands::output::Outputs;
 use crate::commands::report::diff::Baseline;
-use crate::commands::{look, print, start};
+use crate::commands::{look, matrix, print, start};
 use crate::compare;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
@@ -41,6 +41,9 @@ use crate::workdir::{Cache, RunDir, write_file};
 /// # Errors
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
+    if let Some(file) = &args.matrix {
+        return matrix::run(args, file, project);
+    }
     let mut plan = Plan::new(args)?;
     // Before anything is asked of the host: it may be a typo.
     for name in &plan.programs {
@@ -79,7 +82,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         }
     })?;
     let result = conclude(&ctx, &shop, units, &phases, &run_dir)?;
-    keep_and_tell(&ctx, args, &run_dir, &result, (outputs, baseline))
+    finish(&ctx, (args.keep, args.run_size), &run_dir, &result, (outputs, baseline))
 }
 
 /// What is tested of one kernel; nothing where there is no series.
@@ -148,7 +151,7 @@ fn conclude(
 
 /// A run that was interrupted before it knew its columns has a record as any other. Who reads it may not have seen the exit
 /// code, and what failed to be written here changes nothing about that.
-fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error: &Error) {
+pub fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error: &Error) {
     if args.dry_run || !matches!(error.class, Class::Interrupted | Class::Terminated) {
         return;
     }
@@ -156,21 +159,24 @@ fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error:
     let mut result = RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
     result.conclude(interrupt::requested());
     if let (Ok(outputs), Ok(baseline)) = (args.output.open(args.json.as_deref()), args.baseline.open()) {
-        let _ = keep_and_tell(ctx, args, &run_dir, &result, (outputs, baseline));
+        let _ = finish(ctx, (args.keep, args.run_size), &run_dir, &result, (outputs, baseline));
     }
 }
 
 /// Writes what a run came to: its record first, then the reports that were asked for. Gives what the process ends with.
-fn keep_and_tell(
+///
+/// # Errors
+/// When it cannot be written.
+pub fn finish(
     ctx: &Context,
-    args: &VmtestArgs,
+    (keep, run_size): (u32, Option<u64>),
     run_dir: &RunDir,
     result: &RunResult,
     (outputs, baseline): (Outputs, Option<Baseline>),
 ) -> Result<Class> {
     write_file(&run_dir.path.join("run.json"), export::json(result)?)?;
     run_dir.link_as_latest()?;
-    start::tidy(ctx, run_dir, args.keep, args.run_size);
+    start::tidy(ctx, run_dir, keep, run_size);
     let compared = baseline.map(|baseline| baseline.compare(&run_dir.path, result));
     let directory = run_dir.path.display().to_string();
     let story = Story { run: result, directory: &directory, compared: compared.as_ref() };
@@ -178,7 +184,8 @@ fn keep_and_tell(
     Ok(story.exit_class())
 }
 
-fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<String, String> {
+/// Versions of what built and ran the kernels.
+pub fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeMap<String, String> {
     let mut found = shop.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default();
     found.insert("xtask".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     if let Some(version) = shop.vng_version() {

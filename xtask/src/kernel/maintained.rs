@@ -39,6 +39,18 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     series::load_named(&places.collect::<Result<Vec<_>>>()?).map(Some)
 }
 
+/// Where a series is that a file names, as a path that holds from anywhere: a word is a short name, whatever lies beside
+/// the file, and with a slash it is a path from `dir`. What comes by mail stays as it is.
+///
+/// # Errors
+/// Class `Usage` for a name that no series has.
+pub fn from_file(project: &Path, dir: &Path, text: &str) -> Result<PathBuf> {
+    if text.contains('/') {
+        return Ok(dir.join(text));
+    }
+    Ok(find(project, text)?.path)
+}
+
 fn locate(ctx: &Context, typed: &Path) -> Result<Place> {
     let name = short_form(typed);
     if typed.symlink_metadata().is_ok() {

@@ -87,7 +87,7 @@ pub fn limits(shop: &Shop<'_>, bootable: &Bootable) -> Limits {
 pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_dir: &RunDir) -> Result<Ran> {
     let Order { suite, files, program, tests, deny, limit_s, boot_reason, attempt } = order;
     shop.vng()?;
-    let _guest = shop.guest()?;
+    let _guest = shop.guest(launch::demand(shop, bootable, Boot::Vng)?)?;
     let seen_at = Sandbox::new(shop.tools()?).read_only(&files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
     let total = tests.len() as u64;
     let wishes = Upstream { bundle: seen_at.to_string_lossy().into_owned(), program, tests, deny, limit_s };

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask ci-matrix`: the jobs of a matrix for a CI system. Data on standard output, and nothing else there: an empty
+//! matrix is an error, because a CI system takes an empty list for success.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::commands::print;
+use crate::error::{Error, Result};
+use crate::matrix::{Matrix, Shard};
+use crate::proc::shell_word;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask ci-matrix                                    the project's matrix.toml, for GitHub
+  cargo xtask ci-matrix my.toml --format gitlab > jobs.yml a child pipeline, with the job that joins the runs
+  cargo xtask ci-matrix my.toml --shards 4                 four jobs, whatever the size of the matrix
+
+Each job runs `cargo xtask vmtest --matrix FILE --cell ID` (or --shard I/N), keeps the directory of its run also when it
+fails, and `cargo xtask report merge DIR... --matrix FILE` is the verdict.";
+
+/// Most jobs that GitHub makes of one matrix.
+const MOST_GITHUB: usize = 256;
+
+/// The jobs of a matrix for a CI system.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The matrix [default: matrix.toml, of the working directory or else of the project]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// For whom
+    #[arg(long, value_enum, default_value = "github")]
+    format: Format,
+    /// N jobs, each of which runs a part, in place of one for each cell; no more than there are cells
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
+    shards: Option<u32>,
+}
+
+/// Formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// One line for `strategy.matrix`: {"include": [..]}
+    Github,
+    /// A child pipeline, as JSON, which is YAML
+    Gitlab,
+    /// For programs
+    Json,
+}
+
+/// The file that a command without one means.
+pub const DEFAULT_FILE: &str = "matrix.toml";
+
+/// Prints them.
+///
+/// # Errors
+/// Class `Usage` for a matrix that makes no sense, is empty, or is too large for the CI system.
+pub fn run(args: &Args, project: &Path) -> Result<()> {
+    let here = PathBuf::from(DEFAULT_FILE);
+    let file = match &args.file {
+        Some(file) => file.clone(),
+        None if here.is_file() => here,
+        None => project.join(DEFAULT_FILE),
+    };
+    let matrix = Matrix::load(&file, project)?;
+    let jobs = jobs(&matrix, args.shards);
+    let text = match args.format {
+        Format::Github => {
+            if jobs.len() > MOST_GITHUB {
+                return Err(Error::usage(format!("{} has {} jobs", file.display(), jobs.len()))
+                    .why(format!("GitHub makes at most {MOST_GITHUB} of one matrix"))
+                    .next("take --shards N"));
+            }
+            json!({ "include": jobs }).to_string()
+        }
+        Format::Gitlab => format!("{:#}", gitlab(&file, &jobs)),
+        Format::Json => format!("{:#}", json!({ "schema": 1, "cells": jobs })),
+    };
+    print(&format!("{text}\n"))
+}
+
+fn jobs(matrix: &Matrix, shards: Option<u32>) -> Vec<Value> {
+    let cells = || matrix.jobs.iter().map(|job| &job.axes);
+    let Some(shards) = shards else {
+        let select = |id: &str| format!("--cell={id}");
+        return cells()
+            .map(|axes| {
+                json!({
+                    "id": axes.id, "select": select(&axes.id), "kernel": axes.kernel, "series": axes.series,
+                    "variant": axes.variant, "boot": axes.boot, "suite": axes.suite,
+                })
+            })
+            .collect();
+    };
+    // An empty one would be a job that fails for nothing.
+    let of = (shards as usize).min(matrix.jobs.len());
+    let ids: Vec<&str> = cells().map(|axes| axes.id.as_str()).collect();
+    Shard::all(of)
+        .enumerate()
+        .map(|(at, shard)| {
+            json!({
+                "id": format!("shard-{}-of-{of}", at + 1), "select": format!("--shard={shard}"),
+                "cells": ids[shard.places(ids.len())],
+            })
+        })
+        .collect()
+}
+
+/// Jobs that may fail, and one that says whether all is well: it has to have a run of each.
+fn gitlab(file: &Path, jobs: &[Value]) -> Value {
+    let file = shell_word(&file.to_string_lossy());
+    let mut pipeline = serde_json::Map::new();
+    pipeline.insert("stages".to_owned(), json!(["cells", "merge"]));
+    for job in jobs {
+        let (id, select) =
+            (job["id"].as_str().unwrap_or_default(), job["select"].as_str().unwrap_or_default());
+        pipeline.insert(
+            id.to_owned(),
+            json!({
+                "stage": "cells",
+                "script": [
+                    "scripts/setup.sh --ci",
+                    format!("cargo xtask vmtest --matrix {file} {select} --out vmtest-runs/{id}"),
+                ],
+                "artifacts": { "when": "always", "paths": [format!("vmtest-runs/{id}")] },
+                // Whether that matters, `merge` says.
+                "allow_failure": true,
+            }),
+        );
+    }
+    pipeline.insert(
+        "merge".to_owned(),
+        json!({
+            "stage": "merge",
+            "when": "always",
+            "script": [
+                "scripts/setup.sh --ci",
+                "mkdir -p vmtest-runs",
+                format!("cargo xtask report merge vmtest-runs --matrix {file} --out vmtest-run"),
+            ],
+            "artifacts": { "when": "always", "paths": ["vmtest-run"] },
+        }),
+    );
+    Value::Object(pipeline)
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vmtest --matrix`: the jobs of a matrix side by side, here or by a command that takes them elsewhere. Each job is a part
+//! of its own, and they are joined by the rules by which parts of several machines are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cli::VmtestArgs;
+use crate::commands::output::Outputs;
+use crate::commands::report::diff::Baseline;
+use crate::commands::vmtest;
+use crate::commands::{print, start};
+use crate::context::Context;
+use crate::error::{Class, Error, Result};
+use crate::event::Bus;
+use crate::gate::{self, Room};
+use crate::host::{self, Need};
+use crate::interrupt;
+use crate::kernel::maintained;
+use crate::kernel::series::Series;
+use crate::kernel::source::{self, Resolved};
+use crate::lane::join as join_thread;
+use crate::matrix::executor::Executor;
+use crate::matrix::join::{self, Frame, Gap, Part};
+use crate::matrix::times::{self, Times};
+use crate::matrix::{Job, Matrix, expect, files, keys};
+use crate::plain;
+use crate::plan::Plan;
+use crate::report::log::Log;
+use crate::report::phases::Phases;
+use crate::report::progress;
+use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
+use crate::shop::{Common, Shop};
+use crate::suite::program::Program;
+use crate::unit::{self, Material, UnitResult};
+use crate::workdir::{Cache, RunDir, write_file};
+
+/// A job and what it stands for.
+struct Planned<'a> {
+    job: &'a Job,
+    plan: Plan,
+    weight: u64,
+}
+
+/// Runs it; the class decides the exit code.
+///
+/// # Errors
+/// Everything that stops a run before it has cells.
+pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
+    let matrix = Matrix::load(file, project)?;
+    let executor = args.executor.as_deref().map(|cmd| Executor::new(cmd, args.executor_limit)).transpose()?;
+    let times = times::load();
+    // All of them: a mistake in the file must not wait for the machine that gets it.
+    let plans: Vec<Planned<'_>> =
+        matrix.jobs.iter().map(|job| plan(job, args, project, &times)).collect::<Result<_>>()?;
+    let chosen = choose(&matrix, args)?;
+    let key = keys::harness(project)?;
+    let frame = Frame {
+        key: keys::matrix(&matrix, &key).to_string(),
+        harness: key.to_string(),
+        all: matrix.jobs.iter().map(|job| job.axes.clone()).collect(),
+        wanted: chosen.clone(),
+        required: matrix.required.iter().map(|pattern| pattern.text.clone()).collect(),
+        expected: expect::untouched(&matrix.expected),
+    };
+    if args.dry_run {
+        print(&listing(&plans, &chosen, &times))?;
+        return Ok(Class::Pass);
+    }
+    let phases = Phases::default();
+    let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
+    let ctx =
+        Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror.clone() };
+    let begun = Instant::now();
+    let mine: Vec<Planned<'_>> = plans.into_iter().filter(|one| chosen.contains(&one.job.axes.id)).collect();
+    let run = Run { args, matrix: &matrix, frame: &frame, ctx: &ctx, phases: &phases };
+    let (result, run_dir, outputs) = match &executor {
+        Some(executor) => run.elsewhere(&mine, executor)?,
+        None => run.here(mine)?,
+    };
+    for text in result.matrix.iter().flat_map(|found| {
+        let whole = chosen.len() == matrix.jobs.len();
+        expect::news(&found.expected, &found.required, whole)
+    }) {
+        ctx.bus.warn(text);
+    }
+    say_how_long(&ctx, &result, begun);
+    remember(&ctx, &result);
+    vmtest::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, outputs)
+}
+
+fn plan<'a>(job: &'a Job, args: &VmtestArgs, project: &Path, times: &Times) -> Result<Planned<'a>> {
+    let plan = job.arguments(args).and_then(|args| Plan::new(&args));
+    let plan = plan.and_then(|plan| {
+        plan.programs.iter().try_for_each(|name| Program::load(project, name).map(|_| ()))?;
+        Ok(plan)
+    });
+    let plan = plan.map_err(|error| error.within(format!("the job {} cannot be", job.axes.id)))?;
+    Ok(Planned { job, plan, weight: times::expected(times, &job.axes.id) })
+}
+
+/// Names of the jobs that are to run.
+fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
+    let named = matrix.named(&args.cells)?;
+    let range = args.shard.map_or(0..named.len(), |shard| shard.places(named.len()));
+    if let (true, Some(shard)) = (range.is_empty(), args.shard) {
+        return Err(Error::usage(format!("there is no job in shard {shard}"))
+            .why(format!("{} has {} jobs", matrix.path.display(), named.len()))
+            .next("take fewer shards: `cargo xtask ci-matrix --shards N` never names an empty one"));
+    }
+    Ok(named[range].iter().map(|job| job.axes.id.clone()).collect())
+}
+
+fn listing(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> String {
+    let mut text = String::new();
+    for one in plans.iter().filter(|one| chosen.contains(&one.job.axes.id)) {
+        let last = times.get(&one.job.axes.id).map(|time| format!("  {} s the last time", time / 1000));
+        let _ = writeln!(text, "cell     {}{}", one.job.axes.id, last.unwrap_or_default());
+    }
+    let _ = writeln!(text, "jobs     {} of {}", chosen.len(), plans.len());
+    text
+}
+
+fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
+    let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs);
+    let guests: u64 = jobs.clone().map(|job| job.duration_ms).sum();
+    ctx.bus.note(format!(
+        "{} jobs in {} s; their guests one after the other: {} s",
+        jobs.count(),
+        begun.elapsed().as_secs(),
+        guests / 1000
+    ));
+}
+
+fn remember(ctx: &Context, result: &RunResult) {
+    let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(|job| job.duration_ms > 0);
+    let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
+    if let Err(error) = times::remember(new) {
+        ctx.bus.warn(format!("how long the jobs took is not remembered: {}", error.summary()));
+    }
+}
+
+type Reports = (Outputs, Option<Baseline>);
+type Came = (RunResult, RunDir, Reports);
+
+struct Run<'a> {
+    args: &'a VmtestArgs,
+    matrix: &'a Matrix,
+    frame: &'a Frame,
+    ctx: &'a Context,
+    phases: &'a Phases,
+}
+
+impl Run<'_> {
+    fn open(&self) -> Result<(RunDir, Reports)> {
+        let outputs = (self.args.output.open(self.args.json.as_deref())?, self.args.baseline.open()?);
+        let run_dir = RunDir::create(self.args.out.as_deref())?;
+        self.ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+        let frame = self.frame;
+        let plan = serde_json::json!({
+            "schema": SCHEMA,
+            "run": run_dir.id,
+            "command": vmtest::command_line(),
+            "matrix": {
+                "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted,
+                "shard": self.args.shard.map(|shard| shard.to_string()),
+            },
+        });
+        write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))?;
+        Ok((run_dir, outputs))
+    }
+
+    /// On this machine.
+    fn here(&self, mut mine: Vec<Planned<'_>>) -> Result<Came> {
+        let ctx = self.ctx;
+        let mut needs: Vec<Need> = Vec::new();
+        for need in mine.iter().flat_map(|one| start::needs(&one.plan, ctx)) {
+            if !needs.contains(&need) {
+                needs.push(need);
+            }
+        }
+        let early = |error: &Error| vmtest::record_interruption(ctx, self.args, self.phases, error);
+        host::require(&needs).inspect_err(early)?;
+        for one in &mine {
+            start::check_configurations(ctx, &one.plan)?;
+        }
+        let series = mine.iter().map(|one| maintained::load(ctx, &one.plan.patches));
+        let series: Vec<Option<Series>> = series.collect::<Result<_>>().inspect_err(early)?;
+        self.label(&mut mine, &series).inspect_err(early)?;
+        let common = Common::new(self.args.accel, self.room())?;
+        let shops: Vec<Shop<'_>> = mine
+            .iter()
+            .zip(&series)
+            .map(|(one, series)| {
+                Shop::beside(ctx, &one.plan, series.clone(), Arc::clone(&common), one.weight)
+            })
+            .collect::<Result<_>>()?;
+        let (run_dir, outputs) = self.open()?;
+        let parts = self.side_by_side(&mine, &shops, &run_dir).inspect_err(|error| {
+            // A mistake that only the built runner could show: there is no run to keep.
+            if error.class == Class::Usage {
+                run_dir.discard();
+            }
+        })?;
+        let tools = match (interrupt::requested(), shops.first()) {
+            (None, Some(shop)) => vmtest::tool_versions(ctx, shop),
+            _ => BTreeMap::new(),
+        };
+        let mut result = join::join(self.frame, parts, &BTreeMap::new())?;
+        result.tools = tools;
+        self.sign(&mut result, &run_dir);
+        Ok((result, run_dir, outputs))
+    }
+
+    fn sign(&self, result: &mut RunResult, run_dir: &RunDir) {
+        result.run.clone_from(&run_dir.id);
+        result.command = vmtest::command_line();
+        result.phases.extend(self.phases.records());
+        if let Some(matrix) = &mut result.matrix {
+            matrix.shard = self.args.shard.map(|shard| shard.to_string());
+        }
+        plain::record(result);
+        if let Some(class) = interrupt::requested() {
+            result.conclude(Some(class));
+        }
+    }
+
+    /// `--vms`, or as many as there are cores for; memory counts in any case.
+    fn room(&self) -> Room {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let memory_mib = gate::memory_for_guests();
+        match self.args.vms {
+            Some(vms) => Room { holders: vms as usize, cores: None, memory_mib },
+            None => Room { holders: cores, cores: u32::try_from(cores).ok(), memory_mib },
+        }
+    }
+
+    /// Gives each kernel the name of its column. It is the same in each part of the matrix, or parts could not be joined.
+    fn label(&self, mine: &mut [Planned<'_>], series: &[Option<Series>]) -> Result<()> {
+        let mut specs = Vec::new();
+        for job in &self.matrix.jobs {
+            if !specs.contains(&job.kernel) {
+                specs.push(job.kernel.clone());
+            }
+        }
+        let mut known: Vec<(usize, Resolved)> = Vec::new();
+        for (at, spec) in specs.iter().enumerate() {
+            match source::resolve(self.ctx, spec) {
+                Ok(resolved) => known.push((at, resolved)),
+                Err(error) if mine.iter().any(|one| one.job.kernel == *spec) => return Err(error),
+                // Another machine has it.
+                Err(_) => (),
+            }
+        }
+        let (places, resolved): (Vec<usize>, Vec<Resolved>) = known.into_iter().unzip();
+        let ids = source::unique_ids(&resolved);
+        let mut columns: BTreeMap<String, String> = BTreeMap::new();
+        for (one, series) in mine.iter_mut().zip(series) {
+            let place = places.iter().position(|at| specs[*at] == one.job.kernel);
+            let Some((resolved, id)) = place.map(|place| (&resolved[place], &ids[place])) else { continue };
+            for unit in &mut one.plan.units {
+                unit.label = Some(id.clone()).filter(|id| *id != resolved.id);
+            }
+            let name = series.as_ref().map_or_else(String::new, |series| format!("+{}", series.name));
+            let axes = &one.job.axes;
+            let from = format!("{} with series {}", axes.kernel, axes.series);
+            let column = format!("{id}{name} {} {} {}", axes.variant, axes.boot, axes.suite);
+            if let Some(other) = columns.insert(column, from.clone()) {
+                return Err(Error::usage(format!("two kernels would both be the column {id}{name}"))
+                    .why(format!("{other}, and {from}"))
+                    .next("take one of them out, or give their directories or series different names"));
+            }
+        }
+        Ok(())
+    }
+
+    /// All jobs to their end, as parts. Those of one kernel build share it and wait for it together.
+    fn side_by_side(&self, mine: &[Planned<'_>], shops: &[Shop<'_>], run_dir: &RunDir) -> Result<Vec<Part>> {
+        let mut lanes: Vec<Vec<usize>> = Vec::new();
+        for (at, one) in mine.iter().enumerate() {
+            let same = |lane: &&mut Vec<usize>| {
+                let other = mine[lane[0]].job;
+                (&other.kernel, &other.series, &other.variant)
+                    == (&one.job.kernel, &one.job.series, &one.job.variant)
+            };
+            match lanes.iter_mut().find(same) {
+                Some(lane) => lane.push(at),
+                None => lanes.push(vec![at]),
+            }
+        }
+        let weight = |lane: &Vec<usize>| lane.iter().map(|at| mine[*at].weight).sum::<u64>();
+        lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
+        std::thread::scope(|scope| {
+            let runner = scope.spawn(|| shops.iter().try_for_each(|shop| shop.runner().map(|_| ())));
+            let lanes: Vec<_> = lanes
+                .iter_mut()
+                .map(|lane| {
+                    lane.sort_by_key(|at| std::cmp::Reverse(mine[*at].weight));
+                    scope.spawn(|| self.lane(lane, mine, shops, run_dir))
+                })
+                .collect();
+            if let Err(error) = join_thread(runner) {
+                if error.class == Class::Usage {
+                    interrupt::abandon();
+                    lanes.into_iter().for_each(|lane| drop(lane.join()));
+                    return Err(error);
+                }
+            }
+            Ok(lanes.into_iter().flat_map(join_thread).collect())
+        })
+    }
+
+    fn lane(&self, lane: &[usize], mine: &[Planned<'_>], shops: &[Shop<'_>], run_dir: &RunDir) -> Vec<Part> {
+        let Some((first, unit)) =
+            lane.first().and_then(|at| Some((&shops[*at], mine[*at].plan.units.first()?)))
+        else {
+            return Vec::new();
+        };
+        // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
+        let material = unit::material(first, unit);
+        std::thread::scope(|scope| {
+            let jobs: Vec<_> = lane
+                .iter()
+                .filter_map(|at| Some((&mine[*at], &shops[*at], mine[*at].plan.units.first()?)))
+                .map(|(one, shop, unit)| {
+                    let built = unit::build(shop, unit, &material, run_dir);
+                    let material = &material;
+                    scope.spawn(move || {
+                        let units = unit::boot(shop, unit, &built, run_dir);
+                        self.part(one.job, shop, units, material)
+                    })
+                })
+                .collect();
+            jobs.into_iter().map(join_thread).collect()
+        })
+    }
+
+    /// A job that ran, as a run of its own.
+    fn part(&self, job: &Job, shop: &Shop<'_>, units: Vec<UnitResult>, material: &Result<Material>) -> Part {
+        let (source, series) = match material {
+            Ok(Material::Source(tree, series)) => (tree.key.to_string(), series.as_ref().map(Series::key)),
+            Ok(Material::Prebuilt(image)) => (image.key.to_string(), None),
+            Err(_) => (String::new(), None),
+        };
+        let mut run = RunResult::empty("", Vec::new());
+        units.into_iter().for_each(|unit| unit.add_to(&mut run));
+        let axes = &job.axes;
+        if axes.boot != "auto" {
+            // What never came to a boot would have come to this one.
+            run.cells
+                .iter_mut()
+                .filter(|cell| cell.boot.is_empty())
+                .for_each(|cell| cell.boot.clone_from(&axes.boot));
+        }
+        run.allowed_splats = shop.allowed.records(&run.splats);
+        plain::record(&mut run);
+        let expected = expect::apply(&self.matrix.expected, &mut run);
+        let record = JobRecord {
+            id: axes.id.clone(),
+            key: keys::job(&self.frame.key, &axes.id).to_string(),
+            kernel: run.kernels.first().map(|kernel| kernel.id.clone()).unwrap_or_default(),
+            variant: job.variant.clone().unwrap_or_default(),
+            boot: axes.boot.clone(),
+            suite: axes.suite.clone(),
+            source,
+            series: series.map_or_else(String::new, |key| key.to_string()),
+            cells: run.cells.len() as u64,
+            duration_ms: run.boots.iter().map(|boot| boot.duration_ms).sum(),
+            executor: None,
+        };
+        let required = expect::require(&self.frame.required, &run, false);
+        run.matrix = Some(MatrixRecord {
+            key: self.frame.key.clone(),
+            harness: self.frame.harness.clone(),
+            all: self.frame.all.clone(),
+            shard: None,
+            jobs: vec![record],
+            expected,
+            required,
+        });
+        run.conclude(None);
+        Part { name: axes.id.clone(), run }
+    }
+
+    /// By a command for each job.
+    fn elsewhere(&self, mine: &[Planned<'_>], executor: &Executor) -> Result<Came> {
+        let (run_dir, outputs) = self.open()?;
+        let file = std::path::absolute(&self.matrix.path).unwrap_or_else(|_| self.matrix.path.clone());
+        let logs = run_dir.dir("jobs")?;
+        let room = gate::Gate::new(Room::of(self.room().holders));
+        let ran: Vec<(String, std::result::Result<Part, Gap>)> = std::thread::scope(|scope| {
+            let mut order: Vec<&Planned<'_>> = mine.iter().collect();
+            order.sort_by_key(|one| std::cmp::Reverse(one.weight));
+            let threads: Vec<_> = order
+                .into_iter()
+                .map(|one| {
+                    let (room, logs, file) = (&room, &logs, &file);
+                    scope.spawn(move || {
+                        let _place = room.enter(one.weight, gate::Demand::default());
+                        let axes = &one.job.axes;
+                        let phase = self.ctx.bus.phase("executor", &axes.id);
+                        let (out, log) = (logs.join(&axes.id), logs.join(format!("{}.log", axes.id)));
+                        let part = executor.run(self.frame, axes, file, &out, log);
+                        match &part {
+                            Ok(_) => phase.finish(),
+                            Err(gap) => self.ctx.bus.warn(format!("{}: {}", axes.id, gap.reason)),
+                        }
+                        (axes.id.clone(), part)
+                    })
+                })
+                .collect();
+            threads.into_iter().map(join_thread).collect()
+        });
+        let (mut parts, mut gaps) = (Vec::new(), BTreeMap::new());
+        for (id, came) in ran {
+            let adopted = came.and_then(|mut part| {
+                let out = logs.join(&id);
+                let gap = |error: Error| Gap {
+                    outcome: crate::result::Outcome::Notrun,
+                    class: Class::Host,
+                    reason: error.summary(),
+                };
+                files::adopt(&out, &part.run, &run_dir).map_err(gap)?;
+                // Its files are in their places now.
+                crate::workdir::remove_tree(&out);
+                let jobs = part.run.matrix.iter_mut().flat_map(|matrix| &mut matrix.jobs);
+                jobs.for_each(|job| job.executor.clone_from(&self.args.executor));
+                Ok(part)
+            });
+            match adopted {
+                Ok(part) => parts.push(part),
+                Err(gap) => drop(gaps.insert(id, gap)),
+            }
+        }
+        let mut result = join::join(self.frame, parts, &gaps)?;
+        self.sign(&mut result, &run_dir);
+        Ok((result, run_dir, outputs))
+    }
+}

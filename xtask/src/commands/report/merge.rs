@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `report merge`: runs of parts of a matrix become the run that they are parts of.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::commands::output::OutputArgs;
+use crate::commands::report::diff::BaselineArgs;
+use crate::commands::vmtest;
+use crate::context::Context;
+use crate::error::{Class, Error, Result};
+use crate::event::Bus;
+use crate::matrix::join::{self, Frame, Part};
+use crate::matrix::{Matrix, expect, files, keys};
+use crate::report::log::Log;
+use crate::report::progress;
+use crate::result::{Outcome, RunResult, SCHEMA};
+use crate::stored::{FILE, Stored};
+use crate::workdir::{self, Cache, RUN_BYTES, RunDir, write_file};
+
+/// Join runs of parts of a matrix.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Directories of runs, or directories that hold such directories
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// The matrix that they have to be of [default: what the first of them says]
+    #[arg(long, value_name = "FILE")]
+    matrix: Option<PathBuf>,
+    /// Directory of the joined run; must be new or empty [default: one below the state directory]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write run.json here as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    baseline: BaselineArgs,
+    /// Runs that are kept below the state directory
+    #[arg(long, default_value_t = workdir::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "N")]
+    keep: u32,
+    /// Size of the joined run's directory [default: 50M for each part]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    run_size: Option<u64>,
+}
+
+/// Joins them; the class decides the exit code.
+///
+/// # Errors
+/// Class `Usage` for what does not belong together, class `Host` for a record that cannot be believed.
+pub fn run(args: &Args, project: &Path) -> Result<Class> {
+    let bus = Bus::new(vec![progress::sink()]);
+    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: None };
+    let stored = open(&ctx, &args.dirs)?;
+    let parts: Vec<Part> = stored
+        .iter()
+        .map(|one| Part { name: one.dir.display().to_string(), run: one.result.clone() })
+        .collect();
+    let frame = match (&args.matrix, parts.first()) {
+        (Some(file), _) => frame(file, project)?,
+        (None, Some(part)) => Frame::of(part)?,
+        (None, None) => {
+            return Err(Error::usage("there is nothing to join")
+                .why(format!("none of these directories holds a {FILE}"))
+                .next("with --matrix FILE the cells that are missing are named"));
+        }
+    };
+    say_tools(&ctx, &stored);
+    let phases: Vec<_> = stored.iter().flat_map(|one| one.result.phases.clone()).collect();
+    let mut result = join::join(&frame, parts, &BTreeMap::new())?;
+    let outputs = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
+    let run_dir = RunDir::create(args.out.as_deref())?;
+    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+    let copied = stored.iter().try_for_each(|one| files::adopt(&one.dir, &one.result, &run_dir));
+    copied.inspect_err(|_| run_dir.discard())?;
+    write_plan(&run_dir, &frame, &stored)?;
+    result.run.clone_from(&run_dir.id);
+    result.command = vmtest::command_line();
+    result.phases = phases;
+    tell(&ctx, &result);
+    let size = args.run_size.unwrap_or(RUN_BYTES * stored.len().max(1) as u64);
+    vmtest::finish(&ctx, (args.keep, Some(size)), &run_dir, &result, outputs)
+}
+
+/// The runs of these directories. One without a run is no mistake: whatever it should hold is missing, and will be named.
+fn open(ctx: &Context, dirs: &[PathBuf]) -> Result<Vec<Stored>> {
+    let mut found = Vec::new();
+    for dir in dirs {
+        if !dir.is_dir() {
+            return Err(Error::usage(format!("{} is no directory", dir.display())));
+        }
+        if dir.join(FILE).is_file() {
+            found.push(Stored::open(dir)?);
+            continue;
+        }
+        let mut below: Vec<PathBuf> = std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.join(FILE).is_file() && !path.is_symlink())
+            .collect();
+        below.sort();
+        if below.is_empty() {
+            ctx.bus.warn(format!("{} holds no {FILE}: what it should hold is missing", dir.display()));
+        }
+        for path in below {
+            found.push(Stored::open(&path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// What the file says that there has to be.
+fn frame(file: &Path, project: &Path) -> Result<Frame> {
+    let matrix = Matrix::load(file, project)?;
+    let harness = keys::harness(project)?;
+    let all: Vec<_> = matrix.jobs.iter().map(|job| job.axes.clone()).collect();
+    Ok(Frame {
+        key: keys::matrix(&matrix, &harness).to_string(),
+        harness: harness.to_string(),
+        wanted: all.iter().map(|axes| axes.id.clone()).collect(),
+        all,
+        required: matrix.required.iter().map(|pattern| pattern.text.clone()).collect(),
+        expected: expect::untouched(&matrix.expected),
+    })
+}
+
+fn write_plan(run_dir: &RunDir, frame: &Frame, parts: &[Stored]) -> Result<()> {
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|one| serde_json::json!({ "run": one.result.run, "command": one.result.command }))
+        .collect();
+    let plan = serde_json::json!({
+        "schema": SCHEMA,
+        "run": run_dir.id,
+        "command": vmtest::command_line(),
+        "matrix": { "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted },
+        "parts": parts,
+    });
+    write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
+}
+
+/// Machines with different tools can come to different results; the joined record has room for one version.
+fn say_tools(ctx: &Context, parts: &[Stored]) {
+    let mut versions: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
+    for part in parts {
+        for (name, version) in &part.result.tools {
+            let (known, at) = *versions.entry(name).or_insert((version, &part.dir));
+            if known != version {
+                ctx.bus.warn(format!(
+                    "{name} is {known} in {} and {version} in {}; the joined run names the first",
+                    at.display(),
+                    part.dir.display()
+                ));
+            }
+        }
+    }
+}
+
+fn tell(ctx: &Context, result: &RunResult) {
+    let missing =
+        result.cells.iter().filter(|cell| cell.test == join::STAND_IN && cell.outcome == Outcome::Missing);
+    let names: Vec<&str> = missing.map(|cell| cell.subtest.as_str()).collect();
+    if !names.is_empty() {
+        ctx.bus.warn(format!("no run was brought of {}: {}", count(names.len()), names.join(", ")));
+    }
+    for text in result.matrix.iter().flat_map(|found| expect::news(&found.expected, &found.required, true)) {
+        ctx.bus.warn(text);
+    }
+}
+
+fn count(jobs: usize) -> String {
+    if jobs == 1 { "one cell of the matrix".to_owned() } else { format!("{jobs} cells of the matrix") }
+}
