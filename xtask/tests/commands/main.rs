@@ -12,6 +12,8 @@ mod exports;
 mod failures;
 mod input;
 mod isolation;
+mod matrix;
+mod matrix_expect;
 mod mutants;
 #[path = "../failures/page.rs"]
 mod page;
