@@ -107,6 +107,10 @@ pub struct VmtestArgs {
     /// Only the I-th of N parts of the matrix; each job is in exactly one, and jobs of one kernel stay together
     #[arg(long, value_name = "I/N", requires = "matrix", conflicts_with = "cells")]
     pub shard: Option<Shard>,
+    /// Fetch, patch, configure and build what the jobs need, and start no guest: for a CI system that builds once and runs
+    /// the jobs on many machines with that cache
+    #[arg(long, requires = "matrix", conflicts_with_all = ["executor", "json", "dry_run"])]
+    pub build_only: bool,
     /// Hand each job to this command, which runs it and leaves a run directory. It is split into words as a shell would,
     /// and run without one; {cell}, {out} and {matrix} are replaced within a word
     #[arg(long, value_name = "CMD", requires = "matrix")]

@@ -202,6 +202,7 @@ impl Plan {
             matrix: _,
             cells: _,
             shard: _,
+            build_only: _,
             executor: _,
             executor_limit: _,
             kernels,

@@ -14,7 +14,7 @@ use crate::commands::report::diff::Baseline;
 use crate::commands::vmtest;
 use crate::commands::{print, start};
 use crate::context::Context;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, PRECEDENCE, Result};
 use crate::event::Bus;
 use crate::gate::{self, Room};
 use crate::host::{self, Need};
@@ -28,7 +28,7 @@ use crate::matrix::join::{self, Frame, Gap, Part};
 use crate::matrix::times::{self, Times};
 use crate::matrix::{Job, Matrix, expect, files, keys};
 use crate::plain;
-use crate::plan::Plan;
+use crate::plan::{Plan, Unit};
 use crate::report::log::Log;
 use crate::report::phases::Phases;
 use crate::report::progress;
@@ -77,6 +77,9 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
     let begun = Instant::now();
     let mine: Vec<Planned<'_>> = plans.into_iter().filter(|one| chosen.contains(&one.job.axes.id)).collect();
     let run = Run { args, matrix: &matrix, frame: &frame, ctx: &ctx, phases: &phases };
+    if args.build_only {
+        return run.build(mine);
+    }
     let (result, run_dir, outputs) = match &executor {
         Some(executor) => run.elsewhere(&mine, executor)?,
         None => run.here(mine)?,
@@ -174,7 +177,64 @@ impl Run<'_> {
     }
 
     /// On this machine.
-    fn here(&self, mut mine: Vec<Planned<'_>>) -> Result<Came> {
+    fn here(&self, mine: Vec<Planned<'_>>) -> Result<Came> {
+        let (mine, series) = self.check(mine)?;
+        let shops = self.shops(&mine, &series)?;
+        let (run_dir, outputs) = self.open()?;
+        let lane = |lane: &[usize]| self.lane(lane, &mine, &shops, &run_dir);
+        let parts = side_by_side(&mine, &shops, &lane).inspect_err(|error| {
+            // A mistake that only the built runner could show: there is no run to keep.
+            if error.class == Class::Usage {
+                run_dir.discard();
+            }
+        })?;
+        let tools = match (interrupt::requested(), shops.first()) {
+            (None, Some(shop)) => vmtest::tool_versions(self.ctx, shop),
+            _ => BTreeMap::new(),
+        };
+        let mut result = join::join(self.frame, parts, &BTreeMap::new())?;
+        result.tools = tools;
+        self.sign(&mut result, &run_dir);
+        Ok((result, run_dir, outputs))
+    }
+
+    /// `--build-only`: what the jobs need is in the cache afterwards. The class is that of the worst build.
+    fn build(&self, mine: Vec<Planned<'_>>) -> Result<Class> {
+        let (mine, series) = self.check(mine)?;
+        let shops = self.shops(&mine, &series)?;
+        let run_dir = RunDir::create(self.args.out.as_deref())?;
+        self.ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+        let lane = |lane: &[usize]| {
+            let Some((shop, unit)) = first(lane, &mine, &shops) else { return Vec::new() };
+            let material = unit::material(shop, unit);
+            let jobs =
+                lane.iter().filter_map(|at| Some((&mine[*at], &shops[*at], mine[*at].plan.units.first()?)));
+            jobs.map(|(one, shop, unit)| {
+                let tools = shop.tools().and_then(|_| shop.vng()).map(|_| ());
+                let built = unit::build(shop, unit, &material, &run_dir);
+                (
+                    one.job.axes.id.clone(),
+                    built.kernel().id.clone(),
+                    tools.err().or_else(|| built.error().cloned()),
+                )
+            })
+            .collect()
+        };
+        let built = side_by_side(&mine, &shops, &lane)?;
+        let mut text = String::new();
+        let mut classes = Vec::new();
+        for (job, kernel, error) in &built {
+            let how = error.as_ref().map_or_else(|| format!("built {kernel}"), |error| format!("{error}"));
+            let _ = writeln!(text, "{job}: {how}");
+            classes.push(error.as_ref().map_or(Class::Pass, |error| error.class));
+        }
+        print(&text)?;
+        start::tidy(self.ctx, &run_dir, self.args.keep, self.args.run_size);
+        Ok(PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Usage))
+    }
+
+    /// What can be wrong and can be seen without work.
+    fn check<'b>(&self, mut mine: Vec<Planned<'b>>) -> Result<(Vec<Planned<'b>>, Vec<Option<Series>>)> {
         let ctx = self.ctx;
         let mut needs: Vec<Need> = Vec::new();
         for need in mine.iter().flat_map(|one| start::needs(&one.plan, ctx)) {
@@ -190,29 +250,15 @@ impl Run<'_> {
         let series = mine.iter().map(|one| maintained::load(ctx, &one.plan.patches));
         let series: Vec<Option<Series>> = series.collect::<Result<_>>().inspect_err(early)?;
         self.label(&mut mine, &series).inspect_err(early)?;
+        Ok((mine, series))
+    }
+
+    fn shops<'b>(&'b self, mine: &'b [Planned<'_>], series: &[Option<Series>]) -> Result<Vec<Shop<'b>>> {
         let common = Common::new(self.args.accel, self.room())?;
-        let shops: Vec<Shop<'_>> = mine
-            .iter()
-            .zip(&series)
-            .map(|(one, series)| {
-                Shop::beside(ctx, &one.plan, series.clone(), Arc::clone(&common), one.weight)
-            })
-            .collect::<Result<_>>()?;
-        let (run_dir, outputs) = self.open()?;
-        let parts = self.side_by_side(&mine, &shops, &run_dir).inspect_err(|error| {
-            // A mistake that only the built runner could show: there is no run to keep.
-            if error.class == Class::Usage {
-                run_dir.discard();
-            }
-        })?;
-        let tools = match (interrupt::requested(), shops.first()) {
-            (None, Some(shop)) => vmtest::tool_versions(ctx, shop),
-            _ => BTreeMap::new(),
+        let shop = |(one, series): (&'b Planned<'_>, &Option<Series>)| {
+            Shop::beside(self.ctx, &one.plan, series.clone(), Arc::clone(&common), one.weight)
         };
-        let mut result = join::join(self.frame, parts, &BTreeMap::new())?;
-        result.tools = tools;
-        self.sign(&mut result, &run_dir);
-        Ok((result, run_dir, outputs))
+        mine.iter().zip(series).map(shop).collect()
     }
 
     fn sign(&self, result: &mut RunResult, run_dir: &RunDir) {
@@ -277,48 +323,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// All jobs to their end, as parts. Those of one kernel build share it and wait for it together.
-    fn side_by_side(&self, mine: &[Planned<'_>], shops: &[Shop<'_>], run_dir: &RunDir) -> Result<Vec<Part>> {
-        let mut lanes: Vec<Vec<usize>> = Vec::new();
-        for (at, one) in mine.iter().enumerate() {
-            let same = |lane: &&mut Vec<usize>| {
-                let other = mine[lane[0]].job;
-                (&other.kernel, &other.series, &other.variant)
-                    == (&one.job.kernel, &one.job.series, &one.job.variant)
-            };
-            match lanes.iter_mut().find(same) {
-                Some(lane) => lane.push(at),
-                None => lanes.push(vec![at]),
-            }
-        }
-        let weight = |lane: &Vec<usize>| lane.iter().map(|at| mine[*at].weight).sum::<u64>();
-        lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
-        std::thread::scope(|scope| {
-            let runner = scope.spawn(|| shops.iter().try_for_each(|shop| shop.runner().map(|_| ())));
-            let lanes: Vec<_> = lanes
-                .iter_mut()
-                .map(|lane| {
-                    lane.sort_by_key(|at| std::cmp::Reverse(mine[*at].weight));
-                    scope.spawn(|| self.lane(lane, mine, shops, run_dir))
-                })
-                .collect();
-            if let Err(error) = join_thread(runner) {
-                if error.class == Class::Usage {
-                    interrupt::abandon();
-                    lanes.into_iter().for_each(|lane| drop(lane.join()));
-                    return Err(error);
-                }
-            }
-            Ok(lanes.into_iter().flat_map(join_thread).collect())
-        })
-    }
-
     fn lane(&self, lane: &[usize], mine: &[Planned<'_>], shops: &[Shop<'_>], run_dir: &RunDir) -> Vec<Part> {
-        let Some((first, unit)) =
-            lane.first().and_then(|at| Some((&shops[*at], mine[*at].plan.units.first()?)))
-        else {
-            return Vec::new();
-        };
+        let Some((first, unit)) = first(lane, mine, shops) else { return Vec::new() };
         // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
         let material = unit::material(first, unit);
         std::thread::scope(|scope| {
@@ -439,4 +445,54 @@ impl Run<'_> {
         self.sign(&mut result, &run_dir);
         Ok((result, run_dir, outputs))
     }
+}
+
+/// The first job of a lane, and its unit.
+fn first<'a, 'b>(
+    lane: &[usize],
+    mine: &'a [Planned<'_>],
+    shops: &'a [Shop<'b>],
+) -> Option<(&'a Shop<'b>, &'a Unit)> {
+    let at = *lane.first()?;
+    Some((&shops[at], mine[at].plan.units.first()?))
+}
+
+/// All jobs to their end. Those of one kernel build are a lane: they share it and wait for it together.
+fn side_by_side<T: Send>(
+    mine: &[Planned<'_>],
+    shops: &[Shop<'_>],
+    run: &(impl Fn(&[usize]) -> Vec<T> + Sync),
+) -> Result<Vec<T>> {
+    let mut lanes: Vec<Vec<usize>> = Vec::new();
+    for (at, one) in mine.iter().enumerate() {
+        let same = |lane: &&mut Vec<usize>| {
+            let other = mine[lane[0]].job;
+            (&other.kernel, &other.series, &other.variant)
+                == (&one.job.kernel, &one.job.series, &one.job.variant)
+        };
+        match lanes.iter_mut().find(same) {
+            Some(lane) => lane.push(at),
+            None => lanes.push(vec![at]),
+        }
+    }
+    let weight = |lane: &Vec<usize>| lane.iter().map(|at| mine[*at].weight).sum::<u64>();
+    lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
+    std::thread::scope(|scope| {
+        let runner = scope.spawn(|| shops.iter().try_for_each(|shop| shop.runner().map(|_| ())));
+        let lanes: Vec<_> = lanes
+            .iter_mut()
+            .map(|lane| {
+                lane.sort_by_key(|at| std::cmp::Reverse(mine[*at].weight));
+                scope.spawn(|| run(lane))
+            })
+            .collect();
+        if let Err(error) = join_thread(runner) {
+            if error.class == Class::Usage {
+                interrupt::abandon();
+                lanes.into_iter().for_each(|lane| drop(lane.join()));
+                return Err(error);
+            }
+        }
+        Ok(lanes.into_iter().flat_map(join_thread).collect())
+    })
 }

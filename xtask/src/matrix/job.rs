@@ -156,6 +156,7 @@ impl Job {
             matrix: None,
             cells: Vec::new(),
             shard: None,
+            build_only: false,
             executor: None,
             executor_limit: None,
             kernels: vec![self.kernel.to_string()],

@@ -108,7 +108,7 @@ fn a_matrix_is_one_run_with_each_kernel_built_once() {
     }
     // What was slow comes first the next time; this one builds nothing.
     let times: Value = serde_json::from_str(&world.read("state/vmtest/job-times.json")).expect("JSON");
-    assert_eq!(times.as_object().expect("times").len(), 5);
+    assert_eq!(times.as_object().expect("times").len(), 5, "{times} {json:#}");
     world.run(&["--matrix", "m.toml"]).exits(1);
     assert_eq!(world.made("vmlinux"), 3);
     world.is_clean();
@@ -265,6 +265,19 @@ fn mistakes_cost_no_work() {
     assert_eq!(world.made("vmlinux"), 0);
     let dry = world.run(&["--matrix", "m.toml", "--shard", "2/2", "--dry-run"]);
     dry.exits(0).says(&[JOBS[2], "jobs 3 of 5"]);
+}
+
+#[test]
+fn what_is_built_ahead_is_not_built_again() {
+    let world = world("make: error");
+    let done = world.run(&["--matrix", "m.toml", "--build-only"]);
+    assert_eq!(done.status.code(), Some(12), "{done}");
+    done.says(&["tree-good--none--debug--direct--own: built tree:good", "'sessions' undeclared"]);
+    assert_eq!(world.read("home/guest.calls"), "", "no guest was started");
+    let made = world.made("vmlinux");
+    let (done, _) = part(&world, &format!("--cell={}", JOBS[2]), "one");
+    done.exits(0);
+    assert_eq!(world.made("vmlinux"), made);
 }
 
 #[test]
