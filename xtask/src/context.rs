@@ -18,3 +18,10 @@ pub struct Context {
     /// `--mirror` or `VMTEST_DEBIAN_MIRROR`; `None`: take the one that the host's apt uses.
     pub mirror: Option<String>,
 }
+
+impl Context {
+    /// The mirror that was asked for. A CI system sets a variable that nobody gave a value to the empty text.
+    pub fn mirror(&self) -> Option<&str> {
+        self.mirror.as_deref().filter(|mirror| !mirror.is_empty())
+    }
+}

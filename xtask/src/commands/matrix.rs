@@ -139,7 +139,8 @@ fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
 }
 
 fn remember(ctx: &Context, result: &RunResult) {
-    let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(|job| job.duration_ms > 0);
+    let guests = |job: &&JobRecord| result.boots.iter().any(|boot| boot.kernel == job.kernel);
+    let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(guests);
     let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
     if let Err(error) = times::remember(new) {
         ctx.bus.warn(format!("how long the jobs took is not remembered: {}", error.summary()));

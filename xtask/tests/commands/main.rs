@@ -34,3 +34,4 @@ mod steps;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;
+mod workflows;

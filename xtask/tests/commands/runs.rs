@@ -316,7 +316,7 @@ fn fail_fast_starts_no_further_guest() {
     let world = World::new();
     // One kernel in two variants: who boots first is open, and does not matter.
     let spec = format!("tree:{}", world.tree("bad", "guest: fail").display());
-    let words = ["--kernel", &spec, "--variant", "default", "--variant", "nojit", "--vms", "1"];
+    let words = ["--kernel", &spec, "--variant", "default", "--variant", "debug", "--vms", "1"];
     let done = world.run(&[&words[..], &["--fail-fast"]].concat());
     done.exits(1).says(&["not started: --fail-fast"]);
     assert_eq!(world.read("home/guest.calls").lines().count(), 1);
@@ -512,7 +512,7 @@ fn as_many_guests_run_at_once_as_was_asked_for() {
     let world = World::new();
     for (does, vms) in [("meets", "2"), ("alone", "1")] {
         let spec = format!("tree:{}", world.tree(does, &format!("guest: {does}")).display());
-        let variants = ["--variant", "default", "--variant", "nojit"];
+        let variants = ["--variant", "default", "--variant", "debug"];
         world.run(&[&["--kernel", &spec, "--vms", vms][..], &variants].concat()).exits(0);
     }
 }

