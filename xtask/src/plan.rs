@@ -15,6 +15,7 @@ use crate::cli::{BootArg, EffortArg, SelfTestArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
 use crate::guest::MOST_EVENTS;
 use crate::host::Toolchain;
+use crate::kernel::mail;
 use crate::kernel::maintained::Named;
 use crate::kernel::making::Make;
 use crate::kernel::series::Series;
@@ -301,7 +302,7 @@ impl Plan {
             (true, false) => Columns::WithBase,
             (false, false) => Columns::Whole,
         };
-        let patches = series(kernels, patches);
+        let patches = series(kernels, patches, *toolchain)?;
         columns::refuse(columns, *first_n, &purpose, &units, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let timeouts: BTreeMap<Limit, Duration> =
@@ -460,11 +461,16 @@ fn refuse_foreign(
 }
 
 /// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
-fn series(kernels: &[String], patches: &[PathBuf]) -> Vec<Named> {
+fn series(kernels: &[String], patches: &[PathBuf], toolchain: Toolchain) -> Result<Vec<Named>> {
     if kernels.is_empty() && patches.is_empty() {
-        return vec![Named::Maintained(DEFAULT_SERIES)];
+        return Ok(vec![Named::Maintained(DEFAULT_SERIES)]);
     }
-    patches.iter().cloned().map(Named::Typed).collect()
+    let named =
+        |path: &PathBuf| match path.to_str().filter(|_| mail::is_meant(path)).map(mail::id).transpose()? {
+            Some(Some(id)) => Ok(Named::Mail(id, toolchain)),
+            _ => Ok(Named::Typed(path.clone())),
+        };
+    patches.iter().map(named).collect()
 }
 
 #[cfg(test)]

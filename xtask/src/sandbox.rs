@@ -48,6 +48,7 @@ pub struct Sandbox<'a> {
     env: Vec<(String, String)>,
     kvm: bool,
     terminal: bool,
+    network: bool,
     path_first: Vec<String>,
 }
 
@@ -60,6 +61,7 @@ impl<'a> Sandbox<'a> {
             env: Vec::new(),
             kvm: false,
             terminal: false,
+            network: false,
             path_first: Vec::new(),
         }
     }
@@ -101,6 +103,12 @@ impl<'a> Sandbox<'a> {
     /// Keeps the terminal, for an interactive child.
     pub fn terminal(mut self) -> Self {
         self.terminal = true;
+        self
+    }
+
+    /// Gives it the host's network: for a program that fetches, and runs nothing of what it fetched.
+    pub fn network(mut self) -> Self {
+        self.network = true;
         self
     }
 
@@ -150,9 +158,15 @@ impl<'a> Sandbox<'a> {
         if self.kvm {
             command.args(["--dev-bind", "/dev/kvm", "/dev/kvm"]);
         }
+        if self.network {
+            // The name service of this host, and not that of the day when the root was made.
+            command.args(["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]);
+            command.args(["--ro-bind-try", "/etc/hosts", "/etc/hosts"]);
+        } else {
+            command.arg("--unshare-net");
+        }
         command.args([
             "--unshare-pid",
-            "--unshare-net",
             "--unshare-ipc",
             "--unshare-uts",
             "--die-with-parent",
@@ -232,6 +246,14 @@ mod tests {
         assert!(words.windows(3).any(|three| three == ["--ro-bind", "/a", "/src"]));
         assert!(words.windows(3).any(|three| three == ["--bind", "/b", "/obj"]));
         assert_eq!(words.last().map(String::as_str), Some("make"));
+    }
+
+    #[test]
+    fn a_network_has_to_be_asked_for() {
+        let tools = image();
+        let has = |sandbox: Sandbox<'_>| !words(&sandbox.command("b4")).contains(&"--unshare-net".to_owned());
+        assert!(has(Sandbox::new(&tools).network()));
+        assert!(!has(Sandbox::new(&tools).terminal().kvm(true)));
     }
 
     #[test]

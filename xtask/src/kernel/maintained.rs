@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
+use crate::host::Toolchain;
+use crate::kernel::mail;
 use crate::kernel::series::{self, Place, Series};
 
 /// Holds mutants of a series, and so is none.
@@ -20,6 +22,8 @@ pub enum Named {
     Typed(PathBuf),
     /// By its short name alone: what lies in the working directory has no say in what a run without arguments is.
     Maintained(&'static str),
+    /// By the id of a mail, fetched by these tools.
+    Mail(String, Toolchain),
 }
 
 /// Reads what was named, as one series in this order; `None` where nothing was.
@@ -32,6 +36,10 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     }
     let places = named.iter().map(|named| match named {
         Named::Typed(path) => locate(ctx, path),
+        // By its file, which is the same for the same mail: what its builds leave is used for that alone.
+        Named::Mail(id, toolchain) => {
+            mail::fetch(ctx, id, *toolchain).map(|path| Place { path, name: None })
+        }
         Named::Maintained(name) => find(&ctx.project, name).map_err(|error| {
             error.next("`--kernel src:VERSION` without --patches tests a kernel as it is; --patches PATH another series")
         }),
@@ -45,6 +53,9 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
 /// # Errors
 /// Class `Usage` for a name that no series has.
 pub fn from_file(project: &Path, dir: &Path, text: &str) -> Result<PathBuf> {
+    if mail::id(text)?.is_some() {
+        return Ok(PathBuf::from(text));
+    }
     if text.contains('/') {
         return Ok(dir.join(text));
     }

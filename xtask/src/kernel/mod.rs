@@ -8,6 +8,7 @@ pub mod build;
 pub mod config;
 pub mod diagnose;
 pub mod kconfig;
+pub mod mail;
 pub mod maintained;
 pub mod making;
 pub mod patch;

@@ -15,11 +15,12 @@ use crate::interrupt;
 
 /// Kinds of entries and what each is. Sources come before what is linked to them: a file with several names is counted where
 /// it is met first.
-const KINDS: [(&str, &str); 18] = [
+const KINDS: [(&str, &str); 19] = [
     ("source", "unpacked sources"),
     ("trees", "snapshots of users' trees"),
     ("git", "repositories that borrow users' objects"),
     ("git-patches", "ranges of commits as patches"),
+    ("mail", "series that came by mail"),
     ("overlay", "files that series change"),
     ("objects", "object directories"),
     ("kernel", "built kernels"),

@@ -92,3 +92,58 @@ fn a_name_that_is_not_exactly_one_series_is_refused_with_what_there_is() {
         &["cannot read the series fsession", "it has: none", "without --patches tests a kernel as it is"],
     );
 }
+
+/// b4 as far as the harness looks: it knows one mail, and hands out what lies at `home/thread.mbx`.
+fn b4(world: &World, body: &str) {
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" >> \"$HOME/b4.calls\"\n{body}\n");
+    let path = world.write("home/b4", &script);
+    std::os::unix::fs::symlink(&path, world.path("bin/b4")).expect("a link");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+const MAIL: &str = "20260101000000.1234-1-a@example.org";
+
+#[test]
+fn a_series_comes_by_the_id_of_its_mail_and_is_fetched_once() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("good", "guest: pass").display());
+    world.patch("home/thread.mbx", "second", "better");
+    b4(
+        &world,
+        "while [ $# -gt 1 ]; do case $1 in --mbox-name) name=$2 ;; --outdir) out=$2 ;; esac; shift; done\n\
+         [ \"$1\" = 20260101000000.1234-1-a@example.org ] || { echo \"That message-id is not known.\"; exit 1; }\n\
+         cp \"$HOME/thread.mbx\" \"$out/$name.mbx\"",
+    );
+    let address = format!("https://lore.kernel.org/bpf/{MAIL}/");
+    for text in [MAIL, &format!("<{MAIL}>"), &address] {
+        let done = world.run(&["--kernel", &spec, "--patches", text]);
+        done.exits(0);
+        assert_eq!(done.json()["kernels"][0]["id"], "tree:good+20260101000000.1234-1-a");
+        assert_eq!(done.json()["kernels"][0]["series"], serde_json::json!(["fake: rename second"]));
+    }
+    assert_eq!(world.read("home/b4.calls").lines().count(), 1, "fetched once");
+    world.run(&["--kernel", &spec, "--patches", "other@example.org"]).refuses(2, &["has no such series"]);
+    world.is_clean();
+}
+
+#[test]
+fn without_a_network_the_way_by_an_mbox_is_told() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("good", "guest: pass").display());
+    // What b4 0.14 says.
+    b4(
+        &world,
+        "echo \"Failed to resolve 'lore.kernel.org' ([Errno -2] Name or service not known)\" >&2; exit 1",
+    );
+    let run = |text: &str| world.run(&["--kernel", &spec, "--patches", text]);
+    run(MAIL)
+        .refuses(30, &["has no network", "b4 am 20260101000000.1234-1-a@example.org", "--patches FILE.mbx"]);
+    for bad in ["a b@c", "a@", "https://lore.kernel.org/bpf/", "https://example.org/a@b/"] {
+        run(bad).refuses(2, &["names no mail"]);
+    }
+    assert_eq!(world.made("vmlinux"), 0);
+    // A file of that name is a file.
+    world.patch(MAIL, "second", "better");
+    run(MAIL).exits(0);
+}
