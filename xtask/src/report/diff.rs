@@ -419,7 +419,8 @@ fn settings_of(side: Side<'_>, rename: &dyn Fn(&str) -> String) -> Settings {
     }
     for ((kernel, variant), options) in side.options {
         let of = format!("{}/{variant}", rename(kernel));
-        // What is not set and what is not there are the same.
+        // The column is known, also where nothing is set in it. What is not set and what is not there are the same.
+        found.insert(("option", of.clone(), String::new()), String::new());
         for (option, value) in options.iter().filter(|(_, value)| *value != "n") {
             found.insert(("option", of.clone(), format!("CONFIG_{option}")), value.clone());
         }
