@@ -345,7 +345,8 @@ mod tests {
             let known = entry(&format!("test = 'basic/a'\nsays = 'it'\noutcome = '{}'", declared.name()))
                 .expect("an entry");
             for (outcome, class) in all {
-                let (run, records) = after(&[known.clone()], vec![cell("a", outcome, class, "it broke")]);
+                let (run, records) =
+                    after(std::slice::from_ref(&known), vec![cell("a", outcome, class, "it broke")]);
                 let covered = outcome == declared;
                 assert_eq!(run.exit_code == 0, covered, "{declared:?} {outcome:?}");
                 assert_eq!(run.cells[0].outcome == Outcome::Xfail, covered);
@@ -361,7 +362,8 @@ mod tests {
                 (Outcome::Missing, Class::Host),
                 (Outcome::Missing, Class::Panic),
             ] {
-                let (run, _) = after(&[known.clone()], vec![cell("a", outcome, class, "it broke")]);
+                let (run, _) =
+                    after(std::slice::from_ref(&known), vec![cell("a", outcome, class, "it broke")]);
                 assert_eq!(
                     (run.cells[0].outcome, run.exit_code),
                     (outcome, class.code()),
@@ -417,17 +419,17 @@ mod tests {
             run
         };
         let mut run = dead(PANIC);
-        apply(&[known.clone()], &mut run);
+        apply(std::slice::from_ref(&known), &mut run);
         run.conclude(None);
         assert_eq!((run.exit_code, run.boots[0].expected.is_some()), (0, true));
         let mut run = dead("Kernel panic - not syncing: another");
-        apply(&[known.clone()], &mut run);
+        apply(std::slice::from_ref(&known), &mut run);
         run.conclude(None);
         assert_eq!(run.exit_code, Class::Panic.code());
         // The same, but of another suite in the same kernel.
         let mut run = dead(PANIC);
         run.boots[0].suite = "other".to_owned();
-        apply(&[known.clone()], &mut run);
+        apply(std::slice::from_ref(&known), &mut run);
         run.conclude(None);
         assert_eq!(run.exit_code, Class::Panic.code());
         // What the death took along has to be declared for itself.
@@ -462,7 +464,7 @@ mod tests {
         let globs: CellGlobs = toml::from_str("test = 'basic/a'").expect("globs");
         let state = |cells: Vec<Cell>, whole: bool| {
             let mut run = run_of(cells);
-            let required = require(&[globs.clone()], &run, whole);
+            let required = require(std::slice::from_ref(&globs), &run, whole);
             let state = required[0].state.clone();
             run.matrix = Some(crate::result::MatrixRecord { required, ..Default::default() });
             run.conclude(None);

@@ -65,10 +65,9 @@ fn slug(text: &str) -> String {
         }
     }
     let trimmed = word.trim_matches(['-', '.']);
-    if trimmed.replacen('-', ":", 1) == text || trimmed == text {
-        if trimmed.len() <= MOST && !trimmed.is_empty() {
-            return trimmed.to_owned();
-        }
+    let whole = trimmed.replacen('-', ":", 1) == text || trimmed == text;
+    if whole && trimmed.len() <= MOST && !trimmed.is_empty() {
+        return trimmed.to_owned();
     }
     let short: String = trimmed.chars().rev().take(MOST - 7).collect::<Vec<_>>().into_iter().rev().collect();
     let key = Key::of("slug").field("text", text).finish();

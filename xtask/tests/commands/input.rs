@@ -166,7 +166,7 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         &["--vms", "0"],
         &["--failfast"],
         &["--jsn", "x"],
-        &["--output", "x"],
+        &["--outptu", "x"],
         &["--dryrun"],
         &["--lst"],
         &["--shel"],
