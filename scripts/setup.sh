@@ -151,6 +151,8 @@ look() {
     # They also give reports to programs that are not ours: XML to a validator, KTAP to a TAP reader.
     need libxml2-utils libxml2 libxml2 has xmllint
     need perl perl-Test-Harness perl has prove
+    # And the workflows to a linter that comes through npm.
+    need npm npm npm has npm
     if $toolchain_host; then
         need bc bc bc has bc
         need bison bison bison has bison
