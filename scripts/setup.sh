@@ -111,6 +111,8 @@ has_keyring() {
 has_pip() { has python3 && python3 -c 'import pip' >/dev/null 2>&1; }
 has_id_maps() { has newuidmap && has newgidmap; }
 has_apt() { has apt-get; }
+has_browser() { has chromium || has chromium-browser || has google-chrome; }
+is_ubuntu() { [[ ${ids:-} == *' ubuntu '* ]]; }
 
 # True when VERSION (MAJOR.MINOR..) is at least MAJOR.MINOR.
 at_least() {
@@ -153,6 +155,12 @@ look() {
     need perl perl-Test-Harness perl has prove
     # And the workflows to a linter that comes through npm.
     need npm npm npm has npm
+    # And the page of a run to a browser. Half a minute, 450 MB. Ubuntu has it as a snap only; its CI machines have Chrome.
+    if [[ $family == debian ]] && is_ubuntu; then
+        if ! has_browser; then trouble+=("there is no Chromium or Chrome, which the tests of this project need: 'snap install chromium'"); fi
+    else
+        need chromium chromium chromium has_browser
+    fi
     if $toolchain_host; then
         need bc bc bc has bc
         need bison bison bison has bison

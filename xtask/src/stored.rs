@@ -3,13 +3,19 @@
 //! the record itself contradicts: a report must not say pass because somebody cut a file short.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
 
 use crate::compare;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
 use crate::plain;
+use crate::report::bisect;
+use crate::report::html::{Bisection, Consoles, Probe};
 use crate::result::{BootRecord, RunResult, SCHEMA};
 use crate::workdir::{read_text, runs_dir};
 
@@ -17,6 +23,8 @@ use crate::workdir::{read_text, runs_dir};
 pub const FILE: &str = "run.json";
 /// Configuration of a guest's kernel, beside its console; absent where nobody knows it.
 pub const CONFIG: &str = "config";
+/// Bytes of a console that are looked at, from its end.
+const MOST_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
 /// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
 const MOST_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -53,6 +61,64 @@ pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotCon
         Some(((boot.kernel.clone(), boot.variant.clone()), config::parse_dotconfig(&text)))
     };
     run.boots.iter().filter_map(of_boot).collect()
+}
+
+/// Consoles of the guests of a run that there is something to see of, by their directories.
+pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
+    let complained = |boot: &BootRecord| {
+        boot.class != Class::Pass.code()
+            || run.splats.iter().any(|splat| (&splat.kernel, &splat.variant) == (&boot.kernel, &boot.variant))
+    };
+    let of_boot = |boot: &BootRecord| {
+        let path = below(dir, &boot.directory)?.join("console.log");
+        Some((boot.directory.clone(), last_bytes(&path).ok()?))
+    };
+    run.boots.iter().filter(|boot| complained(boot)).filter_map(of_boot).collect()
+}
+
+/// The end of a file that a guest wrote, whatever bytes it has.
+fn last_bytes(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(MOST_OF_A_CONSOLE);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(MOST_OF_A_CONSOLE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A bisection that came to an end.
+///
+/// # Errors
+/// Class `Usage` where there is none, class `Host` where its record cannot be read.
+pub fn bisection(which: &Path) -> Result<Bisection> {
+    let named = runs_dir().map(|runs| runs.join(which));
+    let places = [Some(which.to_owned()), named.ok()];
+    let file = places.into_iter().flatten().map(|dir| dir.join("bisect.json")).find(|file| file.is_file());
+    let file = file.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
+    let no = |why: String| Error::host(format!("cannot draw {}", file.display())).why(why);
+    let record: Value = serde_json::from_str(&read_text(&file)?).map_err(|error| no(error.to_string()))?;
+    if record["schema"] != 1 {
+        return Err(no(format!("its schema is {}, and only 1 is known here", record["schema"])));
+    }
+    let report: bisect::Report = serde_json::from_value(record["report"].clone())
+        .map_err(|_| no("it has not come to an end".to_owned()))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let place = |id: &str| match record["axis"]["kind"].as_str()? {
+        "patches" => id.parse().ok(),
+        "images" => record["axis"]["versions"].as_array()?.iter().position(|version| version == id),
+        // Commits are in the order of a repository that need not be here.
+        _ => None,
+    };
+    let probe = |step: &Value| Probe {
+        name: text(&step["known"]["name"]),
+        subject: text(&step["known"]["subject"]),
+        verdict: text(&step["verdict"]),
+        why: text(&step["why"]),
+        purpose: text(&step["purpose"]),
+        place: place(step["id"].as_str().unwrap_or_default()),
+    };
+    let probes = record["steps"].as_array().into_iter().flatten().map(probe).collect();
+    Ok(Bisection { report, probes })
 }
 
 /// A place below a run's directory; `None` for a name in a record that leads elsewhere.

@@ -1,22 +1,51 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `--output`: which reports of a run are written, and where to. All of them are opened before the long work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
 use crate::commands::target::Target;
 use crate::error::{Error, Result};
 use crate::report::export::{Format, Story};
+use crate::report::html::Consoles;
 use crate::report::table::Look;
+use crate::result::RunResult;
+use crate::stored;
 
 /// Options of every command that reports a run.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct OutputArgs {
     /// Report of this run, to a file, or to standard output in place of the table; repeatable: table, json, junit, ktap,
-    /// markdown, github, mail
-    #[arg(long = "output", value_name = "FORMAT[=FILE]")]
-    pub outputs: Vec<String>,
+    /// markdown, github, mail, html
+    #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::parse)]
+    pub outputs: Vec<Wish>,
+}
+
+/// A report that is asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    format: Format,
+    /// `None`: standard output.
+    file: Option<PathBuf>,
+}
+
+impl Wish {
+    fn parse(text: &str) -> std::result::Result<Wish, String> {
+        let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(file)));
+        let format = Format::from_str(name, false).map_err(|_| {
+            let known: Vec<String> = Format::value_variants()
+                .iter()
+                .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
+                .collect();
+            format!("there is no format {name:?}; formats are {}", known.join(", "))
+        })?;
+        match file {
+            Some("") => Err("it names no file".to_owned()),
+            None | Some("-") => Ok(Wish { format, file: None }),
+            Some(file) => Ok(Wish { format, file: Some(file.into()) }),
+        }
+    }
 }
 
 /// Reports that are to be written.
@@ -29,26 +58,15 @@ impl OutputArgs {
     /// Opens every report; `json` is one more, by its own option.
     ///
     /// # Errors
-    /// Class `Usage` for a format that is none, class `Host` for a place that cannot be written.
+    /// Class `Usage` where two would go to standard output, class `Host` for a place that cannot be written.
     pub fn open(&self, json: Option<&Path>) -> Result<Outputs> {
         let mut list = Vec::new();
-        for text in &self.outputs {
-            let (name, file) =
-                text.split_once('=').map_or((text.as_str(), None), |(name, file)| (name, Some(file)));
-            let format = Format::from_str(name, false).map_err(|_| {
-                let known: Vec<String> = Format::value_variants()
-                    .iter()
-                    .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
-                    .collect();
-                Error::usage(format!("--output {text}: there is no format {name:?}"))
-                    .next(format!("formats are {}", known.join(", ")))
-            })?;
+        for Wish { format, file } in &self.outputs {
             let target = match file {
-                None | Some("-") => Target::Stdout,
-                Some("") => return Err(Error::usage(format!("--output {text} names no file"))),
-                Some(file) => Target::open("--output", Path::new(file))?,
+                None => Target::Stdout,
+                Some(file) => Target::open("--output", file)?,
             };
-            list.push((format, target));
+            list.push((*format, target));
         }
         let to_stdout = list.iter().filter(|(_, target)| matches!(target, Target::Stdout)).count();
         if to_stdout > 1 {
@@ -66,6 +84,12 @@ impl OutputArgs {
 }
 
 impl Outputs {
+    /// Consoles of a run, where one of the reports shows them.
+    pub fn consoles(&self, dir: &Path, run: &RunResult) -> Consoles {
+        let shown = self.list.iter().any(|(format, _)| *format == Format::Html);
+        if shown { stored::consoles(dir, run) } else { Consoles::new() }
+    }
+
     /// Writes them all, also when one cannot be written.
     ///
     /// # Errors

@@ -179,7 +179,8 @@ pub fn finish(
     start::tidy(ctx, run_dir, keep, run_size);
     let compared = baseline.map(|baseline| baseline.compare(&run_dir.path, result));
     let directory = run_dir.path.display().to_string();
-    let story = Story { run: result, directory: &directory, compared: compared.as_ref() };
+    let consoles = outputs.consoles(&run_dir.path, result);
+    let story = Story { compared: compared.as_ref(), consoles: &consoles, ..Story::of(result, &directory) };
     outputs.write(&story)?;
     Ok(story.exit_class())
 }

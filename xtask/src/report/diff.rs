@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two runs side by side: what failed newly, what was mended, what vanished, what takes longer, and what the two were made
-//! with. Within one run columns are compared by [`crate::compare`]; this is about the same columns on two days. Pure.
+//! Two runs side by side: what failed newly, what was mended, what vanished, what takes longer, and what the two were
+//! made with. Within one run columns are compared by [`crate::compare`]; this is about the same columns on two days. Pure.
 //!
 //! Success is the last branch here as well: whatever was right before and is not right now is worse, and so is what was
 //! right and is not there, or is not asked any more.
 //!
-//! How it could be wrong: a test that was never right can get no worse than the class of its failure says, and two failures
-//! of one class with different reasons are told and do not count. A test that was renamed is a vanished one and a new one.
+//! How it could be wrong: a test that was never right can get no worse than the class of its failure says, and two
+//! failures of one class with different reasons are told and do not count. A test that was renamed is a vanished one and
+//! a new one.
 
 mod text;
 

@@ -4,6 +4,7 @@
 use clap::ValueEnum;
 
 use super::diff::Diff;
+use super::html::{self, Bisection, Consoles};
 use super::{github, junit, ktap, mail, markdown, table};
 use crate::error::{Class, Error, Result};
 use crate::result::RunResult;
@@ -17,6 +18,18 @@ pub struct Story<'a> {
     pub directory: &'a str,
     /// What an earlier run has to do with it; `None` where nobody asked.
     pub compared: Option<&'a Diff>,
+    /// Consoles of its guests; empty where no format that is asked for shows them.
+    pub consoles: &'a Consoles,
+    /// A bisection to show beside it; `None` where nobody asked.
+    pub bisection: Option<&'a Bisection>,
+}
+
+impl<'a> Story<'a> {
+    /// A run by itself.
+    pub fn of(run: &'a RunResult, directory: &'a str) -> Story<'a> {
+        static NONE: Consoles = Consoles::new();
+        Story { run, directory, compared: None, consoles: &NONE, bisection: None }
+    }
 }
 
 impl Story<'_> {
@@ -51,6 +64,8 @@ pub enum Format {
     Github,
     /// For the reply to a patch: at most 30 lines of 75 columns.
     Mail,
+    /// One page with everything, for a browser.
+    Html,
 }
 
 impl Format {
@@ -67,6 +82,7 @@ impl Format {
             Format::Markdown => markdown::render(story),
             Format::Github => github::render(story),
             Format::Mail => mail::render(story),
+            Format::Html => html::render(story),
         })
     }
 }
@@ -89,7 +105,7 @@ mod tests {
     use crate::result::{Cell, Kernel, Outcome};
 
     fn render(format: Format, run: &RunResult) -> String {
-        let story = Story { run, directory: "/runs/r", compared: None };
+        let story = Story::of(run, "/runs/r");
         format.render(&story, Look { colour: false }).expect("rendered")
     }
 
@@ -109,6 +125,10 @@ mod tests {
             Format::Markdown => text.starts_with("## ✅ vmtest: exit 0: "),
             Format::Github => !text.contains("::error ") && text.contains("::notice title=vmtest::exit 0: "),
             Format::Mail => text.starts_with("vmtest: passed, exit 0: "),
+            Format::Html => {
+                text.contains("<h1><span class=\"badge ok\">passed</span> exit 0: ")
+                    && !text.contains("What is wrong")
+            }
         }
     }
 

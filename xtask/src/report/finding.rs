@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a format for test results is told: each cell, and also what no cell tells, or a kernel that died after its last
-//! test would be a report full of passes. One rule for all formats: the exit code is 0 exactly when nothing here is bad.
+//! test would be a report full of passes. One rule for all formats: the exit code is 0 exactly when nothing here is
+//! bad.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -260,8 +261,8 @@ impl Reason<'_, '_> {
     }
 }
 
-/// What is bad, what decides the exit code first; each reason of a kernel once: one that does not build has every test as
-/// a finding.
+/// What is bad, what decides the exit code first; each reason of a kernel once: one that does not build has every test
+/// as a finding.
 pub fn reasons<'c, 'a>(columns: &'c [Column<'a>]) -> Vec<Reason<'c, 'a>> {
     let all = columns.iter().flat_map(|column| column.findings.iter().map(move |finding| (column, finding)));
     let mut bad: Vec<_> = all.filter(|(_, finding)| finding.verdict.is_bad()).collect();

@@ -9,6 +9,7 @@ mod escape;
 pub mod export;
 pub mod finding;
 mod github;
+pub mod html;
 mod junit;
 mod ktap;
 pub mod log;

@@ -56,7 +56,7 @@ impl Column<'_> {
 
 /// The whole report.
 pub fn render(story: &Story<'_>, look: Look) -> String {
-    let Story { run, directory, compared } = *story;
+    let Story { run, directory, compared, .. } = *story;
     let mut text = String::new();
     if steps::applies(run) {
         steps::render(&mut text, run, look);
@@ -438,7 +438,7 @@ mod tests {
     use super::*;
 
     fn render(run: &RunResult, directory: &str, look: Look) -> String {
-        super::render(&Story { run, directory, compared: None }, look)
+        super::render(&Story::of(run, directory), look)
     }
     use crate::result::AllowRecord;
     use crate::result::tests_support::{self, run};

@@ -29,7 +29,7 @@ const WAYS: [(&str, &[&str], i32); 15] = [
 ];
 
 /// The formats that go to files, all in one run.
-const FILES: [&str; 7] = ["table", "json", "junit", "ktap", "markdown", "github", "mail"];
+const FILES: [&str; 8] = ["table", "json", "junit", "ktap", "markdown", "github", "mail", "html"];
 
 struct Exported {
     done: Done,
@@ -122,6 +122,15 @@ fn every_format_says_what_the_exit_code_says() {
         assert_eq!(github.contains("::error "), !passed, "{does}\n{github}");
         assert!(github.lines().all(|line| line.starts_with("::")), "{github}");
 
+        let html = exported.read("html");
+        assert_eq!(html.contains("What is wrong</h2>"), !passed, "{does}");
+        let badge = if passed {
+            "<span class=\"badge ok\">passed</span> exit 0: "
+        } else {
+            "not passed</span> exit "
+        };
+        assert!(html.contains(badge), "{does}");
+
         let mail = exported.read("mail");
         assert_eq!(mail.starts_with("vmtest: passed, exit 0: "), passed, "{does}\n{mail}");
         assert_eq!(mail.starts_with("vmtest: NOT passed, exit "), !passed, "{does}\n{mail}");
@@ -190,7 +199,8 @@ fn the_report_of_a_hostile_guest_stays_a_report() {
     let file = run.join("run.json");
     let mut json: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(&file).expect("read")).expect("JSON");
-    let hostile = "x]]></failure><testcase name=\"y\"/>\u{0}\u{8}\u{1b}[2J\u{ffff}\n::error::%0A\nok 1 - all # SKIP\n<script>|`*";
+    let hostile = "x]]></failure><testcase name=\"y\"/>\u{0}\u{8}\u{1b}[2J\u{ffff}\n\
+                   ::error::%0A\nok 1 - all # SKIP\n<script>|`*";
     for cell in json["cells"].as_array_mut().expect("cells") {
         if cell["outcome"] == "fail" {
             for field in ["reason", "log", "subtest"] {
@@ -207,8 +217,8 @@ fn the_report_of_a_hostile_guest_stays_a_report() {
         assert_eq!(done.status.code(), Some(1), "{done}");
         let shown = exported.read(format);
         assert!(!shown.contains(['\u{0}', '\u{8}', '\u{1b}']), "{format}: {shown:?}");
-        let markup = ["junit", "markdown"].contains(&format);
-        assert!(!markup || !shown.contains("<script>"), "{format}: {shown}");
+        let markup = ["junit", "markdown", "html"].contains(&format);
+        assert!(!markup || !shown.contains("<script>|"), "{format}: {shown}");
     }
     is_valid_junit(&exported.dir.join("junit"));
     assert_eq!(junit(&exported.read("junit")), (1, 0));

@@ -4,6 +4,7 @@
 
 mod allowed;
 mod bisect;
+mod browser;
 mod cache;
 mod deaths;
 mod diff;

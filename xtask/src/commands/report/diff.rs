@@ -18,7 +18,7 @@ pub struct SlowerArgs {
     /// And at least so many seconds longer
     #[arg(long, value_name = "SECONDS", default_value_t = Slower::USUAL.at_least_ms / 1000)]
     slower_by: u64,
-    /// Slower phases count as worse; elsewhere they are told only, because another machine or a busy one is no regression
+    /// Slower phases count as worse; elsewhere they are only told: a busy machine is no regression
     #[arg(long)]
     slower_counts: bool,
 }
@@ -33,8 +33,8 @@ impl SlowerArgs {
 /// Options of what reports a run beside an earlier one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BaselineArgs {
-    /// Compare with an earlier run (`latest`, its name or its directory), and exit with 0 if nothing got worse than there:
-    /// what failed there as well does not count
+    /// Compare with an earlier run (`latest`, its name or its directory), and exit with 0 if nothing got worse than
+    /// there: what failed there as well does not count
     #[arg(long, value_name = "RUN")]
     baseline: Option<PathBuf>,
 }
@@ -73,9 +73,9 @@ Examples:
   cargo xtask report diff 20261120-090238-692d4a latest
   cargo xtask report diff old-run/ new-run/ --slower 20 --slower-counts --json
 
-Worse is: a test that fails, is flaky, is missing, vanished or does not count any more and did pass; a failure of a worse
-class than before; a new complaint of a kernel. Exit codes: 0 nothing got worse; 1 something did; 2 usage; 30 a run that cannot
-be believed.";
+Worse is: a test that fails, is flaky, is missing, vanished or does not count any more and did pass; a failure of a
+worse class than before; a new complaint of a kernel. Exit codes: 0 nothing got worse; 1 something did; 2 usage; 30 a
+run that cannot be believed.";
 
 /// Compare two finished runs.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use super::diff;
 use crate::commands::output;
 use crate::error::{Class, Result};
 use crate::report::export::Story;
-use crate::stored::Stored;
+use crate::stored::{self, Stored};
 
 /// Write a finished run in other formats; the exit code is the run's.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,9 @@ pub struct Args {
     /// The earlier run to compare it with.
     #[command(flatten)]
     baseline: diff::BaselineArgs,
+    /// A bisection to draw in the page of `html`: its directory, its name, or `latest`
+    #[arg(long, value_name = "RUN")]
+    bisection: Option<PathBuf>,
 }
 
 /// Writes them; the class is the run's.
@@ -28,13 +31,20 @@ pub struct Args {
 /// # Errors
 /// Where the run is not there or cannot be believed, or a report cannot be written.
 pub fn run(args: &Args) -> Result<Class> {
-    let Args { run, output, baseline } = args;
+    let Args { run, output, baseline, bisection } = args;
     let stored = Stored::open(run)?;
     let baseline = baseline.open()?;
     let outputs = output.open(None)?;
     let compared = baseline.map(|baseline| baseline.compare(&stored.dir, &stored.result));
     let directory = stored.dir.display().to_string();
-    let story = Story { run: &stored.result, directory: &directory, compared: compared.as_ref() };
+    let consoles = outputs.consoles(&stored.dir, &stored.result);
+    let bisection = bisection.as_deref().map(stored::bisection).transpose()?;
+    let story = Story {
+        compared: compared.as_ref(),
+        consoles: &consoles,
+        bisection: bisection.as_ref(),
+        ..Story::of(&stored.result, &directory)
+    };
     outputs.write(&story)?;
     Ok(story.exit_class())
 }

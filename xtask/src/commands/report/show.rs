@@ -24,7 +24,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Class> {
     let Args { run } = args;
     let stored = Stored::open(run)?;
-    let story = Story { run: &stored.result, directory: &stored.dir.display().to_string(), compared: None };
+    let directory = stored.dir.display().to_string();
+    let story = Story::of(&stored.result, &directory);
     print(&table::render(&story, table::Look::of_stdout()))?;
     Ok(story.exit_class())
 }

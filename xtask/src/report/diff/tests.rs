@@ -142,7 +142,9 @@ fn what_the_runs_were_made_with_is_told() {
         run.tools = [("gcc".to_owned(), gcc.to_owned())].into();
         run.kernels = vec![Kernel { id: "k".into(), release: release.into(), ..Kernel::default() }];
         run.boots = vec![boot("k", Class::Pass)];
-        let options: Options = [("BPF".to_owned(), option.to_owned())].into();
+        let options =
+            [("BPF", option), ("X86", "y")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = Options::from(options);
         (run, BTreeMap::from([(("k".to_owned(), "default".to_owned()), options)]))
     };
     let (old, old_options) = made("gcc 14", "6.18.1", "y");

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The page of a run in a real browser: what it shows, what its filters and keys do, and that it needs nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{TESTS, World};
+
+/// Names under which distributions have it.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+const DARK: &str = "--blink-settings=preferredColorScheme=0";
+
+/// Runs headless Chromium on a page. Without one nothing of this is proven, so that is a failure.
+fn browser(page: &str, words: &[&str]) -> String {
+    let profile = tempfile::tempdir().expect("a directory");
+    for name in BROWSERS {
+        let mut command = Command::new(name);
+        // Its own sandbox needs what a container may not give; the page is ours.
+        command.args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ]);
+        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        command.args(["--window-size=1300,1000", "--virtual-time-budget=5000"]).args(words).arg(page);
+        match command.output() {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success(), "{name}: {said}");
+                return String::from_utf8_lossy(&output.stdout).into_owned();
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+    panic!("none of {BROWSERS:?} is there; scripts/setup.sh installs it");
+}
+
+/// A run with two columns, in which something fails and a guest dies, as a page.
+fn page(world: &World) -> PathBuf {
+    let kernel =
+        |name: &str, does: &str| format!("tree:{}", world.tree(name, &format!("guest: {does}")).display());
+    let (fine, fails, dies) =
+        (kernel("fine", "pass"), kernel("fails", "contradicts"), kernel("dies", "panic"));
+    let file = world.path("page.html");
+    let output = format!("html={}", file.display());
+    let kernels = ["--kernel", &fine, "--kernel", &fails, "--kernel", &dies];
+    world.run(&[&kernels[..], &["--boot", "direct", "--output", &output]].concat()).exits(21);
+    file
+}
+
+/// What a script says that runs in the page as its reader would act.
+fn told(world: &World, page: &Path, script: &str, words: &[&str]) -> Value {
+    let text = fs::read_to_string(page).expect("the page");
+    let driven = text.replace(
+        "</body>",
+        &format!(
+            "<script>\n{HELPERS}\n(async () => {{\nconst out = {{}};\n\
+             try {{\n{script}\n}} catch (error) {{ out.error = String(error); }}\n\
+             const pre = document.createElement('pre');\npre.id = 'told';\npre.textContent = JSON.stringify(out);\n\
+             document.body.append(pre);\n}})();\n</script></body>"
+        ),
+    );
+    assert_ne!(driven, text);
+    let file = world.write("driven.html", &driven);
+    let dom = browser(&format!("file://{}", file.display()), &[&["--dump-dom"], words].concat());
+    let told = dom.split("<pre id=\"told\">").nth(1).and_then(|rest| rest.split("</pre>").next());
+    let told = told.unwrap_or_else(|| panic!("the script did not come to its end\n{dom}"));
+    let told = told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let value: Value = serde_json::from_str(&told).expect("JSON");
+    assert!(value["error"].is_null(), "{value:#}");
+    value
+}
+
+const HELPERS: &str = include_str!("../support/browser/helpers.js");
+
+#[test]
+fn filters_and_keys_do_what_they_say() {
+    let world = World::new();
+    let page = page(&world);
+    let script = include_str!("../support/browser/filters.js");
+    let told = told(&world, &page, script, &[]);
+    let is = |name: &str, value: Value| assert_eq!(told[name], value, "{name}\n{told:#}");
+    is("all", serde_json::json!([3, "3 rows"]));
+    is("text", serde_json::json!(["basic/first"]));
+    is("reason", serde_json::json!(["basic/second", "many/third"]));
+    is("column", serde_json::json!(["many/third"]));
+    is("none", serde_json::json!([0, "0 of 3 rows"]));
+    is("bad", serde_json::json!(["basic/second", "many/third"]));
+    is("again", 3.into());
+    is("slash", "filter-text".into());
+    is("stops", 1.into());
+    is("first", "fail: basic/second on tree:fails".into());
+    is("right", "crash: basic/second on tree:dies".into());
+    is("down", "missing: many/third on tree:dies".into());
+    is("up", "crash: basic/second on tree:dies".into());
+    is("panel", serde_json::json!(["block", "fixed", "dialog", true]));
+    is("heading", "crash basic/second".into());
+    assert!(told["mark"].as_str().is_some_and(|line| line.contains("NULL pointer dereference")), "{told:#}");
+    is("others", 1.into());
+    is("closed", serde_json::json!([0, true]));
+    is("wrong", "crash basic/second".into());
+    is("shut", 0.into());
+}
+
+#[test]
+fn it_is_readable_in_light_and_dark_and_everything_has_a_name() {
+    let world = World::new();
+    let page = page(&world);
+    let script = include_str!("../support/browser/readable.js");
+    for (words, dark) in [(&[][..], false), (&[DARK], true), (&["--window-size=520,900"], false)] {
+        let told = told(&world, &page, script, words);
+        assert_eq!(told["dark"], dark, "{told:#}");
+        assert!(told["checked"].as_u64().is_some_and(|count| count > 60), "{told:#}");
+        for name in ["faint", "twice", "nowhere"] {
+            assert_eq!(told[name], serde_json::json!([]), "{name}\n{told:#}");
+        }
+        for name in ["nameless", "labels", "scopes", "loaded"] {
+            assert_eq!(told[name], 0, "{name}\n{told:#}");
+        }
+        assert_eq!(told["wide"], true, "nothing is wider than the window\n{told:#}");
+    }
+}
+
+#[test]
+fn without_a_network_and_without_a_script_everything_is_there() {
+    let world = World::new();
+    let page = page(&world);
+    let text = fs::read_to_string(&page).expect("the page");
+    for word in ["http://", "https://", "src=", "url(", "@import", "<link"] {
+        assert!(!text.contains(word), "{word}");
+    }
+    let address = format!("file://{}", page.display());
+    let blocked = text.replace("script-src 'unsafe-inline'", "script-src 'none'");
+    assert_ne!(blocked, text);
+    let blocked = world.write("blocked.html", &blocked);
+    let dom = browser(&format!("file://{}", blocked.display()), &["--dump-dom"]);
+    assert!(dom.contains("<html lang=\"en\">"), "no script ran\n{dom}");
+    assert!(TESTS.iter().all(|test| dom.contains(&test.replace('/', "/<wbr>"))), "{dom}");
+    assert!(dom.contains("<mark>") && dom.contains("NULL pointer dereference"), "{dom}");
+    for (name, words) in [("light", &[][..]), ("dark", &[DARK])] {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{name}.png"));
+        let _ = fs::remove_file(&file);
+        browser(
+            &format!("{address}#matrix"),
+            &[&[&*format!("--screenshot={}", file.display())], words].concat(),
+        );
+        let picture = fs::read(&file).expect("a picture");
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{} bytes", picture.len());
+    }
+}
+
+#[test]
+fn what_a_guest_says_never_runs() {
+    let world = World::new();
+    let page = page(&world);
+    let dir = world.path("state/vmtest/runs/latest");
+    let file = dir.join("run.json");
+    let mut json: Value = serde_json::from_str(&fs::read_to_string(&file).expect("read")).expect("JSON");
+    let hostile = "</pre></script><script>document.title='owned'</script>\
+                   <img src=x onerror=\"document.title='owned'\">\" onfocus=\"document.title='owned'";
+    for cell in json["cells"].as_array_mut().expect("cells") {
+        for field in ["reason", "log", "subtest", "kernel"] {
+            cell[field] = format!("{}{hostile}", cell[field].as_str().unwrap_or_default()).into();
+        }
+    }
+    for boot in json["boots"].as_array_mut().expect("boots") {
+        boot["kernel"] = format!("{}{hostile}", boot["kernel"].as_str().unwrap_or_default()).into();
+    }
+    fs::write(&file, json.to_string()).expect("written");
+    let output = format!("html={}", page.display());
+    let done = world.start(world.command(&["report", "export", "--output", &output])).done();
+    assert_eq!(done.status.code(), Some(21), "{done}");
+    let script = "document.querySelectorAll('a').forEach((a) => a.focus());\nawait rest();\n\
+                  out.title = document.title;\n\
+                  out.scripts = document.scripts.length;\nout.images = document.images.length;";
+    let told = told(&world, &page, script, &[]);
+    assert_eq!(told["title"], "vmtest: not passed (kernel panic or oops)", "{told:#}");
+    // The page's own, and the one that asks.
+    assert_eq!((&told["scripts"], &told["images"]), (&2.into(), &0.into()), "{told:#}");
+}
