@@ -37,6 +37,10 @@ pub enum Command {
     Cache(crate::commands::cache::Args),
     /// Remove runs or the cache.
     Clean(crate::commands::clean::Args),
+    /// Print the completions of a shell.
+    Completions(crate::commands::papers::CompletionArgs),
+    /// Write man pages.
+    Man(crate::commands::papers::ManArgs),
     /// Test the harness itself: format, lints, unit tests, whole commands, real virtual machines.
     Test(crate::commands::test::Args),
 }
@@ -218,7 +222,7 @@ pub struct VmtestArgs {
     /// What it is compared with.
     #[command(flatten)]
     pub baseline: crate::commands::report::diff::BaselineArgs,
-    /// Write run.json here as well
+    /// Write run.json here as well; with `-` to standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Directory of this run; must be new or empty [default: one below the state directory]
@@ -327,5 +331,52 @@ mod tests {
     #[test]
     fn clap_finds_no_contradiction() {
         Cli::command().debug_assert();
+    }
+
+    /// Commands without commands below them.
+    fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
+        let below: Vec<_> = command.get_subcommands().flat_map(leaves).collect();
+        if below.is_empty() { vec![command] } else { below }
+    }
+
+    #[test]
+    fn every_help_has_examples_that_can_be_typed() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in leaves(&cli) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help
+                .lines()
+                .map(str::trim)
+                .filter_map(|line| line.strip_prefix("cargo xtask "))
+                .map(|line| line.split("   ").next().unwrap_or(line))
+                .collect();
+            assert!(help.contains("Examples:") && !examples.is_empty(), "{}: {help}", command.get_name());
+            for example in examples {
+                let words = example.split(" > ").next().unwrap_or(example).split_whitespace();
+                let words = words.map(|word| word.trim_matches(['\'', '"']));
+                let parsed = Cli::command().try_get_matches_from(["xtask"].into_iter().chain(words));
+                // Quoted words with spaces are one argument for a shell, and several here.
+                let quoted = example.contains('\'') || example.contains('"');
+                assert!(
+                    quoted || parsed.is_ok(),
+                    "{example}: {}",
+                    parsed.err().map_or_else(String::new, |e| e.to_string())
+                );
+            }
+        }
+    }
+
+    /// What gives data gives it as JSON, too.
+    #[test]
+    fn every_command_that_has_data_has_json() {
+        let mut cli = Cli::command();
+        cli.build();
+        // These print formats of their own, or what other programs say.
+        let without = ["export", "completions", "man", "test", "ci-matrix", "merge"];
+        for command in leaves(&cli).into_iter().filter(|command| !without.contains(&command.get_name())) {
+            let has = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            assert!(has, "{}", command.get_name());
+        }
     }
 }

@@ -85,6 +85,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::CiMatrix(args) => commands::ci_matrix::run(&args, &project).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Report(args) => commands::report::run(&args, &project),
+        Command::Completions(args) => commands::papers::completions(&args).map(|()| Class::Pass),
+        Command::Man(args) => commands::papers::man(&args).map(|()| Class::Pass),
         Command::Test(args) => commands::test::run(&args, &project),
     };
     class.map(Exit::Class)

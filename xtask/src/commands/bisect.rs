@@ -122,7 +122,7 @@ pub struct Args {
     /// Jobs that make runs at once
     #[arg(long, value_name = "N")]
     make_jobs: Option<u32>,
-    /// Write the report as JSON here as well
+    /// Write the report as JSON here as well; with `-` to standard output, in place of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Directory of this run; must be new or empty
@@ -165,7 +165,11 @@ pub fn run(args: &Args, project: &Path) -> Result<Exit> {
 }
 
 fn search(args: &Args, project: &Path) -> Result<Class> {
-    let json = args.json.as_deref().map(|path| Target::open("--json", path)).transpose()?;
+    let json = args.json.as_deref().map(|path| match path == Path::new("-") {
+        true => Ok(Target::Stdout),
+        false => Target::open("--json", path),
+    });
+    let json = json.transpose()?;
     if let Some(which) = &args.resume {
         let (record, run_dir) = state::resume(which)?;
         let plan = plan(&record.options)?;
@@ -260,7 +264,9 @@ fn hunt(
     start::tidy(ctx, run_dir, KEPT_RUNS, None);
     let text = serde_json::to_string_pretty(&report)
         .map_err(|error| Error::host("cannot write the report as JSON").why(error))?;
-    print(&plain::plain(&report::bisect::text(&report)))?;
+    if !matches!(json, Some(Target::Stdout)) {
+        print(&plain::plain(&report::bisect::text(&report)))?;
+    }
     if let Some(json) = json {
         json.write(&(text + "\n"))?;
     }

@@ -9,8 +9,16 @@ use crate::commands::print;
 use crate::error::{Error, Result};
 use crate::workdir::{Cache, Inventory, Prune, Pruned, kind_about, prune};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask cache                       what it holds, the oldest first
+  cargo xtask cache --prune 20G           makes it that small
+  cargo xtask cache --prune 14d --dry-run
+  cargo xtask cache --json";
+
 /// Show what the cache holds, and remove what was not used for long.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// One JSON object instead of tables
     #[arg(long)]

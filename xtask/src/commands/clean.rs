@@ -7,8 +7,14 @@ use crate::commands::{cache, print};
 use crate::error::{Error, Result};
 use crate::workdir::{Cache, Inventory, Prune, keep_newest, prune, runs_dir};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask clean --runs --keep 10
+  cargo xtask clean --runs --cache --dry-run";
+
 /// Remove runs, the cache, or both: only what this harness made, and nothing that is in use.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Remove the directories of finished runs (not those of --out)
     #[arg(long)]
@@ -22,6 +28,9 @@ pub struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
 }
 
 /// Removes what was asked for.
@@ -29,12 +38,13 @@ pub struct Args {
 /// # Errors
 /// Class `Usage` when nothing was, and host errors of the file system.
 pub fn run(args: &Args) -> Result<()> {
-    let Args { runs, keep, cache: whole_cache, dry_run } = args;
+    let Args { runs, keep, cache: whole_cache, dry_run, json } = args;
     if !runs && !whole_cache {
         return Err(Error::usage("`clean` removes what is named, and nothing is")
             .next("name --runs, --cache or both; --dry-run shows what would go"));
     }
     let mut text = String::new();
+    let mut data = serde_json::json!({ "schema": 1, "dry_run": dry_run });
     if *runs {
         let place = runs_dir()?;
         let removed = keep_newest(&place, usize::try_from(*keep).unwrap_or(usize::MAX), false, *dry_run)?;
@@ -43,16 +53,19 @@ pub fn run(args: &Args) -> Result<()> {
             let _ = writeln!(text, "{word} run {name}");
         }
         let _ = writeln!(text, "{} runs in {}", removed.len(), place.display());
+        data["runs"] = serde_json::json!({ "place": place, "removed": removed });
     }
     // A cache that is not there is not made to be emptied.
     if *whole_cache && Cache::place()?.exists() {
         let cache = Cache::open()?;
         let inventory = Inventory::of(&cache)?;
         let foreign = inventory.foreign.clone();
-        text.push_str(&cache::told(&prune(&cache, inventory, Prune::All, *dry_run)?, *dry_run));
+        let pruned = prune(&cache, inventory, Prune::All, *dry_run)?;
+        text.push_str(&cache::told(&pruned, *dry_run));
+        data["cache"] = serde_json::json!({ "root": cache.root(), "pruned": pruned, "foreign": foreign });
         for name in foreign {
             let _ = writeln!(text, "not ours, stays: {name}");
         }
     }
-    print(&text)
+    if *json { print(&format!("{data:#}\n")) } else { print(&text) }
 }

@@ -7,8 +7,15 @@ use std::io::Write as _;
 use crate::error::{Class, Error, Result};
 use crate::host::{self, Finding, Toolchain, Verdict};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask doctor
+  cargo xtask doctor --toolchain host
+  cargo xtask doctor --json";
+
 /// Say what this host has and lacks, and the command that mends it
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Print a JSON array, one object per thing looked at
     #[arg(long)]

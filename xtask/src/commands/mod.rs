@@ -10,6 +10,7 @@ pub mod look;
 pub mod matrix;
 pub mod mutants;
 pub mod output;
+pub mod papers;
 pub mod report;
 pub mod sources;
 mod start;

@@ -69,6 +69,8 @@ impl OutputArgs {
             list.push((*format, target));
         }
         let to_stdout = list.iter().filter(|(_, target)| matches!(target, Target::Stdout)).count();
+        let json_to_stdout = json == Some(Path::new("-"));
+        let to_stdout = to_stdout + usize::from(json_to_stdout);
         if to_stdout > 1 {
             return Err(Error::usage("two reports would go to standard output")
                 .next("name a file for all but one: --output FORMAT=FILE"));
@@ -76,8 +78,10 @@ impl OutputArgs {
         if to_stdout == 0 {
             list.insert(0, (Format::Table, Target::Stdout));
         }
-        if let Some(path) = json {
-            list.push((Format::Json, Target::open("--json", path)?));
+        match json {
+            Some(_) if json_to_stdout => list.push((Format::Json, Target::Stdout)),
+            Some(path) => list.push((Format::Json, Target::open("--json", path)?)),
+            None => (),
         }
         Ok(Outputs { list })
     }
@@ -90,6 +94,21 @@ impl Outputs {
         if shown { stored::consoles(dir, run) } else { Consoles::new() }
     }
 
+    /// What a job of GitHub gets besides: annotations in front of the table, where standard output is no data, and Markdown
+    /// at the end of the job's summary. `variable` looks into the environment.
+    pub fn with_ci(mut self, variable: impl Fn(&str) -> Option<String>) -> Outputs {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let table =
+            self.list.iter().position(|(format, target)| *format == Format::Table && target.is_stdout());
+        if let (Some("true"), Some(at)) = (set("GITHUB_ACTIONS").as_deref(), table) {
+            self.list.insert(at, (Format::Github, Target::Stdout));
+        }
+        if let Some(file) = set("GITHUB_STEP_SUMMARY") {
+            self.list.push((Format::Markdown, Target::Summary(file.into())));
+        }
+        self
+    }
+
     /// Writes them all, also when one cannot be written.
     ///
     /// # Errors
@@ -99,7 +118,7 @@ impl Outputs {
         for (format, target) in self.list {
             let look = match target {
                 Target::Stdout => Look::of_stdout(),
-                Target::File(_) | Target::Stream(..) => Look { colour: false },
+                Target::File(_) | Target::Stream(..) | Target::Summary(_) => Look { colour: false },
             };
             let written = format.render(story, look).and_then(|text| target.write(&text));
             done = done.and(written);

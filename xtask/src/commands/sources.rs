@@ -6,8 +6,14 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kernel::archive::{self, Form, ImageRelease, Listed, SourceRelease};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask sources
+  cargo xtask sources --json";
+
 /// List the kernels that `src:` and `debian:` can name.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// One JSON object instead of a table.
     #[arg(long)]

@@ -18,9 +18,17 @@ pub enum Target {
     File(PathBuf),
     /// A pipe or a device is written to: replacing it would take /dev/stdout away from everybody.
     Stream(PathBuf, File),
+    /// A file that others write to as well gets it at its end. A summary that cannot be written is no reason to end
+    /// otherwise than the run did: that is said, and no error.
+    Summary(PathBuf),
 }
 
 impl Target {
+    /// Whether it is standard output.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Target::Stdout)
+    }
+
     /// Opens it. `option` is what named it, for the error.
     ///
     /// # Errors
@@ -51,6 +59,17 @@ impl Target {
             Target::Stdout => print(text),
             Target::File(path) => write_file(&path, text),
             Target::Stream(path, mut file) => file.write_all(text.as_bytes()).on("cannot write", &path),
+            Target::Summary(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(&path);
+                if let Err(error) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
+                    let path = path.display();
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "warning: GITHUB_STEP_SUMMARY={path} cannot be written: {error}"
+                    );
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -13,8 +13,16 @@ use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::proc::{Group, ended};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                        everything; virtual machines take a while
+  cargo xtask test --fast                 what needs no virtual machine
+  cargo xtask test --mutants --only m01
+  cargo xtask test --failures --row panic";
+
 /// What to test.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Only what needs no virtual machine and no kernel
     #[arg(long, conflicts_with = "vm")]

@@ -54,7 +54,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let cache = Cache::open()?;
     let ctx = Context { cache, bus, project: project.to_owned(), mirror: args.mirror.clone() };
     if args.list {
-        return list(&Runner::ensure(&ctx)?.listed);
+        return list(&Runner::ensure(&ctx)?.listed, args.json.is_some());
     }
     let early = |error: &Error| record_interruption(&ctx, args, &phases, error);
     host::require(&start::needs(&plan, &ctx)).inspect_err(early)?;
@@ -65,7 +65,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &meanings);
     }
-    let outputs = args.output.open(args.json.as_deref())?;
+    let outputs = args.output.open(args.json.as_deref())?.with_ci(|name| std::env::var(name).ok());
     let baseline = args.baseline.open()?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
@@ -312,7 +312,12 @@ fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
     text
 }
 
-fn list(listed: &[Listed]) -> Result<Class> {
+fn list(listed: &[Listed], json: bool) -> Result<Class> {
+    if json {
+        let text = serde_json::to_string_pretty(listed);
+        let text = text.map_err(|error| Error::host("cannot write the list as JSON").why(error))?;
+        return print(&(text + "\n")).map(|()| Class::Pass);
+    }
     let width = listed.iter().map(|listed| listed.name.path().len()).max().unwrap_or(0);
     let mut text = String::new();
     for listed in listed {

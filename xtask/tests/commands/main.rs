@@ -12,6 +12,7 @@ mod disk;
 mod exports;
 mod failures;
 mod input;
+mod interfaces;
 mod isolation;
 mod matrix;
 mod matrix_expect;

@@ -9,8 +9,15 @@ use crate::error::{Class, Result};
 use crate::report::export::Story;
 use crate::stored::{self, Stored};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask report export --output html=report.html
+  cargo xtask report export 20261121-090238-692d4a --output junit=out.xml --output mail=reply.txt
+  cargo xtask report export run-dir/ --output html=report.html --baseline old-dir/";
+
 /// Write a finished run in other formats; the exit code is the run's.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The run
     #[arg(value_name = "RUN", default_value = "latest")]

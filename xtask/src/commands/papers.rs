@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask completions` and `cargo xtask man`: what is written about the command line, from its definition.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::commands::print;
+use crate::error::{Error, IoContext, Result};
+use crate::workdir::{create_dir, write_file};
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
+  cargo xtask completions zsh > ~/.zfunc/_xtask
+  cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
+
+They complete the words behind `xtask`, and those of bash and zsh also behind `cargo xtask`: source the one of bash in
+~/.bashrc for that, because bash looks for `cargo` and finds cargo's own.";
+
+/// Print the completions of a shell.
+#[derive(Debug, clap::Args)]
+#[command(after_help = COMPLETION_EXAMPLES)]
+pub struct CompletionArgs {
+    /// Which shell
+    #[arg(value_enum)]
+    shell: Shells,
+}
+
+/// Shells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Shells {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// As the program is called, and not its alias: a command's name has no space in it.
+const PROGRAM: &str = "xtask";
+
+/// Behind `cargo xtask` complete as behind `xtask`, and as before behind everything else of cargo.
+const BASH_CARGO: &str = r#"
+_cargo_xtask() {
+    if [[ ${COMP_WORDS[1]-} == xtask && $COMP_CWORD -ge 2 ]]; then
+        COMP_WORDS=("${COMP_WORDS[@]:1}")
+        COMP_CWORD=$((COMP_CWORD - 1))
+        _xtask xtask "$2" "${COMP_WORDS[COMP_CWORD - 1]}"
+    elif declare -F _cargo >/dev/null; then
+        _cargo "$@"
+    fi
+}
+complete -F _cargo_xtask -o bashdefault -o default cargo
+"#;
+
+/// zsh's completion of cargo asks a function of this name about a command that it does not know.
+const ZSH_CARGO: &str = "\n_cargo-xtask() { _xtask \"$@\" }\n";
+
+/// Prints them.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn completions(args: &CompletionArgs) -> Result<()> {
+    let CompletionArgs { shell } = args;
+    let (shell, more) = match shell {
+        Shells::Bash => (Shell::Bash, BASH_CARGO),
+        Shells::Zsh => (Shell::Zsh, ZSH_CARGO),
+        Shells::Fish => (Shell::Fish, ""),
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command().name(PROGRAM).bin_name(PROGRAM), PROGRAM, &mut script);
+    print(&(String::from_utf8_lossy(&script).into_owned() + more))
+}
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  cargo xtask man --dir ~/.local/share/man/man1
+  cargo xtask man --dir man
+
+One page for each command: man xtask-vmtest, man xtask-report-diff.";
+
+/// Write man pages.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MAN_EXAMPLES)]
+pub struct ManArgs {
+    /// Directory that they go to; made where it is missing
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// Writes them, and says which.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn man(args: &ManArgs) -> Result<()> {
+    let ManArgs { dir } = args;
+    create_dir(dir)?;
+    let mut pages = Vec::new();
+    collect(Cli::command().name(PROGRAM).bin_name("cargo xtask"), PROGRAM.to_owned(), &mut pages)?;
+    let mut text = String::new();
+    for (name, page) in pages {
+        let path = dir.join(format!("{name}.1"));
+        write_file(&path, page)?;
+        text.push_str(&format!("{}\n", path.display()));
+    }
+    print(&text)
+}
+
+/// A command's page, and those of the commands below it.
+fn collect(command: clap::Command, name: String, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    for below in command.get_subcommands() {
+        collect(below.clone(), format!("{name}-{}", below.get_name()), pages)?;
+    }
+    let mut page = Vec::new();
+    // A page is called what `man` is asked for.
+    let named = command.display_name(name.clone());
+    clap_mangen::Man::new(named)
+        .title(name.to_uppercase())
+        .render(&mut page)
+        .on("cannot write the page of", &name)
+        .map_err(|error| Error::next_or(error, "report this: it is no fault of the host"))?;
+    pages.push((name, page));
+    Ok(())
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What others build on: data alone on standard output, variables of CI systems, completions and man pages.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Done, TESTS, World};
+
+fn kernel(world: &World, does: &str) -> String {
+    format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display())
+}
+
+fn run(world: &World, words: &[&str]) -> Done {
+    world.start(world.command(words)).done()
+}
+
+#[test]
+fn json_stands_alone_on_standard_output() {
+    let world = World::new();
+    let spec = kernel(&world, "fail");
+    let run_of = |words: &[&str]| world.run(&[&["--kernel", &spec, "--boot", "direct"], words].concat());
+    let alone = |done: &Done, code: i32| -> Value {
+        assert_eq!(done.status.code(), Some(code), "{done}");
+        serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}\n{done}"))
+    };
+    assert_eq!(alone(&run_of(&["--json", "-"]), 1)["exit_code"], 1);
+    assert_eq!(alone(&run_of(&["--output", "json"]), 1)["exit_code"], 1);
+    let listed = alone(&world.run(&["--list", "--json", "-"]), 0);
+    assert_eq!(listed.as_array().map(Vec::len), Some(TESTS.len()));
+    run_of(&["--json", "-", "--output", "mail"]).refuses(2, &["two reports would go to standard output"]);
+    for (words, code, field) in [
+        (&["report", "show", "--json"][..], 1, "cells"),
+        (&["report", "diff", "latest", "latest", "--json"], 0, "worse"),
+        (&["cache", "--json"], 0, "entries"),
+        (&["cache", "--prune", "1000G", "--json"], 0, "removed"),
+        (&["clean", "--runs", "--keep", "1", "--json"], 0, "runs"),
+        (&["clean", "--cache", "--dry-run", "--json"], 0, "cache"),
+    ] {
+        let json = alone(&run(&world, words), code);
+        assert!(!json[field].is_null(), "{words:?}: {json:#}");
+    }
+    let doctor = run(&world, &["doctor", "--json"]);
+    assert!(serde_json::from_str::<Value>(&doctor.stdout).expect("JSON").is_array(), "{doctor}");
+    let (good, bad) = (kernel(&world, "pass"), world.path("bad"));
+    world.tree("bad", "guest: fail");
+    let words = ["bisect", "--good", &good, "--bad", &format!("tree:{}", bad.display()), "--json", "-"];
+    assert_eq!(run(&world, &words).stdout, "", "a mistake gives no data");
+}
+
+#[test]
+fn a_job_of_github_gets_annotations_and_a_summary() {
+    let world = World::new();
+    let summary = world.write("summary.md", "what was there before\n");
+    for (does, code) in [("pass", 0), ("fail", 1)] {
+        let spec = kernel(&world, does);
+        let in_job = |words: &[&str]| {
+            let mut command = world.vmtest(&[&["--kernel", &spec, "--boot", "direct"], words].concat());
+            command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
+            world.start(command).done()
+        };
+        let done = in_job(&[]);
+        done.exits(code);
+        let level =
+            if code == 0 { "::notice title=vmtest::exit 0: " } else { "::error title=vmtest::exit 1: " };
+        assert!(done.stdout.starts_with(level), "{done}");
+        // Where standard output is data, it stays data.
+        let done = in_job(&["--output", "json"]);
+        serde_json::from_str::<Value>(&done.stdout).expect("JSON alone");
+    }
+    let text = fs::read_to_string(&summary).expect("the summary");
+    assert!(text.starts_with("what was there before\n## ✅ vmtest: exit 0: "), "{text}");
+    assert_eq!(
+        (text.matches("## ✅ vmtest").count(), text.matches("## ❌ vmtest").count()),
+        (2, 2),
+        "{text}"
+    );
+
+    let spec = kernel(&world, "pass");
+    let mut command = world.vmtest(&["--kernel", &spec, "--boot", "direct"]);
+    command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", world.path("nowhere/at/all"));
+    let done = world.start(command).done();
+    done.exits(0).says(&["cannot be written"]);
+    let plain = world.run(&["--kernel", &spec, "--boot", "direct"]);
+    assert!(!plain.stdout.contains("::notice"), "only there\n{plain}");
+}
+
+#[test]
+fn bash_completes_behind_cargo_xtask() {
+    let world = World::new();
+    let script = run(&world, &["completions", "bash"]);
+    script.exits(0);
+    world.write("xtask.bash", &script.stdout);
+    let complete = |words: &[&str]| {
+        let list = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let text = format!(
+            "_cargo() {{ COMPREPLY=(cargos-own); }}\nsource xtask.bash\nCOMP_WORDS=({list})\nCOMP_CWORD={}\n\
+             _cargo_xtask cargo \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.len() - 1
+        );
+        let output =
+            Command::new("bash").arg("-c").arg(text).current_dir(world.path("")).output().expect("bash");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(complete(&["cargo", "xtask", ""]).contains(&"vmtest".to_owned()));
+    assert_eq!(complete(&["cargo", "xtask", "repo"]), ["report"]);
+    assert_eq!(complete(&["cargo", "xtask", "report", "di"]), ["diff"]);
+    assert_eq!(complete(&["cargo", "xtask", "vmtest", "--with-b"]), ["--with-base"]);
+    assert_eq!(complete(&["cargo", "xtask", "vmtest", "--boot", "d"]), ["direct"]);
+    assert_eq!(complete(&["cargo", "bu"]), ["cargos-own"]);
+    for shell in ["zsh", "fish"] {
+        let script = run(&world, &["completions", shell]);
+        assert!(script.stdout.contains("with-base") && script.stdout.contains("report"), "{script}");
+    }
+    run(&world, &["completions", "tcsh"]).exits(2);
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let world = World::new();
+    let dir = world.path("man").display().to_string();
+    let done = run(&world, &["man", "--dir", &dir]);
+    done.exits(0);
+    for name in ["xtask", "xtask-vmtest", "xtask-bisect", "xtask-report", "xtask-report-diff", "xtask-doctor"]
+    {
+        let page = world.read(&format!("man/{name}.1"));
+        assert!(page.contains(&format!(".TH {}", name.to_uppercase())), "{name}: {page}");
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{name}");
+        assert!(done.stdout.contains(&format!("{dir}/{name}.1\n")), "{done}");
+    }
+    let page = world.read("man/xtask-vmtest.1");
+    assert!(
+        page.contains("Exit codes") && page.contains("with\\-base") && page.contains("Examples"),
+        "{page}"
+    );
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let world = World::new();
+    let spec = kernel(&world, "fail");
+    let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
+    assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{done}");
+    // util-linux gives a terminal to what it runs.
+    let on_terminal = |no_colour: &str| {
+        let binary = env!("CARGO_BIN_EXE_xtask");
+        let mut command = world.command(&[]);
+        let envs: Vec<(std::ffi::OsString, Option<std::ffi::OsString>)> =
+            command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        command = Command::new("script");
+        command.args(["-qec", &format!("{binary} report show"), "/dev/null"]).env_clear();
+        for (name, value) in envs {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        let output =
+            command.env("PATH", "/usr/bin:/bin").env("NO_COLOR", no_colour).output().expect("script(1)");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(on_terminal("").contains("\u{1b}[31mfail\u{1b}[0m"), "{}", on_terminal(""));
+    assert!(!on_terminal("1").contains('\u{1b}'));
+}
