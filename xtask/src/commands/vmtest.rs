@@ -65,7 +65,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if args.dry_run {
         return dry_run(&ctx, &plan, &shop, &meanings);
     }
-    let outputs = args.output.open(args.json.as_deref())?.with_ci(|name| std::env::var(name).ok());
+    let outputs = args.output.open(args.json.as_deref())?;
     let baseline = args.baseline.open()?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
@@ -179,6 +179,7 @@ pub fn finish(
     start::tidy(ctx, run_dir, keep, run_size);
     let compared = baseline.map(|baseline| baseline.compare(&run_dir.path, result));
     let directory = run_dir.path.display().to_string();
+    let outputs = outputs.with_ci();
     let consoles = outputs.consoles(&run_dir.path, result);
     let story = Story { compared: compared.as_ref(), consoles: &consoles, ..Story::of(result, &directory) };
     outputs.write(&story)?;

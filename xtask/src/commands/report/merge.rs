@@ -18,8 +18,14 @@ use crate::result::{Outcome, RunResult, SCHEMA};
 use crate::stored::{FILE, Stored};
 use crate::workdir::{self, Cache, RUN_BYTES, RunDir, write_file};
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask report merge job-1/ job-2/ job-3/ --out whole
+  cargo xtask report merge all-jobs/ --matrix matrix.toml --output html=report.html";
+
 /// Join runs of parts of a matrix.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Directories of runs, or directories that hold such directories
     #[arg(required = true, value_name = "DIR")]
