@@ -108,7 +108,7 @@ pub struct VmtestArgs {
     /// Only this job of the matrix, by the name that `ci-matrix` gives it; repeatable
     #[arg(long = "cell", value_name = "ID", requires = "matrix")]
     pub cells: Vec<String>,
-    /// Only the I-th of N parts of the matrix; each job is in exactly one, and jobs of one kernel stay together
+    /// Only the I-th of N parts of the matrix; each job is in exactly one, and neighbours in the file stay together
     #[arg(long, value_name = "I/N", requires = "matrix", conflicts_with = "cells")]
     pub shard: Option<Shard>,
     /// Fetch, patch, configure and build what the jobs need, and start no guest: for a CI system that builds once and runs

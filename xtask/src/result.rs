@@ -421,10 +421,6 @@ impl RunResult {
         for class in untold {
             *self.classes.entry(class).or_default() += 1;
         }
-        let unmet = self.matrix.as_ref().map_or(0, MatrixRecord::unmet);
-        if unmet > 0 {
-            *self.classes.entry(Class::Incomplete.code()).or_default() += unmet;
-        }
         if let Some(class) = interrupted {
             self.classes.entry(class.code()).or_insert(1);
         }

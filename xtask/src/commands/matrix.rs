@@ -364,7 +364,7 @@ impl Run<'_> {
         }
         run.allowed_splats = shop.allowed.records(&run.splats);
         plain::record(&mut run);
-        let expected = expect::apply(&self.matrix.expected, &mut run);
+        let expected = expect::apply(&self.matrix.expected, &self.matrix.required, &mut run);
         let record = JobRecord {
             id: axes.id.clone(),
             key: keys::job(&self.frame.key, &axes.id).to_string(),
@@ -378,7 +378,7 @@ impl Run<'_> {
             duration_ms: run.boots.iter().map(|boot| boot.duration_ms).sum(),
             executor: None,
         };
-        let required = expect::require(&self.frame.required, &run, false);
+        let required = expect::require(&self.frame.required, &mut run, false);
         run.matrix = Some(MatrixRecord {
             key: self.frame.key.clone(),
             harness: self.frame.harness.clone(),

@@ -8,18 +8,21 @@
 //! How it could be wrong: an entry hides another failure of the same test that ends in the same outcome. So an entry that
 //! fits everything is refused, it has a last day, the cell keeps what was seen, and how many cells each entry covers is told.
 //! An entry for a crash hides another death in the same test whose first line fits as well. A requirement is the counterpart:
-//! whatever is allowed, skipped or excluded elsewhere, these cells are there and passed, or the run did not.
+//! whatever is allowed, skipped or excluded elsewhere, these cells are there and passed, or the run did not. What is
+//! required is never a known failure, and its skip is never allowed.
 
 use std::collections::BTreeSet;
 
 use regex::Regex;
 use serde::Deserialize;
+use vmtest_protocol::TestName;
 
 use super::pattern::CellPattern;
 use crate::allow::is_date;
 use crate::error::Class;
 use crate::result::{
-    Cell, CellGlobs, ExpectRecord, ExpectedRecord, Globs, Outcome, RequireRecord, RunResult,
+    Cell, CellBase, CellGlobs, ExpectRecord, ExpectedRecord, Globs, Outcome, RequireRecord, RunResult,
+    make_cell,
 };
 
 /// `[[expect]]` as it is written.
@@ -156,13 +159,14 @@ pub fn untouched(entries: &[Expectation]) -> Vec<ExpectRecord> {
     entries.iter().map(|entry| told(entry, (0, 0))).collect()
 }
 
-/// Turns known failures into `xfail`, and tells what became of each entry.
-pub fn apply(entries: &[Expectation], run: &mut RunResult) -> Vec<ExpectRecord> {
+/// Turns known failures into `xfail` unless they are `required`, and tells what became of each entry.
+pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunResult) -> Vec<ExpectRecord> {
     let mut found: Vec<(u64, u64)> = vec![(0, 0); entries.len()];
     // Boots that ended as it was known: where they ran, their class, and why.
     let mut ends: BTreeSet<(String, String, String, u8, usize)> = BTreeSet::new();
     for cell in &mut run.cells {
-        if let Some(at) = entries.iter().position(|entry| entry.covers(cell)) {
+        let known = entries.iter().position(|entry| entry.covers(cell));
+        if let Some(at) = known.filter(|_| !required.iter().any(|pattern| pattern.fits(cell))) {
             let entry = &entries[at];
             found[at].0 += 1;
             if matches!(entry.outcome, Outcome::Crash | Outcome::Timeout | Outcome::Notrun) {
@@ -246,37 +250,64 @@ pub fn add(all: &mut Vec<ExpectRecord>, part: &[ExpectRecord]) {
     }
 }
 
-/// What of the required cells is there. `whole`: the run has all jobs of the matrix, so that what is not there is missing.
-pub fn require(globs: &[CellGlobs], run: &RunResult, whole: bool) -> Vec<RequireRecord> {
-    let check = |globs: &CellGlobs| {
-        let Ok(pattern) = CellPattern::new(globs) else {
-            // Only a record that somebody wrote by hand: fail closed.
-            return RequireRecord {
-                cells: globs.clone(),
-                state: "unmet".into(),
-                found: 0,
-                lacking: vec!["no pattern".into()],
-            };
-        };
-        let passed = |cell: &Cell| match cell.outcome {
-            Outcome::Pass | Outcome::Flaky => cell.class() == Class::Pass,
-            _ => false,
-        };
-        let fits: Vec<&Cell> = run.cells.iter().filter(|cell| pattern.fits(cell)).collect();
-        let lacking = fits.iter().filter(|cell| !passed(cell));
-        let name = |cell: &&&Cell| {
-            format!("{} {} on {} ({})", cell.outcome.name(), cell.path(), cell.kernel, cell.variant)
-        };
-        let lacking: Vec<String> = lacking.map(|cell| name(&cell)).collect();
-        let state = match (fits.is_empty(), lacking.is_empty()) {
-            (true, _) if whole => "unmet",
-            (true, _) => "not here",
-            (false, true) => "met",
-            (false, false) => "unmet",
-        };
-        RequireRecord { cells: globs.clone(), state: state.into(), found: fits.len() as u64, lacking }
+/// What of the required cells is there. One that did not pass counts, whatever allowed it. `whole`: the run has all jobs of
+/// the matrix, so that what is not there is missing.
+pub fn require(globs: &[CellGlobs], run: &mut RunResult, whole: bool) -> Vec<RequireRecord> {
+    globs.iter().map(|globs| require_one(globs, &mut run.cells, whole)).collect()
+}
+
+fn require_one(globs: &CellGlobs, cells: &mut Vec<Cell>, whole: bool) -> RequireRecord {
+    let (mut found, mut lacking) = (0, Vec::new());
+    // A pattern that is none can only stand in a record that somebody wrote by hand: then nothing fits it.
+    let pattern = CellPattern::new(globs).ok();
+    let fits = |cell: &Cell| pattern.as_ref().is_some_and(|pattern| pattern.fits(cell));
+    for cell in cells.iter_mut().filter(|cell| !is_stand_in(cell) && fits(cell)) {
+        found += 1;
+        let passed = matches!(cell.outcome, Outcome::Pass | Outcome::Flaky) && cell.class() == Class::Pass;
+        if passed {
+            continue;
+        }
+        let Cell { outcome, kernel, variant, .. } = &*cell;
+        lacking.push(format!("{} {} on {kernel} ({variant})", outcome.name(), cell.path()));
+        cell.required = true;
+        if cell.class() == Class::Pass {
+            cell.class = Class::Incomplete.code();
+            cell.reason = format!("{}; the matrix requires a pass", cell.reason);
+        }
+    }
+    if found == 0 && whole {
+        cells.push(nothing_fits(globs));
+    }
+    let state = match (found, lacking.is_empty()) {
+        (0, _) if whole => "unmet",
+        (0, _) => "not here",
+        (_, true) => "met",
+        (_, false) => "unmet",
     };
-    globs.iter().map(check).collect()
+    RequireRecord { cells: globs.clone(), state: state.into(), found, lacking }
+}
+
+/// The cell that stands for required ones that are not there: reports are made of cells.
+fn nothing_fits(globs: &CellGlobs) -> Cell {
+    let name = TestName { test: REQUIRED.to_owned(), subtest: globs_text(globs) };
+    let base = CellBase {
+        kernel: "matrix".to_owned(),
+        variant: String::new(),
+        boot: String::new(),
+        accel: String::new(),
+        suite: "matrix".to_owned(),
+        enforced: None,
+    };
+    let reason = "required by the matrix, and no cell fits".to_owned();
+    make_cell(&base, &name, (Outcome::Missing, reason, Class::Incomplete), (None, 0), false)
+}
+
+/// Test of a cell that stands for required ones that are not there.
+const REQUIRED: &str = "required";
+
+/// Whether a cell stands for required ones that are not there.
+pub fn is_stand_in(cell: &Cell) -> bool {
+    cell.suite == "matrix" && cell.test == REQUIRED && cell.outcome == Outcome::Missing
 }
 
 /// What somebody should know of these entries, for the log. `whole`: the run has all jobs of the matrix.
@@ -326,7 +357,7 @@ mod tests {
 
     fn after(entries: &[Expectation], cells: Vec<Cell>) -> (RunResult, Vec<ExpectRecord>) {
         let mut run = run_of(cells);
-        let records = apply(entries, &mut run);
+        let records = apply(entries, &[], &mut run);
         run.conclude(None);
         (run, records)
     }
@@ -419,23 +450,23 @@ mod tests {
             run
         };
         let mut run = dead(PANIC);
-        apply(std::slice::from_ref(&known), &mut run);
+        apply(std::slice::from_ref(&known), &[], &mut run);
         run.conclude(None);
         assert_eq!((run.exit_code, run.boots[0].expected.is_some()), (0, true));
         let mut run = dead("Kernel panic - not syncing: another");
-        apply(std::slice::from_ref(&known), &mut run);
+        apply(std::slice::from_ref(&known), &[], &mut run);
         run.conclude(None);
         assert_eq!(run.exit_code, Class::Panic.code());
         // The same, but of another suite in the same kernel.
         let mut run = dead(PANIC);
         run.boots[0].suite = "other".to_owned();
-        apply(std::slice::from_ref(&known), &mut run);
+        apply(std::slice::from_ref(&known), &[], &mut run);
         run.conclude(None);
         assert_eq!(run.exit_code, Class::Panic.code());
         // What the death took along has to be declared for itself.
         let mut run = dead(PANIC);
         run.cells.push(cell("b", Outcome::Missing, Class::Incomplete, "never reported"));
-        apply(&[known], &mut run);
+        apply(&[known], &[], &mut run);
         run.conclude(None);
         assert_eq!(run.exit_code, Class::Incomplete.code());
     }
@@ -464,11 +495,9 @@ mod tests {
         let globs: CellGlobs = toml::from_str("test = 'basic/a'").expect("globs");
         let state = |cells: Vec<Cell>, whole: bool| {
             let mut run = run_of(cells);
-            let required = require(std::slice::from_ref(&globs), &run, whole);
-            let state = required[0].state.clone();
-            run.matrix = Some(crate::result::MatrixRecord { required, ..Default::default() });
+            let required = require(std::slice::from_ref(&globs), &mut run, whole);
             run.conclude(None);
-            (state, run.exit_code)
+            (required[0].state.clone(), run.exit_code)
         };
         let pass = || cell("a", Outcome::Pass, Class::Pass, "");
         assert_eq!(state(vec![pass()], true), ("met".into(), 0));
@@ -481,6 +510,21 @@ mod tests {
             assert_eq!(state(vec![pass(), other], true), ("unmet".into(), 3), "{outcome:?}");
         }
         assert_eq!(state(vec![cell("a", Outcome::Fail, Class::TestFailed, "")], true), ("unmet".into(), 1));
+    }
+
+    #[test]
+    fn what_is_required_is_never_a_known_failure() {
+        let known = [entry("test = 'basic/*'\noutcome = 'fail'").expect("an entry")];
+        let required =
+            [CellPattern::new(&toml::from_str("test = 'basic/a'").expect("globs")).expect("a pattern")];
+        let fail = |subtest: &str| cell(subtest, Outcome::Fail, Class::TestFailed, "x");
+        let mut run = run_of(vec![fail("a"), fail("b")]);
+        let records = apply(&known, &required, &mut run);
+        assert_eq!(
+            run.cells.iter().map(|cell| cell.outcome).collect::<Vec<_>>(),
+            [Outcome::Fail, Outcome::Xfail]
+        );
+        assert_eq!(records[0].covered, 1);
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
             run.tools.entry(name).or_insert(version);
         }
         run.boots.extend(part.boots);
-        run.cells.extend(part.cells);
+        run.cells.extend(part.cells.into_iter().filter(|cell| !is_made_here(cell)));
         run.splats.extend(part.splats);
         run.phases.extend(part.phases);
         add_allowed(&mut run.allowed_splats, part.allowed_splats);
@@ -144,8 +144,8 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
     if let Some(matrix) = &mut run.matrix {
         matrix.jobs = jobs;
     }
-    arrange(&mut run);
     settle(&mut run, frame, interrupted);
+    arrange(&mut run);
     Ok(run)
 }
 
@@ -153,7 +153,13 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
 fn settle(run: &mut RunResult, frame: &Frame, interrupted: Option<Class>) {
     // What a wanted job did not bring is missing.
     let whole = frame.all.iter().all(|axes| frame.wanted.contains(&axes.id));
-    let required = expect::require(&frame.required, run, whole);
+    let required = expect::require(&frame.required, &mut *run, whole);
+    if let Some(cell) = run.cells.iter().find(|cell| expect::is_stand_in(cell)) {
+        let (id, spec) = (cell.kernel.clone(), cell.kernel.clone());
+        if !run.kernels.iter().any(|kernel| kernel.id == id) {
+            run.kernels.push(Kernel { id, spec, ..Kernel::default() });
+        }
+    }
     if let Some(matrix) = &mut run.matrix {
         matrix.required = required;
     }
@@ -205,7 +211,7 @@ pub fn check(frame: &Frame, part: &Part) -> Result<()> {
         }
     }
     let mut names = BTreeSet::new();
-    for cell in &part.run.cells {
+    for cell in part.run.cells.iter().filter(|cell| !is_made_here(cell)) {
         let mine: Vec<&JobRecord> = matrix.jobs.iter().filter(|job| owns(job, cell)).collect();
         let name = || format!("{} on {} ({})", cell.path(), cell.kernel, cell.variant);
         let [job] = mine[..] else {
@@ -242,7 +248,9 @@ fn owns(job: &JobRecord, cell: &Cell) -> bool {
 fn is_possible(cell: &Cell) -> bool {
     let good = cell.class() == Class::Pass;
     match cell.outcome {
-        Outcome::Pass | Outcome::Xfail => good,
+        Outcome::Pass => good,
+        // A matrix may require a pass of it.
+        Outcome::Xfail => good || cell.class() == Class::Incomplete,
         Outcome::Flaky => true,
         Outcome::Skip | Outcome::Notrun => !good || !cell.required,
         Outcome::Fail | Outcome::Crash | Outcome::Timeout | Outcome::Missing => !good,
@@ -308,12 +316,17 @@ fn stand_in(run: &mut RunResult, axes: &Axes, jobs: &[JobRecord], all: &[Axes], 
     });
 }
 
+/// Whether joining makes this cell, so that it is none of a part: it may be there in what was joined already.
+fn is_made_here(cell: &Cell) -> bool {
+    is_stand_in(cell) || expect::is_stand_in(cell)
+}
+
 /// Test of the cell that stands for a whole job; the subtest is the job's name.
 pub const STAND_IN: &str = "job";
 
 /// Whether a cell stands for a job that is not there.
 fn is_stand_in(cell: &Cell) -> bool {
-    cell.test == STAND_IN && matches!(cell.outcome, Outcome::Missing | Outcome::Notrun)
+    cell.test == STAND_IN && cell.attempts == 0 && matches!(cell.outcome, Outcome::Missing | Outcome::Notrun)
 }
 
 fn add_allowed(all: &mut Vec<AllowRecord>, part: Vec<AllowRecord>) {

@@ -69,13 +69,6 @@ pub struct MatrixRecord {
     pub required: Vec<RequireRecord>,
 }
 
-impl MatrixRecord {
-    /// Requirements that were not met.
-    pub fn unmet(&self) -> u64 {
-        self.required.iter().filter(|entry| entry.state == "unmet").count() as u64
-    }
-}
-
 /// A job of the matrix that is in this run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
