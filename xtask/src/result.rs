@@ -349,7 +349,7 @@ pub struct RunResult {
     pub run: String,
     /// The command line.
     pub command: Vec<String>,
-    /// What the process exits with.
+    /// What its cells come to; what the process exits with, unless `--baseline` decides.
     pub exit_code: u8,
     /// Exit code to number of cells.
     pub classes: BTreeMap<u8, u64>,

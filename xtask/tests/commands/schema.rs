@@ -73,3 +73,43 @@ fn two_runs_of_the_same_thing_differ_in_volatile_fields_alone() {
         assert!(stripped["cells"][0]["outcome"].is_string() && stripped["run"].is_null());
     }
 }
+
+/// The fields of an object of the schema as a table.
+fn table(title: &str, part: &Value) -> String {
+    let description = part["description"].as_str().expect("every part says what it is");
+    let mut text = format!("{title}: {description}\n\n| field | content |\n|---|---|\n");
+    let required: Vec<&str> =
+        part["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, field) in part["properties"].as_object().expect("it has fields") {
+        let content = field["description"].as_str().unwrap_or_else(|| panic!("{title}: {name} says nothing"));
+        let volatile = if field["volatile"] == true { " *Volatile.*" } else { "" };
+        let optional = !required.contains(&name.as_str());
+        assert!(!optional || content.contains("absent"), "{title}: {name} does not say when it is absent");
+        text.push_str(&format!("| `{name}` | {content}{volatile} |\n"));
+    }
+    text
+}
+
+#[test]
+fn the_page_has_the_fields_of_the_schema() {
+    let schema = schema();
+    let mut fields = vec![table("The record", &schema)];
+    for (name, part) in schema["$defs"].as_object().expect("parts") {
+        if part["properties"].is_object() {
+            fields.push(table(&format!("`{name}`"), part));
+        }
+    }
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reports.md");
+    let page = std::fs::read_to_string(&file).expect("the page");
+    let (before, rest) = page.split_once("schema -->\n").expect("where the fields begin");
+    let (_, behind) = rest.split_once("<!-- end of fields").expect("where they end");
+    let wanted = format!("{before}schema -->\n{}\n<!-- end of fields{behind}", fields.join("\n"));
+    if std::env::var_os("VMTEST_BLESS").is_some() {
+        std::fs::write(&file, &wanted).expect("written");
+    }
+    let page = std::fs::read_to_string(&file).expect("the page");
+    assert!(
+        page == wanted,
+        "docs/reports.md lags behind the schema: VMTEST_BLESS=1 cargo test -p xtask --test commands schema"
+    );
+}
