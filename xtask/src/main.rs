@@ -30,6 +30,7 @@ mod mutant;
 mod plain;
 mod plan;
 mod proc;
+mod replay;
 mod report;
 mod result;
 mod retry;

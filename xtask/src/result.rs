@@ -990,6 +990,7 @@ mod tests {
             truncated: false,
             to_verdict: Duration::ZERO,
             before_kill: Vec::new(),
+            judged: [0, 0],
         }
     }
 

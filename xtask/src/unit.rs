@@ -30,6 +30,7 @@ use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Purpose, Unit, Upto};
+use crate::replay::Brief;
 use crate::result::{
     self, BootRecord, Cell, CellBase, ConditionRecord, Kernel, RunResult, SplatRecord, Terms, Verdict,
 };
@@ -515,6 +516,21 @@ impl How<'_> {
             phase.progress(stream.ended.len() as u64, total, now);
         };
         let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, store, watch)?;
+        let emulator = machine.risky_emulator(accel.kind);
+        let terms = Terms {
+            release: &bootable.kernel.release,
+            allowed: &shop.allowed,
+            emulator: emulator.as_deref(),
+        };
+        let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
+        if let Err(error) = Brief::of(&seen, &terms, planned, wanted, &may_skip).leave(store) {
+            // What was seen of the guest is worth more.
+            shop.ctx.bus.warn(format!(
+                "{}: it cannot be judged again: {}",
+                bootable.kernel.id,
+                error.summary()
+            ));
+        }
         let (verdict, conditions) = judge_as_variant(shop, bootable, &machine, accel.kind, &seen);
         check_cpus(shop, bootable, &machine, &seen);
         let enforced = conditions::enforced(&conditions);

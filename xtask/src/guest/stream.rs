@@ -114,6 +114,11 @@ impl Stream {
         }
     }
 
+    /// What each of its lines has to carry.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// Takes bytes as they arrive, in pieces of any size.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes = self.bytes.saturating_add(bytes.len());

@@ -100,6 +100,26 @@ pub struct Observed {
     pub to_verdict: Duration,
     /// What it was asked before it was killed, and what it said; empty for a guest that ended by itself.
     pub before_kill: Vec<String>,
+    /// Bytes of its console and of its events that count: those up to the end of its time.
+    pub judged: [u64; 2],
+}
+
+impl Observed {
+    /// A guest of which nothing was seen but how it ended.
+    pub fn new(end: End, truncated: bool) -> Observed {
+        Observed {
+            end,
+            stream: Stream::new(""),
+            console: Scanner::default(),
+            complaint: String::new(),
+            took: Duration::ZERO,
+            booted_after: None,
+            truncated,
+            to_verdict: Duration::ZERO,
+            before_kill: Vec::new(),
+            judged: [0, 0],
+        }
+    }
 }
 
 /// A directory that QEMU can see at `/vm`, with the FIFO that it writes events to.
@@ -190,17 +210,7 @@ pub fn run(
     // Gone once it was used: the loop ends when nobody can send any more.
     let mut asker = Some(sender);
 
-    let mut seen = Observed {
-        end: End::NoFirstByte,
-        stream: Stream::new(nonce),
-        console: Scanner::default(),
-        complaint: String::new(),
-        took: Duration::ZERO,
-        booted_after: None,
-        truncated: false,
-        to_verdict: Duration::ZERO,
-        before_kill: Vec::new(),
-    };
+    let mut seen = Observed { stream: Stream::new(nonce), ..Observed::new(End::NoFirstByte, false) };
     let started = Instant::now();
     let mut clock = Clock { started, last_byte: started, done_at: None, died_at: None, panicked_at: None };
     let mut end = None;
@@ -219,6 +229,7 @@ pub fn run(
                 console_log.write(&bytes)?;
                 if judged {
                     clock.last_byte = Instant::now();
+                    seen.judged[0] += bytes.len() as u64;
                     seen.console.now = seen.stream.running.as_ref().map(TestName::path).unwrap_or_default();
                     seen.console.feed(&bytes);
                     clock.look_for_death(&seen.console);
@@ -229,6 +240,7 @@ pub fn run(
                 event_log.write(&bytes)?;
                 if judged {
                     clock.last_byte = Instant::now();
+                    seen.judged[1] += bytes.len() as u64;
                     seen.stream.feed(&bytes);
                     if seen.stream.hello.is_some() && seen.booted_after.is_none() {
                         seen.booted_after = Some(started.elapsed());

@@ -7,19 +7,18 @@ use crate::support::{Done, World};
 
 /// A run of guests that do this, one kernel each.
 fn ran(world: &World, guests: &[&str]) -> Done {
-    let words: Vec<String> = guests
-        .iter()
-        .enumerate()
-        .flat_map(|(at, does)| {
-            let tree = world.tree(&format!("linux-{at}"), &format!("guest: {does}"));
-            ["--kernel".to_owned(), format!("tree:{}", tree.display())]
-        })
-        .collect();
-    let words: Vec<&str> = ["--boot", "direct", "--timeout", "idle=2"]
-        .into_iter()
-        .chain(words.iter().map(String::as_str))
-        .collect();
-    world.run(&words)
+    ran_with(world, guests, &[])
+}
+
+/// The same, with further words.
+fn ran_with(world: &World, guests: &[&str], more: &[&str]) -> Done {
+    let kernel = |(at, does): (usize, &&str)| {
+        let tree = world.tree(&format!("linux-{at}"), &format!("guest: {does}"));
+        ["--kernel".to_owned(), format!("tree:{}", tree.display())]
+    };
+    let kernels: Vec<String> = guests.iter().enumerate().flat_map(kernel).collect();
+    let kernels: Vec<&str> = kernels.iter().map(String::as_str).collect();
+    world.run(&[&["--boot", "direct", "--timeout", "idle=2"], &kernels[..], more].concat())
 }
 
 fn report(world: &World, words: &[&str]) -> Done {
@@ -64,4 +63,70 @@ fn a_run_that_is_not_there_or_not_to_be_believed_is_no_pass() {
     report(&world, &["show"]).refuses(30, &["cannot believe"]);
     fs::remove_file(dir.join("run.json")).expect("removed");
     report(&world, &["show"]).refuses(2, &["it is under way, or was killed"]);
+}
+
+#[test]
+fn what_guests_said_is_judged_again_and_comes_to_the_same() {
+    let ways: [(&[&str], &[&str]); 13] = [
+        (&["pass"], &[]),
+        (&["fail"], &[]),
+        (&["skip"], &[]),
+        (&["skip"], &["--allow-skip", "basic/*"]),
+        (&["panic", "pass"], &[]),
+        (&["panics-at-last"], &[]),
+        (&["many-splats"], &[]),
+        (&["vanish"], &[]),
+        (&["garbage"], &[]),
+        (&["dies-early"], &[]),
+        (&["idle"], &[]),
+        (&["fails-third"], &["--repeat", "4"]),
+        (&["fail then panic then pass"], &["--retries", "2"]),
+    ];
+    for (guests, words) in ways {
+        let world = World::new();
+        let done = ran_with(&world, guests, words);
+        let code = done.status.code().expect("a code");
+        let again = report(&world, &["show", "--from-raw"]);
+        assert_eq!(again.stdout, done.stdout, "{guests:?} {words:?}\n{again}");
+        again.exits(code).says(&["are what their bytes say"]);
+        assert!(!again.stderr.contains("not judged again"), "{again}");
+    }
+}
+
+#[test]
+fn a_record_that_agrees_with_itself_and_not_with_its_guests_is_found_out() {
+    let world = World::new();
+    let done = ran(&world, &["fail"]);
+    let dir = done.run_dir.as_ref().expect("a run");
+    let good = fs::read_to_string(dir.join("run.json")).expect("run.json");
+    let json = || -> serde_json::Value { serde_json::from_str(&good).expect("JSON") };
+    let found_out = |run: &serde_json::Value, says: &str| {
+        fs::write(dir.join("run.json"), run.to_string()).expect("written");
+        assert_eq!(report(&world, &["show"]).status.code(), Some(0), "it agrees with itself");
+        report(&world, &["show", "--from-raw"]).refuses(30, &[says]);
+    };
+    let mut forged = json();
+    (forged["exit_code"], forged["classes"]) = (0.into(), serde_json::json!({ "0": 3 }));
+    for (field, value) in [("outcome", "pass".into()), ("class", 0.into()), ("reason", "".into())] {
+        forged["cells"][1][field] = value;
+    }
+    found_out(&forged, "basic/second on tree:linux-0: pass (), and its guest said fail");
+    let mut without = json();
+    (without["exit_code"], without["classes"]) = (0.into(), serde_json::json!({ "0": 2 }));
+    without["cells"].as_array_mut().expect("cells").remove(1);
+    found_out(&without, "basic/second on tree:linux-0: not in the record");
+    let mut more = without.clone();
+    let mut stray = more["cells"][0].clone();
+    stray["subtest"] = "stray".into();
+    more["classes"] = serde_json::json!({ "0": 3 });
+    more["cells"].as_array_mut().expect("cells").push(stray);
+    found_out(&more, "basic/stray on tree:linux-0: pass, and no guest told of it");
+
+    // Bytes that are gone are no evidence either.
+    fs::write(dir.join("run.json"), &good).expect("written");
+    let cell = json()["boots"][0]["directory"].as_str().expect("a directory").to_owned();
+    let events = dir.join(cell).join("events.jsonl");
+    let bytes = fs::read(&events).expect("events");
+    fs::write(&events, &bytes[..bytes.len() / 2]).expect("written");
+    report(&world, &["show", "--from-raw"]).refuses(30, &["bytes of", "that were judged"]);
 }

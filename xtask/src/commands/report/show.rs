@@ -4,16 +4,19 @@
 use std::path::PathBuf;
 
 use crate::commands::print;
-use crate::error::{Class, Result};
+use crate::error::{Class, Error, Result};
+use crate::event::Bus;
+use crate::replay::{self, Replayed};
 use crate::report::export::{Format, Story};
-use crate::report::table::Look;
+use crate::report::{progress, table::Look};
 use crate::stored::Stored;
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask report show
   cargo xtask report show 20261121-090238-692d4a
-  cargo xtask report show latest --json";
+  cargo xtask report show latest --json
+  cargo xtask report show latest --from-raw";
 
 /// Print the table of a finished run.
 #[derive(Debug, clap::Args)]
@@ -25,6 +28,9 @@ pub struct Args {
     /// Its record instead of the table
     #[arg(long)]
     json: bool,
+    /// Judge the bytes that its guests sent once more, and refuse a record that says something else than they do
+    #[arg(long)]
+    from_raw: bool,
 }
 
 /// Prints it; the class is the run's.
@@ -32,11 +38,26 @@ pub struct Args {
 /// # Errors
 /// Where the run is not there or cannot be believed.
 pub fn run(args: &Args) -> Result<Class> {
-    let Args { run, json } = args;
+    let Args { run, json, from_raw } = args;
     let stored = Stored::open(run)?;
+    if *from_raw {
+        judge_again(&stored)?;
+    }
     let directory = stored.dir.display().to_string();
     let story = Story::of(&stored.result, &directory);
     let format = if *json { Format::Json } else { Format::Table };
     print(&format.render(&story, Look::of_stdout())?)?;
     Ok(story.exit_class())
+}
+
+/// Says how much of a run follows from its bytes.
+fn judge_again(stored: &Stored) -> Result<()> {
+    let Replayed { guests, cells, left_out } = replay::check(stored)?;
+    let bus = Bus::new(vec![progress::sink()]);
+    left_out.iter().for_each(|one| bus.warn(format!("not judged again: {one}")));
+    if guests == 0 {
+        return Err(Error::host("no guest of this run can be judged again"));
+    }
+    bus.note(format!("{cells} cells of {guests} guests are what their bytes say"));
+    Ok(())
 }

@@ -69,6 +69,9 @@ fn facts(cell: &Cell) -> String {
         }
     }
     facts.push(format!("class {}: {}", cell.class, escape(cell.class().label())));
+    if cell.enforced == Some(false) {
+        facts.push("<strong>not enforced by this guest</strong>, see its conditions".to_owned());
+    }
     if !cell.counts() {
         facts.push("does not count".to_owned());
     }

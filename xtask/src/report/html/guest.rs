@@ -126,6 +126,15 @@ fn conditions(text: &mut String, boot: &BootRecord) {
         ("emulator's threads", thread.unwrap_or_default()),
         ("limits", limits.join(", ")),
     ];
+    for one in &boot.conditions {
+        let (is, value) = (if one.enforced { "enforced" } else { "NOT enforced" }, escape(&one.value));
+        let what = escape(&one.what);
+        let _ = writeln!(
+            text,
+            "<tr><th scope=\"row\">{what}</th><td>{is}: {} is {value}</td></tr>",
+            escape(&one.read)
+        );
+    }
     let found = boot.features.iter().chain(&boot.profile).map(|(name, value)| (name.as_str(), value.clone()));
     for (name, value) in rows.into_iter().chain(found).filter(|(_, value)| !value.is_empty()) {
         let _ = writeln!(text, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(&value));
