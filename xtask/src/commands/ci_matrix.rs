@@ -14,7 +14,7 @@ use crate::proc::shell_word;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask ci-matrix                                    the project's matrix.toml, for GitHub
-  cargo xtask ci-matrix my.toml --format gitlab > jobs.yml a child pipeline, with the job that joins the runs
+  cargo xtask ci-matrix my.toml --format gitlab            a child pipeline, with the job that joins the runs
   cargo xtask ci-matrix my.toml --shards 4                 four jobs, whatever the size of the matrix
 
 Each job runs `cargo xtask vmtest --matrix FILE --cell ID` (or --shard I/N), keeps the directory of its run also when it

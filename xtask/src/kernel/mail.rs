@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, IoContext, Result};
 use crate::host::Toolchain;
 use crate::image::BuildRoot;
 use crate::proc::Job;
@@ -21,6 +21,8 @@ use crate::workdir::Key;
 const LIMIT: Duration = Duration::from_secs(120);
 /// Hosts under which a thread of the kernel's lists is addressed.
 const ARCHIVES: [&str; 2] = ["lore.kernel.org", "patch.msgid.link"];
+/// What b4 is told to call the mbox.
+const FETCHED: &str = "series";
 /// Longest part of an id in a file name, and so in the name of a column.
 const MOST_NAME: usize = 40;
 
@@ -71,8 +73,8 @@ pub fn id(text: &str) -> Result<Option<String>> {
 /// # Errors
 /// Class `Host` where it cannot be fetched, `Usage` where the archive knows no such mail.
 pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
-    let name = name(id);
-    let file = format!("{name}.mbx");
+    // The column is named after the file.
+    let file = format!("{}.mbx", name(id));
     let key = Key::of("mail 1").field("id", id).finish();
     let phase = ctx.bus.phase("mail", id);
     let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "mail", key.as_str(), |dir| {
@@ -88,14 +90,16 @@ pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
             "--no-cache",
             "--no-add-trailers",
             "--no-cover",
+            // Ours, without a dot: b4 takes what follows the last one away.
             "--mbox-name",
-            &name,
+            FETCHED,
             "--outdir",
         ]);
         command.arg(sandbox.see("/obj")).arg(id);
         let done = Job::new(command).deadline(LIMIT).run().map_err(|error| failed(id, error))?;
-        if done.success() && dir.join(&file).is_file() {
-            return Ok(());
+        let fetched = dir.join(format!("{FETCHED}.mbx"));
+        if done.success() && fetched.is_file() {
+            return std::fs::rename(&fetched, dir.join(&file)).on("cannot rename", &fetched);
         }
         let said = done.tail.join("\n");
         if ["is not known", "404", "No patches found"].iter().any(|words| said.contains(words)) {

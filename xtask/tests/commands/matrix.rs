@@ -382,6 +382,36 @@ fn guests_run_side_by_side_as_far_as_they_are_let() {
 }
 
 #[test]
+fn an_interrupted_matrix_has_a_record_and_so_has_what_it_is_joined_to() {
+    let world = World::new();
+    world.tree("good", "guest: pass");
+    world.tree("idle", "guest: idle");
+    world.write("m.toml", "[[matrix]]\nkernels = ['tree:good', 'tree:idle']\nboot = ['direct']\n");
+    let (done, good) = part(&world, "--shard=1/2", "good");
+    done.exits(0);
+    let cut = world.path("runs/cut");
+    let command = world.vmtest(&["--matrix", "m.toml", "--shard=2/2", "--out", &cut.to_string_lossy()]);
+    let mut running = world.start(command);
+    running.wait_for_hang();
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(running.done().status.code(), Some(130));
+    assert_eq!(record(&cut)["exit_code"], 130);
+    world.no_process_is_left(std::time::Duration::from_secs(5));
+    merge(&world, &[&good, &cut], &[]).exits(130);
+    // An executor that is interrupted is no exception.
+    let script = executor(&world, "echo $$ >> \"$HOME/pids\"; exec sleep 1000");
+    let command = format!("sh '{}' {{cell}} {{out}}", script.display());
+    world.write("home/pids", "");
+    let mut running = world.start(world.vmtest(&["--matrix", "m.toml", "--executor", &command]));
+    running.wait_for_hang();
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    let done = running.done();
+    done.exits(130);
+    assert!(done.outcomes(None).values().all(|outcome| outcome == "notrun"), "{done}");
+    world.no_process_is_left(std::time::Duration::from_secs(5));
+}
+
+#[test]
 fn a_variant_says_what_its_guest_did_not_enforce() {
     let world = World::new();
     world.tree("good", "guest: pass");

@@ -112,6 +112,7 @@ fn a_series_comes_by_the_id_of_its_mail_and_is_fetched_once() {
     b4(
         &world,
         "while [ $# -gt 1 ]; do case $1 in --mbox-name) name=$2 ;; --outdir) out=$2 ;; esac; shift; done\n\
+         case $name in *.*) name=${name%.*} ;; esac\n\
          [ \"$1\" = 20260101000000.1234-1-a@example.org ] || { echo \"That message-id is not known.\"; exit 1; }\n\
          cp \"$HOME/thread.mbx\" \"$out/$name.mbx\"",
     );
