@@ -150,6 +150,8 @@ fn what_the_runs_were_made_with_is_told() {
     let (old, old_options) = made("gcc 14", "6.18.1", "y");
     let (new, new_options) = made("gcc 15", "6.18.2", "n");
     let side = |run, options| Side { run, options };
+    let mut new = new;
+    new.boots[0].features = [("asked by a newer runner".to_owned(), "yes".to_owned())].into();
     let diff = compare(side(&old, &old_options), side(&new, &new_options), SLOWER);
     let names: Vec<&str> = diff.settings.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["release", "CONFIG_BPF", "gcc"]);

@@ -24,6 +24,7 @@ pub(super) fn section(text: &mut String, page: &Page<'_>) {
         return;
     }
     filters(text, &run.cells);
+    legend(text, page);
     let mut suites: Vec<&str> = Vec::new();
     for cell in &run.cells {
         if !suites.contains(&cell.suite.as_str()) {
@@ -34,6 +35,20 @@ pub(super) fn section(text: &mut String, page: &Page<'_>) {
         table(text, page, suite, suites.len() > 1);
     }
     text.push_str("</section>\n");
+}
+
+/// What the marks behind outcomes say, where there are any.
+fn legend(text: &mut String, page: &Page<'_>) {
+    let mut marks = Vec::new();
+    if page.story.compared.is_some() {
+        marks.push("▼ worse than in the earlier run, △ told otherwise there");
+    }
+    if page.story.run.cells.iter().any(|cell| cell.was.is_some()) {
+        marks.push("* another outcome than in the column before");
+    }
+    if !marks.is_empty() {
+        let _ = writeln!(text, "<p class=\"meta\">{}</p>", marks.join("; "));
+    }
 }
 
 fn filters(text: &mut String, cells: &[Cell]) {
