@@ -2,6 +2,8 @@
 //! `vmtest --matrix`: the jobs of a matrix side by side, here or by a command that takes them elsewhere. Each job is a part
 //! of its own, and they are joined by the rules by which parts of several machines are.
 
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,9 +26,9 @@ use crate::kernel::series::Series;
 use crate::kernel::source::{self, Resolved};
 use crate::lane::join as join_thread;
 use crate::matrix::executor::Executor;
-use crate::matrix::join::{self, Frame, Gap, Part};
+use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::times::{self, Times};
-use crate::matrix::{Job, Matrix, expect, files, keys};
+use crate::matrix::{Job, Matrix, expect, keys};
 use crate::plain;
 use crate::plan::{Plan, Unit};
 use crate::report::log::Log;
@@ -390,61 +392,6 @@ impl Run<'_> {
         });
         run.conclude(None);
         Part { name: axes.id.clone(), run }
-    }
-
-    /// By a command for each job.
-    fn elsewhere(&self, mine: &[Planned<'_>], executor: &Executor) -> Result<Came> {
-        let (run_dir, outputs) = self.open()?;
-        let file = std::path::absolute(&self.matrix.path).unwrap_or_else(|_| self.matrix.path.clone());
-        let logs = run_dir.dir("jobs")?;
-        let room = gate::Gate::new(Room::of(self.room().holders));
-        let ran: Vec<(String, std::result::Result<Part, Gap>)> = std::thread::scope(|scope| {
-            let mut order: Vec<&Planned<'_>> = mine.iter().collect();
-            order.sort_by_key(|one| std::cmp::Reverse(one.weight));
-            let threads: Vec<_> = order
-                .into_iter()
-                .map(|one| {
-                    let (room, logs, file) = (&room, &logs, &file);
-                    scope.spawn(move || {
-                        let _place = room.enter(one.weight, gate::Demand::default());
-                        let axes = &one.job.axes;
-                        let phase = self.ctx.bus.phase("executor", &axes.id);
-                        let (out, log) = (logs.join(&axes.id), logs.join(format!("{}.log", axes.id)));
-                        let part = executor.run(self.frame, axes, file, &out, log);
-                        match &part {
-                            Ok(_) => phase.finish(),
-                            Err(gap) => self.ctx.bus.warn(format!("{}: {}", axes.id, gap.reason)),
-                        }
-                        (axes.id.clone(), part)
-                    })
-                })
-                .collect();
-            threads.into_iter().map(join_thread).collect()
-        });
-        let (mut parts, mut gaps) = (Vec::new(), BTreeMap::new());
-        for (id, came) in ran {
-            let adopted = came.and_then(|mut part| {
-                let out = logs.join(&id);
-                let gap = |error: Error| Gap {
-                    outcome: crate::result::Outcome::Notrun,
-                    class: Class::Host,
-                    reason: error.summary(),
-                };
-                files::adopt(&out, &part.run, &run_dir).map_err(gap)?;
-                // Its files are in their places now.
-                crate::workdir::remove_tree(&out);
-                let jobs = part.run.matrix.iter_mut().flat_map(|matrix| &mut matrix.jobs);
-                jobs.for_each(|job| job.executor.clone_from(&self.args.executor));
-                Ok(part)
-            });
-            match adopted {
-                Ok(part) => parts.push(part),
-                Err(gap) => drop(gaps.insert(id, gap)),
-            }
-        }
-        let mut result = join::join(self.frame, parts, &gaps)?;
-        self.sign(&mut result, &run_dir);
-        Ok((result, run_dir, outputs))
     }
 }
 
