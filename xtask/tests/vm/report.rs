@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reports of a real run with everything in it, read by the kernel's own reader of KTAP, out of the cached source.
 
+#[path = "../support/schema.rs"]
+#[allow(dead_code, reason = "what the whole-command tests ask for as well")]
+mod schema;
+
 use std::process::Command;
 
 use super::{default_source, images, vmtest};
@@ -12,6 +16,7 @@ fn the_kernels_own_reader_understands_what_we_write() {
     let words = ["--kernel", with, "--kernel", without, "--test", "basic/args_[12]", "--output", "ktap"];
     let ran = vmtest(name, &[&words[..], &["--allow-skip", &format!("{without}=basic/args_1")]].concat());
     assert_eq!(ran.code, 3);
+    schema::is_valid(&ran.run());
     let file = ran.dir.join("report.ktap");
     std::fs::write(&file, &ran.out).expect("written");
     let kunit = default_source().join("tools/testing/kunit/kunit.py");
