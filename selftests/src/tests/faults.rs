@@ -9,8 +9,11 @@ use crate::load;
 use nix::libc;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// The group.
@@ -127,7 +130,32 @@ fn list(t: &mut Context) -> Result<(), String> {
 }
 
 fn lockdep(t: &mut Context) -> Result<(), String> {
-    provoke_complaint(t, "SPINLOCKUP")
+    const WHAT: &[u8] = b"SPINLOCKUP";
+    let file = OpenOptions::new()
+        .write(true)
+        .open(DIRECT)
+        .map_err(|err| format!("cannot open {DIRECT}: {err}; --variant faults has it"))?;
+    // Who comes back with a lock held may not sleep in the kernel: the next page that is not there yet kills it. So a child
+    // does this, and how that ends is all the same.
+    // SAFETY: the child makes three system calls and never returns.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: the buffers are as long as they say; `_exit` runs nothing of this process.
+        unsafe {
+            // Where its time is up meanwhile, the scheduler complains first, and of something else.
+            let first = libc::sched_param { sched_priority: 1 };
+            libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first);
+            let written = libc::write(file.as_raw_fd(), WHAT.as_ptr().cast(), WHAT.len());
+            libc::_exit(i32::from(usize::try_from(written) != Ok(WHAT.len())));
+        }
+    }
+    if child < 0 {
+        return Err(format!("fork: {}", std::io::Error::last_os_error()));
+    }
+    let ended = waitpid(Pid::from_raw(child), None).map_err(|err| format!("waitpid: {err}"))?;
+    let provoked = !matches!(ended, WaitStatus::Exited(_, code) if code != 0);
+    t.checks.eq("the lock was taken", provoked, true);
+    Ok(())
 }
 
 fn soft_lockup(_: &mut Context) -> Result<(), String> {

@@ -209,11 +209,9 @@ pub const ROWS: &[Row] = &[
     ),
     Row::new("ubsan", "LKDTM ARRAY_BOUNDS", fault("ubsan")).is(4, "pass", "UBSAN: array-index-out-of-bounds"),
     Row::new("list-corruption", "LKDTM CORRUPT_LIST_ADD", fault("list")).is(4, "pass", "list_add corruption"),
-    Row::new("lockdep", "LKDTM SPINLOCKUP, once: back to user space with a lock", fault("lockdep")).is(
-        4,
-        "pass",
-        "lock held when returning to user space",
-    ),
+    Row::new("lockdep", "LKDTM SPINLOCKUP, once: back to user space with a lock", fault("lockdep"))
+        .is(4, "pass", "lock held when returning to user space")
+        .racy(),
     Row::new("oom", "a process takes all memory", plain("oom"))
         .is(4, "fail", "Out of memory: Killed process")
         .exits(1),
