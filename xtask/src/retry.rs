@@ -68,7 +68,7 @@ pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (
 
 /// Adds what whole tests came to that ran again. `lost`: what they ran again for.
 ///
-/// More is seen than was asked: what had passed and fails now is as flaky as the other way round; and what the first attempt
+/// More is seen than was asked: what had passed, or was allowed not to, and fails now is as flaky as the other way round; and what the first attempt
 /// never came to is there now, and is flaky as well, because the guest that should have run it was lost. A cell for the test
 /// as a whole stands for everything in it: it has passed when something did and nothing else is left.
 pub fn merge_tests(
@@ -110,11 +110,12 @@ pub fn merge_tests(
         let name = TestName { test: new.test.clone(), subtest: new.subtest.clone() };
         match cells.iter_mut().find(|cell| is(cell, &name)) {
             Some(_) if lost.contains(&name) => merge(cells, vec![new], number, boots),
-            Some(old) if old.outcome == Outcome::Pass && new.class() != Class::Pass => {
+            Some(old) if old.class() == Class::Pass && new.class() != Class::Pass => {
                 old.tries = vec![attempt(old, number - 1, boots.0), attempt(&new, number, boots.1)];
                 old.attempts = old.attempts.saturating_add(new.attempts);
-                old.reason =
-                    format!("passed, and in attempt {number} {}: {}", new.outcome.name(), new.reason);
+                let (was, is) = (old.outcome.name(), new.outcome.name());
+                let was = if old.outcome == Outcome::Pass { "passed" } else { was };
+                old.reason = format!("{was}, and in attempt {number} {is}: {}", new.reason);
                 (old.outcome, old.class, old.log) = (Outcome::Flaky, Class::Flaky.code(), new.log);
             }
             Some(_) => (),
@@ -310,6 +311,9 @@ mod tests {
         assert_eq!(seen, [("a".to_owned(), Outcome::Pass, Class::Pass), flaky("b")]);
         // What had passed fails now.
         assert_eq!(whole(&[pass("a"), fail("b")], &[fail("a"), pass("b")], boots), [flaky("a"), flaky("b")]);
+        // An allowed skip fails now: nobody allowed that.
+        let skip = named("a", Outcome::Skip, Class::Pass);
+        assert_eq!(whole(&[skip, fail("b")], &[fail("a"), pass("b")], boots), [flaky("a"), flaky("b")]);
         // It fails again, or is not there any more.
         for second in [vec![pass("a"), fail("b")], vec![pass("a")], vec![], vec![pass("c")]] {
             let seen = whole(&[pass("a"), fail("b")], &second, boots);

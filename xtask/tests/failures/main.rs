@@ -34,7 +34,7 @@ fn some_real_deaths_are_told_right() {
 /// All, or those that are named, and the page. `VMTEST_FAILURES` has the names, separated by spaces, or `all`;
 /// `VMTEST_FAILURES_TIMES` how often racy ones run.
 #[test]
-#[ignore = "an hour; cargo xtask test --failures asks for it"]
+#[ignore = "half an hour, writes docs/failures.md; cargo xtask test --failures; some_real_deaths_are_told_right is the sample for CI"]
 fn every_row_is_told_right_and_written_down() {
     let wanted = std::env::var("VMTEST_FAILURES").unwrap_or_else(|_| "all".to_owned());
     let times =
