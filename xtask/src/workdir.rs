@@ -18,7 +18,7 @@ use crate::error::{Error, IoContext, Result};
 
 pub use cache::{Cache, Lock, Scratch};
 pub use inventory::{Inventory, Prune, Pruned, kind_about, prune};
-pub use key::{Key, KeyBuilder, hash_file};
+pub use key::{Key, KeyBuilder, hash_bytes, hash_file};
 pub use remove::remove_tree;
 pub use run::{KEPT_RUNS, RUN_BYTES, RunDir, bound, bound_unfinished, keep_newest, runs_dir};
 

@@ -50,7 +50,7 @@ impl KeyBuilder {
     /// The key.
     pub fn finish(self) -> Key {
         let digest = self.hash.finalize();
-        Key(digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect())
+        Key(hex(&digest[..10]))
     }
 }
 
@@ -62,7 +62,16 @@ pub fn hash_file(path: &Path) -> Result<String> {
     let mut file = File::open(path).on("cannot open", path)?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).on("cannot read", path)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
+}
+
+/// SHA-256 of bytes, as hex digits.
+pub fn hash_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! `tree:PATH`: a snapshot of the user's tree in the cache: what git tracks and what it would not ignore, with the
 //! mtimes kept, so that a tree that was built in place can be built elsewhere and make rebuilds only what changed.
 //!
-//! Files are told apart by size, mode and mtime, as make does. A changed file is replaced by a new one, never written
-//! to: later stages hold hard links.
+//! What changed is found by size, mode and mtime, as make does. The key is of the contents: another checkout of the same
+//! state, on another machine of a CI system, has the same. A changed file is replaced by a new one, never written to: later
+//! stages hold hard links.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +23,10 @@ use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Phase;
 use crate::interrupt;
-use crate::workdir::{Key, create_dir, write_file};
+use crate::workdir::{Key, create_dir, hash_bytes, hash_file, write_file};
+use manifest::Held;
+
+mod manifest;
 
 const FILE_TYPE: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
@@ -177,32 +181,6 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).min(8)
 }
 
-/// The list of a snapshot as bytes: also what its key is made of.
-fn manifest(entries: &[Entry]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(entries.len() * 80);
-    for Entry { path, stamp } in entries {
-        let head = format!("{:o} {} {}.{} ", stamp.mode, stamp.size, stamp.seconds, stamp.nanoseconds);
-        bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(path);
-        bytes.push(0);
-    }
-    bytes
-}
-
-fn parse_manifest(bytes: &[u8]) -> Option<Vec<Entry>> {
-    let record = |record: &[u8]| {
-        let mut parts = record.splitn(4, |byte| *byte == b' ');
-        let mut word = || std::str::from_utf8(parts.next()?).ok();
-        let mode = u32::from_str_radix(word()?, 8).ok()?;
-        let size = word()?.parse().ok()?;
-        let (seconds, nanoseconds) = word()?.split_once('.')?;
-        let stamp =
-            Stamp { mode, size, seconds: seconds.parse().ok()?, nanoseconds: nanoseconds.parse().ok()? };
-        Some(Entry { path: parts.next()?.to_vec(), stamp })
-    };
-    bytes.strip_suffix(&[0])?.split(|byte| *byte == 0).map(record).collect()
-}
-
 fn checked(path: &Path) -> Result<(PathBuf, String)> {
     let no = |why: String| Error::usage(format!("tree:{} is no kernel tree", path.display())).why(why);
     let top = path.canonicalize().map_err(|error| no(error.to_string()))?;
@@ -253,8 +231,8 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     let phase = ctx.bus.phase("snapshot", &id);
     let wanted = stamps(&top, list(ctx, &top)?)?;
     interrupt::check()?;
-    let (record, unchanged) = refresh(&top, &home, wanted, &phase)?;
-    let key = Key::of("source tree 1").field("manifest", &record).finish();
+    let (held, unchanged) = refresh(&top, &home, wanted, &phase)?;
+    let key = manifest::key(&held);
     if unchanged {
         phase.cached()
     } else {
@@ -270,49 +248,70 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     })
 }
 
-/// Makes the snapshot in `home` what `wanted` says. Gives the manifest, and whether it was so already.
-fn refresh(top: &Path, home: &Path, wanted: Vec<Entry>, phase: &Phase) -> Result<(Vec<u8>, bool)> {
+/// Makes the snapshot in `home` what `wanted` says. Gives what it holds, and whether it did so already.
+fn refresh(top: &Path, home: &Path, wanted: Vec<Entry>, phase: &Phase) -> Result<(Vec<Held>, bool)> {
     let (files, manifest_path) = (home.join("files"), home.join("manifest"));
-    let known = fs::read(&manifest_path).ok();
-    let record = manifest(&wanted);
-    if known.as_deref() == Some(&record) {
-        return Ok((record, true));
+    let record = fs::read(&manifest_path).ok();
+    let known = record.as_deref().and_then(manifest::parse);
+    if let Some(known) = &known
+        && known.iter().map(|held| &held.entry).eq(&wanted)
+    {
+        return Ok((known.clone(), true));
     }
     // Without a manifest a refresh was cut short: what is there decides.
-    let have = match known.as_deref().and_then(parse_manifest) {
+    let have = match known {
         Some(have) => have,
-        None => {
-            let mut paths = walk(&files)?;
-            paths.sort_unstable();
-            stamps(&files, paths)?
-        }
+        None => there(&files)?,
     };
-    if known.is_some() {
+    if record.is_some() {
         fs::remove_file(&manifest_path).on("cannot remove", &manifest_path)?;
     }
     let wanted_paths: HashSet<&[u8]> = wanted.iter().map(|entry| &entry.path[..]).collect();
-    for gone in have.iter().filter(|entry| !wanted_paths.contains(&entry.path[..])) {
-        remove(&files, &below(&files, &gone.path))?;
+    for gone in have.iter().filter(|held| !wanted_paths.contains(&held.entry.path[..])) {
+        remove(&files, &below(&files, &gone.entry.path))?;
     }
-    let have: HashSet<&Entry> = have.iter().collect();
-    let changed: Vec<&Entry> = wanted.iter().filter(|entry| !have.contains(entry)).collect();
+    let mut have: HashMap<&Entry, &str> = have.iter().map(|held| (&held.entry, held.hash.as_str())).collect();
+    let changed: Vec<&Entry> = wanted.iter().filter(|entry| !have.contains_key(entry)).collect();
     let copied = copy_all(top, home, &changed, phase)?;
     // Files may have changed once more while they were copied: the manifest says what the snapshot holds.
-    let mut copied: std::collections::HashMap<&[u8], Option<Stamp>> = copied.into_iter().collect();
+    let mut copied: HashMap<&[u8], Option<(Stamp, String)>> = copied.into_iter().collect();
     let mut held = Vec::with_capacity(wanted.len());
     for entry in &wanted {
-        match copied.remove(&entry.path[..]) {
-            None => held.push(entry.clone()),
-            Some(Some(stamp)) => held.push(Entry { path: entry.path.clone(), stamp }),
-            Some(None) => remove(&files, &below(&files, &entry.path))?,
+        match (have.remove(entry), copied.remove(&entry.path[..])) {
+            (_, Some(Some((stamp, hash)))) => {
+                held.push(Held { entry: Entry { path: entry.path.clone(), stamp }, hash });
+            }
+            (Some(hash), None) => held.push(Held { entry: entry.clone(), hash: hash.to_owned() }),
+            (_, Some(None)) | (None, None) => remove(&files, &below(&files, &entry.path))?,
         }
     }
     let handle = fs::File::open(&files).on("cannot open", &files)?;
     // A manifest that outlives the content it names, after a power cut, would never be noticed.
     nix::unistd::syncfs(&handle).on("cannot sync", &files)?;
-    let record = manifest(&held);
-    write_file(&manifest_path, &record)?;
-    Ok((record, false))
+    write_file(&manifest_path, manifest::write(&held))?;
+    Ok((held, false))
+}
+
+/// What is in a directory of files, read whole.
+fn there(files: &Path) -> Result<Vec<Held>> {
+    let mut paths = walk(files)?;
+    paths.sort_unstable();
+    let entries = stamps(files, paths)?;
+    let hash = |entry: Entry| -> Result<Held> {
+        interrupt::check()?;
+        let hash = content(&below(files, &entry.path), entry.stamp)?;
+        Ok(Held { entry, hash })
+    };
+    entries.into_iter().map(hash).collect()
+}
+
+/// Hash of what a file or link holds.
+fn content(path: &Path, stamp: Stamp) -> Result<String> {
+    if stamp.mode & FILE_TYPE == SYMLINK {
+        let target = fs::read_link(path).on("cannot read", path)?;
+        return Ok(hash_bytes(target.as_os_str().as_bytes()));
+    }
+    hash_file(path)
 }
 
 /// Removes a file, and directories that it leaves empty.
@@ -330,13 +329,11 @@ fn remove(files: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies files into the snapshot; gives the state that each had, `None` where it vanished meanwhile.
-fn copy_all<'a>(
-    top: &Path,
-    home: &Path,
-    entries: &[&'a Entry],
-    phase: &Phase,
-) -> Result<Vec<(&'a [u8], Option<Stamp>)>> {
+/// What became of a file that was to be copied: its state and content, `None` where it vanished meanwhile.
+type Copied<'a> = (&'a [u8], Option<(Stamp, String)>);
+
+/// Copies files into the snapshot.
+fn copy_all<'a>(top: &Path, home: &Path, entries: &[&'a Entry], phase: &Phase) -> Result<Vec<Copied<'a>>> {
     let files = home.join("files");
     let mut dirs: Vec<PathBuf> =
         entries.iter().filter_map(|entry| Some(below(&files, &entry.path).parent()?.to_owned())).collect();
@@ -345,7 +342,7 @@ fn copy_all<'a>(
         create_dir(&dir)?;
     }
     let next = AtomicUsize::new(0);
-    let work = |number: usize| -> Result<Vec<(&'a [u8], Option<Stamp>)>> {
+    let work = |number: usize| -> Result<Vec<Copied<'a>>> {
         let scratch = home.join(format!("new-{number}"));
         let mut copied = Vec::new();
         loop {
@@ -372,7 +369,7 @@ fn copy_all<'a>(
 }
 
 /// Copies one file under a temporary name and renames it. A file that changes meanwhile is copied again.
-fn copy(from: &Path, to: &Path, scratch: &Path) -> Result<Option<Stamp>> {
+fn copy(from: &Path, to: &Path, scratch: &Path) -> Result<Option<(Stamp, String)>> {
     const ATTEMPTS: usize = 5;
     for _ in 0..ATTEMPTS {
         let Some(before) = stamp(from)? else { return Ok(None) };
@@ -392,8 +389,10 @@ fn copy(from: &Path, to: &Path, scratch: &Path) -> Result<Option<Stamp>> {
             let mtime = TimeSpec::new(before.seconds, before.nanoseconds);
             utimensat(nix::fcntl::AT_FDCWD, scratch, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
                 .on("cannot set the time of", scratch)?;
+            // Of the copy: nothing changes that any more.
+            let hash = content(scratch, before)?;
             fs::rename(scratch, to).on("cannot rename into place", to)?;
-            return Ok(Some(before));
+            return Ok(Some((before, hash)));
         }
         if stamp(from)? == Some(before) {
             made.on("cannot copy", from)?;
@@ -405,111 +404,4 @@ fn copy(from: &Path, to: &Path, scratch: &Path) -> Result<Option<Stamp>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::source::tests_support::{context, git, kernel_repo, listing};
-    use crate::workdir::read_text;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = walk(dir)
-            .expect("listed")
-            .into_iter()
-            .map(|path| String::from_utf8(path).expect("text"))
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_snapshot_holds_what_git_would_and_follows_the_tree() {
-        let (dir, ctx) = context();
-        let top = kernel_repo(&dir.path().join("linux"));
-        fs::write(top.join("kernel/new.c"), "new\n").expect("written");
-        fs::write(top.join("kernel/new.o"), "object\n").expect("written");
-        std::os::unix::fs::symlink("Makefile", top.join("link")).expect("linked");
-        fs::write(top.join("tool.sh"), "#!\n").expect("written");
-        fs::set_permissions(top.join("tool.sh"), fs::Permissions::from_mode(0o755)).expect("mode");
-        let before = listing(&top);
-        let first = fetch(&ctx, &top).expect("snapshot");
-        let expected = [".gitignore", "Makefile", "kernel/new.c", "kernel/trampoline.c", "link", "tool.sh"];
-        assert_eq!(names(&first.dir), expected, "tracked and untracked, not ignored");
-        for name in expected {
-            assert_eq!(
-                stamp(&first.dir.join(name)).expect("read"),
-                stamp(&top.join(name)).expect("read"),
-                "{name}"
-            );
-        }
-        assert_eq!(listing(&top), before, "nothing was written to the user's tree");
-        let again = fetch(&ctx, &top).expect("snapshot");
-        assert_eq!((&again.key, &again.lineage), (&first.key, &first.lineage));
-
-        let held = dir.path().join("held");
-        fs::hard_link(first.dir.join("kernel/trampoline.c"), &held).expect("linked");
-        fs::write(top.join("kernel/trampoline.c"), "int changed;\n").expect("written");
-        fs::remove_file(top.join("tool.sh")).expect("removed");
-        fs::remove_file(top.join("link")).expect("removed");
-        create_dir(&top.join("link")).expect("made");
-        fs::write(top.join("link/inside"), "x").expect("written");
-        let next = fetch(&ctx, &top).expect("snapshot");
-        assert_ne!(next.key, first.key);
-        assert_eq!(next.lineage, first.lineage);
-        assert_eq!(read_text(&next.dir.join("kernel/trampoline.c")).expect("read"), "int changed;\n");
-        assert_eq!(read_text(&held).expect("read"), "int a;\n", "replaced, not written to");
-        assert!(!next.dir.join("tool.sh").exists() && next.dir.join("link/inside").exists());
-
-        // A refresh that was cut short has no manifest; the next one looks at what is there.
-        let home = next.dir.parent().expect("has a parent").to_owned();
-        fs::remove_file(home.join("manifest")).expect("removed");
-        fs::write(next.dir.join("stray"), "x").expect("written");
-        let mended = fetch(&ctx, &top).expect("snapshot");
-        assert_eq!(mended.key, next.key);
-        assert!(!mended.dir.join("stray").exists());
-    }
-
-    #[test]
-    fn trees_without_git_and_linked_worktrees_work() {
-        let (dir, ctx) = context();
-        let top = kernel_repo(&dir.path().join("linux"));
-        let linked = dir.path().join("linked");
-        git(&top, &["worktree", "add", "-q", &linked.to_string_lossy(), "HEAD"]);
-        let before = listing(&top);
-        let snapshot = fetch(&ctx, &linked).expect("snapshot");
-        assert_eq!(names(&snapshot.dir), [".gitignore", "Makefile", "kernel/trampoline.c"]);
-        assert_eq!(listing(&top), before);
-        fs::remove_dir_all(top.join(".git")).expect("removed");
-        fs::write(top.join("kernel/x.o"), "object").expect("written");
-        let snapshot = fetch(&ctx, &top).expect("snapshot");
-        assert_eq!(names(&snapshot.dir), [".gitignore", "Makefile", "kernel/trampoline.c"]);
-        fs::write(top.join(".gitignore"), "/*\n!/debian\n").expect("written");
-        let snapshot = fetch(&ctx, &top).expect("snapshot");
-        assert!(snapshot.dir.join("Makefile").exists(), "Debian's .gitignore hides everything");
-    }
-
-    #[test]
-    fn what_is_no_kernel_tree_is_a_usage_error() {
-        let (dir, _ctx) = context();
-        let top = kernel_repo(&dir.path().join("linux"));
-        for (path, says) in [(top.join("kernel"), "name the top"), (dir.path().join("none"), "No such file")]
-        {
-            let error = checked(&path).expect_err("no tree");
-            assert_eq!(error.class, crate::error::Class::Usage);
-            assert!(error.to_string().contains(says), "{error}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_written_through_a_link() {
-        let entry = |path: &str, mode| Entry {
-            path: path.into(),
-            stamp: Stamp { mode, size: 0, seconds: 0, nanoseconds: 0 },
-        };
-        let mut entries =
-            vec![entry("a", SYMLINK), entry("a-b", REGULAR), entry("a/b", REGULAR), entry("a0", REGULAR)];
-        drop_below_symlinks(&mut entries);
-        let left: Vec<_> = entries.iter().map(|entry| entry.path.as_slice()).collect();
-        assert_eq!(left, [&b"a"[..], b"a-b", b"a0"]);
-        assert_eq!(parse_manifest(&manifest(&entries)), Some(entries));
-    }
-}
+mod tests;
