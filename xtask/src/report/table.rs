@@ -46,11 +46,28 @@ struct Column<'a> {
     boot: &'a str,
 }
 
-impl Column<'_> {
-    fn name(&self) -> String {
+impl<'a> Column<'a> {
+    fn of(cell: &'a Cell) -> Column<'a> {
+        Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }
+    }
+
+    fn has(&self, cell: &Cell) -> bool {
+        Column::of(cell) == *self
+    }
+
+    /// How it was booted is told where that is what tells it from another.
+    fn name(&self, run: &RunResult) -> String {
         let variant = if self.variant.is_empty() || self.variant == "default" { "" } else { self.variant };
         let slash = if variant.is_empty() { "" } else { "/" };
-        format!("{}{slash}{variant}", self.kernel)
+        let other = |cell: &Cell| {
+            (&cell.kernel[..], &cell.variant[..]) == (self.kernel, self.variant) && cell.boot != self.boot
+        };
+        let boot = if !self.boot.is_empty() && run.cells.iter().any(other) {
+            format!(" ({})", self.boot)
+        } else {
+            String::new()
+        };
+        format!("{}{slash}{variant}{boot}", self.kernel)
     }
 }
 
@@ -103,7 +120,7 @@ fn repetitions(run: &RunResult) -> String {
 fn columns(run: &RunResult) -> Vec<Column<'_>> {
     let mut columns = Vec::new();
     for cell in &run.cells {
-        let column = Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot };
+        let column = Column::of(cell);
         if !columns.contains(&column) {
             columns.push(column);
         }
@@ -129,7 +146,7 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
         return;
     }
     let widest_row = rows.iter().map(|(test, subtest)| test.len() + 1 + subtest.len()).max().unwrap_or(0);
-    let names: Vec<String> = columns.iter().map(Column::name).collect();
+    let names: Vec<String> = columns.iter().map(|column| column.name(run)).collect();
     let widest_name = names.iter().map(String::len).max().unwrap_or(0).max("missing".len());
     // Where the kernels' names do not fit beside each other they become numbers, explained above the table.
     let numbered = widest_row.min(44) + columns.len() * (widest_name + 2) > WIDTH;
@@ -154,11 +171,10 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
         let _ = write!(text, "{:label_width$}", shortened(&name_of(test, subtest), label_width));
         let mut line = String::new();
         for column in &columns {
-            let found = run.cells.iter().find(|cell| {
-                cell.test == test
-                    && cell.subtest == subtest
-                    && (Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }) == *column
-            });
+            let found = run
+                .cells
+                .iter()
+                .find(|cell| cell.test == test && cell.subtest == subtest && column.has(cell));
             let changed = if found.is_some_and(|cell| cell.was.is_some()) { CHANGED } else { "" };
             let word = format!("{}{changed}", found.map_or("-", |cell| cell.outcome.name()));
             let padding = column_width - 2 - word.len().min(column_width - 2);
@@ -231,15 +247,12 @@ fn figures(text: &mut String, run: &RunResult) {
     let is_step =
         |id: &str| run.kernels.iter().any(|kernel| kernel.id == id && kernel.role == Some(Role::Step));
     for column in columns(run).iter().filter(|column| !is_step(column.kernel)) {
-        let of_column = |cell: &&Cell| {
-            !cell.measured.is_empty()
-                && (Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }) == *column
-        };
+        let of_column = |cell: &&Cell| !cell.measured.is_empty() && column.has(cell);
         let cells: Vec<&Cell> = run.cells.iter().filter(of_column).collect();
         if cells.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "\nmeasured on {}", column.name());
+        let _ = writeln!(text, "\nmeasured on {}", column.name(run));
         let width = cells.iter().map(|cell| cell.path().len()).max().unwrap_or(0);
         for cell in cells {
             let _ = writeln!(text, "    {:width$}  {}", cell.path(), cell.measured);
@@ -266,9 +279,8 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
         let more = same.count() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let word = painted(cell.outcome.name(), Some(cell.outcome), look);
-        let column = Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot };
         let _ = writeln!(text, "\n{word} {}", cell.path());
-        let _ = writeln!(text, "    on {}{more}", column.name());
+        let _ = writeln!(text, "    on {}{more}", Column::of(cell).name(run));
         let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
         text.push_str(&wrapped(reason));
         if shown < DETAILED && cell.outcome != Outcome::Skip {
