@@ -222,7 +222,8 @@ pub struct VmtestArgs {
     /// What it is compared with.
     #[command(flatten)]
     pub baseline: crate::commands::report::diff::BaselineArgs,
-    /// Write run.json here as well; with `-` to standard output, in place of the table
+    /// Write run.json here as well, or what would be done with --dry-run; with `-` to standard output,
+    /// in place of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Directory of this run; must be new or empty [default: one below the state directory]

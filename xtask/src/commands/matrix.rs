@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::cli::VmtestArgs;
 use crate::commands::output::Outputs;
 use crate::commands::report::diff::Baseline;
-use crate::commands::vmtest;
+use crate::commands::vmtest::{self, preview};
 use crate::commands::{print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, PRECEDENCE, Result};
@@ -69,8 +69,11 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
         expected: expect::untouched(&matrix.expected),
     };
     if args.dry_run {
-        print(&listing(&plans, &chosen, &times))?;
-        return Ok(Class::Pass);
+        return preview::tell(
+            &listing(&plans, &chosen, &times),
+            &data(&plans, &chosen, &times),
+            args.json.as_deref(),
+        );
     }
     let phases = Phases::default();
     let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
@@ -127,6 +130,20 @@ fn listing(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> String {
     }
     let _ = writeln!(text, "jobs     {} of {}", chosen.len(), plans.len());
     text
+}
+
+/// The same as data. It has what a run's `plan.json` has of a single run only in part: each job is planned for itself.
+fn data(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> serde_json::Value {
+    let jobs: Vec<_> = plans
+        .iter()
+        .filter(|one| chosen.contains(&one.job.axes.id))
+        .map(|one| {
+            let axes = &one.job.axes;
+            serde_json::json!({ "id": axes.id, "kernel": axes.kernel, "series": axes.series, "variant": axes.variant,
+                "boot": axes.boot, "suite": axes.suite, "last_ms": times.get(&axes.id) })
+        })
+        .collect();
+    serde_json::json!({ "schema": SCHEMA, "dry_run": true, "jobs": jobs, "of": plans.len() })
 }
 
 fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use vmtest_protocol::Listed;
 
-use crate::cli::{BootArg, VmtestArgs};
+use crate::cli::VmtestArgs;
 use crate::commands::output::Outputs;
 use crate::commands::report::diff::Baseline;
 use crate::commands::{look, matrix, print, start};
@@ -18,23 +18,21 @@ use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
-use crate::kernel::{maintained, source, variant};
-use crate::lane;
+use crate::kernel::{maintained, source};
 use crate::plain;
 use crate::plan::{self, Plan, Purpose, Unit};
 use crate::report::export::{self, Story};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress};
-use crate::result::{RunResult, SCHEMA};
+use crate::result::RunResult;
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::suite::program::Program;
 use crate::tools;
 use crate::unit::UnitResult;
-use crate::vm::Boot;
-use crate::vm::accel::Kind;
-use crate::vm::machine::{Demands, Machine};
 use crate::workdir::{Cache, RunDir, write_file};
+
+pub(super) mod preview;
 
 /// Runs it; the class decides the exit code.
 ///
@@ -63,13 +61,13 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let meanings = columns(&mut plan, &resolved, series.as_ref())?;
     let shop = Shop::open(&ctx, &plan, series).inspect_err(early)?;
     if args.dry_run {
-        return dry_run(&ctx, &plan, &shop, &meanings);
+        return preview::show(&ctx, &plan, &shop, &meanings, args.json.as_deref());
     }
     let outputs = args.output.open(args.json.as_deref())?;
     let baseline = args.baseline.open()?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
-    write_plan(&run_dir, &plan, &meanings, &shop)?;
+    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &plan, &meanings, &shop))?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
         let class = look::run(&shop, &plan.units[0], &run_dir)?;
         start::tidy(&ctx, &run_dir, args.keep, args.run_size);
@@ -83,19 +81,6 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     })?;
     let result = conclude(&ctx, &shop, units, &phases, &run_dir)?;
     finish(&ctx, (args.keep, args.run_size), &run_dir, &result, (outputs, baseline))
-}
-
-/// What is tested of one kernel; nothing where there is no series.
-fn patches_line(columns: &[&Meaning]) -> String {
-    let of = columns.first().map_or(0, |column| column.of);
-    let what = match columns {
-        _ if of == 0 => return String::new(),
-        [one] => format!("{} of {of}", one.on_top),
-        [_, one] => format!("none, then {} of {of}", one.on_top),
-        [.., last] => format!("none, 1 .. {} of {of}", last.on_top),
-        [] => return String::new(),
-    };
-    format!("patches  {what}: {} column(s)\n", columns.len())
 }
 
 /// What a column will be.
@@ -200,117 +185,6 @@ pub fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> std::collections::BTreeM
 pub fn command_line() -> Vec<String> {
     let words = std::env::args_os().skip(1).map(|word| crate::proc::shell_word(&word.to_string_lossy()));
     ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
-}
-
-fn write_plan(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> Result<()> {
-    let columns: Vec<_> = plan
-        .units
-        .iter()
-        .zip(meanings)
-        .map(|(unit, Meaning { resolved, on_top, of })| {
-            serde_json::json!({
-                "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
-                "because": resolved.description, "patches": on_top, "of": of, "role": unit.role,
-            })
-        })
-        .collect();
-    let plan = serde_json::json!({
-        "schema": SCHEMA,
-        "run": run_dir.id,
-        "command": command_line(),
-        "columns": columns,
-        "series": shop.series.as_ref().map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
-        "suites": suites(plan),
-        "tests": plan.filter.globs(),
-        "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
-        "cpus": plan.cpus,
-        "repeat": plan.repeat.rounds,
-        "until_fail": plan.repeat.until_fail,
-        "retries": plan.retries,
-        "vms": plan.vms,
-        "make": { "jobs": plan.make.jobs, "limit_s": plan.make.limit.as_secs() },
-    });
-    write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
-}
-
-fn suites(plan: &Plan) -> Vec<&str> {
-    let both = [plan.own.then_some("own"), plan.upstream.map(|_| "upstream")];
-    both.into_iter().flatten().chain(plan.programs.iter().map(String::as_str)).collect()
-}
-
-fn dry_run(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Result<Class> {
-    let mut text = String::new();
-    let mut meanings = meanings.iter();
-    for lane in lane::split(&plan.units) {
-        let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
-        let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
-        let state = if resolved.cached { "in the cache" } else { "to be fetched" };
-        let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
-        let _ = writeln!(text, "         {}", resolved.description);
-        if let Some(variant) = &unit.variant {
-            let variant = variant::load(&ctx.project.join("kconfig"), variant)?;
-            let slowdown = variant.slowdown;
-            let limits = if slowdown > 1 {
-                format!(" (its limits are {slowdown} times as long)")
-            } else {
-                String::new()
-            };
-            let _ = writeln!(text, "variant  {}{limits}: {}", variant.name, variant.about);
-        }
-        let _ = write!(text, "{}", patches_line(&columns));
-    }
-    if let Some(series) = &shop.series {
-        let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
-    }
-    let _ = writeln!(text, "accel    {}: {}", shop.accel.kind.name(), shop.accel.reason);
-    let limits = plan.limits(shop.accel.kind, 1);
-    let _ = writeln!(
-        text,
-        "limits   first byte {} s, boot {} s, idle {} s, run {} s, shutdown {} s",
-        limits.first_byte.as_secs(),
-        limits.boot.as_secs(),
-        limits.idle.as_secs(),
-        limits.run.as_secs(),
-        limits.shutdown.as_secs()
-    );
-    let repeat = plan.repeat.text(limits.run);
-    if !repeat.is_empty() {
-        let _ = writeln!(text, "repeat   {repeat}");
-    }
-    for program in &shop.programs {
-        let _ =
-            writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
-    }
-    if plan.upstream.is_some() {
-        let _ = writeln!(text, "upstream --test is matched with the tests of the tree when that is there");
-    }
-    if !plan.own {
-        // The runner is needed all the same, and has no part in what is chosen.
-    } else if Runner::is_cached(ctx) {
-        let (runner, chosen) = shop.runner()?;
-        let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
-        text.push_str(&machine_lines(plan, shop, &runner.demands(chosen)));
-    } else {
-        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
-    }
-    let _ = writeln!(text, "cache    {}", ctx.cache.root().display());
-    print(&text)?;
-    Ok(Class::Pass)
-}
-
-/// What guests run on as far as the subtests decide that.
-fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
-    let mut text = String::new();
-    // The boot is known only once there is a kernel; a direct one is what the subtests can change.
-    let boot = if plan.boot == BootArg::Vng { Boot::Vng } else { Boot::Direct };
-    // The version of QEMU is not asked for: it may have to be built.
-    let machine = Machine::of(plan.cpus, boot, demands, (u32::MAX, 0));
-    let where_ = if plan.boot == BootArg::Auto { " in a direct boot" } else { "" };
-    let _ = writeln!(text, "cpus     {}{where_}: {}", machine.cpus, machine.cpus_reason);
-    if shop.accel.kind == Kind::Tcg && demands.single_thread.is_some() {
-        let _ = writeln!(text, "thread   {}: {}", machine.tcg_thread, machine.tcg_thread_reason);
-    }
-    text
 }
 
 fn list(listed: &[Listed], json: bool) -> Result<Class> {

@@ -236,6 +236,10 @@ fn mistakes_cost_no_work() {
     assert_eq!(world.made("vmlinux"), 0);
     let dry = world.run(&["--matrix", "m.toml", "--shard", "2/2", "--dry-run"]);
     dry.exits(0).says(&[JOBS[2], "jobs 3 of 5"]);
+    let dry = world.run(&["--matrix", "m.toml", "--shard", "2/2", "--dry-run", "--json", "-"]);
+    let data: Value = serde_json::from_str(&dry.exits(0).stdout).expect("JSON");
+    assert_eq!((&data["jobs"][0]["id"], &data["of"]), (&JOBS[2].into(), &5.into()));
+    assert_eq!(data["jobs"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]

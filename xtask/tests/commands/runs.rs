@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::support::{TESTS, World, git, listing, text};
 
 const PASSES: &str = "guest: pass";
@@ -283,6 +285,21 @@ fn a_dry_run_does_nothing() {
         assert_eq!(world.read(&format!("home/{calls}")), "", "{calls}");
     }
     assert!(!world.path("state/vmtest").exists() && !world.path("cache/trees").exists());
+    // As data: of the subtests it says that they are not known yet.
+    let done = world.run(&["--kernel", &spec, "--dry-run", "--json", "-"]);
+    let plan: Value = serde_json::from_str(&done.exits(0).stdout).expect("JSON");
+    assert_eq!((&plan["dry_run"], &plan["chosen"], &plan["run"]), (&true.into(), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&plan["columns"][0]["kernel"], &plan["columns"][0]["cached"]),
+        (&"tree:good".into(), &false.into())
+    );
+    assert!(!world.path("state/vmtest").exists() && !world.path("cache/trees").exists());
+    world.run(&["--list"]).exits(0);
+    let file = world.path("plan.json");
+    let words = ["--kernel", &spec, "--test", "basic/*", "--dry-run", "--json", &file.to_string_lossy()];
+    world.run(&words).exits(0).says(&["tree:good"]);
+    let plan: Value = serde_json::from_str(&world.read("plan.json")).expect("JSON");
+    assert_eq!(plan["chosen"], serde_json::json!(["basic/first", "basic/second"]));
 }
 
 #[test]

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a run would do: `--dry-run`, in words or as data, and `plan.json` of a run.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Meaning, command_line};
+use crate::cli::BootArg;
+use crate::commands::print;
+use crate::commands::target::Target;
+use crate::context::Context;
+use crate::error::{Class, Result};
+use crate::kernel::variant;
+use crate::lane;
+use crate::plan::Plan;
+use crate::result::SCHEMA;
+use crate::shop::Shop;
+use crate::suite::Runner;
+use crate::vm::Boot;
+use crate::vm::accel::Kind;
+use crate::vm::machine::{Demands, Machine};
+use crate::workdir::RunDir;
+
+/// `--dry-run`.
+pub(super) fn show(
+    ctx: &Context,
+    plan: &Plan,
+    shop: &Shop<'_>,
+    meanings: &[Meaning],
+    to: Option<&Path>,
+) -> Result<Class> {
+    let text = text(ctx, plan, shop, meanings)?;
+    let mut data = json(plan, meanings, shop);
+    data["dry_run"] = true.into();
+    // What the plan of a run has only as globs: the subtests, once the runner is there to ask.
+    data["chosen"] = chosen(ctx, plan, shop)?.into();
+    tell(&text, &data, to)
+}
+
+/// In words, or as data where that is asked for.
+pub(in crate::commands) fn tell(text: &str, data: &Value, to: Option<&Path>) -> Result<Class> {
+    let target = match to {
+        Some(path) if path == Path::new("-") => Some(Target::Stdout),
+        Some(path) => Some(Target::open("--json", path)?),
+        None => None,
+    };
+    if !target.as_ref().is_some_and(Target::is_stdout) {
+        print(text)?;
+    }
+    if let Some(target) = target {
+        target.write(&format!("{data:#}\n"))?;
+    }
+    Ok(Class::Pass)
+}
+
+/// Subtests of the own suite that would run; `None` where that is not known yet, or the suite has no part in the run.
+fn chosen(ctx: &Context, plan: &Plan, shop: &Shop<'_>) -> Result<Option<Vec<String>>> {
+    if !plan.own || !Runner::is_cached(ctx) {
+        return Ok(None);
+    }
+    let (_, chosen) = shop.runner()?;
+    Ok(Some(chosen.iter().map(|name| name.path()).collect()))
+}
+
+/// `plan.json` of a run.
+pub(super) fn written(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> String {
+    let mut plan = json(plan, meanings, shop);
+    plan["run"] = run_dir.id.as_str().into();
+    format!("{plan:#}\n")
+}
+
+/// What would be done, as data.
+fn json(plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> Value {
+    let limits = plan.limits(shop.accel.kind, 1);
+    let columns: Vec<_> = plan
+        .units
+        .iter()
+        .zip(meanings)
+        .map(|(unit, Meaning { resolved, on_top, of })| {
+            serde_json::json!({
+                "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
+                "because": resolved.description, "cached": resolved.cached, "patches": on_top, "of": of, "role": unit.role,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "schema": SCHEMA,
+        "command": command_line(),
+        "columns": columns,
+        "series": shop.series.as_ref().map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
+        "suites": suites(plan),
+        "tests": plan.filter.globs(),
+        "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
+        "limits_s": {
+            "first_byte": limits.first_byte.as_secs(), "boot": limits.boot.as_secs(),
+            "idle": limits.idle.as_secs(), "run": limits.run.as_secs(), "shutdown": limits.shutdown.as_secs(),
+        },
+        "cpus": plan.cpus,
+        "repeat": plan.repeat.rounds,
+        "until_fail": plan.repeat.until_fail,
+        "retries": plan.retries,
+        "vms": plan.vms,
+        "make": { "jobs": plan.make.jobs, "limit_s": plan.make.limit.as_secs() },
+    })
+}
+
+fn suites(plan: &Plan) -> Vec<&str> {
+    let both = [plan.own.then_some("own"), plan.upstream.map(|_| "upstream")];
+    both.into_iter().flatten().chain(plan.programs.iter().map(String::as_str)).collect()
+}
+
+fn text(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Result<String> {
+    let mut text = String::new();
+    let mut meanings = meanings.iter();
+    for lane in lane::split(&plan.units) {
+        let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
+        let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
+        let state = if resolved.cached { "in the cache" } else { "to be fetched" };
+        let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
+        let _ = writeln!(text, "         {}", resolved.description);
+        if let Some(variant) = &unit.variant {
+            let variant = variant::load(&ctx.project.join("kconfig"), variant)?;
+            let slowdown = variant.slowdown;
+            let limits = if slowdown > 1 {
+                format!(" (its limits are {slowdown} times as long)")
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "variant  {}{limits}: {}", variant.name, variant.about);
+        }
+        let _ = write!(text, "{}", patches_line(&columns));
+    }
+    if let Some(series) = &shop.series {
+        let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
+    }
+    let _ = writeln!(text, "accel    {}: {}", shop.accel.kind.name(), shop.accel.reason);
+    let limits = plan.limits(shop.accel.kind, 1);
+    let _ = writeln!(
+        text,
+        "limits   first byte {} s, boot {} s, idle {} s, run {} s, shutdown {} s",
+        limits.first_byte.as_secs(),
+        limits.boot.as_secs(),
+        limits.idle.as_secs(),
+        limits.run.as_secs(),
+        limits.shutdown.as_secs()
+    );
+    let repeat = plan.repeat.text(limits.run);
+    if !repeat.is_empty() {
+        let _ = writeln!(text, "repeat   {repeat}");
+    }
+    for program in &shop.programs {
+        let _ =
+            writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
+    }
+    if plan.upstream.is_some() {
+        let _ = writeln!(text, "upstream --test is matched with the tests of the tree when that is there");
+    }
+    if !plan.own {
+        // The runner is needed all the same, and has no part in what is chosen.
+    } else if Runner::is_cached(ctx) {
+        let (runner, chosen) = shop.runner()?;
+        let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
+        text.push_str(&machine_lines(plan, shop, &runner.demands(chosen)));
+    } else {
+        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
+    }
+    let _ = writeln!(text, "cache    {}", ctx.cache.root().display());
+    Ok(text)
+}
+
+/// What is tested of one kernel; nothing where there is no series.
+fn patches_line(columns: &[&Meaning]) -> String {
+    let of = columns.first().map_or(0, |column| column.of);
+    let what = match columns {
+        _ if of == 0 => return String::new(),
+        [one] => format!("{} of {of}", one.on_top),
+        [_, one] => format!("none, then {} of {of}", one.on_top),
+        [.., last] => format!("none, 1 .. {} of {of}", last.on_top),
+        [] => return String::new(),
+    };
+    format!("patches  {what}: {} column(s)\n", columns.len())
+}
+
+/// What guests run on as far as the subtests decide that.
+fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
+    let mut text = String::new();
+    // The boot is known only once there is a kernel; a direct one is what the subtests can change.
+    let boot = if plan.boot == BootArg::Vng { Boot::Vng } else { Boot::Direct };
+    // The version of QEMU is not asked for: it may have to be built.
+    let machine = Machine::of(plan.cpus, boot, demands, (u32::MAX, 0));
+    let where_ = if plan.boot == BootArg::Auto { " in a direct boot" } else { "" };
+    let _ = writeln!(text, "cpus     {}{where_}: {}", machine.cpus, machine.cpus_reason);
+    if shop.accel.kind == Kind::Tcg && demands.single_thread.is_some() {
+        let _ = writeln!(text, "thread   {}: {}", machine.tcg_thread, machine.tcg_thread_reason);
+    }
+    text
+}
