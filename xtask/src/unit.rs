@@ -282,7 +282,7 @@ pub fn prepare(
         }
     };
     if built.cached {
-        shop.ctx.bus.phase("build", &built.id).cached();
+        shop.ctx.bus.phase("build", variant::called(&built.id, Some(name), &[])).cached();
     }
     kernel.key = built.key.to_string();
     kernel.release.clone_from(&built.release);
@@ -509,7 +509,8 @@ impl How<'_> {
             _ => (1, result::Rounds::Exactly(1)),
         };
         let machine = launch::machine(shop, boot)?;
-        let phase = shop.ctx.bus.phase("boot", format!("{} ({})", bootable.kernel.id, boot.name()));
+        let phase =
+            shop.ctx.bus.phase("boot", variant::called(&base.kernel, Some(&base.variant), &[boot.name()]));
         let total = planned.len() as u64 * u64::from(rounds);
         let watch = |stream: &Stream, _: &Scanner| {
             let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();

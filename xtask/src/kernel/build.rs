@@ -16,7 +16,7 @@ use crate::kernel::diagnose;
 use crate::kernel::making::{Make, Making};
 use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
-use crate::kernel::variant::{Compiler, Variant};
+use crate::kernel::variant::{self, Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
 use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
@@ -77,6 +77,12 @@ pub struct Recipe<'a> {
     pub tools: &'a Tools,
     /// How make runs.
     pub make: Make,
+}
+
+impl Recipe<'_> {
+    fn called(&self, tree: &PatchedTree) -> String {
+        variant::called(&tree.id, Some(&self.variant.name), &[])
+    }
 }
 
 /// A kernel that can boot.
@@ -164,7 +170,7 @@ impl<'a> ConfiguredTree<'a> {
         ctx.cache.hold(&dir);
         let making = Making::of(&dir.join("obj"))?;
         let configured = ConfiguredTree { tree, recipe, dir, making, _lock: lock };
-        let phase = ctx.bus.phase("configure", &tree.id);
+        let phase = ctx.bus.phase("configure", recipe.called(tree));
         phase.progress(0, 0, "source");
         let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
         let synced = view::sync(
@@ -239,7 +245,7 @@ impl<'a> ConfiguredTree<'a> {
             return Ok(built);
         }
         let key = key(self.tree, self.recipe);
-        let phase = ctx.bus.phase("build", &self.tree.id);
+        let phase = ctx.bus.phase("build", self.recipe.called(self.tree));
         let expected_file = self.dir.join("objects-built");
         let first_time = !expected_file.exists();
         let mut done_objects = 0_u64;

@@ -132,6 +132,13 @@ fn as_fast_as_default() -> u32 {
 /// Largest factor: it turns the 20 minutes of an emulated run into half a day, and leaves no typing mistake room.
 const MOST_SLOWDOWN: u32 = 32;
 
+/// What progress and timeline call a kernel: variants of one are built and booted beside each other. `more` says how.
+pub fn called(id: &str, variant: Option<&str>, more: &[&str]) -> String {
+    let variant = variant.filter(|name| !name.is_empty() && *name != "default");
+    let words: Vec<&str> = variant.into_iter().chain(more.iter().copied()).collect();
+    if words.is_empty() { id.to_owned() } else { format!("{id} ({})", words.join(", ")) }
+}
+
 /// Reads `NAME.toml` of `kconfig_dir`.
 ///
 /// # Errors

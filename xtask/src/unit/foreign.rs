@@ -10,6 +10,7 @@ use super::{Bootable, cell_directory, judge_as_variant, record, splats};
 use crate::conditions;
 use crate::error::Result;
 use crate::guest::Stream;
+use crate::kernel::variant;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::Unit;
 use crate::result::{BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
@@ -96,7 +97,10 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     let which = attempt.map_or_else(String::new, |number| format!("-attempt-{number}"));
     let name = format!("{name}-{suite}{which}");
     let store = run_dir.dir(&format!("cells/{name}"))?;
-    let phase = shop.ctx.bus.phase("boot", format!("{} (vng, suite {suite})", bootable.kernel.id));
+    let phase = {
+        let how = ["vng", &format!("suite {suite}")];
+        shop.ctx.bus.phase("boot", variant::called(&bootable.kernel.id, unit.variant.as_deref(), &how))
+    };
     let watch = |stream: &Stream, _: &Scanner| {
         let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
         phase.progress(stream.ended.len() as u64, total, now);

@@ -73,6 +73,14 @@ fn a_matrix_is_one_run_with_each_kernel_built_once() {
     assert_eq!(json["classes"], serde_json::json!({ "0": 13, "1": 2 }));
     assert_eq!(json["boots"].as_array().expect("boots").len(), 5);
     assert_eq!(world.made("vmlinux"), 3, "{done}");
+    // What is built and booted beside each other can be told apart.
+    let phases = json["phases"].as_array().expect("phases").iter();
+    let called: Vec<_> = phases.map(|phase| (text(&phase["name"]), text(&phase["kernel"]))).collect();
+    for (name, kernel) in
+        [("build", "tree:good (debug)"), ("boot", "tree:good (debug, direct)"), ("boot", "tree:good (vng)")]
+    {
+        assert!(called.contains(&(name.to_owned(), kernel.to_owned())), "{called:?}");
+    }
     let dir = done.run_dir.as_ref().expect("a run");
     for boot in json["boots"].as_array().expect("boots") {
         assert!(dir.join(text(&boot["directory"])).join("console.log").is_file(), "{boot}");
