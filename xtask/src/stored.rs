@@ -15,7 +15,7 @@ use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
 use crate::plain;
 use crate::report::bisect;
-use crate::report::html::{Bisection, Consoles, Probe};
+use crate::report::html::Consoles;
 use crate::result::{BootRecord, RunResult, SCHEMA};
 use crate::workdir::{read_text, runs_dir};
 
@@ -90,7 +90,7 @@ fn last_bytes(path: &Path) -> std::io::Result<String> {
 ///
 /// # Errors
 /// Class `Usage` where there is none, class `Host` where its record cannot be read.
-pub fn bisection(which: &Path) -> Result<Bisection> {
+pub fn bisection(which: &Path) -> Result<bisect::Report> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
     let file = places.into_iter().flatten().map(|dir| dir.join("bisect.json")).find(|file| file.is_file());
@@ -100,25 +100,8 @@ pub fn bisection(which: &Path) -> Result<Bisection> {
     if record["schema"] != 1 {
         return Err(no(format!("its schema is {}, and only 1 is known here", record["schema"])));
     }
-    let report: bisect::Report = serde_json::from_value(record["report"].clone())
-        .map_err(|_| no("it has not come to an end".to_owned()))?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let place = |id: &str| match record["axis"]["kind"].as_str()? {
-        "patches" => id.parse().ok(),
-        "images" => record["axis"]["versions"].as_array()?.iter().position(|version| version == id),
-        // Commits are in the order of a repository that need not be here.
-        _ => None,
-    };
-    let probe = |step: &Value| Probe {
-        name: text(&step["known"]["name"]),
-        subject: text(&step["known"]["subject"]),
-        verdict: text(&step["verdict"]),
-        why: text(&step["why"]),
-        purpose: text(&step["purpose"]),
-        place: place(step["id"].as_str().unwrap_or_default()),
-    };
-    let probes = record["steps"].as_array().into_iter().flatten().map(probe).collect();
-    Ok(Bisection { report, probes })
+    serde_json::from_value(record["report"].clone())
+        .map_err(|_| no("it has not come to an end".to_owned()).next("cargo xtask bisect --resume goes on"))
 }
 
 /// A place below a run's directory; `None` for a name in a record that leads elsewhere.

@@ -20,7 +20,7 @@ use self::question::{Asked, Question};
 use self::state::{Record, SCHEMA};
 use crate::bisect::Trust;
 use crate::cli::{BootArg, Cli, Command, EffortArg, VmtestArgs};
-use crate::commands::target::Target;
+use crate::commands::output::{Outputs, Wish};
 use crate::commands::{print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
@@ -29,9 +29,9 @@ use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::{config, maintained, variant};
-use crate::plain;
 use crate::plan::Plan;
-use crate::report::{self, log::Log, progress};
+use crate::report::bisect::Format;
+use crate::report::{log::Log, progress};
 use crate::shop::Shop;
 use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, write_file};
 
@@ -42,6 +42,7 @@ Examples:
   cargo xtask bisect --good git:../linux@v6.18 --bad git:../linux@HEAD --class panic --title 'NULL pointer'
   cargo xtask bisect --good src:6.18 --bad src:6.18 --patches fsession --find-fix --test 'cookie/*'
   cargo xtask bisect --good git:../linux@A --bad git:../linux@B --test stress --runs 12
+  cargo xtask bisect --good git:../linux@A --bad git:../linux@B --output html=bisect.html
   cargo xtask bisect --resume latest
 
 --good and --bad are two commits of one repository, two images of the archive, or one kernel twice: then the patches of
@@ -122,6 +123,9 @@ pub struct Args {
     /// Jobs that make runs at once
     #[arg(long, value_name = "N")]
     make_jobs: Option<u32>,
+    /// Report to a file, or to standard output in place of the text; repeatable: text, json, markdown, html
+    #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
+    outputs: Vec<Wish<Format>>,
     /// Write the report as JSON here as well; with `-` to standard output, in place of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -134,10 +138,10 @@ pub struct Args {
     #[arg(conflicts_with_all = ["sysctls", "cpus", "memory", "timeouts", "make_jobs", "script"])]
     resume: Option<PathBuf>,
     /// Print the line for a plain `git bisect run` that asks the same, and do nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["outputs", "json"])]
     script: bool,
     /// Judge one kernel for `git bisect run`: exit 0 old, 1 new, 125 cannot be judged, 128 for everything else
-    #[arg(long, value_name = "SPEC", conflicts_with_all = ["good", "bad", "resume", "script", "json"])]
+    #[arg(long, value_name = "SPEC", conflicts_with_all = ["good", "bad", "resume", "script", "json", "outputs"])]
     judge: Option<String>,
     /// Debian mirror, where the host's apt has none
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
@@ -165,17 +169,13 @@ pub fn run(args: &Args, project: &Path) -> Result<Exit> {
 }
 
 fn search(args: &Args, project: &Path) -> Result<Class> {
-    let json = args.json.as_deref().map(|path| match path == Path::new("-") {
-        true => Ok(Target::Stdout),
-        false => Target::open("--json", path),
-    });
-    let json = json.transpose()?;
+    let outputs = Outputs::open(&args.outputs, args.json.as_deref())?.with_ci();
     if let Some(which) = &args.resume {
         let (record, run_dir) = state::resume(which)?;
         let plan = plan(&record.options)?;
         let (ctx, plan, series) = prepare(plan, record.mirror.clone(), project)?;
         record.axis.check(&ctx, series.as_ref())?;
-        return hunt(&ctx, &plan, series, record, &run_dir, json);
+        return hunt(&ctx, &plan, series, record, &run_dir, outputs);
     }
     let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
         return Err(Error::usage("--good and --bad name the ends of what is searched"));
@@ -221,7 +221,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     };
     let run_dir = RunDir::create(args.out.as_deref())?;
     record.run.clone_from(&run_dir.id);
-    hunt(&ctx, &plan, series, record, &run_dir, json)
+    hunt(&ctx, &plan, series, record, &run_dir, outputs)
 }
 
 fn hunt(
@@ -230,7 +230,7 @@ fn hunt(
     series: Option<Series>,
     mut record: Record,
     run_dir: &RunDir,
-    json: Option<Target>,
+    outputs: Outputs<Format>,
 ) -> Result<Class> {
     let shop = Shop::open(ctx, plan, series)?;
     // Before any kernel: a glob that matches nothing is a mistake.
@@ -251,25 +251,27 @@ fn hunt(
     // At once: `--resume latest` is for a run that did not end.
     run_dir.link_as_latest()?;
     let mut hunt = Hunt::new(&shop, record, run_dir)?;
-    let end = hunt.run().map_err(|error| match interrupt::requested() {
-        Some(_) => error.next(format!("cargo xtask bisect --resume {}", hunt.resume_word())),
-        None => error.next_or(format!("mend it, then cargo xtask bisect --resume {}", hunt.resume_word())),
-    })?;
+    let end = match hunt.run() {
+        Ok(end) => end,
+        Err(error) => {
+            if let Err(unwritten) = outputs.write(&hunt.unfinished(&error)) {
+                ctx.bus.note(unwritten.to_string());
+            }
+            let resume = format!("cargo xtask bisect --resume {}", hunt.resume_word());
+            return Err(match interrupt::requested() {
+                Some(_) => error.next(resume),
+                None => error.next_or(format!("mend it, then {resume}")),
+            });
+        }
+    };
     let report = hunt.report(&end)?;
     let class = Class::from_code(report.exit_code).unwrap_or(Class::Host);
-    write_file(&run_dir.path.join("bisect.md"), plain::plain(&report::bisect::markdown(&report)))?;
+    write_file(&run_dir.path.join("bisect.md"), Format::Markdown.render(&report)?)?;
     hunt.record.report = Some(report.clone());
     hunt.record.save(&run_dir.path)?;
     // Evidence of the answer is in it, and of verdicts that others may take up: it is bounded like any other run.
     start::tidy(ctx, run_dir, KEPT_RUNS, None);
-    let text = serde_json::to_string_pretty(&report)
-        .map_err(|error| Error::host("cannot write the report as JSON").why(error))?;
-    if !matches!(json, Some(Target::Stdout)) {
-        print(&plain::plain(&report::bisect::text(&report)))?;
-    }
-    if let Some(json) = json {
-        json.write(&(text + "\n"))?;
-    }
+    outputs.write(&report)?;
     Ok(class)
 }
 
@@ -333,6 +335,7 @@ fn options(args: &Args, kernel: &str) -> Result<Vec<String>> {
         memory,
         timeouts,
         make_jobs,
+        outputs: _,
         json: _,
         out: _,
         resume: _,

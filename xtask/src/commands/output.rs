@@ -7,34 +7,83 @@ use clap::ValueEnum;
 
 use crate::commands::target::Target;
 use crate::error::{Error, Result};
+use crate::report::bisect;
 use crate::report::export::{Format, Story};
 use crate::report::html::Consoles;
 use crate::report::table::Look;
 use crate::result::RunResult;
 use crate::stored;
 
+/// The formats that there are of one kind of report.
+pub trait Formats: ValueEnum + Copy + PartialEq + Send + Sync + 'static {
+    /// What it is written from.
+    type Story<'a>;
+    /// What standard output gets unless something else goes there.
+    const SHOWN: Self;
+    /// What `--json` writes.
+    const JSON: Self;
+    /// What the summary of a CI job gets.
+    const SUMMARY: Self;
+    /// What stands in front of the first one in a job of GitHub; `None` where there is no such thing.
+    const ANNOTATIONS: Option<Self>;
+
+    /// The report.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    fn render(self, story: &Self::Story<'_>, look: Look) -> Result<String>;
+}
+
+impl Formats for Format {
+    type Story<'a> = Story<'a>;
+    const SHOWN: Format = Format::Table;
+    const JSON: Format = Format::Json;
+    const SUMMARY: Format = Format::Markdown;
+    const ANNOTATIONS: Option<Format> = Some(Format::Github);
+
+    fn render(self, story: &Story<'_>, look: Look) -> Result<String> {
+        Format::render(self, story, look)
+    }
+}
+
+impl Formats for bisect::Format {
+    type Story<'a> = bisect::Report;
+    const SHOWN: bisect::Format = bisect::Format::Text;
+    const JSON: bisect::Format = bisect::Format::Json;
+    const SUMMARY: bisect::Format = bisect::Format::Markdown;
+    const ANNOTATIONS: Option<bisect::Format> = None;
+
+    fn render(self, report: &bisect::Report, _: Look) -> Result<String> {
+        bisect::Format::render(self, report)
+    }
+}
+
 /// Options of every command that reports a run.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct OutputArgs {
     /// Report of this run, to a file, or to standard output in place of the table; repeatable: table, json, junit, ktap,
     /// markdown, github, mail, html
-    #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::parse)]
-    pub outputs: Vec<Wish>,
+    #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
+    pub outputs: Vec<Wish<Format>>,
 }
 
 /// A report that is asked for.
 #[derive(Debug, Clone)]
-pub struct Wish {
-    format: Format,
+pub struct Wish<F> {
+    format: F,
     /// `None`: standard output.
     file: Option<PathBuf>,
 }
 
-impl Wish {
-    fn parse(text: &str) -> std::result::Result<Wish, String> {
+impl<F: Formats> Wish<F> {
+    /// Reads `FORMAT` or `FORMAT=FILE`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and which formats there are.
+    pub fn parse(text: &str) -> std::result::Result<Wish<F>, String> {
         let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(file)));
-        let format = Format::from_str(name, false).map_err(|_| {
-            let known: Vec<String> = Format::value_variants()
+        let format = F::from_str(name, false).map_err(|_| {
+            let known: Vec<String> = F::value_variants()
                 .iter()
                 .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
                 .collect();
@@ -50,8 +99,8 @@ impl Wish {
 
 /// Reports that are to be written.
 #[derive(Debug)]
-pub struct Outputs {
-    list: Vec<(Format, Target)>,
+pub struct Outputs<F = Format> {
+    list: Vec<(F, Target)>,
 }
 
 impl OutputArgs {
@@ -60,8 +109,18 @@ impl OutputArgs {
     /// # Errors
     /// Class `Usage` where two would go to standard output, class `Host` for a place that cannot be written.
     pub fn open(&self, json: Option<&Path>) -> Result<Outputs> {
+        Outputs::open(&self.outputs, json)
+    }
+}
+
+impl<F: Formats> Outputs<F> {
+    /// The same of any kind of report.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open(wishes: &[Wish<F>], json: Option<&Path>) -> Result<Outputs<F>> {
         let mut list = Vec::new();
-        for Wish { format, file } in &self.outputs {
+        for Wish { format, file } in wishes {
             let target = match file {
                 None => Target::Stdout,
                 Some(file) => Target::open("--output", file)?,
@@ -76,35 +135,38 @@ impl OutputArgs {
                 .next("name a file for all but one: --output FORMAT=FILE"));
         }
         if to_stdout == 0 {
-            list.insert(0, (Format::Table, Target::Stdout));
+            list.insert(0, (F::SHOWN, Target::Stdout));
         }
         match json {
-            Some(_) if json_to_stdout => list.push((Format::Json, Target::Stdout)),
-            Some(path) => list.push((Format::Json, Target::open("--json", path)?)),
+            Some(_) if json_to_stdout => list.push((F::JSON, Target::Stdout)),
+            Some(path) => list.push((F::JSON, Target::open("--json", path)?)),
             None => (),
         }
         Ok(Outputs { list })
     }
 }
 
-impl Outputs {
+impl Outputs<Format> {
     /// Consoles of a run, where one of the reports shows them.
     pub fn consoles(&self, dir: &Path, run: &RunResult) -> Consoles {
         let shown = self.list.iter().any(|(format, _)| *format == Format::Html);
         if shown { stored::consoles(dir, run) } else { Consoles::new() }
     }
+}
 
+impl<F: Formats> Outputs<F> {
     /// What a job of GitHub gets besides: annotations in front of the table, where standard output is no data, and Markdown
     /// at the end of the job's summary.
-    pub fn with_ci(mut self) -> Outputs {
+    pub fn with_ci(mut self) -> Outputs<F> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let table =
-            self.list.iter().position(|(format, target)| *format == Format::Table && target.is_stdout());
-        if let (Some("true"), Some(at)) = (set("GITHUB_ACTIONS").as_deref(), table) {
-            self.list.insert(at, (Format::Github, Target::Stdout));
+        let shown = self.list.iter().position(|(format, target)| *format == F::SHOWN && target.is_stdout());
+        if let (Some("true"), Some(at), Some(annotations)) =
+            (set("GITHUB_ACTIONS").as_deref(), shown, F::ANNOTATIONS)
+        {
+            self.list.insert(at, (annotations, Target::Stdout));
         }
         if let Some(file) = set("GITHUB_STEP_SUMMARY") {
-            self.list.push((Format::Markdown, Target::Summary(file.into())));
+            self.list.push((F::SUMMARY, Target::Summary(file.into())));
         }
         self
     }
@@ -113,7 +175,7 @@ impl Outputs {
     ///
     /// # Errors
     /// The first that could not be.
-    pub fn write(self, story: &Story<'_>) -> Result<()> {
+    pub fn write(self, story: &F::Story<'_>) -> Result<()> {
         let mut done = Ok(());
         for (format, target) in self.list {
             let look = match target {

@@ -4,9 +4,46 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::html;
 use super::table::flush;
+use crate::error::{Error, Result};
+use crate::plain;
+
+/// Formats of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// What bisect prints.
+    Text,
+    /// The report itself, as data.
+    Json,
+    /// For an issue, or the summary of a CI job.
+    Markdown,
+    /// One page with the picture, for a browser.
+    Html,
+}
+
+impl Format {
+    /// The report in this format.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn render(self, report: &Report) -> Result<String> {
+        Ok(match self {
+            Format::Text => plain::plain(&text(report)),
+            Format::Json => json(report)?,
+            Format::Markdown => plain::plain(&markdown(report)),
+            Format::Html => plain::plain(&html::bisection_page(report)),
+        })
+    }
+}
+
+fn json(report: &Report) -> Result<String> {
+    let text = serde_json::to_string_pretty(report);
+    Ok(text.map_err(|error| Error::host("cannot write the report as JSON").why(error))? + "\n")
+}
 
 /// What a bisection came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,10 +59,13 @@ pub struct Report {
     pub command: String,
     /// The question, for people: `first bad commit: basic/x: fail`.
     pub question: String,
-    /// `found`, `hidden` (skips hide it), `wrong end`, `an end cannot be judged`.
+    /// `found`, `hidden` (skips hide it), `wrong end`, `an end cannot be judged`; `interrupted` or `not at its end` of a
+    /// bisection that can go on.
     pub answer: String,
     /// What kind of thing was looked for: `first bad commit`.
     pub looked_for: String,
+    /// The first good one was looked for: the old end is bad.
+    pub find_fix: bool,
     /// The answer in a sentence.
     pub summary: String,
     /// The culprit; absent unless it was found.
@@ -119,10 +159,14 @@ pub struct Step {
     pub cached: bool,
     /// Seconds.
     pub duration_s: f64,
+    /// Its place in the history, from 0 at the old end; with merges, in an order in which parents come first. `None` in
+    /// a record from before this was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<usize>,
 }
 
 /// Path lines with the same kernel and verdict are one.
-fn runs(path: &[Step]) -> impl Iterator<Item = &[Step]> {
+pub(super) fn runs(path: &[Step]) -> impl Iterator<Item = &[Step]> {
     path.chunk_by(|a, b| (&a.name, &a.verdict, &a.purpose) == (&b.name, &b.verdict, &b.purpose))
 }
 

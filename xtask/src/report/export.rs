@@ -4,8 +4,8 @@
 use clap::ValueEnum;
 
 use super::diff::Diff;
-use super::html::{self, Bisection, Consoles};
-use super::{github, junit, ktap, mail, markdown, table};
+use super::html::{self, Consoles};
+use super::{bisect, github, junit, ktap, mail, markdown, table};
 use crate::error::{Class, Error, Result};
 use crate::result::RunResult;
 
@@ -21,7 +21,7 @@ pub struct Story<'a> {
     /// Consoles of its guests; empty where no format that is asked for shows them.
     pub consoles: &'a Consoles,
     /// A bisection to show beside it; `None` where nobody asked.
-    pub bisection: Option<&'a Bisection>,
+    pub bisection: Option<&'a bisect::Report>,
 }
 
 impl<'a> Story<'a> {

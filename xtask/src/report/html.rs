@@ -24,7 +24,7 @@ use super::table;
 use crate::error::Class;
 use crate::result::{Cell, Outcome};
 
-pub use bisection::{Bisection, Probe};
+pub use bisection::page as bisection_page;
 
 /// What the page looks like, and what it does where it may.
 const STYLE: &str = include_str!("html/page.css");
@@ -102,20 +102,24 @@ fn tone(verdict: Verdict, word: &str) -> &'static str {
     }
 }
 
-fn head(text: &mut String, story: &Story<'_>, class: Class) {
-    let run = story.run;
-    let word = if class == Class::Pass { "passed" } else { "not passed" };
-    let title = format!("vmtest: {word} ({})", class.label());
+/// A page up to its body. It may load nothing, and run nothing but its own script.
+fn begin(text: &mut String, title: &str) {
     let _ = write!(
         text,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'unsafe-inline'\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <a class=\"skip\" href=\"#matrix\">Skip to the matrix</a>\n<header>\n",
-        escape(&title)
+         script-src 'unsafe-inline'\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+        escape(title)
     );
+}
+
+fn head(text: &mut String, story: &Story<'_>, class: Class) {
+    let run = story.run;
+    let word = if class == Class::Pass { "passed" } else { "not passed" };
+    begin(text, &format!("vmtest: {word} ({})", class.label()));
+    text.push_str("<a class=\"skip\" href=\"#matrix\">Skip to the matrix</a>\n<header>\n");
     let tone = if class == Class::Pass { "ok" } else { "dead" };
     let _ = writeln!(
         text,
@@ -124,14 +128,18 @@ fn head(text: &mut String, story: &Story<'_>, class: Class) {
         escape(class.label()),
         escape(&table::verdict(story))
     );
-    let at = timestamp(&run.run)
-        .map_or_else(String::new, |at| format!(" · {}", at.replace('T', " ").replace('Z', " UTC")));
+    let at = began(&run.run);
     let _ = writeln!(
         text,
         "<p class=\"meta\">run {}{at}<br><code>{}</code></p>\n</header>\n<main>",
         escape(&run.run),
         escape(&run.command.join(" "))
     );
+}
+
+/// When a run began, as its name says; empty where that does not.
+fn began(run: &str) -> String {
+    timestamp(run).map_or_else(String::new, |at| format!(" · {}", at.replace('T', " ").replace('Z', " UTC")))
 }
 
 /// What is bad, what decides first: each reason once, with the way to its details.

@@ -11,15 +11,15 @@ use serde_json::Value;
 
 use crate::support::{Done, World, git, listing, text};
 
-const PASS: &str = "guest: pass";
-const FAIL: &str = "guest: fail";
-const SKIP: &str = "guest: skip";
+pub(super) const PASS: &str = "guest: pass";
+pub(super) const FAIL: &str = "guest: fail";
+pub(super) const SKIP: &str = "guest: skip";
 const PANIC: &str = "guest: panic";
-const UNBUILT: &str = "make: error\nguest: pass";
+pub(super) const UNBUILT: &str = "make: error\nguest: pass";
 const UNBOOTED: &str = "guest: no-hello";
 
 /// Commits one more state of the kernel, whose subject says what it is.
-fn commit(world: &World, top: &Path, subject: &str, does: &str) {
+pub(super) fn commit(world: &World, top: &Path, subject: &str, does: &str) {
     let file = top.join("kernel/fake.c");
     let before = fs::read_to_string(&file).expect("there");
     fs::write(&file, format!("{before}int {};\n", subject.replace([' ', ':'], "_"))).expect("written");
@@ -28,7 +28,7 @@ fn commit(world: &World, top: &Path, subject: &str, does: &str) {
 }
 
 /// A line of commits: the first does the first of these, and so on. Their subjects count from 0.
-fn line(world: &World, does: &[&str]) -> PathBuf {
+pub(super) fn line(world: &World, does: &[&str]) -> PathBuf {
     let top = world.repo("linux", does[0]);
     for (at, does) in does.iter().enumerate().skip(1) {
         commit(world, &top, &format!("number {at}"), does);
@@ -42,7 +42,7 @@ fn rev(top: &Path, rev: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn words(top: &Path, good: &str, bad: &str, more: &[&str]) -> Vec<String> {
+pub(super) fn words(top: &Path, good: &str, bad: &str, more: &[&str]) -> Vec<String> {
     let spec = |rev: &str| format!("git:{}@{rev}", top.display());
     let first = ["bisect", "--toolchain", "host", "--accel", "tcg", "--boot", "direct"];
     let mut words: Vec<String> = first.map(str::to_owned).into();
@@ -51,25 +51,25 @@ fn words(top: &Path, good: &str, bad: &str, more: &[&str]) -> Vec<String> {
     words
 }
 
-fn command(world: &World, words: &[String]) -> Command {
+pub(super) fn command(world: &World, words: &[String]) -> Command {
     world.command(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn bisect(world: &World, top: &Path, good: &str, bad: &str, more: &[&str]) -> Done {
+pub(super) fn bisect(world: &World, top: &Path, good: &str, bad: &str, more: &[&str]) -> Done {
     world.start(command(world, &words(top, good, bad, more))).done()
 }
 
-fn resume(world: &World, which: &str) -> Done {
+pub(super) fn resume(world: &World, which: &str) -> Done {
     world.start(world.command(&["bisect", "--resume", which])).done()
 }
 
 /// `bisect.json` of a run.
-fn record(done: &Done) -> Value {
+pub(super) fn record(done: &Done) -> Value {
     let dir = done.run_dir.as_ref().unwrap_or_else(|| panic!("no run\n{done}"));
     record_in(dir)
 }
 
-fn record_in(dir: &Path) -> Value {
+pub(super) fn record_in(dir: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(dir.join("bisect.json")).expect("a record")).expect("JSON")
 }
 
@@ -555,7 +555,7 @@ fn mistakes_are_told_before_any_work() {
 }
 
 /// An image as the cache keeps it: the header of a bzImage, and what the fake guest does.
-fn image(world: &World, version: &str, does: &str) {
+pub(super) fn image(world: &World, version: &str, does: &str) {
     let mut bytes = vec![0_u8; 0x210];
     bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
     bytes[0x202..0x206].copy_from_slice(b"HdrS");

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::bisect::{FAIL, PASS, UNBUILT, bisect, line};
 use crate::support::{TESTS, World};
 
 /// Names under which distributions have it.
@@ -153,6 +154,60 @@ fn without_a_network_and_without_a_script_everything_is_there() {
         );
         let picture = fs::read(&file).expect("a picture");
         assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{} bytes", picture.len());
+    }
+}
+
+/// Bisections of 23 commits: one whose culprit is found, and one where it hides, as pages.
+fn bisections(world: &World) -> [PathBuf; 2] {
+    let mut does = vec![PASS; 15];
+    does.extend([FAIL; 8]);
+    (does[11], does[17]) = (UNBUILT, UNBUILT);
+    let top = line(world, &does);
+    let (found, hidden) = (world.path("found.html"), world.path("hidden.html"));
+    let words = |file: &Path| ["--output".to_owned(), format!("html={}", file.display())];
+    bisect(world, &top, "HEAD~22", "HEAD", &words(&found).each_ref().map(String::as_str)).exits(0);
+    (does[13], does[14], does[15]) = (UNBUILT, UNBUILT, UNBUILT);
+    let world_of_skips = World::new();
+    let top = line(&world_of_skips, &does);
+    let hides = words(&hidden);
+    bisect(&world_of_skips, &top, "HEAD~22", "HEAD", &hides.each_ref().map(String::as_str)).exits(3);
+    [found, hidden]
+}
+
+#[test]
+fn the_picture_of_a_bisection_is_readable() {
+    let world = World::new();
+    let readable = include_str!("../support/browser/readable.js");
+    let picture = include_str!("../support/browser/bisection.js");
+    for (page, name) in bisections(&world).iter().zip(["found", "hidden"]) {
+        for (words, mode) in [(&[][..], "light"), (&[DARK], "dark"), (&["--window-size=520,900"], "narrow")] {
+            let told = told(&world, page, &format!("{readable}\n{picture}"), words);
+            assert_eq!(told["dark"], mode == "dark", "{told:#}");
+            for list in ["faint", "twice", "nowhere", "overlaps", "outside"] {
+                assert_eq!(told[list], serde_json::json!([]), "{name} {mode} {list}\n{told:#}");
+            }
+            for count in ["nameless", "labels", "scopes", "loaded"] {
+                assert_eq!(told[count], 0, "{name} {mode} {count}\n{told:#}");
+            }
+            assert_eq!(told["wide"], true, "{name} {mode}\n{told:#}");
+            let count = |what: &str| told[what].as_u64().unwrap_or_default();
+            // A shape for each verdict: colours alone are not seen by everybody.
+            assert!(
+                count("discs") >= 2 && count("squares") >= 2 && count("diamonds") >= 1,
+                "{name}\n{told:#}"
+            );
+            assert_eq!(count("discs") + count("squares") + count("diamonds"), count("rows"), "{told:#}");
+            assert_eq!(told["culprit"], name == "found", "{told:#}");
+            assert_eq!(told["hides"], name == "hidden", "{told:#}");
+            assert_eq!(told["through"], name == "found", "its line goes through its mark\n{told:#}");
+            if mode != "narrow" {
+                let file =
+                    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bisection-{name}-{mode}.png"));
+                let shot = format!("--screenshot={}", file.display());
+                browser(&format!("file://{}", page.display()), &[&[&*shot], words].concat());
+                assert!(fs::read(&file).expect("a picture").starts_with(b"\x89PNG"));
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod allowed;
 mod bisect;
+mod bisect_reports;
 mod browser;
 mod cache;
 mod deaths;

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use super::hunt::Hunt;
 use super::state::Step;
 use crate::bisect::{Next, Trust, Verdict};
-use crate::error::{Class, Result};
+use crate::error::{Class, Error, Result};
 use crate::report::bisect::{self as report, Report, Subject};
 use crate::result::RunResult;
 use crate::workdir::read_text;
 
+/// The answer of a search that stopped for another reason than a person.
+const UNFINISHED: &str = "not at its end";
 /// Lines of a console that a report shows.
 const CONSOLE: usize = 15;
 /// Bytes at the end of a console that they are taken from.
@@ -22,22 +24,8 @@ impl Hunt<'_> {
     /// # Errors
     /// When git cannot read a commit.
     pub fn report(&self, end: &Next) -> Result<Report> {
-        let record = &self.record;
-        let noun = record.axis.noun();
-        let looked_for = format!("first {} {noun}", if record.question.find_fix { "good" } else { "bad" });
-        let mut report = Report {
-            schema: 1,
-            run: record.run.clone(),
-            directory: self.run_dir().path.display().to_string(),
-            command: record.command.join(" "),
-            question: self.question(&looked_for),
-            looked_for: looked_for.clone(),
-            path: record.steps.iter().map(step).collect(),
-            history: record.history,
-            boots: record.steps.iter().map(|step| step.boots).sum(),
-            duration_s: record.steps.iter().map(|step| step.built_s + step.ran_s).sum(),
-            ..Report::default()
-        };
+        let (record, mut report) = (&self.record, self.begun());
+        let looked_for = report.looked_for.clone();
         let (answer, class) = match end {
             Next::Found { first, before } => {
                 let culprit = self.subject(first)?;
@@ -52,7 +40,10 @@ impl Hunt<'_> {
                     "the {looked_for} is one of {}: those in between could not be judged",
                     among.len()
                 );
-                report.among = among.iter().map(|id| self.subject(id)).collect::<Result<_>>()?;
+                // In the order of the history: the last one is behind all others, and known to be new.
+                let mut ordered: Vec<&String> = among.iter().collect();
+                ordered.sort_by_key(|id| self.places.get(*id));
+                report.among = ordered.iter().map(|id| self.subject(id)).collect::<Result<_>>()?;
                 report.before = before.iter().map(|id| self.subject(id)).collect::<Result<_>>()?;
                 report.after = among.last().map(|id| self.subject(id)).transpose()?;
                 ("hidden", Class::Incomplete)
@@ -64,7 +55,7 @@ impl Hunt<'_> {
                 let judged = matches!(verdict, Verdict::Good | Verdict::Bad);
                 (if judged { "wrong end" } else { "an end cannot be judged" }, class)
             }
-            Next::Run { .. } => ("not at its end", Class::Host),
+            Next::Run { .. } => (UNFINISHED, Class::Host),
         };
         report.answer = answer.to_owned();
         report.exit_code = class.code();
@@ -76,6 +67,53 @@ impl Hunt<'_> {
         }
         self.notes(&mut report, end)?;
         Ok(report)
+    }
+
+    /// What is known of a search that was stopped: never an answer.
+    pub fn unfinished(&self, error: &Error) -> Report {
+        let interrupted = matches!(error.class, Class::Interrupted | Class::Terminated);
+        let asked = self.record.steps.len();
+        Report {
+            answer: if interrupted { "interrupted" } else { UNFINISHED }.to_owned(),
+            summary: format!("no answer yet, after {asked} run(s) of kernels: {}", error.summary()),
+            resume: format!("cargo xtask bisect --resume {}", self.resume_word()),
+            exit_code: error.class.code(),
+            ..self.begun()
+        }
+    }
+
+    /// What every report says.
+    fn begun(&self) -> Report {
+        let record = &self.record;
+        let noun = record.axis.noun();
+        let looked_for = format!("first {} {noun}", if record.question.find_fix { "good" } else { "bad" });
+        Report {
+            schema: 1,
+            run: record.run.clone(),
+            directory: self.run_dir().path.display().to_string(),
+            command: record.command.join(" "),
+            question: self.question(&looked_for),
+            looked_for,
+            find_fix: record.question.find_fix,
+            path: record.steps.iter().map(|step| self.told(step)).collect(),
+            history: record.history,
+            boots: record.steps.iter().map(|step| step.boots).sum(),
+            duration_s: record.steps.iter().map(|step| step.built_s + step.ran_s).sum(),
+            ..Report::default()
+        }
+    }
+
+    fn told(&self, step: &Step) -> report::Step {
+        report::Step {
+            name: step.known.name.clone(),
+            subject: step.known.subject.clone(),
+            verdict: step.verdict.name().to_owned(),
+            why: step.why.clone(),
+            purpose: step.purpose.clone(),
+            cached: step.cached,
+            duration_s: step.built_s + step.ran_s,
+            place: self.places.get(&step.id).copied(),
+        }
     }
 
     fn question(&self, looked_for: &str) -> String {
@@ -206,18 +244,6 @@ impl Hunt<'_> {
             }
         }
         Ok(words.join(" "))
-    }
-}
-
-fn step(step: &Step) -> report::Step {
-    report::Step {
-        name: step.known.name.clone(),
-        subject: step.known.subject.clone(),
-        verdict: step.verdict.name().to_owned(),
-        why: step.why.clone(),
-        purpose: step.purpose.clone(),
-        cached: step.cached,
-        duration_s: step.built_s + step.ran_s,
     }
 }
 

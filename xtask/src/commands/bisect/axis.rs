@@ -3,6 +3,7 @@
 //! has
 //! between two versions. Each kernel on the way is a unit like a column of `vmtest`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -319,6 +320,21 @@ pub enum Order {
     Commits(Commits),
     /// One after the other.
     Line(Line),
+}
+
+impl Order {
+    /// Where each kernel stands between the ends, from 0 at the old one. Where the ends part is older than both: 0.
+    ///
+    /// # Errors
+    /// When git cannot walk the history.
+    pub fn places(&self, ends: &Ends) -> Result<BTreeMap<String, usize>> {
+        let after = match self {
+            Order::Commits(commits) => commits.line(&ends.new, &ends.old)?,
+            Order::Line(line) => line.0.iter().skip_while(|id| **id != ends.old).skip(1).cloned().collect(),
+        };
+        let old = std::iter::once(&ends.old).chain(&ends.bases).cloned().map(|id| (id, 0));
+        Ok(after.into_iter().enumerate().map(|(at, id)| (id, at + 1)).chain(old).collect())
+    }
 }
 
 impl History for Order {

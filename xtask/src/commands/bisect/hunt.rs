@@ -31,6 +31,8 @@ pub struct Hunt<'a> {
     run_dir: &'a RunDir,
     /// The order of the kernels.
     pub order: Order,
+    /// Where each kernel stands in it; empty where one is judged alone.
+    pub places: BTreeMap<String, usize>,
     /// What all kernels have in common.
     like: Unit,
     /// Source and series, where all kernels share them.
@@ -67,8 +69,11 @@ impl<'a> Hunt<'a> {
         let Some(like) = shop.plan.units.first().cloned() else {
             return Err(Error::usage("there is no kernel to begin with"));
         };
+        let order = record.axis.history(shop.ctx)?;
+        let alone = record.ends.new.is_empty();
         Ok(Hunt {
-            order: record.axis.history(shop.ctx)?,
+            places: if alone { BTreeMap::new() } else { order.places(&record.ends)? },
+            order,
             shop,
             record,
             run_dir,

@@ -457,6 +457,16 @@ impl Commits {
         Ok(listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
     }
 
+    /// The same commits in a line, oldest first: each stands behind all of its parents.
+    ///
+    /// # Errors
+    /// When git cannot walk them.
+    pub fn line(&self, new: &str, old: &str) -> Result<Vec<String>> {
+        let words = ["rev-list", "--topo-order", "--reverse", new, "--not", old];
+        let listed = self.ask(&words)?.ok(format!("cannot list the commits up to {new}"))?.stdout;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+
     /// Whether `old` is `new` or one of its ancestors.
     ///
     /// # Errors
@@ -532,6 +542,10 @@ mod tests {
         assert_eq!((ranked.len(), ranked.contains(&root)), (4, false));
         assert_eq!(ranked[0], at("side"), "two behind it, two not");
         assert_eq!(ranked.last(), Some(&tip));
+        let line = commits.line(&tip, &root).expect("listed");
+        assert_eq!((line.len(), line.last()), (4, Some(&tip)));
+        let place = |rev: &str| line.iter().position(|commit| *commit == at(rev)).expect(rev);
+        assert!(place("side~1") < place("side"), "{line:?}");
         let rest = commits.between(&tip, &[root.clone(), at("side")]).expect("listed");
         assert_eq!(rest, [at("main~1"), tip.clone()]);
         assert!(commits.precedes(&root, &tip).expect("told") && commits.precedes(&tip, &tip).expect("told"));

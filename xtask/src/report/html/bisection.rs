@@ -1,85 +1,69 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A bisection as a picture: the history as a line, each kernel that was asked as a mark on it, in the order of asking.
+//! A bisection: the answer, the picture, every kernel that was asked, and the evidence of both sides. A page of its own,
+//! or a part of the page of a run.
+
+mod picture;
 
 use std::fmt::Write as _;
 
-use crate::report::bisect::Report;
+use super::{began, begin};
+use crate::report::bisect::{Report, Subject, runs};
 use crate::report::escape::xml as escape;
 
-/// One kernel that was asked.
-#[derive(Debug, Clone)]
-pub struct Probe {
-    /// Its name.
-    pub name: String,
-    /// Its subject; empty where it has none.
-    pub subject: String,
-    /// `good`, `bad`, `skip`.
-    pub verdict: String,
-    /// Why.
-    pub why: String,
-    /// Why it was asked.
-    pub purpose: String,
-    /// Its place in the history, from 0 at the old end; `None` where the record does not say.
-    pub place: Option<usize>,
+/// Rows of a table.
+const MOST: usize = 400;
+
+/// A page about nothing else.
+pub fn page(report: &Report) -> String {
+    let mut text = String::new();
+    begin(&mut text, &format!("vmtest: {} ({})", report.answer, report.looked_for));
+    let _ = writeln!(
+        text,
+        "<header>\n<h1><span class=\"badge {}\">{}</span> {}</h1>\n<p class=\"verdict\">{}</p>\n\
+         <p class=\"meta\">run {}{} · exit {}<br><code>{}</code></p>\n</header>\n<main>",
+        tone(report),
+        escape(&report.answer),
+        escape(&report.summary),
+        escape(&report.question),
+        escape(&report.run),
+        began(&report.run),
+        report.exit_code,
+        escape(&report.command)
+    );
+    text.push_str("<section id=\"bisection\" aria-label=\"The way to it\">\n");
+    body(&mut text, report);
+    text.push_str("</section>\n");
+    if !report.resume.is_empty() {
+        let _ = writeln!(text, "<p>To go on: <code>{}</code></p>", escape(&report.resume));
+    }
+    let _ = writeln!(
+        text,
+        "<p class=\"meta\">Everything that it saw: <code>{}</code></p>\n</main>\n</body>\n</html>",
+        escape(&report.directory)
+    );
+    text
 }
 
-/// A bisection that came to its end.
-#[derive(Debug, Clone)]
-pub struct Bisection {
-    /// What it came to.
-    pub report: Report,
-    /// Every kernel that was asked, in order.
-    pub probes: Vec<Probe>,
-}
-
-/// Width of the picture, and of a row of it.
-const WIDTH: usize = 720;
-const ROW: usize = 22;
-/// Rows that are drawn.
-const MOST: usize = 60;
-
-/// The picture, and the same as a table.
-pub(super) fn section(text: &mut String, bisection: &Bisection) {
-    let Bisection { report, probes } = bisection;
-    let tone = if report.answer == "found" { "ok" } else { "dead" };
+/// A part of another page.
+pub(super) fn section(text: &mut String, report: &Report) {
     let _ = writeln!(
         text,
         "<section id=\"bisection\" aria-labelledby=\"bisection-title\">\n<h2 id=\"bisection-title\">\
-        <span class=\"badge {tone}\">{}</span> {}</h2>\n<p><strong>{}</strong></p>",
+        <span class=\"badge {}\">{}</span> {}</h2>\n<p><strong>{}</strong></p>",
+        tone(report),
         escape(&report.answer),
         escape(&report.question),
         escape(&report.summary)
     );
-    if let Some(first) = &report.first {
-        for value in [&first.commit, &first.subject, &first.author, &first.date] {
-            if !value.is_empty() {
-                let _ = writeln!(text, "<p class=\"meta\">{}</p>", escape(value));
-            }
-        }
-    }
-    picture(text, report, probes);
-    text.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Kernels that were asked\">\
-    <table class=\"plain\"><caption>Kernels that were asked, in order</caption><thead><tr>\
-    <th scope=\"col\">kernel</th><th scope=\"col\">verdict</th><th scope=\"col\">asked as</th>\
-    <th scope=\"col\">why</th></tr></thead>\n<tbody>\n",
-    );
-    for probe in probes.iter().take(MOST) {
-        let subject = if probe.subject.is_empty() { String::new() } else { format!(" ({})", probe.subject) };
-        let _ = writeln!(
-            text,
-            "<tr><th scope=\"row\">{}{}</th><td><span class=\"badge {}\">{}</span></td><td>{}</td><td>{}</td></tr>",
-            escape(&probe.name),
-            escape(&subject),
-            class(&probe.verdict),
-            escape(&probe.verdict),
-            escape(&probe.purpose),
-            escape(&probe.why)
-        );
-    }
-    text.push_str("</tbody></table></div>\n</section>\n");
+    body(text, report);
+    text.push_str("</section>\n");
 }
 
+fn tone(report: &Report) -> &'static str {
+    if report.answer == "found" { "ok" } else { "dead" }
+}
+
+/// The class of a verdict's colour; its word always stands beside it.
 fn class(verdict: &str) -> &'static str {
     match verdict {
         "good" => "ok",
@@ -88,50 +72,106 @@ fn class(verdict: &str) -> &'static str {
     }
 }
 
-fn picture(text: &mut String, report: &Report, probes: &[Probe]) {
-    let last = probes.iter().filter_map(|probe| probe.place).max().unwrap_or(0).max(report.history).max(1);
-    if probes.iter().all(|probe| probe.place.is_none()) {
-        text.push_str("<p class=\"meta\">The record does not say where in the history these are.</p>\n");
+fn body(text: &mut String, report: &Report) {
+    if let Some(first) = &report.first {
+        let facts = [("commit", &first.commit), ("author", &first.author), ("date", &first.date)];
+        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
+        let facts: Vec<String> = known.map(|(name, value)| format!("{name} {}", escape(value))).collect();
+        if !facts.is_empty() {
+            let _ = writeln!(text, "<p>{}</p>", facts.join(" · "));
+        }
+    }
+    if !report.among.is_empty() {
+        text.push_str("<p>One of these is it:</p>\n<ul>\n");
+        for one in report.among.iter().take(MOST) {
+            let _ = writeln!(
+                text,
+                "<li><span class=\"badge {}\">{}</span> {}<br><span class=\"why\">{}</span></li>",
+                class(&one.verdict),
+                escape(&one.verdict),
+                escape(&one.line()),
+                escape(&one.why)
+            );
+        }
+        let _ = writeln!(text, "</ul>{}", more(report.among.len()));
+    }
+    picture::figure(text, report);
+    for one in report.before.iter().chain(&report.after) {
+        evidence(text, one);
+    }
+    asked(text, report);
+    if !report.notes.is_empty() {
+        text.push_str("<h3>Worth knowing</h3>\n<ul>\n");
+        for note in &report.notes {
+            let _ = writeln!(text, "<li>{}</li>", escape(note));
+        }
+        text.push_str("</ul>\n");
+    }
+}
+
+/// One side of the answer: why it is what it is, and how to see that again.
+fn evidence(text: &mut String, one: &Subject) {
+    if one.verdict.is_empty() {
         return;
     }
-    let rows = probes.len().min(MOST);
-    let height = ROW * (rows + 1);
-    let x = |place: usize| 12.0 + (WIDTH as f64 - 24.0) * place as f64 / last as f64;
+    let times = match one.runs {
+        [1, _] => "1 run".to_owned(),
+        [runs, bad] => format!("{runs} runs, {bad} of them bad"),
+    };
     let _ = writeln!(
         text,
-        "<figure><svg class=\"bisection\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
-         aria-label=\"{} kernels asked between the old end on the left and the new end on the right; \
-         the table below says the same\">",
-        rows
+        "<article class=\"evidence\">\n<h3><span class=\"badge {}\">{}</span> {}</h3>\n\
+         <p class=\"reason\">{}</p>\n<p class=\"meta\">{times}, in <code>{}</code></p>",
+        class(&one.verdict),
+        escape(&one.verdict),
+        escape(&one.line()),
+        escape(&one.why),
+        escape(&one.directory)
     );
-    for (row, probe) in probes.iter().take(MOST).enumerate() {
-        let y = ROW * row + ROW;
-        let _ =
-            writeln!(text, "<line class=\"axis\" x1=\"12\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>", WIDTH - 12);
-        let Some(place) = probe.place else { continue };
-        let (cx, tone) = (x(place), class(&probe.verdict));
-        let anchor = if cx > WIDTH as f64 * 0.7 { "end" } else { "start" };
-        let shift = if anchor == "end" { -11.0 } else { 11.0 };
-        let mark = match tone {
-            "ok" => format!("<circle class=\"ok\" cx=\"{cx:.1}\" cy=\"{y}\" r=\"6\"/>"),
-            "dead" => format!(
-                "<rect class=\"fail\" x=\"{:.1}\" y=\"{}\" width=\"12\" height=\"12\"/>",
-                cx - 6.0,
-                y - 6
-            ),
-            _ => format!("<circle class=\"aside\" cx=\"{cx:.1}\" cy=\"{y}\" r=\"5\"/>"),
-        };
+    if !one.again.is_empty() {
+        let _ = writeln!(text, "<p>See it again: <code>{}</code></p>", escape(&one.again));
+    }
+    if !one.console.is_empty() {
         let _ = writeln!(
             text,
-            "{mark}<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{} {}</text>",
-            cx + shift,
-            y - 3,
-            escape(&probe.name),
-            escape(&probe.verdict)
+            "<details><summary>End of its console</summary><pre tabindex=\"0\">{}</pre></details>",
+            escape(&one.console.join("\n"))
         );
     }
+    text.push_str("</article>\n");
+}
+
+fn asked(text: &mut String, report: &Report) {
+    if report.path.is_empty() {
+        return;
+    }
     text.push_str(
-        "</svg><figcaption class=\"meta\">Old end left, new end right; from above in the \
-         order of asking. Round: good; square: bad.</figcaption></figure>\n",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Kernels that were asked\">\
+    <table class=\"plain\"><caption>Kernels that were asked, in order</caption><thead><tr>\
+    <th scope=\"col\">kernel</th><th scope=\"col\">verdict</th><th scope=\"col\">runs</th>\
+    <th scope=\"col\">asked as</th><th scope=\"col\">why</th></tr></thead>\n<tbody>\n",
     );
+    let rows: Vec<_> = runs(&report.path).collect();
+    for run in rows.iter().take(MOST) {
+        let Some(step) = run.first() else { continue };
+        let subject = if step.subject.is_empty() { String::new() } else { format!(" ({})", step.subject) };
+        let known = if step.cached { ", known before" } else { "" };
+        let _ = writeln!(
+            text,
+            "<tr><th scope=\"row\">{}{}</th><td><span class=\"badge {}\">{}</span></td><td>{}</td>\
+             <td>{}{known}</td><td>{}</td></tr>",
+            escape(&step.name),
+            escape(&subject),
+            class(&step.verdict),
+            escape(&step.verdict),
+            run.len(),
+            escape(&step.purpose),
+            escape(&step.why)
+        );
+    }
+    let _ = writeln!(text, "</tbody></table></div>{}", more(rows.len()));
+}
+
+fn more(all: usize) -> String {
+    if all > MOST { format!("<p>and {} more</p>", all - MOST) } else { String::new() }
 }
