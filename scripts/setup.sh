@@ -109,6 +109,14 @@ has_keyring() {
 }
 # Importing it is four times as fast as `-m pip --version`.
 has_pip() { has python3 && python3 -c 'import pip' >/dev/null 2>&1; }
+# Debian's python3 has it, and another one may come first on PATH.
+has_junitparser() {
+    local python
+    for python in /usr/bin/python3 python3; do
+        if "$python" -c 'import junitparser' >/dev/null 2>&1; then return; fi
+    done
+    return 1
+}
 has_id_maps() { has newuidmap && has newgidmap; }
 has_apt() { has apt-get; }
 has_browser() { has chromium || has chromium-browser || has google-chrome; }
@@ -153,6 +161,12 @@ look() {
     # They also give reports to programs that are not ours: XML to a validator, KTAP to a TAP reader.
     need libxml2-utils libxml2 libxml2 has xmllint
     need perl perl-Test-Harness perl has prove
+    # JUnit to a reader that CI systems use (Arch has no package: `pip install junitparser`).
+    need python3-junitparser python3-junitparser - has_junitparser
+    # And completions to their shells, man pages to their reader.
+    need zsh zsh zsh has zsh
+    need fish fish fish has fish
+    need mandoc mandoc mandoc has mandoc
     # And the workflows to a linter and a parser that come through npm.
     need npm npm npm has npm
     # And the page of a run to a browser: half a minute, 450 MB. Ubuntu has it as a snap only, which is no reason to stop

@@ -16,6 +16,7 @@ mod forge;
 mod input;
 mod interfaces;
 mod isolation;
+mod junit;
 mod matrix;
 mod matrix_expect;
 mod mutants;
