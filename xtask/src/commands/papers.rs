@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
+use crate::allow;
 use crate::cli::Cli;
 use crate::commands::print;
 use crate::error::{Error, IoContext, Result};
@@ -17,8 +18,8 @@ Examples:
   cargo xtask completions zsh > ~/.zfunc/_xtask
   cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
 
-They complete the words behind `xtask`, and those of bash and zsh also behind `cargo xtask`: source the one of bash in
-~/.bashrc for that, because bash looks for `cargo` and finds cargo's own.";
+They complete the words behind `xtask` and behind `cargo xtask`. For the latter, source the one of bash in ~/.bashrc and
+the one of fish in ~/.config/fish/config.fish: these shells look for `cargo` and find cargo's own.";
 
 /// Print the completions of a shell.
 #[derive(Debug, clap::Args)]
@@ -57,6 +58,14 @@ complete -F _cargo_xtask -o bashdefault -o default cargo
 /// zsh's completion of cargo asks a function of this name about a command that it does not know.
 const ZSH_CARGO: &str = "\n_cargo-xtask() { _xtask \"$@\" }\n";
 
+/// fish is asked again, about the same line without `cargo`.
+const FISH_CARGO: &str = r"
+function __fish_cargo_xtask
+    complete -C (string replace -r '^\s*cargo\s+' '' -- (commandline -cp))
+end
+complete -c cargo -n '__fish_seen_subcommand_from xtask' -f -a '(__fish_cargo_xtask)'
+";
+
 /// Prints them.
 ///
 /// # Errors
@@ -66,7 +75,7 @@ pub fn completions(args: &CompletionArgs) -> Result<()> {
     let (shell, more) = match shell {
         Shells::Bash => (Shell::Bash, BASH_CARGO),
         Shells::Zsh => (Shell::Zsh, ZSH_CARGO),
-        Shells::Fish => (Shell::Fish, ""),
+        Shells::Fish => (Shell::Fish, FISH_CARGO),
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command().name(PROGRAM).bin_name(PROGRAM), PROGRAM, &mut script);
@@ -97,7 +106,7 @@ pub fn man(args: &ManArgs) -> Result<()> {
     let ManArgs { dir } = args;
     create_dir(dir)?;
     let mut pages = Vec::new();
-    collect(Cli::command().name(PROGRAM).bin_name("cargo xtask"), PROGRAM.to_owned(), &mut pages)?;
+    collect(Cli::command().name(PROGRAM), PROGRAM.to_owned(), "cargo xtask".to_owned(), &mut pages)?;
     let mut text = String::new();
     for (name, page) in pages {
         let path = dir.join(format!("{name}.1"));
@@ -107,19 +116,35 @@ pub fn man(args: &ManArgs) -> Result<()> {
     print(&text)
 }
 
-/// A command's page, and those of the commands below it.
-fn collect(command: clap::Command, name: String, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+/// A command's page, and those of the commands below it. `called` is what one types.
+fn collect(
+    command: clap::Command,
+    name: String,
+    called: String,
+    pages: &mut Vec<(String, String)>,
+) -> Result<()> {
     for below in command.get_subcommands() {
-        collect(below.clone(), format!("{name}-{}", below.get_name()), pages)?;
+        let word = below.get_name();
+        collect(below.clone(), format!("{name}-{word}"), format!("{called} {word}"), pages)?;
     }
     let mut page = Vec::new();
     // A page is called what `man` is asked for.
-    let named = command.display_name(name.clone());
+    let named = command.display_name(name.clone()).bin_name(called);
     clap_mangen::Man::new(named)
         .title(name.to_uppercase())
+        .date(allow::today())
+        .source(concat!("vmtest ", env!("CARGO_PKG_VERSION")))
+        .manual("vmtest")
         .render(&mut page)
         .on("cannot write the page of", &name)
         .map_err(|error| Error::next_or(error, "report this: it is no fault of the host"))?;
-    pages.push((name, page));
+    pages.push((name, tidy(&String::from_utf8_lossy(&page))));
     Ok(())
+}
+
+/// Takes away what man page readers complain of: a break on both sides of a blank line, which is a break itself, and
+/// spaces at the ends of lines.
+fn tidy(page: &str) -> String {
+    let lines = page.replace("\n.br\n\n.br\n", "\n\n");
+    lines.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }

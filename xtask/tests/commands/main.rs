@@ -22,6 +22,7 @@ mod matrix_expect;
 mod mutants;
 #[path = "../failures/page.rs"]
 mod page;
+mod papers;
 mod programs;
 mod repeat;
 mod report;

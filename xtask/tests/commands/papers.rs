@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Completions, asked of the shells that they are for, and man pages, read by a reader of man pages.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::support::{Done, World};
+
+fn run(world: &World, words: &[&str]) -> Done {
+    world.start(world.command(words)).done()
+}
+
+/// The completions of a shell, in a file of this name.
+fn completions(world: &World, shell: &str, file: &str) -> PathBuf {
+    let script = run(world, &["completions", shell]);
+    script.exits(0);
+    world.write(file, &script.stdout)
+}
+
+/// Runs a program of the host that has to be there: a test that skipped it would prove nothing.
+fn host(world: &World, program: &str, words: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.args(words).current_dir(world.path("")).env("HOME", world.path("home")).env("LC_ALL", "C.UTF-8");
+    command.output().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup.sh installs it"))
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_behind_cargo_xtask() {
+    let world = World::new();
+    let script = run(&world, &["completions", "bash"]);
+    script.exits(0);
+    world.write("xtask.bash", &script.stdout);
+    let complete = |words: &[&str]| {
+        let list = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let text = format!(
+            "_cargo() {{ COMPREPLY=(cargos-own); }}\nsource xtask.bash\nCOMP_WORDS=({list})\nCOMP_CWORD={}\n\
+             _cargo_xtask cargo \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.len() - 1
+        );
+        let output =
+            Command::new("bash").arg("-c").arg(text).current_dir(world.path("")).output().expect("bash");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(complete(&["cargo", "xtask", ""]).contains(&"vmtest".to_owned()));
+    assert_eq!(complete(&["cargo", "xtask", "repo"]), ["report"]);
+    assert_eq!(complete(&["cargo", "xtask", "report", "di"]), ["diff"]);
+    assert_eq!(complete(&["cargo", "xtask", "vmtest", "--with-b"]), ["--with-base"]);
+    assert_eq!(complete(&["cargo", "xtask", "vmtest", "--boot", "d"]), ["direct"]);
+    assert_eq!(complete(&["cargo", "bu"]), ["cargos-own"]);
+    run(&world, &["completions", "tcsh"]).exits(2);
+}
+
+/// What zsh makes of lines when Tab is pressed at their ends, on a terminal.
+const ZSH: &str = r#"
+zmodload zsh/zpty || exit 1
+zpty shell zsh -f -i
+zpty -w shell "PS1= PS2=; fpath=($PWD $CARGO_FPATH \$fpath); autoload -Uz compinit; compinit -u -D"
+zpty -w shell "told() { zle complete-word; print -r -- \"\$BUFFER\" >> told; BUFFER= }; zle -N told; bindkey '^I' told"
+zpty -w shell 'print REA''DY'
+zpty -r shell said '*READY*'
+: > told
+number=0
+for line in "$@"; do
+    zpty -wn shell "$line"$'\t'
+    (( number += 1, waited = 0 ))
+    while [[ $(wc -l < told) -lt $number ]]; do
+        sleep 0.1
+        (( ++waited < 300 )) || { print -u2 "no answer to $line"; exit 1 }
+    done
+done
+zpty -d shell
+"#;
+
+#[test]
+fn zsh_completes_behind_cargo_xtask() {
+    let world = World::new();
+    completions(&world, "zsh", "_xtask");
+    world.write("ask.zsh", ZSH);
+    // Cargo brings its own completion for zsh; a distribution puts it elsewhere.
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc");
+    let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
+    let beside = format!("{sysroot}/share/zsh/site-functions");
+    let places = [beside.as_str(), "/usr/share/zsh/vendor-completions", "/usr/share/zsh/site-functions"];
+    let has_it = |dir: &&&str| PathBuf::from(dir).join("_cargo").is_file();
+    let cargos = places.iter().find(has_it).unwrap_or_else(|| panic!("no completion of cargo in {places:?}"));
+    let asked = [
+        ("xtask repo", "xtask report "),
+        ("xtask report di", "xtask report diff "),
+        ("xtask vmtest --with-b", "xtask vmtest --with-base "),
+        ("xtask vmtest --boot d", "xtask vmtest --boot direct "),
+        ("cargo xtask bis", "cargo xtask bisect "),
+        ("cargo xtask bisect --find", "cargo xtask bisect --find-fix "),
+        ("cargo bui", "cargo build "),
+        ("cargo xtask nothing-of-the-kind", "cargo xtask nothing-of-the-kind"),
+    ];
+    let mut words = vec!["-f", "ask.zsh"];
+    words.extend(asked.map(|(line, _)| line));
+    let mut command = Command::new("zsh");
+    command
+        .args(words)
+        .current_dir(world.path(""))
+        .env("HOME", world.path("home"))
+        .env("CARGO_FPATH", cargos);
+    let output = command.env("TERM", "dumb").output();
+    let output = output.unwrap_or_else(|error| panic!("zsh: {error}; scripts/setup.sh installs it"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = world.read("told");
+    assert_eq!(told.lines().collect::<Vec<_>>(), asked.map(|(_, line)| line), "{told}");
+}
+
+#[test]
+fn fish_completes_behind_cargo_xtask() {
+    let world = World::new();
+    completions(&world, "fish", "xtask.fish");
+    assert_eq!(lines(&host(&world, "fish", &["--no-config", "--no-execute", "xtask.fish"])), [""; 0]);
+    let complete = |line: &str| -> Vec<String> {
+        let words = ["--no-config", "-c", "source xtask.fish; complete -C $argv[1]", line];
+        let all = lines(&host(&world, "fish", &words));
+        let word = |line: &String| line.split('\t').next().unwrap_or_default().to_owned();
+        all.iter().map(word).filter(|word| !word.is_empty()).collect()
+    };
+    for before in ["", "cargo "] {
+        let complete = |line: &str| complete(&format!("{before}{line}"));
+        assert_eq!(complete("xtask repo"), ["report"], "{before}");
+        assert_eq!(complete("xtask report di"), ["diff"], "{before}");
+        assert_eq!(complete("xtask vmtest --with-b"), ["--with-base"], "{before}");
+        assert_eq!(complete("xtask vmtest --boot d"), ["direct"], "{before}");
+        assert!(complete("xtask ").contains(&"vmtest".to_owned()), "{before}");
+    }
+    assert!(!complete("cargo bui").contains(&"bisect".to_owned()));
+}
+
+#[test]
+fn every_command_has_a_man_page_that_its_reader_understands() {
+    let world = World::new();
+    let dir = world.path("man").display().to_string();
+    let done = run(&world, &["man", "--dir", &dir]);
+    done.exits(0);
+    for name in ["xtask", "xtask-vmtest", "xtask-bisect", "xtask-report", "xtask-report-diff", "xtask-doctor"]
+    {
+        let page = world.read(&format!("man/{name}.1"));
+        assert!(page.contains(&format!(".TH {}", name.to_uppercase())), "{name}: {page}");
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{name}");
+        assert!(done.stdout.contains(&format!("{dir}/{name}.1\n")), "{done}");
+    }
+    let shown = |name: &str| {
+        let page = world.path(&format!("man/{name}.1")).display().to_string();
+        let struck = lines(&host(&world, "mandoc", &["-T", "ascii", &page])).join(" ");
+        // Bold letters are struck twice, one over the other.
+        let mut text = String::new();
+        for c in struck.chars() {
+            match c {
+                '\u{8}' => text.truncate(text.len().saturating_sub(1)),
+                c => text.push(c),
+            }
+        }
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let vmtest = shown("xtask-vmtest");
+    for part in ["Exit codes", "--with-base", "Examples", "cargo xtask vmtest [--"] {
+        assert!(vmtest.contains(part), "{part}\n{vmtest}");
+    }
+    assert!(shown("xtask-report-diff").contains("cargo xtask report diff [--"));
+    // Long lines are a matter of style: a paragraph is a line here.
+    let pages: Vec<String> = fs::read_dir(&dir)
+        .expect("pages")
+        .map(|page| page.expect("a page").path().display().to_string())
+        .collect();
+    assert!(pages.len() > 12, "{pages:?}");
+    let mut words = vec!["-T", "lint", "-W", "warning"];
+    words.extend(pages.iter().map(String::as_str));
+    assert_eq!(lines(&host(&world, "mandoc", &words)), [""; 0]);
+    // It does complain of what is wrong.
+    world.write("wrong.1", ".TH X 1 \"some day\"\n.SH NAME\nx \\- y\n.nonsense\n");
+    assert!(!host(&world, "mandoc", &["-T", "lint", "-W", "warning", "wrong.1"]).status.success());
+}
