@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A finished run judged once more, from the bytes that its guests sent: what a record says must follow from them. The
-//! own suite only; what other suites mean is read with files of their trees.
+//! A finished run judged once more, from the bytes that its guests sent: what a record says must follow from them.
 //!
 //! Beside the raw bytes of a guest lies what the harness knew when it judged them (`brief.json`): how the guest ended, what
-//! was planned, what was allowed. How it could be wrong: who changes both the record and the bytes is not found out.
+//! was planned, what was allowed; of a program that speaks for itself also what was chosen of it and what the same program
+//! reported before. How it could be wrong: who changes both the record and the bytes is not found out; nor is a cell that
+//! says `missing` or `notrun` of a test that no guest was asked for, which is no pass.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -21,6 +22,10 @@ use crate::kernel::variant::Condition;
 use crate::plain;
 use crate::result::{self, BootRecord, Cell, CellBase, Outcome, Rounds, RunResult, Terms, Verdict};
 use crate::stored::{Stored, below};
+use crate::suite::choice::Chosen;
+use crate::suite::program::{self, Program};
+use crate::suite::upstream::Known;
+use crate::suite::verdict;
 use crate::vm::console::Scanner;
 use crate::vm::session::{End, Observed};
 use crate::workdir::{read_text, write_file};
@@ -29,6 +34,9 @@ use crate::workdir::{read_text, write_file};
 const SCHEMA: u32 = 1;
 /// Its name, beside the raw bytes.
 pub const FILE: &str = "brief.json";
+/// Suites, as they are asked for.
+const OWN: &str = "own";
+const UPSTREAM: &str = "upstream";
 /// Differences that an error tells.
 const MOST_TOLD: usize = 10;
 
@@ -50,6 +58,24 @@ pub struct Brief {
     emulator: Option<String>,
     /// Titles of complaints that were allowed.
     allowed: Vec<String>,
+    /// What it takes to read another suite than the own; absent for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    foreign: Option<Foreign>,
+}
+
+/// A suite whose program speaks for itself: what is needed to understand it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Foreign {
+    /// The tree's own tests.
+    Upstream {
+        /// Those that the guest was to run.
+        chosen: Vec<Chosen>,
+        /// What the same binary had reported before.
+        known: Known,
+    },
+    /// A program of selftests/suites/.
+    Program(Program),
 }
 
 /// [`End`], as it is kept.
@@ -123,11 +149,37 @@ impl Brief {
             release: terms.release.to_owned(),
             emulator: terms.emulator.map(str::to_owned),
             allowed: titles.filter(|title| terms.allowed.allows(title).is_some()).cloned().collect(),
+            foreign: None,
         }
+    }
+
+    /// The same of another suite, whose cells have names that its program gave them.
+    pub fn of_foreign(self, foreign: Foreign, cells: &[Cell], may_skip: result::MaySkip<'_>) -> Brief {
+        let name = |cell: &Cell| TestName { test: cell.test.clone(), subtest: cell.subtest.clone() };
+        let planned: Vec<TestName> = cells.iter().map(name).collect();
+        let may_skip = planned.iter().filter(|name| may_skip(name)).cloned().collect();
+        Brief { planned, may_skip, foreign: Some(foreign), ..self }
     }
 }
 
 impl Brief {
+    /// Why a guest cannot be judged again; `None` where it can.
+    fn cannot(&self, boot: &BootRecord, boots: &[BootRecord]) -> Option<String> {
+        if (boot.suite == OWN) != self.foreign.is_none() {
+            return Some(format!("suite {}, and its {FILE} is of another", boot.suite));
+        }
+        self.foreign.as_ref()?;
+        let column = |one: &BootRecord| {
+            (&one.kernel, &one.variant, &one.boot, &one.suite)
+                == (&boot.kernel, &boot.variant, &boot.boot, &boot.suite)
+        };
+        // Attempts of whole tests are joined by what each of them saw, and the record keeps no more than the sum.
+        if boots.iter().filter(|one| column(one)).count() > 1 {
+            return Some(format!("suite {}, tried again as a whole", boot.suite));
+        }
+        self.truncated.then(|| format!("suite {}, whose words were cut to keep the run small", boot.suite))
+    }
+
     /// Writes it beside the bytes.
     ///
     /// # Errors
@@ -161,10 +213,16 @@ pub fn check(stored: &Stored) -> Result<Replayed> {
     for boot in &stored.result.boots {
         let Some(dir) = below(&stored.dir, &boot.directory).filter(|dir| dir.join(FILE).is_file()) else {
             left_out.push(boot);
-            done.left_out.push(format!("{}: suite {}, or of an older version", boot.directory, boot.suite));
+            done.left_out.push(format!("{}: of an older version", boot.directory));
             continue;
         };
-        let (verdict, cells) = replay(&dir, boot)?;
+        let brief = read_brief(&dir)?;
+        if let Some(why) = brief.cannot(boot, &stored.result.boots) {
+            left_out.push(boot);
+            done.left_out.push(format!("{}: {why}", boot.directory));
+            continue;
+        }
+        let (verdict, cells) = replay(&dir, &brief, boot)?;
         done.guests += 1;
         done.cells += cells.len();
         differ.extend(differences(&stored.result, boot, &verdict, &cells));
@@ -177,8 +235,14 @@ pub fn check(stored: &Stored) -> Result<Replayed> {
         (&boot.kernel, &boot.variant, &boot.boot, &boot.suite)
             == (&cell.kernel, &cell.variant, &cell.boot, &cell.suite)
     };
-    // What may be of a guest that was left out is not known; what never ran, no guest tells of.
-    let known = |cell: &&Cell| cell.outcome != Outcome::Notrun && !left_out.iter().any(|boot| of(boot, cell));
+    // What never ran, no guest tells of; nor of what the tree has not, which counts.
+    let silent = |cell: &Cell| match said(cell, 1) {
+        (Outcome::Notrun, ..) => true,
+        (Outcome::Missing, class, _) => cell.suite == UPSTREAM && class == Class::Incomplete.code(),
+        _ => false,
+    };
+    // What may be of a guest that was left out is not known.
+    let known = |cell: &&Cell| !silent(cell) && !left_out.iter().any(|boot| of(boot, cell));
     for cell in stored.result.cells.iter().filter(known) {
         let Cell { kernel, variant, boot, suite, .. } = cell.clone();
         if !told.contains(&(kernel, variant, boot, suite, cell.path())) {
@@ -195,8 +259,8 @@ pub fn check(stored: &Stored) -> Result<Replayed> {
     Err(if more > 0 { error.detail([format!("and {more} more")]) } else { error })
 }
 
-/// Judges a guest as it was judged then.
-fn replay(dir: &Path, boot: &BootRecord) -> Result<(Verdict, Vec<Cell>)> {
+/// What was known of a guest.
+fn read_brief(dir: &Path) -> Result<Brief> {
     let no = |why: String| Error::host(format!("cannot judge {} again", dir.display())).why(why);
     let brief: Brief =
         serde_json::from_str(&read_text(&dir.join(FILE))?).map_err(|error| no(error.to_string()))?;
@@ -206,6 +270,12 @@ fn replay(dir: &Path, boot: &BootRecord) -> Result<(Verdict, Vec<Cell>)> {
             brief.schema
         )));
     }
+    Ok(brief)
+}
+
+/// Judges a guest as it was judged then.
+fn replay(dir: &Path, brief: &Brief, boot: &BootRecord) -> Result<(Verdict, Vec<Cell>)> {
+    let no = |why: String| Error::host(format!("cannot judge {} again", dir.display())).why(why);
     let read = |name: &str, judged: u64| -> Result<Vec<u8>> {
         let mut bytes = std::fs::read(dir.join(name)).on("cannot read", dir.join(name))?;
         let judged = usize::try_from(judged).unwrap_or(usize::MAX);
@@ -253,7 +323,13 @@ fn replay(dir: &Path, boot: &BootRecord) -> Result<(Verdict, Vec<Cell>)> {
     };
     let rounds = brief.rounds.map_or(Rounds::UntilFail, Rounds::Exactly);
     let may_skip = |name: &TestName| brief.may_skip.contains(name);
-    let cells = result::cells(&base, &brief.planned, &seen, &verdict, rounds, &may_skip);
+    let cells = match &brief.foreign {
+        None => result::cells(&base, &brief.planned, &seen, &verdict, rounds, &may_skip),
+        Some(Foreign::Upstream { chosen, known }) => {
+            verdict::judge(&base, chosen, known, &seen, &verdict, &may_skip).cells
+        }
+        Some(Foreign::Program(program)) => program::judge(&base, program, &seen, &verdict, &may_skip),
+    };
     Ok((verdict, cells))
 }
 

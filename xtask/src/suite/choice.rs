@@ -67,7 +67,7 @@ pub fn star_matches(pattern: &str, text: &str) -> bool {
 }
 
 /// A test that runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// Its name.
     pub name: String,

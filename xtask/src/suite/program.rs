@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vmtest_protocol::{OUT_OF_TIME, OUTPUT_CUT, TestName};
 
 use crate::error::{Class, Error, Result};
@@ -21,7 +21,7 @@ use crate::workdir::read_text;
 const SUITES: &str = "selftests/suites";
 
 /// One of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Name of its directory.
     pub name: String,

@@ -13,7 +13,8 @@ use crate::guest::Stream;
 use crate::kernel::variant;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::Unit;
-use crate::result::{BootRecord, Cell, CellBase, Kernel, SplatRecord, Verdict};
+use crate::replay::{Brief, Foreign};
+use crate::result::{BootRecord, Cell, CellBase, Kernel, MaySkip, Rounds, SplatRecord, Terms, Verdict};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::vm::console::Scanner;
@@ -55,11 +56,18 @@ pub struct Ran {
     pub kernel: Kernel,
     /// What the kernel complained of.
     pub splats: Vec<SplatRecord>,
+    /// What it takes to judge it again, as far as that is known before its cells are.
+    brief: Brief,
+    store: PathBuf,
 }
 
 impl Ran {
-    /// With its cells.
-    pub fn with(self, cells: Vec<Cell>) -> Guest {
+    /// With its cells, and what it takes to come to them again.
+    pub fn with(self, shop: &Shop<'_>, cells: Vec<Cell>, foreign: Foreign, may_skip: MaySkip<'_>) -> Guest {
+        if let Err(error) = self.brief.of_foreign(foreign, &cells, may_skip).leave(&self.store) {
+            // What was seen of the guest is worth more.
+            shop.ctx.bus.warn(format!("{}: it cannot be judged again: {}", self.kernel.id, error.summary()));
+        }
         Guest { kernel: self.kernel, record: self.record, cells, splats: self.splats }
     }
 }
@@ -107,6 +115,10 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     };
     let machine = launch::machine(shop, Boot::Vng)?;
     let (seen, accel) = boot_with_fallback(shop, bootable, Boot::Vng, task, &store, watch)?;
+    let emulator = machine.risky_emulator(accel.kind);
+    let terms =
+        Terms { release: &bootable.kernel.release, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    let brief = Brief::of(&seen, &terms, &[], Rounds::Exactly(1), &|_| false);
     let (verdict, conditions) = judge_as_variant(shop, bootable, &machine, accel.kind, &seen);
     let base = CellBase {
         accel: accel.kind.name().to_owned(),
@@ -124,5 +136,5 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     phase.finish();
     let mut splats = splats(shop, bootable, &base, &seen);
     splats.iter_mut().for_each(|splat| splat.attempt = attempt);
-    Ok(Ran { seen, verdict, base, record, kernel, splats })
+    Ok(Ran { seen, verdict, base, record, kernel, splats, brief, store })
 }

@@ -8,6 +8,7 @@ use super::foreign::{self, Order};
 use super::{Bootable, Built, UnitResult, choose_boot};
 use crate::error::{Error, Result};
 use crate::plan::Unit;
+use crate::replay::Foreign;
 use crate::result;
 use crate::shop::Shop;
 use crate::suite::program::{self, Program};
@@ -54,7 +55,7 @@ fn run(
         let ran = foreign::run(shop, unit, bootable, order, run_dir)?;
         let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
         let cells = program::judge(&ran.base, program, &ran.seen, &ran.verdict, &may_skip);
-        Ok(ran.with(cells))
+        Ok(ran.with(shop, cells, Foreign::Program(program.clone()), &may_skip))
     };
     let mut attempts = Attempts::new(guest(None)?);
     // It runs as a whole: what passed before has to pass again.

@@ -11,6 +11,7 @@ use super::{Bootable, Built, UnitResult, choose_boot};
 use crate::error::{Class, Error, Result};
 use crate::kernel::build::MODULES;
 use crate::plan::{Unit, UpstreamPlan};
+use crate::replay::Foreign;
 use crate::result::{self, Cell, CellBase, Kernel, Outcome};
 use crate::shop::Shop;
 use crate::suite::choice::{self, Choice};
@@ -236,8 +237,9 @@ impl Column<'_> {
         let known = Known::of(shop.ctx, &bundle.key);
         let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
         let judged = verdict::judge(&ran.base, chosen, &known, &ran.seen, &ran.verdict, &may_skip);
+        let foreign = Foreign::Upstream { chosen: chosen.to_vec(), known: known.clone() };
         known.keep(shop.ctx, &bundle.key, judged.seen)?;
-        Ok(ran.with(judged.cells))
+        Ok(ran.with(shop, judged.cells, foreign, &may_skip))
     }
 }
 

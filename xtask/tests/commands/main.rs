@@ -13,6 +13,7 @@ mod disk;
 mod exports;
 mod failures;
 mod forge;
+mod from_raw;
 mod input;
 mod interfaces;
 mod isolation;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::support::{Done, World, text};
 
 const MAKEFILE: &str = "TRUNNER_EXTRA_SOURCES := test_progs.c\nLSKELS := light.c\nLINKED_SKELS :=\n";
-const ALPHA: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
+pub(super) const ALPHA: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
     //alpha: #1/1     alpha/one:OK\n//alpha: #1/2     alpha/two: a/b:OK\n//alpha: #1       alpha:OK\n\
     //alpha: Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n\
     //alpha.2: #1/1     alpha/one:OK\n//alpha.2: #1       alpha:OK\n\
@@ -16,7 +16,7 @@ const BETA: &str = "void serial_test_beta(void)\n{\n}\n//beta: #2       beta:OK\
     //beta: Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n";
 
 /// A tree with these tests (name to source) whose guest does this; its spec.
-fn tree(world: &World, does: &str, tests: &[(&str, &str)]) -> String {
+pub(super) fn tree(world: &World, does: &str, tests: &[(&str, &str)]) -> String {
     let top = world.tree("linux", does);
     let file = |path: &str, text: &str| {
         drop(world.write(&format!("linux/tools/testing/selftests/bpf/{path}"), text));
@@ -32,7 +32,7 @@ fn tree(world: &World, does: &str, tests: &[(&str, &str)]) -> String {
     format!("tree:{}", top.display())
 }
 
-fn run(world: &World, spec: &str, words: &[&str]) -> Done {
+pub(super) fn run(world: &World, spec: &str, words: &[&str]) -> Done {
     world.run(&[&["--kernel", spec, "--suite", "upstream"], words].concat())
 }
 
@@ -152,7 +152,7 @@ fn a_test_that_the_binary_does_not_list_or_that_kills_the_kernel_is_no_pass() {
 }
 
 /// ALPHA, whose second subtest fails where the guest does `says.2`, and its first where it does `says.3`.
-const SHAKY: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
+pub(super) const SHAKY: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
     //alpha: #1/1     alpha/one:OK\n//alpha: #1/2     alpha/two:OK\n//alpha: #1       alpha:OK\n\
     //alpha: Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n\
     //alpha.2: run:FAIL:sum sum: actual 1 != expected 2\n\

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `report show --from-raw` of suites whose programs speak for themselves: the same bytes come to the same cells, and a
+//! record that says something else is refused.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::support::{Done, World, text};
+use crate::upstream::{ALPHA, SHAKY, run, tree};
+
+/// As a kernel with the series printed it.
+const CAPTURED: &str = include_str!("../../src/guest/test_progs/fsession_test.txt");
+
+/// A test whose program prints what was captured.
+fn captured() -> String {
+    let lines = CAPTURED.lines().map(|line| format!("//fsession_test: {line}\n"));
+    format!("void test_fsession_test(void)\n{{\n}}\n{}", lines.collect::<String>())
+}
+
+fn from_raw(world: &World) -> Done {
+    world.start(world.command(&["report", "show", "--from-raw"])).done()
+}
+
+/// Asserts that the bytes come to what the record says.
+#[track_caller]
+fn comes_to_the_same(world: &World, done: &Done) {
+    let again = from_raw(world);
+    assert_eq!(again.stdout, done.stdout, "{again}");
+    again.exits(done.status.code().expect("a code")).says(&["are what their bytes say"]);
+    assert!(!again.stderr.contains("not judged again"), "{again}");
+}
+
+const MANIFEST: &str = "about = \"x\"\nprogram = \"run.sh\"\ntests = [\"one\", \"two\"]\nlimit_s = 9\n";
+
+/// A run of a program that prints this and exits so.
+fn program(world: &World, prints: &str, status: u32, more: &[&str]) -> Done {
+    let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
+    world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
+    world.write("project/selftests/suites/tiny/run.sh", &format!("cat << END\n{prints}END\nexit {status}\n"));
+    world.run(&[&["--kernel", &spec, "--suite", "tiny"], more].concat())
+}
+
+const KTAP_FAILS: &str = "KTAP version 1\n1..2\nok 1 one\n# 2 is not 3\nnot ok 2 two\n";
+
+#[test]
+fn the_trees_own_tests_come_to_the_same_again() {
+    let captured = captured();
+    let ways: [(&str, &[&str], i32); 9] = [
+        ("pass", &["--test", "fsession_test"], 0),
+        ("pass", &["--test", "fsession_test", "--test", "alpha"], 0),
+        ("pass", &["--test", "fsession_test/fsession_test"], 30),
+        ("says.2", &["--test", "alpha"], 1),
+        ("pass", &["--test", "alpha", "--test", "unstable"], 0),
+        ("pass", &["--test", "alpha", "--test", "nothere"], 3),
+        ("pass", &["--test", "alpha/none*", "--allow-skip", "*"], 30),
+        ("lists-less", &["--test", "alpha"], 3),
+        ("panic", &["--test", "alpha", "--test", "fsession_test"], 21),
+    ];
+    for (does, words, code) in ways {
+        let world = World::new();
+        let denied = captured.replace("fsession_test", "unstable");
+        let tests = [("fsession_test", &*captured), ("alpha", SHAKY), ("unstable", &denied)];
+        let spec = tree(&world, &format!("guest: {does}"), &tests);
+        let environment = world.read("home/guest.env");
+        if let Some(says) = does.strip_prefix("says") {
+            world.write("home/guest.env", &format!("{environment}says={says}\n"));
+        }
+        let done = run(&world, &spec, words);
+        done.exits(code);
+        comes_to_the_same(&world, &done);
+    }
+}
+
+#[test]
+fn what_an_earlier_run_had_and_both_suites_at_once_are_judged_again() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA)]);
+    let done = run(&world, &spec, &["--suite", "own", "--test", "alpha", "--test", "basic/first"]);
+    done.exits(0);
+    comes_to_the_same(&world, &done);
+    let environment = world.read("home/guest.env");
+    world.write("home/guest.env", &format!("{environment}says=.2\n"));
+    let done = run(&world, &spec, &["--test", "alpha"]);
+    // What the binary had reported by then; the cache knows more later.
+    done.exits(3);
+    comes_to_the_same(&world, &done);
+    fs::remove_dir_all(world.path("cache")).expect("removed");
+    comes_to_the_same(&world, &done);
+}
+
+#[test]
+fn programs_come_to_the_same_again() {
+    for (prints, status, words, code) in [
+        ("KTAP version 1\n1..2\nok 1 one\nok 2 two\n", 0, &[][..], 0),
+        (KTAP_FAILS, 1, &[], 1),
+        ("KTAP version 1\n1..2\nok 1 one # SKIP no device\nok 2 two\n", 0, &[], 3),
+        ("KTAP version 1\n1..2\nok 1 one # SKIP no device\nok 2 two\n", 0, &["--allow-skip", "tiny/one"], 0),
+        ("KTAP version 1\n1..2\nok 1 one\n", 0, &[], 3),
+    ] {
+        let world = World::new();
+        let done = program(&world, prints, status, words);
+        if code != 3 {
+            done.exits(code);
+        }
+        assert_eq!(done.status.code() == Some(0), code == 0, "{done}");
+        comes_to_the_same(&world, &done);
+        // The suite of the checkout has moved on since.
+        world.write("project/selftests/suites/tiny/suite.toml", "nothing of the kind");
+        comes_to_the_same(&world, &done);
+    }
+}
+
+/// A run, its record as it was, and where its bytes are.
+struct Forged<'a> {
+    world: &'a World,
+    file: PathBuf,
+    good: String,
+    bytes: PathBuf,
+}
+
+impl Forged<'_> {
+    fn of<'a>(world: &'a World, done: &Done) -> Forged<'a> {
+        let dir = done.run_dir.clone().expect("a run");
+        let bytes = dir.join(text(&done.json()["boots"][0]["directory"]));
+        let file = dir.join("run.json");
+        Forged { world, good: fs::read_to_string(&file).expect("run.json"), file, bytes }
+    }
+
+    /// Asserts that a record which agrees with itself is refused with this.
+    #[track_caller]
+    fn is_found_out(&self, change: impl FnOnce(&mut Value), says: &str) {
+        let mut run: Value = serde_json::from_str(&self.good).expect("JSON");
+        change(&mut run);
+        let mut classes = serde_json::Map::new();
+        for cell in run["cells"].as_array().expect("cells") {
+            let count = classes.entry(cell["class"].to_string()).or_insert(json!(0));
+            *count = json!(count.as_u64().expect("a count") + 1);
+        }
+        let code =
+            [1, 3, 0].into_iter().find(|code| classes.contains_key(&code.to_string())).expect("a class");
+        (run["exit_code"], run["classes"]) = (json!(code), Value::Object(classes));
+        fs::write(&self.file, run.to_string()).expect("written");
+        let shown = self.world.start(self.world.command(&["report", "show"])).done();
+        assert_eq!(shown.status.code(), Some(code), "it agrees with itself\n{shown}");
+        from_raw(self.world).refuses(30, &[says]);
+        fs::write(&self.file, &self.good).expect("written");
+    }
+
+    /// Asserts that bytes that were cut or changed are no evidence.
+    #[track_caller]
+    fn needs_its_bytes(&self, from: &str, to: &str) {
+        let events = self.bytes.join("events.jsonl");
+        let good = fs::read(&events).expect("events");
+        fs::write(&events, &good[..good.len() - 1]).expect("written");
+        from_raw(self.world).refuses(30, &["bytes of", "that were judged"]);
+        let said = String::from_utf8(good.clone()).expect("text");
+        assert!(said.contains(from), "{said}");
+        fs::write(&events, said.replace(from, to)).expect("written");
+        let refused = from_raw(self.world);
+        assert_eq!(refused.status.code(), Some(30), "{refused}");
+        fs::remove_file(&events).expect("removed");
+        from_raw(self.world).refuses(30, &["cannot read"]);
+        fs::write(&events, good).expect("written");
+        let brief = self.bytes.join("brief.json");
+        let known = fs::read_to_string(&brief).expect("a brief");
+        // Without what the harness knew it stays named and left out, and no guest is left.
+        fs::remove_file(&brief).expect("removed");
+        from_raw(self.world)
+            .exits(30)
+            .says(&["not judged again", "no guest of this run can be judged again"]);
+        fs::write(&brief, known).expect("written");
+        from_raw(self.world).exits(1);
+    }
+}
+
+/// Makes a cell a pass, or what else this is.
+fn becomes(cell: &mut Value, outcome: &str, class: u8) {
+    for (field, value) in [("outcome", json!(outcome)), ("class", json!(class)), ("reason", json!(""))] {
+        cell[field] = value;
+    }
+}
+
+/// Every way in which a record of cells `good` and `bad` can be wrong.
+fn every_forgery(forged: &Forged<'_>, good: usize, bad: usize, name: &str) {
+    let told = |says: &str| format!("{name} on tree:linux: {says}");
+    forged.is_found_out(
+        |run| becomes(&mut run["cells"][bad], "pass", 0),
+        &told("pass (), and its guest said fail"),
+    );
+    forged.is_found_out(
+        |run| becomes(&mut run["cells"][bad], "missing", 3),
+        &told("missing (), and its guest said fail"),
+    );
+    forged.is_found_out(
+        |run| becomes(&mut run["cells"][bad], "notrun", 3),
+        &told("notrun (), and its guest said fail"),
+    );
+    let gone = |run: &mut Value| drop(run["cells"].as_array_mut().expect("cells").remove(bad));
+    forged.is_found_out(gone, &told("not in the record"));
+    forged.is_found_out(
+        |run| {
+            let mut stray = run["cells"][good].clone();
+            stray["subtest"] = "stray".into();
+            run["cells"].as_array_mut().expect("cells").push(stray);
+        },
+        "/stray on tree:linux: pass, and no guest told of it",
+    );
+}
+
+#[test]
+fn a_record_of_the_trees_own_tests_that_says_something_else_is_refused() {
+    let world = World::new();
+    let failing = captured()
+        .replace("fsession_cookie:OK", "fsession_cookie:FAIL")
+        .replace("#6       fsession_test:OK", "#6       fsession_test:FAIL")
+        .replace("1/4 PASSED, 0 SKIPPED, 0 FAILED", "0/3 PASSED, 0 SKIPPED, 1 FAILED");
+    let failing = format!("{failing}//fsession_test! 1\n");
+    let spec = tree(&world, "guest: pass", &[("fsession_test", &failing)]);
+    let done = run(&world, &spec, &["--test", "fsession_test"]);
+    done.exits(1);
+    comes_to_the_same(&world, &done);
+    let cells = done.json()["cells"].as_array().expect("cells").clone();
+    let at = |name: &str| cells.iter().position(|cell| cell["subtest"] == name).expect("a cell");
+    let forged = Forged::of(&world, &done);
+    every_forgery(&forged, at("fsession_mixed"), at("fsession_cookie"), "fsession_test/fsession_cookie");
+    forged.needs_its_bytes("fsession_cookie:FAIL", "fsession_cookie:SKIP");
+}
+
+#[test]
+fn a_record_of_a_program_that_says_something_else_is_refused() {
+    let world = World::new();
+    let done = program(&world, KTAP_FAILS, 1, &[]);
+    done.exits(1);
+    let forged = Forged::of(&world, &done);
+    every_forgery(&forged, 0, 1, "tiny/two");
+    forged.needs_its_bytes("not ok 2 two", "ook ok 2 two");
+}
+
+#[test]
+fn whole_tests_that_ran_again_are_named_and_left_out() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass then says.2 then pass", &[("alpha", SHAKY)]);
+    let words = ["--suite", "own", "--test", "basic/first", "--test", "alpha", "--retries", "1"];
+    let done = run(&world, &spec, &words);
+    done.exits(5);
+    let again = from_raw(&world);
+    again.exits(5).says(&[
+        "not judged again",
+        "suite upstream, tried again as a whole",
+        "1 cells of 1 guests",
+    ]);
+}
