@@ -38,6 +38,8 @@ fn what_is_there_is_listed_and_what_was_not_used_goes() {
     let world = World::new();
     let old = format!("tree:{}", world.tree("old", "guest: pass").display());
     let new = format!("tree:{}", world.tree("new", "guest: pass").display());
+    // Trees with the same contents would be one kernel.
+    world.write("new/kernel/fake.c", "int first;\nint second;\nint third;\nint fourth;\n");
     let run = |spec: &str| {
         world.run(&["--kernel", spec, "--boot", "direct"]).exits(0);
     };
