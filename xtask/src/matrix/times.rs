@@ -3,9 +3,12 @@
 //! that is lost or wrong costs some time and nothing else.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{IoContext, Result};
 use crate::workdir::{create_dir, runs_dir, write_file};
 
 /// Most jobs that are remembered.
@@ -20,7 +23,11 @@ fn file() -> Result<PathBuf> {
 
 /// What is remembered; nothing where it cannot be read.
 pub fn load() -> Times {
-    let text = file().ok().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    file().map(|file| read(&file)).unwrap_or_default()
+}
+
+fn read(file: &Path) -> Times {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
@@ -29,20 +36,46 @@ pub fn load() -> Times {
 /// # Errors
 /// When the file system refuses.
 pub fn remember(new: Times) -> Result<()> {
-    let mut times = load();
+    add(&file()?, new)
+}
+
+fn add(file: &Path, new: Times) -> Result<()> {
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    create_dir(dir)?;
+    // Parts of a matrix may end side by side on one machine: what one adds between the other's reading and writing would be
+    // lost. The directory is locked, as the file gets another inode with each writing.
+    let handle = File::open(dir).on("cannot open", dir)?;
+    let _lock =
+        Flock::lock(handle, FlockArg::LockExclusive).map_err(|(_, errno)| errno).on("cannot lock", dir)?;
+    let mut times = read(file);
     times.extend(new);
     while times.len() > MOST {
         times.pop_first();
     }
-    let file = file()?;
-    if let Some(dir) = file.parent() {
-        create_dir(dir)?;
-    }
-    let text = serde_json::to_string(&times).unwrap_or_default();
-    write_file(&file, text)
+    write_file(file, serde_json::to_string(&times).unwrap_or_default())
 }
 
 /// Expected time of a job. One that nobody has seen yet may be the longest.
 pub fn expected(times: &Times, id: &str) -> u64 {
     times.get(id).copied().unwrap_or(u64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_at_once_is_all_remembered() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("state/job-times.json");
+        let names: Vec<String> = (0..16).map(|at| format!("job-{at}")).collect();
+        std::thread::scope(|scope| {
+            for (at, name) in (0..).zip(&names) {
+                let file = &file;
+                scope.spawn(move || add(file, Times::from([(name.clone(), at)])).expect("remembered"));
+            }
+        });
+        let times = read(&file);
+        assert!(names.iter().zip(0..).all(|(name, at)| times.get(name) == Some(&at)), "{times:?}");
+    }
 }
