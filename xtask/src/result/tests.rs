@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Verdicts on guests that ended in every way, and the cells that follow from them.
 
+use super::cells::measured;
 use super::*;
+use crate::allow::Allowed;
 use crate::guest::Stream;
 use crate::vm::console::Scanner;
+use crate::vm::session::{End, Observed};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::LazyLock;
 use std::time::Duration;
+use vmtest_protocol::{End as TestEnd, TestName};
 
 fn name(subtest: &str) -> TestName {
     TestName { test: "basic".into(), subtest: subtest.into() }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Cells and runs for tests of what is made of them.
+
+use super::*;
+
+pub(crate) fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class) -> Cell {
+    Cell {
+        kernel: kernel.into(),
+        variant: String::new(),
+        boot: "direct".into(),
+        accel: "tcg".into(),
+        suite: "own".into(),
+        test: "basic".into(),
+        subtest: subtest.into(),
+        outcome,
+        reason: String::new(),
+        required: true,
+        attempts: 1,
+        duration_ms: 1,
+        class: class.code(),
+        was: None,
+        measured: String::new(),
+        unmet: Vec::new(),
+        log: String::new(),
+        enforced: None,
+        expected: None,
+        tries: Vec::new(),
+    }
+}
+
+pub(crate) fn boot(kernel: &str, class: Class) -> BootRecord {
+    BootRecord {
+        kernel: kernel.into(),
+        suite: "own".into(),
+        boot: "direct".into(),
+        accel: "tcg".into(),
+        cpus: 1,
+        class: class.code(),
+        duration_ms: 1,
+        ..BootRecord::default()
+    }
+}
+
+pub(crate) fn run(cells: Vec<Cell>) -> RunResult {
+    let mut run = RunResult {
+        schema: SCHEMA,
+        run: "r".into(),
+        command: vec!["cargo".into(), "xtask".into(), "vmtest".into()],
+        exit_code: 0,
+        classes: Default::default(),
+        tools: Default::default(),
+        kernels: Vec::new(),
+        boots: Vec::new(),
+        cells,
+        splats: Vec::new(),
+        allowed_splats: Vec::new(),
+        phases: Vec::new(),
+        matrix: None,
+    };
+    run.conclude(None);
+    run
+}
