@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Kconfig files and their expressions, and what is said of a requested option that is not there.
 
+use super::explain::distance;
 use super::*;
 
 /// Pieces of kernel/trace/Kconfig and others, shortened.
