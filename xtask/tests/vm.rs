@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Real virtual machines: the built command, real kernels, real deaths. `cargo xtask test` runs these by name.
 //!
+//! Two of them run at once where there are two cores: each has directories and files of its own below `CARGO_TARGET_TMPDIR`, and
+//! what they share (caches, object directories) is locked. The longest ones should not be the last.
+//!
 //! Nothing here is skipped: where a kernel cannot be fetched, built or booted, the test fails. Kernels are named by
 //! role and looked up when the test runs, because versions drift out of the archive. At most three kernels are built:
 //! the default one (the project's series on its base), that base, and a user's tree. What else is built differs from the
@@ -264,8 +267,17 @@ fn d_a_matrix_of_kernels_with_and_without_the_feature() {
     }
     let allowed = [without, base_kernel()].map(|kernel| format!("{kernel}=*"));
     let allow = ["--allow-skip", &allowed[0], "--allow-skip", &allowed[1]];
-    let ran = vmtest("matrix-allowed", &[&kernels[..], &allow].concat());
+    // What each subtest comes to is seen above; which of it counts does not take all of them again.
+    let some = ["--test", "info", "--test", "elsewhere"];
+    let ran = vmtest("matrix-allowed", &[&kernels[..], &allow, &some].concat());
     assert_eq!(ran.code, 0);
+    for lacking in [without, base_kernel()] {
+        let outcomes = ran.outcomes(lacking);
+        for outcome in ["skip", "pass"] {
+            assert!(outcomes.iter().any(|one| one == outcome), "{lacking}: no {outcome} in {outcomes:?}");
+        }
+    }
+    ran.assert_good(with, 6);
 }
 
 #[test]

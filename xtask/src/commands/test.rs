@@ -84,31 +84,15 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     if let Some(rounds) = rounds {
         return soak(&cargo, *rounds, project);
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (commands, guests) = (threads(WAITING * cores), threads(cores.min(GUESTS)));
+    let of_guests = ["--test", "isolation", "--test", "soak", "--test", "vm", "--test", "failures"];
+    let of_guests = [&["test", "--locked", "--package", "xtask"], &of_guests[..], &["--", &guests]].concat();
     let steps: [(&str, bool, &[&str]); 4] = [
         ("format", !vm, &["fmt", "--all", "--check"]),
         ("lints", !vm, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        ("unit tests and whole commands", !vm, &["test", "--locked", "--workspace"]),
-        // One at a time: each of them may use all cores, and their limits are for a guest that has them.
-        (
-            "virtual machines",
-            !fast,
-            &[
-                "test",
-                "--locked",
-                "--package",
-                "xtask",
-                "--test",
-                "isolation",
-                "--test",
-                "soak",
-                "--test",
-                "vm",
-                "--test",
-                "failures",
-                "--",
-                "--test-threads=1",
-            ],
-        ),
+        ("unit tests and whole commands", !vm, &["test", "--locked", "--workspace", "--", &commands]),
+        ("virtual machines", !fast, &of_guests),
     ];
     for (name, wanted, words) in steps {
         if !wanted {
@@ -119,6 +103,16 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         step(name, command)?;
     }
     Ok(Class::Pass)
+}
+
+/// Tests at once for each core: a whole command waits for its fake tools half of its time, and for the disk.
+const WAITING: usize = 2;
+/// Tests with guests at once, where there are as many cores. A guest with two CPUs uses 0.8 of a core (it waits for grace periods),
+/// and a build has stretches with one process. Not more: limits are for a guest that has the cores.
+const GUESTS: usize = 2;
+
+fn threads(count: usize) -> String {
+    format!("--test-threads={count}")
 }
 
 fn soak(cargo: &std::ffi::OsStr, rounds: u32, project: &Path) -> Result<Class> {
