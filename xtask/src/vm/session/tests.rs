@@ -3,23 +3,30 @@
 
 use super::*;
 
+/// Limits that nothing here comes to: a test shortens the one that it is about. Where several are short, it depends on what else
+/// the host does which of them is first.
 const LIMITS: Limits = Limits {
-    first_byte: Duration::from_millis(400),
-    boot: Duration::from_millis(800),
-    idle: Duration::from_millis(400),
-    run: Duration::from_secs(5),
-    shutdown: Duration::from_millis(400),
+    first_byte: Duration::from_secs(60),
+    boot: Duration::from_secs(60),
+    idle: Duration::from_secs(60),
+    run: Duration::from_secs(60),
+    shutdown: Duration::from_secs(60),
 };
+const SHORT: Duration = Duration::from_millis(400);
 const HELLO: &str = r#"{"n":"abc","seq":0,"ms":1,"ev":"hello","protocol":2,"release":"r","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}}"#;
 
 /// A fake guest: a shell script that gets the FIFO as $1.
 fn guest(script: &str) -> Observed {
+    guest_within(LIMITS, script)
+}
+
+fn guest_within(limits: Limits, script: &str) -> Observed {
     let channel = Channel::create().expect("a FIFO");
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(channel.dir().join("events"));
     let store = tempfile::tempdir().expect("temporary directory");
     let seen_at = channel.dir().to_owned();
-    run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &LIMITS, store.path(), |_, _| ())
+    run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &limits, store.path(), |_, _| ())
         .expect("a guest ran")
 }
 
@@ -39,7 +46,8 @@ fn what_a_guest_says_after_its_time_was_up_changes_nothing() {
     let wait = "python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n\
                 import time; time.sleep(9)' \"$(dirname $1)/qmp\" &";
     let late = "sleep 0.8; echo 'Kernel panic - not syncing: late'; sleep 9";
-    let seen = guest(&format!("echo 'Linux version 1'; echo '{HELLO}' > $1; {wait} {late}"));
+    let limits = Limits { idle: SHORT, ..LIMITS };
+    let seen = guest_within(limits, &format!("echo 'Linux version 1'; echo '{HELLO}' > $1; {wait} {late}"));
     assert_eq!(seen.end, End::IdleLimit);
     assert!(seen.console.death().is_none(), "{:?}", seen.console.death());
     assert!(!seen.before_kill.is_empty());
@@ -55,13 +63,16 @@ fn everything_said_before_the_end_is_read() {
 
 #[test]
 fn each_limit_has_its_own_end_and_nothing_is_left() {
-    assert_eq!(guest("sleep 60").end, End::NoFirstByte);
-    assert_eq!(guest("echo 'Linux version 1'; sleep 60").end, End::BootLimit);
-    assert_eq!(guest(&format!("echo '{HELLO}' > $1; sleep 60")).end, End::IdleLimit);
-    assert_eq!(
-        guest(&format!("echo '{HELLO}' > $1; while :; do echo x; sleep 0.1; done")).end,
-        End::RunLimit
-    );
+    let hello = format!("echo '{HELLO}' > $1");
+    let silent = Limits { first_byte: SHORT, ..LIMITS };
+    assert_eq!(guest_within(silent, "sleep 60").end, End::NoFirstByte);
+    let without_hello = Limits { boot: SHORT, ..LIMITS };
+    assert_eq!(guest_within(without_hello, "echo 'Linux version 1'; sleep 60").end, End::BootLimit);
+    let idle = Limits { idle: SHORT, ..LIMITS };
+    assert_eq!(guest_within(idle, &format!("{hello}; sleep 60")).end, End::IdleLimit);
+    let endless = Limits { run: Duration::from_secs(1), ..LIMITS };
+    let seen = guest_within(endless, &format!("{hello}; while :; do echo x; sleep 0.1; done"));
+    assert_eq!(seen.end, End::RunLimit);
 }
 
 #[test]
