@@ -174,7 +174,10 @@ impl Cache {
                 Some(lock) => return Ok(lock),
                 None => {
                     if !said {
-                        bus.note(format!("waiting for another run that holds {}", path.display()));
+                        bus.note(format!(
+                            "waiting for another run, or another kernel of this one, that holds {}",
+                            path.display()
+                        ));
                         said = true;
                     }
                     std::thread::sleep(Duration::from_millis(100));
