@@ -23,9 +23,8 @@ pub struct Features {
 }
 
 /// Where [`Features::system`] is read, each by its name.
-const SYSTEM: [(&str, &str); 5] = [
+const SYSTEM: [(&str, &str); 4] = [
     ("net.core.bpf_jit_harden", "/proc/sys/net/core/bpf_jit_harden"),
-    ("realtime", "/sys/kernel/realtime"),
     ("vulnerabilities.retbleed", "/sys/devices/system/cpu/vulnerabilities/retbleed"),
     ("vulnerabilities.spectre_v2", "/sys/devices/system/cpu/vulnerabilities/spectre_v2"),
     ("version", "/proc/version"),
