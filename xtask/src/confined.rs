@@ -14,6 +14,10 @@ use nix::sys::stat::Mode;
 
 use crate::error::{IoContext, Result};
 
+mod below;
+
+pub use below::{Kind, Top, gone, walk};
+
 /// Longest text that is read: a configuration has some 200 KB.
 const MOST_TEXT: u64 = 8 << 20;
 

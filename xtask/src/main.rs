@@ -3,6 +3,7 @@
 
 mod allow;
 mod bisect;
+mod clean_env;
 mod cli;
 mod commands;
 mod compare;

@@ -25,7 +25,7 @@ use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
 use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
 use crate::kernel::patch;
-use crate::kernel::series::{self, Series};
+use crate::kernel::series::Series;
 use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
@@ -140,17 +140,13 @@ pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
     let (mut tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
         Fetched::Source(tree) => (tree, shop.series.clone()),
-        Fetched::Range { base, patches, name } => {
-            // Its commits are the repository's, and that is the origin of their base.
-            let range = Series { name, origin: None, ..series::load(&patches)? };
-            (
-                base,
-                Some(match &shop.series {
-                    Some(more) => range.and(more),
-                    None => range,
-                }),
-            )
-        }
+        Fetched::Range { base, series } => (
+            base,
+            Some(match &shop.series {
+                Some(more) => series.and(more),
+                None => series,
+            }),
+        ),
     };
     if let Some(label) = &unit.label {
         tree.id.clone_from(label);

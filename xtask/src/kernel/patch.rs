@@ -72,7 +72,10 @@ fn make_overlay(
     base_commit: Option<&str>,
     series: &Series,
 ) -> Result<()> {
-    let repo = Repo::create(&scratch.join("repo"))?;
+    // Names of contents are compared with those of a commit, so they must be made in the same way.
+    let ids = series.patches.iter().find_map(|patch| patch.exact.as_deref()?.split(' ').nth(2));
+    let format = if ids.is_some_and(|id| id.len() == 64) { "sha256" } else { "sha1" };
+    let repo = Repo::create(&scratch.join("repo"), format)?;
     let touched: BTreeSet<&str> =
         series.patches.iter().flat_map(|patch| patch.touches.iter().map(String::as_str)).collect();
     for path in &touched {
@@ -85,11 +88,16 @@ fn make_overlay(
 
     let mails = scratch.join("mails");
     create_dir(&mails)?;
+    let commits = series.patches.iter().take_while(|patch| patch.exact.is_some()).count();
+    apply_commits(&repo, series, commits)?;
     let mut am: Vec<String> = AM.map(str::to_owned).into();
-    for (at, patch) in series.patches.iter().enumerate() {
+    for (at, patch) in series.patches.iter().enumerate().skip(commits) {
         let mail = mails.join(format!("{:06}", at + 1));
         fs::write(&mail, &patch.raw).on("cannot write", &mail)?;
         am.push(mail.to_string_lossy().into_owned());
+    }
+    if commits == series.patches.len() {
+        return repo.keep_changes(out, &touched);
     }
     let done = repo.git(&am.iter().map(String::as_str).collect::<Vec<_>>())?;
     let trees = repo.git(&["log", "--reverse", "--format=%T", "HEAD"])?.ok("cannot count commits")?.stdout;
@@ -105,6 +113,36 @@ fn make_overlay(
         return Err(diagnose(&repo, base_commit, series, at, &done));
     }
     repo.keep_changes(out, &touched)
+}
+
+/// Applies the first patches of a series, which are the commits of a range: as the diffs that git made of them, since a
+/// mail loses things (ends of lines) and finds things that are not in the commit (a diff in its message). What comes
+/// out is compared with the last commit.
+fn apply_commits(repo: &Repo, series: &Series, count: usize) -> Result<()> {
+    for (at, patch) in series.patches[..count].iter().enumerate() {
+        let apply = repo.command(&["apply", "--index", "--binary", "--whitespace=nowarn", "-"]);
+        let done = Job::new(apply).input(patch.exact_diff()).run()?;
+        if !done.success() {
+            return Err(failure(series, at, "git cannot apply the diff of this commit to its own parent")
+                .detail(done.tail));
+        }
+        repo.git(&["commit", "--quiet", "--no-verify", "--message=a commit of the range"])?
+            .ok("cannot record a commit of the range")?;
+    }
+    let Some(expected) = count.checked_sub(1).and_then(|last| series.patches[last].exact.as_deref()) else {
+        return Ok(());
+    };
+    let diff = ["diff-tree", "-r", "--raw", "--no-renames", "--no-abbrev", "base", "HEAD"];
+    let made = repo.git(&diff)?.ok("cannot list what the range changes")?.stdout;
+    if made == expected {
+        return Ok(());
+    }
+    let differs = made.lines().find(|line| !expected.lines().any(|other| other == *line));
+    let lost = || expected.lines().find(|line| !made.lines().any(|other| other == *line));
+    let line = differs.or_else(lost).unwrap_or_default();
+    Err(failure(series, count - 1, "the result is not the tree of that commit")
+        .why(format!("they differ in {}", line.split('\t').next_back().unwrap_or_default()))
+        .next("test the commit itself: git:PATH@REV"))
 }
 
 /// No third way: it hides a patch that was applied already, and needs blobs that the scratch repository lacks.
@@ -125,11 +163,12 @@ struct Repo {
 }
 
 impl Repo {
-    fn create(dir: &Path) -> Result<Repo> {
+    fn create(dir: &Path, format: &str) -> Result<Repo> {
         create_dir(dir)?;
         let repo = Repo { dir: dir.to_owned() };
         // An empty template: no hooks, and none of the host's.
-        repo.git(&["init", "--quiet", "--template=", "--initial-branch=series"])?
+        let format = format!("--object-format={format}");
+        repo.git(&["init", "--quiet", "--template=", "--initial-branch=series", &format])?
             .ok("cannot make a scratch repository")?;
         create_dir(&dir.join(".git/info"))?;
         // A tree's or a series' own attributes must not change a byte on the way through git.
@@ -168,7 +207,7 @@ impl Repo {
 
     /// Copies what differs from the base into `out`.
     fn keep_changes(&self, out: &Path, touched: &BTreeSet<&str>) -> Result<()> {
-        let diff = ["diff", "--raw", "--no-renames", "--abbrev=40", "base", "HEAD"];
+        let diff = ["diff", "--raw", "--no-renames", "--no-abbrev", "base", "HEAD"];
         let diff = self.git(&diff)?.ok("cannot list what the series changes")?.stdout;
         let (mut changed, mut deleted) = (Vec::new(), Vec::new());
         create_dir(&out.join("files"))?;

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::error::{Class, Error, IoContext, Result};
 use crate::leftovers;
 use crate::proc::Job;
 use crate::workdir::{Key, KeyBuilder, write_file};
+
+pub use crate::clean_env::git as neutral_git;
 
 /// Ordered patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,34 @@ pub struct Patch {
     pub raw: Vec<u8>,
     /// Paths that the diff names, of a rename both.
     pub touches: BTreeSet<String>,
+    /// `None` for a mail. Of a commit of a range: what `git diff --raw` between the tree below the series and the
+    /// commit says. Then `raw` is no mail: the diff behind its first `---` is applied byte by byte, and the result must
+    /// differ from the base in exactly this.
+    pub exact: Option<String>,
+}
+
+impl Patch {
+    /// The diff of a commit, with the few headers that people want to see.
+    pub fn of_commit(commit: &str, author: &str, subject: &str, diff: &[u8], exact: String) -> Patch {
+        let line = |text: &str| text.replace(char::is_control, " ");
+        let (author, subject) = (line(author), line(subject));
+        let head = format!("From: {author}\nSubject: {subject}\n\ncommit {commit}\n---\n");
+        let files = parse_diff(&String::from_utf8_lossy(diff));
+        Patch {
+            label: commit[..12.min(commit.len())].to_owned(),
+            subject,
+            raw: [head.as_bytes(), diff].concat(),
+            touches: files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect(),
+            exact: Some(exact),
+        }
+    }
+
+    /// The diff of a patch that is a commit, as git wrote it.
+    pub fn exact_diff(&self) -> &[u8] {
+        const MARK: &[u8] = b"\n---\n";
+        let at = self.raw.windows(MARK.len()).position(|bytes| bytes == MARK);
+        at.map_or(&[], |at| &self.raw[at + MARK.len()..])
+    }
 }
 
 impl Series {
@@ -67,27 +96,12 @@ impl Series {
     /// Hash of everything in it that can change the outcome.
     pub fn key(&self) -> Key {
         let begun = Key::of("series-1");
-        self.patches.iter().fold(begun, |key, patch| key.field("patch", &patch.raw)).finish()
+        let add = |key: KeyBuilder, patch: &Patch| match &patch.exact {
+            None => key.field("patch", &patch.raw),
+            Some(exact) => key.field("commit", &patch.raw).field("exact", exact),
+        };
+        self.patches.iter().fold(begun, add).finish()
     }
-}
-
-/// A `git` that sees neither the user's repositories nor settings. Runs in `dir`.
-pub fn neutral_git(dir: &Path) -> Command {
-    let mut command = Command::new("git");
-    command.current_dir(dir).env_clear();
-    for kept in ["PATH", "TMPDIR"] {
-        if let Some(value) = std::env::var_os(kept) {
-            command.env(kept, value);
-        }
-    }
-    command
-        // Messages are read, and dates are part of commits.
-        .envs([("LC_ALL", "C"), ("TZ", "UTC"), ("HOME", "/nonexistent"), ("GIT_TERMINAL_PROMPT", "0")])
-        .envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")])
-        .envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_ATTR_NOSYSTEM", "1")])
-        // The scratch directory may lie in somebody's repository: never look for one above it.
-        .env("GIT_CEILING_DIRECTORIES", dir.parent().unwrap_or(dir));
-    command
 }
 
 /// A place that patches are read from.
@@ -132,6 +146,17 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     if patches.is_empty() {
         return Err(Error::usage("cannot read a series: no path is given"));
     }
+    refuse_paths_outside(&patches)?;
+    let of = patches.len();
+    let origin = origin.map(KeyBuilder::finish);
+    Ok(Series { name: names.join("+"), patches, base_commit, of, origin })
+}
+
+/// Refuses patches that name a path which is not inside of a kernel tree.
+///
+/// # Errors
+/// [`Class::SeriesDoesNotApply`] with the patch and the path.
+pub fn refuse_paths_outside(patches: &[Patch]) -> Result<()> {
     for (at, patch) in patches.iter().enumerate() {
         if let Some(bad) = patch.touches.iter().find(|path| !is_inside_tree(path)) {
             let who = title(at, patches.len(), patch);
@@ -142,9 +167,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
             .next("look at where this patch comes from; nothing of it was applied"));
         }
     }
-    let of = patches.len();
-    let origin = origin.map(KeyBuilder::finish);
-    Ok(Series { name: names.join("+"), patches, base_commit, of, origin })
+    Ok(())
 }
 
 /// `patch 3 of 12 (0003-foo.patch, "subject")`; `at` counts from 0.
@@ -253,7 +276,7 @@ impl Tags {
 impl Mail {
     fn into_patch(self, at: usize, count: usize) -> Result<Patch> {
         let Mail { label, tags, raw, has_diff, looks_like, touches, base_commit: _ } = self;
-        let patch = Patch { label, subject: tags.subject, raw, touches };
+        let patch = Patch { label, subject: tags.subject, raw, touches, exact: None };
         if !has_diff {
             let what = format!("{} does not apply: not a patch: {looks_like}", title(at, count, &patch));
             return Err(Error::new(Class::SeriesDoesNotApply, what).next(

@@ -1,171 +1,115 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `git:PATH@REV` and `git:PATH@A..B`. The user's repository is only read: a bare repository in the cache borrows its
-//! objects, and everything that writes (an index, a checkout, patches) happens there.
+//! `git:PATH@REV` and `git:PATH@A..B`. The user's repository is only read, and git never sees its configuration, which may
+//! be a stranger's and can name commands: see [`place`]. A bare repository in the cache borrows its objects, and
+//! everything that writes (an index, a checkout) happens there.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use xshell::{Cmd, Shell, cmd};
-
 use super::tarball::succeeded;
 use super::{Fetched, Resolved, SourceTree, kernel_version, short_name};
+use crate::clean_env;
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
 use crate::proc::{Finished, Job};
-use crate::workdir::{Key, create_dir, read_text, write_file};
+use crate::workdir::{Cache, Key, create_dir, read_text, remove_tree, write_file};
+use place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 
-/// Settings for reading a repository that may belong to someone else, without a trace in it.
-const READ_ONLY: [(&str, &str); 4] =
-    [("safe.directory", "*"), ("core.fsmonitor", "false"), ("gc.auto", "0"), ("maintenance.auto", "false")];
+pub(super) mod place;
+mod range;
 
-/// Set inside hooks and `git bisect run`; they would send every call to another repository.
-const OVERRIDES: [&str; 7] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_PREFIX",
-];
+/// Contents as they were committed: a tree's own attributes must not change a byte on the way through git.
+const ATTRIBUTES: &str = "* -text !eol !filter !ident !working-tree-encoding\n";
 
-fn environment() -> Vec<(String, String)> {
-    let mut pairs = vec![
-        ("GIT_OPTIONAL_LOCKS".to_owned(), "0".to_owned()),
-        ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
-        ("GIT_CONFIG_COUNT".to_owned(), READ_ONLY.len().to_string()),
-        ("LC_ALL".to_owned(), "C".to_owned()),
-    ];
-    for (number, (key, value)) in READ_ONLY.iter().enumerate() {
-        pairs.push((format!("GIT_CONFIG_KEY_{number}"), (*key).to_owned()));
-        pairs.push((format!("GIT_CONFIG_VALUE_{number}"), (*value).to_owned()));
-    }
-    pairs
-}
-
-/// A short query of a repository that is not ours.
-pub(super) fn query<'a>(shell: &'a Shell, dir: &Path) -> Cmd<'a> {
-    let mut command = cmd!(shell, "git -C {dir}").quiet().ignore_status().envs(environment());
-    for name in OVERRIDES {
-        command = command.env_remove(name);
-    }
-    command
-}
-
-/// A longer call on the repository in the cache; the user's settings (line ends, filters, patch formats) stay out.
+/// A longer call on the repository in the cache.
 fn ours(clone: &Path) -> Command {
-    let mut command = Command::new("git");
-    for name in OVERRIDES {
-        command.env_remove(name);
-    }
-    command.envs(environment()).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    let mut command = clean_env::git(clone);
     command.arg("--git-dir").arg(clone);
     command
 }
 
-pub(super) fn shell() -> Result<Shell> {
-    Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))
-}
-
-/// What a query printed when it succeeded, else its complaint.
-fn answer(command: Cmd<'_>) -> Result<std::result::Result<String, String>> {
-    let shown = command.to_string();
-    let output = command.output().map_err(|error| {
-        Error::host(format!("cannot run `{shown}`")).why(error).next("install the package `git`")
-    })?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
-}
-
 /// The user's repository.
-struct Repo {
+pub(super) struct Repo {
     /// As it was named, absolute.
     path: PathBuf,
-    objects: String,
-    shallow: PathBuf,
-    format: String,
+    place: Place,
     lineage: Key,
+    cache: Cache,
+    desk: Desk,
 }
 
 impl Repo {
-    fn open(path: &Path) -> Result<Repo> {
+    pub(super) fn open(cache: &Cache, path: &Path) -> Result<Repo> {
         let no = |why: String| {
-            Error::usage(format!("{} is no git repository", path.display()))
+            Error::usage(format!("{} is not a git repository", path.display()))
                 .why(why)
                 .next("name the repository of a kernel; a tree without one is tree:PATH")
         };
         let path = path.canonicalize().map_err(|error| no(error.to_string()))?;
         if path.as_os_str().as_encoded_bytes().contains(&b'\n') {
-            return Err(no("git tells of it by lines, and there is a newline in its path".to_owned())
-                .next("give it a path without one"));
+            return Err(no("there is a newline in its path".to_owned()).next("give it a path without one"));
         }
-        let shell = shell()?;
-        let asked = ["--path-format=absolute", "--git-path", "objects", "--git-path", "shallow"];
-        let asked = query(&shell, &path)
-            .arg("rev-parse")
-            .args(asked)
-            .args(["--git-common-dir", "--show-object-format"]);
-        let text = answer(asked)?.map_err(no)?;
-        let lines: Vec<&str> = text.lines().collect();
-        let [objects, shallow, common, format] = lines.as_slice() else {
-            return Err(Error::host(format!("cannot read the layout of {}", path.display()))
-                .why(format!("git answered {text:?}"))
-                .next("git 2.31 or newer is needed"));
-        };
+        if !path.is_dir() {
+            return Err(no("it is not a directory".to_owned()));
+        }
+        let place = Place::find(cache, &path)?.map_err(no)?;
         // The common directory, so that linked worktrees of one repository share their objects.
+        let common = place.common.as_os_str().as_encoded_bytes();
         let lineage = Key::of("git lineage 1").field("repository", common).finish();
-        Ok(Repo {
-            path,
-            objects: (*objects).to_owned(),
-            shallow: PathBuf::from(shallow),
-            format: (*format).to_owned(),
-            lineage,
-        })
+        let desk = place.desk(cache)?;
+        Ok(Repo { path, place, lineage, cache: cache.clone(), desk })
     }
 
-    fn commit(&self, rev: &str) -> Result<String> {
-        let shell = shell()?;
+    pub(super) fn commit(&self, rev: &str) -> Result<String> {
         let wanted = format!("{rev}^{{commit}}");
-        let asked = query(&shell, &self.path).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
-        answer(asked.arg(&wanted))?.map_err(|_| {
-            Error::usage(format!("`{rev}` names no commit in {}", self.path.display()))
-                .next("`git rev-parse --verify REV` there must print one; fetch it first if it is elsewhere")
+        let words = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
+        let said = if is_id(rev) {
+            self.desk.ask(&words)?
+        } else {
+            self.place.desk_with_refs(&self.cache, rev.contains("@{"))?.ask(&words)?
+        };
+        said.map_err(|said| {
+            let error = Error::usage(format!("`{rev}` names no commit in {}", self.path.display()))
+                .next("`git rev-parse --verify REV` there must print one; fetch it first if it is elsewhere");
+            if said.is_empty() { error } else { error.why(said) }
         })
     }
 
     fn subject(&self, commit: &str) -> String {
-        let Ok(shell) = shell() else { return String::new() };
-        let asked =
-            query(&shell, &self.path).args(["log", "-1", "--format=%s", "--no-show-signature", commit]);
-        answer(asked).ok().and_then(std::result::Result::ok).unwrap_or_default()
+        let asked = self.desk.ask(&["log", "-1", "--format=%s", "--no-show-signature", commit]);
+        asked.ok().and_then(std::result::Result::ok).unwrap_or_default()
     }
 
     /// The repository in the cache that borrows this one's objects: whatever is committed there later is seen here at
     /// once, since nothing is copied.
     fn clone_in_cache(&self, ctx: &Context) -> Result<PathBuf> {
         let (clone, _) = ctx.cache.get_or_make(&ctx.bus, "git", self.lineage.as_str(), |dir| {
-            let mut command = Command::new("git");
-            for name in OVERRIDES {
-                command.env_remove(name);
-            }
-            command.envs(environment()).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+            let mut command = clean_env::git(dir);
             command.args(["init", "--quiet", "--bare", "--template="]);
-            command.arg(format!("--object-format={}", self.format)).arg(dir);
-            Job::new(command).run()?.ok("cannot make a repository in the cache")?;
-            create_dir(&dir.join("objects/info"))?;
-            fs::write(dir.join("objects/info/alternates"), format!("{}\n", quote_alternate(&self.objects)))
-                .on("cannot write", dir)
+            command.arg(format!("--object-format={}", self.place.format)).arg(dir);
+            run(Job::new(command), LOOK_UP)?.ok("cannot make a repository in the cache")?;
+            for below in ["objects/info", "info"] {
+                create_dir(&dir.join(below))?;
+            }
+            let alternates = dir.join("objects/info/alternates");
+            fs::write(&alternates, alternate(&self.place.objects)).on("cannot write", &alternates)
         })?;
+        // An entry of an earlier version has none.
+        let attributes = clone.join("info/attributes");
+        if read_text(&attributes).ok().as_deref() != Some(ATTRIBUTES) {
+            create_dir(&clone.join("info"))?;
+            write_file(&attributes, ATTRIBUTES)?;
+        }
         // A shallow repository has commits whose parents are absent, and says so here.
-        if self.shallow.exists() {
-            write_file(&clone.join("shallow"), read_text(&self.shallow)?)?;
-        } else {
-            let _ = fs::remove_file(clone.join("shallow"));
+        match self.place.shallow()? {
+            Some(shallow) => write_file(&clone.join("shallow"), shallow)?,
+            None => drop(fs::remove_file(clone.join("shallow"))),
         }
         Ok(clone)
     }
@@ -181,9 +125,9 @@ impl Repo {
         let clone = self.clone_in_cache(ctx)?;
         let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "source", &entry(commit), |dir| {
             let phase = ctx.bus.phase("checkout", &id);
-            check_out(ctx, &clone, commit, dir)?;
+            check_out(ctx, &clone, commit, dir).map_err(|error| self.absent_objects(error))?;
             if kernel_version(dir).is_none() {
-                return Err(Error::usage(format!("{id} is no kernel"))
+                return Err(Error::usage(format!("{id} is not a kernel"))
                     .why("that commit has no Makefile with VERSION and PATCHLEVEL in its top directory"));
             }
             phase.finish();
@@ -201,19 +145,21 @@ impl Repo {
             base_commit: Some(commit.to_owned()),
         })
     }
+
+    /// In a partial clone git would fetch what is absent, by a command that the repository names. Here it does not.
+    fn absent_objects(&self, error: Error) -> Error {
+        if !self.place.is_partial() || error.next.is_some() {
+            return error;
+        }
+        error.why("it is a partial clone, and some of its objects were never fetched").next(format!(
+            "nothing is fetched from here: `git -C {} checkout REV` gets the objects of a commit",
+            self.path.display()
+        ))
+    }
 }
 
 fn entry(commit: &str) -> String {
     format!("git-{commit}")
-}
-
-/// A path that begins with a quote or holds a newline must be quoted in an alternates file; others are taken as is.
-fn quote_alternate(path: &str) -> String {
-    if path.starts_with('"') || path.contains('\n') {
-        format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
-    } else {
-        path.to_owned()
-    }
 }
 
 /// Fills `dir` with a commit. A bisection visits dozens of commits of one repository, so the previous one is
@@ -226,64 +172,71 @@ fn check_out(ctx: &Context, clone: &Path, commit: &str, dir: &Path) -> Result<()
         command.env("GIT_INDEX_FILE", &index).arg("--work-tree").arg(dir).current_dir(dir);
         command
     };
-    let run = |command: Command, what: &str| {
+    let ask = |command: Command, what: &str| {
         let what = format!("cannot {what} {commit}");
-        succeeded(Job::new(command).run()?, what)
+        succeeded(run(Job::new(command), WALK)?, what)
     };
     let mut read = git();
     read.args(["read-tree", commit]);
-    run(read, "read the tree of")?;
+    ask(read, "read the tree of")?;
     interrupt::check()?;
     let previous = read_text(&clone.join("vmtest-last")).ok();
     let neighbour = previous.and_then(|old| Some((ctx.cache.get("source", &entry(&old))?, old)));
     let Some((old_dir, old)) = neighbour else {
         let mut all = git();
         all.args(["checkout-index", "--all", "--force"]);
-        run(all, "check out")?;
+        ask(all, "check out")?;
         return Ok(());
     };
-    let mut link = Command::new("cp");
+    let mut link = clean_env::command("cp");
     link.args(["--archive", "--link", "--no-target-directory"]).arg(&old_dir).arg(dir);
     succeeded(Job::new(link).run()?, format!("cannot link {}", old_dir.display()))?;
     interrupt::check()?;
     let mut diff = git();
     // Names are quoted, one a line, by core.quotePath; --stdin of checkout-index reads them back.
     diff.args(["diff-tree", "-r", "--no-renames", "--name-status", &old, commit]);
-    let changes = run(diff, "compare with")?.stdout;
+    let changes = ask(diff, "compare with")?.stdout;
     if changes.len() + (1 << 20) > crate::proc::MAX_OUTPUT {
         return Err(Error::host(format!("cannot compare {old} with {commit}")).why("they differ in too much"));
     }
+    let changes: Vec<(&str, &str)> = changes.lines().filter_map(|line| line.split_once('\t')).collect();
+    // What is gone goes first: a directory may have become a file of its name, and a link a directory.
+    for (_, name) in changes.iter().filter(|(status, _)| *status == "D") {
+        remove(dir, &dir.join(unquote(name)))?;
+    }
     let mut wanted = String::new();
-    for (status, name) in changes.lines().filter_map(|line| line.split_once('\t')) {
-        let path = dir.join(OsStr::new(&unquote(name)));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).on("cannot remove", &path);
-            }
-            _ => (),
-        }
-        if status == "D" {
-            // Git keeps no empty directories.
-            let mut parent = path.parent();
-            while let Some(above) = parent.filter(|above| *above != dir && fs::remove_dir(above).is_ok()) {
-                parent = above.parent();
-            }
-        } else {
-            wanted.push_str(name);
-            wanted.push('\n');
-        }
+    for (_, name) in changes.iter().filter(|(status, _)| *status != "D") {
+        remove(dir, &dir.join(unquote(name)))?;
+        wanted.push_str(name);
+        wanted.push('\n');
     }
     let mut some = git();
     some.args(["checkout-index", "--force", "--stdin"]);
-    let done = Job::new(some).input(wanted).run()?;
+    let done = run(Job::new(some).input(wanted), WALK)?;
     succeeded(done, format!("cannot check out {commit}"))?;
     Ok(())
 }
 
+/// Removes what is at `path`, and directories above it that are empty now: git keeps none.
+fn remove(dir: &Path, path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => (),
+        Err(error) if crate::confined::gone(&error) => (),
+        // Everything that git knows below it is gone by now.
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => remove_tree(path),
+        Err(error) => return Err(error).on("cannot remove", path),
+    }
+    let mut parent = path.parent();
+    while let Some(above) = parent.filter(|above| *above != dir && fs::remove_dir(above).is_ok()) {
+        parent = above.parent();
+    }
+    Ok(())
+}
+
 /// Undoes git's C quoting of unusual names.
-fn unquote(name: &str) -> String {
+pub(super) fn unquote(name: &str) -> OsString {
     let Some(inner) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) else {
-        return name.to_owned();
+        return name.into();
     };
     let mut bytes = Vec::new();
     let mut rest = inner.bytes();
@@ -303,11 +256,11 @@ fn unquote(name: &str) -> String {
             None => (),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    OsString::from_vec(bytes)
 }
 
 pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved> {
-    let repo = Repo::open(repo)?;
+    let repo = Repo::open(&ctx.cache, repo)?;
     let commit = repo.commit(rev)?;
     Ok(Resolved {
         id: repo.id(&commit),
@@ -318,84 +271,30 @@ pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved>
     })
 }
 
-/// The two ends of a range, checked to be a series: A an ancestor of B, at least one commit, no merges.
-fn range(repo: &Repo, from: &str, to: &str) -> Result<(String, String, u64)> {
-    let (first, last) = (repo.commit(from)?, repo.commit(to)?);
-    let no =
-        |why: String| Error::usage(format!("{from}..{to} in {} is no series", repo.path.display())).why(why);
-    let shell = shell()?;
-    let ancestor = query(&shell, &repo.path).args(["merge-base", "--is-ancestor", &first, &last]);
-    if answer(ancestor)?.is_err() {
-        return Err(no(format!("{from} is no ancestor of {to}"))
-            .next(format!("rebase {to} onto {from}, or use `git merge-base {from} {to}` as the base")));
-    }
-    let span = format!("{first}..{last}");
-    let count = |extra: &[&str]| -> Result<u64> {
-        let asked = query(&shell, &repo.path).args(["rev-list", "--count"]).args(extra).arg(&span);
-        let text = answer(asked)?.map_err(&no)?;
-        text.parse().map_err(|_| no(format!("git counted {text:?} commits")))
-    };
-    let merges = count(&["--merges"])?;
-    if merges > 0 {
-        return Err(no(format!("it holds {merges} merge(s), and a merge is no patch"))
-            .next(format!("test the result as git:{}@{to}, or rebase it", repo.path.display())));
-    }
-    match count(&[])? {
-        0 => Err(no("it holds no commit".to_owned())),
-        commits => Ok((first, last, commits)),
-    }
-}
-
 pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Resolved> {
-    let repo = Repo::open(repo)?;
-    let (first, last, commits) = range(&repo, from, to)?;
+    let repo = Repo::open(&ctx.cache, repo)?;
+    let range = range::Range::of(&repo, from, to)?;
     Ok(Resolved {
-        id: repo.id(&first),
-        description: format!(
-            "{commits} commit(s) up to {} \"{}\" on top of {} \"{}\"",
-            &last[..12],
-            repo.subject(&last),
-            &first[..12],
-            repo.subject(&first)
-        ),
-        cached: ctx.cache.get("source", &entry(&first)).is_some(),
+        id: repo.id(&range.base),
+        description: range.describe(&repo),
+        cached: ctx.cache.get("source", &entry(&range.base)).is_some(),
         path: None,
-        commits: usize::try_from(commits).unwrap_or(usize::MAX),
+        commits: range.commits.len(),
     })
 }
 
 pub(super) fn fetch(ctx: &Context, repo: &Path, rev: &str) -> Result<SourceTree> {
-    let repo = Repo::open(repo)?;
+    let repo = Repo::open(&ctx.cache, repo)?;
     let commit = repo.commit(rev)?;
     repo.source(ctx, &commit)
 }
 
 pub(super) fn fetch_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Fetched> {
-    let repo = Repo::open(repo)?;
-    let (first, last, commits) = range(&repo, from, to)?;
-    let base = repo.source(ctx, &first)?;
-    let clone = repo.clone_in_cache(ctx)?;
-    let name = format!("{first}-{last}");
-    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "git-patches", &name, |dir| {
-        let mut command = ours(&clone);
-        command.args(["format-patch", "--quiet", "--no-signature", "--full-index", "--no-renames", "-o"]);
-        command.arg(dir).arg(format!("{first}..{last}"));
-        let done = Job::new(command).run()?;
-        succeeded(done, format!("cannot write the patches of {from}..{to}"))?;
-        Ok(())
-    })?;
-    let mut patches = Vec::new();
-    for entry in fs::read_dir(&dir).on("cannot list", &dir)? {
-        patches.push(entry.on("cannot list", &dir)?.path());
-    }
-    patches.sort();
-    if patches.len() as u64 != commits {
-        return Err(Error::host(format!("cannot turn {from}..{to} into patches")).why(format!(
-            "git wrote {} patches for {commits} commits: an empty commit has none",
-            patches.len()
-        )));
-    }
-    Ok(Fetched::Range { base, patches, name: format!("{from}..{to}") })
+    let repo = Repo::open(&ctx.cache, repo)?;
+    let range = range::Range::of(&repo, from, to)?;
+    let base = repo.source(ctx, &range.base)?;
+    let series = range.series(ctx, &repo).map_err(|error| repo.absent_objects(error))?;
+    Ok(Fetched::Range { base, series })
 }
 
 /// The history between two commits, as git walks it; in the cache's clone, so that nothing is written to the user's
@@ -404,6 +303,7 @@ pub(super) fn fetch_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> R
 pub struct Commits {
     /// The repository, absolute.
     pub repo: PathBuf,
+    cache: Cache,
     clone: PathBuf,
     known: Mutex<BTreeMap<(String, String), bool>>,
 }
@@ -425,9 +325,9 @@ impl Commits {
     /// # Errors
     /// Class `Usage` where it is none.
     pub fn open(ctx: &Context, repo: &Path) -> Result<Commits> {
-        let repo = Repo::open(repo)?;
+        let repo = Repo::open(&ctx.cache, repo)?;
         let clone = repo.clone_in_cache(ctx)?;
-        Ok(Commits { repo: repo.path, clone, known: Mutex::default() })
+        Ok(Commits { repo: repo.path, cache: repo.cache, clone, known: Mutex::default() })
     }
 
     /// The full name of a commit.
@@ -435,14 +335,13 @@ impl Commits {
     /// # Errors
     /// Class `Usage` where there is none.
     pub fn commit(&self, rev: &str) -> Result<String> {
-        Repo::open(&self.repo)?.commit(rev)
+        Repo::open(&self.cache, &self.repo)?.commit(rev)
     }
 
     fn ask(&self, words: &[&str]) -> Result<Finished> {
         let mut command = ours(&self.clone);
-        // Replaced objects are the user's view of the history, and a graft could hide a culprit.
-        command.arg("--no-replace-objects").args(words);
-        Job::new(command).run()
+        command.args(words);
+        run(Job::new(command), WALK)
     }
 
     /// Ancestors of `new`, itself included, that are no ancestors of any of `olds`, in the order in which `git bisect`

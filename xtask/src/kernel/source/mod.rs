@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::archive;
+use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
 use crate::workdir::Key;
 
@@ -62,10 +63,8 @@ pub enum Fetched {
     Range {
         /// The commit before the first of the range.
         base: SourceTree,
-        /// `git format-patch` files in the cache, in order.
-        patches: Vec<PathBuf>,
-        /// `A..B` as it was typed.
-        name: String,
+        /// Its commits in order, named as the range was typed. Their origin is that of the base.
+        series: Series,
     },
     /// A kernel that needs no build.
     Prebuilt(Prebuilt),
@@ -152,7 +151,7 @@ fn end(path: &Path, components: usize) -> PathBuf {
 
 /// The version in a kernel's Makefile; `None` where the directory is no kernel tree.
 fn kernel_version(dir: &Path) -> Option<String> {
-    version_of_makefile(&std::fs::read_to_string(dir.join("Makefile")).ok()?)
+    version_of_makefile(&crate::confined::read_text(dir, "Makefile").ok()?)
 }
 
 /// The version that this Makefile of a kernel says.

@@ -43,6 +43,11 @@ pub fn kernel_repo(at: &Path) -> PathBuf {
     at.to_owned()
 }
 
+/// A snapshot of a tree, which must be possible.
+pub fn snapshot(ctx: &Context, top: &Path) -> super::SourceTree {
+    super::tree::fetch(ctx, top).expect("snapshot")
+}
+
 /// Everything below a directory with size and mtime, also inside `.git`.
 pub fn listing(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let entries = walkdir::WalkDir::new(dir).into_iter();

@@ -2,27 +2,35 @@
 //! `tree:PATH`: a snapshot of the user's tree in the cache: what git tracks and what it would not ignore, with the
 //! mtimes kept, so that a tree that was built in place can be built elsewhere and make rebuilds only what changed.
 //!
-//! What changed is found by size, mode and mtime, as make does. The key is of the contents: another checkout of the same
-//! state, on another machine of a CI system, has the same. A changed file is replaced by a new one, never written to: later
-//! stages hold hard links.
+//! The tree may be a stranger's. Git lists its files without its configuration (see [`super::git::place`]), and each file
+//! is reached without following a link: a path that leads out of the tree is not part of it.
+//!
+//! What changed is found by what a file system keeps of a file, the time of change among it, which nobody can set. The key
+//! is of the contents: another checkout of the same state, on another machine of a CI system, has the same. A changed file
+//! is replaced by a new one, never written to: later stages hold hard links.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::stat::{FileStat, UtimensatFlags, fstat, utimensat};
 use nix::sys::time::TimeSpec;
 
-use super::git::{query, shell};
+use super::git::place::{self, Desk, Place, WALK};
+use super::git::{Repo, unquote};
 use super::{Resolved, SourceTree, kernel_version, short_name};
+use crate::confined::{self, Kind, Top};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Phase;
 use crate::interrupt;
+use crate::proc::{Job, Stream};
 use crate::workdir::{Key, create_dir, hash_bytes, hash_file, write_file};
 use manifest::Held;
 
@@ -30,15 +38,48 @@ mod manifest;
 
 const FILE_TYPE: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
-const REGULAR: u32 = 0o100_000;
+
+/// Largest file, and largest sum of files, that a tree may have: a kernel's source has 20 MB and 2 GB.
+const MOST_FILE: u64 = 4 << 30;
+const MOST_TREE: u64 = 32 << 30;
+/// Largest `.gitignore`; git reads it whole.
+const MOST_PATTERNS: i64 = 16 << 20;
+/// Names in a warning.
+const SHOWN: usize = 5;
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Stamp {
     mode: u32,
     size: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    mtime: (i64, i64),
+    /// Time of change, file system and number: an edit that keeps size and mtime alters one of them.
+    ctime: (i64, i64),
+    inode: (u64, u64),
+}
+
+impl Stamp {
+    fn of(stat: &FileStat) -> Stamp {
+        Stamp {
+            mode: stat.st_mode,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: (stat.st_mtime, stat.st_mtime_nsec),
+            ctime: (stat.st_ctime, stat.st_ctime_nsec),
+            inode: (stat.st_dev, stat.st_ino),
+        }
+    }
+
+    /// What a copy of the file has as well.
+    fn visible(&self) -> (u32, u64, (i64, i64)) {
+        (self.mode, self.size, self.mtime)
+    }
+
+    /// Whether an edit after `now` could leave the stamp as it is: a file system's clock has ticks, of up to two seconds.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        const TICK: i64 = 2;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.ctime.0.max(self.mtime.0) + TICK >= i64::try_from(now).unwrap_or(i64::MAX)
+    }
 }
 
 /// A file of the tree, by its path below the top.
@@ -48,68 +89,113 @@ struct Entry {
     stamp: Stamp,
 }
 
-/// The state of a regular file or symbolic link; `None` for anything else and for what is not there.
-fn stamp(path: &Path) -> Result<Option<Stamp>> {
-    let stat = match fs::symlink_metadata(path) {
+impl Entry {
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+}
+
+/// The state of a regular file or symbolic link; else what it is, `None` for what is not there.
+fn stamp(top: &mut Top, path: &Path) -> Result<std::result::Result<Stamp, Option<Kind>>> {
+    let stat = match top.stat(path) {
         Ok(stat) => stat,
-        Err(error) => {
-            use std::io::ErrorKind::{NotADirectory, NotFound};
-            return if matches!(error.kind(), NotFound | NotADirectory) {
-                Ok(None)
-            } else {
-                Err(error).on("cannot read", path)
-            };
-        }
+        Err(error) if confined::gone(&error) => return Ok(Err(None)),
+        Err(error) => return Err(error).on("cannot read", path),
     };
-    Ok(matches!(stat.mode() & FILE_TYPE, SYMLINK | REGULAR).then(|| Stamp {
-        mode: stat.mode(),
-        size: stat.size(),
-        seconds: stat.mtime(),
-        nanoseconds: stat.mtime_nsec(),
-    }))
+    Ok(match Kind::of(stat.st_mode) {
+        Kind::File | Kind::Link => Ok(Stamp::of(&stat)),
+        kind => Err(Some(kind)),
+    })
 }
 
 fn below(top: &Path, path: &[u8]) -> PathBuf {
     top.join(OsStr::from_bytes(path))
 }
 
+/// What git would wait for, or read whole: refused by name before git looks. Other special files are named and left out.
+fn look_for_traps(ctx: &Context, top: &Path) -> Result<()> {
+    let mut special: Vec<String> = Vec::new();
+    let mut trap = None;
+    let mut opener = Top::open(top).on("cannot open", top)?;
+    let walked = confined::walk(top, Path::new(""), &mut |path, kind| {
+        let name = path.file_name().unwrap_or_default();
+        if path == Path::new(".git") {
+            return Ok(false);
+        }
+        let for_git = name == ".gitignore" || path.iter().any(|part| part == ".git");
+        match kind {
+            Kind::Special(kind) if for_git => {
+                trap = Some((path.to_owned(), format!("it is {kind}, and git would read it")));
+                return Err(io::Error::other("a trap"));
+            }
+            Kind::Special(kind) => special.push(format!("{} ({kind})", path.display())),
+            Kind::File if name == ".gitignore" && opener.stat(path)?.st_size > MOST_PATTERNS => {
+                trap = Some((path.to_owned(), "it is too long for a list of patterns".to_owned()));
+                return Err(io::Error::other("a trap"));
+            }
+            _ => (),
+        }
+        if interrupt::requested().is_some() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        Ok(kind == Kind::Dir)
+    });
+    interrupt::check()?;
+    if let Some((path, why)) = trap {
+        return Err(Error::usage(format!("the files of {} cannot be listed", top.display()))
+            .why(format!("{}: {why}", path.display()))
+            .next("remove it, or look at where this tree comes from"));
+    }
+    walked.on("cannot list", top)?;
+    warn_of(ctx, top, "are not files and are left out", &special);
+    Ok(())
+}
+
+fn warn_of(ctx: &Context, top: &Path, what: &str, names: &[String]) {
+    if !names.is_empty() {
+        let shown = names[..SHOWN.min(names.len())].join(", ");
+        let more = match names.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        ctx.bus.warn(format!("{}: {shown}{more} {what}", top.display()));
+    }
+}
+
 /// Paths of all files that belong to the tree, sorted.
 fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
-    let shell = shell()?;
-    let mut command = query(&shell, top);
-    let owned;
-    if top.join(".git").exists() {
-        command = command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    } else {
-        // No repository: an empty one beside the tree lends its reading of .gitignore files, and of nothing else.
-        owned = ctx.cache.scratch()?;
-        let git_dir = owned.path();
-        for dir in ["objects", "refs"] {
-            create_dir(&git_dir.join(dir))?;
+    look_for_traps(ctx, top)?;
+    let cannot = || Error::host(format!("cannot list the files of {}", top.display()));
+    let excludes = place::users_excludes(&ctx.cache)?;
+    let desk = match Place::of_worktree(&ctx.cache, top)? {
+        Some(Ok(place)) => place.desk_with_index(&ctx.cache, excludes)?,
+        Some(Err(why)) => {
+            return Err(cannot().why(why).next("fix its .git, or remove it: a tree needs none"));
         }
-        fs::write(git_dir.join("HEAD"), "ref: refs/heads/none\n").on("cannot write", git_dir)?;
-        command = command
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .arg("--git-dir")
-            .arg(git_dir)
-            .args(["--work-tree", ".", "ls-files", "-z", "--others", "--exclude-standard"]);
+        None => {
+            // No repository: an empty one lends its reading of .gitignore files.
+            let desk = Desk::empty(&ctx.cache, "sha1")?;
+            desk.exclude(&excludes)?;
+            desk
+        }
+    };
+    let mut command = desk.git();
+    command.arg("--work-tree").arg(top).args(["-c", "core.quotePath=true"]);
+    command.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let mut paths: Vec<Vec<u8>> = Vec::new();
+    let lines = |stream: Stream, line: &str| {
+        if stream == Stream::Out {
+            paths.push(unquote(line).into_vec());
+        }
+    };
+    let done = place::run(Job::new(command).on_line(lines), WALK)?;
+    if !done.success() {
+        return Err(done.error(cannot().what));
     }
-    let output = command.output().map_err(|error| {
-        Error::host(format!("cannot list the files of {}", top.display()))
-            .why(error)
-            .next("install the package `git`")
-    })?;
-    if !output.status.success() {
-        return Err(Error::host(format!("cannot list the files of {}", top.display()))
-            .why(String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    let mut paths: Vec<Vec<u8>> =
-        output.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect();
     if !paths.iter().any(|path| path == b"Makefile") {
         // Debian's source packages ship a .gitignore that hides everything but their own directory.
         ctx.bus.warn(format!("{}: its .gitignore hides the source, so every file is taken", top.display()));
-        paths = walk(top)?;
+        paths = everything(top)?;
     }
     // A file in conflict is listed once for each side.
     paths.sort_unstable();
@@ -118,47 +204,60 @@ fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Every file below a directory, `.git` aside.
-fn walk(top: &Path) -> Result<Vec<Vec<u8>>> {
+fn everything(top: &Path) -> Result<Vec<Vec<u8>>> {
     let mut paths = Vec::new();
-    let inside = walkdir::WalkDir::new(top).min_depth(1).into_iter();
-    for entry in inside.filter_entry(|entry| entry.depth() != 1 || entry.file_name() != ".git") {
-        let entry = entry.map_err(|error| {
-            Error::host(format!("cannot list {}", error.path().unwrap_or(top).display())).why(error)
-        })?;
-        if !entry.file_type().is_dir() {
-            let path = entry.path().strip_prefix(top).unwrap_or(entry.path());
+    confined::walk(top, Path::new(""), &mut |path, kind| {
+        if matches!(kind, Kind::File | Kind::Link) {
             paths.push(path.as_os_str().as_bytes().to_vec());
         }
-    }
+        Ok(path != Path::new(".git"))
+    })
+    .on("cannot list", top)?;
+    paths.retain(|path| path != b".git");
     Ok(paths)
 }
 
 /// The state of each path, in their order; on all cores, since that is 90,000 system calls.
-fn stamps(top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<Entry>> {
+fn stamps(ctx: &Context, top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<Entry>> {
     let threads = threads();
     let share = paths.len().div_ceil(threads).max(1);
-    let parts: Vec<Result<Vec<Entry>>> = std::thread::scope(|scope| {
+    type Part = Result<(Vec<Entry>, Vec<String>)>;
+    let parts: Vec<Part> = std::thread::scope(|scope| {
         let workers: Vec<_> = paths
             .chunks(share)
             .map(|paths| {
                 scope.spawn(move || {
+                    let mut opener = Top::open(top).on("cannot open", top)?;
                     let mut entries = Vec::with_capacity(paths.len());
+                    let mut behind = Vec::new();
                     for path in paths {
-                        if let Some(stamp) = stamp(&below(top, path))? {
-                            entries.push(Entry { path: path.clone(), stamp });
+                        let entry = |stamp| Entry { path: path.clone(), stamp };
+                        let name = Path::new(OsStr::from_bytes(path));
+                        match stamp(&mut opener, name)? {
+                            Ok(stamp) => entries.push(entry(stamp)),
+                            // Reached by a link, it is not a file of the tree.
+                            Err(None) if below(top, path).symlink_metadata().is_ok() => {
+                                behind.push(name.display().to_string());
+                            }
+                            Err(_) => (),
                         }
                     }
-                    Ok(entries)
+                    Ok((entries, behind))
                 })
             })
             .collect();
         workers.into_iter().map(|worker| worker.join().expect("stat does not panic")).collect()
     });
     let mut entries = Vec::with_capacity(paths.len());
+    let mut behind = Vec::new();
     for part in parts {
-        entries.extend(part?);
+        let (some, links) = part?;
+        entries.extend(some);
+        behind.extend(links);
     }
+    warn_of(ctx, top, "are reached through a link and left out", &behind);
     drop_below_symlinks(&mut entries);
+    refuse_too_much(top, &entries)?;
     Ok(entries)
 }
 
@@ -175,6 +274,21 @@ fn drop_below_symlinks(entries: &mut Vec<Entry>) {
         let count = entries[begin..].iter().take_while(|entry| entry.path.starts_with(&link)).count();
         entries.drain(begin..begin + count);
     }
+}
+
+/// A file with a hole of a terabyte takes no room in a tree, and all of it in a copy.
+fn refuse_too_much(top: &Path, entries: &[Entry]) -> Result<()> {
+    let cannot = || Error::usage(format!("tree:{} is too large", top.display()));
+    let next = "remove what is not source, or list it in .gitignore or .git/info/exclude";
+    if let Some(large) = entries.iter().find(|entry| entry.stamp.size > MOST_FILE) {
+        let why = format!("{} has {} GB", large.path().display(), large.stamp.size >> 30);
+        return Err(cannot().why(why).next(next));
+    }
+    let total: u64 = entries.iter().map(|entry| entry.stamp.size).sum();
+    if total > MOST_TREE {
+        return Err(cannot().why(format!("its files have {} GB", total >> 30)).next(next));
+    }
+    Ok(())
 }
 
 fn threads() -> usize {
@@ -206,14 +320,13 @@ fn lineage(top: &Path) -> Key {
 
 pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
     let (top, version) = checked(path)?;
-    let shell = shell()?;
-    let head = query(&shell, &top).args(["rev-parse", "--short=12", "--verify", "--quiet", "HEAD"]).output();
-    let head = head.ok().filter(|output| output.status.success() && top.join(".git").exists());
-    let head = head.map(|output| format!(" at {}", String::from_utf8_lossy(&output.stdout).trim()));
+    let repo = if top.join(".git").exists() { Repo::open(&ctx.cache, &top).ok() } else { None };
+    let head = repo.and_then(|repo| repo.commit("HEAD").ok());
+    let head = head.map(|commit| format!(" at {}", &commit[..12])).unwrap_or_default();
     let home = ctx.cache.path("trees", lineage(&top).as_str());
     Ok(Resolved {
         id: format!("tree:{}", short_name(&top)),
-        description: format!("kernel {version}{}, as it is in {}", head.unwrap_or_default(), top.display()),
+        description: format!("kernel {version}{head}, as it is in {}", top.display()),
         cached: home.join("manifest").exists(),
         path: Some(top),
         commits: 0,
@@ -229,7 +342,7 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     create_dir(&home.join("files"))?;
     ctx.cache.hold(&home);
     let phase = ctx.bus.phase("snapshot", &id);
-    let wanted = stamps(&top, list(ctx, &top)?)?;
+    let wanted = stamps(ctx, &top, list(ctx, &top)?)?;
     interrupt::check()?;
     let (held, unchanged) = refresh(&top, &home, wanted, &phase)?;
     let key = manifest::key(&held);
@@ -254,64 +367,46 @@ fn refresh(top: &Path, home: &Path, wanted: Vec<Entry>, phase: &Phase) -> Result
     let record = fs::read(&manifest_path).ok();
     let known = record.as_deref().and_then(manifest::parse);
     if let Some(known) = &known
+        && known.iter().all(|held| !held.fresh)
         && known.iter().map(|held| &held.entry).eq(&wanted)
     {
         return Ok((known.clone(), true));
     }
-    // Without a manifest a refresh was cut short: what is there decides.
-    let have = match known {
-        Some(have) => have,
-        None => there(&files)?,
+    let have: HashMap<&[u8], &Held> = match &known {
+        Some(known) => known.iter().map(|held| (&held.entry.path[..], held)).collect(),
+        None => HashMap::new(),
+    };
+    // Without a manifest a refresh was cut short: all is copied again.
+    let there = match &known {
+        Some(known) => known.iter().map(|held| held.entry.path.clone()).collect(),
+        None => everything(&files)?,
     };
     if record.is_some() {
         fs::remove_file(&manifest_path).on("cannot remove", &manifest_path)?;
     }
     let wanted_paths: HashSet<&[u8]> = wanted.iter().map(|entry| &entry.path[..]).collect();
-    for gone in have.iter().filter(|held| !wanted_paths.contains(&held.entry.path[..])) {
-        remove(&files, &below(&files, &gone.entry.path))?;
+    for gone in there.iter().filter(|path| !wanted_paths.contains(&path[..])) {
+        remove(&files, &below(&files, gone))?;
     }
-    let mut have: HashMap<&Entry, &str> = have.iter().map(|held| (&held.entry, held.hash.as_str())).collect();
-    let changed: Vec<&Entry> = wanted.iter().filter(|entry| !have.contains_key(entry)).collect();
-    let copied = copy_all(top, home, &changed, phase)?;
+    let is_held = |entry: &Entry| have.get(&entry.path[..]).is_some_and(|held| held.is(&entry.stamp));
+    let changed: Vec<&Entry> = wanted.iter().filter(|entry| !is_held(entry)).collect();
+    let copied = copy_all(top, home, &changed, &have, phase)?;
     // Files may have changed once more while they were copied: the manifest says what the snapshot holds.
-    let mut copied: HashMap<&[u8], Option<(Stamp, String)>> = copied.into_iter().collect();
+    let mut copied: HashMap<&[u8], Option<Held>> = copied.into_iter().collect();
     let mut held = Vec::with_capacity(wanted.len());
     for entry in &wanted {
-        match (have.remove(entry), copied.remove(&entry.path[..])) {
-            (_, Some(Some((stamp, hash)))) => {
-                held.push(Held { entry: Entry { path: entry.path.clone(), stamp }, hash });
-            }
-            (Some(hash), None) => held.push(Held { entry: entry.clone(), hash: hash.to_owned() }),
-            (_, Some(None)) | (None, None) => remove(&files, &below(&files, &entry.path))?,
+        match copied.remove(&entry.path[..]) {
+            Some(Some(new)) => held.push(new),
+            Some(None) => remove(&files, &below(&files, &entry.path))?,
+            None => held.extend(have.get(&entry.path[..]).map(|old| (*old).clone())),
         }
     }
+    let same = known.as_deref().is_some_and(|known| manifest::key(known) == manifest::key(&held));
     let handle = fs::File::open(&files).on("cannot open", &files)?;
     // A manifest that outlives the content it names, after a power cut, would never be noticed.
     nix::unistd::syncfs(&handle).on("cannot sync", &files)?;
     write_file(&manifest_path, manifest::write(&held))?;
-    Ok((held, false))
-}
-
-/// What is in a directory of files, read whole.
-fn there(files: &Path) -> Result<Vec<Held>> {
-    let mut paths = walk(files)?;
-    paths.sort_unstable();
-    let entries = stamps(files, paths)?;
-    let hash = |entry: Entry| -> Result<Held> {
-        interrupt::check()?;
-        let hash = content(&below(files, &entry.path), entry.stamp)?;
-        Ok(Held { entry, hash })
-    };
-    entries.into_iter().map(hash).collect()
-}
-
-/// Hash of what a file or link holds.
-fn content(path: &Path, stamp: Stamp) -> Result<String> {
-    if stamp.mode & FILE_TYPE == SYMLINK {
-        let target = fs::read_link(path).on("cannot read", path)?;
-        return Ok(hash_bytes(target.as_os_str().as_bytes()));
-    }
-    hash_file(path)
+    Ok((held, same))
 }
 
 /// Removes a file, and directories that it leaves empty.
@@ -329,11 +424,17 @@ fn remove(files: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What became of a file that was to be copied: its state and content, `None` where it vanished meanwhile.
-type Copied<'a> = (&'a [u8], Option<(Stamp, String)>);
+/// What became of a file that was to be copied: `None` where it vanished meanwhile.
+type Copied<'a> = (&'a [u8], Option<Held>);
 
-/// Copies files into the snapshot.
-fn copy_all<'a>(top: &Path, home: &Path, entries: &[&'a Entry], phase: &Phase) -> Result<Vec<Copied<'a>>> {
+/// Copies files into the snapshot, or finds that it has them already.
+fn copy_all<'a>(
+    top: &Path,
+    home: &Path,
+    entries: &[&'a Entry],
+    have: &HashMap<&[u8], &Held>,
+    phase: &Phase,
+) -> Result<Vec<Copied<'a>>> {
     let files = home.join("files");
     let mut dirs: Vec<PathBuf> =
         entries.iter().filter_map(|entry| Some(below(&files, &entry.path).parent()?.to_owned())).collect();
@@ -344,6 +445,7 @@ fn copy_all<'a>(top: &Path, home: &Path, entries: &[&'a Entry], phase: &Phase) -
     let next = AtomicUsize::new(0);
     let work = |number: usize| -> Result<Vec<Copied<'a>>> {
         let scratch = home.join(format!("new-{number}"));
+        let mut opener = Top::open(top).on("cannot open", top)?;
         let mut copied = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -354,8 +456,9 @@ fn copy_all<'a>(top: &Path, home: &Path, entries: &[&'a Entry], phase: &Phase) -
             if number == 0 && copied.len() % 256 == 0 {
                 phase.progress(at as u64, entries.len() as u64, String::from_utf8_lossy(&entry.path));
             }
-            let (from, to) = (below(top, &entry.path), below(&files, &entry.path));
-            copied.push((&entry.path[..], copy(&from, &to, &scratch)?));
+            let old = have.get(&entry.path[..]).copied();
+            let to = below(&files, &entry.path);
+            copied.push((&entry.path[..], copy(&mut opener, top, entry, old, &to, &scratch)?));
         }
     };
     std::thread::scope(|scope| {
@@ -368,39 +471,80 @@ fn copy_all<'a>(top: &Path, home: &Path, entries: &[&'a Entry], phase: &Phase) -
     })
 }
 
-/// Copies one file under a temporary name and renames it. A file that changes meanwhile is copied again.
-fn copy(from: &Path, to: &Path, scratch: &Path) -> Result<Option<(Stamp, String)>> {
+/// Copies one file under a temporary name and renames it, unless `old` says that the same content is there. A file that
+/// changes meanwhile is copied again.
+fn copy(
+    opener: &mut Top,
+    top: &Path,
+    entry: &Entry,
+    old: Option<&Held>,
+    to: &Path,
+    scratch: &Path,
+) -> Result<Option<Held>> {
     const ATTEMPTS: usize = 5;
+    let from = below(top, &entry.path);
     for _ in 0..ATTEMPTS {
-        let Some(before) = stamp(from)? else { return Ok(None) };
+        let now = SystemTime::now();
+        let Ok(before) = stamp(opener, entry.path())? else { return Ok(None) };
+        if before.mode & FILE_TYPE != entry.stamp.mode & FILE_TYPE {
+            // What the list was made for is not there any more; a link could now be in the way of another file.
+            break;
+        }
         match fs::remove_file(scratch) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).on("cannot remove", scratch);
             }
             _ => (),
         }
-        let made = if before.mode & FILE_TYPE == SYMLINK {
-            fs::read_link(from).and_then(|target| std::os::unix::fs::symlink(target, scratch))
-        } else {
-            // Reflinks where the file system can, and keeps the mode.
-            fs::copy(from, scratch).map(drop)
-        };
-        if made.is_ok() && stamp(from)? == Some(before) {
-            let mtime = TimeSpec::new(before.seconds, before.nanoseconds);
+        let made = copy_content(opener, entry.path(), &before, scratch);
+        if made.is_ok() && stamp(opener, entry.path())? == Ok(before) {
+            let (seconds, nanoseconds) = before.mtime;
+            let mtime = TimeSpec::new(seconds, nanoseconds);
             utimensat(nix::fcntl::AT_FDCWD, scratch, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
                 .on("cannot set the time of", scratch)?;
             // Of the copy: nothing changes that any more.
             let hash = content(scratch, before)?;
-            fs::rename(scratch, to).on("cannot rename into place", to)?;
-            return Ok(Some((before, hash)));
+            let entry = Entry { path: entry.path.clone(), stamp: before };
+            // The old file stays where only times of change differ: later stages hold links to it.
+            let same = |old: &Held| old.hash == hash && old.entry.stamp.visible() == before.visible();
+            if old.is_some_and(same) {
+                fs::remove_file(scratch).on("cannot remove", scratch)?;
+            } else {
+                fs::rename(scratch, to).on("cannot rename into place", to)?;
+            }
+            return Ok(Some(Held { entry, hash, fresh: before.is_fresh(now) }));
         }
-        if stamp(from)? == Some(before) {
-            made.on("cannot copy", from)?;
+        if stamp(opener, entry.path())? == Ok(before) {
+            made.on("cannot copy", &from)?;
         }
     }
     Err(Error::host(format!("cannot copy {}", from.display()))
         .why("it kept changing while it was read")
         .next("wait until whatever writes there is done, then run this again"))
+}
+
+/// Copies what was stamped, and nothing that took its place.
+fn copy_content(opener: &mut Top, path: &Path, before: &Stamp, to: &Path) -> io::Result<()> {
+    if before.mode & FILE_TYPE == SYMLINK {
+        return std::os::unix::fs::symlink(opener.read_link(path)?, to);
+    }
+    let mut from = opener.file(path)?;
+    if Stamp::of(&fstat(&from)?) != *before {
+        return Err(io::Error::other("it changed"));
+    }
+    let mut copy = fs::File::create_new(to)?;
+    // A file that grows meanwhile may have no end. Reflinks where the file system can.
+    io::copy(&mut io::Read::take(&mut from, before.size), &mut copy)?;
+    copy.set_permissions(fs::Permissions::from_mode(before.mode & 0o777))
+}
+
+/// Hash of what a file or link of ours holds.
+fn content(path: &Path, stamp: Stamp) -> Result<String> {
+    if stamp.mode & FILE_TYPE == SYMLINK {
+        let target = fs::read_link(path).on("cannot read", path)?;
+        return Ok(hash_bytes(target.as_os_str().as_bytes()));
+    }
+    hash_file(path)
 }
 
 #[cfg(test)]

@@ -74,28 +74,264 @@ fn commits_are_checked_out_and_the_users_repository_stays_as_it_is() {
     assert_eq!(three.base_commit.as_deref().map(str::len), Some(40));
     assert!(resolve(&ctx, &repo, "HEAD").expect("resolved").cached);
 
-    let Fetched::Range { base, patches, name } = fetch_range(&ctx, &repo, "HEAD~2", "HEAD").expect("range")
-    else {
+    let Fetched::Range { base, series } = fetch_range(&ctx, &repo, "HEAD~2", "HEAD").expect("range") else {
         panic!("a range")
     };
-    assert_eq!((base.dir, patches.len(), name.as_str()), (one.dir, 2, "HEAD~2..HEAD"));
+    assert_eq!((base.dir, series.patches.len(), series.name.as_str()), (one.dir, 2, "HEAD~2..HEAD"));
     assert_eq!(listing(&repo), before, "nothing was written to the user's repository");
 }
 
 #[test]
 fn a_range_must_be_a_series() {
-    let (dir, _ctx) = context();
+    let (dir, ctx) = context();
     let repo = kernel_repo(&dir.path().join("linux"));
     git(&repo, &["checkout", "-qb", "side"]);
     git(&repo, &["commit", "-q", "--allow-empty", "-m", "side"]);
     git(&repo, &["checkout", "-qb", "other", "HEAD~1"]);
     git(&repo, &["commit", "-q", "--allow-empty", "-m", "other"]);
-    let open = Repo::open(&repo).expect("a repository");
-    let why = |from: &str, to: &str| range(&open, from, to).expect_err("no series").to_string();
-    assert!(why("side", "other").contains("no ancestor"));
+    let open = Repo::open(&ctx.cache, &repo).expect("a repository");
+    let why =
+        |from: &str, to: &str| range::Range::of(&open, from, to).err().expect("not a series").to_string();
+    assert!(why("side", "other").contains("not an ancestor"));
     assert!(why("side", "side").contains("no commit"));
+    assert!(why("side~1", "side").contains("no commit of it changes a file"));
     git(&repo, &["merge", "-q", "--no-ff", "-m", "merge", "side"]);
-    assert!(why("HEAD~1", "HEAD").contains("merge"));
+    assert!(why("HEAD~1", "HEAD").contains("a merge is not a patch"));
     assert!(open.commit("nowhere").expect_err("unknown").to_string().contains("names no commit"));
-    assert!(Repo::open(dir.path()).is_err());
+    assert!(Repo::open(&ctx.cache, dir.path()).is_err());
+}
+
+/// Names of commits are what they are in the repository itself.
+#[test]
+fn revisions_mean_what_they_mean_there() {
+    let (dir, ctx) = context();
+    let origin = kernel_repo(&dir.path().join("origin"));
+    git(&origin, &["tag", "-a", "-m", "a tag", "v1"]);
+    let repo = dir.path().join("linux");
+    git(dir.path(), &["clone", "-q", "origin", "linux"]);
+    git(&repo, &["checkout", "-qb", "topic", "--track", "origin/main"]);
+    for subject in ["two", "three"] {
+        git(&repo, &["commit", "-q", "--allow-empty", "-m", subject]);
+    }
+    git(&repo, &["pack-refs", "--all"]);
+    git(&repo, &["update-ref", "refs/heads/packed-before", "HEAD~1"]);
+    git(&repo, &["update-ref", "refs/bisect/bad", "HEAD"]);
+    git(&repo, &["fetch", "-q", "origin", "main"]);
+    let worktree = dir.path().join("worktree");
+    git(&repo, &["worktree", "add", "-q", "--detach", &worktree.to_string_lossy(), "HEAD~1"]);
+    let theirs = |at: &Path, rev: &str| {
+        let output =
+            Command::new("git").arg("-C").arg(at).args(["rev-parse", &format!("{rev}^{{commit}}")]).output();
+        String::from_utf8(output.expect("git runs").stdout).expect("text").trim().to_owned()
+    };
+    let tip = theirs(&repo, "HEAD");
+    let revs = [
+        "HEAD",
+        "HEAD~2",
+        "topic",
+        "main",
+        "origin/main",
+        "origin",
+        "v1",
+        "packed-before",
+        "@",
+        "@{u}",
+        "topic@{upstream}",
+        "HEAD@{1}",
+        "topic@{1}",
+        "@{-1}",
+        "FETCH_HEAD",
+        "refs/bisect/bad",
+        ":/two",
+        &tip[..9],
+        &tip,
+    ];
+    for (at, name) in [(&repo, "main"), (&worktree, "linked")] {
+        let open = Repo::open(&ctx.cache, at).expect("a repository");
+        for rev in revs {
+            let expected = theirs(at, rev);
+            let is = open.commit(rev);
+            if expected.len() == 40 {
+                assert_eq!(is.expect(rev), expected, "{rev} in the {name} one");
+            } else {
+                is.expect_err(rev);
+            }
+        }
+    }
+    let below = Repo::open(&ctx.cache, &repo.join("kernel")).expect("above it");
+    assert_eq!(below.lineage, Repo::open(&ctx.cache, &worktree).expect("opened").lineage);
+    assert_eq!(below.commit("HEAD").expect("there"), tip);
+    let bare = Repo::open(&ctx.cache, &repo.join(".git")).expect("a bare one");
+    assert_eq!(bare.commit("topic").expect("there"), tip);
+}
+
+#[test]
+fn other_formats_of_objects_and_refs_are_read() {
+    let (dir, ctx) = context();
+    for format in
+        [["--object-format=sha256", "--ref-format=files"], ["--object-format=sha1", "--ref-format=reftable"]]
+    {
+        let top = dir.path().join(format[0]);
+        let repo = kernel_repo(&top);
+        fs::remove_dir_all(repo.join(".git")).expect("removed");
+        git(&repo, &["init", "-q", "-b", "main", format[0], format[1]]);
+        git(&repo, &["add", "-A"]);
+        git(&repo, &["commit", "-qm", "one"]);
+        fs::write(repo.join("kernel/trampoline.c"), "int b;\n").expect("written");
+        git(&repo, &["commit", "-qam", "two"]);
+        let tree = fetch(&ctx, &repo, "main").expect("checked out");
+        assert_eq!(read_text(&tree.dir.join("kernel/trampoline.c")).expect("read"), "int b;\n");
+        let (base, overlay) = applied(&ctx, &repo, "HEAD~1", "main");
+        assert_eq!(overlay.changed, ["kernel/trampoline.c"]);
+        assert_eq!(read_text(&base.join("kernel/trampoline.c")).expect("read"), "int a;\n");
+        crate::kernel::source::tests_support::snapshot(&ctx, &repo);
+    }
+}
+
+/// Base and overlay of a range.
+fn applied(ctx: &Context, repo: &Path, from: &str, to: &str) -> (PathBuf, crate::kernel::patch::Overlay) {
+    let Fetched::Range { base, series } = fetch_range(ctx, repo, from, to).expect("a range") else {
+        panic!("a range")
+    };
+    let applied =
+        crate::kernel::patch::apply(ctx, &base.dir, &base.key, base.base_commit.as_deref(), &series);
+    (base.dir, applied.expect("applied").1)
+}
+
+#[test]
+fn a_range_is_its_trees_and_a_message_is_only_shown() {
+    let (dir, ctx) = context();
+    let repo = kernel_repo(&dir.path().join("linux"));
+    let write = |path: &str, bytes: &[u8]| fs::write(repo.join(path), bytes).expect("written");
+    let commit = |message: &str| {
+        git(&repo, &["add", "-A"]);
+        git(
+            &repo,
+            &["commit", "-q", "--allow-empty", "--allow-empty-message", "--cleanup=verbatim", "-m", message],
+        );
+    };
+    write("crlf.txt", b"one\r\ntwo\r\n");
+    write("old-name.c", b"int same;\nint content;\nint here;\n");
+    create_dir(&repo.join("was-dir")).expect("made");
+    write("was-dir/file", b"x\n");
+    write("was-file", b"x\n");
+    write(
+        ".gitattributes",
+        b"*.txt text eol=crlf\n*.c ident filter=evil\nodd.c working-tree-encoding=UTF-16\n",
+    );
+    // Of the test's own git: contents are added as they are.
+    create_dir(&repo.join(".git/info")).expect("made");
+    write(".git/info/attributes", b"* -text -filter -ident !working-tree-encoding\n");
+    commit("base");
+    commit("cover letter of b4 prep\n\nwith text\n");
+    let message = "honest\n\ndiff --git a/kernel/trampoline.c b/kernel/trampoline.c\n--- a/kernel/trampoline.c\n\
+                   +++ b/kernel/trampoline.c\n@@ -1 +1 @@\n-int a;\n+#error not in the commit\n---\nFrom: x\n";
+    write("honest.c", b"int honest; /* $Id$ */\n");
+    commit(message);
+    write("crlf.txt", b"one\r\nthree\r\nno end");
+    write("binary", &[0, 1, 2, 255, b'\n', 0]);
+    fs::rename(repo.join("old-name.c"), repo.join("new name.c")).expect("renamed");
+    commit("[media] binary, CRLF and a rename");
+    fs::remove_dir_all(repo.join("was-dir")).expect("removed");
+    write("was-dir", b"a file\n");
+    fs::remove_file(repo.join("was-file")).expect("removed");
+    create_dir(&repo.join("was-file")).expect("made");
+    write("was-file/inside", b"x\n");
+    std::os::unix::fs::symlink("Makefile", repo.join("link")).expect("linked");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(repo.join("honest.c"), executable).expect("mode");
+    commit("");
+    let resolved = resolve_range(&ctx, &repo, "HEAD~4", "HEAD").expect("resolved");
+    assert_eq!(resolved.commits, 3);
+    assert!(resolved.description.contains("\"cover letter of b4 prep\""), "{}", resolved.description);
+    let Fetched::Range { series, .. } = fetch_range(&ctx, &repo, "HEAD~4", "HEAD").expect("a range") else {
+        panic!("a range")
+    };
+    let subjects: Vec<_> = series.patches.iter().map(|patch| patch.subject.as_str()).collect();
+    assert_eq!(subjects, ["honest", "[media] binary, CRLF and a rename", ""]);
+    let (base, overlay) = applied(&ctx, &repo, "HEAD~4", "HEAD");
+    let changed = ["binary", "crlf.txt", "honest.c", "link", "new name.c", "was-dir", "was-file/inside"];
+    assert_eq!(overlay.changed, changed);
+    assert_eq!(overlay.deleted, ["old-name.c", "was-dir/file", "was-file"]);
+    let read = |path: &str| fs::read(overlay.dir.join("files").join(path)).expect(path);
+    assert_eq!(read("crlf.txt"), b"one\r\nthree\r\nno end");
+    assert_eq!(read("binary"), [0, 1, 2, 255, b'\n', 0]);
+    assert_eq!(read("honest.c"), b"int honest; /* $Id$ */\n");
+    assert_eq!(fs::read(base.join("crlf.txt")).expect("read"), b"one\r\ntwo\r\n");
+    // The commit itself is the same.
+    let whole = fetch(&ctx, &repo, "HEAD").expect("checked out");
+    for path in changed {
+        assert_eq!(fs::read(whole.dir.join(path)).expect(path), read(path), "{path}");
+    }
+}
+
+#[test]
+fn a_submodule_in_a_range_is_refused_by_name() {
+    let (dir, ctx) = context();
+    let repo = kernel_repo(&dir.path().join("linux"));
+    let id = "0123456789012345678901234567890123456789";
+    git(&repo, &["update-index", "--add", "--cacheinfo", &format!("160000,{id},sub/module")]);
+    git(&repo, &["commit", "-qm", "a submodule"]);
+    let error = fetch_range(&ctx, &repo, "HEAD~1", "HEAD").expect_err("refused");
+    assert_eq!(error.class.code(), 10);
+    assert!(error.to_string().contains("the submodule sub/module"), "{error}");
+}
+
+/// The neighbour in the cache decides how long a check-out takes, and nothing else.
+#[test]
+fn directories_files_and_links_change_places_whatever_the_neighbour_is() {
+    let states: [&[(&str, &str)]; 5] = [
+        &[("a/key", "x"), ("a/deep/er", "y"), ("l", "->Makefile")],
+        &[("a", "a file"), ("l/inside", "z")],
+        &[("a", "->kernel"), ("l", "x")],
+        &[("a/key/more", "x"), ("l", "->kernel/trampoline.c")],
+        &[("a/key", "->er"), ("a\u{e4} \"b\"\t.c", "odd"), ("l", "->Makefile")],
+    ];
+    let (dir, _ctx) = context();
+    let repo = kernel_repo(&dir.path().join("linux"));
+    for state in states {
+        for name in ["a", "l", "a\u{e4} \"b\"\t.c"] {
+            let path = repo.join(name);
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+        for (path, content) in state {
+            let path = repo.join(path);
+            create_dir(path.parent().expect("a parent")).expect("made");
+            match content.strip_prefix("->") {
+                Some(target) => std::os::unix::fs::symlink(target, &path).expect("linked"),
+                None => fs::write(&path, content).expect("written"),
+            }
+        }
+        git(&repo, &["add", "-A"]);
+        git(&repo, &["commit", "-qm", "state"]);
+    }
+    let content = |dir: &Path| -> BTreeMap<PathBuf, String> {
+        let entries = walkdir::WalkDir::new(dir).min_depth(1).into_iter().map(|entry| entry.expect("listed"));
+        let content = |entry: walkdir::DirEntry| {
+            let path = entry.path();
+            let is = if entry.path_is_symlink() {
+                format!("->{}", fs::read_link(path).expect("read").display())
+            } else if path.is_dir() {
+                "/".to_owned()
+            } else {
+                read_text(path).expect("read")
+            };
+            (path.strip_prefix(dir).expect("below").to_owned(), is)
+        };
+        entries.map(content).collect()
+    };
+    let alone: Vec<_> = (0..states.len())
+        .map(|back| {
+            let (_dir, ctx) = context();
+            content(&fetch(&ctx, &repo, &format!("HEAD~{back}")).expect("checked out").dir)
+        })
+        .collect();
+    for one in 0..states.len() {
+        for other in 0..states.len() {
+            let (_dir, ctx) = context();
+            fetch(&ctx, &repo, &format!("HEAD~{other}")).expect("checked out");
+            let tree = fetch(&ctx, &repo, &format!("HEAD~{one}")).expect("checked out beside a neighbour");
+            assert_eq!(content(&tree.dir), alone[one], "{one} after {other}");
+        }
+    }
 }

@@ -6,8 +6,11 @@ use crate::workdir::read_text;
 use std::os::unix::fs::PermissionsExt;
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        walk(dir).expect("listed").into_iter().map(|path| String::from_utf8(path).expect("text")).collect();
+    let mut names: Vec<_> = everything(dir)
+        .expect("listed")
+        .into_iter()
+        .map(|path| String::from_utf8(path).expect("text"))
+        .collect();
     names.sort();
     names
 }
@@ -26,11 +29,11 @@ fn a_snapshot_holds_what_git_would_and_follows_the_tree() {
     let expected = [".gitignore", "Makefile", "kernel/new.c", "kernel/trampoline.c", "link", "tool.sh"];
     assert_eq!(names(&first.dir), expected, "tracked and untracked, not ignored");
     for name in expected {
-        assert_eq!(
-            stamp(&first.dir.join(name)).expect("read"),
-            stamp(&top.join(name)).expect("read"),
-            "{name}"
-        );
+        let visible = |dir: &Path| {
+            let mut opened = Top::open(dir).expect("opened");
+            stamp(&mut opened, Path::new(name)).expect("read").expect("a file").visible()
+        };
+        assert_eq!(visible(&first.dir), visible(&top), "{name}");
     }
     assert_eq!(listing(&top), before, "nothing was written to the user's tree");
     let again = fetch(&ctx, &top).expect("snapshot");
@@ -93,15 +96,15 @@ fn what_is_no_kernel_tree_is_a_usage_error() {
 fn nothing_is_written_through_a_link() {
     let entry = |path: &str, mode| Entry {
         path: path.into(),
-        stamp: Stamp { mode, size: 0, seconds: 0, nanoseconds: 0 },
+        stamp: Stamp { mode, size: 0, mtime: (0, 0), ctime: (0, 0), inode: (0, 0) },
     };
     let mut entries =
-        vec![entry("a", SYMLINK), entry("a-b", REGULAR), entry("a/b", REGULAR), entry("a0", REGULAR)];
+        vec![entry("a", SYMLINK), entry("a-b", 0o100_644), entry("a/b", 0o100_644), entry("a0", 0o100_644)];
     drop_below_symlinks(&mut entries);
     let left: Vec<_> = entries.iter().map(|entry| entry.path.as_slice()).collect();
     assert_eq!(left, [&b"a"[..], b"a-b", b"a0"]);
     let held: Vec<_> =
-        entries.into_iter().map(|entry| Held { entry, hash: hash_bytes(b"content") }).collect();
+        entries.into_iter().map(|entry| Held { entry, hash: hash_bytes(b"content"), fresh: false }).collect();
     assert_eq!(manifest::parse(&manifest::write(&held)), Some(held));
 }
 
@@ -147,6 +150,91 @@ fn a_list_that_is_not_whole_is_read_again() {
     for broken in [&b"100644 5 1.2 Makefile\0"[..], &whole[..whole.len() / 2], b""] {
         fs::write(&list, broken).expect("written");
         assert_eq!(fetch(&ctx, &top).expect("snapshot").key, first.key);
-        assert_eq!(fs::read(&list).expect("read"), whole);
+        let read = manifest::parse(&fs::read(&list).expect("read")).expect("whole");
+        assert_eq!(manifest::key(&read), first.key);
     }
+}
+
+#[test]
+fn an_edit_that_keeps_size_and_time_is_seen() {
+    let (dir, ctx) = context();
+    let top = kernel_repo(&dir.path().join("linux"));
+    let file = top.join("kernel/trampoline.c");
+    let edit = |text: &str| {
+        let time = fs::metadata(&file).and_then(|stat| stat.modified()).expect("a time");
+        fs::write(&file, text).expect("written");
+        fs::File::options().write(true).open(&file).expect("opened").set_modified(time).expect("a time");
+    };
+    let first = fetch(&ctx, &top).expect("snapshot");
+    // At once: the stamps may well be the same.
+    edit("int b;\n");
+    let second = fetch(&ctx, &top).expect("snapshot");
+    assert_ne!(second.key, first.key);
+    // And when nothing is new any more.
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    assert_eq!(fetch(&ctx, &top).expect("snapshot").key, second.key);
+    let list = first.dir.parent().expect("has a parent").join("manifest");
+    let held = manifest::parse(&fs::read(&list).expect("read")).expect("whole");
+    assert!(held.iter().all(|held| !held.fresh), "read again, and old by then");
+    let inode = |dir: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir).expect("read"));
+    let before = inode(&second.dir.join("Makefile"));
+    edit("int c;\n");
+    // What only looks changed stays the file to which later stages have links.
+    let time = fs::metadata(top.join("Makefile")).and_then(|stat| stat.modified()).expect("a time");
+    fs::File::options()
+        .write(true)
+        .open(top.join("Makefile"))
+        .expect("opened")
+        .set_modified(time)
+        .expect("a time");
+    let third = fetch(&ctx, &top).expect("snapshot");
+    assert_ne!(third.key, second.key);
+    assert_eq!(read_text(&third.dir.join("kernel/trampoline.c")).expect("read"), "int c;\n");
+    assert_eq!(inode(&third.dir.join("Makefile")), before);
+}
+
+#[test]
+fn an_index_in_parts_and_files_that_are_not_checked_out_are_read() {
+    let (dir, ctx) = context();
+    let top = kernel_repo(&dir.path().join("linux"));
+    fs::write(top.join("kernel/tracked.o"), "x").expect("written");
+    fs::create_dir(top.join("drivers")).expect("made");
+    fs::write(top.join("drivers/.gitignore"), "*.gen\n").expect("written");
+    fs::write(top.join("drivers/a.c"), "x").expect("written");
+    git(&top, &["add", "-f", "."]);
+    git(&top, &["commit", "-qm", "two"]);
+    fs::write(top.join(".git/info/exclude"), "private\n").expect("written");
+    fs::write(top.join("private"), "x").expect("written");
+    fs::write(top.join("kernel/other.o"), "x").expect("written");
+    let expected = [
+        ".gitignore",
+        "Makefile",
+        "drivers/.gitignore",
+        "drivers/a.c",
+        "kernel/trampoline.c",
+        "kernel/tracked.o",
+    ];
+    git(&top, &["update-index", "--split-index"]);
+    assert_eq!(names(&fetch(&ctx, &top).expect("snapshot").dir), {
+        let mut sorted = expected;
+        sorted.sort_unstable();
+        sorted
+    });
+    git(&top, &["update-index", "--no-split-index"]);
+    git(&top, &["sparse-checkout", "set", "--cone", "--sparse-index", "kernel"]);
+    assert!(!top.join("drivers").exists());
+    let sparse = names(&fetch(&ctx, &top).expect("snapshot").dir);
+    assert_eq!(sparse, [".gitignore", "Makefile", "kernel/tracked.o", "kernel/trampoline.c"]);
+}
+
+#[test]
+fn a_tree_has_a_size() {
+    let (dir, ctx) = context();
+    let top = kernel_repo(&dir.path().join("linux"));
+    fs::File::create(top.join("hole")).and_then(|file| file.set_len(1 << 40)).expect("sparse");
+    let error = fetch(&ctx, &top).expect_err("too large");
+    assert_eq!(error.class, crate::error::Class::Usage);
+    assert!(error.to_string().contains("hole has 1024 GB"), "{error}");
+    fs::write(top.join(".gitignore"), "*.o\nhole\n").expect("written");
+    fetch(&ctx, &top).expect("ignored");
 }

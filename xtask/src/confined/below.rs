@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Many files below a directory that is not ours, each reached without a link: tens of thousands, so the directories on
+//! the way stay open between neighbours.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A plain file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// A directory.
+    Dir,
+    /// What blocks or acts when it is opened, with its name.
+    Special(&'static str),
+}
+
+impl Kind {
+    /// Of `st_mode`.
+    pub fn of(mode: u32) -> Kind {
+        match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFREG => Kind::File,
+            SFlag::S_IFLNK => Kind::Link,
+            SFlag::S_IFDIR => Kind::Dir,
+            SFlag::S_IFIFO => Kind::Special("a FIFO"),
+            SFlag::S_IFSOCK => Kind::Special("a socket"),
+            _ => Kind::Special("a device"),
+        }
+    }
+}
+
+/// A directory whose content is reached without following a link.
+#[derive(Debug)]
+pub struct Top {
+    fd: OwnedFd,
+    /// Directories on the way to the last path.
+    way: Vec<(OsString, OwnedFd)>,
+}
+
+const DIRECTORY: OFlag =
+    OFlag::O_CLOEXEC.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK);
+
+impl Top {
+    /// Opens the directory itself, by whatever way it was named.
+    ///
+    /// # Errors
+    /// When it is not there or no directory.
+    pub fn open(dir: &Path) -> io::Result<Top> {
+        let fd = open(dir, OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())?;
+        Ok(Top { fd, way: Vec::new() })
+    }
+
+    /// The directory that holds `below`, and its name there. Cheap where the last call was for a neighbour.
+    fn parent<'a>(&mut self, below: &'a Path) -> io::Result<(BorrowedFd<'_>, &'a OsStr)> {
+        let mut parts = Vec::new();
+        for part in below.components() {
+            let Component::Normal(name) = part else { return Err(Errno::EINVAL.into()) };
+            parts.push(name);
+        }
+        let name = parts.pop().ok_or(Errno::EINVAL)?;
+        let same = self.way.iter().zip(&parts).take_while(|((open, _), part)| open == *part).count();
+        self.way.truncate(same);
+        for part in &parts[same..] {
+            let above = self.way.last().map_or(self.fd.as_fd(), |(_, fd)| fd.as_fd());
+            let fd = openat(above, *part, DIRECTORY, Mode::empty())?;
+            self.way.push(((*part).to_owned(), fd));
+        }
+        Ok((self.way.last().map_or(self.fd.as_fd(), |(_, fd)| fd.as_fd()), name))
+    }
+
+    /// The state of what is there, itself and not what it leads to.
+    ///
+    /// # Errors
+    /// `ENOENT` where it is absent, `ENOTDIR` or `ELOOP` where a link is on the way.
+    pub fn stat(&mut self, below: &Path) -> io::Result<FileStat> {
+        let (dir, name) = self.parent(below)?;
+        Ok(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Where a link leads.
+    ///
+    /// # Errors
+    /// When it is not one, and those of [`Top::stat`].
+    pub fn read_link(&mut self, below: &Path) -> io::Result<OsString> {
+        let (dir, name) = self.parent(below)?;
+        Ok(readlinkat(dir, name)?)
+    }
+
+    /// A plain file, for reading.
+    ///
+    /// # Errors
+    /// When it is anything else, and those of [`Top::stat`].
+    pub fn file(&mut self, below: &Path) -> io::Result<File> {
+        let (dir, name) = self.parent(below)?;
+        // A pipe without a writer would block for ever.
+        let how = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = File::from(openat(dir, name, how, Mode::empty())?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
+    }
+
+    /// The bytes of a plain file of at most this size.
+    ///
+    /// # Errors
+    /// When it is longer, and those of [`Top::file`].
+    pub fn read(&mut self, below: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file(below)?.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(io::Error::other(format!("it is longer than {most} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Visits everything below `below` in `top`, which may be empty for all of it; no link is followed. `visit` says of a
+/// directory whether to look into it.
+///
+/// # Errors
+/// When a directory cannot be listed, and those of `visit`. A directory that vanished meanwhile is empty.
+pub fn walk(
+    top: &Path,
+    below: &Path,
+    visit: &mut impl FnMut(&Path, Kind) -> io::Result<bool>,
+) -> io::Result<()> {
+    let mut todo = vec![below.to_owned()];
+    let mut opener = Top::open(top)?;
+    while let Some(here) = todo.pop() {
+        let opened = if here.as_os_str().is_empty() {
+            openat(&opener.fd, ".", DIRECTORY, Mode::empty())
+        } else {
+            let (dir, name) = match opener.parent(&here) {
+                Ok(found) => found,
+                Err(error) if gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            openat(dir, name, DIRECTORY, Mode::empty())
+        };
+        let fd = match opened.map_err(io::Error::from) {
+            Ok(fd) => fd,
+            Err(error) if gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in Dir::from_fd(fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let path = here.join(name);
+            let kind = match entry.file_type() {
+                Some(Type::File) => Kind::File,
+                Some(Type::Symlink) => Kind::Link,
+                Some(Type::Directory) => Kind::Dir,
+                Some(Type::Fifo) => Kind::Special("a FIFO"),
+                Some(Type::Socket) => Kind::Special("a socket"),
+                Some(Type::CharacterDevice | Type::BlockDevice) => Kind::Special("a device"),
+                // Some file systems do not say.
+                None => match opener.stat(&path) {
+                    Ok(stat) => Kind::of(stat.st_mode),
+                    Err(error) if gone(&error) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            if visit(&path, kind)? && kind == Kind::Dir {
+                todo.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is nothing at this path, or a link on the way to it.
+pub fn gone(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_on_the_way_are_not_followed_and_pipes_do_not_block() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (home, dir) = (place.path().join("home"), place.path().join("tree"));
+        fs::create_dir_all(home.join("deep")).expect("made");
+        fs::write(home.join("key"), "secret").expect("written");
+        fs::create_dir_all(dir.join("a/b")).expect("made");
+        fs::write(dir.join("a/b/file"), "fine").expect("written");
+        symlink(&home, dir.join("way")).expect("linked");
+        symlink("../home/key", dir.join("a/link")).expect("linked");
+        nix::unistd::mkfifo(&dir.join("a/pipe"), Mode::S_IRWXU).expect("a FIFO");
+        let mut top = Top::open(&dir).expect("opened");
+        assert_eq!(top.read(Path::new("a/b/file"), 4).expect("read"), b"fine");
+        assert!(top.read(Path::new("a/b/file"), 3).is_err(), "too long");
+        for bad in ["way/key", "a/link", "a/pipe", "../home/key", "a", ""] {
+            assert!(top.file(Path::new(bad)).is_err(), "{bad}");
+        }
+        assert!(top.file(&home.join("key")).is_err(), "an absolute path");
+        assert!(gone(&top.stat(Path::new("way/key")).expect_err("behind a link")));
+        assert_eq!(Kind::of(top.stat(Path::new("way")).expect("itself").st_mode), Kind::Link);
+        assert_eq!(top.read_link(Path::new("a/link")).expect("read"), "../home/key");
+        let mut seen = BTreeMap::new();
+        walk(&dir, Path::new(""), &mut |path, kind| {
+            seen.insert(path.to_owned(), kind);
+            Ok(true)
+        })
+        .expect("walked");
+        let names: Vec<_> = seen.keys().map(|path| path.to_string_lossy()).collect();
+        assert_eq!(names, ["a", "a/b", "a/b/file", "a/link", "a/pipe", "way"]);
+        assert_eq!(seen[Path::new("a/pipe")], Kind::Special("a FIFO"));
+    }
+}
