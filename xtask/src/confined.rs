@@ -16,7 +16,7 @@ use crate::error::{IoContext, Result};
 
 mod below;
 
-pub use below::{Kind, Top, gone, walk};
+pub use below::{Kind, Top, gone, leads_out, walk};
 
 /// Longest text that is read: a configuration has some 200 KB.
 const MOST_TEXT: u64 = 8 << 20;

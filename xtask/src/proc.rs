@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -312,8 +313,13 @@ impl Group {
     }
 
     /// Takes both streams apart: bytes instead of lines. `None` after [`Group::lines`].
-    pub fn streams(&mut self) -> Option<(impl Read + Send + 'static, impl Read + Send + 'static)> {
+    pub fn streams(&mut self) -> Option<(impl Read + AsFd + Send + 'static, impl Read + Send + 'static)> {
         Some((self.child.stdout.take()?, self.child.stderr.take()?))
+    }
+
+    /// Its standard input, where the command has a pipe there. `None` after the first call.
+    pub fn take_stdin(&mut self) -> Option<impl Write + Send + 'static> {
+        self.child.stdin.take()
     }
 
     /// Lines of both streams, in the order of arrival; the channel closes when both streams have.

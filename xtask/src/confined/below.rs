@@ -2,12 +2,13 @@
 //! Many files below a directory that is not ours, each reached without a link: tens of thousands, so the directories on
 //! the way stay open between neighbours.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
@@ -187,6 +188,36 @@ pub fn gone(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
 }
 
+/// Whether a link leads out of the directory that its path is relative to, also by way of other links. `target` says
+/// where a path leads that is a link itself.
+///
+/// Lexical alone is not enough: with `l -> .`, `l/l/../..` has a name on each level and leads two levels up.
+pub fn leads_out(link: &Path, target: impl Fn(&Path) -> Option<PathBuf>) -> bool {
+    const HOPS: usize = 40;
+    let mut here = PathBuf::new();
+    let mut todo: VecDeque<OsString> = link.iter().map(OsStr::to_owned).collect();
+    let mut hops = 0;
+    while let Some(part) = todo.pop_front() {
+        match Path::new(&part).components().next() {
+            Some(Component::Normal(name)) => here.push(name),
+            Some(Component::ParentDir) if !here.pop() => return true,
+            Some(Component::RootDir | Component::Prefix(_)) => return true,
+            Some(Component::ParentDir | Component::CurDir) | None => continue,
+        }
+        if let Some(to) = target(&here) {
+            hops += 1;
+            if hops > HOPS {
+                return true;
+            }
+            here.pop();
+            for part in to.components().rev() {
+                todo.push_front(part.as_os_str().to_owned());
+            }
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +255,26 @@ mod tests {
         let names: Vec<_> = seen.keys().map(|path| path.to_string_lossy()).collect();
         assert_eq!(names, ["a", "a/b", "a/b/file", "a/link", "a/pipe", "way"]);
         assert_eq!(seen[Path::new("a/pipe")], Kind::Special("a FIFO"));
+    }
+
+    #[test]
+    fn a_link_leads_out_also_through_others() {
+        let links: BTreeMap<&str, &str> = [
+            ("dts/arm", "../arch/arm/dts"),
+            ("up", ".."),
+            ("root", "/etc/passwd"),
+            ("l", "."),
+            ("sneaky", "l/l/../.."),
+            ("a/here", "."),
+            ("a/b/out", "../here/../../.."),
+            ("loop", "loop"),
+            ("fine", "a/here/../x"),
+            ("dangling", "nothing/here"),
+            ("hidden", "nothing/../../x"),
+        ]
+        .into();
+        let target = |path: &Path| links.get(path.to_str()?).map(PathBuf::from);
+        let out: Vec<_> = links.keys().filter(|link| leads_out(Path::new(link), target)).collect();
+        assert_eq!(out, [&"a/b/out", &"hidden", &"loop", &"root", &"sneaky", &"up"]);
     }
 }

@@ -12,6 +12,7 @@ mod diff;
 mod disk;
 mod exports;
 mod failures;
+mod foreign;
 mod forge;
 mod from_raw;
 mod input;

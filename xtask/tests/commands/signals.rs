@@ -180,16 +180,16 @@ fn hanging_in(phase: Phase) -> (World, Vec<String>) {
             words.extend(["--mirror".to_owned(), "http://mirror.example/debian".to_owned()]);
         }
         Phase::Unpack => {
-            let tar = world.path("linux.tar");
+            let tar = world.path("linux.tar.xz");
             let done = std::process::Command::new("tar")
-                .arg("-cf")
+                .arg("-cJf")
                 .arg(&tar)
                 .arg("-C")
                 .arg(world.path(""))
                 .arg("linux")
                 .status();
             assert!(done.is_ok_and(|status| status.success()));
-            hangs(&world, "tar", "-xf");
+            hangs(&world, "xz", "-dc");
             words[1] = format!("tar:{}", text(&tar));
         }
         Phase::Apply => {

@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use crate::clean_env;
 use crate::error::{Error, IoContext, Result};
 use crate::kernel::source::succeeded;
 use crate::proc::Job;
@@ -25,10 +25,10 @@ pub(super) fn extract(
     let content = into.join("content.tar");
     let what = format!("cannot unpack {}", package.display());
     // dpkg-deb writes to its standard output only; the shell does no more than to open a file for it.
-    let mut command = Command::new("sh");
+    let mut command = clean_env::command("sh");
     command.args(["-c", "exec dpkg-deb --fsys-tarfile \"$1\" > \"$2\"", "sh"]).arg(package).arg(&content);
     succeeded(Job::new(command).run()?, &what)?;
-    let mut list = Command::new("tar");
+    let mut list = clean_env::command("tar");
     list.arg("-tf").arg(&content);
     let listing = succeeded(Job::new(list).run()?, &what)?.stdout;
     let members: Vec<&str> = listing.lines().collect();
@@ -40,7 +40,7 @@ pub(super) fn extract(
     for (member, name) in picked {
         let at = into.join("member");
         create_dir(&at)?;
-        let mut take = Command::new("tar");
+        let mut take = clean_env::command("tar");
         take.args(["--no-same-owner", "--no-same-permissions"]).arg("-xf").arg(&content).arg("-C").arg(&at);
         take.arg("--").arg(&member);
         succeeded(Job::new(take).run()?, &what)?;

@@ -214,7 +214,7 @@ fn get_source(archive: &Archive<'_>, release: &SourceRelease, dir: &Path) -> Res
     };
     interrupt::check()?;
     match &release.form {
-        Form::Tarball => unpack(ctx, &file, dir, &id)?,
+        Form::Tarball => drop(unpack(ctx, &file, dir, &id)?),
         Form::Package(_) => {
             extract(&file, scratch.path(), inner_tarball)?;
             unpack(ctx, &scratch.path().join("source.tar"), dir, &id)?;

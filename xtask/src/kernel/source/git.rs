@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use super::tarball::succeeded;
-use super::{Fetched, Resolved, SourceTree, kernel_version, short_name};
+use super::{Fetched, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
 use crate::clean_env;
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
@@ -176,6 +176,11 @@ fn check_out(ctx: &Context, clone: &Path, commit: &str, dir: &Path) -> Result<()
         let what = format!("cannot {what} {commit}");
         succeeded(run(Job::new(command), WALK)?, what)
     };
+    let mut sizes = git();
+    sizes.args(["ls-tree", "-r", "--long", "--full-tree", commit]);
+    if let Some(why) = too_large(&ask(sizes, "list the files of")?.stdout) {
+        return Err(Error::usage(format!("{commit} is too large for a kernel")).why(why));
+    }
     let mut read = git();
     read.args(["read-tree", commit]);
     ask(read, "read the tree of")?;
@@ -215,6 +220,22 @@ fn check_out(ctx: &Context, clone: &Path, commit: &str, dir: &Path) -> Result<()
     let done = run(Job::new(some).input(wanted), WALK)?;
     succeeded(done, format!("cannot check out {commit}"))?;
     Ok(())
+}
+
+/// What of a listing by `ls-tree --long` no kernel has: a few kilobytes of objects can be terabytes of files.
+fn too_large(listing: &str) -> Option<String> {
+    if listing.len() + (1 << 20) > crate::proc::MAX_OUTPUT {
+        return Some("it has too many files".to_owned());
+    }
+    let mut total = 0_u64;
+    for (fields, path) in listing.lines().filter_map(|line| line.split_once('\t')) {
+        let size = fields.rsplit(' ').next().and_then(|size| size.parse().ok()).unwrap_or(0_u64);
+        total = total.saturating_add(size);
+        if size > MOST_FILE || total > MOST_TREE {
+            return Some(format!("with {path} it has {} GB", total >> 30));
+        }
+    }
+    None
 }
 
 /// Removes what is at `path`, and directories above it that are empty now: git keeps none.

@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-use super::tarball::remembered_hash;
+use super::tarball::{remembered_hash, same_content};
 use super::{Prebuilt, Resolved, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::workdir::Key;
+use crate::workdir::{Key, hash_file};
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +77,11 @@ pub fn release_of(path: &Path) -> Result<Option<String>> {
             .why(why)
             .next("name a bzImage (arch/x86/boot/bzImage, /boot/vmlinuz-*) or a vmlinux for x86_64")
     };
-    let mut file = File::open(path).on("cannot open", path)?;
-    if !file.metadata().on("cannot read", path)?.is_file() {
+    // Before it is opened: a pipe would block for ever.
+    if !fs::metadata(path).on("cannot read", path)?.is_file() {
         return Err(no("it is no file"));
     }
+    let mut file = File::open(path).on("cannot open", path)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut head).on("cannot read", path)?;
     match format_of(&head) {
@@ -121,7 +122,7 @@ pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<Prebuilt> {
     let hash = remembered_hash(ctx, &path)?;
     let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "image", &format!("file-{}", &hash[..20]), |dir| {
         fs::copy(&path, dir.join("image")).on("cannot copy", &path)?;
-        Ok(())
+        same_content(&path, &hash, &hash_file(&dir.join("image"))?)
     })?;
     let image = dir.join("image");
     Ok(Prebuilt {

@@ -22,6 +22,10 @@ pub use git::Commits;
 pub use image::release_of;
 pub use tarball::{had_space, succeeded, unpack};
 
+/// Largest file, and largest sum of files, that a source may have: a kernel has 20 MB and 2 GB.
+const MOST_FILE: u64 = 4 << 30;
+const MOST_TREE: u64 = 32 << 30;
+
 /// Kernel source in the cache.
 #[derive(Debug, Clone)]
 pub struct SourceTree {

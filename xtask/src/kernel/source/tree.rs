@@ -24,7 +24,7 @@ use nix::sys::time::TimeSpec;
 
 use super::git::place::{self, Desk, Place, WALK};
 use super::git::{Repo, unquote};
-use super::{Resolved, SourceTree, kernel_version, short_name};
+use super::{MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
 use crate::confined::{self, Kind, Top};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
@@ -39,9 +39,6 @@ mod manifest;
 const FILE_TYPE: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
 
-/// Largest file, and largest sum of files, that a tree may have: a kernel's source has 20 MB and 2 GB.
-const MOST_FILE: u64 = 4 << 30;
-const MOST_TREE: u64 = 32 << 30;
 /// Largest `.gitignore`; git reads it whole.
 const MOST_PATTERNS: i64 = 16 << 20;
 /// Names in a warning.

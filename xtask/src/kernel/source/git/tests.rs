@@ -46,6 +46,16 @@ fn a_history_is_walked_as_git_bisect_walks_it() {
 }
 
 #[test]
+fn a_commit_that_unpacks_to_terabytes_is_refused_by_name() {
+    let line = |size: &str, path: &str| format!("100644 blob {} {size:>7}\t{path}\n", "0".repeat(40));
+    assert_eq!(too_large(&[line("12", "a"), line("-", "sub"), line("4294967296", "b")].concat()), None);
+    let large = too_large(&[line("12", "a"), line("1099511627776", "b c")].concat());
+    assert_eq!(large.as_deref(), Some("with b c it has 1024 GB"));
+    let many: String = (0..9).map(|number| line("4000000000", &number.to_string())).collect();
+    assert!(too_large(&many).is_some());
+}
+
+#[test]
 fn names_are_unquoted() {
     assert_eq!(unquote("a/b.c"), "a/b.c");
     assert_eq!(unquote(r#""a\303\244 \"b\".c""#), "aä \"b\".c");
@@ -260,9 +270,28 @@ fn a_range_is_its_trees_and_a_message_is_only_shown() {
     assert_eq!(fs::read(base.join("crlf.txt")).expect("read"), b"one\r\ntwo\r\n");
     // The commit itself is the same.
     let whole = fetch(&ctx, &repo, "HEAD").expect("checked out");
-    for path in changed {
+    for path in changed.into_iter().filter(|path| *path != "link") {
         assert_eq!(fs::read(whole.dir.join(path)).expect(path), read(path), "{path}");
     }
+}
+
+#[test]
+fn a_range_that_comes_out_otherwise_does_not_pass_for_it() {
+    let (dir, ctx) = context();
+    let repo = kernel_repo(&dir.path().join("linux"));
+    fs::write(repo.join("kernel/trampoline.c"), "int b;\n").expect("written");
+    git(&repo, &["commit", "-qam", "two"]);
+    let Fetched::Range { base, mut series } = fetch_range(&ctx, &repo, "HEAD~1", "HEAD").expect("a range")
+    else {
+        panic!("a range")
+    };
+    let key = series.key();
+    let exact = series.patches[0].exact.take().expect("a commit");
+    assert_ne!(series.key(), key, "a mail of the same bytes is another series");
+    series.patches[0].exact = Some(exact.replace("kernel/trampoline.c", "kernel/other.c"));
+    let error = crate::kernel::patch::apply(&ctx, &base.dir, &base.key, None, &series).expect_err("refused");
+    assert_eq!(error.class.code(), 10);
+    assert!(error.to_string().contains("not the tree of that commit"), "{error}");
 }
 
 #[test]
