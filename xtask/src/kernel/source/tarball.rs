@@ -288,6 +288,9 @@ impl<'a> Members<'a> {
         if count == 0 {
             return Err(self.damaged(&io::Error::other("it is not a tarball, or an empty one")));
         }
+        // The padding at the end: a decompressor whose reader is gone fails.
+        left.store(MOST_BYTES, Ordering::Relaxed);
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| self.damaged(&error))?;
         self.make_links()
     }
 
@@ -694,6 +697,31 @@ mod tests {
             let error = unpack(&ctx, &file, &dir.path().join(format!("{kind:?}")), "x").expect_err("refused");
             assert!(error.to_string().contains(TOO_MUCH), "{kind:?}: {error}");
             assert!(begun.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn every_compression_is_undone_and_padding_is_no_failure() {
+        let (dir, ctx) = crate::kernel::source::tests_support::context();
+        let plain = dir.path().join("x.tar");
+        tarball(&plain, &[(EntryType::Regular, "linux/file", "text")]);
+        // More than a pipe holds.
+        let length = fs::metadata(&plain).expect("there").len();
+        File::options()
+            .write(true)
+            .open(&plain)
+            .and_then(|file| file.set_len(length + (1 << 20)))
+            .expect("longer");
+        for program in ["cat", "gzip", "bzip2", "xz", "zstd"] {
+            let packed = dir.path().join(format!("x.tar.{program}"));
+            let mut command = std::process::Command::new(program);
+            let words: &[&str] = if program == "cat" { &[] } else { &["-c"] };
+            command.args(words).arg(&plain).stdout(File::create(&packed).expect("made"));
+            if !command.status().is_ok_and(|status| status.success()) {
+                continue;
+            }
+            let tree = fetch(&ctx, &packed).expect(program);
+            assert_eq!(read_text(&tree.dir.join("file")).expect("read"), "text");
         }
     }
 
