@@ -47,7 +47,7 @@ pub(super) struct Repo {
 impl Repo {
     pub(super) fn open(cache: &Cache, path: &Path) -> Result<Repo> {
         let no = |why: String| {
-            Error::usage(format!("{} is not a git repository", path.display()))
+            Error::usage(format!("{} is no git repository", path.display()))
                 .why(why)
                 .next("name the repository of a kernel; a tree without one is tree:PATH")
         };
@@ -127,7 +127,7 @@ impl Repo {
             let phase = ctx.bus.phase("checkout", &id);
             check_out(ctx, &clone, commit, dir).map_err(|error| self.absent_objects(error))?;
             if kernel_version(dir).is_none() {
-                return Err(Error::usage(format!("{id} is not a kernel"))
+                return Err(Error::usage(format!("{id} is no kernel"))
                     .why("that commit has no Makefile with VERSION and PATCHLEVEL in its top directory"));
             }
             phase.finish();
