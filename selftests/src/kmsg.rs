@@ -7,31 +7,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
+use vmtest_protocol::complaints::{self, Kind};
+
 /// Taint bits that mean that something went wrong: machine check (M), bad page (B), oops (D), warning (W), soft
 /// lockup (L).
 const BAD_TAINT: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
-
-/// Text with which a complaint begins somewhere in its first line.
-const COMPLAINTS: &[&str] = &[
-    "WARNING:",
-    "BUG:",
-    "kernel BUG at",
-    "Oops",
-    "KASAN:",
-    "KCSAN:",
-    "KMSAN:",
-    "UBSAN:",
-    "general protection fault",
-    "possible recursive locking",
-    "possible circular locking",
-    "inconsistent lock state",
-    "suspicious RCU usage",
-    "INFO: rcu",
-    "INFO: task",
-    "soft lockup",
-    "hard LOCKUP",
-    "unregister_netdevice: waiting",
-];
 
 /// The state at the last look.
 pub struct Kmsg {
@@ -57,8 +37,13 @@ impl Kmsg {
 
     /// Title lines of the complaints since the last look.
     pub fn complaints(&mut self) -> Vec<String> {
-        let mut titles: Vec<String> =
+        let mut found: Vec<(Kind, String)> =
             self.new_records().iter().filter_map(|record| complaint(record)).collect();
+        // Where the line is there that a report begins with, its other lines are not complaints of their own.
+        if found.iter().any(|(kind, _)| *kind > Kind::Part) {
+            found.retain(|(kind, _)| *kind > Kind::Part);
+        }
+        let mut titles: Vec<String> = found.into_iter().map(|(_, title)| title).collect();
         let tainted = tainted();
         let new = tainted & !self.tainted & BAD_TAINT;
         self.tainted = tainted;
@@ -85,17 +70,20 @@ impl Kmsg {
 }
 
 /// The text of a kmsg record (`prio,seq,time,flags;text`) if it is a complaint.
-fn complaint(record: &str) -> Option<String> {
+fn complaint(record: &str) -> Option<(Kind, String)> {
     let (header, text) = record.split_once(';')?;
     // Facility 0 is the kernel's; the rest is from user space, which may quote anything.
     let priority: u32 = header.split(',').next()?.parse().ok()?;
-    let title = text.lines().next()?;
-    (priority >> 3 == 0 && COMPLAINTS.iter().any(|c| title.contains(c))).then(|| title.trim().to_owned())
+    let title = text.lines().next()?.trim();
+    let found = complaints::find(title.as_bytes(), true).filter(|_| priority >> 3 == 0)?;
+    found.kind.severity().map(|_| (found.kind, title.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::complaint;
+    fn complaint(record: &str) -> Option<String> {
+        super::complaint(record).map(|(_, title)| title)
+    }
 
     #[test]
     fn complaints_are_told_from_chatter() {
@@ -108,5 +96,18 @@ mod tests {
         assert!(complaint("6,12,1,-;Run /init as init process").is_none());
         assert!(complaint("12,12,1,-;WARNING: said by a process").is_none());
         assert!(complaint("rubbish").is_none());
+        // The rules are the host's: those of `vmtest_protocol::complaints`.
+        for text in [
+            "[ BUG: Invalid wait context ]",
+            "bpf: WARNING: odd",
+            "refcount_t: underflow",
+            "list_add corruption",
+        ] {
+            assert!(complaint(&format!("4,1,1,-;{text}.")).is_some(), "{text}");
+        }
+        assert!(
+            complaint("4,1,1,-;Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on").is_none()
+        );
+        assert!(complaint("4,1,1,-;runner invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL)").is_none());
     }
 }

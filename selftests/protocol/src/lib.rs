@@ -5,6 +5,8 @@
 //! name from here, so a marker cannot be renamed on one side only. This crate knows nothing about files, ports or
 //! virtual machines.
 
+pub mod complaints;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be believed.

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest's console means: one table of rules, and how far the boot came. Pure; works on bytes, because a dying
-//! kernel does not write UTF-8.
+//! What a guest's console means: whose words its lines are, which of them complain, and how far the boot came. Pure; works on
+//! bytes, because a dying kernel does not write UTF-8.
+//!
+//! The complaints themselves are a table that the runner shares ([`vmtest_protocol::complaints`]). Words that anybody may write
+//! (`WARNING: ..`) count only in a kernel's line: one with its time stamp, its log level or the thread that printed it, or with
+//! `kernel: ` behind a syslog's. Below the table there is a net: a stack trace, or `[ cut here ]`, that belongs to nothing
+//! known is a splat of its own.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use memchr::memchr;
-use regex::bytes::Regex;
+use memchr::{memchr, memmem};
+use regex::bytes::{Regex, RegexBuilder};
+pub use vmtest_protocol::complaints::Severity;
+use vmtest_protocol::complaints::{self, Kind};
 
 /// Longest line looked at as one. A longer one is looked at in pieces, so that what a kernel says behind megabytes without
 /// an end of line is not lost.
@@ -22,14 +30,34 @@ const LINES_OF_REPORT: usize = 70;
 /// Last lines kept for the report.
 const TAIL_LINES: usize = 40;
 
-/// What a line says about the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The kernel lives on.
-    Splat,
-    /// The kernel is dead, or will be.
-    Death,
-}
+/// With what BUG() and WARN() begin (include/linux/printk.h).
+const CUT_HERE: &str = "------------[ cut here ]------------";
+/// With what a stack trace begins: x86, others, and registers of a CPU that was in the kernel.
+const TRACES: [&str; 4] = ["Call Trace:", "Call trace:", "Backtrace:", "RIP: 0010:"];
+/// With what a report of BUG() and WARN() ends.
+const END: &str = "---[ end ";
+/// With what the title of a trace begins that belongs to nothing known.
+pub const UNEXPLAINED: &str = "unexplained stack trace";
+/// So many lines behind a complaint, or behind a line that continues its report, a trace is its own.
+const OWN: u64 = 80;
+/// Within so many lines behind `[ cut here ]` it has to be said why.
+const CUT: u64 = 30;
+/// Within so many lines behind its title a stack trace has a frame.
+const FRAMES: u64 = 12;
+/// Lines about the machine between what a kernel says and its stack trace.
+const HEADER: [&str; 8] = [
+    "CPU: ",
+    "Hardware name: ",
+    "Tainted: ",
+    "Workqueue: ",
+    "Modules linked in: ",
+    "Sched_ext: ",
+    "<TASK>",
+    "<IRQ>",
+];
+/// Frames of whoever prints the trace.
+const PRINTERS: [&str; 6] =
+    ["dump_stack", "__dump_stack", "show_stack", "show_trace_log_lvl", "dump_trace", "__show_regs"];
 
 /// How far a guest came, by its console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,68 +101,86 @@ pub struct Hit {
     pub report: Vec<String>,
 }
 
-/// The line with which kernel/panic.c begins.
-const PANIC: &str = r"^Kernel panic - not syncing";
-
 /// What a panic says that only follows from what a detector said before it: that names the cause, the panic only the wish.
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static FOLLOWS: LazyLock<Regex> = LazyLock::new(|| {
-    let by = "softlockup: hung tasks|Hard LOCKUP|hung_task: blocked tasks|RCU Stall|.*panic_on_warn set|.*panic_on_oom";
-    Regex::new(&format!("{PANIC}: ({by})")).unwrap()
+    let by = r"softlockup: hung tasks|Hard LOCKUP|hung_task: blocked tasks|RCU Stall|workqueue: |scheduling while atomic|.* set \.\.\.|.*panic_on_oom";
+    Regex::new(&format!("{}: ({by})", complaints::PANIC)).unwrap()
 });
 
-struct Rule {
-    severity: Severity,
-    pattern: Regex,
+/// Text that every line has which means anything: few lines have one, and only those are looked at closely.
+#[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
+static WORTH_A_LOOK: LazyLock<Regex> = LazyLock::new(|| {
+    let rules = complaints::RULES.iter().map(complaints::Rule::literal);
+    let others = [" [#", "Linux version ", " as init process", CUT_HERE, END];
+    let texts: Vec<String> = rules.chain(others).chain(TRACES.iter().copied()).map(regex::escape).collect();
+    RegexBuilder::new(&texts.join("|")).unicode(false).build().unwrap()
+});
+
+/// What continues a report, however long it becomes: frames, and lists of tasks, locks and workqueues.
+#[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
+static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
+    let texts = r"\+0x|task:|locks? held by | pwq |pool |in-flight: |pending: |workqueue |Showing ";
+    RegexBuilder::new(texts).unicode(false).build().unwrap()
+});
+
+/// What makes a line the kernel's: `[    1.234567]`, `[T12]`, `[  C1]`, the date that dmesg makes of it; `<4>` where the log
+/// level is shown; `Nov 27 12:00:00 host kernel: `.
+#[expect(clippy::unwrap_used, reason = "a constant pattern")]
+static STAMP: LazyLock<Regex> = LazyLock::new(|| {
+    let syslog = r"(?:\w{3} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\d[T ][\d:.,+Z-]+) (?:\S+ kernel: )?";
+    let of_kernel = r"<\d+>|\[ *\d+\.\d+\]|\[ *[TC]\d+\]|\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]";
+    RegexBuilder::new(&format!(r"^\s*(?:{syslog})?(?:(?:{of_kernel})\s*)*")).unicode(false).build().unwrap()
+});
+
+/// A time stamp behind other text: who wrote before left its line open. Its number has six digits, or blanks in front of it.
+#[expect(clippy::unwrap_used, reason = "a constant pattern")]
+static INNER_STAMP: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"\[(?: *\d+\.\d{6}| +\d+\.\d+)\](?:\[ *[TC]\d+\])? ";
+    RegexBuilder::new(pattern).unicode(false).build().unwrap()
+});
+
+/// What a terminal acts on: colours, and where the cursor goes.
+#[expect(clippy::unwrap_used, reason = "a constant pattern")]
+static ESCAPE: LazyLock<Regex> =
+    LazyLock::new(|| RegexBuilder::new(r"\x1b\[[\d;?]*[A-Za-z]").unicode(false).build().unwrap());
+
+/// How bad a title is.
+pub fn severity(title: &str) -> Option<Severity> {
+    complaints::severity(title)
 }
 
-/// Each rule matches a line without its time stamp. A death first: a line is counted once, by the first that matches.
-#[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
-static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    use Severity::{Death, Splat};
-    let rules: [(Severity, &str); 9] = [
-        // kernel/panic.c
-        (Death, PANIC),
-        // arch/x86/kernel/dumpstack.c: "Oops: int3: 0000 [#1] SMP", and fault.c's first lines before it
-        (
-            Death,
-            r"^Oops: |^BUG: unable to handle|^BUG: kernel NULL pointer|^general protection fault|^invalid opcode: |^divide error: ",
-        ),
-        // include/asm-generic/bug.h and lib/bug.c; arch/x86/kernel/traps.c names the stack whose guard page was hit
-        (Death, r"kernel BUG at |^PANIC: double fault|^(BUG: .* )?stack guard page was hit"),
-        (
-            Splat,
-            r"^(=+ )?(BUG|WARNING|INFO): (KASAN|KCSAN|KFENCE|KMSAN|UBSAN|possible |suspicious |inconsistent |sleeping |scheduling )",
-        ),
-        (Splat, r"^(BUG|WARNING|UBSAN|KASAN|KFENCE)[: ]"),
-        // kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h
-        (Splat, r"^watchdog: .*(soft lockup|hard LOCKUP)|^watchdog: BUG"),
-        (
-            Splat,
-            r"^(rcu: )?INFO: (task .* blocked for more than|[_a-z]+ (self-)?detected (expedited )?stall)",
-        ),
-        (
-            Splat,
-            r"^(refcount_t: |list_(add|del) corruption|DEBUG_LOCKS_WARN_ON|\S+: page allocation failure)",
-        ),
-        (Splat, r"^Out of memory: Killed process|^Memory cgroup out of memory"),
-    ];
-    rules.map(|(severity, pattern)| Rule { severity, pattern: Regex::new(pattern).unwrap() }).into()
-});
+/// Whether a line of a console complains, as far as that can be said without the lines around it.
+pub fn complains(line: &str) -> bool {
+    let line = line.as_bytes();
+    let found = |message: Message<'_>| complaints::find(message.text, message.of_kernel);
+    WORTH_A_LOOK.is_match(line)
+        && messages(line).filter_map(found).any(|found| found.kind.severity().is_some())
+}
 
-/// `[    1.234567]`, `[T12]`, `[  C1]` in front of a message; `<4>` where the log level is shown.
-#[expect(clippy::unwrap_used, reason = "a constant pattern")]
-static STAMP: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^(<\d+>)?(\[[ \d.]*\]|\[ *[TC]\d+\]|\s)*").unwrap());
+/// One message of a line.
+struct Message<'a> {
+    /// To the end of the line or a carriage return: another CPU's time stamp may stand in the middle of it.
+    text: &'a [u8],
+    /// Where it begins in the line.
+    at: usize,
+    /// Whether the kernel wrote it; where it is not known, nobody is believed to have.
+    of_kernel: bool,
+}
 
-/// A time stamp behind other text: who wrote before left its line open.
-#[expect(clippy::unwrap_used, reason = "a constant pattern")]
-static INNER_STAMP: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? ").unwrap());
-
-/// What the rules say of a text without its time stamp, for example of a title.
-pub fn severity(text: &str) -> Option<Severity> {
-    RULES.iter().find(|rule| rule.pattern.is_match(text.as_bytes())).map(|rule| rule.severity)
+/// The messages of a line: from its beginning, behind each carriage return, and behind each time stamp.
+fn messages(line: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    let begins = std::iter::once(0).chain(memchr::memchr_iter(b'\r', line).map(|at| at + 1));
+    let firsts = begins.map(|begin| {
+        let stamp = STAMP.find(&line[begin..]).map_or(&b""[..], |stamp| stamp.as_bytes());
+        let text = begin + stamp.len();
+        let of_kernel =
+            memchr(b'[', stamp).is_some() || stamp.starts_with(b"<") || stamp.ends_with(b"kernel: ");
+        let end = memchr(b'\r', &line[text..]).map_or(line.len(), |at| text + at);
+        Message { text: &line[text..end], at: text, of_kernel }
+    });
+    let inner = INNER_STAMP.find_iter(line).filter(|stamp| stamp.start() > 0);
+    firsts.chain(inner.map(|stamp| Message { text: &line[stamp.end()..], at: stamp.end(), of_kernel: true }))
 }
 
 /// Whose report the lines that come now belong to.
@@ -153,7 +199,7 @@ pub struct Scanner {
     open: Open,
     reports: usize,
     death: Option<Hit>,
-    /// A panic was announced; an oops alone may still be printing.
+    /// The kernel said its last word (a panic, a fault before it could handle any); an oops alone may still be printing.
     pub panicked: bool,
     /// Splats that were counted and not kept.
     pub dropped: u64,
@@ -164,9 +210,28 @@ pub struct Scanner {
     hits: Vec<Hit>,
     /// How often a kernel announced itself; more than once is a reboot.
     pub kernels: u32,
-    tail: std::collections::VecDeque<String>,
-    /// What comes next is the rest of a long line.
-    long: bool,
+    /// As they came: most of them nobody asks for.
+    tail: std::collections::VecDeque<Vec<u8>>,
+    /// Bytes of a long line before the piece that comes next.
+    before: usize,
+    /// Where in its line the last complaint stood: it may stand in two pieces, and behind two beginnings of messages.
+    last: Option<usize>,
+    /// Up to this line a stack trace belongs to what was said before.
+    own_until: u64,
+    /// A report was announced, and not yet what for: the line of the announcement.
+    cut: Option<u64>,
+    /// A stack trace that belongs to nothing known, and whose frames are still to come.
+    trace: Option<Trace>,
+}
+
+/// A stack trace of which it is not known why it is there.
+#[derive(Debug)]
+struct Trace {
+    line: u64,
+    of_kernel: bool,
+    /// What the kernel had said before it.
+    behind: String,
+    report: Vec<String>,
 }
 
 impl Default for Scanner {
@@ -184,7 +249,11 @@ impl Default for Scanner {
             hits: Vec::new(),
             kernels: 0,
             tail: std::collections::VecDeque::new(),
-            long: false,
+            before: 0,
+            last: None,
+            own_until: 0,
+            cut: None,
+            trace: None,
         }
     }
 }
@@ -214,7 +283,7 @@ impl Scanner {
             if self.line.len() == MAX_LINE {
                 let line = std::mem::take(&mut self.line);
                 self.look(&line);
-                self.long = true;
+                self.before += MAX_LINE - OVERLAP;
                 self.line = line;
                 self.line.drain(..MAX_LINE - OVERLAP);
             }
@@ -226,6 +295,7 @@ impl Scanner {
         if !self.line.is_empty() {
             self.end_line();
         }
+        self.give_up_on_traces(true);
     }
 
     /// The first line that says that the kernel died, if one does.
@@ -240,72 +310,105 @@ impl Scanner {
 
     /// The last lines, cleaned.
     pub fn tail(&self, most: usize) -> Vec<String> {
-        self.tail.iter().skip(self.tail.len().saturating_sub(most)).cloned().collect()
+        self.tail.iter().skip(self.tail.len().saturating_sub(most)).map(|line| clean(line)).collect()
     }
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.number += 1;
         self.look(&line);
-        self.long = false;
-        if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(clean(&line));
-        self.line = line;
+        (self.before, self.last) = (0, None);
+        // The memory of the line that leaves is the next one's.
+        let free = if self.tail.len() == TAIL_LINES { self.tail.pop_front() } else { None };
+        self.tail.push_back(line);
+        self.line = free.unwrap_or_default();
         self.line.clear();
     }
 
     /// A line, or a piece of a long one.
     fn look(&mut self, line: &[u8]) {
-        // In the middle of a long line only a time stamp begins anything.
-        if self.long && memchr(b'[', line).is_none() {
+        let line = match memchr(0x1b, line) {
+            Some(_) => ESCAPE.replace_all(line, &b""[..]),
+            None => Cow::Borrowed(line),
+        };
+        let is_worth_it = WORTH_A_LOOK.is_match(&line);
+        let is_of_a_report = self.open != Open::No || self.number <= self.own_until;
+        if !is_worth_it && !is_of_a_report && self.trace.is_none() && self.cut.is_none() {
             return;
         }
-        let shown = clean(line);
+        let shown = clean(&line);
         match self.open {
             Open::No => {}
             Open::Splat(at) => self.hits[at].report.push(shown.clone()),
             Open::Death => self.death.iter_mut().for_each(|death| death.report.push(shown.clone())),
         }
-        let first = STAMP.find(line).map_or(0, |stamp| stamp.end());
-        let inner = INNER_STAMP.find_iter(&line[first..]).map(|stamp| first + stamp.end());
-        for start in std::iter::once(first).chain(inner) {
-            self.message(&line[start..], &shown);
+        if is_worth_it {
+            messages(&line).for_each(|message| self.message(&message, &shown));
         }
+        let is_end = is_worth_it && memmem::find(&line, END.as_bytes()).is_some();
+        self.follow_traces(&line, &shown, is_end);
         let length = match self.open {
             Open::No => 0,
             Open::Splat(at) => self.hits[at].report.len(),
             Open::Death => self.death.as_ref().map_or(0, |death| death.report.len()),
         };
-        if length >= LINES_OF_REPORT || shown.contains("---[ end ") {
+        if length >= LINES_OF_REPORT || is_end {
             self.open = Open::No;
         }
     }
 
-    /// What follows a time stamp.
-    fn message(&mut self, text: &[u8], shown: &str) {
+    fn message(&mut self, message: &Message<'_>, shown: &str) {
+        let text = message.text;
         if text.starts_with(b"Linux version ") {
             self.kernels += 1;
             self.progress = self.progress.max(Progress::Kernel);
-        } else if text.starts_with(b"Run ") && text.windows(16).any(|part| part == b" as init process") {
+        } else if text.starts_with(b"Run ") && memmem::find(text, b" as init process").is_some() {
             self.progress = self.progress.max(Progress::Init);
         }
-        let Some(rule) = RULES.iter().find(|rule| rule.pattern.is_match(text)) else { return };
-        self.panicked |= text.starts_with(b"Kernel panic - not syncing");
-        let mut hit = Hit {
-            severity: rule.severity,
-            title: clean(text),
-            line: self.number,
-            during: self.now.clone(),
-            report: Vec::new(),
+        let bare = text.trim_ascii_start();
+        if TRACES.iter().any(|trace| bare.starts_with(trace.as_bytes())) {
+            self.begin_trace(message.of_kernel, shown);
+        } else if bare.starts_with(CUT_HERE.as_bytes()) && self.death.is_none() {
+            self.cut = Some(self.number);
+        }
+        let Some(found) = complaints::find(text, message.of_kernel) else { return };
+        let at = self.before + message.at + found.at;
+        if self.last.replace(at) == Some(at) {
+            return;
+        }
+        if found.kind == Kind::Note {
+            return;
+        }
+        let is_own = self.number <= self.own_until;
+        self.own_until = self.number + OWN;
+        let Some(severity) = found.kind.severity().filter(|_| !(found.kind == Kind::Part && is_own)) else {
+            return;
         };
-        match rule.severity {
+        (self.cut, self.trace) = (None, None);
+        self.panicked |= found.kind == Kind::Panic;
+        // Another CPU's words in the middle of a line are not of its title.
+        let title = &text[found.start..];
+        let end = INNER_STAMP.find(title).map_or(title.len(), |stamp| stamp.start());
+        self.hit(severity, clean(title[..end].trim_ascii_start()), self.number, |scanner| {
+            scanner.surroundings(shown)
+        });
+    }
+
+    /// Counts a complaint.
+    fn hit(
+        &mut self,
+        severity: Severity,
+        title: String,
+        line: u64,
+        report: impl Fn(&Scanner) -> Vec<String>,
+    ) {
+        let mut hit = Hit { severity, title, line, during: self.now.clone(), report: Vec::new() };
+        match severity {
             Severity::Splat if self.hits.len() >= MOST_HITS => self.dropped += 1,
             Severity::Splat => {
                 if self.open == Open::No && self.reports < MOST_REPORTS {
                     self.reports += 1;
-                    hit.report = self.surroundings(shown);
+                    hit.report = report(self);
                     self.open = Open::Splat(self.hits.len());
                 }
                 self.hits.push(hit);
@@ -315,9 +418,9 @@ impl Scanner {
             Severity::Death => {
                 hit.report = match self.open {
                     Open::Splat(at) => self.hits[at].report.clone(),
-                    Open::No | Open::Death => self.surroundings(shown),
+                    Open::No | Open::Death => report(self),
                 };
-                if let Some(cause) = self.hits.last().filter(|_| FOLLOWS.is_match(text)) {
+                if let Some(cause) = self.hits.last().filter(|_| FOLLOWS.is_match(hit.title.as_bytes())) {
                     hit.title = format!("{} ({})", cause.title, hit.title);
                     if self.open == Open::No && !cause.report.is_empty() {
                         hit.report = [&cause.report[..], &hit.report[..]].concat();
@@ -329,10 +432,97 @@ impl Scanner {
         }
     }
 
-    fn surroundings(&self, line: &str) -> Vec<String> {
-        let before = self.tail.iter().skip(self.tail.len().saturating_sub(LINES_BEFORE)).cloned();
-        before.chain([line.to_owned()]).collect()
+    /// A stack trace begins: of what was said before, or of nothing that is known.
+    fn begin_trace(&mut self, of_kernel: bool, shown: &str) {
+        if self.number <= self.own_until || self.trace.is_some() || self.death.is_some() {
+            return;
+        }
+        let bare = |line: &str| {
+            let stamp = STAMP.find(line.as_bytes()).map_or(0, |stamp| stamp.end());
+            line.get(stamp..).unwrap_or_default().trim().to_owned()
+        };
+        let said = |line: &Vec<u8>| {
+            let text = bare(&clean(line));
+            let speaks = text.chars().any(char::is_alphanumeric) && !text.contains(CUT_HERE);
+            (speaks && !HEADER.iter().any(|header| text.starts_with(header))).then_some(text)
+        };
+        let behind =
+            self.tail.iter().rev().take(LINES_BEFORE + HEADER.len()).find_map(said).unwrap_or_default();
+        let report = self.surroundings(shown);
+        self.trace = Some(Trace { line: self.number, of_kernel, behind, report });
     }
+
+    /// Frames of traces, and the end of a report.
+    fn follow_traces(&mut self, line: &[u8], shown: &str, is_end: bool) {
+        if self.number <= self.own_until && CONTINUES.is_match(line) {
+            self.own_until = self.number + OWN;
+        }
+        if let Some(trace) = &mut self.trace {
+            if trace.line != self.number {
+                trace.report.push(shown.to_owned());
+            }
+            if let Some(function) = function(shown) {
+                self.unexplained(&function);
+            }
+        }
+        if is_end {
+            self.own_until = 0;
+        }
+        self.give_up_on_traces(is_end);
+    }
+
+    /// Counts a trace whose frames do not come, and an announcement behind which nothing known came.
+    fn give_up_on_traces(&mut self, is_end: bool) {
+        if self.trace.as_ref().is_some_and(|trace| is_end || self.number > trace.line + FRAMES) {
+            // Without a time stamp and without a frame it is a program's word.
+            if self.trace.as_ref().is_some_and(|trace| trace.of_kernel) {
+                self.unexplained("");
+            }
+            self.trace = None;
+        }
+        if self.cut.is_some_and(|cut| is_end || self.number > cut + CUT) {
+            let behind = CUT_HERE.to_owned();
+            self.trace = Some(Trace {
+                line: self.cut.unwrap_or(self.number),
+                of_kernel: true,
+                behind,
+                report: Vec::new(),
+            });
+            self.unexplained("");
+        }
+    }
+
+    /// The net below the table.
+    fn unexplained(&mut self, function: &str) {
+        let Some(trace) = self.trace.take() else { return };
+        self.cut = None;
+        let place = if function.is_empty() { String::new() } else { format!(" in {function}") };
+        let behind =
+            if trace.behind.is_empty() { String::new() } else { format!(", after {:?}", trace.behind) };
+        self.own_until = self.number + OWN;
+        self.hit(Severity::Splat, format!("{UNEXPLAINED}{place}{behind}"), trace.line, |_| {
+            trace.report.clone()
+        });
+    }
+
+    fn surroundings(&self, line: &str) -> Vec<String> {
+        let mut lines = self.tail(LINES_BEFORE);
+        lines.push(line.to_owned());
+        lines
+    }
+}
+
+/// The function of a frame (`name+0x1/0x2`) that does not belong to the printing of the trace.
+fn function(line: &str) -> Option<String> {
+    let (before, behind) = line.split_once("+0x")?;
+    let offset = behind.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+    let name = before.rsplit([' ', ':', '\t']).next()?;
+    let is_frame = offset.starts_with("/0x") && !name.is_empty() && !before.trim_end().ends_with('?');
+    let before = before.trim_end_matches(name).trim_end();
+    let printer = PRINTERS
+        .iter()
+        .any(|printer| name.split('.').next() == Some(printer) || name.starts_with("dump_stack"));
+    (is_frame && !before.ends_with('?') && !printer).then(|| name.to_owned())
 }
 
 fn clean(bytes: &[u8]) -> String {
@@ -342,146 +532,4 @@ fn clean(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scan(text: &str) -> Scanner {
-        let mut scanner = Scanner::default();
-        scanner.feed(text.as_bytes());
-        scanner.close();
-        scanner
-    }
-
-    /// Captured from 7.3.4 under virtme-ng without root=.
-    const PANIC: &str = "[    0.000000] Linux version 7.3.4 (vmtest@vmtest) (gcc (Debian 14.2.0-19) 14.2.0) #1\r\n\
-        [    0.946824] Run /opt/vng/virtme/guest/bin/virtme-ng-init as init process\r\n\
-        [    0.947824] Kernel panic - not syncing: Requested init /opt/vng/virtme/guest/bin/virtme-ng-init failed (error -2).\r\n\
-        [    0.948321] CPU: 0 UID: 0 PID: 1 Comm: swapper/0 Not tainted 7.3.4 #1 PREEMPTLAZY  \r\n";
-
-    #[test]
-    fn a_panic_is_a_death_with_a_title() {
-        let scanner = scan(PANIC);
-        let death = scanner.death().expect("a panic");
-        assert!(death.title.starts_with("Kernel panic - not syncing: Requested init"));
-        assert_eq!((death.line, scanner.kernels, scanner.progress), (3, 1, Progress::Init));
-    }
-
-    #[test]
-    fn deaths_and_splats_are_told_apart() {
-        for line in [
-            "[   12.345678][  T123] Oops: int3: 0000 [#1] SMP",
-            "[    1.0] BUG: unable to handle page fault for address: ffffffffc0000000",
-            "[    1.0] BUG: kernel NULL pointer dereference, address: 0000000000000008",
-            "[    1.0] kernel BUG at drivers/misc/lkdtm/bugs.c:105!",
-        ] {
-            assert!(scan(line).death().is_some(), "{line}");
-        }
-        for line in [
-            "[    4.0] WARNING: CPU: 1 PID: 77 at kernel/bpf/trampoline.c:512 x+0x1/0x2",
-            "[    4.0] WARNING: kernel/bpf/trampoline.c:512 at x+0x1/0x2, CPU#1: r/77",
-            "[    4.0] WARNING: possible recursive locking detected",
-            "[    4.0] BUG: KASAN: slab-use-after-free in bpf_link_free+0x1/0x2",
-            "[    4.0] BUG: sleeping function called from invalid context at kernel/locking/mutex.c:1",
-            "[    4.0] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [runner:77]",
-            "[    4.0] rcu: INFO: rcu_preempt self-detected stall on CPU",
-            "[    4.0] INFO: task runner:77 blocked for more than 120 seconds.",
-        ] {
-            let scanner = scan(line);
-            assert!(scanner.death().is_none() && scanner.splats().count() == 1, "{line}");
-        }
-    }
-
-    #[test]
-    fn ordinary_lines_are_neither() {
-        for line in [
-            "[    0.5] x86/bugs: mitigations disabled",
-            "[    0.5] Kernel command line: oops=panic panic=-1",
-            "[    0.5] acpi PNP0A03:00: fail to add MMCONFIG information, can't access extended configuration space",
-            "[    0.5] random: crng init done",
-            "[    0.5] debug: WARNING is only a word here",
-        ] {
-            let scanner = scan(line);
-            assert!(scanner.death().is_none() && scanner.splats().next().is_none(), "{line}");
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_and_endless_lines_are_survived() {
-        let mut scanner = Scanner::default();
-        for _ in 0..100 {
-            scanner.feed(&[0xff, 0x00, 0x1b, b'[', 0xc3].repeat(1000));
-        }
-        scanner.feed(b"\n[    1.0] Kernel panic - not syncing: x");
-        scanner.close();
-        assert!(scanner.death().is_some());
-        assert!(scanner.line.capacity() <= 2 * MAX_LINE);
-    }
-
-    #[test]
-    fn a_death_behind_a_line_that_was_never_ended_is_seen() {
-        for before in [0, 1, 100, MAX_LINE - 20, MAX_LINE, MAX_LINE + 1, 3 * MAX_LINE - OVERLAP, 100_000] {
-            let text = format!("{}[    1.123456][  T12] Kernel panic - not syncing: x\n", "x".repeat(before));
-            for piece in [1, 7, 4096, 1 << 20] {
-                let mut scanner = Scanner::default();
-                text.as_bytes().chunks(piece).for_each(|bytes| scanner.feed(bytes));
-                scanner.close();
-                let title = scanner.death().map(|death| death.title.clone());
-                assert_eq!(title.as_deref(), Some("Kernel panic - not syncing: x"), "{before} {piece}");
-            }
-        }
-        assert!(
-            scan("said: [1.5] Kernel panic - not syncing: x\n").death().is_none(),
-            "no time stamp of the kernel"
-        );
-    }
-
-    #[test]
-    fn a_death_after_more_splats_than_are_kept_is_a_death() {
-        let splats = "[    1.000000] WARNING: CPU: 0 PID: 1 at x\n".repeat(MOST_HITS + 5);
-        let scanner = scan(&format!("{splats}[    2.000000] Kernel panic - not syncing: y\n"));
-        assert_eq!(scanner.death().map(|death| death.title.as_str()), Some("Kernel panic - not syncing: y"));
-        assert_eq!((scanner.splats().count(), scanner.dropped), (MOST_HITS, 5));
-    }
-
-    #[test]
-    fn a_report_has_what_stands_around_it() {
-        let mut text: String = (0..9).map(|n| format!("[    0.{n}00000] before {n}\n")).collect();
-        text.push_str("[    1.0] BUG: kernel NULL pointer dereference, address: 0\n[    1.0] Oops: Oops: 0002 [#1] SMP\n");
-        (0..20).for_each(|n| text.push_str(&format!("[    1.1]  frame_{n}+0x1/0x2\n")));
-        text.push_str(
-            "[    1.2] ---[ end trace 0000000000000000 ]---\n[    1.3] Kernel panic - not syncing: Fatal\n",
-        );
-        let scanner = scan(&text);
-        let death = scanner.death().expect("it died");
-        assert_eq!(death.title, "BUG: kernel NULL pointer dereference, address: 0");
-        assert!(scanner.panicked);
-        let lines = [death.report.first(), death.report.last()].map(|line| line.cloned().unwrap_or_default());
-        assert!(lines[0].ends_with("before 5") && lines[1].contains("end trace"), "{:?}", death.report);
-        assert_eq!(death.report.len(), LINES_BEFORE + 2 + 20 + 1);
-        let endless = scan(&format!("[    1.0] WARNING: x\n{}", "[    1.1] more\n".repeat(1000)));
-        assert_eq!(endless.splats().next().map(|hit| hit.report.len()), Some(LINES_OF_REPORT));
-    }
-
-    #[test]
-    fn a_panic_that_follows_from_a_detector_has_the_detectors_title() {
-        let death = |text: &str| scan(text).death().expect("it died").title.clone();
-        let lockup =
-            "[    9.0] watchdog: BUG: soft lockup - CPU#0 stuck for 8s! [runner:77]\n[    9.1] Call Trace:\n";
-        let panic = "[    9.2] Kernel panic - not syncing: softlockup: hung tasks\n";
-        assert_eq!(
-            death(&format!("{lockup}{panic}")),
-            "watchdog: BUG: soft lockup - CPU#0 stuck for 8s! [runner:77] (Kernel panic - not syncing: softlockup: hung tasks)"
-        );
-        assert_eq!(death(panic), "Kernel panic - not syncing: softlockup: hung tasks");
-        let other = "[    9.2] Kernel panic - not syncing: Fatal exception\n";
-        assert_eq!(death(&format!("{lockup}{other}")), "Kernel panic - not syncing: Fatal exception");
-    }
-
-    #[test]
-    fn a_stack_that_overflows_is_a_death() {
-        let line = "[    4.0] BUG: TASK stack guard page was hit at ffffc9000019bff8 (stack is ffffc9000019c000..ffffc900001a0000)";
-        assert!(
-            scan(line).death().is_some_and(|death| death.title.starts_with("BUG: TASK stack guard page"))
-        );
-    }
-}
+mod tests;

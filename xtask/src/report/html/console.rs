@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::plain;
 use crate::report::escape::xml as escape;
 use crate::result::SplatRecord;
-use crate::vm::console::severity;
+use crate::vm::console::complains;
 
 /// Lines of a console that are shown before a complaint, behind it, and at the end.
 const BEFORE: usize = 15;
@@ -45,8 +45,7 @@ fn marked(lines: &[&str]) -> String {
     let mut text = String::from("<pre tabindex=\"0\" class=\"console\" aria-label=\"Console\">");
     for line in lines {
         let line: String = plain::line(line).chars().take(WIDTH).collect();
-        let bare = line.trim_start_matches(|c: char| c.is_ascii_digit() || "[]. ".contains(c));
-        if severity(bare).is_some() {
+        if complains(&line) {
             let _ = writeln!(text, "<mark>{}</mark>", escape(&line));
         } else {
             let _ = writeln!(text, "{}", escape(&line));
@@ -66,9 +65,7 @@ pub(super) fn excerpt(console: &str) -> String {
     };
     mark(lines.len().saturating_sub(AT_THE_END), lines.len());
     for (at, line) in lines.iter().enumerate() {
-        let line = plain::line(line);
-        let bare = line.trim_start_matches(|c: char| c.is_ascii_digit() || "[]. ".contains(c));
-        if severity(bare).is_some() {
+        if complains(&plain::line(line)) {
             mark(at.saturating_sub(BEFORE), at + BEHIND);
         }
     }

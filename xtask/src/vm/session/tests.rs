@@ -41,6 +41,16 @@ fn a_kernel_that_panicked_and_stays_is_ended_within_two_seconds() {
 }
 
 #[test]
+fn a_kernel_that_halts_before_it_can_panic_is_ended_within_two_seconds() {
+    for last in ["PANIC: early exception 0x0d IP 10:ffffffff83a0b7d1 error 0 cr2 0x0", " -- System halted"] {
+        let seen = guest(&format!("echo 'Linux version 1'; echo '{last}'; sleep 60"));
+        assert_eq!(seen.end, End::StayedDead, "{last}");
+        assert!(seen.to_verdict < Duration::from_secs(2), "{last}: {:?}", seen.to_verdict);
+        assert!(seen.console.death().is_some(), "{last}");
+    }
+}
+
+#[test]
 fn what_a_guest_says_after_its_time_was_up_changes_nothing() {
     // The socket is there, and nobody answers: it takes a second to find that out.
     let wait = "python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n\
