@@ -48,6 +48,15 @@ fn a_panic_before_the_runner_leaves_every_test_not_run() {
 }
 
 #[test]
+fn a_kernel_that_dies_before_it_can_panic_is_not_waited_for() {
+    // Not the limit on the boot, which would say that the guest did not boot.
+    let begun = std::time::Instant::now();
+    judged("early-exception", &["--timeout", "boot=600"], 21, "notrun", &["PANIC: early exception 0x0d"]);
+    judged("system-halted", &["--timeout", "boot=600"], 21, "notrun", &["System halted"]);
+    assert!(begun.elapsed().as_secs() < 300, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn an_emulator_that_dies_is_not_the_kernels_fault_and_gets_a_second_chance_before_the_first_word() {
     let says = "the emulator died, not the kernel: qemu-system-x86_64: system/physmem.c:2671:";
     judged("emulator-dies", &[], 30, "missing", &[says, "during basic/second"]);

@@ -252,3 +252,51 @@ fn whole_tests_that_ran_again_are_named_and_left_out() {
         "1 cells of 1 guests",
     ]);
 }
+
+/// What a kernel with lockdep said at boot, and when a program was attached.
+const WAIT_CONTEXT: &str = "[   24.100000] =============================\r\n\
+    [   24.100001] [ BUG: Invalid wait context ]\r\n\
+    [   24.100002] 6.18.15 #1 Not tainted\r\n\
+    [   24.100003] -----------------------------\r\n\
+    [   24.100004] runner/77 is trying to lock:\r\n";
+const NON_STATIC_KEY: &str = "[   60.100001][  T101] INFO: trying to register non-static key.\r\n\
+    [   60.100002][  T101] The code is fine but needs lockdep annotation, or maybe\r\n\
+    [   60.100003][  T101] you didn't initialize this object before use?\r\n\
+    [   60.100004][  T101] turning off the locking correctness validator.\r\n\
+    [   60.100005][  T101] CPU: 0 UID: 0 PID: 101 Comm: runner Not tainted 6.18.15 #1 PREEMPT(lazy)\r\n\
+    [   60.100006][  T101] Call Trace:\r\n\
+    [   60.100007][  T101]  <TASK>\r\n\
+    [   60.100008][  T101]  dump_stack_lvl+0x5d/0x80\r\n\
+    [   60.100009][  T101]  register_lock_class+0x4b2/0x4c0\r\n\
+    [   60.100010][  T101]  </TASK>\r\n";
+
+#[test]
+fn a_complaint_in_the_bytes_of_a_passing_run_is_found() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
+    let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
+    done.exits(0);
+    let bytes = done.run_dir.clone().expect("a run").join(text(&done.json()["boots"][0]["directory"]));
+    let console = fs::read_to_string(bytes.join("console.log")).expect("a console");
+    let brief = fs::read_to_string(bytes.join("brief.json")).expect("a brief");
+    let with = |added: &str| {
+        let at = console.find("[    0.500000]").expect("its first process");
+        fs::write(bytes.join("console.log"), format!("{}{added}{}", &console[..at], &console[at..]))
+            .expect("written");
+        let mut brief: Value = serde_json::from_str(&brief).expect("JSON");
+        brief["judged"][0] = json!(brief["judged"][0].as_u64().expect("bytes") + added.len() as u64);
+        fs::write(bytes.join("brief.json"), brief.to_string()).expect("written");
+        from_raw(&world)
+    };
+    with("").exits(0);
+    for (added, class, says) in [
+        (WAIT_CONTEXT, 4, "[ BUG: Invalid wait context ]"),
+        (NON_STATIC_KEY, 4, "INFO: trying to register non-static key."),
+        ("[    1.0] Call Trace:\r\n[    1.0]  strange+0x1/0x2\r\n", 4, "unexplained stack trace in strange"),
+        ("fine Kernel panic - not syncing: x\r\n", 21, "Kernel panic - not syncing: x"),
+    ] {
+        // The record says that it passed.
+        with(added).refuses(30, &[&format!("class 0 (), and its bytes say {class} ({says}")]);
+    }
+    with("WARNING: said by a program\r\nBUG: said by a program\r\n").exits(0);
+}
