@@ -17,6 +17,9 @@ use crate::suite::verdict::{bounded, exit_status};
 use crate::vm::session::Observed;
 use crate::workdir::read_text;
 
+/// Of a skip.
+const NO_REASON: &str = "it was skipped and does not say why";
+
 /// Where they are, below the checkout.
 const SUITES: &str = "selftests/suites";
 
@@ -132,9 +135,12 @@ pub fn judge(
     if text.contains(OUTPUT_CUT) {
         report.doubts.push("it printed more than is kept".to_owned());
     }
-    let failed = report.leaves.iter().any(|leaf| leaf.said == Said::NotOk);
+    let some = |said: Said| report.leaves.iter().any(|leaf| leaf.said == said);
+    let (failed, skipped) = (some(Said::NotOk), some(Said::Skip) || report.skipped.is_some());
     match exit_status(end) {
         Some(0) => (),
+        // The status of kselftest for that.
+        Some(4) if skipped => (),
         // That is how programs say that a result failed.
         Some(_) if failed => (),
         _ if end.reason.is_empty() => report.doubts.push("nobody says how it ended".to_owned()),
@@ -147,6 +153,10 @@ pub fn judge(
             Some(leaf) => cell(&name, said(leaf, &doubts), &leaf.log),
             None if out_of_time => {
                 cell(&name, (Outcome::Timeout, end.reason.clone(), Class::WallClock), text)
+            }
+            None if doubts.is_empty() && report.skipped.is_some() => {
+                let why = report.skipped.as_deref().filter(|why| !why.is_empty()).unwrap_or(NO_REASON);
+                cell(&name, (Outcome::Skip, why.to_owned(), Class::Incomplete), text)
             }
             None => {
                 let why = if doubts.is_empty() { "it was not reported" } else { &doubts };
@@ -170,8 +180,15 @@ fn said(leaf: &Leaf, doubts: &str) -> (Outcome, String, Class) {
     match leaf.said {
         Said::NotOk => (Outcome::Fail, reason("it failed and does not say why"), Class::TestFailed),
         _ if !doubts.is_empty() => (Outcome::Missing, format!("reported, but {doubts}"), Class::Incomplete),
-        Said::Skip => (Outcome::Skip, reason("it was skipped and does not say why"), Class::Incomplete),
-        Said::Xfail => (Outcome::Xfail, reason("a failure that the program expects"), Class::Pass),
+        Said::Skip => (Outcome::Skip, reason(NO_REASON), Class::Incomplete),
+        // The harness of kselftest writes `unknown` where a test gives no reason.
+        Said::Xfail if matches!(leaf.reason.as_str(), "" | "unknown") => {
+            (Outcome::Fail, "a known failure without a reason".to_owned(), Class::TestFailed)
+        }
+        Said::Xfail => (Outcome::Xfail, leaf.reason.clone(), Class::Pass),
+        Said::Ok if !leaf.reason.is_empty() => {
+            (Outcome::Pass, format!("passed, although a failure was expected: {}", leaf.reason), Class::Pass)
+        }
         Said::Ok => (Outcome::Pass, String::new(), Class::Pass),
     }
 }
