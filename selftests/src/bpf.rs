@@ -220,6 +220,11 @@ impl Copy {
         syscall::program_info(self.fd.as_raw_fd()).map(|info| info.id)
     }
 
+    /// Runs it once without data; gives what it returned.
+    pub fn test_run(&self) -> Result<u32, Errno> {
+        test_run(self.fd.as_raw_fd())
+    }
+
     /// How often it ran while statistics were on.
     pub fn runs(&self) -> Result<u64, Errno> {
         syscall::program_info(self.fd.as_raw_fd()).map(|info| info.run_cnt)

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The session kfuncs in sessions of kprobes and uprobes, which are older than fsession: a series that gives the kfuncs
-//! another prototype must not break them. They run on kernels without fsession, too.
+//! another prototype must not break them. They run on kernels without fsession, too. And what no kernel may lose, one without
+//! a JIT included: other programs, whatever becomes of sessions.
 
 use super::{Context, ENTRY, EXIT, Subtest, subtests};
-use crate::bpf::{self, FilePlace, Seen, Unloaded};
+use crate::bpf::{self, FilePlace, Kind, Seen, Unloaded};
 use crate::features::{COOKIE, IS_RETURN};
+use crate::insn;
 use nix::errno::Errno;
 use std::hint::black_box;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 subtests! { "elsewhere":
     Quick prototype_detected ["flavours"] needs KprobeSessions
@@ -23,6 +27,43 @@ subtests! { "elsewhere":
         "A call of bpf_session_is_return() with the other prototype does not resolve, and is refused when it is loaded.";
     Normal wrong_cookie_refused [] needs KprobeSessions
         "A call of bpf_session_cookie() with the other prototype does not resolve, and is refused when it is loaded.";
+    Quick rest_of_bpf [] needs Nothing
+        "Sessions that are refused, or loaded and closed, leave no program behind, and other programs are verified and run as before.";
+}
+
+/// More than a leak could hide behind what an earlier subtest left on its way out.
+const LOADS: usize = 50;
+/// How long the kernel may take to free them.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The one subtest that says something good of a kernel without a JIT, and so lets a run of only refusals pass.
+fn rest_of_bpf(t: &mut Context) -> Result<(), String> {
+    let programs = || {
+        let ids = bpf::program_ids().map_err(|errno| format!("counting programs: {errno}"))?;
+        Ok::<_, String>(ids.len())
+    };
+    let (target, before) = (t.features.target_id()?, programs()?);
+    for _ in 0..LOADS {
+        drop(bpf::load_minimal(Kind::Fsession, target, &[]));
+    }
+    let started = Instant::now();
+    while programs()? > before && started.elapsed() < LIMIT {
+        sleep(Duration::from_millis(50));
+    }
+    let after = programs()?;
+    let what = format!("programs in the system after {LOADS} sessions");
+    t.checks.state(what, format!("at most {before}"), after.to_string(), after <= before);
+    // Neither needs a trampoline: the interpreter runs it where there is no JIT.
+    let plain = bpf::load_returning(Kind::RawTracepoint(0), 0, 7)
+        .map_err(|refusal| format!("load a raw tracepoint program: {refusal}"))?;
+    let ran = plain.test_run().map_err(|errno| format!("test run of a raw tracepoint program: {errno}"))?;
+    t.checks.eq("what a raw tracepoint program returns", ran, 7);
+    // A register that nobody wrote.
+    let answer = bpf::load_code(Kind::RawTracepoint(0), 0, &[insn::copy(0, 2)]);
+    let seen = answer.as_ref().map_or_else(ToString::to_string, |_| "loaded".to_owned());
+    let ok = answer.is_err_and(|refusal| refusal.errno == Errno::EACCES as i32);
+    t.checks.state("one that reads what nobody wrote", Errno::EACCES.to_string(), seen, ok);
+    Ok(())
 }
 
 /// Target of the uprobes. Its own symbol in this program, called for real.
