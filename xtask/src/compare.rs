@@ -4,48 +4,129 @@
 //! Such a column (`role`: the base of `--with-base`, a step of `--each-patch`) answers "and before?". What its tests say
 //! is information: a kernel without the feature skips, half of a series may fail. Three things count all the same, or a
 //! run could pass without evidence: whatever happens to the kernel itself (it does not build, boot or survive, it
-//! complains) and to the harness; a test that had passed in an earlier column; and everything where the column that is
-//! to be judged is not there.
+//! complains) and to the harness; a test that had passed in an earlier column, also where it is gone; and everything where
+//! the column that is to be judged is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Class;
 use crate::result::{Cell, Kernel, Outcome, Role, RunResult};
 
-/// Decides which cells count, and notes in each what it was before.
+/// Decides which cells count, and notes in each what it was before. A test that passed in an earlier column and is absent
+/// from a later one that ran gets a `missing` cell there, and that counts.
+///
+/// An earlier column is one of the same kernel in the same variant: its base, or a step of its series. Two kernels that
+/// the user names are not compared, in whatever order: an older tree never had all the tests of a newer one.
+///
+/// How it could be wrong: a series that renames a subtest or removes one on purpose ends with 3, and the reader of the
+/// report decides. A test that never passed can vanish unnoticed; there was no evidence to lose.
 pub fn settle(run: &mut RunResult) {
     let chains = chains(&run.kernels);
-    let mut places: BTreeMap<(String, String, String, String), usize> = BTreeMap::new();
+    let mut places: BTreeMap<(String, Row), usize> = BTreeMap::new();
     for (at, cell) in run.cells.iter().enumerate() {
-        let Cell { kernel, variant, test, subtest, .. } = cell;
-        places.insert((kernel.clone(), variant.clone(), test.clone(), subtest.clone()), at);
+        places.insert((cell.kernel.clone(), Row::of(cell)), at);
     }
     for chain in chains.iter().filter(|chain| chain.len() > 1) {
-        let rows: BTreeSet<_> = places
-            .keys()
-            .filter(|(kernel, ..)| chain.iter().any(|(id, _)| id == kernel))
-            .map(|(_, variant, test, subtest)| (variant, test, subtest))
-            .collect();
-        for (variant, test, subtest) in rows {
-            let (mut known, mut worked) = (None, false);
+        let of_chain = |kernel: &String| chain.iter().any(|(id, _)| id == kernel);
+        let rows = places.keys().filter(|(kernel, _)| of_chain(kernel)).map(|(_, row)| row.clone());
+        for row in rows.collect::<BTreeSet<Row>>() {
+            let mut known = None;
+            // Where it passed last.
+            let mut passed: Option<Cell> = None;
             for (id, role) in chain {
-                let place = (id.clone(), variant.clone(), test.clone(), subtest.clone());
-                let Some(cell) = places.get(&place).and_then(|at| run.cells.get_mut(*at)) else {
+                let Some(cell) = places.get(&(id.clone(), row.clone())).and_then(|at| run.cells.get_mut(*at))
+                else {
+                    if let Some(cell) = passed.as_ref().and_then(|passed| gone(run, id, passed)) {
+                        let was = known.replace(Outcome::Missing).filter(|known| *known != Outcome::Missing);
+                        run.cells.push(Cell { was, ..cell });
+                    }
                     continue;
                 };
                 // Nothing ran, so nothing is known of it; why not counts.
                 if cell.outcome == Outcome::Notrun {
+                    if let Some(passed) = passed.as_ref().filter(|_| cell.class() == Class::Pass) {
+                        // Its own tree says that it need not run: a series cannot excuse itself from a test.
+                        cell.reason =
+                            format!("{}, and does not run here: {}", passed_on(passed), cell.reason);
+                        cell.class = Class::Incomplete.code();
+                        cell.required = true;
+                        cell.was = known;
+                    }
                     continue;
                 }
                 cell.was = known.filter(|known| *known != cell.outcome);
-                if role.is_some() && !worked && says_a_test(cell.class()) {
+                if role.is_some() && passed.is_none() && says_a_test(cell.class()) {
                     cell.required = false;
                 }
-                worked |= cell.outcome == Outcome::Pass;
+                if cell.outcome == Outcome::Pass {
+                    passed = Some(cell.clone());
+                }
                 known = Some(cell.outcome);
             }
         }
     }
+}
+
+/// A row of the matrix in one variant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    variant: String,
+    suite: String,
+    test: String,
+    subtest: String,
+}
+
+impl Row {
+    fn of(cell: &Cell) -> Row {
+        let Cell { variant, suite, test, subtest, .. } = cell.clone();
+        Row { variant, suite, test, subtest }
+    }
+}
+
+fn passed_on(cell: &Cell) -> String {
+    format!("{} passed on {}", cell.path(), cell.kernel)
+}
+
+/// The cell of a row that passed and is absent from this column. `None` where the suite never ran there: a cell that
+/// counts already says which stage failed.
+fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
+    let column = (kernel, passed.variant.as_str(), passed.suite.as_str());
+    let boot = run
+        .boots
+        .iter()
+        .find(|boot| (boot.kernel.as_str(), boot.variant.as_str(), boot.suite.as_str()) == column);
+    let mut cells = run
+        .cells
+        .iter()
+        .filter(|cell| (cell.kernel.as_str(), cell.variant.as_str(), cell.suite.as_str()) == column);
+    let stopped = |cell: &Cell| cell.outcome == Outcome::Notrun && cell.class() != Class::Pass;
+    if boot.is_none() && cells.clone().any(stopped) {
+        return None;
+    }
+    // What the test as a whole came to may explain it.
+    let whole = cells.find(|cell| cell.test == passed.test && cell.subtest.is_empty());
+    let why = match whole.filter(|whole| whole.outcome != Outcome::Pass) {
+        Some(whole) => format!("{} as a whole is {}: {}", whole.test, whole.outcome.name(), whole.reason),
+        None => "nothing reported it".to_owned(),
+    };
+    Some(Cell {
+        kernel: kernel.to_owned(),
+        boot: boot.map_or_else(|| passed.boot.clone(), |boot| boot.boot.clone()),
+        accel: boot.map_or_else(|| passed.accel.clone(), |boot| boot.accel.clone()),
+        outcome: Outcome::Missing,
+        reason: format!("{}, and is gone here: {why}", passed_on(passed)),
+        required: true,
+        attempts: 0,
+        duration_ms: 0,
+        class: Class::Incomplete.code(),
+        measured: String::new(),
+        enforced: None,
+        expected: None,
+        tries: Vec::new(),
+        unmet: Vec::new(),
+        log: String::new(),
+        ..passed.clone()
+    })
 }
 
 /// Whether this is what a test found, and not what happened to the kernel or the harness.
@@ -70,9 +151,13 @@ fn chains(kernels: &[Kernel]) -> Vec<Vec<(String, Option<Role>)>> {
         chain.reverse();
         chain
     };
-    let mut chains: Vec<_> = judged.map(chain).collect();
-    // One kernel in two variants is one chain: its cells are told apart by their variant.
-    chains.dedup();
+    let mut chains: Vec<_> = Vec::new();
+    for chain in judged.map(chain) {
+        // One kernel in two variants is one chain: its cells are told apart by their variant.
+        if !chains.contains(&chain) {
+            chains.push(chain);
+        }
+    }
     chains
 }
 
@@ -146,7 +231,8 @@ pub fn stage_changes(stages: impl IntoIterator<Item = Stage>) -> Vec<Option<Chan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::tests_support::{cell, run};
+    use crate::result::BootRecord;
+    use crate::result::tests_support::{boot, cell, run};
 
     /// A run of one subtest: `base`, steps and at last the judged column.
     fn steps(outcomes: &[(Outcome, Class)]) -> RunResult {
@@ -250,6 +336,114 @@ mod tests {
         settle(&mut run);
         run.conclude(None);
         assert_eq!((run.exit_code, run.cells[3].was), (3, None));
+    }
+
+    /// A run of columns of upstream's suite, each with the subtests that it reported; all of them ran.
+    fn reported(columns: &[&[(&str, Outcome, Class)]]) -> RunResult {
+        let mut all = run(Vec::new());
+        for (at, cells) in columns.iter().enumerate() {
+            let id = format!("k@{at}");
+            let made = cells.iter().map(|(subtest, outcome, class)| {
+                let one = cell(&id, subtest, *outcome, *class);
+                Cell { suite: "upstream".into(), test: "fsession_test".into(), ..one }
+            });
+            all.cells.extend(made);
+            all.boots.push(BootRecord { suite: "upstream".into(), ..boot(&id, Class::Pass) });
+            all.kernels.push(Kernel {
+                id,
+                role: Some(Role::Step).filter(|_| at + 1 < columns.len()),
+                compared_to: at.checked_sub(1).map(|before| format!("k@{before}")),
+                ..Kernel::default()
+            });
+        }
+        settle(&mut all);
+        all.conclude(None);
+        all
+    }
+
+    fn ok(subtest: &str) -> (&str, Outcome, Class) {
+        (subtest, Outcome::Pass, Class::Pass)
+    }
+
+    fn missing_in(run: &RunResult) -> Vec<(&str, &str)> {
+        let missing = run.cells.iter().filter(|cell| cell.outcome == Outcome::Missing);
+        missing.map(|cell| (cell.kernel.as_str(), cell.subtest.as_str())).collect()
+    }
+
+    #[test]
+    fn a_test_that_passed_and_is_gone_is_missing_and_counts() {
+        let lost = reported(&[&[ok("basic"), ok("cookie")], &[ok("basic")]]);
+        assert_eq!(lost.exit_code, 3);
+        assert_eq!(missing_in(&lost), [("k@1", "cookie")]);
+        let cell = lost.cells.last().expect("a cell");
+        assert_eq!(cell.reason, "fsession_test/cookie passed on k@0, and is gone here: nothing reported it");
+        assert_eq!((cell.required, cell.was, &cell.suite[..]), (true, Some(Outcome::Pass), "upstream"));
+        assert_eq!(change(cell), Some(Change::Breaks));
+        // Judged again from its record it is the same.
+        let mut again = lost.clone();
+        settle(&mut again);
+        assert_eq!(again, lost);
+        // In the middle of a series as at its end, a renamed one as a removed one, and all of a test.
+        let lost = reported(&[&[ok("a"), ok("b")], &[ok("a")], &[ok("a")], &[ok("a"), ok("b")]]);
+        assert_eq!((lost.exit_code, missing_in(&lost)), (3, vec![("k@1", "b"), ("k@2", "b")]));
+        assert_eq!(
+            lost.cells.iter().filter_map(change).collect::<Vec<_>>(),
+            [Change::Starts, Change::Breaks]
+        );
+        let renamed = reported(&[&[ok("a"), ok("b")], &[ok("a"), ok("b2")]]);
+        assert_eq!((renamed.exit_code, missing_in(&renamed)), (3, vec![("k@1", "b")]));
+        let absent = ("", Outcome::Missing, Class::Incomplete);
+        let removed = reported(&[&[ok("a"), ok("b")], &[absent], &[ok("a"), ok("b")]]);
+        assert_eq!(removed.exit_code, 3);
+        assert_eq!(missing_in(&removed)[1..], [("k@1", "a"), ("k@1", "b")]);
+        assert!(removed.cells.last().is_some_and(|cell| cell.reason.contains("as a whole is missing")));
+        let nothing = reported(&[&[ok("a")], &[]]);
+        assert_eq!((nothing.exit_code, missing_in(&nothing)), (3, vec![("k@1", "a")]));
+    }
+
+    #[test]
+    fn a_test_that_never_passed_can_go_and_a_new_one_can_come() {
+        let failed = ("b", Outcome::Fail, Class::TestFailed);
+        assert_eq!(reported(&[&[ok("a"), failed], &[ok("a"), ok("c")]]).exit_code, 0);
+    }
+
+    #[test]
+    fn a_series_cannot_excuse_itself_from_a_test() {
+        let denied = ("a", Outcome::Notrun, Class::Pass);
+        let run = reported(&[&[ok("a"), ok("b")], &[denied, ok("b")]]);
+        assert_eq!((run.exit_code, run.cells[2].required), (3, true));
+        assert_eq!(change(&run.cells[2]), Some(Change::Breaks));
+        // What was on the list before is as it was.
+        assert_eq!(reported(&[&[denied, ok("b")], &[denied, ok("b")]]).exit_code, 0);
+    }
+
+    #[test]
+    fn what_never_ran_has_lost_no_test() {
+        let stopped = ("", Outcome::Notrun, Class::SuiteBuild);
+        let mut run = reported(&[&[ok("a")], &[]]);
+        run.cells.truncate(1);
+        run.boots.truncate(1);
+        run.cells.push(Cell {
+            suite: "upstream".into(),
+            test: "fsession_test".into(),
+            ..cell("k@1", stopped.0, stopped.1, stopped.2)
+        });
+        settle(&mut run);
+        run.conclude(None);
+        assert_eq!((run.exit_code, missing_in(&run)), (13, vec![]));
+    }
+
+    #[test]
+    fn kernels_variants_and_suites_are_not_compared_with_each_other() {
+        let mut run = reported(&[&[ok("a"), ok("b")], &[ok("a"), ok("b")]]);
+        run.kernels.iter_mut().for_each(|kernel| (kernel.role, kernel.compared_to) = (None, None));
+        run.cells.pop();
+        settle(&mut run);
+        assert_eq!(missing_in(&run), []);
+        let mut run = reported(&[&[ok("a")], &[ok("a")]]);
+        run.cells[1].suite = "own".into();
+        settle(&mut run);
+        assert_eq!(missing_in(&run), [("k@1", "a")], "another suite's test of that name is another");
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub fn record(run: &mut RunResult) {
     run.tools = run.tools.iter().map(|(name, version)| (line(name), plain(version))).collect();
     for kernel in &mut run.kernels {
         [&mut kernel.id, &mut kernel.spec, &mut kernel.release].into_iter().for_each(one_line);
-        kernel.series.iter_mut().chain(&mut kernel.compared_to).for_each(one_line);
+        let lists = kernel.series.iter_mut().chain(&mut kernel.tests_changed);
+        lists.chain(&mut kernel.compared_to).for_each(one_line);
         [&mut kernel.key, &mut kernel.toolchain].into_iter().for_each(one_line);
     }
     for boot in &mut run.boots {

@@ -192,6 +192,9 @@ pub struct Kernel {
     /// Id of the kernel that its cells are compared with; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared_to: Option<String>,
+    /// Files of the tree's own BPF tests that its series changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests_changed: Vec<String>,
 }
 
 /// A complaint of a kernel.
@@ -425,7 +428,31 @@ impl RunResult {
         }
         // No cell at all is nothing to be proud of.
         let worst = PRECEDENCE.into_iter().find(|class| self.classes.contains_key(&class.code()));
-        self.exit_code = worst.unwrap_or(Class::Usage).code();
+        let worst = match worst.unwrap_or(Class::Usage) {
+            Class::Pass if !self.has_plain_pass() => Class::Incomplete,
+            class => class,
+        };
+        self.exit_code = worst.code();
+    }
+
+    /// Whether the exit code says what no cell does: all of it is allowed, and none of it is a pass.
+    pub fn lacks_evidence(&self) -> bool {
+        self.exit_code == Class::Incomplete.code() && !self.classes.contains_key(&self.exit_code)
+    }
+
+    /// Whether anything passed that needed no allowance, in a column that is judged. Without it nothing fails a run, and
+    /// nothing shows that anything was tested.
+    ///
+    /// How it could be wrong: one pass is enough, on any of the kernels. Allowances too wide for the others are the
+    /// user's, and the last line counts them.
+    pub fn has_plain_pass(&self) -> bool {
+        let judged = |id: &str| !self.kernels.iter().any(|kernel| kernel.id == id && kernel.role.is_some());
+        self.cells.iter().any(|cell| {
+            cell.outcome == Outcome::Pass
+                && cell.class() == Class::Pass
+                && cell.required
+                && judged(&cell.kernel)
+        })
     }
 }
 

@@ -43,6 +43,9 @@ use crate::vm::session::{Limits, Observed};
 use crate::vm::{Boot, Task};
 use crate::workdir::{Key, RunDir, read_text, write_file};
 
+/// A series that changes something below it is judged by tests of its own.
+const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
+
 /// A kernel that can boot, with all that its boot depends on.
 #[derive(Debug)]
 pub struct Bootable {
@@ -372,6 +375,7 @@ fn apply(
     };
     kernel.id = format!("{}+{}", tree.id, series.name);
     kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
+    kernel.tests_changed = series.files_below(TESTS_OF_THE_TREE);
     let (key, overlay) = patch::apply(ctx, &tree.dir, &tree.key, tree.base_commit.as_deref(), &series)?;
     Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
 }

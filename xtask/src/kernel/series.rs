@@ -93,6 +93,12 @@ impl Series {
         self
     }
 
+    /// Files below this directory that it touches, each once.
+    pub fn files_below(&self, dir: &str) -> Vec<String> {
+        let all = self.patches.iter().flat_map(|patch| &patch.touches);
+        all.filter(|path| path.starts_with(dir)).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Hash of everything in it that can change the outcome.
     pub fn key(&self) -> Key {
         let begun = Key::of("series-1");

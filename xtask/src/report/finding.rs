@@ -55,6 +55,9 @@ const RUN: &str = "[run]";
 /// The same, for what befell a guest.
 const GUEST: &str = "[guest]";
 
+/// Why a run is no pass in which nothing failed.
+pub const NO_PLAIN_PASS: &str = "no test passed without an allowance";
+
 impl Finding<'_> {
     /// Whether it is a test, and not what befell a guest or the run.
     pub fn is_test(&self) -> bool {
@@ -133,7 +136,13 @@ pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
             verdict: of_class(decides),
             word: decides.label(),
             class: decides,
-            reason: if run.cells.is_empty() { "nothing was judged" } else { "" },
+            reason: if run.cells.is_empty() {
+                "nothing was judged"
+            } else if run.lacks_evidence() {
+                NO_PLAIN_PASS
+            } else {
+                ""
+            },
             detail: Vec::new(),
             duration_ms: 0,
         };
@@ -240,6 +249,48 @@ fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
     }
 }
 
+/// A series that brings tests of its own, or changes those of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnTests<'a> {
+    /// One sentence.
+    pub what: String,
+    /// The first of the files, and how many more there are.
+    pub files: Vec<&'a str>,
+    /// How many more.
+    pub more: usize,
+}
+
+/// Files that are listed.
+const MOST_FILES: usize = 8;
+
+impl OwnTests<'_> {
+    /// The files in one line.
+    pub fn list(&self) -> String {
+        let more = if self.more > 0 { format!(" and {} more", self.more) } else { String::new() };
+        format!("{}{more}", self.files.join(", "))
+    }
+}
+
+/// What a reader has to know of where the tests come from; `None` where no series of the run changes any.
+pub fn own_tests(run: &RunResult) -> Option<OwnTests<'_>> {
+    let changed = run.kernels.iter().flat_map(|kernel| &kernel.tests_changed);
+    let mut files: Vec<&str> = changed.map(String::as_str).collect();
+    files.sort_unstable();
+    files.dedup();
+    let count = files.len();
+    let plural = if count == 1 { "file" } else { "files" };
+    let used = run.boots.iter().any(|boot| boot.suite == "upstream");
+    let used = if used { "" } else { "; no suite of this run uses them" };
+    files.truncate(MOST_FILES);
+    (count > 0).then(|| OwnTests {
+        what: format!(
+            "the tests are the series' own: it changes {count} {plural} of the tree's BPF tests{used}"
+        ),
+        more: count - files.len(),
+        files,
+    })
+}
+
 /// A reason that findings of one kernel share.
 #[derive(Debug, Clone)]
 pub struct Reason<'c, 'a> {
@@ -286,6 +337,7 @@ pub fn reasons<'c, 'a>(columns: &'c [Column<'a>]) -> Vec<Reason<'c, 'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::Kernel;
     use crate::result::tests_support::{boot, cell, run};
 
     fn bad(run: &RunResult) -> usize {
@@ -334,6 +386,22 @@ mod tests {
             run.conclude(None);
             assert_eq!(bad(&run) > 0, class != Class::Pass, "a boot with {class:?}");
         }
+    }
+
+    #[test]
+    fn the_tests_of_a_series_are_told_once_with_their_files() {
+        let mut run = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
+        assert_eq!(own_tests(&run), None);
+        let files: Vec<String> = (0..9).map(|at| format!("tools/testing/selftests/bpf/{at}.c")).collect();
+        let kernel = |files: &[String]| Kernel { tests_changed: files.to_vec(), ..Kernel::default() };
+        run.kernels = vec![kernel(&files[..1])];
+        let told = own_tests(&run).expect("some");
+        assert!(told.what.contains(" 1 file of") && told.what.ends_with("no suite of this run uses them"));
+        run.kernels.push(kernel(&files));
+        run.boots = vec![BootRecord { suite: "upstream".into(), ..boot("k", Class::Pass) }];
+        let told = own_tests(&run).expect("some");
+        assert!(told.what.ends_with("changes 9 files of the tree's BPF tests"), "{}", told.what);
+        assert!(told.list().ends_with("bpf/7.c and 1 more"), "{}", told.list());
     }
 
     #[test]

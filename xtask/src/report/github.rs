@@ -18,6 +18,10 @@ pub fn render(story: &Story<'_>) -> String {
     let mut text = String::new();
     let level = if reasons.is_empty() && story.run.exit_code == 0 { "notice" } else { "error" };
     let _ = writeln!(text, "::{level} title=vmtest::{}", command(&table::classes(story.run)));
+    if let Some(own) = finding::own_tests(story.run) {
+        let why = format!("{}: {}", own.what, own.list());
+        let _ = writeln!(text, "::notice title=tests of the series::{}", command(&why));
+    }
     for reason in reasons.iter().take(MOST) {
         let _ =
             writeln!(text, "::error title={}::{}", command_property(&reason.title()), command(&reason.why));

@@ -131,10 +131,14 @@ fn head(text: &mut String, story: &Story<'_>, class: Class) {
     let at = began(&run.run);
     let _ = writeln!(
         text,
-        "<p class=\"meta\">run {}{at}<br><code>{}</code></p>\n</header>\n<main>",
+        "<p class=\"meta\">run {}{at}<br><code>{}</code></p>",
         escape(&run.run),
         escape(&run.command.join(" "))
     );
+    if let Some(own) = finding::own_tests(run) {
+        let _ = writeln!(text, "<p class=\"meta\">{}: {}</p>", escape(&own.what), escape(&own.list()));
+    }
+    text.push_str("</header>\n<main>\n");
 }
 
 /// When a run began, as its name says; empty where that does not.

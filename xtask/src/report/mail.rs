@@ -17,6 +17,8 @@ pub(super) const LINES: usize = 30;
 const MOST_COLUMNS: usize = 8;
 /// Lines that what was found may take.
 const FINDING_LINES: usize = 11;
+/// Lines about tests that are the series' own.
+const OWN_TESTS_LINES: usize = 3;
 /// Lines of the command at the end.
 const COMMAND_LINES: usize = 3;
 
@@ -39,9 +41,13 @@ pub fn render(story: &Story<'_>) -> String {
     if more > 0 {
         lines.push(format!("  and {more} more columns"));
     }
-    lines.extend(found(&columns));
+    let note = finding::own_tests(run).map_or_else(Vec::new, |own| {
+        wrap(&format!("Note: {}: {}", own.what, own.list()), "", OWN_TESTS_LINES)
+    });
+    lines.extend(found(&columns, FINDING_LINES - note.len()));
     lines.push(String::new());
     lines.extend(under_test(run));
+    lines.extend(note);
     lines.extend(wrap(&run.command.join(" "), "  ", COMMAND_LINES));
     lines.truncate(LINES);
     lines.join("\n") + "\n"
@@ -61,13 +67,13 @@ fn counts(column: &Column<'_>) -> String {
 }
 
 /// What is bad, the worst first.
-fn found(columns: &[Column<'_>]) -> Vec<String> {
+fn found(columns: &[Column<'_>], most: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut left_out = 0;
     for reason in finding::reasons(columns) {
         let mut entry = wrap(&reason.title(), "", 1);
         entry.extend(wrap(&reason.why, "    ", 2));
-        if lines.len() + entry.len() > FINDING_LINES {
+        if lines.len() + entry.len() > most {
             left_out += reason.count;
         } else {
             lines.extend(entry);

@@ -24,6 +24,9 @@ pub fn render(story: &Story<'_>) -> String {
     let mark = if class == Class::Pass { "✅" } else { "❌" };
     let mut text = format!("## {mark} vmtest: {}\n\n", markdown(&table::classes(run)));
     overview(&mut text, &columns);
+    if let Some(own) = finding::own_tests(run) {
+        let _ = writeln!(text, "\n{}: {}", markdown(&own.what), markdown(&own.list()));
+    }
     details(&mut text, &columns);
     matrix(&mut text, &columns);
     let _ = writeln!(

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 
 use super::diff;
 use super::export::Story;
+use super::finding;
 use super::steps;
 use crate::error::{Class, PRECEDENCE};
 use crate::result::{Cell, Kernel, Outcome, Role, RunResult, SplatRecord};
@@ -80,6 +81,9 @@ pub fn render(story: &Story<'_>, look: Look) -> String {
     } else {
         matrix(&mut text, run, look);
         comparison(&mut text, run);
+    }
+    if let Some(own) = finding::own_tests(run) {
+        let _ = write!(text, "\n{}{}", flush(&own.what), wrapped(&own.list()));
     }
     figures(&mut text, run);
     details(&mut text, run, look);
@@ -403,7 +407,8 @@ pub fn classes(run: &RunResult) -> String {
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
     let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
     let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
-    format!("exit {}: {counted}{among}{aside}", run.exit_code)
+    let why = if run.lacks_evidence() { format!("; {}", finding::NO_PLAIN_PASS) } else { String::new() };
+    format!("exit {}: {counted}{among}{aside}{why}", run.exit_code)
 }
 
 /// Indented, each line within the width unless one word alone is longer.

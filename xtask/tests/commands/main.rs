@@ -19,6 +19,7 @@ mod input;
 mod interfaces;
 mod isolation;
 mod junit;
+mod lost_tests;
 mod matrix;
 mod matrix_expect;
 mod mutants;

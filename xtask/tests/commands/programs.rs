@@ -33,6 +33,52 @@ fn each_planned_result_is_a_cell() {
 }
 
 #[test]
+fn what_kunit_and_kselftest_print_is_read() {
+    let nested = |results: &str| {
+        format!("KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: list\n{results}ok 1 list\n")
+    };
+    let kunit = nested("    # module: list_test\n    1..2\n    ok 1 one\n    ok 2 two\n# list: pass:2\n");
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
+    let names = MANIFEST.replace("\"one\"", "\"list/one\"").replace("\"two\"", "\"list/two\"");
+    world.write("project/selftests/suites/tiny/suite.toml", &names);
+    world.write("project/selftests/suites/tiny/run.sh", &format!("cat << END\n{kunit}END\n"));
+    world.run(&["--kernel", &spec, "--suite", "tiny"]).exits(0).says(&["exit 0: pass 2"]);
+    // A program that skips itself as a whole, with the status of kselftest.
+    let skips = "TAP version 13\n1..0 # SKIP this machine has no such device\n";
+    for status in [0, 4] {
+        let done = run(skips, status, &[]);
+        done.exits(3).says(&[
+            "skip tiny/one",
+            "this machine has no such device",
+            "required test skipped or missing 2",
+        ]);
+        // Allowed it is no failure, and still no pass.
+        run(skips, status, &["--allow-skip", "*"]).exits(3).says(&["no test passed without an allowance"]);
+    }
+    run(skips, 1, &["--allow-skip", "*"]).exits(3).says(&["exited with 1"]);
+}
+
+#[test]
+fn a_known_failure_needs_a_reason() {
+    for (line, code) in [
+        ("ok 2 two # XFAIL a known bug", 0),
+        ("not ok 2 two # TODO a known bug", 0),
+        ("ok 2 two # XFAIL", 1),
+        ("ok 2 two # XFAIL unknown", 1),
+        ("not ok 2 two # TODO", 1),
+        ("ok 2 # XFAIL two", 1),
+        ("ok 2 two # XPASS a known bug", 0),
+    ] {
+        run(&format!("KTAP version 1\n1..2\nok 1 one\n{line}\n"), 0, &[]).exits(code);
+    }
+    let only = "KTAP version 1\n1..2\nok 1 one # XFAIL a known bug\nok 2 two # XFAIL another\n";
+    run(only, 0, &[])
+        .exits(3)
+        .says(&["exit 3: pass 2 (2 xfail among them); no test passed without an allowance"]);
+}
+
+#[test]
 fn with_a_doubt_nothing_is_a_pass() {
     for (prints, status, says) in [
         ("", 0, "no version line"),
