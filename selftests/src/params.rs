@@ -14,6 +14,8 @@ pub struct Params {
     pub port: String,
     /// Globs of `test/subtest`; empty means all.
     pub tests: Vec<String>,
+    /// Places in the list of all subtests, which count more; `None`: not chosen by place.
+    pub pick: Option<String>,
     /// How much to do.
     pub effort: Effort,
     /// How often the whole plan is run; with `until_fail` the most.
@@ -88,6 +90,7 @@ impl Params {
             nonce: last(param::NONCE)?.to_owned(),
             port: last(param::PORT)?.to_owned(),
             tests: tests.split(',').filter(|glob| !glob.is_empty()).map(str::to_owned).collect(),
+            pick: last(param::PICK).map(str::to_owned),
             effort,
             self_test,
             repeat,

@@ -4,12 +4,14 @@
 
 use std::path::PathBuf;
 
+use crate::cli::BootArg;
 use crate::error::{Error, Result};
 use crate::gate::Demand;
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
 use crate::kernel::bpftool::{self, BPFTOOL};
-use crate::plan::{DEFAULT_MEMORY_MIB, Purpose};
+use crate::kernel::variant::Variant;
+use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Purpose, Unit};
 use crate::result;
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
@@ -191,14 +193,9 @@ pub fn vm_spec(
     nonce: &str,
 ) -> Result<VmSpec> {
     let variant = bootable.variant.as_ref();
-    let mut append = variant.map(|variant| variant.cmdline.clone()).unwrap_or_default();
-    append.extend(shop.plan.append.iter().cloned());
-    let mut sysctls: Vec<String> = variant
-        .map(|variant| variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect())
-        .unwrap_or_default();
-    sysctls.extend(shop.plan.sysctls.iter().cloned());
+    let (append, sysctls) = settings(shop.plan, variant);
     let machine = machine(shop, boot)?;
-    let spec = VmSpec {
+    let mut spec = VmSpec {
         boot,
         kernel: bootable.file.clone(),
         cpus: machine.cpus,
@@ -224,15 +221,81 @@ pub fn vm_spec(
         task,
         gdb: shop.plan.purpose == Purpose::Gdb,
     };
-    // vng adds about 700 characters of its own.
-    let (length, own) = (direct::cmdline(&spec).len(), if boot == Boot::Vng { 750 } else { 0 });
-    if length + own >= MAX_CMDLINE {
-        return Err(Error::usage(format!("the kernel command line would have {} characters", length + own))
-            .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
-            .next("name fewer tests (a glob instead of a list), a shorter --exec, or fewer --append and --sysctl"));
+    match (fits(&spec), &mut spec.task) {
+        // Their places say the same in fewer characters.
+        (Err(_), Task::Tests { names, places, .. }) if !places.is_empty() => names.clear(),
+        (fits, _) => fits?,
     }
+    fits(&spec)?;
     Ok(spec)
 }
+
+/// Kernel parameters and sysctls of a guest: those of its variant, then the user's.
+fn settings(plan: &Plan, variant: Option<&Variant>) -> (Vec<String>, Vec<String>) {
+    let of_variant = |variant: &Variant| {
+        let sysctls = variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (variant.cmdline.clone(), sysctls)
+    };
+    let (mut append, mut sysctls): (Vec<String>, Vec<String>) = variant.map(of_variant).unwrap_or_default();
+    append.extend(plan.append.iter().cloned());
+    sysctls.extend(plan.sysctls.iter().cloned());
+    (append, sysctls)
+}
+
+/// Refuses a kernel command line that would be cut off. vng adds about 700 characters of its own.
+fn fits(spec: &VmSpec) -> Result<()> {
+    let length = direct::cmdline(spec).len() + if spec.boot == Boot::Vng { 750 } else { 0 };
+    if length < MAX_CMDLINE {
+        return Ok(());
+    }
+    Err(Error::usage(format!("the kernel command line would have {length} characters"))
+        .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
+        .next("use a shorter --exec, or fewer --append and --sysctl; a variant may have some, too"))
+}
+
+/// The same before anything is built, as far as it is known then: subtests can always be named by their places.
+///
+/// # Errors
+/// Class `Usage`.
+pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Result<()> {
+    let (append, sysctls) = settings(plan, variant);
+    let boot = match plan.boot {
+        BootArg::Direct => Boot::Direct,
+        BootArg::Auto if !unit.spec.has_source() => Boot::Direct,
+        BootArg::Auto | BootArg::Vng => Boot::Vng,
+    };
+    let task = match &plan.purpose {
+        Purpose::Exec(command) => Task::Exec(command.clone()),
+        Purpose::Shell => Task::Shell,
+        Purpose::Test | Purpose::Gdb => Task::Tests {
+            names: Vec::new(),
+            places: "f".repeat(MOST_PLACES),
+            effort: plan.effort,
+            self_test: unit.self_test,
+            rounds: MOST_ROUNDS,
+            until_fail: None,
+        },
+    };
+    fits(&VmSpec {
+        boot,
+        kernel: String::new(),
+        cpus: 1,
+        memory_mib: 0,
+        accel: Kind::Tcg,
+        tcg_thread: "single",
+        cpu: None,
+        append,
+        sysctls,
+        bpftool: Some(format!("{BPFTOOL_MOUNT}/{BPFTOOL}")),
+        wishes: None,
+        nonce: crate::workdir::nonce(),
+        task,
+        gdb: false,
+    })
+}
+
+/// Characters that name the subtests of a suite by their places: twice as many as there are today.
+const MOST_PLACES: usize = 64;
 
 /// Where a guest sees what make made, like make itself.
 const BPFTOOL_MOUNT: &str = "/obj";

@@ -142,28 +142,22 @@ impl Runner {
     }
 }
 
-/// Longest list of names that is sent to the guest; the whole kernel command line has 2,048 characters.
+/// Longest list of names that is sent to the guest as such, for people who read its command line.
 const MOST_NAMES: usize = 700;
 
 impl Runner {
-    /// How to ask the guest for exactly these subtests: nothing for all of an effort, names where they are few, else
-    /// the globs, which mean the same there (`*` and `?`, on the whole of `test/subtest`).
-    pub fn ask_for(&self, chosen: &[TestName], filter: &TestFilter, effort: Effort) -> (Vec<String>, Effort) {
+    /// How to ask the guest for exactly these subtests: their names, where they are few, and their places in the runner's
+    /// list ([`vmtest_protocol::pick`]). Neither means all of the effort.
+    pub fn ask_for(&self, chosen: &[TestName], effort: Effort) -> (Vec<String>, String) {
         let all = self.listed.iter().filter(|listed| listed.effort <= effort && !listed.only_named);
         let all = all.map(|listed| &listed.name);
         if all.eq(chosen.iter()) {
-            return (Vec::new(), effort);
+            return (Vec::new(), String::new());
         }
         let names: Vec<String> = chosen.iter().map(TestName::path).collect();
-        let special = |glob: &String| glob.contains(['[', '{', ',', '\\', ' ']);
-        if names.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES
-            || filter.globs().iter().any(special)
-        {
-            // What is named in full runs there whatever the effort, which still says how much it does.
-            return (names, effort);
-        }
-        let both = |glob: &String| [glob.clone(), format!("{glob}/*")];
-        (filter.globs().iter().flat_map(both).collect(), effort)
+        let short = names.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES;
+        let places = self.listed.iter().map(|listed| chosen.contains(&listed.name));
+        (if short { names } else { Vec::new() }, vmtest_protocol::pick(places))
     }
 }
 
@@ -361,8 +355,41 @@ mod tests {
         let runner = runner();
         let all: Vec<TestName> =
             runner.choose(&TestFilter::new(&[]).expect("none"), Effort::Soak).expect("some");
-        let asked = runner.ask_for(&all, &TestFilter::new(&[]).expect("none"), Effort::Soak);
-        assert_eq!(asked.0, Vec::<String>::new(), "all of them is what the guest runs when nothing is named");
+        let (names, places) = runner.ask_for(&all, Effort::Soak);
+        assert!(
+            names.is_empty() && places.is_empty(),
+            "all of them is what the guest runs when nothing is named"
+        );
+    }
+
+    #[test]
+    fn any_choice_can_be_sent_to_a_guest() {
+        let listed = |n: usize| Listed {
+            name: TestName {
+                test: format!("group_{}", n / 9),
+                subtest: format!("a_subtest_with_a_long_name_{n}"),
+            },
+            ..runner().listed[0].clone()
+        };
+        let runner = Runner { dir: PathBuf::new(), listed: (0..150).map(listed).collect() };
+        for globs in [
+            &["*/*_[0-8]*"][..],
+            &["*/*_{1,2,3,4,5,6,7}*"],
+            &["group_?", "group_1?/*[!9]"],
+            &["*/*1*", "*/*2*", "*/*3*", "*/*4*", "*/*5*", "*/*6*"],
+            &["*/*_7"],
+        ] {
+            let filter = TestFilter::new(&globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>())
+                .expect("globs");
+            let chosen = runner.choose(&filter, Effort::Normal).expect("some");
+            let (sent, places) = runner.ask_for(&chosen, Effort::Normal);
+            assert!(sent.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES, "{globs:?}");
+            assert!(sent.is_empty() || sent.len() == chosen.len(), "{globs:?}");
+            assert!(places.len() < 40, "{globs:?}");
+            let places = vmtest_protocol::picked(&places, runner.listed.len()).expect("of this list");
+            let names = runner.listed.iter().zip(places).filter(|(_, picked)| *picked);
+            assert!(names.map(|(listed, _)| &listed.name).eq(&chosen), "{globs:?}");
+        }
     }
 
     #[test]

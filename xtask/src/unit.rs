@@ -454,12 +454,13 @@ fn test(
     }
     let _guest = shop.guest(launch::demand(shop, bootable, boot)?)?;
     // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
-    let (globs, effort) = runner.ask_for(chosen, &shop.plan.filter, shop.plan.effort);
+    let effort = shop.plan.effort;
+    let (names, places) = runner.ask_for(chosen, effort);
     let repeat = shop.plan.repeat;
     let rounds = repeat.rounds(chosen.len())?;
     let time = repeat.time(bootable.limits(shop, shop.accel.kind).run);
     let until_fail = repeat.until_fail.then_some(time);
-    let task = Task::Tests { globs, effort, self_test: unit.self_test, rounds, until_fail };
+    let task = Task::Tests { names, places, effort, self_test: unit.self_test, rounds, until_fail };
     let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
     let how = How { shop, bootable, boot, boot_reason: &boot_reason, base };
     let store = run_dir.dir(&format!("cells/{name}"))?;
@@ -468,9 +469,10 @@ fn test(
         let parts = runner.in_parts(lost).into_iter().enumerate();
         parts
             .map(|(part, names)| {
-                let globs = names.iter().map(TestName::path).collect();
+                let (sent, places) = runner.ask_for(&names, effort);
+                let self_test = unit.self_test;
                 let task =
-                    Task::Tests { globs, effort, self_test: unit.self_test, rounds: 1, until_fail: None };
+                    Task::Tests { names: sent, places, effort, self_test, rounds: 1, until_fail: None };
                 let part = if part == 0 { String::new() } else { format!("-{}", part + 1) };
                 let below = format!("cells/{name}-attempt-{attempt}{part}");
                 how.run(task, &names, (&run_dir.dir(&below)?, below), Some(attempt))

@@ -24,6 +24,9 @@ pub mod param {
     pub const PORT: &str = "vmtest.port";
     /// Comma-separated globs of `test/subtest` to run; absent means all.
     pub const TEST: &str = "vmtest.test";
+    /// Exactly these subtests of the runner's list, by place ([`super::pick`]), whatever the effort: a list of names can be
+    /// longer than this line may be. Counts more than [`TEST`].
+    pub const PICK: &str = "vmtest.pick";
     /// `quick`, `normal` or `soak`.
     pub const EFFORT: &str = "vmtest.effort";
     /// How often the whole plan is run; absent means once.
@@ -301,6 +304,26 @@ pub struct Listed {
 /// Whether a glob speaks of this group by name; `*` does not.
 pub fn names_group(glob: &str, group: &str) -> bool {
     glob.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Places in a list, in hexadecimal: four places a digit, the first of them its highest bit.
+pub fn pick(places: impl IntoIterator<Item = bool>) -> String {
+    let places: Vec<bool> = places.into_iter().collect();
+    let digit = |four: &[bool]| {
+        let bits = (0..4).fold(0, |bits, at| bits << 1 | u32::from(four.get(at) == Some(&true)));
+        char::from_digit(bits, 16).unwrap_or('0')
+    };
+    places.chunks(4).map(digit).collect()
+}
+
+/// The opposite of [`pick`], for a list of this length; `None` where the text is of another list.
+pub fn picked(text: &str, length: usize) -> Option<Vec<bool>> {
+    let bits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<u32>>>()?;
+    let mut places: Vec<bool> =
+        bits.iter().flat_map(|bits| (0..4).map(move |at| bits & (8 >> at) != 0)).collect();
+    let fits =
+        bits.len() == length.div_ceil(4) && places.split_off(length.min(places.len())).iter().all(|bit| !bit);
+    fits.then_some(places)
 }
 
 /// Which tests of the kernel's own `test_progs`, or which program, to run; see [`param::UPSTREAM`].

@@ -250,15 +250,21 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(faults::SUBTESTS)
 }
 
-/// The subtests that the host asks for, in order. One that is named in full is there whatever the effort.
+/// The subtests that the host asks for, in order. One that is named in full, or by its place, is there whatever the
+/// effort. Places of another list choose nothing, and the host misses what it planned.
 pub fn plan(params: &Params) -> Vec<&'static Subtest> {
+    let offered = |test: &Subtest| params.bpftool.is_some() || !test.uses_bpftool();
+    if let Some(pick) = &params.pick {
+        let places = vmtest_protocol::picked(pick, all().count()).unwrap_or_default();
+        let picked = all().zip(places).filter(|(test, picked)| *picked && offered(test));
+        return picked.map(|(test, _)| test).collect();
+    }
     let wanted = |test: &&Subtest| {
         let path = test.name().path();
         let (enough, globs) = (test.effort <= params.effort, &params.tests);
         let named = |glob: &String| !test.only_named() || vmtest_protocol::names_group(glob, test.test);
         let asked = |glob: &String| *glob == path || (enough && named(glob) && glob::matches(glob, &path));
-        (params.bpftool.is_some() || !test.uses_bpftool())
-            && if globs.is_empty() { enough && !test.only_named() } else { globs.iter().any(asked) }
+        offered(test) && if globs.is_empty() { enough && !test.only_named() } else { globs.iter().any(asked) }
     };
     all().filter(wanted).collect()
 }
@@ -356,5 +362,13 @@ mod unit {
         let some = plan(&params("vmtest.test=basic/one_entry*,nothing/*"));
         assert!(!some.is_empty() && some.iter().all(|test| test.subtest.starts_with("one_entry")));
         assert!(plan(&params("vmtest.test=nothing")).is_empty());
+        let pick =
+            vmtest_protocol::pick(all().map(|test| test.subtest.contains("args") || test.only_named()));
+        let picked = plan(&params(&format!("vmtest.effort=quick vmtest.test=mixed/* vmtest.pick={pick}")));
+        assert_eq!(
+            picked.len(),
+            all().filter(|test| test.subtest.contains("args") || test.only_named()).count()
+        );
+        assert!(plan(&params("vmtest.pick=ff")).is_empty(), "of another list");
     }
 }

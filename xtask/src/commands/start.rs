@@ -11,6 +11,7 @@ use crate::interrupt;
 use crate::kernel::spec::KernelSpec;
 use crate::kernel::{config, source, variant};
 use crate::lane::{self, join};
+use crate::launch;
 use crate::plan::{Plan, Unit};
 use crate::shop::Shop;
 use crate::suite::Runner;
@@ -62,10 +63,14 @@ pub fn check_configurations(ctx: &Context, plan: &Plan) -> Result<()> {
             Error::usage(format!("--config {} cannot be read", path.display())).why(error)
         })?;
     }
-    for name in plan.units.iter().filter_map(|unit| unit.variant.as_deref()) {
-        let variant = variant::load(&ctx.project.join("kconfig"), name)?;
-        let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
-        config::read(&fragments)?;
+    for unit in &plan.units {
+        let load = |name: &String| variant::load(&ctx.project.join("kconfig"), name);
+        let variant = unit.variant.as_ref().map(load).transpose()?;
+        if let Some(variant) = &variant {
+            let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
+            config::read(&fragments)?;
+        }
+        launch::check_cmdline(plan, unit, variant.as_ref())?;
     }
     Ok(())
 }

@@ -49,10 +49,13 @@ impl Boot {
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Run the suite: globs of subtests (empty: all), effort, and what is damaged on purpose.
+    /// Run the suite: which subtests, effort, and what is damaged on purpose. All of the effort where neither names nor places
+    /// are given.
     Tests {
-        /// Globs of `test/subtest`.
-        globs: Vec<String>,
+        /// Names `test/subtest`; empty where they are too many.
+        names: Vec<String>,
+        /// Their places in the runner's list.
+        places: String,
         /// How much.
         effort: Effort,
         /// What to damage on purpose; `None`: nothing.
@@ -130,9 +133,11 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
     params.push(format!("{}={}", param::NONCE, spec.nonce));
     params.push(format!("{}={port}", param::PORT));
     match &spec.task {
-        Task::Tests { globs, effort, self_test, rounds, until_fail } => {
-            if !globs.is_empty() {
-                params.push(format!("{}={}", param::TEST, globs.join(",")));
+        Task::Tests { names, places, effort, self_test, rounds, until_fail } => {
+            if !names.is_empty() {
+                params.push(format!("{}={}", param::TEST, names.join(",")));
+            } else if !places.is_empty() {
+                params.push(format!("{}={places}", param::PICK));
             }
             params.push(format!("{}={}", param::EFFORT, effort.name()));
             if *rounds != 1 {
@@ -202,7 +207,8 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
         wishes: None,
         nonce: "0123abcd".into(),
         task: Task::Tests {
-            globs: vec!["basic/*".into()],
+            names: vec!["basic/*".into()],
+            places: "c0".into(),
             effort: Effort::Quick,
             self_test: None,
             rounds: 1,
@@ -223,6 +229,16 @@ mod tests {
         {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
+    }
+
+    #[test]
+    fn names_are_sent_by_place_where_there_are_too_many() {
+        let mut spec = example(Boot::Direct);
+        let Task::Tests { names, .. } = &mut spec.task else { panic!("tests") };
+        names.clear();
+        let params = common_params(&spec, "ttyS1");
+        assert!(params.contains(&"vmtest.pick=c0".to_owned()), "{params:?}");
+        assert!(!params.iter().any(|param| param.starts_with(param::TEST)), "{params:?}");
     }
 
     #[test]
