@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use vmtest_protocol::SelfTest;
 
 use crate::error::EXIT_CODES_HELP;
@@ -78,6 +80,99 @@ const MATRIX_DECIDES: [&str; 29] = [
     "look_inside",
 ];
 
+/// What a guest without tests has no use for.
+const ABOUT_TESTS: [&str; 9] = [
+    "tests",
+    "ignore_denylist",
+    "effort",
+    "allow_splats",
+    "allow_skip",
+    "vms",
+    "fail_fast",
+    "outputs",
+    "baseline",
+];
+
+/// What a list of subtests does not depend on.
+const ABOUT_A_RUN: [&str; 35] = [
+    "kernels",
+    "patches",
+    "with_base",
+    "each_patch",
+    "first_n",
+    "variants",
+    "suites",
+    "tests",
+    "ignore_denylist",
+    "effort",
+    "repeat",
+    "until_fail",
+    "retries",
+    "allow_flaky",
+    "allow_splats",
+    "boot",
+    "allow_skip",
+    "config",
+    "append",
+    "sysctls",
+    "cpus",
+    "cpu_model",
+    "memory",
+    "timeouts",
+    "make_jobs",
+    "vms",
+    "fail_fast",
+    "outputs",
+    "baseline",
+    "out",
+    "run_size",
+    "dry_run",
+    "gdb",
+    "self_test",
+    "look_inside",
+];
+
+/// Options that mean something only beside another one: command, option, the other one.
+///
+/// clap's own `requires` says nothing where something on the command line is in conflict with the other one, and the option
+/// would be ignored without a word: `--build-only --kernel ..`.
+const ONLY_WITH: [(&str, &str, &str); 11] = [
+    ("vmtest", "cells", "matrix"),
+    ("vmtest", "shard", "matrix"),
+    ("vmtest", "build_only", "matrix"),
+    ("vmtest", "executor", "matrix"),
+    ("vmtest", "executor_limit", "executor"),
+    ("vmtest", "allow_flaky", "retries"),
+    ("cache", "dry_run", "prune"),
+    ("clean", "keep", "runs"),
+    ("test", "row", "failures"),
+    ("test", "times", "failures"),
+    ("test", "only", "mutants"),
+];
+
+/// Reads a command line.
+///
+/// # Errors
+/// What is wrong with it; clap prints that and ends with 2.
+pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    if let Some((name, given)) = matches.subcommand() {
+        let typed = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+        let alone = ONLY_WITH.iter().find(|(of, id, other)| *of == name && typed(id) && !typed(other));
+        if let Some((_, id, other)) = alone {
+            let long = |id: &str| {
+                let found = command.find_subcommand(name)?.get_arguments().find(|one| one.get_id() == id)?;
+                found.get_long().map(str::to_owned)
+            };
+            let (option, other) = (long(id).unwrap_or_default(), long(other).unwrap_or_default());
+            let why = format!("--{option} means something only with --{other}");
+            return Err(command.error(ErrorKind::MissingRequiredArgument, why));
+        }
+    }
+    Cli::from_arg_matches(&matches)
+}
+
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask vmtest                                     6.18 with the project's own series, every subtest
@@ -106,21 +201,21 @@ pub struct VmtestArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES)]
     pub matrix: Option<PathBuf>,
     /// Only this job of the matrix, by the name that `ci-matrix` gives it; repeatable
-    #[arg(long = "cell", value_name = "ID", requires = "matrix")]
+    #[arg(long = "cell", value_name = "ID")]
     pub cells: Vec<String>,
     /// Only the I-th of N parts of the matrix; each job is in exactly one, and neighbours in the file stay together
-    #[arg(long, value_name = "I/N", requires = "matrix", conflicts_with = "cells")]
+    #[arg(long, value_name = "I/N", conflicts_with = "cells")]
     pub shard: Option<Shard>,
     /// Fetch, patch, configure and build what the jobs need, and start no guest: for a CI system that builds once and runs
     /// the jobs on many machines with that cache
-    #[arg(long, requires = "matrix", conflicts_with_all = ["executor", "json", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "baseline"])]
     pub build_only: bool,
     /// Hand each job to this command, which runs it and leaves a run directory. It is split into words as a shell would,
     /// and run without one; {cell}, {out} and {matrix} are replaced within a word
-    #[arg(long, value_name = "CMD", requires = "matrix")]
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["timeouts", "make_jobs", "fail_fast"])]
     pub executor: Option<String>,
     /// Limit for one command of --executor [default: 7200]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS", requires = "executor")]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
     pub executor_limit: Option<u32>,
     /// Kernel to test, as it is; repeatable [default: src:6.18, with --patches fsession unless other patches are named]
     #[arg(long = "kernel", short = 'k', value_name = "SPEC")]
@@ -167,7 +262,7 @@ pub struct VmtestArgs {
     #[arg(conflicts_with_all = ["look_inside", "gdb", "repeat", "until_fail", "self_test"])]
     pub retries: Option<u32>,
     /// What is flaky does not count, unless the kernel died in a guest that lost it
-    #[arg(long, requires = "retries")]
+    #[arg(long)]
     pub allow_flaky: bool,
     /// Complaints of kernels that do not fail the run: a TOML file of [[allow]] with title (a regular expression), reason and
     /// expires (YYYY-MM-DD). Never a panic or an oops
@@ -240,13 +335,13 @@ pub struct VmtestArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// List the subtests and what each proves
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ABOUT_A_RUN)]
     pub list: bool,
     /// An interactive shell in the guest: same kernel, same root
-    #[arg(long, group = "look_inside")]
+    #[arg(long, group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
     pub shell: bool,
     /// Run a shell command in the guest instead of the suite: exit 0 if it succeeds, 1 if it fails
-    #[arg(long, value_name = "CMD", group = "look_inside")]
+    #[arg(long, value_name = "CMD", group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
     pub exec: Option<String>,
     /// Stop before the first instruction and print the gdb line
     #[arg(long, conflicts_with = "look_inside")]
@@ -328,6 +423,132 @@ pub enum BootArg {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
+    /// only builds, one by an executor, a list of subtests, a look inside a guest.
+    const OPTIONS: [(&str, &[&str], &str); 48] = [
+        ("matrix", &["m.toml"], "pmbx"),
+        ("cell", &["x"], "mbx"),
+        ("shard", &["1/2"], "mbx"),
+        ("build-only", &[], "mb"),
+        ("executor", &["run {cell} {out}"], "mx"),
+        ("executor-limit", &["5"], "x"),
+        ("kernel", &["src:6.18"], "pi"),
+        ("patches", &["p"], "pi"),
+        ("with-base", &[], "pi"),
+        ("each-patch", &[], "pi"),
+        ("first-n", &["1"], "pi"),
+        ("variant", &["debug"], "pi"),
+        ("suite", &["own"], "pi"),
+        ("test", &["basic"], "p"),
+        ("ignore-denylist", &[], "p"),
+        ("effort", &["quick"], "p"),
+        ("repeat", &["2"], "p"),
+        ("until-fail", &[], "p"),
+        ("retries", &["1"], "p"),
+        ("allow-flaky", &[], ""),
+        ("allow-splats", &["f"], "p"),
+        ("boot", &["vng"], "pi"),
+        ("accel", &["tcg"], "pmbxli"),
+        ("toolchain", &["host"], "pmbxli"),
+        ("allow-skip", &["*"], "p"),
+        ("config", &["f"], "pi"),
+        ("append", &["x"], "pi"),
+        ("sysctl", &["k=v"], "pi"),
+        ("cpus", &["2"], "pi"),
+        ("cpu-model", &["max"], "pi"),
+        ("memory", &["1G"], "pi"),
+        ("timeout", &["idle=1"], "pmbi"),
+        ("make-jobs", &["1"], "pmbi"),
+        ("vms", &["1"], "pmx"),
+        ("fail-fast", &[], "pm"),
+        ("output", &["html=f"], "pmx"),
+        ("baseline", &["latest"], "pmx"),
+        ("json", &["f"], "pmxli"),
+        ("out", &["d"], "pmbxi"),
+        ("keep", &["1"], "pmbxli"),
+        ("run-size", &["1M"], "pmbxi"),
+        ("dry-run", &[], "pmxi"),
+        ("list", &[], "pl"),
+        ("shell", &[], "p"),
+        ("exec", &["true"], "pi"),
+        ("gdb", &[], "p"),
+        ("self-test", &[], "p"),
+        ("mirror", &["u"], "pmbxli"),
+    ];
+
+    /// What makes each of these modes.
+    const MODES: [(char, &[&str]); 6] = [
+        ('p', &[]),
+        ('m', &["--matrix", "m.toml"]),
+        ('b', &["--matrix", "m.toml", "--build-only"]),
+        ('x', &["--matrix", "m.toml", "--executor", "run {cell} {out}"]),
+        ('l', &["--list"]),
+        ('i', &["--exec", "true"]),
+    ];
+
+    fn typed(words: &[&str]) -> Result<Cli, clap::Error> {
+        parse(["xtask"].into_iter().chain(words.iter().copied()).map(Into::into))
+    }
+
+    #[test]
+    fn every_option_is_honoured_or_refused_in_every_mode() {
+        let mut cli = Cli::command();
+        cli.build();
+        let vmtest = cli.find_subcommand("vmtest").expect("there");
+        let known: Vec<&str> = vmtest.get_arguments().filter_map(clap::Arg::get_long).collect();
+        let known: Vec<&str> = known.into_iter().filter(|long| *long != "help").collect();
+        assert_eq!(OPTIONS.map(|(name, ..)| name).to_vec(), known, "a new option says where it is honoured");
+        for (mode, words) in MODES {
+            for (name, values, honoured) in OPTIONS {
+                let long = format!("--{name}");
+                if words.contains(&long.as_str()) {
+                    continue;
+                }
+                let more: Vec<&str> = [&["vmtest"], words, &[&long], values].concat();
+                let read = typed(&more);
+                assert_eq!(read.is_ok(), honoured.contains(mode), "{more:?}: {:?}", read.err());
+            }
+        }
+    }
+
+    /// Whatever else is there, and whatever that is in conflict with.
+    #[test]
+    fn an_option_that_means_nothing_alone_is_refused_beside_any_other() {
+        for (command, option, with) in ONLY_WITH {
+            let mut cli = Cli::command();
+            cli.build();
+            let found = cli.find_subcommand(command).expect("there");
+            let long = |id: &str| {
+                let one = found.get_arguments().find(|one| one.get_id() == id).expect("there");
+                (format!("--{}", one.get_long().expect("long")), one.get_action().takes_values())
+            };
+            let value = |name: &str| -> Vec<String> {
+                let sample = OPTIONS.iter().find(|(known, ..)| format!("--{known}") == name);
+                let one = vec![if name == "--prune" { "1d" } else { "1" }.to_owned()];
+                sample.map_or(one, |(_, values, _)| values.iter().map(|value| (*value).to_owned()).collect())
+            };
+            let words = |(name, takes): (String, bool)| -> Vec<String> {
+                let values = if takes { value(&name) } else { Vec::new() };
+                std::iter::once(name).chain(values).collect()
+            };
+            let (alone, other) = (words(long(option)), words(long(with)));
+            for more in found.get_arguments().filter(|one| one.get_long().is_some_and(|long| long != "help"))
+            {
+                let id = more.get_id().as_str();
+                if [option, with].contains(&id) {
+                    continue;
+                }
+                let all = [vec![command.to_owned()], alone.clone(), words(long(id))].concat();
+                let all: Vec<&str> = all.iter().map(String::as_str).collect();
+                assert!(typed(&all).is_err(), "{all:?}");
+            }
+            let whole = [vec![command.to_owned()], alone, other].concat();
+            let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
+            // An executor needs its matrix in turn.
+            assert!(typed(&whole).is_ok() || with == "executor", "{whole:?}");
+        }
+    }
 
     #[test]
     fn clap_finds_no_contradiction() {

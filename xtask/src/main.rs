@@ -17,6 +17,7 @@ mod event;
 #[cfg(test)]
 mod fuzz;
 mod gate;
+mod github;
 mod guest;
 mod host;
 mod image;
@@ -48,8 +49,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
 use crate::commands::bisect::Exit;
 use crate::context::Context;
@@ -58,7 +57,15 @@ use crate::event::Bus;
 use crate::workdir::Cache;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let _log = github::begin();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        // A mistake, or a help that was asked for; nothing can be done about an output that is closed.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
     let exit = run(cli).unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is closed.
         let _ = writeln!(std::io::stderr(), "error: {}", plain::plain(&error.to_string()));

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE|AGE", value_parser = size_or_age)]
     prune: Option<Prune>,
     /// Only say what --prune would remove
-    #[arg(long, requires = "prune")]
+    #[arg(long)]
     dry_run: bool,
 }
 

@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long)]
     runs: bool,
     /// With --runs: keep this many of the newest
-    #[arg(long, value_name = "N", requires = "runs", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     keep: u32,
     /// Remove everything from the cache; it can be made again, which takes time and a network
     #[arg(long)]

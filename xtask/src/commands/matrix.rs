@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, PRECEDENCE, Result};
 use crate::event::Bus;
 use crate::gate::{self, Room};
+use crate::github;
 use crate::host::{self, Need};
 use crate::interrupt;
 use crate::kernel::maintained;
@@ -255,6 +256,7 @@ impl Run<'_> {
             let _ = writeln!(text, "{job}: {how}");
             classes.push(error.as_ref().map_or(Class::Pass, |error| error.class));
         }
+        github::text_follows();
         print(&text)?;
         start::tidy(self.ctx, &run_dir, self.args.keep, self.args.run_size);
         Ok(PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Usage))

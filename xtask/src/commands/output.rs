@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::commands::target::Target;
 use crate::error::{Error, Result};
+use crate::github;
 use crate::report::bisect;
 use crate::report::export::{Format, Story};
 use crate::report::html::Consoles;
@@ -182,7 +183,17 @@ impl<F: Formats> Outputs<F> {
                 Target::Stdout => Look::of_stdout(),
                 Target::File(_) | Target::Stream(..) | Target::Summary(_) => Look { colour: false },
             };
-            let written = format.render(story, look).and_then(|text| target.write(&text));
+            let stdout = target.is_stdout();
+            let write = || format.render(story, look).and_then(|text| target.write(&text));
+            let mut written = Ok(());
+            if stdout && Some(format) == F::ANNOTATIONS {
+                github::commands(|| written = write());
+            } else {
+                if stdout && format == F::SHOWN {
+                    github::text_follows();
+                }
+                written = write();
+            }
             done = done.and(written);
         }
         done

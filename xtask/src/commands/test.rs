@@ -46,13 +46,13 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["fast", "vm", "mutants", "coverage", "soak"])]
     failures: bool,
     /// Only this row of docs/failures.md; repeatable
-    #[arg(long, value_name = "NAME", requires = "failures")]
+    #[arg(long, value_name = "NAME")]
     row: Vec<String>,
     /// How often the racy rows run
-    #[arg(long, value_name = "N", requires = "failures", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     times: u32,
     /// Only this mutant (its file without .patch); repeatable
-    #[arg(long, value_name = "NAME", requires = "mutants")]
+    #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Whose compilers and QEMU for mutants and coverage, as for vmtest
     #[arg(long, value_enum, default_value = "image")]

@@ -86,6 +86,95 @@ fn a_job_of_github_gets_annotations_and_a_summary() {
     assert!(!plain.stdout.contains("::notice"), "only there\n{plain}");
 }
 
+/// The log of a job, as its two streams were written: the commands of our own stand on standard output, in a gap that standard
+/// error opens, and standard error ends it.
+fn log_of(done: &Done) -> String {
+    let token = done.stderr.lines().next().and_then(|line| line.strip_prefix("::stop-commands::"));
+    let end = format!("::{}::\n", token.unwrap_or_else(|| panic!("stopped at once\n{done}")));
+    let (first, rest) = done.stderr.split_once(&end).expect("commands go on in the end");
+    match rest {
+        "" => [first, &done.stdout, &end].concat(),
+        rest => [first, &end, &done.stdout, rest].concat(),
+    }
+}
+
+/// The commands that GitHub's runner takes from a log: those at the start of a line and the old ones anywhere in it, but for
+/// what stands between `stop-commands` and its token.
+fn commands_in(log: &str) -> Vec<String> {
+    let mut stopped: Option<String> = None;
+    let mut taken = Vec::new();
+    for line in log.lines() {
+        let new = line.trim_start().strip_prefix("::").and_then(|rest| rest.split_once("::"));
+        let old = line.split_once("##[").and_then(|(_, rest)| rest.split_once(']'));
+        let Some((command, data)) = new.or(old) else { continue };
+        match &stopped {
+            Some(token) if command == token => stopped = None,
+            Some(_) => (),
+            None if command == "stop-commands" => stopped = Some(data.to_owned()),
+            None => taken.push(line.to_owned()),
+        }
+    }
+    assert_eq!(stopped, None, "commands go on in the end\n{log}");
+    taken
+}
+
+#[test]
+fn a_job_of_github_takes_no_command_from_a_stranger() {
+    assert_eq!(
+        commands_in("  ::error::x\n| ##[add-mask]y\n::stop-commands::t\n::error::x\n::t::\n").len(),
+        2
+    );
+    let world = World::new();
+    let spec = kernel(&world, "pass");
+    let manifest = "about = \"x\"\nprogram = \"run.sh\"\ntests = [\"one\", \"two\"]\nlimit_s = 9\n";
+    world.write("project/selftests/suites/tiny/suite.toml", manifest);
+    let says = "KTAP version 1\n1..2\n::error::log\n##[add-mask]log\nnot ok 1 one # ::error::reason\n\
+                # x ##[add-mask]reason\nnot ok 2 two # ::set-output name=x::y ::stop-commands::evil\n";
+    world.write("project/selftests/suites/tiny/run.sh", &format!("cat << END\n{says}END\nexit 1\n"));
+    let job = |words: &[&str]| {
+        let mut command = world.command(words);
+        command.env("GITHUB_ACTIONS", "true");
+        world.start(command).done()
+    };
+    let common = ["vmtest", "--toolchain", "host", "--accel", "tcg", "--kernel", &spec, "--suite", "tiny"];
+    let done = job(&common);
+    done.exits(1).says(&["::error::reason", "##[add-mask]log"]);
+    let (ours, table) = done.stdout.split_once("\n::stop-commands::").expect("stopped before the table");
+    assert!(ours.lines().all(|line| line.starts_with("::error title=")), "{done}");
+    assert!(table.contains("##[add-mask]log") && table.contains("    ::error::reason"), "{done}");
+    assert_eq!(commands_in(&log_of(&done)), ours.lines().collect::<Vec<_>>(), "{done}");
+    // Nobody can know the token beforehand.
+    let again = job(&common);
+    assert_ne!(again.stderr.lines().next(), done.stderr.lines().next());
+    // What reads a record of somebody else, and what is refused.
+    for words in [
+        &["report", "show"][..],
+        &["report", "export"],
+        &["report", "diff", "latest", "latest"],
+        &["report", "show", "::error::x\n::error::y"],
+        &["vmtest", "--kernel", "##[error]x", "--nothing"],
+        &[
+            "vmtest",
+            "--kernel",
+            &spec,
+            "--suite",
+            "tiny",
+            "--toolchain",
+            "host",
+            "--accel",
+            "tcg",
+            "--dry-run",
+        ],
+    ] {
+        let done = job(words);
+        let taken = commands_in(&log_of(&done));
+        assert!(taken.iter().all(|line| line.starts_with("::error title=")), "{words:?} {done}");
+    }
+    // Data stays data.
+    let data = job(&[&common[..], &["--json", "-"]].concat());
+    serde_json::from_str::<Value>(&data.stdout).expect("JSON alone");
+}
+
 #[test]
 fn colours_are_for_terminals() {
     let world = World::new();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::print;
 use crate::error::{Class, Error, Result};
+use crate::github;
 use crate::report::diff::{self, Diff, Side, Slower};
 use crate::result::RunResult;
 use crate::stored::{self, Stored};
@@ -114,6 +115,9 @@ pub fn run(args: &Args) -> Result<Class> {
     } else {
         diff::render(&diff)
     };
+    if !json {
+        github::text_follows();
+    }
     print(&text)?;
     Ok(diff.class())
 }

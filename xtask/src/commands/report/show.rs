@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::commands::print;
 use crate::error::{Class, Error, Result};
 use crate::event::Bus;
+use crate::github;
 use crate::replay::{self, Replayed};
 use crate::report::export::{Format, Story};
 use crate::report::{progress, table::Look};
@@ -46,6 +47,9 @@ pub fn run(args: &Args) -> Result<Class> {
     let directory = stored.dir.display().to_string();
     let story = Story::of(&stored.result, &directory);
     let format = if *json { Format::Json } else { Format::Table };
+    if format == Format::Table {
+        github::text_follows();
+    }
     print(&format.render(&story, Look::of_stdout())?)?;
     Ok(story.exit_class())
 }

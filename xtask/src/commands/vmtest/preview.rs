@@ -12,6 +12,7 @@ use crate::commands::print;
 use crate::commands::target::Target;
 use crate::context::Context;
 use crate::error::{Class, Result};
+use crate::github;
 use crate::kernel::variant;
 use crate::lane;
 use crate::plan::Plan;
@@ -47,6 +48,7 @@ pub(in crate::commands) fn tell(text: &str, data: &Value, to: Option<&Path>) -> 
         None => None,
     };
     if !target.as_ref().is_some_and(Target::is_stdout) {
+        github::text_follows();
         print(text)?;
     }
     if let Some(target) = target {
