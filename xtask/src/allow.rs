@@ -3,7 +3,8 @@
 //! Pure but for the reading.
 //!
 //! How it could be wrong: a pattern that fits more than it was written for hides another complaint. So a pattern that fits
-//! everything is refused, what was allowed is shown each time, and no entry ever allows the death of a kernel.
+//! two complaints with nothing in common is refused, what was allowed is shown each time, and no entry ever allows the death
+//! of a kernel.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +29,34 @@ struct Entry {
     reason: String,
     expires: String,
     expired: bool,
+}
+
+/// Complaints that no two of have a cause in common. A pattern that fits two of them names none.
+const UNLIKE: [&str; 9] = [
+    "WARNING: CPU: 0 PID: 1 at kernel/bpf/trampoline.c:42 bpf_tramp_image_put+0x1/0x2",
+    "WARNING: possible circular locking dependency detected",
+    "BUG: KASAN: slab-use-after-free in sk_psock_get+0x1/0x2",
+    "UBSAN: array-index-out-of-bounds in net/core/filter.c:9:5",
+    "INFO: task kworker/u8:1:77 blocked for more than 120 seconds.",
+    "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+    "refcount_t: addition on 0",
+    "unregister_netdevice: waiting for lo to become free. Usage count = 2",
+    "Out of memory: Killed process 99 (cc1)",
+];
+
+/// Why a pattern names no complaint in particular; `None` where it may.
+fn too_wide(pattern: &Regex) -> Option<String> {
+    let fits: Vec<&str> = UNLIKE.into_iter().filter(|title| pattern.is_match(title)).collect();
+    let everything = fits.len() == UNLIKE.len() || pattern.is_match("");
+    match &fits[..] {
+        _ if everything => Some(format!("title {:?} fits everything", pattern.as_str())),
+        [one, other, ..] => Some(format!(
+            "title {:?} fits complaints that have nothing in common, such as {one:?} and {other:?}; name one of them, \
+             with its file or function, and write an entry for each",
+            pattern.as_str()
+        )),
+        _ => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -71,7 +100,7 @@ impl Allowed {
         }
         let entry = |Line { title, reason, expires }: Line| {
             let pattern = Regex::new(&title).map_err(|error| format!("title {title:?}: {error}"))?;
-            if title.trim().is_empty() || pattern.is_match("") {
+            if title.trim().is_empty() {
                 return Err(format!("title {title:?} fits everything"));
             }
             if reason.trim().is_empty() {
@@ -79,6 +108,9 @@ impl Allowed {
             }
             if !is_date(&expires) {
                 return Err(format!("{title:?} expires at {expires:?}, which is no date: write YYYY-MM-DD"));
+            }
+            if let Some(why) = too_wide(&pattern) {
+                return Err(why);
             }
             // The day itself still counts.
             Ok(Entry { title: pattern, reason, expired: expires.as_str() < today, expires })
@@ -176,16 +208,16 @@ mod tests {
 
     #[test]
     fn no_entry_allows_a_death() {
-        for death in [
-            "Kernel panic - not syncing: x",
-            "Oops: int3: 0000 [#1] SMP",
-            "BUG: kernel NULL pointer dereference, address: 0",
-            "kernel BUG at mm/slub.c:1!",
-            "general protection fault, probably for non-canonical address",
+        for (death, pattern) in [
+            ("Kernel panic - not syncing: x", "panic"),
+            ("Oops: int3: 0000 [#1] SMP", "int3"),
+            ("BUG: kernel NULL pointer dereference, address: 0", "BUG"),
+            ("kernel BUG at mm/slub.c:1!", "slub"),
+            ("general protection fault, probably for non-canonical address", "protection fault"),
         ] {
-            assert!(!allows(".", "2027-01-01", death), "{death}");
+            assert!(!allows(pattern, "2027-01-01", death), "{death}");
         }
-        assert!(allows(".", "2027-01-01", "BUG: KASAN: slab-use-after-free in x"));
+        assert!(allows("BUG", "2027-01-01", "BUG: KASAN: slab-use-after-free in x"));
     }
 
     #[test]
@@ -204,6 +236,48 @@ mod tests {
             let error = Allowed::parse(&text, TODAY).expect_err(&text);
             assert!(error.contains(why), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_pattern_that_names_no_complaint_is_refused() {
+        for wide in [
+            ".",
+            ".*",
+            ".+",
+            "^",
+            "$",
+            "^.",
+            "(?s).",
+            "(?i)[a-z]",
+            "[a-z]",
+            r"\w",
+            r"\d",
+            r"\s",
+            r"\S+",
+            "x?",
+            ":",
+            "[^q]",
+            "a|e|i|o|u",
+            "WARNING",
+            "INFO",
+            "(?i)warning:",
+            "for|on|in",
+            "KASAN|trampoline",
+            r"\b",
+            r"\w+:",
+            "^[A-Z]",
+        ] {
+            let error = Allowed::parse(&file(wide, "2027-01-01"), TODAY).expect_err(wide);
+            assert!(error.contains(&format!("{wide:?}")) && error.contains("fits"), "{wide}: {error}");
+            // The message says which, among others.
+            let two = file("one", "2027-01-01") + &file(wide, "2027-01-01");
+            assert!(Allowed::parse(&two, TODAY).expect_err(wide).contains(&format!("{wide:?}")), "{wide}");
+        }
+        for title in UNLIKE {
+            assert!(allows(&regex::escape(title), "2027-01-01", title), "{title}");
+        }
+        let readme = r"kernel/bpf/trampoline\.c:\d+ bpf_tramp_image_put";
+        assert!(allows(readme, "2027-01-01", UNLIKE[0]));
     }
 
     #[test]
