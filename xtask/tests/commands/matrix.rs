@@ -130,6 +130,31 @@ fn what_a_ci_system_does_comes_to_the_same_as_one_run() {
 }
 
 #[test]
+fn a_part_whose_bytes_say_something_else_is_not_joined() {
+    let world = world("guest: pass");
+    let (done, out) = part(&world, &format!("--cell={}", JOBS[0]), "one");
+    done.exits(0);
+    let alone = |code| {
+        let joined = merge(&world, &[&out], &[]);
+        assert_eq!(joined.status.code(), Some(code), "{joined}");
+        joined
+    };
+    // The other jobs are missing.
+    alone(3);
+    let cells = fs::read_dir(out.join("cells")).expect("cells").flatten().next().expect("a guest").path();
+    let events = fs::read_to_string(cells.join("events.jsonl")).expect("events");
+    let changed = events.replacen("\"outcome\":\"pass\"", "\"outcome\":\"fail\"", 1);
+    assert_ne!(events, changed);
+    fs::write(cells.join("events.jsonl"), &changed).expect("written");
+    let refused = alone(30);
+    refused.says(&["cannot be joined", "says something else than what its guests said"]);
+    assert!(refused.run_dir.is_none(), "{refused}");
+    // Bytes that were cut away to keep a run small say nothing, and that is told.
+    fs::write(cells.join("events.jsonl"), &events[..events.len() / 2]).expect("written");
+    alone(3).says(&["not judged again"]);
+}
+
+#[test]
 fn shards_are_the_whole_and_a_missing_one_is_named() {
     let world = world("guest: pass");
     let whole = world.run(&["--matrix", "m.toml"]);

@@ -12,6 +12,7 @@ use crate::error::{Class, Error, Result};
 use crate::event::Bus;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::{Matrix, expect, files, keys};
+use crate::replay;
 use crate::report::log::Log;
 use crate::report::progress;
 use crate::result::{Outcome, RunResult, SCHEMA};
@@ -52,7 +53,7 @@ pub struct Args {
     run_size: Option<u64>,
 }
 
-/// Joins them; the class decides the exit code.
+/// Joins them, once the bytes of their guests were judged again; the class decides the exit code.
 ///
 /// # Errors
 /// Class `Usage` for what does not belong together, class `Host` for a record that cannot be believed.
@@ -79,7 +80,10 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let outputs = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
     let run_dir = RunDir::create(args.out.as_deref())?;
     ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
-    let copied = stored.iter().try_for_each(|one| files::adopt(&one.dir, &one.result, &run_dir));
+    let copied = stored.iter().try_for_each(|one| {
+        files::adopt(&one.dir, &one.result, &run_dir)?;
+        judge_again(&ctx, one, &run_dir)
+    });
     copied.inspect_err(|_| run_dir.discard())?;
     write_plan(&run_dir, &frame, &stored)?;
     result.run.clone_from(&run_dir.id);
@@ -88,6 +92,21 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     tell(&ctx, &result);
     let size = args.run_size.unwrap_or(RUN_BYTES * stored.len().max(1) as u64);
     vmtest::finish(&ctx, (args.keep, Some(size)), &run_dir, &result, outputs)
+}
+
+/// A record says what the bytes of its guests say, or nothing is joined. The bytes are those that were copied: no link of
+/// somebody else is followed.
+///
+/// How it could be wrong: who writes the record writes the bytes as well. This finds what broke on the way, and harnesses that
+/// do not agree; it does not find a machine that lies.
+fn judge_again(ctx: &Context, part: &Stored, run_dir: &RunDir) -> Result<()> {
+    let copied = Stored { dir: run_dir.path.clone(), result: part.result.clone() };
+    let judged = replay::check_what_is_there(&copied)
+        .map_err(|error| error.within(format!("{} cannot be joined", part.dir.display())))?;
+    for one in judged.left_out {
+        ctx.bus.warn(format!("{}: not judged again: {one}", part.dir.display()));
+    }
+    Ok(())
 }
 
 /// The runs of these directories. One without a run is no mistake: whatever it should hold is missing, and will be named.
