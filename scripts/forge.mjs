@@ -198,13 +198,16 @@ function checkout(input, workspace, contexts) {
 
 /** The action, and what is left to do when the job ends. */
 function action(name, input, workspace, contexts) {
-    switch (name) {
-        case "actions/checkout@v4": return void checkout(input, workspace, contexts);
-        case "actions/cache/restore@v4": return void restore(input, workspace);
-        case "actions/cache/save@v4": return void save(input, workspace);
-        case "actions/cache@v4": return restore(input, workspace) ? undefined : () => save(input, workspace);
-        case "actions/upload-artifact@v4": return void upload(input, workspace);
-        case "actions/download-artifact@v4": return void download(input, workspace);
+    // The workflows name a commit; which one it is changes nothing here.
+    const [what, commit] = name.split("@");
+    if (!/^[0-9a-f]{40}$/.test(commit)) throw new Error(`the action ${name} is not named by a commit`);
+    switch (what) {
+        case "actions/checkout": return void checkout(input, workspace, contexts);
+        case "actions/cache/restore": return void restore(input, workspace);
+        case "actions/cache/save": return void save(input, workspace);
+        case "actions/cache": return restore(input, workspace) ? undefined : () => save(input, workspace);
+        case "actions/upload-artifact": return void upload(input, workspace);
+        case "actions/download-artifact": return void download(input, workspace);
         default: throw new Error(`the action ${name} is not known here`);
     }
 }

@@ -69,15 +69,23 @@ fn actionlint_finds_nothing() {
 }
 
 #[test]
-fn only_the_forges_own_actions_by_released_tags_and_no_objects_in_caches() {
-    let own =
-        ["actions/checkout@v4", "actions/cache@v4", "actions/cache/restore@v4", "actions/cache/save@v4"];
-    let own = [&own[..], &["actions/upload-artifact@v4", "actions/download-artifact@v4"]].concat();
+fn only_the_forges_own_actions_by_commit_and_no_objects_in_caches() {
+    // A tag can be moved; a commit cannot. Which release it is of stands behind it, for people.
+    let own = regex::Regex::new(
+        r"^actions/(checkout|cache|upload-artifact|download-artifact)(?:/restore|/save)?@([0-9a-f]{40}) # v4\.\d+\.\d+$",
+    )
+    .expect("a pattern");
+    let mut commits = std::collections::BTreeMap::new();
     for file in workflows() {
         let text = fs::read_to_string(&file).expect("read");
         for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
             if let Some((_, action)) = line.split_once("uses: ") {
-                assert!(own.contains(&action) || action.starts_with("./.github/workflows/"), "{action}");
+                let pinned = own.captures(action);
+                assert!(pinned.is_some() || action.starts_with("./.github/workflows/"), "{action}");
+                if let Some(pinned) = pinned {
+                    let known = commits.entry(pinned[1].to_owned()).or_insert_with(|| pinned[2].to_owned());
+                    assert_eq!(known, &pinned[2], "two commits of {}", &pinned[1]);
+                }
             }
             // What a context holds belongs into the environment: in a script it would be code.
             if let Some((_, script)) = line.split_once("run: ") {
