@@ -283,7 +283,7 @@ pub struct VmtestArgs {
     /// Further kconfig fragment, after the variant's; repeatable
     #[arg(long = "config", value_name = "FILE")]
     pub config: Vec<PathBuf>,
-    /// Further kernel parameter; repeatable
+    /// Further kernel parameter; repeatable. What silences the kernel (quiet, console=, panic= ..) is refused
     #[arg(long = "append", value_name = "ARG", allow_hyphen_values = true)]
     pub append: Vec<String>,
     /// Sysctl set in the guest before the first test; repeatable

@@ -22,7 +22,7 @@ use crate::vm::accel::{Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::{Demands, Machine};
 use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
-use crate::vm::{BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
+use crate::vm::{self, BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
 use crate::workdir::create_dir;
 
 /// Once more, loudly, where a guest never said a word and that was not its doing: some hosts offer a KVM in which ordinary
@@ -227,6 +227,17 @@ pub fn vm_spec(
         (fits, _) => fits?,
     }
     fits(&spec)?;
+    // Whatever it came from (a path, a glob): a blank in it would make another parameter of what follows.
+    let words = vm::common_params(&spec, "port");
+    if let Some(word) = words.iter().find(|word| !word.chars().all(|c| c.is_ascii_graphic() && c != '"')) {
+        return Err(Error::usage(format!("{word:?} cannot be handed to a kernel"))
+            .why(
+                "it holds a blank, a quote or a letter beyond ASCII, at which the kernel would take it apart",
+            )
+            .next(
+                "name tests by globs without these, and keep the cache at a plain path (VMTEST_CACHE_DIR)",
+            ));
+    }
     Ok(spec)
 }
 

@@ -26,7 +26,7 @@ use crate::vm::accel::{AccelChoice, Kind};
 use crate::vm::session::Limits;
 
 pub use columns::{Columns, Upto, expand};
-pub use values::{AllowSkip, Limit};
+pub use values::{AllowSkip, Limit, parameter, sysctl};
 
 /// Kernel of a run that names none.
 pub const DEFAULT_KERNEL: &str = "src:6.18";

@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::kconfig::{DotConfig, Kconfig};
+use super::reserved;
 use crate::error::{Class, Error, Result};
 use crate::workdir::{Key, read_text};
 
@@ -141,6 +142,9 @@ impl Requests {
             };
             if option.is_empty() || !option.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
                 return malformed("no option has such a name");
+            }
+            if let Some(found) = reserved::of_option(option, &value.to_string()) {
+                return Err(found.refused(format!("{origin}: {line}")));
             }
             if let Some((before, other)) = here.insert(option.to_owned(), (number, value.clone())) {
                 if other != value {

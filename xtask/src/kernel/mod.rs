@@ -12,6 +12,7 @@ pub mod mail;
 pub mod maintained;
 pub mod making;
 pub mod patch;
+pub mod reserved;
 pub mod series;
 pub mod source;
 pub mod spec;

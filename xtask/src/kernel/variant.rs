@@ -9,6 +9,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::error::{Error, IoContext, Result};
+use crate::kernel::reserved;
 use crate::workdir::read_text;
 
 /// What compiles the kernel.
@@ -191,8 +192,17 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
             return Err(Error::usage(format!("there is no fragment kconfig/{}", fragment.display())));
         }
     }
+    if let Some((word, found)) = cmdline.iter().find_map(|word| Some((word, reserved::in_cmdline(word)?))) {
+        return Err(found.refused(format!("{word:?} in `cmdline`")));
+    }
+    let mut set = sysctls.iter();
+    if let Some((name, found)) = set.find_map(|(name, value)| Some((name, reserved::of_sysctl(name, value)?)))
+    {
+        return Err(found.refused(format!("{name:?} in `sysctls`")));
+    }
     // Both travel on a command line that spaces take apart.
-    let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic());
+    let is_word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'');
     if let Some(bad) = cmdline.iter().find(|word| !is_word(word)) {
         return Err(Error::usage(format!("{bad:?} in `cmdline` is not one word")));
     }
@@ -209,12 +219,9 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     }
     let is_sysctl = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if let Some((bad, _)) = sysctls.iter().find(|(key, value)| {
-        key.is_empty()
-            || !key.chars().all(is_sysctl)
-            || key.contains("..")
-            || value.contains(char::is_control)
+        key.is_empty() || !key.chars().all(is_sysctl) || key.contains("..") || !is_word(value)
     }) {
-        return Err(Error::usage(format!("{bad:?} in `sysctls` is no sysctl, or its value no line")));
+        return Err(Error::usage(format!("{bad:?} in `sysctls` is no sysctl, or its value not one word")));
     }
     if let Some(bad) = cpu.as_deref().filter(|cpu| !is_word(cpu)) {
         return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));
@@ -342,6 +349,13 @@ mod tests {
         refused(&format!("{good}colour = 'red'"), "unknown field `colour`");
         refused(&format!("{good}compiler = 'tcc'"), "tcc");
         refused(&format!("{good}cmdline = ['a b']"), "not one word");
+        refused(&format!("{good}cmdline = ['a=\"b\"']"), "not one word");
+        for word in ["quiet", "\"quiet\"", "a quiet", "sysctl/kernel/printk=1", "panic=0", "--"] {
+            refused(&format!("{good}cmdline = ['{word}']"), "is the harness' own");
+        }
+        refused(&format!("{good}sysctls = {{ 'kernel/printk' = '1' }}"), "is the harness' own");
+        // Else it would be a word of the command line.
+        refused(&format!("{good}sysctls = {{ 'kernel.x' = '1 quiet' }}"), "not one word");
         for word in ["clean", "--eval=x", "O=a b", "=x", "a/b=c"] {
             refused(&format!("{good}make = ['{word}']"), "not NAME=value");
         }

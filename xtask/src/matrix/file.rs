@@ -13,7 +13,7 @@ use crate::cli::{BootArg, Suite};
 use crate::error::{Error, Result};
 use crate::kernel::maintained;
 use crate::kernel::spec::KernelSpec;
-use crate::plan::DEFAULT_VARIANT;
+use crate::plan::{self, DEFAULT_VARIANT};
 use crate::result::CellGlobs;
 use crate::workdir::read_text;
 
@@ -236,7 +236,10 @@ struct Context<'a> {
 
 /// The jobs of a block, those of one kernel side by side.
 fn expand(block: &Block, context: &Context<'_>) -> Result<Vec<Job>> {
-    let Block { kernels, series, variants, suites, boot, .. } = block;
+    let Block { kernels, series, variants, suites, boot, append, sysctls, .. } = block;
+    // Here, and not by the first job: its command line would have to be found in the file.
+    append.iter().try_for_each(|word| plan::parameter(word).map(drop))?;
+    sysctls.iter().try_for_each(|text| plan::sysctl(text).map(drop))?;
     if kernels.is_empty() {
         return Err(Error::usage("`kernels` is empty"));
     }
@@ -418,6 +421,9 @@ mod tests {
         refused(&format!("{TWO}\n{TWO}"), &["m.toml:7", "is there already (line 1)"]);
         refused(&format!("{TWO}boot = ['auto', 'vng']\n"), &["may be the same"]);
         refused(&format!("{TWO}[[require]]\ntest = '['\n"), &["m.toml:6"]);
+        refused(&format!("{TWO}append = ['nosmp', 'quiet']\n"), &["m.toml:1", "quiet", "evidence"]);
+        refused(&format!("{TWO}append = ['a b']\n"), &["m.toml:1", "not one kernel parameter"]);
+        refused(&format!("{TWO}sysctls = ['kernel/printk=1']\n"), &["m.toml:1", "kernel.printk"]);
         refused(&format!("{TWO}[[expect]]\ntest = 'x'\n"), &["m.toml:6"]);
     }
 

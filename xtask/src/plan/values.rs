@@ -7,6 +7,7 @@ use globset::GlobMatcher;
 use vmtest_protocol::TestName;
 
 use crate::error::{Error, Result};
+use crate::kernel::reserved;
 use crate::suite::compile;
 use crate::vm::accel::Kind;
 
@@ -92,9 +93,15 @@ pub(super) fn cpu_model(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// One kernel parameter: it travels between spaces, so it cannot hold one.
-pub(super) fn parameter(word: &str) -> Result<String> {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || "\"'`$\\;&|<>(){}*?!#~".contains(c);
+/// One kernel parameter: it travels between spaces, so it cannot hold one. A byte beyond ASCII may be one for the kernel.
+///
+/// # Errors
+/// Class `Usage`, also for one that is [reserved](crate::kernel::reserved).
+pub fn parameter(word: &str) -> Result<String> {
+    if let Some(reserved) = reserved::in_cmdline(word) {
+        return Err(reserved.refused(format!("--append `{}`", word.escape_debug())));
+    }
+    let bad = |c: char| !c.is_ascii_graphic() || "\"'`$\\;&|<>(){}*?!#~".contains(c);
     if word.is_empty() || word.chars().any(bad) {
         return Err(Error::usage(format!("--append `{}` is not one kernel parameter", word.escape_debug()))
             .why("it is empty, or holds a space, a quote or another character that a shell or the kernel would split at")
@@ -103,7 +110,14 @@ pub(super) fn parameter(word: &str) -> Result<String> {
     Ok(word.to_owned())
 }
 
-pub(super) fn sysctl(text: &str) -> Result<String> {
+/// A sysctl and its value.
+///
+/// # Errors
+/// Class `Usage`, also for one that is [reserved](crate::kernel::reserved).
+pub fn sysctl(text: &str) -> Result<String> {
+    if let Some(reserved) = text.split_once('=').and_then(|(name, value)| reserved::of_sysctl(name, value)) {
+        return Err(reserved.refused(format!("--sysctl `{}`", text.escape_debug())));
+    }
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-/=,:".contains(c);
     match text.split_once('=') {
         Some((name, value))

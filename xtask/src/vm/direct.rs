@@ -27,10 +27,9 @@ pub struct Paths<'a> {
 
 /// The kernel command line.
 pub fn cmdline(spec: &VmSpec) -> String {
+    let mut words = common_params(spec, EVENT_PORT);
     // Printed from the first instruction on, so that an early death has a last word.
-    let mut words = vec!["console=ttyS0".to_owned(), "earlyprintk=serial,ttyS0,115200".to_owned()];
-    words.push("loglevel=7".to_owned());
-    words.extend(common_params(spec, EVENT_PORT));
+    words.extend(["console=ttyS0", "earlyprintk=serial,ttyS0,115200"].map(str::to_owned));
     words.join(" ")
 }
 
@@ -84,6 +83,18 @@ mod tests {
         };
         assert_eq!(machine(1).as_deref(), Some("microvm,acpi=off,rtc=on"));
         assert_eq!(machine(2).as_deref(), Some("q35"));
+    }
+
+    #[test]
+    fn what_makes_a_console_evidence_comes_after_the_users_words() {
+        let line = cmdline(&crate::vm::VmSpec { append: vec!["theirs".into()], ..example(Boot::Direct) });
+        let (before, ours) = line.split_once("theirs").expect("it is there");
+        assert_eq!(before, "");
+        for word in
+            ["ignore_loglevel", "panic=-1", "oops=panic", "reboot=t", "console=ttyS0", "earlyprintk=serial"]
+        {
+            assert!(ours.contains(&format!(" {word}")), "{word}: {line}");
+        }
     }
 
     #[test]

@@ -119,17 +119,22 @@ pub struct VmSpec {
 /// The kernel's limit for its command line on x86 (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h).
 pub const MAX_CMDLINE: usize = 2048;
 
-/// Parameters that every guest gets, each with its reason.
-fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
-    let mut params: Vec<String> = [
-        // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
-        "panic=-1",
-        "oops=panic",
-        // A triple fault needs neither ACPI nor a keyboard controller, which microvm lacks.
-        "reboot=t",
-    ]
-    .map(str::to_owned)
-    .into();
+/// Parameters of the variant and of `--append`, then those that every guest gets, each with its reason. The kernel takes the
+/// last word that it is given, and on these that is ours; see [`reserved`](crate::kernel::reserved).
+pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
+    let mut params = spec.append.clone();
+    params.extend(
+        [
+            // Everything reaches the console, whatever a configuration, a test or a sysctl makes of its level.
+            "ignore_loglevel",
+            // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
+            "panic=-1",
+            "oops=panic",
+            // A triple fault needs neither ACPI nor a keyboard controller, which microvm lacks.
+            "reboot=t",
+        ]
+        .map(str::to_owned),
+    );
     params.push(format!("{}={}", param::NONCE, spec.nonce));
     params.push(format!("{}={port}", param::PORT));
     match &spec.task {
@@ -156,7 +161,6 @@ fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
     params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
     params.extend(spec.wishes.iter().map(|path| format!("{}={path}", param::UPSTREAM)));
     params.extend(spec.sysctls.iter().map(|sysctl| format!("{}={sysctl}", param::SYSCTL)));
-    params.extend(spec.append.iter().cloned());
     params
 }
 
@@ -266,6 +270,6 @@ mod tests {
             assert!(params.iter().any(|param| param == needed), "{needed}");
         }
         assert!(!params.iter().any(|param| param.starts_with(param::REPEAT)), "once is the default");
-        assert_eq!(params.last().map(String::as_str), Some("mitigations=off"), "the user's word is the last");
+        assert_eq!(params.first().map(String::as_str), Some("mitigations=off"), "our words are the last");
     }
 }
