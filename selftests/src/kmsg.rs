@@ -8,49 +8,56 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use vmtest_protocol::complaints::{self, Kind};
+use vmtest_protocol::{LAST_WORD, taint};
 
-/// Taint bits that mean that something went wrong: machine check (M), bad page (B), oops (D), warning (W), soft
-/// lockup (L).
-const BAD_TAINT: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
-
-/// The state at the last look.
+/// The state at the last look. A fork shares the place in the log with its parent: who looks next goes on where the other
+/// stopped.
 pub struct Kmsg {
     log: Option<File>,
     tainted: u64,
 }
 
-/// `/proc/sys/kernel/tainted`.
-pub fn tainted() -> u64 {
-    std::fs::read_to_string("/proc/sys/kernel/tainted")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
+/// `/proc/sys/kernel/tainted`; `None` where it cannot be read.
+pub fn tainted() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/kernel/tainted").ok()?.trim().parse().ok()
+}
+
+/// Leaves [`LAST_WORD`] in the log, as a warning (`<4>`): the host looks whether it came out on the console. A kernel without
+/// that log says nothing there, and the host notices.
+pub fn last_word() {
+    let _ = std::fs::write("/dev/kmsg", format!("<4>{LAST_WORD}\n"));
 }
 
 impl Kmsg {
-    /// Starts to watch; what was logged earlier belongs to the boot.
+    /// Starts at the beginning of the log: the first look is at the boot.
     pub fn open() -> Self {
         let log = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open("/dev/kmsg");
-        let log = log.ok().and_then(|mut file| file.seek(SeekFrom::End(0)).map(|_| file).ok());
-        Self { log, tainted: tainted() }
+        let log = log.ok().and_then(|mut file| file.seek(SeekFrom::Start(0)).map(|_| file).ok());
+        Self { log, tainted: 0 }
     }
 
-    /// Title lines of the complaints since the last look.
+    /// Title lines of the complaints since the last look, and what the taint says that they do not.
     pub fn complaints(&mut self) -> Vec<String> {
+        let mut titles = self.logged();
+        let tainted = tainted().unwrap_or(self.tainted);
+        let new = taint::bad_bits(tainted & !self.tainted);
+        self.tainted = tainted;
+        if new != 0 && titles.is_empty() {
+            titles.push(taint::title(new));
+        }
+        titles
+    }
+
+    /// Title lines of the complaints in the log since the last look. For who does not know what the other side of a fork
+    /// found out about the taint.
+    pub fn logged(&mut self) -> Vec<String> {
         let mut found: Vec<(Kind, String)> =
             self.new_records().iter().filter_map(|record| complaint(record)).collect();
         // Where the line is there that a report begins with, its other lines are not complaints of their own.
         if found.iter().any(|(kind, _)| *kind > Kind::Part) {
             found.retain(|(kind, _)| *kind > Kind::Part);
         }
-        let mut titles: Vec<String> = found.into_iter().map(|(_, title)| title).collect();
-        let tainted = tainted();
-        let new = tainted & !self.tainted & BAD_TAINT;
-        self.tainted = tainted;
-        if new != 0 && titles.is_empty() {
-            titles.push(format!("kernel tainted: bits {new:#x} are new, and its log does not say why"));
-        }
-        titles
+        found.into_iter().map(|(_, title)| title).collect()
     }
 
     fn new_records(&mut self) -> Vec<String> {

@@ -4,15 +4,16 @@
 //! It owns nonce, sequence numbers and the port: however the worker ends, the host hears of it.
 
 use crate::features::{Features, Profile};
+use crate::kmsg::{self, Kmsg};
 use crate::params::Params;
 use crate::port::Port;
-use crate::{boot, exec, kmsg, upstream, worker};
+use crate::{boot, exec, upstream, worker};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 use std::fs::{File, read_to_string};
 use std::io::{self, BufRead, BufReader, Write};
 use std::time::Instant;
-use vmtest_protocol::{Done, Event, Hello, PROTOCOL, WorkerEnd};
+use vmtest_protocol::{Done, Event, Hello, PROTOCOL, Splat, TestName, WorkerEnd, build_id};
 
 /// Does what the host asks for, from the first event to the last.
 pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
@@ -23,6 +24,10 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     }
     let features = Features::read();
     port.send(Event::Hello(hello(&features)))?;
+    let mut kmsg = Kmsg::open();
+    for title in kmsg.complaints() {
+        port.send(outside(title))?;
+    }
 
     let mut counts = Counts::default();
     let mut relay = |event: Event| {
@@ -40,14 +45,25 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     } else if params.shell {
         exec::shell()
     } else if let Some(wishes) = &params.upstream {
-        run_worker(|pipe, told| upstream::run_wishes(params, wishes, pipe, told), relay)?
+        run_worker(|pipe, told| upstream::run_wishes(params, wishes, &mut kmsg, pipe, told), relay)?
     } else {
-        run_worker(|pipe, told| worker::run(params, features, pipe, told, started), relay)?
+        run_worker(|pipe, told| worker::run(params, features, &mut kmsg, pipe, told, started), relay)?
     };
     let Counts { planned, ended } = counts;
+    // Everything that the worker had loaded and attached is gone by now. Of taint without a word in the log the host learns
+    // from `done`.
+    for title in kmsg.logged() {
+        port.send(outside(title))?;
+    }
+    kmsg::last_word();
     port.send(Event::Done(Done { planned, ended, worker, tainted: kmsg::tainted() }))?;
     port.drain();
     Ok(())
+}
+
+/// A complaint that belongs to no subtest.
+pub fn outside(title: String) -> Event {
+    Event::Splat(Splat { name: TestName { test: String::new(), subtest: String::new() }, title })
 }
 
 #[derive(Default)]
@@ -138,6 +154,10 @@ fn hello(features: &Features) -> Hello {
     Hello {
         protocol: PROTOCOL,
         release: features.release.clone(),
+        build_id: std::fs::read("/sys/kernel/notes")
+            .ok()
+            .and_then(|notes| build_id::of_notes(&notes))
+            .unwrap_or_default(),
         cmdline: file("/proc/cmdline"),
         clocksource: file("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),

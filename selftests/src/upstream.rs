@@ -7,6 +7,7 @@
 
 use crate::kmsg::Kmsg;
 use crate::params::Params;
+use crate::supervisor::outside;
 use crate::worker::Events;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::mount::{MsFlags, mount};
@@ -38,7 +39,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Runs what the file of wishes names.
-pub fn run_wishes(params: &Params, wishes: &str, pipe: File, told: File) -> io::Result<()> {
+pub fn run_wishes(params: &Params, wishes: &str, kmsg: &mut Kmsg, pipe: File, told: File) -> io::Result<()> {
     // An orphan of a test must not hold what the supervisor reads to its end.
     fcntl(&pipe, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     fcntl(&told, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -57,7 +58,9 @@ pub fn run_wishes(params: &Params, wishes: &str, pipe: File, told: File) -> io::
     };
     let tests = names.iter().map(|name| whole(name)).collect();
     events.send(&Event::Plan(Plan { tests, rounds: 1, until_fail: false }))?;
-    let mut kmsg = Kmsg::open();
+    for title in kmsg.complaints() {
+        events.send(&outside(title))?;
+    }
     for name in names {
         events.begin(Start { name: whole(&name), round: 1 })?;
         let end = match (&listed, wishes.tests.iter().find(|test| test.name == name)) {

@@ -12,6 +12,7 @@ use crate::kmsg::Kmsg;
 use crate::load;
 use crate::params::Params;
 use crate::port::cut;
+use crate::supervisor::outside;
 use crate::support::{self, Needs, Support};
 use crate::tests::{self, Context, Subtest};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -57,7 +58,14 @@ struct Run<'a> {
 }
 
 /// Runs everything that the host asked for. `started`: when the runner did.
-pub fn run(params: &Params, features: Features, pipe: File, told: File, started: Instant) -> io::Result<()> {
+pub fn run(
+    params: &Params,
+    features: Features,
+    kmsg: &mut Kmsg,
+    pipe: File,
+    told: File,
+    started: Instant,
+) -> io::Result<()> {
     let mut events = Events { pipe, told, round: 1 };
     let plan = tests::plan(params);
     events.send(&Event::Plan(Plan {
@@ -72,7 +80,9 @@ pub fn run(params: &Params, features: Features, pipe: File, told: File, started:
         plan.iter().copied().filter(|test| supports.get(test.needs) == Support::Yes).collect();
     let shared = load_all(&can_run);
     let run = Run { params, profile: Profile::of(&features), features: &features, shared };
-    let mut kmsg = Kmsg::open();
+    for title in kmsg.complaints() {
+        events.send(&outside(title))?;
+    }
     for round in 1..=params.repeat {
         events.round = round;
         for &test in &plan {

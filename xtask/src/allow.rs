@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use regex::Regex;
 use serde::Deserialize;
+use vmtest_protocol::taint;
 
 use crate::error::{Error, Result};
 use crate::result::{AllowRecord, SplatRecord};
@@ -120,7 +121,9 @@ impl Allowed {
 
     /// Why a splat with this title does not count; `None`: it does.
     pub fn allows(&self, title: &str) -> Option<&str> {
-        if console::severity(title) == Some(Severity::Death) {
+        // A kernel that is tainted by an oops died, even if nobody saw that.
+        let died = taint::named(title) & taint::DIED != 0;
+        if died || console::severity(title) == Some(Severity::Death) {
             return None;
         }
         let entry = self.entries.iter().find(|entry| !entry.expired && entry.title.is_match(title));
@@ -214,6 +217,7 @@ mod tests {
             ("BUG: kernel NULL pointer dereference, address: 0", "BUG"),
             ("kernel BUG at mm/slub.c:1!", "slub"),
             ("general protection fault, probably for non-canonical address", "protection fault"),
+            ("kernel tainted: D (an oops or BUG), W (a warning)", "tainted"),
         ] {
             assert!(!allows(pattern, "2027-01-01", death), "{death}");
         }

@@ -198,12 +198,13 @@ fn observed() -> Observed {
 fn events_without_a_done_are_never_a_pass() {
     let seen = RefCell::new(observed());
     let allowed = Allowed::default();
-    let terms = Terms { release: "7.3.4", allowed: &allowed, emulator: None };
+    let terms = Terms { release: "7.3.4", build_id: "", allowed: &allowed, emulator: None };
     assert!(matches!(seen.borrow().end, End::Exited(_)));
     let strategy = (input(whole_events(), EVENT_WORDS), vec(1_usize..5_000, 1..4));
     let judged = |bytes: &[u8], lengths: &[usize]| {
         let mut seen = seen.borrow_mut();
         (seen.stream, seen.console) = (Stream::new("abc"), Scanner::default());
+        seen.console.feed(format!("Linux version 7.3.4\n{}\n", vmtest_protocol::LAST_WORD).as_bytes());
         in_pieces(bytes, lengths, |piece| seen.stream.feed(piece));
         seen.stream.close();
         judge_boot(&seen, &terms).class

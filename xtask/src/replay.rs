@@ -30,8 +30,8 @@ use crate::vm::console::Scanner;
 use crate::vm::session::{End, Observed};
 use crate::workdir::{read_text, write_file};
 
-/// Version of a brief.
-const SCHEMA: u32 = 1;
+/// Version of a brief. 2: with the build id, and guests show that their console was heard.
+const SCHEMA: u32 = 2;
 /// Its name, beside the raw bytes.
 pub const FILE: &str = "brief.json";
 /// Suites, as they are asked for.
@@ -55,6 +55,7 @@ pub struct Brief {
     /// How often each had to run; absent for until one fails.
     rounds: Option<u32>,
     release: String,
+    build_id: String,
     emulator: Option<String>,
     /// Titles of complaints that were allowed.
     allowed: Vec<String>,
@@ -132,7 +133,8 @@ impl Brief {
         may_skip: result::MaySkip<'_>,
     ) -> Brief {
         let titles = seen.console.splats().map(|hit| &hit.title);
-        let titles = titles.chain(seen.stream.splats.iter().map(|splat| &splat.title));
+        let titles = titles.chain(seen.stream.splats.iter().map(|splat| &splat.title)).cloned();
+        let titles = titles.chain(result::unexplained_taint(seen));
         Brief {
             schema: SCHEMA,
             nonce: seen.stream.nonce().to_owned(),
@@ -147,8 +149,9 @@ impl Brief {
                 Rounds::UntilFail => None,
             },
             release: terms.release.to_owned(),
+            build_id: terms.build_id.to_owned(),
             emulator: terms.emulator.map(str::to_owned),
-            allowed: titles.filter(|title| terms.allowed.allows(title).is_some()).cloned().collect(),
+            allowed: titles.filter(|title| terms.allowed.allows(title).is_some()).collect(),
             foreign: None,
         }
     }
@@ -234,7 +237,7 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
             done.left_out.push(format!("{}: {why}", boot.directory));
             continue;
         }
-        let (verdict, cells) = match replay(&dir, &brief, boot) {
+        let (seen, verdict, cells) = match replay(&dir, &brief, boot) {
             Err(error) if lenient => {
                 left_out.push(boot);
                 done.left_out.push(format!("{}: {}", boot.directory, error.summary()));
@@ -244,6 +247,7 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
         };
         done.guests += 1;
         done.cells += cells.len();
+        differ.extend(other_ids(&stored.result, boot, &brief, &seen));
         differ.extend(differences(&stored.result, boot, &verdict, &cells));
         for cell in cells {
             let path = plain::line(&cell.path());
@@ -293,7 +297,7 @@ fn read_brief(dir: &Path) -> Result<Brief> {
 }
 
 /// Judges a guest as it was judged then.
-fn replay(dir: &Path, brief: &Brief, boot: &BootRecord) -> Result<(Verdict, Vec<Cell>)> {
+fn replay(dir: &Path, brief: &Brief, boot: &BootRecord) -> Result<(Observed, Verdict, Vec<Cell>)> {
     let no = |why: String| Error::host(format!("cannot judge {} again", dir.display())).why(why);
     let read = |name: &str, judged: u64| -> Result<Vec<u8>> {
         let mut bytes = std::fs::read(dir.join(name)).on("cannot read", dir.join(name))?;
@@ -318,7 +322,12 @@ fn replay(dir: &Path, brief: &Brief, boot: &BootRecord) -> Result<(Verdict, Vec<
         ..Observed::new(brief.end.meant(), brief.truncated)
     };
     let allowed = Allowed::exactly(&brief.allowed);
-    let terms = Terms { release: &brief.release, allowed: &allowed, emulator: brief.emulator.as_deref() };
+    let terms = Terms {
+        release: &brief.release,
+        build_id: &brief.build_id,
+        allowed: &allowed,
+        emulator: brief.emulator.as_deref(),
+    };
     let verdict = result::judge_boot(&seen, &terms);
     let wanted: Vec<Condition> = boot
         .conditions
@@ -349,7 +358,28 @@ fn replay(dir: &Path, brief: &Brief, boot: &BootRecord) -> Result<(Verdict, Vec<
         }
         Some(Foreign::Program(program)) => program::judge(&base, program, &seen, &verdict, &may_skip),
     };
-    Ok((verdict, cells))
+    Ok((seen, verdict, cells))
+}
+
+/// Build ids of the record that are not those by which this guest was judged.
+fn other_ids(run: &RunResult, boot: &BootRecord, brief: &Brief, seen: &Observed) -> Vec<String> {
+    // A column may have several kernels, one for each variant.
+    let mut of_column = run.kernels.iter().filter(|kernel| kernel.id == boot.kernel);
+    let started = of_column.any(|kernel| kernel.build_id == brief.build_id);
+    let said = seen.stream.hello.as_ref().map(|hello| plain::plain(&hello.build_id)).unwrap_or_default();
+    let mut differ = Vec::new();
+    if !started {
+        let known = &brief.build_id;
+        differ.push(format!(
+            "{}: started with build id {known:?}, which the record does not have",
+            boot.directory
+        ));
+    }
+    if boot.build_id != said {
+        let recorded = &boot.build_id;
+        differ.push(format!("{}: build id {recorded:?}, and its guest said {said:?}", boot.directory));
+    }
+    differ
 }
 
 /// What the record says of this guest and its bytes do not.

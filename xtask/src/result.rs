@@ -18,7 +18,7 @@ use crate::error::{Class, PRECEDENCE};
 
 pub use cells::{CellBase, MaySkip, Rounds, cells, make_cell, notrun, open_cell};
 pub use matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord};
-pub use verdict::{Terms, Verdict, emulator_died, judge_boot};
+pub use verdict::{Terms, Verdict, emulator_died, judge_boot, unexplained_taint};
 
 /// Version of `run.json`. Readers refuse what they do not know.
 pub const SCHEMA: u32 = 1;
@@ -180,6 +180,9 @@ pub struct Kernel {
     pub spec: String,
     /// `uname -r`, from the runner; empty when it never spoke.
     pub release: String,
+    /// Build id of its file, which its guests have to show; empty where the file does not tell (a compressed image).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub build_id: String,
     /// Hash of everything that went into it.
     pub key: String,
     /// Subjects of the patches on top.
@@ -305,6 +308,9 @@ pub struct BootRecord {
     pub tcg_thread_reason: Option<String>,
     /// Limits in force, in seconds.
     pub limits_s: BTreeMap<String, u64>,
+    /// Build id of the kernel that ran, as the runner read it; empty where it never spoke, or the kernel shows none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub build_id: String,
     /// What the runner found in the guest.
     pub features: BTreeMap<String, String>,
     /// What the tests expected of this kernel.

@@ -22,6 +22,7 @@ use crate::guest::Stream;
 use crate::interrupt;
 use crate::kernel::bpftool;
 use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
+use crate::kernel::build_id;
 use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
 use crate::kernel::patch;
@@ -285,6 +286,11 @@ pub fn prepare(
     }
     kernel.key = built.key.to_string();
     kernel.release.clone_from(&built.release);
+    kernel.build_id = build_id::of_file(&built.dir.join("vmlinux"))?.ok_or_else(|| {
+        Error::new(Class::KernelBuild, format!("{} builds without a build id", built.id))
+            .why("vmlinux has no note with one, so no guest can show that it runs this kernel")
+            .next("the kernel's Makefile passes --build-id=sha1 to the linker: see what became of that")
+    })?;
     let config = config::parse_dotconfig(&read_text(&built.dir.join("config"))?);
     // After the kernel, which has a verdict without it.
     let bpftool = match build_bpftool(shop, &tree, run_dir, &built.key) {
@@ -391,6 +397,7 @@ fn finished_kernel(
     kernel.id = unit.label.clone().unwrap_or(id);
     kernel.key = key.to_string();
     kernel.release = release.unwrap_or_default();
+    kernel.build_id = build_id::of_file(&image)?.unwrap_or_default();
     let (Some(dir), Some(file)) = (image.parent(), image.file_name()) else {
         return Err(Error::host(format!("{} is no file", image.display())));
     };
@@ -520,11 +527,7 @@ impl How<'_> {
         };
         let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, store, watch)?;
         let emulator = machine.risky_emulator(accel.kind);
-        let terms = Terms {
-            release: &bootable.kernel.release,
-            allowed: &shop.allowed,
-            emulator: emulator.as_deref(),
-        };
+        let terms = terms(shop, bootable, emulator.as_deref());
         let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
         if let Err(error) = Brief::of(&seen, &terms, planned, wanted, &may_skip).leave(store) {
             // What was seen of the guest is worth more.
@@ -564,9 +567,13 @@ pub fn judge(
     seen: &Observed,
 ) -> Verdict {
     let emulator = machine.risky_emulator(accel);
-    let terms =
-        Terms { release: &bootable.kernel.release, allowed: &shop.allowed, emulator: emulator.as_deref() };
-    result::judge_boot(seen, &terms)
+    result::judge_boot(seen, &terms(shop, bootable, emulator.as_deref()))
+}
+
+/// What guests of this kernel are judged by.
+fn terms<'a>(shop: &'a Shop<'_>, bootable: &'a Bootable, emulator: Option<&'a str>) -> Terms<'a> {
+    let Kernel { release, build_id, .. } = &bootable.kernel;
+    Terms { release, build_id, allowed: &shop.allowed, emulator }
 }
 
 /// The same, and whether it is what its variant is about: nothing is known of one that never spoke.
@@ -660,6 +667,7 @@ fn record(
         tcg_thread: emulated.then(|| machine.tcg_thread.to_owned()),
         tcg_thread_reason: emulated.then_some(machine.tcg_thread_reason),
         limits_s: limits.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs())).collect(),
+        build_id: hello.map(|hello| hello.build_id.clone()).unwrap_or_default(),
         features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
         profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),
         conditions: Vec::new(),
@@ -701,7 +709,8 @@ fn splats(shop: &Shop<'_>, bootable: &Bootable, base: &CellBase, seen: &Observed
     let silent =
         seen.console.splats().filter(|hit| !seen.stream.splats.iter().any(|splat| splat.title == hit.title));
     let shown = silent.map(|hit| make(&hit.title, hit.during.clone(), "splat", &hit.report));
-    let mut splats: Vec<SplatRecord> = death.into_iter().chain(told).chain(shown).collect();
+    let taint = result::unexplained_taint(seen).map(|title| make(&title, String::new(), "splat", &[]));
+    let mut splats: Vec<SplatRecord> = death.into_iter().chain(told).chain(shown).chain(taint).collect();
     let mut decoded = 0;
     let death = seen.console.death().map(|hit| hit.title.clone()).unwrap_or_default();
     for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {

@@ -5,12 +5,18 @@
 //! name from here, so a marker cannot be renamed on one side only. This crate knows nothing about files, ports or
 //! virtual machines.
 
+pub mod build_id;
 pub mod complaints;
+pub mod taint;
 
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be believed.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
+
+/// What the runner writes into the kernel's log, as a warning, just before `done`. It has to arrive on the console: then
+/// whatever the kernel complained of until there arrived as well.
+pub const LAST_WORD: &str = "vmtest-runner: the tests are over, and warnings still reach this console";
 
 /// Name of the virtio-serial port that carries events under virtme-ng.
 pub const VIRTIO_PORT: &str = "vmtest.events";
@@ -79,7 +85,7 @@ pub enum Event {
     Start(Start),
     /// A subtest ended.
     End(End),
-    /// The kernel complained while a test ran (taint or a warning in its log).
+    /// The kernel complained (taint or a warning in its log).
     Splat(Splat),
     /// A piece of output of `--exec`, or of the `test_progs` that runs the test that started last.
     Output(Output),
@@ -94,6 +100,9 @@ pub struct Hello {
     pub protocol: u32,
     /// `uname -r`.
     pub release: String,
+    /// Build id of the running kernel, in hexadecimal; empty where the kernel shows none.
+    #[serde(default)]
+    pub build_id: String,
     /// `/proc/cmdline`.
     pub cmdline: String,
     /// Current clock source, for example `kvm-clock` or `tsc`.
@@ -239,7 +248,7 @@ pub struct End {
 /// The kernel complained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Splat {
-    /// The subtest that was running; empty strings outside of any.
+    /// The subtest that was running; empty strings outside of any: at boot, while programs are loaded, after the last one.
     #[serde(flatten)]
     pub name: TestName,
     /// First line of the complaint.
@@ -274,8 +283,8 @@ pub struct Done {
     pub ended: u32,
     /// How the worker ended.
     pub worker: WorkerEnd,
-    /// `/proc/sys/kernel/tainted` at the end.
-    pub tainted: u64,
+    /// `/proc/sys/kernel/tainted` after the worker was reaped, see [`taint`]; `None` where it cannot be read.
+    pub tainted: Option<u64>,
 }
 
 /// One subtest as `runner --list` prints it, a JSON array of these; works on any host, without a VM.

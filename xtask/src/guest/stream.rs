@@ -267,7 +267,7 @@ mod tests {
     fn line(seq: u64, event: &str) -> String {
         format!("{{\"n\":\"abc\",\"seq\":{seq},\"ms\":1,{event}}}\n")
     }
-    const HELLO: &str = r#""ev":"hello","protocol":2,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+    const HELLO: &str = r#""ev":"hello","protocol":3,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
     const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"}]"#;
     const START: &str = r#""ev":"start","test":"basic","subtest":"a""#;
     const END: &str = r#""ev":"end","test":"basic","subtest":"a","outcome":"pass","reason":"","checks":2,"seen":[],"duration_us":9,"log":"""#;
@@ -313,7 +313,7 @@ mod tests {
             ("before hello", line(0, PLAN)),
             ("second plan", line(0, HELLO) + &line(1, PLAN) + &line(2, PLAN)),
             ("was not running", line(0, HELLO) + &line(1, END)),
-            ("protocol 9", line(0, &HELLO.replace("\"protocol\":2", "\"protocol\":9"))),
+            ("protocol 9", line(0, &HELLO.replace("\"protocol\":3", "\"protocol\":9"))),
             ("after the last", whole() + &line(5, START)),
         ];
         for (word, text) in cases {

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod bpftool;
 pub mod build;
+pub mod build_id;
 pub mod config;
 pub mod diagnose;
 pub mod kconfig;

@@ -11,13 +11,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::LazyLock;
 use std::time::Duration;
-use vmtest_protocol::{End as TestEnd, TestName};
+use vmtest_protocol::{End as TestEnd, LAST_WORD, TestName};
 
 fn name(subtest: &str) -> TestName {
     TestName { test: "basic".into(), subtest: subtest.into() }
 }
 
-const HELLO: &str = r#""ev":"hello","protocol":2,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+const HELLO: &str = r#""ev":"hello","protocol":3,"release":"7.3.4","build_id":"0123456789abcdef","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+const ID: &str = "0123456789abcdef";
 const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"},{"test":"basic","subtest":"b"}]"#;
 fn start(test: &str) -> String {
     format!(r#""ev":"start","test":"basic","subtest":"{test}""#)
@@ -53,6 +54,9 @@ fn observed(events: &[String], console: &str, end: End) -> Observed {
     stream.close();
     let mut scanner = Scanner::default();
     scanner.feed(console.as_bytes());
+    if events.iter().any(|event| event.contains(r#""ev":"done""#)) {
+        scanner.feed(format!("\nLinux version 7.3.4\n{LAST_WORD}\n").as_bytes());
+    }
     scanner.close();
     Observed {
         end,
@@ -103,7 +107,7 @@ fn judged(events: &[String], console: &str, how: End) -> (Class, Vec<(Outcome, C
 static NOTHING: LazyLock<Allowed> = LazyLock::new(Allowed::default);
 
 fn terms(release: &str) -> Terms<'_> {
-    Terms { release, allowed: &NOTHING, emulator: None }
+    Terms { release, build_id: ID, allowed: &NOTHING, emulator: None }
 }
 
 #[test]
@@ -178,6 +182,99 @@ fn another_kernel_than_the_one_to_test_proves_nothing() {
     let seen = observed(&good(), "", exited());
     assert_eq!(judge_boot(&seen, &terms("7.3.4-rc1")).class, Class::Host);
     assert_eq!(judge_boot(&seen, &terms("")).class, Class::Pass);
+}
+
+/// What a good guest comes to whose text is changed like this.
+fn changed(from: &str, to: &str, terms: &Terms<'_>) -> Verdict {
+    let events: Vec<String> = good().iter().map(|event| event.replace(from, to)).collect();
+    assert_ne!(events, good(), "{from}");
+    judge_boot(&observed(&events, "", exited()), terms)
+}
+
+#[test]
+fn the_guest_proves_which_kernel_it_runs() {
+    let terms = terms("7.3.4");
+    assert_eq!(judge_boot(&observed(&good(), "", exited()), &terms).class, Class::Pass);
+    let other = changed(ID, "fedcba9876543210", &terms);
+    assert_eq!(other.class, Class::Host);
+    assert!(other.reason.contains(ID) && other.reason.contains("fedcba9876543210"), "{}", other.reason);
+    for silent in ["\"build_id\":\"\",", ""] {
+        let silent = changed(&format!("\"build_id\":\"{ID}\","), silent, &terms);
+        assert_eq!(silent.class, Class::Host);
+        assert!(silent.reason.contains("does not show the build id"), "{}", silent.reason);
+    }
+    // Of a compressed image nobody knows it.
+    assert_eq!(changed(ID, "fedc", &Terms { build_id: "", ..terms }).class, Class::Pass);
+}
+
+#[test]
+fn a_tainted_kernel_is_no_pass_unless_what_is_allowed_explains_it() {
+    let tainted = |bits: u64| changed("\"tainted\":0", &format!("\"tainted\":{bits}"), &terms("7.3.4"));
+    for (bits, word) in
+        [(512, "W (a warning)"), (128, "D (an oops"), (32, "B (a bad page"), (16, "M"), (1 << 14, "L")]
+    {
+        let verdict = tainted(bits);
+        assert_eq!(verdict.class, Class::Splat, "{bits}");
+        assert!(verdict.reason.starts_with(&format!("kernel tainted: {word}")), "{}", verdict.reason);
+    }
+    assert!(tainted(4096 | 512).reason.ends_with(": W (a warning)"), "the module is no trouble");
+    assert_eq!(tainted(1 << 12 | 1 << 13 | 1 << 18 | 4).class, Class::Pass, "unsigned test modules, a CPU");
+    let unknown = changed("\"tainted\":0", "\"tainted\":null", &terms("7.3.4"));
+    assert_eq!((unknown.class, unknown.reason.contains("could not read")), (Class::Host, true));
+    let absent = changed(",\"tainted\":0", "", &terms("7.3.4"));
+    assert_eq!(absent.class, Class::Host);
+
+    let title = "WARNING: CPU: 0 PID: 1 at known";
+    let kasan = "BUG: KASAN: slab-use-after-free in known";
+    let allowed = Allowed::exactly(&[title.to_owned(), kasan.to_owned()]);
+    let class = |bits: u64, console: &str| {
+        let mut events = good();
+        let last = events.len() - 1;
+        events[last] = events[last].replace("\"tainted\":0", &format!("\"tainted\":{bits}"));
+        let seen = observed(&events, console, exited());
+        judge_boot(&seen, &Terms { allowed: &allowed, ..terms("7.3.4") }).class
+    };
+    assert_eq!(class(512, title), Class::Pass);
+    assert_eq!(class(512, ""), Class::Splat, "nothing was seen that explains it");
+    assert_eq!(class(512 | 32, title), Class::Splat, "a warning sets no B");
+    assert_eq!(class(32, kasan), Class::Pass);
+    assert_eq!(class(512 | 128, title), Class::Splat, "nothing allows an oops");
+    // By name it can be allowed like any complaint; an oops cannot.
+    let seen = |bits: u64| {
+        let mut events = good();
+        let last = events.len() - 1;
+        events[last] = events[last].replace("\"tainted\":0", &format!("\"tainted\":{bits}"));
+        observed(&events, "", exited())
+    };
+    for (bits, class) in [(512, Class::Pass), (128, Class::Splat)] {
+        let seen = seen(bits);
+        let allowed = Allowed::exactly(&unexplained_taint(&seen).into_iter().collect::<Vec<_>>());
+        assert_eq!(judge_boot(&seen, &Terms { allowed: &allowed, ..terms("7.3.4") }).class, class);
+    }
+}
+
+#[test]
+fn a_console_that_was_turned_down_is_no_evidence() {
+    let class = |console: &str| {
+        let mut seen = observed(&good(), "", exited());
+        seen.console = Scanner::default();
+        seen.console.feed(console.as_bytes());
+        seen.console.close();
+        judge_boot(&seen, &terms("7.3.4"))
+    };
+    let (start, end) =
+        ("[    0.000000] Linux version 7.3.4 (x) #1\r\n", format!("[    9.000000][    T1] {LAST_WORD}\r\n"));
+    assert_eq!(class(&format!("{start}{end}")).class, Class::Pass);
+    assert_eq!(class(&format!("{start}user text {end}")).class, Class::Pass, "behind an open line");
+    for (console, what) in
+        [(String::new(), "the start"), (start.to_owned(), "last word"), (end.clone(), "the start")]
+    {
+        let verdict = class(&console);
+        assert_eq!(verdict.class, Class::Host, "{console}");
+        assert!(verdict.reason.contains(what), "{}", verdict.reason);
+    }
+    // What was found comes first.
+    assert_eq!(class(&format!("{start}WARNING: CPU: 0 PID: 1 at x\n")).class, Class::Splat);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use vmtest_protocol::WorkerEnd;
+use vmtest_protocol::{WorkerEnd, taint};
 
 use crate::allow::Allowed;
 use crate::error::Class;
@@ -26,6 +26,8 @@ pub struct Verdict {
 pub struct Terms<'a> {
     /// What the kernel must call itself; empty where nobody knows.
     pub release: &'a str,
+    /// Build id of the kernel file that was started; empty where it is not known (a compressed image).
+    pub build_id: &'a str,
     /// Splats that do not count.
     pub allowed: &'a Allowed,
     /// The emulator, where it is one of those that run patched text wrongly; `None` elsewhere.
@@ -78,6 +80,9 @@ pub fn judge_boot(seen: &Observed, terms: &Terms<'_>) -> Verdict {
             format!("the guest runs {:?}, the kernel to test is {release:?}", hello.release),
         );
     }
+    if let Some(why) = stream.hello.as_ref().and_then(|hello| other_kernel(&hello.build_id, terms.build_id)) {
+        return no(Class::Host, why);
+    }
     let Some(done) = &stream.done else {
         return no(
             Class::GuestLost,
@@ -124,7 +129,74 @@ pub fn judge_boot(seen: &Observed, terms: &Terms<'_>) -> Verdict {
     if seen.console.dropped > 0 {
         return no(Class::Splat, format!("{} complaints more than are kept", seen.console.dropped));
     }
+    if let Some(title) = unexplained_taint(seen).filter(|title| terms.allowed.allows(title).is_none()) {
+        return no(Class::Splat, title);
+    }
+    if done.tainted.is_none() {
+        return no(Class::Host, "the runner could not read whether the kernel is tainted".to_owned());
+    }
+    if let Some(why) = turned_down(seen) {
+        return no(Class::Host, why);
+    }
     no(Class::Pass, String::new())
+}
+
+/// Why the kernel that ran is not known to be the one that was started; `None` where it is, or where the file does not tell.
+///
+/// How it could be wrong: the id is made by the linker. Two files with the same id differ at most in what was changed after
+/// the link, and a kernel can lie about its own.
+fn other_kernel(runs: &str, started: &str) -> Option<String> {
+    if started.is_empty() || runs == started {
+        return None;
+    }
+    Some(if runs.is_empty() {
+        format!("the guest does not show the build id of its kernel; that of the kernel to test is {started}")
+    } else {
+        format!("the guest runs a kernel with build id {runs}, that of the kernel to test is {started}")
+    })
+}
+
+/// Taint that says that something went wrong and that no complaint on the console or from the runner explains, as the title
+/// of a complaint.
+///
+/// How it could be wrong: a bit can be set only once. After one warning that is allowed, another one shows in the log or
+/// nowhere.
+pub fn unexplained_taint(seen: &Observed) -> Option<String> {
+    let shown = seen.console.splats().map(|hit| &hit.title);
+    let titles = shown.chain(seen.stream.splats.iter().map(|splat| &splat.title));
+    let explained = titles.fold(0, |bits, title| bits | explains(title));
+    let bits = taint::bad_bits(seen.stream.done.as_ref()?.tainted?) & !explained;
+    (bits != 0).then(|| taint::title(bits))
+}
+
+/// The bits that the kernel may set with a complaint of this title. A warning is what most come with.
+fn explains(title: &str) -> u64 {
+    let has = |words: &[&str]| words.iter().any(|word| title.contains(word));
+    let of = |bit: u64, words: &[&str]| if has(words) { bit } else { 0 };
+    taint::named(title)
+        | taint::WARNED
+        | of(
+            taint::BAD_PAGE,
+            &["KASAN", "KFENCE", "KMSAN", "Bad page", "Bad rss", "bad pmd", "BUG ", "corruption"],
+        )
+        | of(taint::SOFT_LOCKUP, &["soft lockup"])
+        | of(taint::MACHINE_CHECK, &["Machine check", "Hardware Error"])
+}
+
+/// Why the console is no evidence that the kernel had nothing to complain of; `None` where it is. It has to show the start of
+/// the kernel, and the warning that the runner leaves in the log when all is done: between the two everything came through
+/// that is at least a warning.
+///
+/// How it could be wrong: a console that was turned down and up again in between, by a kernel or a program that means to.
+fn turned_down(seen: &Observed) -> Option<String> {
+    let missing = match (seen.console.kernels > 0, seen.console.last_word) {
+        (true, true) => return None,
+        (false, _) => "the start of the kernel",
+        (true, false) => "the runner's last word, which is a warning in the kernel's log",
+    };
+    Some(format!(
+        "the console does not show {missing}: what the kernel complained of may not be there either"
+    ))
 }
 
 /// The symbol in a register dump: `RIP: 0010:name+0x1/0x2`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use vmtest_protocol::{TestName, Upstream, UpstreamTest};
 
 use super::attempts::Guest;
-use super::{Bootable, cell_directory, judge_as_variant, record, splats};
+use super::{Bootable, cell_directory, judge_as_variant, record, splats, terms};
 use crate::conditions;
 use crate::error::Result;
 use crate::guest::Stream;
@@ -14,7 +14,7 @@ use crate::kernel::variant;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::Unit;
 use crate::replay::{Brief, Foreign};
-use crate::result::{BootRecord, Cell, CellBase, Kernel, MaySkip, Rounds, SplatRecord, Terms, Verdict};
+use crate::result::{BootRecord, Cell, CellBase, Kernel, MaySkip, Rounds, SplatRecord, Verdict};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::vm::console::Scanner;
@@ -116,8 +116,7 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, bootable: &Bootable, order: Order, run_
     let machine = launch::machine(shop, Boot::Vng)?;
     let (seen, accel) = boot_with_fallback(shop, bootable, Boot::Vng, task, &store, watch)?;
     let emulator = machine.risky_emulator(accel.kind);
-    let terms =
-        Terms { release: &bootable.kernel.release, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    let terms = terms(shop, bootable, emulator.as_deref());
     let brief = Brief::of(&seen, &terms, &[], Rounds::Exactly(1), &|_| false);
     let (verdict, conditions) = judge_as_variant(shop, bootable, &machine, accel.kind, &seen);
     let base = CellBase {

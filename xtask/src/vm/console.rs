@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use memchr::{memchr, memmem};
 use regex::bytes::{Regex, RegexBuilder};
+use vmtest_protocol::LAST_WORD;
 pub use vmtest_protocol::complaints::Severity;
 use vmtest_protocol::complaints::{self, Kind};
 
@@ -210,6 +211,8 @@ pub struct Scanner {
     hits: Vec<Hit>,
     /// How often a kernel announced itself; more than once is a reboot.
     pub kernels: u32,
+    /// The runner's [`LAST_WORD`] came through.
+    pub last_word: bool,
     /// As they came: most of them nobody asks for.
     tail: std::collections::VecDeque<Vec<u8>>,
     /// Bytes of a long line before the piece that comes next.
@@ -248,6 +251,7 @@ impl Default for Scanner {
             progress: Progress::Silent,
             hits: Vec::new(),
             kernels: 0,
+            last_word: false,
             tail: std::collections::VecDeque::new(),
             before: 0,
             last: None,
@@ -362,6 +366,8 @@ impl Scanner {
         if text.starts_with(b"Linux version ") {
             self.kernels += 1;
             self.progress = self.progress.max(Progress::Kernel);
+        } else if text.starts_with(LAST_WORD.as_bytes()) {
+            self.last_word = true;
         } else if text.starts_with(b"Run ") && memmem::find(text, b" as init process").is_some() {
             self.progress = self.progress.max(Progress::Init);
         }

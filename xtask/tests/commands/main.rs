@@ -10,6 +10,7 @@ mod cache;
 mod deaths;
 mod diff;
 mod disk;
+mod evidence;
 mod exports;
 mod failures;
 mod foreign;

@@ -26,9 +26,9 @@ pub const TESTS: [&str; 3] = ["basic/first", "basic/second", "many/third"];
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Real programs that stay reachable.
-const BASICS: [&str; 20] = [
-    "sh", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "rmdir", "chmod", "sleep", "tr", "wc",
-    "head", "base64", "grep", "dpkg-deb", "apt-get", "python3",
+const BASICS: [&str; 21] = [
+    "sh", "cksum", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "rmdir", "chmod", "sleep", "tr",
+    "wc", "head", "base64", "grep", "dpkg-deb", "apt-get", "python3",
 ];
 /// Programs that only have to be there.
 const TOOLS: [&str; 15] = [
@@ -130,7 +130,10 @@ impl World {
             .collect();
         world.write("home/list.json", &Value::from(listed).to_string());
         let protocol = vmtest_protocol::PROTOCOL;
-        world.write("home/guest.env", &format!("protocol={protocol}\nall='{}'\n", TESTS.join(" ")));
+        let last_word = vmtest_protocol::LAST_WORD;
+        let environment =
+            format!("protocol={protocol}\nlast_word='{last_word}'\nall='{}'\n", TESTS.join(" "));
+        world.write("home/guest.env", &environment);
         world
     }
 
