@@ -220,8 +220,8 @@ pub struct VmtestArgs {
     /// Kernel to test, as it is; repeatable [default: src:6.18, with --patches fsession unless other patches are named]
     #[arg(long = "kernel", short = 'k', value_name = "SPEC")]
     pub kernels: Vec<String>,
-    /// Series to apply: a directory of *.patch, an mbox, one patch, the short name of a series in patches/ of this
-    /// project (fsession), or the message id or lore address of a mail, which b4 fetches; repeatable, in order
+    /// Series to apply: a directory of *.patch or with a quilt `series`, an mbox or a whole thread, one patch (all of them also
+    /// as .gz or .xz), the short name of a series in patches/ of this project (fsession), or the message id or lore address of a mail, which b4 fetches; repeatable, in order
     #[arg(long = "patches", short = 'p', value_name = "PATH|NAME|ID")]
     pub patches: Vec<PathBuf>,
     /// Put the unpatched kernel before each patched one, and mark each cell that changed. What tests say there does not

@@ -322,7 +322,14 @@ pub(crate) mod tests_support {
     pub(crate) fn mutant(signs: &[&str]) -> Mutant {
         Mutant {
             name: "m".into(),
-            series: Series { name: "m".into(), patches: Vec::new(), base_commit: None, of: 0, origin: None },
+            series: Series {
+                name: "m".into(),
+                patches: Vec::new(),
+                base_commit: None,
+                of: 0,
+                origin: None,
+                notes: Vec::new(),
+            },
             breaks: "something".into(),
             signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),
         }

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::host::Toolchain;
 use crate::kernel::mail;
-use crate::kernel::series::{self, Place, Series};
+use crate::kernel::series::{self, Note, Place, Series};
 
 /// Holds mutants of a series, and so is none.
 pub const MUTANTS: &str = "mutants";
@@ -44,7 +44,14 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
             error.next("`--kernel src:VERSION` without --patches tests a kernel as it is; --patches PATH another series")
         }),
     });
-    series::load_named(&places.collect::<Result<Vec<_>>>()?).map(Some)
+    let series = series::load_named(&places.collect::<Result<Vec<_>>>()?)?;
+    for note in &series.notes {
+        match note {
+            Note::Plain(text) => ctx.bus.note(text),
+            Note::Loud(text) => ctx.bus.warn(text),
+        }
+    }
+    Ok(Some(series))
 }
 
 /// Where a series is that a file names, as a path that holds from anywhere: a word is a short name, whatever lies beside

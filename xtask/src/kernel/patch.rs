@@ -10,13 +10,20 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use super::series::{FileDiff, Hunk, Patch, Series, neutral_git, parse_diff, title};
+use super::series::{
+    FileDiff, Hunk, Patch, Series, git_says, neutral_git, parse_diff, parse_stripped, title,
+};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::proc::{Finished, Job};
 use crate::workdir::{Key, create_dir, read_text, write_file};
 
+/// How long git may take over one call: a thousand patches need a minute.
+const GIT_LIMIT: Duration = Duration::from_secs(600);
+/// Links that a link may lead through, one after the other.
+const MOST_LINKS: usize = 8;
 /// Lines of a rejected hunk that an error shows.
 const SHOWN_HUNK_LINES: usize = 20;
 
@@ -45,7 +52,7 @@ pub fn apply(
     base_commit: Option<&str>,
     series: &Series,
 ) -> Result<(Key, Overlay)> {
-    let key = Key::of("overlay-1").field("base", base_key.as_str()).field("series", series.key().as_str());
+    let key = Key::of("overlay-2").field("base", base_key.as_str()).field("series", series.key().as_str());
     let key = key.finish();
     let phase = ctx.bus.phase("patch", &series.name);
     let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "overlay", key.as_str(), |dir| {
@@ -86,20 +93,44 @@ fn make_overlay(
         .ok("cannot record the base files")?;
     repo.git(&["tag", "base"])?.ok("cannot mark the base files")?;
 
+    for (at, patch) in series.patches.iter().enumerate() {
+        if let Some(path) = patch.bare.iter().find(|path| is_bare(base_dir, patch.strip, path)) {
+            let why = format!("its diff has no a/ and b/ prefixes: {path}");
+            return Err(failure(series, at, &why).why("git takes the first directory off each path").next(
+                "write it again with `git format-patch --default-prefix`, or `git -c diff.noprefix=false ..`; \
+                 or list it in a file `series` as `NAME -p0`",
+            ));
+        }
+    }
     let mails = scratch.join("mails");
     create_dir(&mails)?;
     let commits = series.patches.iter().take_while(|patch| patch.exact.is_some()).count();
     apply_commits(&repo, series, commits)?;
-    let mut am: Vec<String> = AM.map(str::to_owned).into();
-    for (at, patch) in series.patches.iter().enumerate().skip(commits) {
-        let mail = mails.join(format!("{:06}", at + 1));
-        fs::write(&mail, &patch.raw).on("cannot write", &mail)?;
-        am.push(mail.to_string_lossy().into_owned());
-    }
     if commits == series.patches.len() {
-        return repo.keep_changes(out, &touched);
+        return repo.keep_changes(base_dir, out, &touched);
     }
-    let done = repo.git(&am.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let mut done = None;
+    let alike = |one: &Patch, other: &Patch| one.strip == other.strip && !one.reverse && !other.reverse;
+    let mut at = commits;
+    for group in series.patches[commits..].chunk_by(alike) {
+        let mut files = Vec::new();
+        for patch in group {
+            at += 1;
+            let mail = mails.join(format!("{at:06}"));
+            fs::write(&mail, &patch.raw).on("cannot write", &mail)?;
+            files.push(mail);
+        }
+        let ended = match group {
+            [patch] if patch.reverse => repo.take_out(&files[0], patch)?,
+            _ => repo.am(&files, group[0].strip)?,
+        };
+        let success = ended.success();
+        done = Some(ended);
+        if !success {
+            break;
+        }
+    }
+    let done = done.ok_or_else(|| Error::usage("the series has no patch"))?;
     let trees = repo.git(&["log", "--reverse", "--format=%T", "HEAD"])?.ok("cannot count commits")?.stdout;
     let trees: Vec<&str> = trees.lines().collect();
     // Whatever git's exit code is: each patch must have made a commit that changes something.
@@ -107,12 +138,28 @@ fn make_overlay(
         return Err(failure(series, at, "it changes nothing")
             .next("drop it from the series, or look for what was lost on its way"));
     }
-    let made = trees.len().saturating_sub(1);
-    if made < series.patches.len() || !done.success() {
-        let at = made.min(series.patches.len() - 1);
-        return Err(diagnose(&repo, base_commit, series, at, &done));
+    let (made, of) = (trees.len().saturating_sub(1), series.patches.len());
+    if made < of || !done.success() {
+        return Err(diagnose(&repo, base_dir, base_commit, series, made.min(of - 1), &done));
     }
-    repo.keep_changes(out, &touched)
+    if made > of {
+        let what =
+            format!("the series {} does not apply: git made {made} commits of {of} patches", series.name);
+        return Err(Error::new(Class::SeriesDoesNotApply, what)
+            .why("a file of it holds more mails than were read")
+            .next("give each patch in a file of its own"));
+    }
+    repo.keep_changes(base_dir, out, &touched)
+}
+
+/// Whether this path, the same before and after, is one of the tree with nothing in front: git would take off its first
+/// directory and look for the rest, or make a new file in a wrong place.
+fn is_bare(base_dir: &Path, strip: u32, path: &str) -> bool {
+    strip == 1
+        && match path.split_once('/') {
+            Some((first, _)) => first != "." && base_dir.join(first).is_dir(),
+            None => base_dir.join(path).symlink_metadata().is_ok(),
+        }
 }
 
 /// Applies the first patches of a series, which are the commits of a range: as the diffs that git made of them, since a
@@ -146,16 +193,23 @@ fn apply_commits(repo: &Repo, series: &Series, count: usize) -> Result<()> {
 }
 
 /// No third way: it hides a patch that was applied already, and needs blobs that the scratch repository lacks.
-const AM: [&str; 8] = [
+///
+/// `--no-utf8` leaves the message as it is, which is thrown away: git gives up at a charset that does not exist. It never
+/// converts a diff.
+const AM: [&str; 9] = [
     "am",
     "--quiet",
     "--no-3way",
     "--no-gpg-sign",
     "--keep-non-patch",
+    "--no-utf8",
     "--quoted-cr=strip",
     "--patch-format=mbox",
     "--committer-date-is-author-date",
 ];
+
+/// The diff of a patch that is taken out, in the scratch repository.
+const TAKEN_OUT: &str = ".git/taken-out.patch";
 
 /// The scratch repository.
 struct Repo {
@@ -180,13 +234,37 @@ impl Repo {
     }
 
     fn git(&self, args: &[&str]) -> Result<Finished> {
-        Job::new(self.command(args)).run()
+        Job::new(self.command(args)).deadline(GIT_LIMIT).run()
+    }
+
+    /// Applies mails; each makes a commit.
+    fn am(&self, mails: &[PathBuf], strip: u32) -> Result<Finished> {
+        let mut command = self.command(&AM);
+        command.arg(format!("-p{strip}")).args(mails);
+        Job::new(command).deadline(GIT_LIMIT).run()
+    }
+
+    /// Takes out the patch of a mail, as one commit: `git am` knows no way back.
+    fn take_out(&self, mail: &Path, patch: &Patch) -> Result<Finished> {
+        let raw = fs::read(mail).on("cannot read", mail)?;
+        let command = self.command(&["mailinfo", "-n", "--quoted-cr=strip", ".git/message", TAKEN_OUT]);
+        let read = Job::new(command).input(raw).deadline(GIT_LIMIT).run()?;
+        if !read.success() {
+            return Ok(read);
+        }
+        let strip = format!("-p{}", patch.strip);
+        let applied = self.git(&["apply", "--index", "--reverse", &strip, TAKEN_OUT])?;
+        if !applied.success() {
+            return Ok(applied);
+        }
+        self.git(&["commit", "--quiet", "--no-verify", "--allow-empty", "--message=taken out"])
     }
 
     /// Every line that git says, however many: [`Finished`] keeps only the last ones.
     fn git_says(&self, args: &[&str]) -> Result<Vec<String>> {
         let mut said = Vec::new();
-        Job::new(self.command(args)).on_line(|_, line| said.push(line.to_owned())).run()?;
+        let job = Job::new(self.command(args)).deadline(GIT_LIMIT);
+        job.on_line(|_, line| said.push(line.to_owned())).run()?;
         Ok(said)
     }
 
@@ -205,8 +283,20 @@ impl Repo {
         command
     }
 
+    /// Where the link at this path of the patched tree leads; `None` for what is not a link.
+    fn link_at(&self, base_dir: &Path, touched: &BTreeSet<&str>, path: &str) -> Option<PathBuf> {
+        let (here, base) = (self.dir.join(path), base_dir.join(path));
+        match here.symlink_metadata() {
+            Ok(meta) if meta.is_symlink() => fs::read_link(here).ok(),
+            Ok(_) => None,
+            // What the series touches and is not here, it removed; all else is as it was.
+            Err(_) if touched.contains(path) => None,
+            Err(_) => fs::read_link(base).ok(),
+        }
+    }
+
     /// Copies what differs from the base into `out`.
-    fn keep_changes(&self, out: &Path, touched: &BTreeSet<&str>) -> Result<()> {
+    fn keep_changes(&self, base_dir: &Path, out: &Path, touched: &BTreeSet<&str>) -> Result<()> {
         let diff = ["diff", "--raw", "--no-renames", "--no-abbrev", "base", "HEAD"];
         let diff = self.git(&diff)?.ok("cannot list what the series changes")?.stdout;
         let (mut changed, mut deleted) = (Vec::new(), Vec::new());
@@ -236,7 +326,8 @@ impl Repo {
                 }
                 "120000" => {
                     let target = fs::read_link(&from).on("cannot read the link", &from)?;
-                    if !link_stays_inside(path, &target) {
+                    let link_at = |path: &str| self.link_at(base_dir, touched, path);
+                    if !link_stays_inside(path, &target, &link_at) {
                         let what = format!("the series is refused: its link {path} leads out of the tree");
                         return Err(Error::new(Class::SeriesDoesNotApply, what).why(target.display()));
                     }
@@ -297,66 +388,125 @@ fn copy_with_links(from_dir: &Path, to_dir: &Path, path: &str) -> Result<()> {
     Ok(())
 }
 
-fn link_stays_inside(link: &str, target: &Path) -> bool {
-    let mut depth = link.split('/').count() - 1;
-    target.components().all(|part| match part {
-        Component::ParentDir if depth == 0 => false,
-        Component::ParentDir => {
-            depth -= 1;
-            true
+/// Whether a link stays in the tree, whatever it leads through. `link_at` says where a link of the patched tree leads.
+///
+/// A directory on the way must not be a link: `..` behind one goes up from where that leads, and a link to the top of the
+/// tree, harmless by itself, makes any number of them lead out. At its end there may be a link that stays inside itself.
+fn link_stays_inside(link: &str, target: &Path, link_at: &dyn Fn(&str) -> Option<PathBuf>) -> bool {
+    let (mut link, mut target) = (link.to_owned(), target.to_owned());
+    for _ in 0..MOST_LINKS {
+        let mut here: Vec<String> = link.split('/').map(str::to_owned).collect();
+        here.pop();
+        let mut last = None;
+        for part in target.components() {
+            if last.is_some() {
+                return false;
+            }
+            match part {
+                Component::CurDir => (),
+                Component::ParentDir => {
+                    if here.pop().is_none() {
+                        return false;
+                    }
+                }
+                Component::Normal(name) => {
+                    // A name that is not text could not be compared with others.
+                    let Some(name) = name.to_str() else { return false };
+                    here.push(name.to_owned());
+                    last = link_at(&here.join("/"));
+                }
+                Component::RootDir | Component::Prefix(_) => return false,
+            }
         }
-        Component::Normal(_) => {
-            depth += 1;
-            true
+        match last {
+            None => return true,
+            Some(next) => (link, target) = (here.join("/"), next),
         }
-        Component::CurDir => true,
-        Component::RootDir | Component::Prefix(_) => false,
-    })
+    }
+    false
 }
 
 fn failure(series: &Series, at: usize, why: &str) -> Error {
-    let who = title(at, series.of, &series.patches[at]);
-    Error::new(Class::SeriesDoesNotApply, format!("{who} does not apply: {why}"))
+    let patch = &series.patches[at];
+    let who = title(at, series.of, patch);
+    let error = |why: &str| Error::new(Class::SeriesDoesNotApply, format!("{who} does not apply: {why}"));
+    match &patch.stray {
+        // The reader of the mail looks at the other diff.
+        Some(stray) => error(&format!("{stray}, and git applies that as well; {why}")),
+        None if patch.flowed => error(why).why("the mail says format=flowed: lines may have been joined"),
+        None => error(why),
+    }
 }
 
 /// Finds out why patch `at` made no commit. The repository is where `git am` stopped.
-fn diagnose(repo: &Repo, base_commit: Option<&str>, series: &Series, at: usize, am: &Finished) -> Error {
-    match diagnose_or_fail(repo, base_commit, series, at, am) {
-        Ok(error) | Err(error) => error,
+fn diagnose(
+    repo: &Repo,
+    base_dir: &Path,
+    base_commit: Option<&str>,
+    series: &Series,
+    at: usize,
+    am: &Finished,
+) -> Error {
+    let (Ok(error) | Err(error)) = diagnose_or_fail(repo, base_dir, base_commit, series, at, am);
+    match series.patches[at].stray.is_some() && error.class == Class::SeriesDoesNotApply {
+        true => error.next("indent the diff that is not meant to be applied, and write the mail again"),
+        false => error,
     }
 }
 
 fn diagnose_or_fail(
     repo: &Repo,
+    base_dir: &Path,
     base_commit: Option<&str>,
     series: &Series,
     at: usize,
     am: &Finished,
 ) -> Result<Error> {
-    let decoded = repo.dir.join(".git/rebase-apply/patch");
+    if am.no_space().is_some() {
+        return Ok(am.error("cannot apply the series"));
+    }
+    let patch = &series.patches[at];
+    let decoded = repo.dir.join(if patch.reverse { TAKEN_OUT } else { ".git/rebase-apply/patch" });
     let Ok(bytes) = fs::read(&decoded) else {
-        return Ok(failure(series, at, "git cannot read it as a mail").detail(am.tail.clone()));
+        let why = format!("git cannot read it as a mail: {}", git_says(&am.tail));
+        return Ok(failure(series, at, &why).detail(am.tail.clone()));
     };
     let diff_file = repo.dir.join(".git/failed.patch");
     write_file(&diff_file, &bytes)?;
-    // `--quit` and not `--abort`: the patches before this one stay applied.
-    repo.git(&["am", "--quit"])?;
+    if !patch.reverse {
+        // `--quit` and not `--abort`: the patches before this one stay applied.
+        repo.git(&["am", "--quit"])?;
+    }
     repo.git(&["reset", "--hard", "--quiet"])?.ok("cannot look at the failed patch")?;
+    let strip = format!("-p{}", patch.strip);
     let git_apply = |options: &[&str]| -> Result<Finished> {
-        let mut args = vec!["apply"];
+        let mut args = vec!["apply", strip.as_str()];
         args.extend(options);
+        // Back and back again is forth.
+        if patch.reverse != options.contains(&"--reverse") {
+            args.retain(|arg| *arg != "--reverse");
+            args.push("--reverse");
+        } else {
+            args.retain(|arg| *arg != "--reverse");
+        }
         args.push(".git/failed.patch");
         repo.git(&args)
     };
-    let files = parse_diff(&String::from_utf8_lossy(&bytes));
+    let files = parse_stripped(&String::from_utf8_lossy(&bytes), patch.strip);
     if files.is_empty() {
         return Ok(failure(series, at, "not a patch: no diff is in it"));
     }
     let checked = git_apply(&["--check"])?;
     if checked.success() {
-        return Ok(
-            failure(series, at, "git refuses the mail although its diff applies").detail(am.tail.clone())
-        );
+        return Ok(failure(
+            series,
+            at,
+            &format!("git refuses the mail although its diff applies: {}", git_says(&am.tail)),
+        )
+        .detail(am.tail.clone()));
+    }
+    if let Some(error) = without_content(series, at, &checked.tail) {
+        return Ok(error);
     }
     if let Some(line) = checked.tail.iter().find(|line| is_damage(line)) {
         let line = line.trim_start_matches("error: ");
@@ -373,16 +523,72 @@ fn diagnose_or_fail(
             "a mail program changed tabs or spaces: take the series from `b4 am` or `git format-patch`",
         ));
     }
-    let rejected = repo.git_says(&["apply", "--reject", "--verbose", ".git/failed.patch"])?;
+    if let Some(error) = misplaced(base_dir, series, at, &files) {
+        return Ok(error);
+    }
+    if patch.reverse {
+        let why = format!("it cannot be taken out (`-R`): {}", git_says(&checked.tail));
+        return Ok(failure(series, at, &why).detail(checked.tail));
+    }
+    let rejected = repo.git_says(&["apply", "--reject", "--verbose", &strip, ".git/failed.patch"])?;
     let outcome = Outcome::read(&files, &rejected, |path| {
         // `--reject` may have made a new file of this name; what counts is what was there before.
         repo.git(&["cat-file", "-e", &format!("HEAD:{path}")]).is_ok_and(|done| done.success())
     });
-    let mut error = outcome.error(series, at, base_commit);
+    let mut error = outcome.error(series, at, base_commit, git_says(&checked.tail));
     if error.detail.is_empty() {
         error = error.detail(checked.tail);
     }
     Ok(error)
+}
+
+/// What git says of a diff that says that a file changes and not how.
+fn without_content(series: &Series, at: usize, said: &[String]) -> Option<Error> {
+    let find = |phrase: &str| said.iter().find(|line| line.contains(phrase));
+    if let Some(line) = find("cannot apply binary patch") {
+        let why =
+            format!("the diff of a binary file holds no data: {}", git_says(std::slice::from_ref(line)));
+        return Some(
+            failure(series, at, &why).next("write it again with `git format-patch` or `git diff --binary`"),
+        );
+    }
+    let line = find("removal patch leaves file contents")?;
+    let file = said
+        .iter()
+        .filter_map(|line| line.strip_prefix("error: ")?.strip_suffix(": patch does not apply"))
+        .next();
+    let why = format!(
+        "it deletes {} without its content: {}",
+        file.unwrap_or("a file"),
+        git_says(std::slice::from_ref(line))
+    );
+    Some(failure(series, at, &why).next("write it again without -D (--irreversible-delete)"))
+}
+
+/// A diff whose paths have more, or fewer, directories in front than are taken off, all of them.
+fn misplaced(base_dir: &Path, series: &Series, at: usize, files: &[FileDiff]) -> Option<Error> {
+    let strip = series.patches[at].strip;
+    let there = |path: &str| !path.is_empty() && base_dir.join(path).is_file();
+    // What git puts in front, with `diff.mnemonicPrefix` too, is right: a file is missing. And only files that are to
+    // change can be looked for.
+    let usual = |full: &str| ["a/", "b/", "c/", "i/", "o/", "w/"].iter().any(|front| full.starts_with(front));
+    let odd = |file: &&FileDiff| file.old.is_some() && (strip != 1 || !usual(&file.full));
+    let first = files.iter().find(odd)?;
+    let old = first.old.as_deref()?;
+    let below = |full: &str, skip: usize| full.splitn(skip + 1, '/').nth(skip).unwrap_or_default().to_owned();
+    let all_there = |skip: &usize| files.iter().filter(odd).all(|file| there(&below(&file.full, *skip)));
+    let right =
+        (0..first.full.split('/').count()).filter(|skip| *skip as u64 != u64::from(strip)).find(all_there)?;
+    let why = format!(
+        "its paths are not below a/ and b/: it says {}, and means {}",
+        first.full,
+        below(&first.full, right)
+    );
+    let error = failure(series, at, &why)
+        .why(format!("with {strip} of its directories taken off it is {old}, which is not in this tree"));
+    Some(error.next(format!(
+        "write it again with `git format-patch --default-prefix`, or list it in a file `series` as `NAME -p{right}`"
+    )))
 }
 
 /// What git says of a diff whose syntax is broken.
@@ -488,7 +694,8 @@ impl Outcome {
     }
 
     /// The one message.
-    fn error(self, series: &Series, at: usize, base_commit: Option<&str>) -> Error {
+    /// `said` is what git gives as its reason.
+    fn error(self, series: &Series, at: usize, base_commit: Option<&str>, said: &str) -> Error {
         let Outcome { hunks, applied, absent, present, first } = self;
         let place = first
             .as_ref()
@@ -505,8 +712,10 @@ impl Outcome {
         } else if let Some(path) = present.first() {
             failure(series, at, &format!("conflict: it makes {path}, which is there with other content"))
         } else {
-            let place = place.unwrap_or_else(|| "git names no hunk".to_owned());
+            let named = place.is_some();
+            let place = place.unwrap_or_else(|| format!("git says: {said}"));
             match (applied, other_base) {
+                _ if !named => failure(series, at, &place),
                 (0, _) => failure(series, at, &format!("wrong base: no hunk of it applies, first {place}")),
                 (_, Some(_)) => failure(series, at, &format!("wrong base: {place}")),
                 (_, None) => failure(series, at, &format!("conflict: {place}")),

@@ -1,19 +1,69 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads a patch series: a directory of `*.patch`, an mbox, one patch, or several of them one after the other. Puts it
-//! in order, refuses what is no series, and says which files it touches. Applying it is [`super::patch`].
+//! Reads a patch series: a directory of `*.patch`, a quilt directory, an mbox or a whole thread, one patch, or several of them
+//! one after the other. Puts it in order, refuses what is no series, and says which files it touches. Applying it is
+//! [`super::patch`].
 //!
 //! Splitting and decoding mail is git's work: it is git that applies the patches, and it must see what was read here.
+
+mod directory;
+mod fields;
+mod read;
+mod stray;
+mod subject;
+mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use directory::Found;
+use fields::Fields;
+use subject::Tags;
+use thread::{Chosen, Kind};
 
 use crate::error::{Class, Error, IoContext, Result};
 use crate::leftovers;
-use crate::proc::Job;
+use crate::proc::{Finished, Job, Stream};
 use crate::workdir::{Key, KeyBuilder, write_file};
 
 pub use crate::clean_env::git as neutral_git;
+
+/// Most mails of one mailbox: a busy thread has some hundred.
+const MOST_MAILS: usize = 5_000;
+/// How long git may take to split or decode: it needs milliseconds for a mail.
+const GIT_LIMIT: Duration = Duration::from_secs(120);
+
+/// Something to say of how a series was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// For whoever wonders.
+    Plain(String),
+    /// For everybody: what is tested is not what a reader of the mails would think.
+    Loud(String),
+}
+
+impl Note {
+    fn plain(text: impl Into<String>) -> Note {
+        Note::Plain(text.into())
+    }
+
+    fn loud(text: impl Into<String>) -> Note {
+        Note::Loud(text.into())
+    }
+
+    /// What it says.
+    pub fn text(&self) -> &str {
+        match self {
+            Note::Plain(text) | Note::Loud(text) => text,
+        }
+    }
+
+    /// Whether a file of this name is in it.
+    fn names(&self, file: &str) -> bool {
+        self.text().split([' ', ',', '(']).any(|word| word == file)
+    }
+}
 
 /// Ordered patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +78,8 @@ pub struct Series {
     pub of: usize,
     /// Whose it is, where it is not the project's own: what its builds leave behind is used for the same origin alone.
     pub origin: Option<Key>,
+    /// What was left out of the files that it was read from, and what is odd about them.
+    pub notes: Vec<Note>,
 }
 
 /// One mail with a diff in it.
@@ -41,6 +93,16 @@ pub struct Patch {
     pub raw: Vec<u8>,
     /// Paths that the diff names, of a rename both.
     pub touches: BTreeSet<String>,
+    /// Directories that are taken off the paths of its diff: 1, unless a quilt `series` says otherwise.
+    pub strip: u32,
+    /// It is taken out and not put in, as a quilt `series` may say.
+    pub reverse: bool,
+    /// A diff in it that does not stand where that of a patch does, as the end of a sentence; `None` for most.
+    pub stray: Option<String>,
+    /// Paths that have the same name before and after, nothing like a/ and b/ in front.
+    pub bare: Vec<String>,
+    /// The mail program may have joined lines (`format=flowed`).
+    pub flowed: bool,
     /// `None` for a mail. Of a commit of a range: what `git diff --raw` between the tree below the series and the
     /// commit says. Then `raw` is no mail: the diff behind its first `---` is applied byte by byte, and the result must
     /// differ from the base in exactly this.
@@ -59,6 +121,11 @@ impl Patch {
             subject,
             raw: [head.as_bytes(), diff].concat(),
             touches: files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect(),
+            strip: 1,
+            reverse: false,
+            stray: None,
+            bare: Vec::new(),
+            flowed: false,
             exact: Some(exact),
         }
     }
@@ -83,6 +150,7 @@ impl Series {
     pub fn and(mut self, more: &Series) -> Series {
         self.name = format!("{}+{}", self.name, more.name);
         self.patches.extend(more.patches.iter().cloned());
+        self.notes.extend(more.notes.iter().cloned());
         self.of = self.patches.len();
         self.origin = match (self.origin, &more.origin) {
             (Some(mine), Some(theirs)) => Some(
@@ -102,9 +170,15 @@ impl Series {
     /// Hash of everything in it that can change the outcome.
     pub fn key(&self) -> Key {
         let begun = Key::of("series-1");
-        let add = |key: KeyBuilder, patch: &Patch| match &patch.exact {
-            None => key.field("patch", &patch.raw),
-            Some(exact) => key.field("commit", &patch.raw).field("exact", exact),
+        let add = |key: KeyBuilder, patch: &Patch| {
+            let key = match &patch.exact {
+                None => key.field("patch", &patch.raw),
+                Some(exact) => key.field("commit", &patch.raw).field("exact", exact),
+            };
+            match (patch.strip, patch.reverse) {
+                (1, false) => key,
+                how => key.field("how", format!("{how:?}")),
+            }
         };
         self.patches.iter().fold(begun, add).finish()
     }
@@ -137,6 +211,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut names: Vec<String> = Vec::new();
     let mut base_commit = None;
     let mut origin: Option<KeyBuilder> = None;
+    let mut notes = Vec::new();
     for Place { path, name } in places {
         if name.is_none() {
             // By its path: the next version of a series comes to the same place, another one's to another.
@@ -147,6 +222,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
         let part = load_one(path)?;
         base_commit = base_commit.or(part.base_commit);
         patches.extend(part.patches);
+        notes.extend(part.notes);
         names.push(name.clone().unwrap_or(part.name));
     }
     if patches.is_empty() {
@@ -154,8 +230,14 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     }
     refuse_paths_outside(&patches)?;
     let of = patches.len();
+    for (at, patch) in patches.iter().enumerate() {
+        if let Some(stray) = &patch.stray {
+            let who = title(at, of, patch);
+            notes.push(Note::loud(format!("{who}: {stray}; git applies it, so it is tested as well")));
+        }
+    }
     let origin = origin.map(KeyBuilder::finish);
-    Ok(Series { name: names.join("+"), patches, base_commit, of, origin })
+    Ok(Series { name: names.join("+"), patches, base_commit, of, origin, notes })
 }
 
 /// Refuses patches that name a path which is not inside of a kernel tree.
@@ -182,40 +264,80 @@ pub fn title(at: usize, count: usize, patch: &Patch) -> String {
 }
 
 fn load_one(path: &Path) -> Result<Series> {
-    let shown = path.display();
+    let shown = path.display().to_string();
     let meta = fs::metadata(path).map_err(|error| {
         let hint = "name a directory of *.patch files, an mbox or one patch";
         Error::usage(format!("cannot read the series {shown}")).why(error).next(hint)
     })?;
     if !meta.is_dir() {
-        let mails = read_mails(path, &file_name(path))?;
-        return if let [only] = mails.as_slice() {
-            let base_commit = only.base_commit.clone();
-            let patch = only.clone().into_patch(0, 1)?;
-            Ok(Series { name: stem(path), patches: vec![patch], base_commit, of: 1, origin: None })
-        } else {
-            order_mbox(&shown.to_string(), stem(path), mails)
-        };
+        if file_name(path) == directory::LIST {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            // Quilt's list, unless it is a mail of that name.
+            if let Ok(listed) = directory::quilt(dir, path) {
+                return quilt(dir, listed);
+            }
+        }
+        return mailbox(&shown, stem(path), read_mails(path, &read::named(path)?, &file_name(path))?);
     }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).on("cannot list", path)? {
-        let file = entry.on("cannot list", path)?.path();
-        if file.extension().is_some_and(|extension| extension == "patch") {
-            files.push(file);
+    match directory::look(path)? {
+        Found::Quilt(listed, notes) => quilt(path, (listed, notes)),
+        Found::Mailbox(file) => mailbox(
+            &file.display().to_string(),
+            stem(&file),
+            read_mails(&file, &read::found(&file)?, &file_name(&file))?,
+        ),
+        Found::Patches(files, notes) => {
+            let mut mails = Vec::new();
+            for file in &files {
+                mails.extend(read_mails(file, &read::found(file)?, &file_name(file))?);
+            }
+            let mut series = order_directory(&shown, whole_name(path)?, mails)?;
+            series.notes.splice(0..0, notes);
+            Ok(series)
         }
     }
-    if files.is_empty() {
-        return Err(Error::usage(format!("there is no *.patch in the directory {shown}"))
-            .next("`git format-patch -o DIR BASE..` writes a series into a directory"));
-    }
-    files.sort();
+}
+
+/// Name of a directory; `.` and `..` have none of their own.
+fn whole_name(dir: &Path) -> Result<String> {
+    Ok(file_name(&fs::canonicalize(dir).on("cannot resolve", dir)?))
+}
+
+/// Reads what a quilt `series` lists: in that order, whatever the subjects say.
+fn quilt(dir: &Path, (listed, notes): (Vec<directory::Listed>, Vec<Note>)) -> Result<Series> {
     let mut mails = Vec::new();
-    for file in &files {
-        mails.extend(read_mails(file, &file_name(file))?);
+    for one in &listed {
+        let file = dir.join(&one.name);
+        let read = read_mails_stripped(&file, &read::found(&file)?, &one.name, one.strip)?;
+        if one.reverse && read.len() > 1 {
+            return Err(Error::usage(format!("{} cannot be taken out", file.display()))
+                .why(format!("it holds {} mails, and `series` says -R", read.len()))
+                .next("split it into one file for each"));
+        }
+        mails.extend(read.into_iter().map(|mail| Mail { reverse: one.reverse, ..mail }));
     }
-    // `.` and `..` have no file name of their own.
-    let whole = fs::canonicalize(path).on("cannot resolve", path)?;
-    order_directory(&shown.to_string(), file_name(&whole), mails)
+    let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
+    into_series(whole_name(dir)?, Chosen { patches: mails, notes, base_commit })
+}
+
+/// Reads a mailbox. A single mail is what was asked for, also if it is a reply.
+fn mailbox(shown: &str, name: String, mut mails: Vec<Mail>) -> Result<Series> {
+    if mails.len() > 1 {
+        return order_mbox(shown, name, mails);
+    }
+    let mut notes = Vec::new();
+    if let Some(mail) = mails.iter().find(|mail| mail.tags.reply && mail.has_diff) {
+        notes.push(Note::loud(format!(
+            "{} ({:?}) is a reply: the diff in it is tested because nothing else is in {shown}",
+            mail.label, mail.tags.subject
+        )));
+    }
+    if mails.iter().any(|mail| mail.tags.is_cover()) {
+        // Says so.
+        return order_mbox(shown, name, mails);
+    }
+    let base_commit = mails.iter_mut().find_map(|mail| mail.base_commit.clone());
+    into_series(name, Chosen { patches: mails, notes, base_commit })
 }
 
 fn file_name(path: &Path) -> String {
@@ -223,7 +345,10 @@ fn file_name(path: &Path) -> String {
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    let stem = |path: &Path| PathBuf::from(path.file_stem().unwrap_or(path.as_os_str()));
+    let packed = path.extension().is_some_and(|ending| read::PACKED.iter().any(|packed| ending == *packed));
+    let whole = if packed { stem(&stem(path)) } else { stem(path) };
+    whole.to_string_lossy().into_owned()
 }
 
 /// A mail before it is known to be a patch.
@@ -236,56 +361,78 @@ struct Mail {
     looks_like: &'static str,
     touches: BTreeSet<String>,
     base_commit: Option<String>,
-}
-
-/// What the brackets before a subject say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Tags {
-    /// `Re: `, so no patch of its own.
-    reply: bool,
-    /// 1 where no `vN` stands.
-    version: u32,
-    /// Number and total of `[PATCH 3/12]`.
-    place: Option<(u32, u32)>,
-    subject: String,
-}
-
-impl Tags {
-    fn of(subject: &str) -> Tags {
-        let mut rest = subject.trim();
-        let mut tags = Tags { version: 1, ..Tags::default() };
-        while rest.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:")) {
-            tags.reply = true;
-            rest = rest[3..].trim_start();
-        }
-        while let Some((inside, after)) = rest.strip_prefix('[').and_then(|open| open.split_once(']')) {
-            for word in inside.split([' ', ',', '\t']) {
-                if let Some((number, total)) = word.split_once('/') {
-                    tags.place = number.parse().ok().zip(total.parse().ok()).or(tags.place);
-                }
-                let version = word.strip_prefix("PATCH").unwrap_or(word).strip_prefix(['v', 'V']);
-                if let Some(version) = version.and_then(|digits| digits.parse().ok()) {
-                    tags.version = version;
-                }
-            }
-            rest = after.trim_start();
-        }
-        tags.subject = rest.to_owned();
-        tags
-    }
-
-    fn is_cover(&self) -> bool {
-        matches!(self.place, Some((0, _)))
-    }
+    fields: Fields,
+    /// What git takes for its diff.
+    diff: Vec<u8>,
+    /// A line of it begins with `>`.
+    quotes: bool,
+    /// A line in it looks like the beginning of the next mail, and git ends it there.
+    cut: bool,
+    strip: u32,
+    reverse: bool,
+    stray: Option<String>,
+    /// A binary file of which the diff only says that it differs.
+    lost: Option<String>,
+    bare: Vec<String>,
 }
 
 impl Mail {
+    fn subject(&self) -> &str {
+        &self.tags.subject
+    }
+
+    /// Its diff without what follows the signature, which a list may have added to.
+    fn change(&self) -> &[u8] {
+        let mut inside = Lines::default();
+        let (mut end, mut seen) = (0, false);
+        for line in self.diff.split_inclusive(|byte| *byte == b'\n') {
+            let text = String::from_utf8_lossy(line);
+            let text = text.trim_end_matches(['\r', '\n']);
+            let counted = inside.take(text);
+            if seen && !counted && text.trim_end() == "--" {
+                break;
+            }
+            seen |= counted;
+            end += line.len();
+        }
+        self.diff[..end].trim_ascii_end()
+    }
+
     fn into_patch(self, at: usize, count: usize) -> Result<Patch> {
-        let Mail { label, tags, raw, has_diff, looks_like, touches, base_commit: _ } = self;
-        let patch = Patch { label, subject: tags.subject, raw, touches, exact: None };
-        if !has_diff {
-            let what = format!("{} does not apply: not a patch: {looks_like}", title(at, count, &patch));
-            return Err(Error::new(Class::SeriesDoesNotApply, what).next(
+        let Mail { label, tags, raw, touches, fields, strip, reverse, stray, bare, .. } = self;
+        let flowed = fields.flowed;
+        let patch = Patch {
+            label,
+            subject: tags.subject,
+            raw,
+            touches,
+            strip,
+            reverse,
+            stray,
+            bare,
+            flowed,
+            exact: None,
+        };
+        let refused = |why: &str| {
+            let what = format!("{} does not apply: not a patch: {why}", title(at, count, &patch));
+            Error::new(Class::SeriesDoesNotApply, what)
+        };
+        if self.cut {
+            return Err(refused(
+                "a line in it that begins with \"From \" ends the mail, so git says: Patch is empty",
+            )
+            .next(
+                "put a `>` in front of that line, as mailboxes have it (`git format-patch --pretty=mboxrd`)",
+            ));
+        }
+        if let Some(names) = self.lost {
+            let why = format!(
+                "the binary files {names} differ, and the diff does not say how: git leaves that out"
+            );
+            return Err(refused(&why).next("write it again with `git format-patch` or `git diff --binary`"));
+        }
+        if !self.has_diff {
+            return Err(refused(self.looks_like).next(
                 "give what `git format-patch` or `b4 am` wrote; a page or a quoted reply is no patch",
             ));
         }
@@ -294,50 +441,83 @@ impl Mail {
 }
 
 /// Splits a file into mails and decodes each.
-fn read_mails(file: &Path, label: &str) -> Result<Vec<Mail>> {
-    let bytes = fs::read(file).on("cannot read", file)?;
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::usage(format!("{} is empty", file.display())).next("download or write it again"));
-    }
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(
-            Error::usage(format!("{} is compressed", file.display())).next("unpack it with gunzip first")
-        );
+fn read_mails(file: &Path, bytes: &[u8], label: &str) -> Result<Vec<Mail>> {
+    read_mails_stripped(file, bytes, label, 1)
+}
+
+fn read_mails_stripped(file: &Path, bytes: &[u8], label: &str, strip: u32) -> Result<Vec<Mail>> {
+    let shown = file.display();
+    if memchr::memmem::find_iter(bytes, b"\nFrom ").count() >= MOST_MAILS {
+        return Err(Error::usage(format!("{shown} holds more than {MOST_MAILS} mails"))
+            .next("give a mailbox with one thread: `b4 am MESSAGE-ID` fetches a series"));
     }
     let dir = leftovers::temporary_directory()?;
     let inbox = dir.path().join("in");
-    write_file(&inbox, &bytes)?;
+    write_file(&inbox, bytes)?;
     let mut split = neutral_git(dir.path());
     split.args(["mailsplit", "-b", "-d6", "-o."]).arg(&inbox);
-    let what = || format!("cannot split {} into mails", file.display());
-    let count: usize = Job::new(split).run()?.ok(what())?.stdout.trim().parse().unwrap_or(0);
-    let mut mails = Vec::new();
+    let done = Job::new(split).deadline(GIT_LIMIT).run()?;
+    if !done.success() {
+        return Err(refused_by_git(format!("{shown} cannot be split into mails"), &done));
+    }
+    let count: usize = done.stdout.trim().parse().unwrap_or(0);
+    let mut mails: Vec<Mail> = Vec::new();
     for number in 1..=count {
         let raw = dir.path().join(format!("{number:06}"));
         let raw = fs::read(&raw).on("cannot read", &raw)?;
-        let label = if count == 1 { label.to_owned() } else { format!("{label}, mail {number}") };
-        mails.push(decode(dir.path(), label, raw)?);
+        let begins = number == 1 || Fields::of(&raw).is_mail;
+        match mails.last_mut().filter(|_| !begins) {
+            Some(before) => before.cut = true,
+            None => {
+                let label = if count == 1 { label.to_owned() } else { format!("{label}, mail {number}") };
+                mails.push(decode(dir.path(), label, raw, strip)?);
+            }
+        }
     }
     Ok(mails)
 }
 
+/// An error of what was read, with the reason that git gives: no host reads it better.
+fn refused_by_git(what: String, done: &Finished) -> Error {
+    let error = Error::new(Class::SeriesDoesNotApply, what);
+    match done.no_space() {
+        Some(_) => done.error(error.what),
+        None => error
+            .why(format!("git says: {}", git_says(&done.tail)))
+            .next("take the series from `b4 am` or `git format-patch`, or save the mail again"),
+    }
+}
+
+/// The first complaint of git among its last lines.
+pub fn git_says(tail: &[String]) -> &str {
+    let complaint = |line: &&String| line.starts_with("error: ") || line.starts_with("fatal: ");
+    let line = tail.iter().find(complaint).or(tail.last()).map_or("nothing", String::as_str);
+    line.trim_start_matches("error: ").trim_start_matches("fatal: ")
+}
+
 /// Decodes one mail; what lacks the head of a mail (`git diff`, quilt) gets one.
-fn decode(dir: &Path, label: String, mut raw: Vec<u8>) -> Result<Mail> {
-    let mut headers = mailinfo(dir, &raw)?;
-    if !headers.contains_key("Email") {
+fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mail> {
+    let fields = Fields::of(&raw);
+    let mut headers = mailinfo(dir, &label, &raw)?;
+    let headless = !headers.contains_key("Email");
+    if headless {
         let mut head = "From: unknown author <unknown@localhost>\n".to_owned();
         if !headers.contains_key("Subject") {
             head.push_str(&format!("Subject: {label}\n\n"));
         }
-        raw.splice(0..0, head.into_bytes());
-        headers = mailinfo(dir, &raw)?;
+        // Below the line that begins a mail in a mailbox, if there is one.
+        let first = raw.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let at = if fields.is_mail && raw.starts_with(b"From ") { first } else { 0 };
+        raw.splice(at..at, head.into_bytes());
+        headers = mailinfo(dir, &label, &raw)?;
     }
-    let text = |name: &str| -> Result<String> {
+    let bytes = |name: &str| -> Result<Vec<u8>> {
         let path = dir.join(name);
-        Ok(String::from_utf8_lossy(&fs::read(&path).on("cannot read", &path)?).into_owned())
+        fs::read(&path).on("cannot read", &path)
     };
-    let (message, body) = (text("message")?, text("diff")?);
-    let files = parse_diff(&body);
+    let (message, diff) = (bytes("message")?, bytes("diff")?);
+    let (message, body) = (String::from_utf8_lossy(&message), String::from_utf8_lossy(&diff));
+    let files = parse_stripped(&body, strip);
     let all = format!("{message}\n{body}").to_lowercase();
     let looks_like = if all.contains("<html") {
         "it is an HTML page, no diff is in it"
@@ -346,24 +526,75 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>) -> Result<Mail> {
     } else {
         "no diff is in it"
     };
+    let mut touches: BTreeSet<String> = files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect();
+    if !files.is_empty() {
+        touches.extend(named_by_git(dir, strip)?);
+    }
     Ok(Mail {
         label,
         tags: Tags::of(headers.get("Subject").map_or("", String::as_str)),
-        raw,
         has_diff: !files.is_empty(),
         looks_like,
-        touches: files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect(),
+        touches,
         base_commit: base_commit_in(&message).or_else(|| base_commit_in(&body)),
+        quotes: message.lines().any(|line| line.starts_with('>')),
+        cut: false,
+        strip,
+        reverse: false,
+        stray: stray::stray(&body),
+        // What stands above the first diff is a message, unless the whole is the output of diff.
+        lost: stray::without_data(&body).or_else(|| stray::without_data(&message).filter(|_| headless)),
+        bare: files.iter().filter_map(|file| file.bare.clone()).collect(),
+        fields,
+        raw,
+        diff,
     })
 }
 
-/// Writes `message` and `diff` into `dir`; returns the headers.
-fn mailinfo(dir: &Path, raw: &[u8]) -> Result<BTreeMap<String, String>> {
+/// Paths of the diff as git reads it: what git would change and this reader does not see would be lost. Of a diff that
+/// is damaged there are none.
+fn named_by_git(dir: &Path, strip: u32) -> Result<Vec<String>> {
     let mut command = neutral_git(dir);
-    command.args(["mailinfo", "-k", "--quoted-cr=strip", "message", "diff"]);
-    let done = Job::new(command).input(raw).run()?.ok("cannot decode a mail")?;
-    let pairs = done.stdout.lines().filter_map(|line| line.split_once(": "));
-    Ok(pairs.filter(|(_, value)| !value.trim().is_empty()).map(|(k, v)| (k.into(), v.into())).collect())
+    command.args(["apply", "--numstat", &format!("-p{strip}"), "diff"]);
+    let mut names = Vec::new();
+    let done = Job::new(command).deadline(GIT_LIMIT).on_line(|stream, line| {
+        // Added, removed, path.
+        if let (Stream::Out, Some(name)) = (stream, line.splitn(3, '\t').nth(2)) {
+            names.push(unquote(name));
+        }
+    });
+    done.run()?;
+    Ok(names)
+}
+
+/// Writes `message` and `diff` into `dir`; returns the headers.
+///
+/// The bytes of a diff stay as they are in any case. Of the message git makes UTF-8, and gives up at a charset that does not
+/// exist; such a mail is read once more without that.
+fn mailinfo(dir: &Path, label: &str, raw: &[u8]) -> Result<BTreeMap<String, String>> {
+    let run = |more: &[&str]| {
+        let mut command = neutral_git(dir);
+        // Not the fields in the body of a mail, which may be those of the mail that it answers.
+        command.args(["mailinfo", "-k", "--no-inbody-headers", "--quoted-cr=strip"]).args(more);
+        command.args(["message", "diff"]);
+        Job::new(command).input(raw).deadline(GIT_LIMIT).run()
+    };
+    let pairs = |done: &Finished| -> BTreeMap<String, String> {
+        let pairs = done.stdout.lines().filter_map(|line| line.split_once(": "));
+        pairs.filter(|(_, value)| !value.trim().is_empty()).map(|(k, v)| (k.into(), v.into())).collect()
+    };
+    let done = run(&[])?;
+    if done.success() {
+        return Ok(pairs(&done));
+    }
+    let again = run(&["-n"])?;
+    if !again.success() {
+        return Err(refused_by_git(format!("{label} cannot be decoded as a mail"), &again));
+    }
+    // What could be converted is better than bytes; what could not be still has its encoding.
+    let mut headers = pairs(&again);
+    headers.extend(pairs(&done).into_iter().filter(|(_, value)| !value.contains("=?")));
+    Ok(headers)
 }
 
 fn base_commit_in(text: &str) -> Option<String> {
@@ -376,41 +607,27 @@ fn base_commit_in(text: &str) -> Option<String> {
 
 /// A directory is applied in the order of its file names; numbers in subjects only serve to notice what is missing.
 fn order_directory(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
-    let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
-    // format-patch writes the cover letter as 0000- or v2-0000-.
-    let is_cover =
-        |mail: &Mail| !mail.has_diff && (mail.tags.is_cover() || mail.label.contains("0000-cover-letter"));
-    let patches: Vec<Mail> = mails.into_iter().filter(|mail| !is_cover(mail)).collect();
-    if patches.is_empty() {
-        return Err(only_a_cover_letter(shown));
-    }
+    let chosen = thread::choose(shown, mails, Kind::Directory)?;
     let mut groups: BTreeMap<(u32, u32), Vec<&Mail>> = BTreeMap::new();
-    for mail in &patches {
+    for mail in &chosen.patches {
         if let Some((_, total)) = mail.tags.place {
             groups.entry((mail.tags.version, total)).or_default().push(mail);
         }
     }
-    refuse_mixed_versions(shown, &patches)?;
+    thread::refuse_mixed_versions(shown, &chosen.patches)?;
     for ((_, total), group) in groups {
         check_numbers(shown, total, &group)?;
     }
-    into_series(name, patches, base_commit)
+    into_series(name, chosen)
 }
 
 /// An mbox comes in any order, with replies: the numbers decide.
 fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
-    let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
-    let mut patches: Vec<Mail> = mails
-        .into_iter()
-        .filter(|mail| !mail.tags.reply && (mail.has_diff || !mail.tags.is_cover()))
-        .collect();
-    if patches.is_empty() {
-        return Err(only_a_cover_letter(shown));
-    }
-    refuse_mixed_versions(shown, &patches)?;
+    let mut chosen = thread::choose(shown, mails, Kind::Mailbox)?;
+    let patches = &mut chosen.patches;
     let numbered = patches.iter().filter(|mail| mail.tags.place.is_some()).count();
     if numbered == 0 {
-        return into_series(name, patches, base_commit);
+        return into_series(name, chosen);
     }
     if let Some(odd) = patches.iter().find(|mail| mail.tags.place.is_none()) {
         let what = format!(
@@ -430,38 +647,18 @@ fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
             Error::new(Class::SeriesDoesNotApply, what).next("give one mbox for each, in their order")
         );
     }
-    check_numbers(shown, total, &patches.iter().collect::<Vec<_>>())?;
+    let checked = check_numbers(shown, total, &patches.iter().collect::<Vec<_>>());
+    checked.map_err(|error| error.detail(chosen.notes.iter().map(|note| note.text().to_owned())))?;
     patches.sort_by_key(|mail| mail.tags.place);
-    into_series(name, patches, base_commit)
+    into_series(name, chosen)
 }
 
-fn into_series(name: String, mails: Vec<Mail>, base_commit: Option<String>) -> Result<Series> {
+fn into_series(name: String, chosen: Chosen) -> Result<Series> {
+    let Chosen { patches: mails, notes, base_commit } = chosen;
     let count = mails.len();
     let patches: Result<Vec<Patch>> =
         mails.into_iter().enumerate().map(|(at, mail)| mail.into_patch(at, count)).collect();
-    Ok(Series { name, patches: patches?, base_commit, of: count, origin: None })
-}
-
-fn only_a_cover_letter(shown: &str) -> Error {
-    Error::new(Class::SeriesDoesNotApply, format!("{shown} holds a cover letter and no patch"))
-        .next("add the patches: `b4 am MESSAGE-ID` fetches a whole series as one mbox")
-}
-
-/// Versions are mixed when two of them have a patch in the same place or with the same subject.
-fn refuse_mixed_versions(shown: &str, mails: &[Mail]) -> Result<()> {
-    for (at, mail) in mails.iter().enumerate() {
-        for other in &mails[..at] {
-            let same_place = mail.tags.place.is_some() && mail.tags.place == other.tags.place;
-            let same_subject = !mail.tags.subject.is_empty() && mail.tags.subject == other.tags.subject;
-            if mail.tags.version != other.tags.version && (same_place || same_subject) {
-                let what = format!("{shown} mixes versions {} and {}", other.tags.version, mail.tags.version);
-                return Err(Error::new(Class::SeriesDoesNotApply, format!("{what} of a series"))
-                    .why(format!("{} and {} are the same patch", other.label, mail.label))
-                    .next("keep the patches of one version"));
-            }
-        }
-    }
-    Ok(())
+    Ok(Series { name, patches: patches?, base_commit, of: count, origin: None, notes })
 }
 
 fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {
@@ -475,10 +672,9 @@ fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {
                 .next("remove one of them"));
         }
     }
-    let missing: Vec<String> =
-        (1..=total).filter(|number| !labels.contains_key(number)).map(|number| number.to_string()).collect();
+    let missing = thread::missing(total, &labels.keys().copied().collect());
     if !missing.is_empty() {
-        let what = format!("{shown} is incomplete: of {total} patches, {} is missing", missing.join(", "));
+        let what = format!("{shown} is incomplete: of {total} patches, {missing} is missing");
         return Err(Error::new(Class::SeriesDoesNotApply, what)
             .next("add what is missing; or, to leave it out on purpose, name the patch files one by one"));
     }
@@ -501,6 +697,10 @@ pub struct FileDiff {
     pub new: Option<String>,
     /// Where each hunk begins in the old file, and its lines.
     pub hunks: Vec<Hunk>,
+    /// The whole path, where it is the same before and after: no a/ and b/ in front.
+    pub bare: Option<String>,
+    /// A path as the diff has it, with everything in front.
+    pub full: String,
 }
 
 /// One `@@` of a diff.
@@ -525,59 +725,106 @@ impl FileDiff {
     }
 }
 
-/// Reads the headers and hunks of a unified diff. Lines inside a hunk are counted, so that none of them can pass for a
-/// header.
-pub fn parse_diff(text: &str) -> Vec<FileDiff> {
-    let mut files: Vec<FileDiff> = Vec::new();
-    let (mut old_left, mut new_left) = (0_u64, 0_u64);
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        if old_left > 0 || new_left > 0 || line.starts_with('\\') {
+/// Counts the lines of hunks, so that none of them can pass for a header.
+#[derive(Debug, Default)]
+struct Lines {
+    old: u64,
+    new: u64,
+}
+
+impl Lines {
+    /// Takes the next line of a diff; whether it belongs to a hunk. The `@@` itself does.
+    fn take(&mut self, line: &str) -> bool {
+        if self.old > 0 || self.new > 0 {
             match line.as_bytes().first() {
-                Some(b'-') => old_left = old_left.saturating_sub(1),
-                Some(b'+') => new_left = new_left.saturating_sub(1),
+                Some(b'-') => self.old = self.old.saturating_sub(1),
+                Some(b'+') => self.new = self.new.saturating_sub(1),
                 Some(b' ') | None => {
-                    (old_left, new_left) = (old_left.saturating_sub(1), new_left.saturating_sub(1));
+                    (self.old, self.new) = (self.old.saturating_sub(1), self.new.saturating_sub(1));
                 }
                 Some(b'\\') => (),
                 // A damaged hunk: git will say so.
-                _ => (old_left, new_left) = (0, 0),
+                _ => {
+                    *self = Lines::default();
+                    return self.take(line);
+                }
             }
-            if let Some(hunk) = files.last_mut().and_then(|file| file.hunks.last_mut()) {
-                hunk.body.push(line.to_owned());
+            return true;
+        }
+        if let Some((_, old, new)) = hunk_header(line) {
+            *self = Lines { old, new };
+            return true;
+        }
+        line.starts_with('\\')
+    }
+}
+
+/// First line and number of old lines, number of new lines.
+fn hunk_header(line: &str) -> Option<(u64, u64, u64)> {
+    let mut words = line.strip_prefix("@@ -")?.split(' ');
+    let range = |word: Option<&str>| -> Option<(u64, u64)> {
+        let (start, count) = word?.split_once(',').unwrap_or((word?, "1"));
+        Some((start.parse().ok()?, count.parse().ok()?))
+    };
+    let (line, old) = range(words.next())?;
+    let (_, new) = range(words.next().and_then(|word| word.strip_prefix('+')))?;
+    Some((line, old, new))
+}
+
+/// The path that a line begins to change, where it is a header: `diff --git`, or `---` with a `+++` below.
+fn header_pair(line: &str, next: Option<&str>) -> Option<String> {
+    let (old, new) = match line.strip_prefix("diff --git ") {
+        Some(names) => git_names(names, 1).unwrap_or_default(),
+        // Without a `+++` it is the line under a commit message.
+        None => (side(line.strip_prefix("--- ")?, 1), side(next?.strip_prefix("+++ ")?, 1)),
+    };
+    Some(old.or(new).unwrap_or_else(|| "a file without a name".to_owned()))
+}
+
+/// Reads the headers and hunks of a unified diff, as git does for `git am`.
+pub fn parse_diff(text: &str) -> Vec<FileDiff> {
+    parse_stripped(text, 1)
+}
+
+/// The same with so many directories taken off each path.
+pub fn parse_stripped(text: &str, strip: u32) -> Vec<FileDiff> {
+    let mut files: Vec<FileDiff> = Vec::new();
+    let mut inside = Lines::default();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if inside.take(line) {
+            let Some(file) = files.last_mut() else { continue };
+            match hunk_header(line) {
+                Some((line, ..)) => file.hunks.push(Hunk { line, body: Vec::new() }),
+                None => drop(file.hunks.last_mut().map(|hunk| hunk.body.push(line.to_owned()))),
             }
         } else if let Some(names) = line.strip_prefix("diff --git ") {
-            let (old, new) = git_names(names).unwrap_or_default();
-            files.push(FileDiff { old, new, hunks: Vec::new() });
+            let (old, new) = git_names(names, strip).unwrap_or_default();
+            let (bare, full) = whole_names(git_names(names, 0).unwrap_or_default());
+            files.push(FileDiff { old, new, hunks: Vec::new(), bare, full });
         } else if let Some(after) = line.strip_prefix("--- ") {
             // Without a `+++` it is the line under a commit message.
             let Some(plus) = lines.peek().and_then(|next| next.strip_prefix("+++ ")) else { continue };
-            let (old, new) = (side(after), side(plus));
+            let (old, new) = (side(after, strip), side(plus, strip));
+            let (bare, full) = whole_names((side(after, 0), side(plus, 0)));
             lines.next();
             // A plain diff has no `diff --git` to begin a file.
             match files.last_mut().filter(|file| file.hunks.is_empty()) {
-                Some(file) => (file.old, file.new) = (old, new),
-                None => files.push(FileDiff { old, new, hunks: Vec::new() }),
-            }
-        } else if let Some(ranges) = line.strip_prefix("@@ -") {
-            let Some(file) = files.last_mut() else { continue };
-            let mut words = ranges.split(' ');
-            let range = |word: Option<&str>| -> Option<(u64, u64)> {
-                let (start, count) = word?.split_once(',').unwrap_or((word?, "1"));
-                Some((start.parse().ok()?, count.parse().ok()?))
-            };
-            let old = range(words.next());
-            let new = range(words.next().and_then(|word| word.strip_prefix('+')));
-            if let (Some((line, old)), Some((_, new))) = (old, new) {
-                (old_left, new_left) = (old, new);
-                file.hunks.push(Hunk { line, body: Vec::new() });
+                Some(file) => {
+                    (file.old, file.new) = (old, new);
+                    if !full.is_empty() {
+                        (file.bare, file.full) = (bare.or(file.bare.take()), full);
+                    }
+                }
+                None => files.push(FileDiff { old, new, hunks: Vec::new(), bare, full }),
             }
         } else if let Some(file) = files.last_mut().filter(|file| file.hunks.is_empty()) {
-            let named = |after: &str| Some(unquote(after));
+            // These have nothing like a/ in front, so git takes one directory less off them.
+            let named = |after: &str| stripped(&unquote(after), strip.saturating_sub(1));
             if let Some(path) = line.strip_prefix("rename from ").or(line.strip_prefix("copy from ")) {
-                file.old = named(path);
+                file.old = Some(named(path));
             } else if let Some(path) = line.strip_prefix("rename to ").or(line.strip_prefix("copy to ")) {
-                file.new = named(path);
+                file.new = Some(named(path));
             } else if line.starts_with("new file mode ") {
                 file.old = None;
             } else if line.starts_with("deleted file mode ") {
@@ -588,34 +835,47 @@ pub fn parse_diff(text: &str) -> Vec<FileDiff> {
     files
 }
 
+/// The path that is the same on both sides, and one of the two.
+fn whole_names((old, new): (Option<String>, Option<String>)) -> (Option<String>, String) {
+    let bare = old.clone().filter(|old| Some(old) == new.as_ref());
+    (bare, old.or(new).unwrap_or_default())
+}
+
 /// The two names after `diff --git`, of which git makes sure that they are the same but for the first directory unless
 /// other headers follow.
-fn git_names(names: &str) -> Option<(Option<String>, Option<String>)> {
+fn git_names(names: &str, strip: u32) -> Option<(Option<String>, Option<String>)> {
+    let side = |text: &str| side(text, strip);
     if let Some(quoted) = names.strip_prefix('"') {
         let end = quoted.find("\" ")? + 2;
         return Some((side(&names[..end]), side(names[end..].trim_start())));
     }
     let middle = names.len() / 2;
     let halves = names.is_char_boundary(middle).then(|| names.split_at(middle));
-    let equal = halves.and_then(|(old, new)| Some((side(old)?, side(new.strip_prefix(' ')?)?)));
-    match equal.filter(|(old, new)| old == new) {
-        Some((old, new)) => Some((Some(old), Some(new))),
-        None => names.split_once(" b/").map(|(old, new)| (side(old), Some(new.to_owned()))),
+    let halves = halves.and_then(|(old, new)| Some((old, new.strip_prefix(' ')?)));
+    let below = |name: &str| name.split_once('/').map(|(_, below)| below.to_owned());
+    match halves.filter(|(old, new)| old == new || below(old).is_some_and(|old| Some(old) == below(new))) {
+        Some((old, new)) => Some((side(old), side(new))),
+        None => names.split_once(" b/").map(|(old, new)| (side(old), side(&format!("b/{new}")))),
     }
 }
 
-/// The path on a `---` or `+++` line without its first directory, as `git am` takes it; `None` for /dev/null.
-fn side(text: &str) -> Option<String> {
+/// The path on a `---` or `+++` line without its first directories, as git takes it; `None` for /dev/null.
+fn side(text: &str, strip: u32) -> Option<String> {
     let text = text.split('\t').next().unwrap_or_default().trim_end();
     let path = unquote(text);
-    if path == "/dev/null" {
-        return None;
+    (path != "/dev/null").then(|| stripped(&path, strip))
+}
+
+/// An absolute path keeps its slash, so that it is refused by name.
+fn stripped(path: &str, strip: u32) -> String {
+    let mut rest = path;
+    for _ in 0..strip {
+        rest = match rest.split_once('/') {
+            Some(("", _)) | None => break,
+            Some((_, below)) => below,
+        };
     }
-    // An absolute path keeps its slash, so that it is refused by name.
-    match path.split_once('/') {
-        Some(("", _)) | None => Some(path),
-        Some((_, rest)) => Some(rest.to_owned()),
-    }
+    rest.to_owned()
 }
 
 /// Undoes git's quoting of names with odd characters in them.

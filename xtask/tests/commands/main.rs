@@ -17,6 +17,7 @@ mod foreign;
 mod forge;
 mod from_raw;
 mod input;
+mod intake;
 mod interfaces;
 mod isolation;
 mod junit;

@@ -210,10 +210,47 @@ fn a_rename_that_fails_names_its_hunk() {
 
 #[test]
 fn links_stay_inside() {
-    assert!(link_stays_inside("a/b/link", Path::new("../c")));
-    assert!(link_stays_inside("link", Path::new("a/../b")));
-    assert!(!link_stays_inside("a/link", Path::new("../../x")));
-    assert!(!link_stays_inside("link", Path::new("/etc/passwd")));
+    let links = [
+        ("top", "."),
+        ("dir", "a/b"),
+        ("out", "/etc"),
+        ("deep/up", ".."),
+        ("loop", "loop"),
+        ("file", "dir/x"),
+    ];
+    let link_at = |path: &str| links.iter().find(|(link, _)| *link == path).map(|(_, to)| PathBuf::from(to));
+    let inside = |link: &str, target: &str| link_stays_inside(link, Path::new(target), &link_at);
+    for (link, target) in [
+        ("a/b/link", "../c"),
+        ("link", "a/../b"),
+        ("link", "."),
+        ("a/link", ".."),
+        ("link", "top"),
+        ("link", "dir"),
+        ("a/link", "../dir"),
+        ("link", "deep/up"),
+        ("link", "./a/./b/"),
+    ] {
+        assert!(inside(link, target), "{link} -> {target}");
+    }
+    for (link, target) in [
+        ("a/link", "../../x"),
+        ("link", "/etc/passwd"),
+        ("link", ".."),
+        ("secret", "top/top/../../../.."),
+        ("secret", "top/.."),
+        ("secret", "top/a"),
+        ("a/secret", "../dir/../../.."),
+        ("secret", "dir/x"),
+        ("link", "out"),
+        ("link", "out/passwd"),
+        ("link", "deep/up/up"),
+        ("link", "loop"),
+        ("link", "file"),
+        ("a/link", "../top/../x"),
+    ] {
+        assert!(!inside(link, target), "{link} -> {target}");
+    }
     let bench = Bench::new();
     let texts = patches(&[&|dir| symlink("/etc/passwd", dir.join("evil")).expect("linked")]);
     assert_says(&bench.fails(&texts), &["its link evil leads out of the tree", "/etc/passwd"]);
@@ -228,4 +265,178 @@ fn a_patch_of_nothing_is_an_error() {
     let text =
         patches(&[&one_line])[0].replace("-\treturn 1;\n+\treturn 2;\n", "-\treturn 1;\n+\treturn 1;\n");
     assert_says(&bench.fails(&[text]), &["does not apply"]);
+}
+
+/// A mail with this message and diff.
+fn mail(message: &str, diff: &str) -> String {
+    format!(
+        "From: A <a@example.org>\nSubject: [PATCH] x\n\n{message}---\n 1 file changed\n\n{diff}-- \n2.47\n"
+    )
+}
+
+/// `return 1` becomes `return NUMBER`, in a file named so before and after.
+fn returns(old: &str, new: &str, number: u32) -> String {
+    format!(
+        "diff --git {old} {new}\n--- {old}\n+++ {new}\n@@ -1,4 +1,4 @@\n int b(void)\n {{\n-\treturn 1;\n+\treturn {number};\n }}\n"
+    )
+}
+
+#[test]
+fn a_mail_in_a_charset_that_does_not_exist_applies_byte_for_byte() {
+    let bench = Bench::new();
+    let diff =
+        "diff --git a/n.c b/n.c\nnew file mode 100644\n--- /dev/null\n+++ b/n.c\n@@ -0,0 +1 @@\n+Zo\u{eb}\n";
+    let text = format!("Content-Type: text/plain; charset=y\nMIME-Version: 1.0\n{}", mail("\u{eb}\n", diff));
+    let out = bench.try_apply(&bench.series(&[text]), None).expect("applies");
+    assert_eq!(fs::read_to_string(out.join("files/n.c")).expect("there"), "Zo\u{eb}\n");
+}
+
+#[test]
+fn a_diff_without_prefixes_is_said_to_be_one() {
+    let bench = Bench::new();
+    let fails = |diff: &str| bench.fails(&[mail("", diff)]);
+    let path = "kernel/bpf/b.c";
+    let next = "git format-patch --default-prefix";
+    assert_says(
+        &fails(&returns(path, path, 2)),
+        &["its diff has no a/ and b/ prefixes: kernel/bpf/b.c", next],
+    );
+    // Else it would be made in a wrong place.
+    let new = "diff --git kernel/new.c kernel/new.c\nnew file mode 100644\n--- /dev/null\n+++ kernel/new.c\n@@ -0,0 +1 @@\n+x\n";
+    assert_says(&fails(new), &["no a/ and b/ prefixes: kernel/new.c"]);
+    let top = "diff --git run.sh run.sh\nold mode 100644\nnew mode 100755\n";
+    assert_says(&fails(top), &["no a/ and b/ prefixes: run.sh"]);
+    let deep = returns("old/linux/kernel/bpf/b.c", "new/linux/kernel/bpf/b.c", 2);
+    assert_says(
+        &fails(&deep),
+        &[
+            "its paths are not below a/ and b/: it says old/linux/kernel/bpf/b.c, and means kernel/bpf/b.c",
+            next,
+            "-p2",
+        ],
+    );
+    for (old, new) in [("i/", "w/"), ("c/", "i/"), ("linux/", "linux/"), ("x.orig/", "x/"), ("./", "./")] {
+        let diff = returns(&format!("{old}{path}"), &format!("{new}{path}"), 2);
+        bench
+            .try_apply(&bench.series(&[mail("", &diff)]), None)
+            .unwrap_or_else(|error| panic!("{old}: {error}"));
+    }
+    // A file that is missing is a wrong base, whatever else has its name.
+    write(bench.base.path(), "b.c", "other\n");
+    fs::remove_file(bench.base.path().join(path)).expect("removed");
+    assert_says(
+        &fails(&returns("a/kernel/bpf/b.c", "b/kernel/bpf/b.c", 2)),
+        &["wrong base: kernel/bpf/b.c is not in"],
+    );
+}
+
+#[test]
+fn what_git_refuses_has_the_reason_of_git_in_its_title() {
+    let bench = Bench::new();
+    write(bench.base.path(), "bin", "\u{1}\0");
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let binary =
+        "diff --git a/bin b/bin\nindex 6dd4233..e10df69 100644\nBinary files a/bin and b/bin differ\n";
+    let error = bench.fails(&[mail("", binary)]);
+    assert_says(&error, &["next: write it again with `git format-patch` or `git diff --binary`"]);
+    assert_says(
+        &first(error),
+        &[
+            "the diff of a binary file holds no data: cannot apply binary patch to 'bin' without full index line",
+        ],
+    );
+    let deleted =
+        "diff --git a/kernel/bpf/b.c b/kernel/bpf/b.c\ndeleted file mode 100644\nindex 586ece7..0000000\n";
+    let error = bench.fails(&[mail("", deleted)]);
+    assert_says(&error, &["next: write it again without -D (--irreversible-delete)"]);
+    assert_says(
+        &first(error),
+        &["it deletes kernel/bpf/b.c without its content: removal patch leaves file contents"],
+    );
+    let no_author = mail("", &returns("a/kernel/bpf/b.c", "b/kernel/bpf/b.c", 2))
+        .replace("Subject", "Date: sometime\nSubject");
+    let error = bench.try_apply(&bench.series(&[no_author]), None).err();
+    assert!(
+        error.is_none_or(|error| error.class == Class::SeriesDoesNotApply && !error.what.contains("no hunk"))
+    );
+}
+
+#[test]
+fn a_diff_in_a_message_is_applied_as_git_does_and_named_where_it_fails() {
+    let bench = Bench::new();
+    let real = returns("a/kernel/bpf/b.c", "b/kernel/bpf/b.c", 2);
+    let stray = "diff --git a/run.sh b/run.sh\n--- a/run.sh\n+++ b/run.sh\n@@ -1,2 +1,2 @@\n #!/bin/sh\n-exit 0\n+exit 1\n";
+    let series = bench.series(&[mail(&format!("As here:\n\n{stray}\nso.\n"), &real)]);
+    let out = bench.try_apply(&series, None).expect("applies");
+    assert_eq!(fs::read_to_string(out.join("changed")).expect("there"), "kernel/bpf/b.c\nrun.sh\n");
+    assert!(series.notes.iter().any(|note| note.text().contains("a diff of run.sh stands in its message")));
+    let other = stray.replace("-exit 0", "-exit 7");
+    let error = bench.fails(&[mail(&format!("As here:\n\n{other}\nso.\n"), &real)]);
+    assert_says(
+        error.lines().next().unwrap_or_default(),
+        &[
+            "does not apply: a diff of run.sh stands in its message, before the line `---`, and git applies that as well",
+        ],
+    );
+    assert_says(&error, &["next: indent the diff that is not meant to be applied"]);
+}
+
+#[test]
+fn quilt_options_take_directories_off_and_patches_out() {
+    let bench = Bench::new();
+    let quilt = |list: &str| {
+        let dir = tempfile::tempdir_in(bench.dir.path()).expect("temporary directory").keep();
+        write(&dir, "series", list);
+        write(&dir, "two.patch", &returns("a/kernel/bpf/b.c", "b/kernel/bpf/b.c", 2));
+        write(
+            &dir,
+            "bare.patch",
+            &returns("kernel/bpf/b.c", "kernel/bpf/b.c", 2)
+                .replace("return 1", "return 2")
+                .replace("+\treturn 2", "+\treturn 3"),
+        );
+        write(&dir, "deep.patch", &returns("x/y/kernel/bpf/b.c", "x/z/kernel/bpf/b.c", 4));
+        write(
+            &dir,
+            "back.patch",
+            &returns("kernel/bpf/b.c", "kernel/bpf/b.c", 4)
+                .replace("return 4", "return 5")
+                .replace("return 1", "return 4")
+                .replace("+\treturn 5", "+\treturn 1"),
+        );
+        series::load(&[dir]).expect("a series")
+    };
+    let content = |list: &str| {
+        let out = bench.try_apply(&quilt(list), None).unwrap_or_else(|error| panic!("{list}: {error}"));
+        fs::read_to_string(out.join("files/kernel/bpf/b.c")).unwrap_or_default()
+    };
+    assert!(content("two.patch\n").contains("return 2"));
+    assert!(content("two.patch\nbare.patch -p0\n").contains("return 3"));
+    assert!(content("deep.patch -p2\n").contains("return 4"));
+    // Out again what was put in: nothing is left of it.
+    assert_eq!(content("two.patch\ntwo.patch -R\n"), "");
+    assert!(content("back.patch -p0 -R\n").contains("return 4"));
+    let error = bench.try_apply(&quilt("two.patch -R\n"), None).expect_err("is not in");
+    assert_eq!(error.class, Class::SeriesDoesNotApply, "{error}");
+    let error = bench.try_apply(&quilt("deep.patch\n"), None).expect_err("too deep").to_string();
+    assert_says(&error, &["it says x/y/kernel/bpf/b.c, and means kernel/bpf/b.c", "-p2"]);
+}
+
+#[test]
+fn a_link_through_another_one_is_refused_whoever_made_that() {
+    let bench = Bench::new();
+    let chain: &[&dyn Fn(&Path)] = &[&|dir| {
+        symlink(".", dir.join("l")).expect("linked");
+        symlink("l/l/../../../..", dir.join("secret")).expect("linked");
+    }];
+    assert_says(&bench.fails(&patches(chain)), &["its link secret leads out of the tree", "l/l/../../../.."]);
+    // The first one was in the tree before.
+    symlink(".", bench.base.path().join("top")).expect("linked");
+    let later = patches(&[&|dir| symlink("../top/../x", dir.join("kernel/secret")).expect("linked")]);
+    assert_says(&bench.fails(&later), &["its link kernel/secret leads out of the tree"]);
+    symlink("/etc", bench.base.path().join("etc")).expect("linked");
+    let last = patches(&[&|dir| symlink("etc", dir.join("secret")).expect("linked")]);
+    assert_says(&bench.fails(&last), &["its link secret leads out of the tree"]);
+    let fine = patches(&[&|dir| symlink("../top", dir.join("kernel/fine")).expect("linked")]);
+    bench.try_apply(&bench.series(&fine), None).expect("stays inside");
 }

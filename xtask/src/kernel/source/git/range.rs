@@ -141,6 +141,6 @@ impl Range {
         }
         refuse_paths_outside(&patches)?;
         let of = patches.len();
-        Ok(Series { name: self.name, patches, base_commit: None, of, origin: None })
+        Ok(Series { name: self.name, patches, base_commit: None, of, origin: None, notes: Vec::new() })
     }
 }
