@@ -192,6 +192,9 @@ pub struct Kernel {
     /// Why it is there, for one that is there to compare with; `None` for all that are judged as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// What a reader of the series would not think: a diff that stands in the message of a mail, say. Empty for most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Id of the kernel that its cells are compared with; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared_to: Option<String>,

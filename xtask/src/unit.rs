@@ -382,6 +382,7 @@ fn apply(
     kernel.id = format!("{}+{}", tree.id, series.name);
     kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
     kernel.tests_changed = series.files_below(TESTS_OF_THE_TREE);
+    kernel.notes = series.loud().map(str::to_owned).collect();
     let (key, overlay) = patch::apply(ctx, &tree.dir, &tree.key, tree.base_commit.as_deref(), &series)?;
     Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
 }

@@ -146,6 +146,11 @@ impl Series {
         Some(Series { name, patches, ..self.clone() }).filter(|series| !series.patches.is_empty())
     }
 
+    /// What everybody who reads the result should know of it.
+    pub fn loud(&self) -> impl Iterator<Item = &str> {
+        self.notes.iter().filter(|note| matches!(note, Note::Loud(_))).map(Note::text)
+    }
+
     /// Another series on top, as one.
     pub fn and(mut self, more: &Series) -> Series {
         self.name = format!("{}+{}", self.name, more.name);

@@ -205,7 +205,8 @@ fn foot(text: &mut String, story: &Story<'_>) {
     </thead>\n<tbody>\n",
     );
     for kernel in &run.kernels {
-        let series: Vec<String> = kernel.series.iter().map(|subject| escape(subject)).collect();
+        let notes = kernel.notes.iter().map(|note| format!("<strong>{}</strong>", escape(note)));
+        let series: Vec<String> = kernel.series.iter().map(|subject| escape(subject)).chain(notes).collect();
         let _ = writeln!(
             text,
             "<tr><th scope=\"row\">{}</th><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",

@@ -98,6 +98,9 @@ fn under_test(run: &RunResult) -> Vec<String> {
             String::new()
         };
         lines.extend(wrap(&format!("Series: {}{more}", kernel.series[0]), "", 1));
+        if let Some(note) = kernel.notes.first() {
+            lines.extend(wrap(&format!("Note: {note}"), "", 2));
+        }
     }
     let mut on: Vec<String> = Vec::new();
     for boot in &run.boots {

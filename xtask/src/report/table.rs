@@ -89,6 +89,9 @@ pub fn render(story: &Story<'_>, look: Look) -> String {
     details(&mut text, run, look);
     boots(&mut text, run);
     splats(&mut text, run);
+    for note in notes(run) {
+        let _ = writeln!(text, "\nthe series: {note}");
+    }
     if let Some(diff) = compared {
         let _ = write!(text, "\n{}", diff::render(diff));
     }
@@ -109,6 +112,17 @@ pub fn verdict(story: &Story<'_>) -> String {
             format!("exit {code}: {}; by itself {classes}", diff::line(diff))
         }
     }
+}
+
+/// What is odd about the series of this run, each once.
+pub fn notes(run: &RunResult) -> Vec<&str> {
+    let mut notes: Vec<&str> = Vec::new();
+    for note in run.kernels.iter().flat_map(|kernel| &kernel.notes) {
+        if !notes.contains(&note.as_str()) {
+            notes.push(note);
+        }
+    }
+    notes
 }
 
 /// How often subtests ran, where that was more than once.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::World;
+use crate::support::{World, text};
 
 /// A world with a tree, and its `--kernel`.
 fn world() -> (World, String) {
@@ -161,4 +161,25 @@ fn a_diff_that_git_would_not_apply_has_the_reason_in_the_first_line() {
         let done = world.run(&["--kernel", &spec, "--patches", &format!("{name}.mbx")]);
         done.exits(10).says(&[says]);
     }
+}
+
+#[test]
+fn a_diff_in_a_message_is_tested_and_said_in_every_report() {
+    let (world, spec) = world();
+    let stray = diff("third", "hidden");
+    let real = diff("first", "best").replace(" int third;", " int hidden;");
+    let message = format!("It shows with this change:\n\n{stray}\nwhich is why.\n---\n 1 file changed\n\n");
+    world.write("one.mbx", &mail(1, "", "[PATCH] one", &format!("{message}{real}-- \n2.47\n")));
+    let loud = "a diff of kernel/fake.c stands in its message, before the line `---`; git applies it";
+    let done = world.run(&["--kernel", &spec, "--patches", "one.mbx"]);
+    done.exits(0).says(&["warning: ", loud]);
+    assert!(text(&done.json()["kernels"][0]["notes"][0]).contains(loud), "{done}");
+    assert!(done.stdout.contains("the series: patch 1 of 1 (one.mbx"), "{done}");
+    // One that does not fit: the line to look at is not in the diff that everybody sees.
+    world.write(
+        "two.mbx",
+        &mail(1, "", "[PATCH] one", &format!("{}{real}", message.replace("-int third", "-int fourth"))),
+    );
+    let says = "does not apply: a diff of kernel/fake.c stands in its message, before the line `---`, and git applies that";
+    world.run(&["--kernel", &spec, "--patches", "two.mbx"]).exits(10).says(&[says]);
 }
