@@ -78,6 +78,11 @@ pub enum Bpftool {
 }
 
 impl Bootable {
+    /// Whether its source went away: it was damaged, or somebody pruned it.
+    fn source_is_gone(&self) -> bool {
+        self.source().is_some_and(|dir| dir.symlink_metadata().is_err())
+    }
+
     /// Its source, without the series; `None` for a kernel that was not built here.
     pub fn source(&self) -> Option<&Path> {
         self.tree.as_ref().map(|(tree, _)| tree.source.dir.as_path())
@@ -136,6 +141,13 @@ pub enum Material {
     Prebuilt(Prebuilt),
 }
 
+impl Material {
+    /// Whether its source is not in the cache any more.
+    fn is_gone(&self) -> bool {
+        matches!(self, Material::Source(tree, _) if tree.dir.symlink_metadata().is_err())
+    }
+}
+
 /// Fetches a kernel and reads its series.
 ///
 /// # Errors
@@ -182,7 +194,12 @@ pub fn build(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>, run_dir:
     let id = early_id(shop, unit);
     let mut kernel = Kernel { id, spec: unit.spec.to_string(), role: unit.role, ..Kernel::default() };
     let bootable = match material {
-        Ok(material) => prepare(shop, unit, material, run_dir, &mut kernel),
+        Ok(material) => match prepare(shop, unit, material, run_dir, &mut kernel) {
+            // It was found to be damaged on the way, or somebody pruned it.
+            Err(_) if material.is_gone() => self::material(shop, unit)
+                .and_then(|material| prepare(shop, unit, &material, run_dir, &mut kernel)),
+            prepared => prepared,
+        },
         Err(error) => Err(error.clone()),
     };
     Built { kernel, bootable }
@@ -277,14 +294,14 @@ pub fn prepare(
         Some(built) => built,
         None => {
             let _one = shop.make();
-            let log_dir = run_dir.dir(&format!("builds/{}", build::key(&tree, &recipe)))?;
+            let log_dir = run_dir.dir(&format!("builds/{}", build::identity(&tree, &recipe)))?;
             ConfiguredTree::configure(shop.ctx, &tree, &recipe, &log_dir)?.build(shop.ctx, &log_dir)?
         }
     };
     if built.cached {
         shop.ctx.bus.phase("build", variant::called(&built.id, Some(name), &[])).cached();
     }
-    kernel.key = built.key.to_string();
+    kernel.key = built.identity.to_string();
     kernel.release.clone_from(&built.release);
     kernel.build_id = build_id::of_file(&built.dir.join("vmlinux"))?.ok_or_else(|| {
         Error::new(Class::KernelBuild, format!("{} builds without a build id", built.id))
@@ -293,8 +310,10 @@ pub fn prepare(
     })?;
     let config = config::parse_dotconfig(&read_text(&built.dir.join("config"))?);
     // After the kernel, which has a verdict without it.
-    let bpftool = match build_bpftool(shop, &tree, run_dir, &built.key) {
+    let bpftool = match build_bpftool(shop, &tree, run_dir, &built.identity) {
         Ok(bpftool) => bpftool,
+        // Of the source, which is fetched again.
+        Err(error) if tree.source.dir.symlink_metadata().is_err() => return Err(error),
         Err(error) => Bpftool::Failed(error),
     };
     Ok(Bootable {
@@ -383,7 +402,8 @@ fn apply(
     kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
     kernel.tests_changed = series.files_below(TESTS_OF_THE_TREE);
     kernel.notes = series.loud().map(str::to_owned).collect();
-    let (key, overlay) = patch::apply(ctx, &tree.dir, &tree.key, tree.base_commit.as_deref(), &series)?;
+    let (key, overlay) =
+        patch::apply(ctx, &tree.dir, &tree.key, tree.base_commit.as_deref(), tree.origin.as_ref(), &series)?;
     Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
 }
 

@@ -6,6 +6,7 @@ mod inventory;
 mod key;
 mod remove;
 mod run;
+mod seal;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -21,6 +22,7 @@ pub use inventory::{Inventory, Prune, Pruned, kind_about, prune};
 pub use key::{Key, KeyBuilder, hash_bytes, hash_file};
 pub use remove::remove_tree;
 pub use run::{KEPT_RUNS, RUN_BYTES, RunDir, bound, bound_unfinished, keep_newest, runs_dir};
+pub use seal::SEAL;
 
 /// A moment at which a test may kill this process as the kernel would: `VMTEST_KILL_AT=N` at the N-th such moment. Entries
 /// and records must be whole or absent whatever N is. `moment` is for whoever reads the code.
@@ -109,6 +111,19 @@ fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
         Error::host(format!("cannot find a place for files: neither {variable} nor HOME names a directory"))
             .next("set VMTEST_CACHE_DIR and XDG_STATE_HOME")
     })
+}
+
+/// Names a place of the user for origins: its path, or below the directory that `VMTEST_ORIGIN_BASE` names what is below
+/// that. The jobs of a pipeline have their checkouts at different paths, and one cache.
+pub fn origin_name(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let base = std::env::var_os("VMTEST_ORIGIN_BASE").filter(|base| !base.is_empty());
+    let base = base.and_then(|base| Path::new(&base).canonicalize().ok());
+    match base.and_then(|base| path.strip_prefix(base).ok().map(Path::to_owned)) {
+        // No path begins so.
+        Some(below) => [b"below the base: ", below.as_os_str().as_bytes()].concat(),
+        None => path.as_os_str().as_bytes().to_vec(),
+    }
 }
 
 /// 16 random hex digits: a nonce that a stale or hostile guest cannot guess.

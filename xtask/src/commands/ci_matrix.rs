@@ -107,7 +107,8 @@ fn jobs(matrix: &Matrix, shards: Option<u32>) -> Vec<Value> {
         .collect()
 }
 
-/// Directories of the cache that jobs share: by hashes of all that went into each, never objects of a build.
+/// Directories of the cache that jobs share: by hashes of all that went into each, its origin included; never objects of a
+/// build.
 const SHARED: [&str; 8] = ["root", "vng", "runner", "kernel", "bpftool", "image", "hashes", "tools"];
 
 /// Jobs that may fail, and one that says whether all is well: it has to have a run of each.
@@ -120,7 +121,11 @@ fn gitlab(file: &Path, jobs: &[Value]) -> Value {
     let mut pipeline = serde_json::Map::new();
     let mut add = |name: &str, job: Value| pipeline.insert(name.to_owned(), job);
     add("stages", json!(["build", "cells", "merge"]));
-    add("variables", json!({ "VMTEST_CACHE_DIR": "$CI_PROJECT_DIR/vmtest-cache" }));
+    // Runners have the project at different paths, and what one built is used by the others.
+    add(
+        "variables",
+        json!({ "VMTEST_CACHE_DIR": "$CI_PROJECT_DIR/vmtest-cache", "VMTEST_ORIGIN_BASE": "$CI_PROJECT_DIR" }),
+    );
     add(
         "build",
         json!({

@@ -12,11 +12,12 @@ use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::kernel::build::PatchedTree;
 use crate::kernel::diagnose;
+use crate::kernel::executed;
 use crate::kernel::making::Make;
 use crate::kernel::view::{self, Overlaid};
 use crate::proc::{Job, ended};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, create_dir, hash_file, write_file};
+use crate::workdir::{Key, KeyBuilder, create_dir, hash_file, write_file};
 
 /// File name in the cache entry.
 pub const BPFTOOL: &str = "bpftool";
@@ -74,8 +75,11 @@ pub fn ensure(
             deleted: &overlay.deleted,
         }),
     )?;
-    let key = inputs_key(&src, tools, tree.origin().as_ref())?;
+    let key = Key::of("bpftool 3").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
+    // The makefiles read more than the inputs, and could leave another bpftool under a key that others have.
+    let key = inputs_key(&src, executed::isolated(ctx, tree, key)?)?;
     let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, "bpftool", key.as_str(), |place| {
+        ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
         let built = make(tree, tools, how, &src, obj.path(), log_dir)?;
@@ -89,13 +93,8 @@ pub fn ensure(
     Ok(kept)
 }
 
-/// With the origin of the tree: its makefiles read more than these inputs, and could leave another bpftool under a key that
-/// others have.
-fn inputs_key(src: &Path, tools: &Tools, origin: Option<&Key>) -> Result<Key> {
-    let mut key = Key::of("bpftool 2").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
-    if let Some(origin) = origin {
-        key = key.field("origin", origin.as_str());
-    }
+/// With each file of the inputs.
+fn inputs_key(src: &Path, mut key: KeyBuilder) -> Result<Key> {
     for input in INPUTS {
         if !confined::no_link_on_the_way(src, input) {
             continue;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Patched source to a bootable kernel: `PatchedTree -> ConfiguredTree -> KernelBuild`.
 //!
-//! Objects live in one directory per (lineage of the source, configuration, tools), so that make rebuilds only what
-//! differs between two states of one tree or two patches of one series. Images live in the cache under the key of
-//! everything that went into them and are never built twice.
+//! Objects live in one directory per (lineage of the source, configuration, tools, and of a stranger's tree what make
+//! executes of it: [`executed`]), so that make rebuilds only what differs between two states of one tree or two patches of
+//! one series. Images live in the cache under the key of everything that went into them, their origin included, and are
+//! never built twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config::{self, Requests};
 use crate::kernel::diagnose;
+use crate::kernel::executed::{self, Isolation};
 use crate::kernel::making::{Make, Making};
 use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
@@ -20,7 +22,7 @@ use crate::kernel::variant::{self, Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
 use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, Lock, create_dir, read_text, remove_tree, write_file};
+use crate::workdir::{Key, KeyBuilder, Lock, Scratch, create_dir, read_text, remove_tree, write_file};
 
 /// Source with a series on top, not yet written anywhere as a whole.
 #[derive(Debug, Clone)]
@@ -92,6 +94,8 @@ pub struct KernelBuild {
     pub id: String,
     /// Hash of everything that went into it.
     pub key: Key,
+    /// What it is, wherever its parts came from: the same in every checkout of a tree.
+    pub identity: Key,
     /// Directory with `vmlinux`, `config` and `release`, and `modules/` where its BPF tests have some.
     pub dir: PathBuf,
     /// `uname -r` of it.
@@ -100,8 +104,21 @@ pub struct KernelBuild {
     pub cached: bool,
 }
 
-/// Key of the kernel that this tree and recipe give.
+/// Key of the kernel that this tree and recipe give, for the cache: with the origin of what ran to make it.
+///
+/// Two strangers with the same source and configuration each have a kernel of their own, and so have a stranger and the
+/// project: the objects that it is linked from are those of its origin, and what else that built may have changed them.
 pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
+    let origin = tree.origin();
+    let key = Key::of("kernel 2").field("identity", identity(tree, recipe).as_str());
+    match &origin {
+        Some(origin) => key.field("origin", origin.as_str()).finish(),
+        None => key.finish(),
+    }
+}
+
+/// What the kernel of this tree and recipe is, for records: another checkout of the same state has the same.
+pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
     let key = Key::of("kernel 1")
         .field("tree", tree.key.as_str())
         .field("config", recipe.requests.key().as_str())
@@ -119,13 +136,15 @@ pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
 /// # Errors
 /// When its record cannot be read.
 pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<Option<KernelBuild>> {
-    let key = key(tree, recipe);
-    ctx.cache.get("kernel", key.as_str()).map(|dir| opened(tree, key, dir, true)).transpose()
+    let found = ctx.cache.get("kernel", key(tree, recipe).as_str());
+    ctx.cache.report_removed(&ctx.bus);
+    found.map(|dir| opened(tree, recipe, dir, true)).transpose()
 }
 
-fn opened(tree: &PatchedTree, key: Key, dir: PathBuf, cached: bool) -> Result<KernelBuild> {
+fn opened(tree: &PatchedTree, recipe: &Recipe<'_>, dir: PathBuf, cached: bool) -> Result<KernelBuild> {
     let release = read_text(&dir.join("release"))?.trim().to_owned();
-    Ok(KernelBuild { id: tree.id.clone(), key, dir, release, cached })
+    let (key, identity) = (key(tree, recipe), identity(tree, recipe));
+    Ok(KernelBuild { id: tree.id.clone(), key, identity, dir, release, cached })
 }
 
 /// A tree whose object directory is locked, shows its source and holds its configuration.
@@ -134,7 +153,15 @@ pub struct ConfiguredTree<'a> {
     recipe: &'a Recipe<'a>,
     dir: PathBuf,
     making: Making,
-    _lock: Lock,
+    _held: Held,
+}
+
+/// What keeps an object directory for this build.
+enum Held {
+    /// Others wait for it.
+    Locked(#[expect(dead_code, reason = "held until it is dropped")] Lock),
+    /// Nobody else knows it, and it goes away with this.
+    ThrownAway(#[expect(dead_code, reason = "removed when it is dropped")] Scratch),
 }
 
 impl<'a> ConfiguredTree<'a> {
@@ -154,22 +181,11 @@ impl<'a> ConfiguredTree<'a> {
             .field("config", recipe.requests.key().as_str())
             .field("tools", recipe.tools.key().as_str())
             .field("compiler", recipe.variant.compiler.name());
-        // That of the source is in its lineage.
-        let origin = tree.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
-        let plain = name.clone().finish();
-        let name = match origin {
-            Some(origin) => name.field("series origin", origin.as_str()).finish(),
-            None => plain.clone(),
-        };
-        let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
-        let dir = ctx.cache.path("objects", name.as_str());
-        if origin.is_some() && !dir.exists() {
-            begin_as_copy(ctx, tree, &plain, &dir)?;
-        }
+        ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
+        let (dir, held) = objects(ctx, tree, name)?;
         create_dir(&dir.join("obj"))?;
-        ctx.cache.hold(&dir);
         let making = Making::of(&dir.join("obj"))?;
-        let configured = ConfiguredTree { tree, recipe, dir, making, _lock: lock };
+        let configured = ConfiguredTree { tree, recipe, dir, making, _held: held };
         let phase = ctx.bus.phase("configure", recipe.called(tree));
         phase.progress(0, 0, "source");
         let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
@@ -244,7 +260,6 @@ impl<'a> ConfiguredTree<'a> {
         if let Some(built) = cached(ctx, self.tree, self.recipe)? {
             return Ok(built);
         }
-        let key = key(self.tree, self.recipe);
         let phase = ctx.bus.phase("build", self.recipe.called(self.tree));
         let expected_file = self.dir.join("objects-built");
         let first_time = !expected_file.exists();
@@ -276,7 +291,7 @@ impl<'a> ConfiguredTree<'a> {
             write_file(&expected_file, done_objects.to_string())?;
         }
         let modules = self.test_modules(ctx, log_dir)?;
-        let built = self.keep(ctx, key, &modules)?;
+        let built = self.keep(ctx, &modules)?;
         phase.finish();
         Ok(built)
     }
@@ -319,7 +334,7 @@ impl<'a> ConfiguredTree<'a> {
         Ok(made.collect())
     }
 
-    fn keep(&self, ctx: &Context, key: Key, modules: &[String]) -> Result<KernelBuild> {
+    fn keep(&self, ctx: &Context, modules: &[String]) -> Result<KernelBuild> {
         let obj = self.dir.join("obj");
         let scratch = ctx.cache.scratch()?;
         if !modules.is_empty() {
@@ -333,9 +348,9 @@ impl<'a> ConfiguredTree<'a> {
             // Copies, not links: the next make changes vmlinux in place when it adds BTF.
             confined::copy(&obj, from, &scratch.path().join(to))?;
         }
-        let place = ctx.cache.path("kernel", key.as_str());
+        let place = ctx.cache.path("kernel", key(self.tree, self.recipe).as_str());
         let dir = scratch.keep_as(&place)?;
-        opened(self.tree, key, dir, false)
+        opened(self.tree, self.recipe, dir, false)
     }
 
     fn failed(&self, what: &str, done: &Finished, log: &Path) -> Error {
@@ -399,17 +414,70 @@ impl<'a> ConfiguredTree<'a> {
     }
 }
 
-/// Gives a stranger's series the objects of the source without it, where there are any: what its build makes of them stays
-/// its own, and it compiles what it changes and no more.
-fn begin_as_copy(ctx: &Context, tree: &PatchedTree, plain: &Key, dir: &Path) -> Result<()> {
+/// Of one stranger's tree, so many object directories are kept that differ in what make executes.
+const KEPT_STATES: usize = 2;
+
+/// The object directory for this state of a tree. `name`: of what it has in common with others of its lineage.
+///
+/// What a build leaves is used by builds of the same origin that execute the same, see [`executed`]. What the project
+/// trusts has one directory. A stranger's series has one as long as it changes nothing that is executed, which begins as a
+/// copy of the objects of its trusted source; else it is built in such a copy that is thrown away. A stranger's tree has a
+/// directory for each set of what is executed, which begins empty, and the ones used last are kept.
+fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathBuf, Held)> {
+    let series = tree.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
+    let plain = name.clone().finish();
+    // That of the source is in its lineage.
+    let own = match series {
+        Some(origin) => name.field("series origin 2", origin.as_str()).finish(),
+        None => plain.clone(),
+    };
+    let place = |name: &str| ctx.cache.path("objects", name);
+    let (name, from) = match executed::isolation(ctx, tree)? {
+        Isolation::Origin => (own.to_string(), plain.to_string()),
+        Isolation::ThrownAway(path) => {
+            ctx.bus.note(format!(
+                "{}: it changes {path}, which make executes: it is built in a copy of the objects that nobody else gets",
+                tree.id
+            ));
+            let scratch = ctx.cache.scratch()?;
+            copy_objects(ctx, tree, plain.as_str(), scratch.path())?;
+            return Ok((scratch.path().to_owned(), Held::ThrownAway(scratch)));
+        }
+        Isolation::Executed(executed) => {
+            // A series on top that executes the same begins with what the tree itself left.
+            (format!("{own}-{executed}"), format!("{plain}-{executed}"))
+        }
+    };
+    let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
+    let dir = place(&name);
+    if !dir.exists() {
+        if name != from {
+            let scratch = ctx.cache.scratch()?;
+            if copy_objects(ctx, tree, &from, scratch.path())? {
+                scratch.keep_unsynced_as(&dir)?;
+            }
+        }
+        create_dir(&dir)?;
+    }
+    ctx.cache.hold(&dir);
+    if name.contains('-') {
+        // The lock is enough as long as it is built in: a bisection would hold one for each commit.
+        ctx.cache.release(&dir);
+        ctx.cache.keep_newest("objects", &format!("{own}-"), KEPT_STATES)?;
+    }
+    Ok((dir, Held::Locked(lock)))
+}
+
+/// Fills an empty directory with a copy of these objects; whether there are any. What a build makes of a copy stays its own,
+/// and it compiles what it changes and no more.
+fn copy_objects(ctx: &Context, tree: &PatchedTree, name: &str, into: &Path) -> Result<bool> {
     // Nobody who holds this lock waits for that of a series.
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{plain}"))?;
-    let from = ctx.cache.path("objects", plain.as_str());
+    let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
+    let from = ctx.cache.path("objects", name);
     if !from.join("obj").is_dir() {
-        return Ok(());
+        return Ok(false);
     }
     let phase = ctx.bus.phase("copy objects", &tree.id);
-    let scratch = ctx.cache.scratch()?;
     for entry in fs::read_dir(&from).on("cannot list", &from)? {
         let entry = entry.on("cannot list", &from)?.path();
         let mut copy = std::process::Command::new("cp");
@@ -418,12 +486,11 @@ fn begin_as_copy(ctx: &Context, tree: &PatchedTree, plain: &Key, dir: &Path) -> 
         if entry.ends_with("src") {
             copy.arg("--link");
         }
-        copy.arg(&entry).arg(scratch.path());
+        copy.arg(&entry).arg(into);
         Job::new(copy).run()?.ok("cannot copy objects")?;
     }
-    scratch.keep_unsynced_as(dir)?;
     phase.finish();
-    Ok(())
+    Ok(true)
 }
 
 /// Whether the file system of a path really has no room: a compiler's complaint alone may be the text of a stranger's makefile.

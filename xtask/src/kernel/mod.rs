@@ -8,6 +8,7 @@ pub mod build;
 pub mod build_id;
 pub mod config;
 pub mod diagnose;
+pub mod executed;
 pub mod kconfig;
 pub mod mail;
 pub mod maintained;

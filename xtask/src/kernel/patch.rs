@@ -41,7 +41,8 @@ pub struct Overlay {
 }
 
 /// Applies `series` to the tree in `base_dir`, which is only read. `base_commit` is the commit that the tree is known
-/// to be; `None` where it is not.
+/// to be; `None` where it is not. `whose`: origin of that tree; a repository can hold other bytes than its commits are named
+/// after.
 ///
 /// # Errors
 /// [`Class::SeriesDoesNotApply`] with the patch, file and hunk, and what kind of failure it is.
@@ -50,12 +51,20 @@ pub fn apply(
     base_dir: &Path,
     base_key: &Key,
     base_commit: Option<&str>,
+    whose: Option<&Key>,
     series: &Series,
 ) -> Result<(Key, Overlay)> {
     let key = Key::of("overlay-2").field("base", base_key.as_str()).field("series", series.key().as_str());
     let key = key.finish();
+    let entry = match whose {
+        Some(whose) => {
+            Key::of("overlay 2").field("overlay", key.as_str()).field("whose", whose.as_str()).finish()
+        }
+        None => key.clone(),
+    };
     let phase = ctx.bus.phase("patch", &series.name);
-    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "overlay", key.as_str(), |dir| {
+    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "overlay", entry.as_str(), |dir| {
+        ctx.cache.verify(&ctx.bus, base_dir)?;
         let scratch = ctx.cache.scratch()?;
         make_overlay(scratch.path(), dir, base_dir, base_commit, series)
     })?;

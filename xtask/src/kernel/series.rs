@@ -25,7 +25,7 @@ use thread::{Chosen, Kind};
 use crate::error::{Class, Error, IoContext, Result};
 use crate::leftovers;
 use crate::proc::{Finished, Job, Stream};
-use crate::workdir::{Key, KeyBuilder, write_file};
+use crate::workdir::{Key, KeyBuilder, origin_name, write_file};
 
 pub use crate::clean_env::git as neutral_git;
 
@@ -222,7 +222,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
             // By its path: the next version of a series comes to the same place, another one's to another.
             let full = path.canonicalize().unwrap_or_else(|_| path.clone());
             let begun = origin.unwrap_or_else(|| Key::of("series origin 1"));
-            origin = Some(begun.field("path", full.as_os_str().as_encoded_bytes()));
+            origin = Some(begun.field("path", origin_name(&full)));
         }
         let part = load_one(path)?;
         base_commit = base_commit.or(part.base_commit);

@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 
 use crate::error::{IoContext, Result};
 use crate::interrupt;
-use crate::workdir::{Key, create_dir, killpoint, remove_tree, write_file};
+use crate::workdir::{Key, SEAL, create_dir, killpoint, remove_tree, write_file};
 
 /// What an object directory was last given.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -58,6 +58,12 @@ pub fn sync(
     base_key: &Key,
     overlay: Option<Overlaid<'_>>,
 ) -> Result<Synced> {
+    // A source that was damaged, and unpacked again, has the same key and other files.
+    let inode = base.metadata().on("cannot look at", base)?.ino();
+    let base_key = &Key::of("view base 1")
+        .field("source", base_key.as_str())
+        .field("inode", inode.to_le_bytes())
+        .finish();
     let mut state = read_state(state_file);
     let known = state.as_ref().and_then(|state| state.base.clone());
     let before = state.take().map(|state| state.overlaid).unwrap_or_default();
@@ -229,7 +235,9 @@ fn copy_keeping_time(from: &Path, to: &Path) -> Result<()> {
 
 fn walk(dir: &Path) -> impl Iterator<Item = Result<walkdir::DirEntry>> {
     let dir = dir.to_owned();
-    WalkDir::new(&dir).min_depth(1).into_iter().map(move |entry| {
+    // The seal of a source is of the source as it was unpacked, and no part of it.
+    let is_seal = |entry: &walkdir::DirEntry| entry.depth() == 1 && entry.file_name() == SEAL;
+    WalkDir::new(&dir).min_depth(1).into_iter().filter_entry(move |entry| !is_seal(entry)).map(move |entry| {
         interrupt::check()?;
         entry.map_err(std::io::Error::from).on("cannot walk", &dir)
     })

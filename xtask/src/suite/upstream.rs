@@ -19,13 +19,14 @@ use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::build::{MODULES, PatchedTree};
 use crate::kernel::config;
 use crate::kernel::diagnose;
+use crate::kernel::executed;
 use crate::kernel::kconfig::DotConfig;
 use crate::kernel::making::Make;
 use crate::proc::{Finished, Job, ended};
 use crate::sandbox::{Sandbox, Tools};
 use crate::suite::choice::{self, BENCHMARK, Chosen, Denied, Offer};
 use crate::suite::sources::{Needs, SELFTESTS, Selftests};
-use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
+use crate::workdir::{Key, KeyBuilder, create_dir, hash_file, read_text, write_file};
 
 /// The program.
 pub const TEST_PROGS: &str = "test_progs";
@@ -56,21 +57,11 @@ const INPUTS: [&str; 20] = [
     "tools/testing/selftests/kselftest_harness.h",
     "tools/testing/selftests/lib.mk",
 ];
-/// Of these, what makes libbpf, bpftool and resolve_btfids: no test and no program.
-const BASE_INPUTS: [&str; 12] = [
-    "Makefile",
-    "kernel/bpf/disasm.c",
-    "kernel/bpf/disasm.h",
-    "scripts/bpf_doc.py",
-    "tools/arch/x86",
-    "tools/bpf",
-    "tools/build",
-    "tools/include",
-    "tools/lib",
-    "tools/scripts",
-    "tools/testing/selftests/bpf/Makefile",
-    "tools/testing/selftests/bpf/verify_sig_setup.sh",
-];
+/// Whether a file of these can change libbpf, bpftool and resolve_btfids: all but the sources of tests and programs.
+fn makes_the_base(path: &str) -> bool {
+    let is_source = [".c", ".h", ".S", ".json", ".rst"].iter().any(|end| path.ends_with(end));
+    !(is_source && path.strip_prefix(SELFTESTS).is_some_and(|rest| rest.starts_with('/')))
+}
 /// Makefile of our own, read after the tree's: names targets by the tree's variables.
 const OWN_RULES: &str = "vmtest.mk";
 /// Directory of our own programs in the copy.
@@ -116,8 +107,9 @@ impl Index {
     /// # Errors
     /// Class `SuiteBuild` where the tree has none.
     pub fn of(ctx: &Context, tree: &PatchedTree) -> Result<Index> {
-        let key = Key::of("upstream index 3").field("tree", tree.key.as_str()).finish();
+        let key = whose(Key::of("upstream index 4"), tree).field("tree", tree.key.as_str()).finish();
         let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "suite-index", key.as_str(), |place| {
+            ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
             let scratch = ctx.cache.scratch()?;
             copy_inputs(tree, scratch.path(), &["tools/testing/selftests/bpf"])?;
             let index = Index::read(&scratch.path().join(SELFTESTS), &tree.id)?;
@@ -230,7 +222,8 @@ pub struct Ingredients<'a> {
 /// Class `SuiteBuild` with the compiler's first error, where no test can be built.
 pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result<Bundle> {
     let files: BTreeSet<&str> = chosen.iter().map(|test| test.file.as_str()).collect();
-    let mut key = Key::of("upstream bundle 2")
+    // Its makefiles run beside the objects of suite-base and the kernel, which are those of its origin.
+    let mut key = whose(Key::of("upstream bundle 3"), from.tree)
         .field("tree", from.tree.key.as_str())
         .field("kernel", from.kernel_key.as_str())
         .field("tools", from.tools.key().as_str());
@@ -240,7 +233,9 @@ pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result
     let key = key.finish();
     let phase = ctx.bus.phase("upstream suite", &from.tree.id);
     let _lock = ctx.cache.lock(&ctx.bus, &format!("suite-{key}"))?;
-    if let Some(dir) = ctx.cache.get("suite", key.as_str()) {
+    let known = ctx.cache.get("suite", key.as_str());
+    ctx.cache.report_removed(&ctx.bus);
+    if let Some(dir) = known {
         let broken: Vec<Broken> = load(&dir.join("broken.json"))?;
         if broken.is_empty() {
             phase.cached();
@@ -253,6 +248,14 @@ pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result
     let dir = scratch.keep_as(&ctx.cache.path("suite", key.as_str()))?;
     phase.finish();
     Ok(Bundle { dir, key, broken })
+}
+
+/// Begins a key with the origin of a tree, where that is not the project.
+fn whose(key: KeyBuilder, tree: &PatchedTree) -> KeyBuilder {
+    match tree.origin() {
+        Some(origin) => key.field("origin", origin.as_str()),
+        None => key,
+    }
 }
 
 /// One build under way.
@@ -274,6 +277,7 @@ impl<'a> Build<'a> {
         files: BTreeSet<&str>,
         phase: &'a crate::event::Phase,
     ) -> Result<Build<'a>> {
+        ctx.cache.verify(&ctx.bus, &from.tree.source.dir)?;
         let files = files.into_iter().map(str::to_owned).collect();
         let (src, obj) = (ctx.cache.scratch()?, ctx.cache.scratch()?);
         copy_inputs(from.tree, src.path(), &INPUTS)?;
@@ -318,21 +322,14 @@ impl<'a> Build<'a> {
 
     /// libbpf, bpftool and resolve_btfids, mostly from the cache.
     fn base(&mut self) -> Result<()> {
-        let mut key = Key::of("upstream base 1").field("tools", self.from.tools.key().as_str());
-        if let Some(origin) = self.from.tree.origin() {
-            // The makefiles of a stranger's tree read more than these inputs, and could leave something else for others.
-            key = key.field("origin", origin.as_str());
-        }
-        for input in BASE_INPUTS {
-            if !confined::no_link_on_the_way(self.src.path(), input) {
-                continue;
-            }
-            let walk = walkdir::WalkDir::new(self.src.path().join(input)).follow_root_links(false);
-            for entry in walk.sort_by_file_name().into_iter().flatten() {
-                if entry.file_type().is_file() {
-                    let below = entry.path().strip_prefix(self.src.path()).unwrap_or(entry.path());
-                    key = key.field(&below.to_string_lossy(), hash_file(entry.path())?);
-                }
+        let key = Key::of("upstream base 2").field("tools", self.from.tools.key().as_str());
+        // The makefiles of a stranger's tree read more than these inputs, and could leave something else for others.
+        let mut key = executed::isolated(self.ctx, self.from.tree, key)?;
+        let walk = walkdir::WalkDir::new(self.src.path()).sort_by_file_name().into_iter();
+        for entry in walk.flatten().filter(|entry| entry.file_type().is_file()) {
+            let below = entry.path().strip_prefix(self.src.path()).unwrap_or(entry.path());
+            if makes_the_base(&below.to_string_lossy()) {
+                key = key.field(&below.to_string_lossy(), hash_file(entry.path())?);
             }
         }
         let key = key.finish();

@@ -35,7 +35,12 @@ pub fn boot(
 ) -> UnitResult {
     let column = Column { shop, unit, wanted, run_dir };
     let done = match &built.bootable {
-        Ok(bootable) => column.run(bootable),
+        Ok(bootable) => match column.run(bootable) {
+            Err(_) if bootable.source_is_gone() => {
+                super::material(shop, unit).and_then(|_| column.run(bootable))
+            }
+            done => done,
+        },
         Err(error) => Err(error.clone()),
     };
     done.unwrap_or_else(|error| {
@@ -88,7 +93,7 @@ impl Column<'_> {
             shop.bad();
             return Ok(self.without_a_boot(&bootable.kernel, cells));
         }
-        let log_dir = self.run_dir.dir(&format!("builds/{kernel_key}"))?;
+        let log_dir = self.run_dir.dir(&format!("builds/{}", bootable.kernel.key))?;
         self.say_what_is_dropped(bootable, &index, &log_dir)?;
         if index.wants_modules(chosen) && !bootable.dir.join(MODULES).is_dir() {
             shop.ctx.bus.warn(format!(

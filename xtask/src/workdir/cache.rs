@@ -2,8 +2,11 @@
 //! The cache. An entry is made under a temporary name, synced and renamed, so a half-made one is never seen. Two runs at
 //! once are safe: who makes an entry holds its lock, and who uses one holds a shared lock on it, so that it is not removed
 //! meanwhile. The kernel drops all of these locks when a process ends, however it ends.
+//!
+//! What is made once and then only read is sealed ([`seal`](super::seal)) and checked against that when it is opened. An
+//! entry that is damaged, or was never sealed, is removed and reported; to its user it is not there, and so it is made again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::remove::{remove_tree, remove_tree_while};
+use super::seal::{self, State};
 use super::{base_dir, create_dir, killpoint};
 use crate::error::{Error, IoContext, Result};
 use crate::event::Bus;
@@ -26,6 +30,10 @@ pub struct Cache {
     root: PathBuf,
     /// Entries that this process uses.
     held: Arc<Mutex<HashMap<PathBuf, Flock<File>>>>,
+    /// Entries that this process compared with their seals, or made.
+    checked: Arc<Mutex<HashSet<PathBuf>>>,
+    /// What is to be reported of entries that were removed.
+    removed: Arc<Mutex<Vec<String>>>,
     /// Removes what killed runs left; absent where they left nothing.
     tidying: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -64,7 +72,13 @@ impl Cache {
     /// # Errors
     /// When it cannot be written.
     pub fn at(root: PathBuf) -> Result<Cache> {
-        let cache = Cache { root, held: Arc::default(), tidying: Arc::default() };
+        let cache = Cache {
+            root,
+            held: Arc::default(),
+            checked: Arc::default(),
+            removed: Arc::default(),
+            tidying: Arc::default(),
+        };
         for dir in ["tmp", "locks"] {
             create_dir(&cache.root.join(dir))?;
         }
@@ -83,20 +97,86 @@ impl Cache {
         self.root.join(kind).join(key)
     }
 
-    /// The entry of this kind and key if it is complete; from now on this process uses it, see [`Cache::hold`].
+    /// The entry of this kind and key if it is complete and as it was made; from now on this process uses it, see
+    /// [`Cache::hold`]. One that is damaged is removed. A source is looked at by [`Cache::verify`].
     pub fn get(&self, kind: &str, key: &str) -> Option<PathBuf> {
-        Some(self.path(kind, key)).filter(|path| self.hold(path))
+        let path = Some(self.path(kind, key)).filter(|path| self.hold(path))?;
+        if seal::scope(kind).is_none() {
+            return Some(path);
+        }
+        let state = if seal::is_lazy(kind) && path.join(seal::SEAL).is_file() {
+            State::Whole
+        } else {
+            match self.compare(&path) {
+                Ok(state) => state,
+                // Whoever uses it is interrupted as well.
+                Err(_) if interrupt::requested().is_some() => State::Whole,
+                Err(error) => State::Damaged(error.summary()),
+            }
+        };
+        self.remove_unless_whole(&path, state).then_some(path)
     }
 
-    /// An entry that was seen a moment ago.
+    /// Compares the entry that this directory is with its seal, once for each process and whatever its kind; a directory
+    /// outside of the cache is not ours to judge.
     ///
     /// # Errors
-    /// When it was removed meanwhile.
-    pub fn need(&self, kind: &str, key: &str) -> Result<PathBuf> {
-        self.get(kind, key).ok_or_else(|| {
-            Error::host(format!("{} is not in the cache any more", self.path(kind, key).display()))
-                .next("it was removed a moment ago: run the same command again")
-        })
+    /// When it is damaged; then it is removed, and may be made again.
+    pub fn verify(&self, bus: &Bus, dir: &Path) -> Result<()> {
+        let entry = dir.strip_prefix(&self.root).ok().map(|below| below.iter().collect::<Vec<_>>());
+        let Some([kind, _]) = entry.as_deref() else { return Ok(()) };
+        if kind.to_str().is_none_or(|kind| seal::scope(kind).is_none()) {
+            return Ok(());
+        }
+        let state = self.compare(dir)?;
+        if self.remove_unless_whole(dir, state) {
+            return Ok(());
+        }
+        self.report_removed(bus);
+        Err(Error::host(format!("{} was damaged, and is removed", dir.display()))
+            .next("run the same command again"))
+    }
+
+    /// Once for each entry; others wait meanwhile, and do not use what may be damaged.
+    fn compare(&self, path: &Path) -> Result<State> {
+        let mut checked = self.checked();
+        if checked.contains(path) {
+            return Ok(State::Whole);
+        }
+        let state = seal::check(path)?;
+        if state == State::Whole {
+            checked.insert(path.to_owned());
+        }
+        Ok(state)
+    }
+
+    fn checked(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an entry can be used; one that cannot goes away in one step, whoever uses it: nothing good comes of it.
+    fn remove_unless_whole(&self, path: &Path, state: State) -> bool {
+        let below = path.strip_prefix(&self.root).unwrap_or(path).display();
+        let said = match state {
+            State::Whole => return true,
+            State::Unsealed => format!("{below} is of an earlier version, which did not seal what it made"),
+            State::Damaged(why) => format!("{below} in the cache is damaged: {why}"),
+        };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another process may have replaced it meanwhile.
+        let is_it = held.remove(path).is_some_and(|file| is_at(&file, path));
+        drop(held);
+        let gone = is_it
+            && self.scratch().is_ok_and(|scratch| fs::rename(path, scratch.path().join("damaged")).is_ok());
+        let then = if gone { "it is removed and made again" } else { "it is not used" };
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{said}; {then}"));
+        false
+    }
+
+    /// Reports what was removed since the last time.
+    pub fn report_removed(&self, bus: &Bus) {
+        let said = std::mem::take(&mut *self.removed.lock().unwrap_or_else(PoisonError::into_inner));
+        said.into_iter().for_each(|text| bus.warn(text));
     }
 
     /// Says that this process uses the entry at `path` from now until its end: nobody removes it meanwhile, and its time
@@ -119,6 +199,11 @@ impl Cache {
         }
     }
 
+    /// Takes [`Cache::hold`] back.
+    pub fn release(&self, path: &Path) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+    }
+
     /// The entry of this kind and key; `make` fills the empty directory that it is given when there is none yet. The
     /// flag says whether it was there already.
     ///
@@ -134,6 +219,7 @@ impl Cache {
         if let Some(path) = self.get(kind, key) {
             return Ok((path, true));
         }
+        self.report_removed(bus);
         let _lock = self.lock(bus, &format!("{kind}-{key}"))?;
         if let Some(path) = self.get(kind, key) {
             return Ok((path, true));
@@ -199,6 +285,26 @@ impl Cache {
         // Nobody waits with an old one in hand: who gets a lock looks whether it is still the one of that name.
         let _ = fs::remove_file(&lock_path);
         Ok(Some(Doomed { path: doomed, _handle: handle, _lock: lock }))
+    }
+
+    /// Of the entries of a kind whose names begin so, keeps those that were used last, and those that are in use.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn keep_newest(&self, kind: &str, prefix: &str, count: usize) -> Result<()> {
+        let entries = fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten();
+        let mut found: Vec<(SystemTime, String)> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok().filter(|name| name.starts_with(prefix))?;
+                Some((entry.metadata().and_then(|stat| stat.modified()).ok()?, name))
+            })
+            .collect();
+        found.sort();
+        let surplus = found.len().saturating_sub(count);
+        for (_, name) in found.into_iter().take(surplus) {
+            self.take_away(kind, &name)?.into_iter().for_each(Doomed::remove);
+        }
+        Ok(())
     }
 
     /// Whether a process makes or uses this entry.
@@ -330,11 +436,18 @@ impl Scratch {
         self.dir.as_ref().map(tempfile::TempDir::path).unwrap_or_else(|| Path::new(""))
     }
 
-    /// Makes it durable under its final name; an older entry of that name is replaced.
+    /// Seals it and makes it durable under its final name; an older entry of that name is replaced.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn keep_as(self, place: &Path) -> Result<PathBuf> {
+        let kind =
+            place.parent().and_then(Path::file_name).and_then(|kind| kind.to_str()).unwrap_or_default();
+        if let Some(scope) = seal::scope(kind) {
+            seal::write(self.path(), scope)?;
+            killpoint("sealed");
+            self.cache.checked().insert(place.to_owned());
+        }
         // One call for the whole entry: syncing 90,000 source files one by one takes minutes.
         nix::unistd::syncfs(&self.lock as &File).on("cannot sync", self.path())?;
         killpoint("synced");

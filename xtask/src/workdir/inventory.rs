@@ -60,14 +60,16 @@ fn is_entry_name(kind: &str, name: &str) -> bool {
     let prefixed = |prefix: &str| name.strip_prefix(prefix);
     match kind {
         "source" => {
-            prefixed("git-").is_some_and(commit)
+            let of_a_repository = |(id, lineage): (&str, &str)| commit(id) && key(lineage);
+            prefixed("git-")
+                .is_some_and(|name| commit(name) || name.split_once('-').is_some_and(of_a_repository))
                 || prefixed("tar-").is_some_and(key)
                 || ["debian-tarball-", "debian-package-"].into_iter().any(|form| prefixed(form).is_some())
         }
         "image" => prefixed("debian-").is_some() || prefixed("file-").is_some_and(key),
         "git-patches" => name.split_once('-').is_some_and(|(a, b)| commit(a) && commit(b)),
         "apt" => name == "host" || key(name),
-        "ccache" => key(name) || name.split_once('-').is_some_and(|(a, b)| key(a) && key(b)),
+        "ccache" | "objects" => key(name) || name.split_once('-').is_some_and(|(a, b)| key(a) && key(b)),
         _ => key(name),
     }
 }
@@ -306,7 +308,7 @@ mod tests {
         place.entry("objects", "c", 100, 10);
         place.entry("runner", "d", 100, 1);
         let user = place.cache();
-        assert!(user.get("kernel", &"a".repeat(20)).is_some());
+        assert!(user.hold(&user.path("kernel", &"a".repeat(20))));
         File::open(user.path("kernel", &"a".repeat(20)))
             .and_then(|dir| dir.set_modified(SystemTime::now() - Duration::from_secs(30 * 86_400)))
             .expect("times can be set");

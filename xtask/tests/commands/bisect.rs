@@ -95,7 +95,7 @@ fn the_first_bad_commit_is_found_and_the_repository_stays_as_it_is() {
     ]);
     assert_eq!(listing(&top), before, "nothing was written to the user's repository");
     assert!(booted(&world) <= 6, "2 ends and 4 steps\n{done}");
-    assert_eq!(world.made("allnoconfig"), 1, "one object directory");
+    assert_eq!(world.made("allnoconfig"), 2, "an object directory for each of what make executes");
     let report: Value = serde_json::from_str(&world.read("report.json")).expect("a report");
     assert_eq!((&report["answer"], &report["exit_code"]), (&"found".into(), &0.into()));
     assert_eq!(text(&report["first"]["commit"]), rev(&top, "HEAD~4"));
@@ -568,9 +568,10 @@ pub(super) fn image(world: &World, version: &str, does: &str) {
     bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
     bytes[0x202..0x206].copy_from_slice(b"HdrS");
     bytes.extend_from_slice(format!("\n{does}\n").as_bytes());
-    let dir = world.path(&format!("cache/image/debian-{version}-cloud-amd64-0123456789ab"));
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("vmlinuz"), bytes).expect("written");
+    let entry = format!("cache/image/debian-{version}-cloud-amd64-0123456789ab");
+    fs::create_dir_all(world.path(&entry)).expect("a directory");
+    fs::write(world.path(&entry).join("vmlinuz"), bytes).expect("written");
+    world.seal(&entry);
 }
 
 #[test]

@@ -173,12 +173,14 @@ fn the_scripts_of_the_pipeline_for_gitlab_come_to_the_same() {
     let run = |top: &Path, script: &str| {
         let mut shell = command(&world, "bash");
         shell.args(["-ec", script]).current_dir(top).env("CI_PROJECT_DIR", top);
+        shell.env("VMTEST_ORIGIN_BASE", top);
         shell.env("VMTEST_CACHE_DIR", top.join("vmtest-cache")).output().expect("bash runs")
     };
     let printed = run(&fresh("plan"), "cargo xtask ci-matrix caller/ci/m.toml --format gitlab");
     let pipeline: Value = serde_json::from_slice(&printed.stdout).expect("JSON");
     let pipeline = pipeline.as_object().expect("a table");
     assert_eq!(pipeline["variables"]["VMTEST_CACHE_DIR"], "$CI_PROJECT_DIR/vmtest-cache");
+    assert_eq!(pipeline["variables"]["VMTEST_ORIGIN_BASE"], "$CI_PROJECT_DIR");
     let (kept, cached) = (world.path("artifacts"), world.path("cached"));
     let bring = |from: &Path, to: &Path, path: &Value| {
         let (from, to) = (from.join(text(path)), to.join(text(path)));

@@ -25,6 +25,7 @@ mod lost_tests;
 mod matrix;
 mod matrix_expect;
 mod mutants;
+mod origins;
 #[path = "../failures/page.rs"]
 mod page;
 mod papers;
@@ -38,6 +39,7 @@ mod rows;
 mod run;
 mod runs;
 mod schema;
+mod sealed;
 mod series;
 mod signals;
 mod soak;

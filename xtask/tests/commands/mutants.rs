@@ -5,12 +5,12 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Done, World};
+use crate::support::{ARCHIVED, Done, World};
 
 /// A world with the project's series, whose kernel does this.
 fn world(does: &str) -> World {
     let world = World::new();
-    world.tree("cache/source/debian-tarball-6.18.15-0123456789ab", does);
+    world.archived(does);
     world.patch("project/patches/fsession-6.18/0001-rename.patch", "second", "better");
     world.write("project/patches/fsession-6.18/base", "6.18.15\n");
     world
@@ -183,7 +183,7 @@ fn coverage(world: &World) -> Done {
 }
 
 fn coverage_with(world: &World, prints: &str) -> Done {
-    let selftests = "cache/source/debian-tarball-6.18.15-0123456789ab/tools/testing/selftests/bpf";
+    let selftests = format!("{ARCHIVED}/tools/testing/selftests/bpf");
     world.write(
         &format!("{selftests}/Makefile"),
         "TRUNNER_EXTRA_SOURCES := test_progs.c\nLSKELS :=\nLINKED_SKELS :=\n",
@@ -192,6 +192,7 @@ fn coverage_with(world: &World, prints: &str) -> Done {
     let source = format!("void test_fsession_test(void)\n{{\n}}\n{prints}");
     world.write(&format!("{selftests}/prog_tests/fsession_test.c"), &source);
     world.write(&format!("{selftests}/progs/fsession_test.c"), "int x;\n");
+    world.seal(ARCHIVED);
     world.write("project/docs/coverage.md", "as it was\n");
     let words = ["test", "--coverage", "--toolchain", "host", "--accel", "tcg"];
     world.start(world.command(&words)).done()

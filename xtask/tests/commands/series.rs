@@ -10,7 +10,7 @@ const PASSES: &str = "guest: pass";
 /// A world whose checkout has a series and whose cache has the kernel that it is for.
 fn with_series() -> World {
     let world = World::new();
-    world.tree("cache/source/debian-tarball-6.18.15-0123456789ab", PASSES);
+    world.archived(PASSES);
     world.patch("project/patches/fsession-6.18/0001-rename.patch", "second", "better");
     world.write("project/patches/fsession-6.18/README.md", "About it.\n");
     world.write("project/patches/fsession-6.18/base", "6.18.15 6.18.20\n");

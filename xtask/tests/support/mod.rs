@@ -19,9 +19,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Every subtest of the fake runner, in its order. The fake guest does what it does during the second.
 pub const TESTS: [&str; 3] = ["basic/first", "basic/second", "many/third"];
+/// Entry of the cache that [`World::archived`] makes: kernel 6.18.15.
+pub const ARCHIVED: &str = "cache/source/debian-tarball-6.18.15-0123456789ab";
 /// Longer than any command here may take, also on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -173,6 +176,50 @@ impl World {
         file("kernel/fake.c", "int first;\nint second;\nint third;\n");
         file("fake.does", &format!("{does}\n"));
         self.path(name)
+    }
+
+    /// Seals an entry of the cache that a test made, as the harness does with its own; see `workdir/seal.rs`. Without
+    /// times: they are compared first, and then the content decides.
+    pub fn seal(&self, entry: &str) {
+        let top = self.path(entry);
+        let hash = |bytes: &[u8]| -> String {
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let names = |dir: &Path| -> Vec<String> {
+            let entries = fs::read_dir(dir).expect("listed").flatten();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.retain(|name| !name.starts_with(".vmtest-"));
+            names.sort();
+            names
+        };
+        let (mut paths, mut lines, mut count) = (String::new(), String::new(), 0);
+        for found in walkdir::WalkDir::new(&top).sort_by_file_name() {
+            let found = found.expect("walked");
+            let below = found.path().strip_prefix(&top).expect("below").display().to_string();
+            if below == ".vmtest-seal" {
+                continue;
+            }
+            let stat = found.metadata().expect("read");
+            let (size, hash) = if stat.is_dir() {
+                let listed: String = names(found.path()).iter().map(|name| format!("{name}\0")).collect();
+                (0, hash(listed.as_bytes()))
+            } else {
+                (stat.size(), hash(&fs::read(found.path()).expect("read")))
+            };
+            count += 1;
+            paths.push_str(&format!("{below}\0"));
+            lines.push_str(&format!("{:o} {size} 0.0 0.0 {hash}\0", stat.mode()));
+        }
+        let text = format!("vmtest seal 2\0{count}\0none\0{paths}{lines}");
+        let sum = hash(text.as_bytes());
+        fs::write(top.join(".vmtest-seal"), text + &sum).expect("written");
+    }
+
+    /// A source of the archive in the cache, whose make and guest do this.
+    pub fn archived(&self, does: &str) {
+        self.tree(ARCHIVED, does);
+        self.seal(ARCHIVED);
     }
 
     /// The same in a repository with one commit.

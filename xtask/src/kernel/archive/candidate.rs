@@ -45,6 +45,20 @@ pub(super) fn entries(ctx: &Context, kind: &str) -> Vec<String> {
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+/// An entry that was listed a moment ago cannot be used: it was damaged, or pruned, and is looked for again.
+///
+/// # Errors
+/// When it is still there, and so would be found again.
+pub(super) fn went_away(ctx: &Context, kind: &str, entry: &str) -> Result<()> {
+    ctx.cache.report_removed(&ctx.bus);
+    let path = ctx.cache.path(kind, entry);
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(Error::host(format!("{} cannot be used, and cannot be removed", path.display()))
+        .next("remove it, then run the same command again"))
+}
+
 /// The first of the candidates that the mirror has, and its directory in the cache; `make` downloads one and fills
 /// the directory.
 ///

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::apt::Archive;
-use super::candidate::{Candidate, Presence, entries, first_present, without};
+use super::candidate::{Candidate, Presence, entries, first_present, went_away, without};
 use super::index::{ImageRelease, Index};
 use super::package::{Picked, extract};
 use super::version::{compare_versions, newest_first};
@@ -120,7 +120,11 @@ pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resol
 /// When nothing fits, or a download or the disk fails.
 pub fn fetch_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Prebuilt> {
     if let Some(entry) = cached_image(ctx, wanted, flavour) {
-        return prebuilt(wanted, flavour, &entry, &ctx.cache.need(ImageRelease::KIND, &entry)?);
+        if let Some(dir) = ctx.cache.get(ImageRelease::KIND, &entry) {
+            return prebuilt(wanted, flavour, &entry, &dir);
+        }
+        went_away(ctx, ImageRelease::KIND, &entry)?;
+        return fetch_image(ctx, wanted, flavour);
     }
     let archive = Archive::new(ctx);
     let images = choose(&archive, wanted, flavour)?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::apt::Archive;
-use super::candidate::{Candidate, Presence, entries, first_present, without};
+use super::candidate::{Candidate, Presence, entries, first_present, went_away, without};
 use super::index::{Form, Index, SourceRelease};
 use super::package::{Picked, extract};
 use super::version::{compare_versions, matches, newest_first};
@@ -172,9 +172,13 @@ pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
 pub fn fetch_source(ctx: &Context, wanted: &str) -> Result<SourceTree> {
     let archive = Archive::new(ctx);
     match choose(ctx, wanted, || archive.index(), || archive.absent())? {
-        Choice::Cached { entry, upstream } => {
-            Ok(tree(&upstream, &entry, ctx.cache.need(SourceRelease::KIND, &entry)?))
-        }
+        Choice::Cached { entry, upstream } => match ctx.cache.get(SourceRelease::KIND, &entry) {
+            Some(dir) => Ok(tree(&upstream, &entry, dir)),
+            None => {
+                went_away(ctx, SourceRelease::KIND, &entry)?;
+                fetch_source(ctx, wanted)
+            }
+        },
         Choice::Try { releases, why } => {
             ctx.bus.note(format!("src:{wanted} is {}; {why}", releases[0].describe()));
             let get = |release: &SourceRelease, dir: &Path| get_source(&archive, release, dir);

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::interrupt;
 use crate::proc::{Finished, Job};
-use crate::workdir::{Cache, Key, create_dir, read_text, remove_tree, write_file};
+use crate::workdir::{Cache, Key, SEAL, create_dir, read_text, remove_tree, write_file};
 use place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 
 pub(super) mod place;
@@ -123,16 +123,19 @@ impl Repo {
     fn source(&self, ctx: &Context, commit: &str) -> Result<SourceTree> {
         let id = self.id(commit);
         let clone = self.clone_in_cache(ctx)?;
-        let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "source", &entry(commit), |dir| {
-            let phase = ctx.bus.phase("checkout", &id);
-            check_out(ctx, &clone, commit, dir).map_err(|error| self.absent_objects(error))?;
-            if kernel_version(dir).is_none() {
-                return Err(Error::usage(format!("{id} is no kernel"))
-                    .why("that commit has no Makefile with VERSION and PATCHLEVEL in its top directory"));
-            }
-            phase.finish();
-            Ok(())
-        })?;
+        let (dir, cached) =
+            ctx.cache.get_or_make(&ctx.bus, "source", &entry(&self.lineage, commit), |dir| {
+                let phase = ctx.bus.phase("checkout", &id);
+                check_out(ctx, &clone, &self.lineage, commit, dir)
+                    .map_err(|error| self.absent_objects(error))?;
+                if kernel_version(dir).is_none() {
+                    return Err(Error::usage(format!("{id} is no kernel")).why(
+                        "that commit has no Makefile with VERSION and PATCHLEVEL in its top directory",
+                    ));
+                }
+                phase.finish();
+                Ok(())
+            })?;
         if !cached {
             write_file(&clone.join("vmtest-last"), commit)?;
         }
@@ -141,7 +144,7 @@ impl Repo {
             dir,
             key: Key::of("source commit 1").field("commit", commit).finish(),
             lineage: self.lineage.clone(),
-            origin: Some(self.lineage.clone()),
+            origin: Some(super::origin(&self.path)),
             base_commit: Some(commit.to_owned()),
         })
     }
@@ -158,13 +161,14 @@ impl Repo {
     }
 }
 
-fn entry(commit: &str) -> String {
-    format!("git-{commit}")
+/// Of one repository: what another one has under the name of this commit may be something else.
+fn entry(lineage: &Key, commit: &str) -> String {
+    format!("git-{commit}-{lineage}")
 }
 
 /// Fills `dir` with a commit. A bisection visits dozens of commits of one repository, so the previous one is
 /// hard-linked and only what differs is written: 2 s and some directories instead of 1.6 GB.
-fn check_out(ctx: &Context, clone: &Path, commit: &str, dir: &Path) -> Result<()> {
+fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Path) -> Result<()> {
     let scratch = ctx.cache.scratch()?;
     let index = scratch.path().join("index");
     let git = || {
@@ -186,7 +190,9 @@ fn check_out(ctx: &Context, clone: &Path, commit: &str, dir: &Path) -> Result<()
     ask(read, "read the tree of")?;
     interrupt::check()?;
     let previous = read_text(&clone.join("vmtest-last")).ok();
-    let neighbour = previous.and_then(|old| Some((ctx.cache.get("source", &entry(&old))?, old)));
+    let neighbour = previous.and_then(|old| Some((ctx.cache.get("source", &entry(lineage, &old))?, old)));
+    // What is damaged there would be linked into this one.
+    let neighbour = neighbour.filter(|(dir, _)| ctx.cache.verify(&ctx.bus, dir).is_ok());
     let Some((old_dir, old)) = neighbour else {
         let mut all = git();
         all.args(["checkout-index", "--all", "--force"]);
@@ -196,6 +202,8 @@ fn check_out(ctx: &Context, clone: &Path, commit: &str, dir: &Path) -> Result<()
     let mut link = clean_env::command("cp");
     link.args(["--archive", "--link", "--no-target-directory"]).arg(&old_dir).arg(dir);
     succeeded(Job::new(link).run()?, format!("cannot link {}", old_dir.display()))?;
+    // That of the other one.
+    let _ = fs::remove_file(dir.join(SEAL));
     interrupt::check()?;
     let mut diff = git();
     // Names are quoted, one a line, by core.quotePath; --stdin of checkout-index reads them back.
@@ -286,7 +294,7 @@ pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved>
     Ok(Resolved {
         id: repo.id(&commit),
         description: format!("{rev} is {} \"{}\"", &commit[..12], repo.subject(&commit)),
-        cached: ctx.cache.get("source", &entry(&commit)).is_some(),
+        cached: ctx.cache.get("source", &entry(&repo.lineage, &commit)).is_some(),
         path: None,
         commits: 0,
     })
@@ -298,7 +306,7 @@ pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) ->
     Ok(Resolved {
         id: repo.id(&range.base),
         description: range.describe(&repo),
-        cached: ctx.cache.get("source", &entry(&range.base)).is_some(),
+        cached: ctx.cache.get("source", &entry(&repo.lineage, &range.base)).is_some(),
         path: None,
         commits: range.commits.len(),
     })

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::kernel::archive;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
-use crate::workdir::Key;
+use crate::workdir::{Key, origin_name};
 
 pub use git::Commits;
 pub use image::release_of;
@@ -168,6 +168,11 @@ pub fn version_of_makefile(text: &str) -> Option<String> {
     let sublevel = value("SUBLEVEL").filter(|level| !level.is_empty() && level != "0");
     let point = sublevel.map(|level| format!(".{level}")).unwrap_or_default();
     Some(format!("{major}.{minor}{point}{}", value("EXTRAVERSION").unwrap_or_default()))
+}
+
+/// Origin of what lies at this path.
+fn origin(path: &Path) -> Key {
+    Key::of("source origin 1").field("place", origin_name(path)).finish()
 }
 
 /// Last component of a path, for a column id.

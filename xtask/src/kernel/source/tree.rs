@@ -352,7 +352,7 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
         id,
         dir: home.join("files"),
         key,
-        origin: Some(lineage.clone()),
+        origin: Some(super::origin(&top)),
         lineage,
         base_commit: None,
     })

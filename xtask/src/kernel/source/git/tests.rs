@@ -204,7 +204,7 @@ fn applied(ctx: &Context, repo: &Path, from: &str, to: &str) -> (PathBuf, crate:
         panic!("a range")
     };
     let applied =
-        crate::kernel::patch::apply(ctx, &base.dir, &base.key, base.base_commit.as_deref(), &series);
+        crate::kernel::patch::apply(ctx, &base.dir, &base.key, base.base_commit.as_deref(), None, &series);
     (base.dir, applied.expect("applied").1)
 }
 
@@ -289,7 +289,8 @@ fn a_range_that_comes_out_otherwise_does_not_pass_for_it() {
     let exact = series.patches[0].exact.take().expect("a commit");
     assert_ne!(series.key(), key, "a mail of the same bytes is another series");
     series.patches[0].exact = Some(exact.replace("kernel/trampoline.c", "kernel/other.c"));
-    let error = crate::kernel::patch::apply(&ctx, &base.dir, &base.key, None, &series).expect_err("refused");
+    let error =
+        crate::kernel::patch::apply(&ctx, &base.dir, &base.key, None, None, &series).expect_err("refused");
     assert_eq!(error.class.code(), 10);
     assert!(error.to_string().contains("not the tree of that commit"), "{error}");
 }
