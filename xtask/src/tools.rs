@@ -75,6 +75,14 @@ pub fn host_key() -> Key {
     key.finish()
 }
 
+/// What the host's own virtme-ng says it is; it is not in [`host_key`], as no kernel is built by it. Empty where there is
+/// none.
+pub fn host_vng() -> String {
+    let mut command = Command::new("vng");
+    command.arg("--version").env("LC_ALL", "C.UTF-8");
+    first_line(command).unwrap_or_default()
+}
+
 fn first_line(command: Command) -> Option<String> {
     let done = Job::new(command).run().ok().filter(crate::proc::Finished::success)?;
     done.stdout.lines().next().map(str::to_owned)

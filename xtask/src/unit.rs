@@ -83,6 +83,11 @@ impl Bootable {
         self.source().is_some_and(|dir| dir.symlink_metadata().is_err())
     }
 
+    /// Key of everything that its kernel was made of, its origin included; of a finished kernel that of its image.
+    pub fn made_of(&self) -> &str {
+        self.tree.as_ref().map_or(&self.kernel.key, |(_, key)| key.as_str())
+    }
+
     /// Its source, without the series; `None` for a kernel that was not built here.
     pub fn source(&self) -> Option<&Path> {
         self.tree.as_ref().map(|(tree, _)| tree.source.dir.as_path())
@@ -181,6 +186,19 @@ impl Built {
     /// For the record.
     pub fn kernel(&self) -> &Kernel {
         self.bootable.as_ref().map_or(&self.kernel, |bootable| &bootable.kernel)
+    }
+
+    /// Stands for everything of a guest that is made for this kernel: itself, with its origin, and the bpftool that it is
+    /// offered. `None` where there is no kernel.
+    pub fn made_of(&self) -> Option<Key> {
+        let bootable = self.bootable.as_ref().ok()?;
+        let key = Key::of("bootable 1").field("kernel", bootable.made_of());
+        let key = match &bootable.bpftool {
+            Bpftool::In(dir) => key.field("bpftool", dir.file_name().unwrap_or_default().as_encoded_bytes()),
+            Bpftool::None(why) => key.field("no bpftool", why),
+            Bpftool::Failed(error) => key.field("bpftool failed", error.to_string()),
+        };
+        Some(key.finish())
     }
 
     /// Why there is none.

@@ -29,11 +29,14 @@ use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::{config, maintained, variant};
+use crate::matrix::keys;
 use crate::plan::Plan;
 use crate::report::bisect::Format;
 use crate::report::{log::Log, progress};
+use crate::sandbox::Tools;
 use crate::shop::Shop;
-use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, write_file};
+use crate::tools;
+use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, hash_file, write_file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -242,8 +245,10 @@ fn hunt(
     let suite = suite_key(&shop)?;
     if !record.suite.is_empty() && record.suite != suite {
         return Err(Error::usage("this bisection cannot go on")
-            .why("its tests or the configuration are not what they were when it began")
-            .next("begin a new one"));
+            .why(
+                "its tests, the configuration, the tools or the harness are not what they were when it began",
+            )
+            .next("begin a new one: it takes up the answers that still hold"));
     }
     record.suite = suite;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
@@ -275,11 +280,22 @@ fn hunt(
     Ok(class)
 }
 
-/// Stands for the tests and the configuration of all kernels.
+/// Stands for what all kernels have in common and verdicts depend on: what judges them, the tests, the tools, the
+/// configuration. Answers of a bisection with another one are not taken up.
 fn suite_key(shop: &Shop<'_>) -> Result<String> {
     let (runner, _) = shop.runner()?;
-    let mut key =
-        Key::of("bisection 1").field("runner", runner.dir.file_name().unwrap_or_default().as_encoded_bytes());
+    let tools = shop.tools()?;
+    let mut key = Key::of("bisection 2")
+        .field("judge", keys::judge(&shop.ctx.project)?.as_str())
+        .field("runner", runner.dir.file_name().unwrap_or_default().as_encoded_bytes())
+        .field("tools", tools.key().as_str())
+        .field("accel", shop.accel.kind.name());
+    if let Tools::Host(_) = tools {
+        key = key.field("virtme-ng", tools::host_vng());
+    }
+    for program in &shop.programs {
+        key = key.field("program", files_of(&program.dir)?);
+    }
     if let Some(name) = shop.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
         let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
         let fragments: Vec<_> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
@@ -288,6 +304,17 @@ fn suite_key(shop: &Shop<'_>) -> Result<String> {
         key = variant.make.iter().fold(key, |key, setting| key.field("make", setting));
     }
     Ok(key.finish().to_string())
+}
+
+/// Names and content of a program's directory.
+fn files_of(dir: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten() {
+        if entry.file_type().is_file() {
+            files.push(format!("{} {}", entry.path().display(), hash_file(entry.path())?));
+        }
+    }
+    Ok(files.join("\n"))
 }
 
 /// What is asked of each kernel.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keys by which runs of one matrix know each other: a run of another file, of another harness, or of another job must not
-//! stand for this one.
+//! stand for this one. And by which a bisection takes the answer of an earlier one: only where the same would judge it.
 //!
 //! How it could be wrong: these keys are hashes and no signatures. Who can write a run's directory can write any run; what
 //! they prevent is a mistake, a stale artifact above all.
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::Matrix;
 use crate::error::{IoContext, Result};
-use crate::workdir::Key;
+use crate::workdir::{Key, hash_file};
 
 /// What decides what a run of this harness means: its own source, the runner's, the configurations, the build root.
 const OF_THE_HARNESS: [&str; 6] = ["Cargo.lock", "Cargo.toml", "images", "kconfig", "selftests", "xtask/src"];
@@ -35,6 +35,17 @@ pub fn harness(project: &Path) -> Result<Key> {
         key = key.field(&name, std::fs::read(&file).on("cannot read", &file)?);
     }
     Ok(key.finish())
+}
+
+/// Of everything that turns a guest into a verdict, whatever kernel it has: [`harness`], with each variant and what the build
+/// root is made of, and this very program, which may be older than its source.
+///
+/// # Errors
+/// When the checkout or the program cannot be read.
+pub fn judge(project: &Path) -> Result<Key> {
+    let program = std::env::current_exe().on("cannot tell where this program is", project)?;
+    let key = Key::of("judge 1").field("harness", harness(project)?.as_str());
+    Ok(key.field("program", hash_file(&program)?).finish())
 }
 
 /// Of a matrix under this harness.

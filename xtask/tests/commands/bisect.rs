@@ -528,7 +528,7 @@ fn interrupted_it_says_how_to_go_on_and_one_at_a_time_may() {
     let dir = done.run_dir.clone().expect("a run");
     // Verdicts of other tests are not mixed with these.
     world.write("project/selftests/lib.rs", "changed\n");
-    resume(&world, name).exits(2).says(&["its tests or the configuration are not what they were"]);
+    resume(&world, name).exits(2).says(&["its tests, the configuration, the tools or the harness"]);
     fs::write(dir.join("bisect.json"), "{").expect("written");
     resume(&world, name).exits(2).says(&["cannot go on from"]);
     resume(&world, "nothing").exits(2).says(&["there is no bisection to go on with"]);
@@ -560,6 +560,96 @@ fn mistakes_are_told_before_any_work() {
     assert_eq!(run(&[]).status.code(), Some(2));
     let runs = fs::read_dir(world.path("state/vmtest/runs")).into_iter().flatten().count();
     assert_eq!(runs, 0, "no run was begun");
+}
+
+/// Gives the world a kconfig/ of its own, with a variant that is like the default.
+fn own_variant(world: &World, name: &str) -> String {
+    let kconfig = world.path("project/kconfig");
+    let real = kconfig.canonicalize().expect("a directory");
+    fs::remove_file(&kconfig).expect("a link");
+    let copied = Command::new("cp").args(["-rL", "--no-target-directory"]).args([&real, &kconfig]).status();
+    assert!(copied.expect("cp runs").success());
+    let text = world.read("project/kconfig/default.toml");
+    world.write(&format!("project/kconfig/{name}.toml"), &text);
+    text
+}
+
+#[test]
+fn an_answer_is_remembered_only_for_what_gave_it() {
+    let world = World::new();
+    let top = line(&world, &[PASS, PASS, FAIL]);
+    let text = own_variant(&world, "rt");
+    let search = || {
+        let before = booted(&world);
+        bisect(&world, &top, "HEAD~2", "HEAD", &["--test", "basic/*", "--variant", "rt"]).exits(0);
+        booted(&world) - before
+    };
+    assert_eq!((search(), search()), (3, 0));
+    // Nothing of this changes a kernel.
+    for (file, more) in [
+        ("project/kconfig/rt.toml", format!("{text}cmdline = [\"nosmp\"]\n")),
+        ("project/kconfig/rt.toml", format!("{text}memory_mib = 256\n")),
+        ("project/kconfig/rt.toml", format!("{text}slowdown = 2\n")),
+        ("project/kconfig/rt.toml", format!("{text}\n[sysctls]\n\"kernel.pid_max\" = \"4096\"\n")),
+        ("project/xtask/src/vm/console.rs", "// another rule\n".to_owned()),
+    ] {
+        world.write(file, &more);
+        let boots = search();
+        assert_eq!((boots, search()), (3, 0), "{file}: {more}");
+    }
+    assert_eq!(world.made("vmlinux"), 3);
+}
+
+#[test]
+fn a_host_that_cannot_start_qemu_is_no_answer_of_a_kernel() {
+    let world = World::new();
+    let top = line(&world, &[PASS, PASS, PASS, FAIL]);
+    let qemu = world.path("bin/qemu-system-x86_64");
+    let real = fs::read_link(&qemu).expect("a link");
+    let refuse = || {
+        fs::remove_file(&qemu).expect("removed");
+        let refusing = "#!/bin/sh\n[ \"$1\" = --version ] && { echo \"qemu-system-x86_64 99.1 (fake)\"; exit 0; }\n\
+                        echo 'qemu: cannot set up guest memory' >&2\nexit 1\n";
+        let program = world.write("refusing", refusing);
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+        std::os::unix::fs::symlink(program, &qemu).expect("linked");
+    };
+    let allow = || {
+        fs::remove_file(&qemu).expect("removed");
+        std::os::unix::fs::symlink(&real, &qemu).expect("linked");
+    };
+    refuse();
+    let done = bisect(&world, &top, "HEAD~3", "HEAD", &["--test", "basic/*"]);
+    done.exits(30).says(&["no guest started", "cannot set up guest memory"]);
+    let step = &record(&done)["steps"][0];
+    assert_eq!((&step["verdict"], &step["class"]), (&"skip".into(), &30.into()), "{done}");
+    // What was asked in vain is asked again: by the same search, and by another one.
+    allow();
+    resume(&world, "latest").exits(0).says(&["number 3"]);
+    let world_commit = format!("git:{}@HEAD", top.display());
+    let judge = || {
+        let words = ["bisect", "--toolchain", "host", "--accel", "tcg", "--boot", "direct", "--judge"];
+        world.start(world.command(&[&words[..], &[&world_commit, "--test", "basic/first"]].concat())).done()
+    };
+    refuse();
+    assert_eq!(judge().status.code(), Some(128), "git has to stop, and not to skip");
+    allow();
+    assert_eq!(judge().status.code(), Some(0), "basic/first passes");
+}
+
+#[test]
+fn a_guest_that_a_busy_host_may_have_ended_is_booted_again() {
+    for does in [UNBOOTED, "guest: vanish", "guest: idle"] {
+        let world = World::new();
+        let top = line(&world, &[PASS, does, FAIL]);
+        let search = || {
+            let before = booted(&world);
+            let more = ["--test", "basic/*", "--timeout", "idle=1"];
+            bisect(&world, &top, "HEAD~2", "HEAD", &more).exits(3);
+            booted(&world) - before
+        };
+        assert_eq!((search(), search()), (3, 1), "{does}");
+    }
 }
 
 /// An image as the cache keeps it: the header of a bzImage, and what the fake guest does.

@@ -15,7 +15,7 @@ use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::lane::join;
 use crate::plan::Unit;
-use crate::result::RunResult;
+use crate::result::{BootRecord, RunResult};
 use crate::shop::Shop;
 use crate::unit::{self, Built, Material, UnitResult};
 use crate::workdir::{Key, RunDir, write_file};
@@ -159,7 +159,10 @@ impl<'a> Hunt<'a> {
                 (result, dir.path)
             }
         };
-        let finding = self.record.question.judge(&result)?;
+        let mut finding = self.record.question.judge(&result)?;
+        if let Some(why) = never_started(&result, &directory).filter(|_| finding.verdict == Verdict::Skip) {
+            (finding.class, finding.why) = (Class::Host, format!("no guest started: {why}"));
+        }
         if let Some(key) = key.filter(|_| !cached && worth_keeping(&result)) {
             state::keep_run(self.shop.ctx, &key, &result, &directory)?;
         }
@@ -279,28 +282,23 @@ impl<'a> Hunt<'a> {
     }
 
     /// Stands for everything that the cells of a run depend on; `None` where there is no kernel, or nothing is booted.
+    ///
+    /// How it could be wrong: what the host is like besides its tools (its processor under KVM, its load) is not in it.
     fn key(&self, built: &Built) -> Result<Option<Key>> {
-        if built.error().is_some() || self.record.question.asked == Asked::Build {
-            return Ok(None);
-        }
-        let (runner, chosen) = self.shop.runner()?;
-        let kernel = built.kernel();
-        let mut key = Key::of("verdict 2")
-            .field("kernel", &kernel.key)
+        let made_of = built.made_of().filter(|_| self.record.question.asked != Asked::Build);
+        let Some(made_of) = made_of else { return Ok(None) };
+        let (_, chosen) = self.shop.runner()?;
+        let mut key = Key::of("verdict 3")
+            .field("kernel", made_of.as_str())
             // Of the directory: the kernel's id is in the cells, and so in what is compared.
-            .field("id", &kernel.id)
-            .field("runner", runner.dir.file_name().unwrap_or_default().as_encoded_bytes())
-            .field("tools", self.shop.tools()?.key().as_str())
-            .field("accel", self.shop.accel.kind.name());
+            .field("id", &built.kernel().id)
+            .field("judged by", &self.record.suite);
         for name in chosen {
             key = key.field("test", name.path());
         }
         // All of how it is run, but which kernel that is.
         for word in self.record.options.iter().skip(2) {
             key = key.field("option", word);
-        }
-        for program in &self.shop.programs {
-            key = key.field("program", files_of(&program.dir)?);
         }
         Ok(Some(key.finish()))
     }
@@ -370,26 +368,50 @@ impl<'a> Hunt<'a> {
     }
 }
 
-/// What this host, or a person, is to blame for is no property of the kernel.
+/// Whether a run is kept as an answer for later bisections: only where the kernel itself gave it. A host that is slow, short
+/// of memory or cannot start QEMU ends a guest in the same ways as a kernel that does not boot, hangs or is lost, so none of
+/// these is kept; such a kernel is booted again.
+///
+/// How it could be wrong: a panic or a failed test can be the host's doing, too (an emulator that translates text wrongly).
+/// It is then wrong in the bisection that saw it as well.
 fn worth_keeping(result: &RunResult) -> bool {
     let classes =
         result.cells.iter().map(|cell| cell.class).chain(result.boots.iter().map(|boot| boot.class));
-    let blameless = |code: u8| {
-        !matches!(
-            Class::from_code(code),
-            None | Some(Class::Host | Class::Interrupted | Class::Terminated | Class::SuiteBuild)
+    let the_kernels = |code: u8| match Class::from_code(code) {
+        Some(
+            Class::Pass | Class::TestFailed | Class::Incomplete | Class::Splat | Class::Flaky | Class::Panic,
+        ) => true,
+        Some(
+            Class::Usage
+            | Class::SeriesDoesNotApply
+            | Class::OptionLost
+            | Class::KernelBuild
+            | Class::SuiteBuild
+            | Class::BootFailed
+            | Class::Hang
+            | Class::WallClock
+            | Class::GuestLost
+            | Class::RunnerDied
+            | Class::Host
+            | Class::Interrupted
+            | Class::Terminated,
         )
+        | None => false,
     };
-    !result.boots.is_empty() && classes.into_iter().all(blameless)
+    !result.boots.is_empty() && classes.into_iter().all(the_kernels)
 }
 
-/// Names and content of a program's directory.
-fn files_of(dir: &std::path::Path) -> Result<String> {
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten() {
-        if entry.file_type().is_file() {
-            files.push(format!("{} {}", entry.path().display(), crate::workdir::hash_file(entry.path())?));
-        }
-    }
-    Ok(files.join("\n"))
+/// The reason of a boot in which the virtual machine complained and no kernel said a word: nothing of the kernel was tried. A
+/// kernel that is silent while its machine runs on is not meant.
+///
+/// How it could be wrong: a QEMU that stops because of what a kernel does before its first word is taken for the host's
+/// fault. The kernel is no more than skipped either way.
+fn never_started(result: &RunResult, directory: &std::path::Path) -> Option<String> {
+    let silent = |boot: &&BootRecord| {
+        let console = std::fs::read(directory.join(&boot.directory).join("console.log")).unwrap_or_default();
+        boot.class == Class::BootFailed.code()
+            && boot.reason.contains("; it said: ")
+            && memchr::memmem::find(&console, b"Linux version ").is_none()
+    };
+    result.boots.iter().find(silent).map(|boot| boot.reason.clone())
 }

@@ -106,7 +106,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let commits = crate::kernel::source::Commits::open(&ctx, &repo.0)?;
     let commit = commits.commit(&repo.1)?;
     let run_dir = RunDir::create(args.out.as_deref())?;
-    let record = state::Record {
+    let mut record = state::Record {
         schema: state::SCHEMA,
         run: run_dir.id.clone(),
         command: crate::commands::vmtest::command_line(),
@@ -123,7 +123,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         report: None,
     };
     let shop = Shop::open(&ctx, &plan, series)?;
-    shop.runner()?;
+    record.suite = super::suite_key(&shop)?;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
     let mut hunt = Hunt::new(&shop, record, &run_dir)?;
     loop {
