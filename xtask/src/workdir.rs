@@ -7,6 +7,7 @@ mod key;
 mod remove;
 mod run;
 mod seal;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

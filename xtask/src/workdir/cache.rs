@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -359,7 +359,8 @@ impl Cache {
             // One that was made a moment ago may not have its lock yet.
             let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
             let ours = entry.file_name().to_str()?.starts_with("t-");
-            let handle = File::open(entry.path()).ok().filter(|_| ours && age >= at_least)?;
+            let handle =
+                Some(entry.path()).filter(|_| ours && age >= at_least).and_then(|path| opened(&path))?;
             let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).ok()?;
             Some((entry.path(), lock))
         };
@@ -397,8 +398,20 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// What `path` names, locked against use; `None` where it is used, or not there.
 fn unused(path: &Path) -> Option<Flock<File>> {
-    let handle = File::open(path).ok()?;
+    let handle = opened(path)?;
     Flock::lock(handle, FlockArg::LockExclusiveNonblock).ok().filter(|handle| is_at(handle, path))
+}
+
+/// Opens an entry, to lock it. A build may have taken all permissions from a directory that it could write to.
+fn opened(path: &Path) -> Option<File> {
+    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    match File::open(path) {
+        Err(error) if denied(&error) && path.symlink_metadata().is_ok_and(|stat| stat.is_dir()) => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).ok()?;
+            File::open(path).ok()
+        }
+        opened => opened.ok(),
+    }
 }
 
 /// An entry on its way out. Nobody can use it any more.
@@ -534,7 +547,6 @@ mod tests {
         fs::create_dir_all(dead.join("a/b"))
             .and_then(|()| fs::write(dead.join("a/c"), "x"))
             .expect("written");
-        use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(dead.join("a"), fs::Permissions::from_mode(0o500)).expect("modes can be set");
         remove_tree(&dead);
         assert!(owned.path().exists() && !dead.exists());

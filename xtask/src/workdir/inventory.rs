@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::cache::Cache;
+use super::walk::{is_dir, walk};
 use crate::error::Result;
 use crate::interrupt;
 
@@ -152,22 +153,22 @@ impl Inventory {
             shared: Vec::new(),
         };
         let mut met = HashSet::new();
-        for found in walkdir::WalkDir::new(&path).follow_root_links(false).into_iter().flatten() {
+        walk(&path, |stat| {
             interrupt::check()?;
-            let Ok(stat) = found.metadata() else { continue };
-            let bytes = stat.blocks() * 512;
-            if stat.is_dir() || stat.nlink() < 2 {
+            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            if is_dir(stat) || stat.st_nlink < 2 {
                 entry.own += bytes;
-                continue;
+                return Ok(());
             }
-            let id = (stat.dev(), stat.ino());
+            let id = (stat.st_dev, stat.st_ino);
             if met.insert(id) {
                 entry.shared.push(id);
                 let link = self.links.entry(id).or_insert((bytes, 0));
                 entry.bytes += if link.1 == 0 { bytes } else { 0 };
                 link.1 += 1;
             }
-        }
+            Ok(())
+        })?;
         entry.bytes += entry.own;
         Ok(Some(entry))
     }
@@ -340,6 +341,24 @@ mod tests {
         let pruned = place.prune(Prune::ToSize(100 * 1024), false);
         assert_eq!((pruned.removed.len(), pruned.left), (2, 0));
         assert_eq!(pruned.freed, total);
+    }
+
+    #[test]
+    fn what_is_too_deep_for_a_path_is_counted_and_removed() {
+        let place = Place::new();
+        let entry = place.entry("objects", "a", 1, 9);
+        let before = Inventory::of(&place.cache()).expect("read").total();
+        crate::workdir::walk::tests::deep(&entry.join("obj"), 200, &"x".repeat(250));
+        let dead = place.dir.path().join("tmp/t-dead");
+        crate::workdir::walk::tests::deep(&dead, 200, &"x".repeat(250));
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::open(&dead).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
+        let total = Inventory::of(&place.cache()).expect("read").total();
+        assert!(total >= before + 100_000, "{before} {total}");
+        let pruned = place.prune(Prune::All, false);
+        assert_eq!((pruned.left, pruned.removed.len()), (0, 1));
+        assert!(pruned.freed >= total - before);
+        assert_eq!(fs::read_dir(place.dir.path().join("tmp")).expect("listed").count(), 0);
     }
 
     #[test]

@@ -1,40 +1,85 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Removes directory trees that strangers' builds wrote into. A link is removed and never followed, also as the root.
 
+use std::ffi::CString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Removes a directory tree, also one with read-only directories in it (packages ship them); what cannot be removed
-/// is left for the next run.
+use nix::fcntl::{AT_FDCWD, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::walk::{is_dir, look, names, open_dir};
+
+/// Removes a directory tree of any depth, also one with directories in it that nobody may read or change (packages ship
+/// them); what cannot be removed is left for the next run.
 pub fn remove_tree(path: &Path) {
     remove_tree_while(path, || true);
 }
 
 /// Removes a directory tree as long as `go_on` says so.
+///
+/// Nothing is deeper than two levels when it is removed: what a directory holds is moved up to the top first. A path could be
+/// longer than the kernel takes, and a descriptor for each level would be more than a process may have.
 pub(super) fn remove_tree_while(path: &Path, go_on: impl Fn() -> bool) {
-    // A build can leave a link to anywhere where a directory of its own was, and walkdir follows a root that is one.
-    let walk = walkdir::WalkDir::new(path).follow_root_links(false).into_iter().filter_entry(|entry| {
-        if entry.file_type().is_dir() {
-            // What it holds can only be removed once it may be written.
-            let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700));
+    let Ok(stat) = look(AT_FDCWD, path) else { return };
+    if !is_dir(&stat) {
+        let _ = fs::remove_file(path);
+        return;
+    }
+    let Ok(top) = open_dir(AT_FDCWD, path, &stat) else { return };
+    let mut moved = Moved { prefix: format!(".vmtest-{}-", super::nonce()), count: 0 };
+    loop {
+        let (mut done, found) = (0_u64, names(&top).unwrap_or_default());
+        for name in &found {
+            if !go_on() {
+                return;
+            }
+            done += remove(&top, name, &mut moved, &go_on);
         }
-        true
-    });
-    let mut directories = Vec::new();
-    for entry in walk.flatten() {
+        // Nothing left, or nothing that can be removed.
+        if done == 0 {
+            break;
+        }
+    }
+    let _ = fs::remove_dir(path);
+}
+
+/// Names at the top that nothing in the tree has.
+struct Moved {
+    prefix: String,
+    count: u64,
+}
+
+/// Removes `name` from `top`, or brings what is in it up to `top`; how much was done.
+fn remove(top: &OwnedFd, name: &CString, moved: &mut Moved, go_on: impl Fn() -> bool) -> u64 {
+    let Ok(stat) = look(top, name.as_c_str()) else { return 0 };
+    if !is_dir(&stat) {
+        return u64::from(unlinkat(top, name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_ok());
+    }
+    if unlinkat(top, name.as_c_str(), UnlinkatFlags::RemoveDir).is_ok() {
+        return 1;
+    }
+    let Ok(dir) = open_dir(top, name.as_c_str(), &stat) else { return 0 };
+    let mut done = 0;
+    for below in names(&dir).unwrap_or_default() {
         if !go_on() {
-            return;
+            return done;
         }
-        if entry.file_type().is_dir() {
-            directories.push(entry.into_path());
+        let Ok(stat) = look(&dir, below.as_c_str()) else { continue };
+        let went = if is_dir(&stat) {
+            // Its entry for the directory above changes, which takes the right to write to it.
+            let _ = fchmodat(&dir, below.as_c_str(), Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
+            moved.count += 1;
+            let place = format!("{}{}", moved.prefix, moved.count);
+            renameat(&dir, below.as_c_str(), top, place.as_str())
         } else {
-            let _ = fs::remove_file(entry.path());
-        }
+            unlinkat(&dir, below.as_c_str(), UnlinkatFlags::NoRemoveDir)
+        };
+        done += u64::from(went.is_ok());
     }
-    for directory in directories.iter().rev() {
-        let _ = fs::remove_dir(directory);
-    }
+    done + u64::from(unlinkat(top, name.as_c_str(), UnlinkatFlags::RemoveDir).is_ok())
 }
 
 #[cfg(test)]
