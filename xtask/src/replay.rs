@@ -16,19 +16,20 @@ use vmtest_protocol::TestName;
 
 use crate::allow::Allowed;
 use crate::conditions;
-use crate::error::{Class, Error, IoContext, Result};
+use crate::confined;
+use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
 use crate::kernel::variant::Condition;
 use crate::plain;
 use crate::result::{self, BootRecord, Cell, CellBase, Outcome, Rounds, RunResult, Terms, Verdict};
-use crate::stored::{Stored, below};
+use crate::stored::{MOST_BYTES, Stored, below};
 use crate::suite::choice::Chosen;
 use crate::suite::program::{self, Program};
 use crate::suite::upstream::Known;
 use crate::suite::verdict;
 use crate::vm::console::Scanner;
 use crate::vm::session::{End, Observed};
-use crate::workdir::{read_text, write_file};
+use crate::workdir::write_file;
 
 /// Version of a brief. 2: with the build id, and guests show that their console was heard.
 const SCHEMA: u32 = 2;
@@ -226,7 +227,8 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
     let mut told: BTreeSet<(String, String, String, String, String)> = BTreeSet::new();
     let mut left_out: Vec<&BootRecord> = Vec::new();
     for boot in &stored.result.boots {
-        let Some(dir) = below(&stored.dir, &boot.directory).filter(|dir| dir.join(FILE).is_file()) else {
+        let has_brief = confined::is_file(&stored.dir, Path::new(&boot.directory).join(FILE));
+        let Some(dir) = below(&stored.dir, &boot.directory).filter(|_| has_brief) else {
             left_out.push(boot);
             done.left_out.push(format!("{}: of an older version", boot.directory));
             continue;
@@ -285,8 +287,8 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
 /// What was known of a guest.
 fn read_brief(dir: &Path) -> Result<Brief> {
     let no = |why: String| Error::host(format!("cannot judge {} again", dir.display())).why(why);
-    let brief: Brief =
-        serde_json::from_str(&read_text(&dir.join(FILE))?).map_err(|error| no(error.to_string()))?;
+    let brief: Brief = serde_json::from_str(&confined::read_text_up_to(dir, FILE, MOST_BYTES)?)
+        .map_err(|error| no(error.to_string()))?;
     if brief.schema != SCHEMA {
         return Err(no(format!(
             "the schema of its {FILE} is {}, and only {SCHEMA} is known here",
@@ -300,7 +302,7 @@ fn read_brief(dir: &Path) -> Result<Brief> {
 fn replay(dir: &Path, brief: &Brief, boot: &BootRecord) -> Result<(Observed, Verdict, Vec<Cell>)> {
     let no = |why: String| Error::host(format!("cannot judge {} again", dir.display())).why(why);
     let read = |name: &str, judged: u64| -> Result<Vec<u8>> {
-        let mut bytes = std::fs::read(dir.join(name)).on("cannot read", dir.join(name))?;
+        let mut bytes = confined::read_up_to(dir, name, MOST_BYTES)?;
         let judged = usize::try_from(judged).unwrap_or(usize::MAX);
         // A file that was cut to keep the run small is shorter, or holds a mark that is in no guest's words.
         if !brief.truncated && bytes.len() < judged {

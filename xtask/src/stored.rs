@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A finished run, read back from its directory into the model that it was written from. Nothing of it is believed that
-//! the record itself contradicts: a report must not say pass because somebody cut a file short.
+//! the record itself contradicts: a report must not say pass because somebody cut a file short. It may come from another
+//! machine: no link in its directory is followed, and nothing but a plain file of a bounded size is read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::compare;
+use crate::confined;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config;
 use crate::kernel::kconfig::DotConfig;
@@ -17,8 +17,10 @@ use crate::plain;
 use crate::report::bisect;
 use crate::report::html::Consoles;
 use crate::result::{BootRecord, RunResult, SCHEMA};
-use crate::workdir::{read_text, runs_dir};
+use crate::workdir::runs_dir;
 
+/// The record of a bisection in its directory.
+const BISECTION: &str = "bisect.json";
 /// The record in a run's directory.
 pub const FILE: &str = "run.json";
 /// Configuration of a guest's kernel, beside its console; absent where nobody knows it.
@@ -26,7 +28,7 @@ pub const CONFIG: &str = "config";
 /// Bytes of a console that are looked at, from its end.
 const MOST_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
 /// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
-const MOST_BYTES: u64 = 512 * 1024 * 1024;
+pub const MOST_BYTES: u64 = 512 * 1024 * 1024;
 
 /// A run that is over.
 #[derive(Debug, Clone)]
@@ -44,7 +46,7 @@ impl Stored {
     /// Class `Usage` where there is none, class `Host` where its record cannot be believed.
     pub fn open(which: &Path) -> Result<Stored> {
         let dir = find(which)?;
-        let result = read(&dir.join(FILE))?;
+        let result = read(&dir)?;
         Ok(Stored { dir, result })
     }
 
@@ -57,7 +59,7 @@ impl Stored {
 /// Configurations of the kernels of a run in this directory, by their ids and variants, as far as there are any.
 pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotConfig> {
     let of_boot = |boot: &BootRecord| {
-        let text = read_text(&below(dir, &boot.directory)?.join(CONFIG)).ok()?;
+        let text = confined::read_text(dir, Path::new(&boot.directory).join(CONFIG)).ok()?;
         Some(((boot.kernel.clone(), boot.variant.clone()), config::parse_dotconfig(&text)))
     };
     run.boots.iter().filter_map(of_boot).collect()
@@ -70,20 +72,12 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
             || run.splats.iter().any(|splat| (&splat.kernel, &splat.variant) == (&boot.kernel, &boot.variant))
     };
     let of_boot = |boot: &BootRecord| {
-        let path = below(dir, &boot.directory)?.join("console.log");
-        Some((boot.directory.clone(), last_bytes(&path).ok()?))
+        let path = Path::new(&boot.directory).join("console.log");
+        // Whatever bytes a guest wrote.
+        let bytes = confined::last_bytes(dir, path, MOST_OF_A_CONSOLE).ok()?;
+        Some((boot.directory.clone(), String::from_utf8_lossy(&bytes).into_owned()))
     };
     run.boots.iter().filter(|boot| complained(boot)).filter_map(of_boot).collect()
-}
-
-/// The end of a file that a guest wrote, whatever bytes it has.
-fn last_bytes(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let from = file.metadata()?.len().saturating_sub(MOST_OF_A_CONSOLE);
-    file.seek(SeekFrom::Start(from))?;
-    let mut bytes = Vec::new();
-    file.take(MOST_OF_A_CONSOLE).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A bisection that came to an end.
@@ -93,10 +87,11 @@ fn last_bytes(path: &Path) -> std::io::Result<String> {
 pub fn bisection(which: &Path) -> Result<bisect::Report> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
-    let file = places.into_iter().flatten().map(|dir| dir.join("bisect.json")).find(|file| file.is_file());
-    let file = file.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
-    let no = |why: String| Error::host(format!("cannot draw {}", file.display())).why(why);
-    let record: Value = serde_json::from_str(&read_text(&file)?).map_err(|error| no(error.to_string()))?;
+    let dir = places.into_iter().flatten().find(|dir| confined::is_file(dir, BISECTION));
+    let dir = dir.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
+    let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
+    let text = confined::read_text_up_to(&dir, BISECTION, MOST_BYTES)?;
+    let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
     if record["schema"] != 1 {
         return Err(no(format!("its schema is {}, and only 1 is known here", record["schema"])));
     }
@@ -116,7 +111,9 @@ pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
 /// Class `Usage` where there is none.
 pub fn find(which: &Path) -> Result<PathBuf> {
     let no = |why: String| Error::usage(format!("there is no finished run {}", which.display())).why(why);
-    if which.file_name().is_some_and(|name| name == FILE) && which.is_file() {
+    if which.file_name().is_some_and(|name| name == FILE)
+        && which.symlink_metadata().is_ok_and(|stat| stat.is_file())
+    {
         let dir = which.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         return dir.canonicalize().on("cannot resolve", dir);
     }
@@ -130,9 +127,9 @@ pub fn find(which: &Path) -> Result<PathBuf> {
         return Err(no(format!("it is no directory{below}"))
             .next("name the directory that the run told of, its name, or `latest`"));
     };
-    if !dir.join(FILE).is_file() {
+    if !confined::is_file(&dir, FILE) {
         return Err(
-            match ["bisect.json", "mutants.json"].into_iter().find(|file| dir.join(file).is_file()) {
+            match [BISECTION, "mutants.json"].into_iter().find(|file| confined::is_file(&dir, file)) {
                 Some(file) => no(format!("{} holds {file}, which is another kind of run", dir.display())),
                 None => no(format!("{} holds no {FILE}: it is under way, or was killed", dir.display())),
             },
@@ -141,17 +138,13 @@ pub fn find(which: &Path) -> Result<PathBuf> {
     dir.canonicalize().on("cannot resolve", &dir)
 }
 
-/// Reads a record.
+/// Reads the record in the directory of a run.
 ///
 /// # Errors
 /// Class `Host` where it is of another version, or contradicts itself.
-pub fn read(path: &Path) -> Result<RunResult> {
-    let no = |why: String| Error::host(format!("cannot believe {}", path.display())).why(why);
-    let length = std::fs::metadata(path).on("cannot read", path)?.len();
-    if length > MOST_BYTES {
-        return Err(no(format!("it has {} MB", length >> 20)));
-    }
-    let text = read_text(path)?;
+pub fn read(dir: &Path) -> Result<RunResult> {
+    let no = |why: String| Error::host(format!("cannot believe {}", dir.join(FILE).display())).why(why);
+    let text = confined::read_text_up_to(dir, FILE, MOST_BYTES)?;
     /// Enough of it to say why the rest cannot be read.
     #[derive(serde::Deserialize)]
     struct Version {

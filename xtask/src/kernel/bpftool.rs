@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::confined;
+use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::kernel::build::PatchedTree;
@@ -83,7 +83,7 @@ pub fn ensure(
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
         let built = make(tree, tools, how, &src, obj.path(), log_dir)?;
-        confined::copy(obj.path(), built, &place.join(BPFTOOL))
+        confined::copy(obj.path(), built, &place.join(BPFTOOL), &mut Room::of(Class::SuiteBuild))
     })?;
     if cached {
         phase.cached()

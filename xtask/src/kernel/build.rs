@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::confined;
+use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::config::{self, Requests};
@@ -308,8 +308,9 @@ impl<'a> ConfiguredTree<'a> {
         let place = obj.join(MODULES_HERE);
         remove_tree(&place);
         fs::create_dir(&place).on("cannot create directory", &place)?;
+        let mut room = Room::of(Class::KernelBuild);
         for name in sources {
-            confined::copy(&src, Path::new(TEST_MODULES).join(&name), &place.join(&name))?;
+            confined::copy(&src, Path::new(TEST_MODULES).join(&name), &place.join(&name), &mut room)?;
         }
         let sandbox = self.sandbox(ctx)?;
         // The first one makes Module.symvers and the linker script; there are no modules of the tree itself.
@@ -337,16 +338,17 @@ impl<'a> ConfiguredTree<'a> {
     fn keep(&self, ctx: &Context, modules: &[String]) -> Result<KernelBuild> {
         let obj = self.dir.join("obj");
         let scratch = ctx.cache.scratch()?;
+        let mut room = Room::of(Class::KernelBuild);
         if !modules.is_empty() {
             create_dir(&scratch.path().join(MODULES))?;
         }
         for module in modules {
             let from = Path::new(MODULES_HERE).join(module);
-            confined::copy(&obj, from, &scratch.path().join(MODULES).join(module))?;
+            confined::copy(&obj, from, &scratch.path().join(MODULES).join(module), &mut room)?;
         }
         for (from, to) in KEPT {
             // Copies, not links: the next make changes vmlinux in place when it adds BTF.
-            confined::copy(&obj, from, &scratch.path().join(to))?;
+            confined::copy(&obj, from, &scratch.path().join(to), &mut room)?;
         }
         let place = ctx.cache.path("kernel", key(self.tree, self.recipe).as_str());
         let dir = scratch.keep_as(&place)?;

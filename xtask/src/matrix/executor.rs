@@ -93,7 +93,7 @@ impl Executor {
             let last = done.tail.last().map(|line| format!("; it said: {line}")).unwrap_or_default();
             format!("the executor {}{last}", crate::proc::ended(done.status))
         };
-        let run = stored::read(&out.join(stored::FILE))
+        let run = stored::read(out)
             .map_err(|error| gap(format!("{}, and left no run: {}", how(), error.summary())))?;
         if done.status.code() != Some(run.exit_code.into()) {
             return Err(gap(format!("{}, and the run that it left says {}", how(), run.exit_code)));

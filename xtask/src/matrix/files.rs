@@ -4,7 +4,8 @@
 
 use std::path::{Component, Path};
 
-use crate::error::{Error, IoContext, Result};
+use crate::confined::{self, Room};
+use crate::error::{Class, Error, IoContext, Result};
 use crate::result::RunResult;
 use crate::workdir::{RunDir, create_dir};
 
@@ -16,7 +17,7 @@ const MOST_FILES: usize = 100_000;
 /// # Errors
 /// Class `Usage` for a record that names a directory elsewhere, or one that is there already.
 pub fn adopt(from: &Path, run: &RunResult, to: &RunDir) -> Result<()> {
-    let mut count = 0;
+    let (mut count, mut room) = (0, Room::of(Class::Usage));
     for boot in run.boots.iter().filter(|boot| !boot.directory.is_empty()) {
         if !is_of_a_cell(Path::new(&boot.directory)) {
             return Err(Error::usage(format!("{} cannot be joined", from.display()))
@@ -27,13 +28,15 @@ pub fn adopt(from: &Path, run: &RunResult, to: &RunDir) -> Result<()> {
             return Err(Error::usage(format!("{} cannot be joined", from.display()))
                 .why(format!("{} is there already, from another part", boot.directory)));
         }
-        copy(&from.join(&boot.directory), &place, &mut count)?;
+        copy(from, Path::new(&boot.directory), &place, &mut count, &mut room)?;
     }
     // Two parts may have built the same kernel: the first log stays.
-    for entry in std::fs::read_dir(from.join("builds")).into_iter().flatten().flatten() {
+    let builds = Path::new("builds");
+    let entries = confined::is_dir(from, builds).then(|| std::fs::read_dir(from.join(builds)));
+    for entry in entries.into_iter().flatten().flatten().flatten() {
         let place = to.path.join("builds").join(entry.file_name());
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !place.exists() {
-            copy(&entry.path(), &place, &mut count)?;
+        if !place.exists() {
+            copy(from, &builds.join(entry.file_name()), &place, &mut count, &mut room)?;
         }
     }
     Ok(())
@@ -45,14 +48,17 @@ fn is_of_a_cell(path: &Path) -> bool {
     matches!(parts[..], [Component::Normal(top), Component::Normal(_)] if top == "cells")
 }
 
-fn copy(from: &Path, to: &Path, count: &mut usize) -> Result<()> {
-    // `from` itself must not be a link either; what is not there was bounded away.
-    if !from.symlink_metadata().is_ok_and(|stat| stat.is_dir()) {
+/// Copies the directory `below` of a part.
+fn copy(part: &Path, below: &Path, to: &Path, count: &mut usize, room: &mut Room) -> Result<()> {
+    // It must not be a link, nor be reached by one; what is not there was bounded away.
+    if !confined::is_dir(part, below) {
         return Ok(());
     }
+    let from = &part.join(below);
     for entry in walkdir::WalkDir::new(from).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).on("cannot read", from)?;
-        let place = to.join(entry.path().strip_prefix(from).unwrap_or(Path::new("")));
+        let inside = entry.path().strip_prefix(from).unwrap_or(Path::new(""));
+        let place = to.join(inside);
         *count += 1;
         if *count > MOST_FILES {
             return Err(Error::usage(format!("{} has more than {MOST_FILES} files", from.display())));
@@ -60,7 +66,7 @@ fn copy(from: &Path, to: &Path, count: &mut usize) -> Result<()> {
         if entry.file_type().is_dir() {
             create_dir(&place)?;
         } else if entry.file_type().is_file() {
-            std::fs::copy(entry.path(), &place).on("cannot copy", entry.path())?;
+            confined::copy(part, below.join(inside), &place, room)?;
         }
     }
     Ok(())
@@ -69,7 +75,6 @@ fn copy(from: &Path, to: &Path, count: &mut usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Class;
     use crate::result::tests_support::{boot, run};
     use std::fs;
 

@@ -5,11 +5,13 @@
 //! Reads text and nothing else. What it misses shows as a compiler's error or as a failing test, never as a pass.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+
+use crate::confined;
 
 /// The selftests below a tree.
 pub const SELFTESTS: &str = "tools/testing/selftests/bpf";
@@ -146,7 +148,9 @@ impl Makefile {
 /// The selftests of one tree.
 #[derive(Debug)]
 pub struct Selftests {
-    /// `tools/testing/selftests/bpf` of it.
+    /// Where it was copied to.
+    top: PathBuf,
+    /// `tools/testing/selftests/bpf` below that.
     dir: PathBuf,
     /// Its makefile.
     pub makefile: Makefile,
@@ -157,12 +161,13 @@ pub struct Selftests {
 }
 
 impl Selftests {
-    /// Reads makefile and names; `None` where the tree has no such directory.
-    pub fn read(dir: &Path) -> Option<Selftests> {
-        let makefile = Makefile::parse(&source(&dir.join("Makefile"))?);
+    /// Reads makefile and names; `None` where the tree has no such directory. No link below `top` is followed: whoever
+    /// wrote the tree could have this host's files read.
+    pub fn read(top: &Path, dir: &Path) -> Option<Selftests> {
+        let makefile = Makefile::parse(&source(top, &dir.join("Makefile"))?);
         let (mut tests, mut functions) = (BTreeMap::new(), BTreeMap::new());
-        for name in names(&dir.join("prog_tests")) {
-            let text = source(&dir.join("prog_tests").join(format!("{name}.c"))).unwrap_or_default();
+        for name in names(top, &dir.join("prog_tests")) {
+            let text = source(top, &dir.join("prog_tests").join(format!("{name}.c"))).unwrap_or_default();
             for found in TEST.captures_iter(&text) {
                 tests.insert(found[1].to_owned(), name.clone());
             }
@@ -170,7 +175,7 @@ impl Selftests {
                 functions.insert(found[1].to_owned(), name.clone());
             }
         }
-        Some(Selftests { dir: dir.to_owned(), makefile, tests, functions })
+        Some(Selftests { top: top.to_owned(), dir: dir.to_owned(), makefile, tests, functions })
     }
 
     /// What `test_progs` itself needs, whatever tests it has.
@@ -196,7 +201,7 @@ impl Selftests {
         while let Some(next) = open.pop() {
             let path = self.dir.join("prog_tests").join(format!("{next}.c"));
             self.scan(&path, &mut needs, &mut BTreeSet::new());
-            let text = source(&path).unwrap_or_default();
+            let text = source(&self.top, &path).unwrap_or_default();
             let called: BTreeSet<&str> = CALL
                 .captures_iter(&text)
                 .filter_map(|found| found.get(1))
@@ -218,12 +223,12 @@ impl Selftests {
     }
 
     fn has_program(&self, name: &str) -> bool {
-        self.dir.join("progs").join(format!("{name}.c")).is_file()
+        confined::is_file(&self.top, self.dir.join("progs").join(format!("{name}.c")))
     }
 
     /// A file of C for user space, with the local headers that it includes.
     fn scan(&self, file: &Path, needs: &mut Needs, seen: &mut BTreeSet<PathBuf>) {
-        let Some(text) = source(file).filter(|_| seen.insert(file.to_owned())) else { return };
+        let Some(text) = source(&self.top, file).filter(|_| seen.insert(file.to_owned())) else { return };
         for include in INCLUDE.captures_iter(&text).filter_map(|found| found.get(1)) {
             let name = include.as_str();
             let base = name.rsplit('/').next().unwrap_or(name);
@@ -248,8 +253,11 @@ impl Selftests {
             } else if name.ends_with(".h") || name.ends_with(".c") {
                 // Of those that all share, only test_progs.h is not among the sources of the whole.
                 for place in [file.parent(), Some(self.dir.as_path())].into_iter().flatten() {
-                    let path = place.join(name);
-                    if base != "test_progs.h" && path.starts_with(&self.dir) && path.is_file() {
+                    let Some(path) = resolved(&place.join(name)) else { continue };
+                    if base != "test_progs.h"
+                        && path.starts_with(&self.dir)
+                        && confined::is_file(&self.top, &path)
+                    {
                         self.scan(&path, needs, seen);
                         break;
                     }
@@ -284,7 +292,9 @@ impl Selftests {
         }
         let mut open: Vec<String> = needs.programs.iter().cloned().collect();
         while let Some(name) = open.pop() {
-            let Some(text) = source(&self.dir.join("progs").join(format!("{name}.c"))) else { continue };
+            let Some(text) = source(&self.top, &self.dir.join("progs").join(format!("{name}.c"))) else {
+                continue;
+            };
             needs.modules |= MODULE.is_match(&text);
             for found in INCLUDE.captures_iter(&text) {
                 let Some(other) = found[1].strip_suffix(".c") else { continue };
@@ -298,19 +308,30 @@ impl Selftests {
 }
 
 /// Names of the C files in a directory, sorted, without `.c`.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".c").map(str::to_owned))
-        .collect();
+fn names(top: &Path, dir: &Path) -> Vec<String> {
+    let names = confined::names(top, dir).into_iter();
+    let mut names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".c")?.to_owned())).collect();
     names.sort();
     names
 }
 
+/// A path without `..`; `None` for one that leads out.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => found.push(name),
+            Component::ParentDir if found.pop() => (),
+            Component::CurDir => (),
+            _ => return None,
+        }
+    }
+    Some(found)
+}
+
 /// A source file as text; `None` for what is no plain file, or too long to be one.
-fn source(path: &Path) -> Option<String> {
-    std::fs::metadata(path).ok().filter(|data| data.is_file() && data.len() <= MAX_SOURCE)?;
-    Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())
+fn source(top: &Path, path: &Path) -> Option<String> {
+    confined::read_text_up_to(top, path, MAX_SOURCE).ok()
 }
 
 #[cfg(test)]
@@ -390,17 +411,17 @@ mod tests {
     #[test]
     fn tests_are_found_in_their_files() {
         let dir = tree();
-        let selftests = Selftests::read(dir.path()).expect("a tree");
+        let selftests = Selftests::read(dir.path(), Path::new("")).expect("a tree");
         let names: Vec<&str> = selftests.tests.keys().map(String::as_str).collect();
         assert_eq!(names, ["calls", "lends", "mod", "odd", "plain", "plain_bench"]);
         assert_eq!(selftests.tests["plain_bench"], "plain");
-        assert!(Selftests::read(&dir.path().join("nowhere")).is_none());
+        assert!(Selftests::read(dir.path(), Path::new("nowhere")).is_none());
     }
 
     #[test]
     fn needs_are_read_from_includes_strings_and_makefile() {
         let dir = tree();
-        let selftests = Selftests::read(dir.path()).expect("a tree");
+        let selftests = Selftests::read(dir.path(), Path::new("")).expect("a tree");
         let plain = selftests.needs("plain");
         assert_eq!(plain.programs, set(&["plain", "inner", "near"]));
         assert!(!plain.modules && plain.helpers.is_empty());

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use regex::Regex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::confined;
+use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::build::{MODULES, PatchedTree};
@@ -112,25 +112,28 @@ impl Index {
             ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
             let scratch = ctx.cache.scratch()?;
             copy_inputs(tree, scratch.path(), &["tools/testing/selftests/bpf"])?;
-            let index = Index::read(&scratch.path().join(SELFTESTS), &tree.id)?;
+            let index = Index::read(scratch.path(), &tree.id)?;
             store(&place.join("index.json"), &index)
         })?;
         load(&dir.join("index.json"))
     }
 
-    fn read(dir: &Path, id: &str) -> Result<Index> {
-        let selftests = Selftests::read(dir).filter(|selftests| !selftests.tests.is_empty());
+    /// `top` holds what a stranger may have written: no link in it is followed.
+    fn read(top: &Path, id: &str) -> Result<Index> {
+        let dir = Path::new(SELFTESTS);
+        let selftests = Selftests::read(top, dir).filter(|selftests| !selftests.tests.is_empty());
         let selftests = selftests.ok_or_else(|| {
             Error::new(Class::SuiteBuild, format!("{id} has no BPF selftests"))
                 .why(format!("there is no {SELFTESTS}/Makefile, or prog_tests/ beside it defines no test"))
         })?;
         let info = |file: &String| {
-            let text = read_text(&dir.join("prog_tests").join(format!("{file}.c"))).unwrap_or_default();
+            let text = confined::read_text(top, dir.join("prog_tests").join(format!("{file}.c")));
+            let text = text.unwrap_or_default();
             let measures =
                 text.lines().any(|line| line.contains("test__start_subtest(") && line.contains(BENCHMARK));
             (file.clone(), FileInfo { needs: selftests.needs(file), measures })
         };
-        let text = |name: &str| read_text(&dir.join(name)).unwrap_or_default();
+        let text = |name: &str| confined::read_text(top, dir.join(name)).unwrap_or_default();
         let lists = selftests.makefile.light_lists();
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let mut options = DotConfig::default();
@@ -289,7 +292,8 @@ impl<'a> Build<'a> {
         let rules = "vmtest-base: $(BPFOBJ) $(BPFTOOL) $(RESOLVE_BTFIDS) $(VERIFICATION_CERT)\n\
                      vmtest-all: $(OUTPUT)/test_progs $(addprefix $(OUTPUT)/,$(VMTEST_HELPERS))\n\
                      .PHONY: vmtest-base vmtest-all\n";
-        write_file(&build.selftests().join(OWN_RULES), rules)?;
+        // Not in the tree, where a link could lead elsewhere.
+        write_file(&build.obj.path().join(OWN_RULES), rules)?;
         Ok(build)
     }
 
@@ -335,7 +339,7 @@ impl<'a> Build<'a> {
         let key = key.finish();
         let tools = self.obj.path().join("tools");
         if let Some(dir) = self.ctx.cache.get("suite-base", key.as_str()) {
-            return copy_dated(&dir, &tools);
+            return copy_dated(&dir, &tools, &mut Room::of(Class::SuiteBuild));
         }
         self.phase.progress(0, 0, "libbpf, bpftool");
         let (done, log) = self.make("vmtest-base", &Needs::default())?;
@@ -344,7 +348,7 @@ impl<'a> Build<'a> {
         }
         let (place, _) = self.ctx.cache.get_or_make(&self.ctx.bus, "suite-base", key.as_str(), |place| {
             // Objects are in the libraries and programs by now.
-            copy_dated(&tools, place)?;
+            copy_dated(&tools, place, &mut Room::of(Class::SuiteBuild))?;
             remove_objects(place)
         })?;
         drop(place);
@@ -399,7 +403,7 @@ impl<'a> Build<'a> {
         let mut command = sandbox.command("sh");
         command.args(["-c", "exec make \"$@\" 2>&1", "make"]);
         command.arg("-C").arg(sandbox.see(&format!("/src/{SELFTESTS}")));
-        command.args(["-f", "Makefile", "-f", OWN_RULES]);
+        command.args(["-f", "Makefile", "-f"]).arg(obj.join(OWN_RULES));
         // On with what can be made after an error, and the lines of one target together.
         command.args(["-k", "-O", &format!("-j{}", self.from.make.jobs)]);
         // A program for people that test_progs is not linked to.
@@ -420,8 +424,9 @@ impl<'a> Build<'a> {
         let linked: Vec<&str> = needs.linked.iter().map(String::as_str).collect();
         command.arg(format!("LINKED_SKELS={}", linked.join(" ")));
         let helpers: Vec<&str> = needs.helpers.iter().map(String::as_str).collect();
-        let (scripts, programs): (Vec<&str>, Vec<&str>) =
-            helpers.iter().partition(|name| self.selftests().join(name).is_file());
+        let (scripts, programs): (Vec<&str>, Vec<&str>) = helpers
+            .iter()
+            .partition(|name| confined::is_file(self.src.path(), Path::new(SELFTESTS).join(name)));
         command.arg(format!("VMTEST_HELPERS={}", programs.join(" ")));
         // Helpers are made by our target, modules with the kernel.
         command.arg(format!("TRUNNER_EXTRA_FILES={}", scripts.join(" ")));
@@ -450,7 +455,7 @@ impl<'a> Build<'a> {
 
     /// Which files with tests broke the build, and how; none if it was something that all share.
     fn blame(&self, needs: &Needs, log: &str) -> Vec<Broken> {
-        let made = |name: String| self.obj.path().join(name).is_file();
+        let made = |name: String| confined::is_file(self.obj.path(), name);
         // What make failed to make, and what it never came to.
         let mut lost: BTreeSet<String> = programs_lost(log);
         lost.extend(needs.programs.iter().filter(|name| !made(format!("{name}.bpf.o"))).cloned());
@@ -521,9 +526,10 @@ impl<'a> Build<'a> {
         let files = place.join(FILES);
         create_dir(&files)?;
         let obj = self.obj.path();
-        let take = |dir: &Path, below: &str| -> Result<()> {
+        let mut room = Room::of(Class::SuiteBuild);
+        let mut take = |dir: &Path, below: &str| -> Result<()> {
             let Some(name) = Path::new(below).file_name() else { return Ok(()) };
-            confined::copy(dir, below, &files.join(name))
+            confined::copy(dir, below, &files.join(name), &mut room)
         };
         take(obj, TEST_PROGS)?;
         for program in &needs.programs {
@@ -612,13 +618,18 @@ fn linked_in_vain(log: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Copies parts of a patched tree, every file with one old time: what was made before is newer.
+/// Copies parts of a patched tree, every file with one old time: what was made before is newer. A part that is a link, or is
+/// reached by one, is not there: where it leads is not the tree's. A link further below comes along as a link, for make; the
+/// harness never follows it.
 fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Result<()> {
     for input in inputs {
         if !confined::no_link_on_the_way(&tree.source.dir, input) {
             continue;
         }
         let from = tree.source.dir.join(input);
+        if from.is_symlink() {
+            continue;
+        }
         for entry in walkdir::WalkDir::new(&from).follow_root_links(false).into_iter().flatten() {
             if let Ok(below) = entry.path().strip_prefix(&tree.source.dir) {
                 copy_one(entry.path(), &to.join(below))?;
@@ -631,11 +642,30 @@ fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Result<()> {
             path.strip_prefix(input).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     };
-    for path in overlay.deleted.iter().filter(is_input) {
+    // The series may name what is behind a link of the tree: that would be written on this host.
+    for path in overlay.deleted.iter().filter(is_input).filter(|path| confined::no_link_on_the_way(to, path))
+    {
         let _ = fs::remove_file(to.join(path));
     }
     for path in overlay.changed.iter().filter(is_input) {
+        make_way(to, path)?;
         copy_one(&overlay.dir.join("files").join(path), &to.join(path))?;
+    }
+    Ok(())
+}
+
+/// Makes the directories that `path` below `to` lies in.
+fn make_way(to: &Path, path: &str) -> Result<()> {
+    let mut way = PathBuf::new();
+    for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
+        way.push(part);
+        if !confined::is_dir(to, &way) {
+            let place = to.join(&way);
+            fs::create_dir(&place).map_err(|error| {
+                Error::new(Class::SuiteBuild, format!("the tests in {path} cannot be built"))
+                    .why(format!("{} is not a directory of the tree: {error}", way.display()))
+            })?;
+        }
     }
     Ok(())
 }
@@ -663,7 +693,7 @@ fn copy_one(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Copies a directory with the times of its files.
-fn copy_dated(from: &Path, to: &Path) -> Result<()> {
+fn copy_dated(from: &Path, to: &Path, room: &mut Room) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).on("cannot walk", from)?;
         let Ok(below) = entry.path().strip_prefix(from) else { continue };
@@ -674,7 +704,7 @@ fn copy_dated(from: &Path, to: &Path) -> Result<()> {
             let link = fs::read_link(entry.path()).on("cannot read", entry.path())?;
             std::os::unix::fs::symlink(&link, &target).on("cannot make the link", &target)?;
         } else if entry.file_type().is_file() {
-            fs::copy(entry.path(), &target).on("cannot copy", entry.path())?;
+            confined::copy(from, below, &target, room)?;
             let data = entry.path().metadata().on("cannot look at", entry.path())?;
             let time = data.modified().on("cannot look at", entry.path())?;
             let file = fs::File::options().append(true).open(&target).on("cannot open", &target)?;

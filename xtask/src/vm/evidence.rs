@@ -7,10 +7,13 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
 /// Name of QEMU's own socket in the directory that it shares with the host.
@@ -92,10 +95,16 @@ fn pointers(registers: &str) -> Vec<String> {
     found
 }
 
-/// By way of the open directory: the path of a socket has 108 bytes at most, and a temporary directory may be deep.
+/// By way of the open socket: its path could have more than the 108 bytes that there may be, and whoever took over QEMU could
+/// put a link to a socket of this host in its place.
 fn connect(dir: &Path, name: &str) -> std::io::Result<UnixStream> {
     let dir = std::fs::File::open(dir)?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+    let how = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let socket = std::fs::File::from(openat(&dir, name, how, Mode::empty())?);
+    if !socket.metadata()?.file_type().is_socket() {
+        return Err(std::io::Error::other(format!("{name} is not a socket")));
+    }
+    let path = PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd()));
     let stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(QUIET))?;
     stream.set_write_timeout(Some(ANSWER))?;
@@ -190,6 +199,19 @@ mod tests {
             let evidence = collect(dir.path(), dir.path(), false);
             (evidence, begun.elapsed())
         })
+    }
+
+    #[test]
+    fn a_link_to_a_socket_of_the_host_is_not_followed() {
+        let (home, dir) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let listener = UnixListener::bind(home.path().join("docker.sock")).expect("a socket");
+        std::os::unix::fs::symlink(home.path().join("docker.sock"), dir.path().join(QMP)).expect("linked");
+        assert!(connect(dir.path(), QMP).expect_err("a link").to_string().contains("not a socket"));
+        assert!(connect(home.path(), "docker.sock").is_ok());
+        listener.accept().expect("one connection");
+        listener.set_nonblocking(true).expect("set");
+        assert!(listener.accept().is_err(), "and no other");
     }
 
     const STATUS: &str = "{\"event\": \"X\"}\n{\"return\": {\"status\": \"paused\"}}\n";

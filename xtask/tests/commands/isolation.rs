@@ -247,3 +247,160 @@ fn names_that_a_guest_makes_up_are_no_paths() {
         "{outcomes:?}"
     );
 }
+
+/// A finished run whose guest died, with everything that a link in it could lead to beside it.
+fn run_from_elsewhere() -> (World, std::path::PathBuf, std::path::PathBuf) {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "guest: panic").display());
+    let out = world.path("out");
+    world.run(&["--kernel", &spec, "--boot", "direct", "--out", out.to_str().expect("plain")]).exits(21);
+    for name in ["console.log", "events.jsonl", "config", "brief.json", "secret"] {
+        world.write(&format!("home-of-somebody/{name}"), "CONFIG_A_SECRET=y a secret\n");
+    }
+    let cell = fs::read_dir(out.join("cells")).expect("listed").flatten().next().expect("a guest").path();
+    (world, out, cell)
+}
+
+/// What each command that reads runs makes of this one: nothing of the secret, and an end in time.
+#[track_caller]
+fn reads_no_secret(world: &World, out: &Path) {
+    let run = out.to_str().expect("plain");
+    let page = world.path("page.html");
+    let output = format!("html={}", page.display());
+    for words in [
+        &["report", "export", run, "--output", &output][..],
+        &["report", "show", run],
+        &["report", "show", run, "--from-raw"],
+        &["report", "diff", run, run],
+        &["report", "merge", run, "--out", world.path("merged").to_str().expect("plain")],
+    ] {
+        let done = world.start(world.command(words)).done();
+        let told = done.to_string() + &fs::read_to_string(&page).unwrap_or_default();
+        assert!(!told.contains("a secret") && !told.contains("A_SECRET"), "{words:?}\n{told}");
+        let merged = walkdir::WalkDir::new(world.path("merged")).into_iter().flatten();
+        for entry in merged.filter(|entry| entry.file_type().is_file()) {
+            let held = fs::read(entry.path()).expect("read");
+            assert!(!held.windows(8).any(|part| part == b"a secret"), "{}", entry.path().display());
+        }
+        let _ = fs::remove_dir_all(world.path("merged"));
+    }
+}
+
+#[test]
+fn a_run_from_elsewhere_shows_nothing_of_this_host() {
+    let (world, out, cell) = run_from_elsewhere();
+    let somebody = world.path("home-of-somebody");
+    for name in ["console.log", "events.jsonl", "config", "brief.json"] {
+        let kept = world.path("kept");
+        let _ = fs::rename(cell.join(name), &kept);
+        std::os::unix::fs::symlink(somebody.join(name), cell.join(name)).expect("linked");
+        reads_no_secret(&world, &out);
+        fs::remove_file(cell.join(name)).expect("removed");
+        // Nobody writes to it: whoever opens it waits for ever.
+        nix::unistd::mkfifo(&cell.join(name), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        reads_no_secret(&world, &out);
+        fs::remove_file(cell.join(name)).expect("removed");
+        let _ = fs::rename(&kept, cell.join(name));
+    }
+    // A directory on the way.
+    let name = cell.file_name().expect("a name").to_owned();
+    fs::rename(&cell, world.path("kept")).expect("moved");
+    std::os::unix::fs::symlink(&somebody, &cell).expect("linked");
+    reads_no_secret(&world, &out);
+    fs::remove_file(&cell).expect("removed");
+    fs::remove_dir(out.join("cells")).expect("removed");
+    fs::create_dir(world.path("elsewhere")).expect("made");
+    fs::rename(&somebody, world.path("elsewhere").join(&name)).expect("moved");
+    std::os::unix::fs::symlink(world.path("elsewhere"), out.join("cells")).expect("linked");
+    reads_no_secret(&world, &out);
+    // The record itself.
+    world.write("record.json", "a secret");
+    fs::remove_file(out.join("run.json")).expect("removed");
+    std::os::unix::fs::symlink(world.path("record.json"), out.join("run.json")).expect("linked");
+    reads_no_secret(&world, &out);
+    fs::remove_file(out.join("run.json")).expect("removed");
+    nix::unistd::mkfifo(&out.join("run.json"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    reads_no_secret(&world, &out);
+}
+
+/// Everything in a directory: name and content.
+fn content(dir: &Path) -> Vec<(String, String)> {
+    let files = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten();
+    files
+        .map(|entry| {
+            (entry.path().display().to_string(), fs::read_to_string(entry.path()).unwrap_or_default())
+        })
+        .collect()
+}
+
+#[test]
+fn the_trees_own_tests_are_not_looked_for_behind_a_link() {
+    const BPF: &str = "linux/tools/testing/selftests/bpf";
+    let victim = |world: &World| {
+        world.write("victim/Makefile", "TRUNNER_EXTRA_SOURCES := test_progs.c\n");
+        world.write(
+            "victim/prog_tests/evil.c",
+            "void test_evil(void)\n{\n}\n//evil: #1       evil:OK\n\
+            //evil: Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n",
+        );
+        world.write("victim/progs/evil.c", "int x;\n");
+        world.write("victim/config", "CONFIG_BPF=y\n");
+        world.path("victim")
+    };
+    for (link, to) in [
+        (BPF, ""),
+        ("linux/tools/testing/selftests", "/.."),
+        (&format!("{BPF}/prog_tests"), "/prog_tests"),
+        (&format!("{BPF}/prog_tests/evil.c"), "/prog_tests/evil.c"),
+        (&format!("{BPF}/Makefile"), "/Makefile"),
+    ] {
+        let world = World::new();
+        let victim = victim(&world);
+        let spec = crate::upstream::tree(&world, "guest: pass", &[("alpha", crate::upstream::ALPHA)]);
+        let place = world.path(link);
+        if place.is_dir() {
+            fs::remove_dir_all(&place).expect("removed");
+        } else {
+            let _ = fs::remove_file(&place);
+        }
+        if link == "linux/tools/testing/selftests" {
+            std::os::unix::fs::symlink(&victim, world.path("bpf")).expect("linked");
+        }
+        std::os::unix::fs::symlink(world.path(&format!("victim{to}")), &place).expect("linked");
+        let before = content(&victim);
+        let done = crate::upstream::run(&world, &spec, &["--test", "evil"]);
+        assert_ne!(done.status.code(), Some(0), "{link}\n{done}");
+        let listed = crate::upstream::run(&world, &spec, &["--list"]);
+        assert!(!listed.stdout.contains("evil"), "{link}: the test of somebody else\n{listed}");
+        assert_eq!(content(&victim), before, "{link}");
+    }
+}
+
+#[test]
+fn a_series_writes_nothing_behind_a_link_of_the_tree() {
+    const PROGS: &str = "tools/testing/selftests/bpf/progs";
+    let world = World::new();
+    world.write("victim/alpha.c", "first\n");
+    let spec = crate::upstream::tree(&world, "guest: pass", &[("alpha", crate::upstream::ALPHA)]);
+    fs::remove_dir_all(world.path("linux").join(PROGS)).expect("removed");
+    std::os::unix::fs::symlink(world.path("victim"), world.path("linux").join(PROGS)).expect("linked");
+    for (name, change) in [
+        ("alpha.c", "--- a/FILE\n+++ b/FILE\n@@ -1 +1 @@\n-first\n+second\n"),
+        ("alpha.c", "deleted file mode 100644\n--- a/FILE\n+++ /dev/null\n@@ -1 +0,0 @@\n-first\n"),
+        ("new.c", "new file mode 100644\n--- /dev/null\n+++ b/FILE\n@@ -0,0 +1 @@\n+second\n"),
+    ] {
+        let patch = "From: A <a@example.org>\nSubject: [PATCH] x\n\nx\n---\ndiff --git a/FILE b/FILE\n"
+            .to_owned()
+            + change;
+        let patch = patch.replace("FILE", &format!("{PROGS}/{name}"));
+        let patch = world.write("series/1.patch", &patch);
+        let before = content(&world.path("victim"));
+        let done = crate::upstream::run(
+            &world,
+            &spec,
+            &["--test", "alpha", "--patches", patch.to_str().expect("plain")],
+        );
+        assert_ne!(done.status.code(), Some(0), "{change}\n{done}");
+        assert_eq!(content(&world.path("victim")), before, "{change}\n{done}");
+    }
+}

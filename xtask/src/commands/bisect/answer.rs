@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use super::hunt::Hunt;
 use super::state::Step;
 use crate::bisect::{Next, Trust, Verdict};
+use crate::confined;
 use crate::error::{Class, Error, Result};
 use crate::report::bisect::{self as report, Report, Subject};
 use crate::result::RunResult;
-use crate::workdir::read_text;
+use crate::stored;
 
 /// The answer of a search that stopped for another reason than a person.
 const UNFINISHED: &str = "not at its end";
 /// Lines of a console that a report shows.
 const CONSOLE: usize = 15;
 /// Bytes at the end of a console that they are taken from.
-const TAIL: usize = 64 * 1024;
+const TAIL: u64 = 64 * 1024;
 
 impl Hunt<'_> {
     /// What a search came to.
@@ -249,7 +250,7 @@ impl Hunt<'_> {
 
 /// Consoles and events of a run, and the end of its first console.
 fn evidence(directory: &Path) -> (Vec<String>, Vec<String>) {
-    let text = read_text(&directory.join("run.json")).unwrap_or_default();
+    let text = confined::read_text_up_to(directory, stored::FILE, stored::MOST_BYTES).unwrap_or_default();
     let run: Option<RunResult> = serde_json::from_str(&text).ok();
     let boots = run.map(|run| run.boots).unwrap_or_default();
     let place = |boot: &crate::result::BootRecord| directory.join(&boot.directory);
@@ -264,8 +265,9 @@ fn evidence(directory: &Path) -> (Vec<String>, Vec<String>) {
 
 /// What a guest wrote, made harmless for a terminal.
 fn console_end(path: &Path) -> Vec<String> {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL)..]).into_owned();
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let bytes = confined::last_bytes(dir, name, TAIL).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     let plain = |line: &str| -> String {
         line.chars()
             .filter(|c| !c.is_control() || *c == '\t')
