@@ -131,6 +131,19 @@ Of several, the first in the order 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30,
 pub const FREE_SPACE: &str = "free some space (`cargo xtask cache --prune SIZE`, `cargo xtask clean --runs`), or put the \
     cache elsewhere with VMTEST_CACHE_DIR=DIR and runs with XDG_STATE_HOME=DIR";
 
+/// What to do about a limit on the size of files.
+pub const RAISE_LIMIT: &str = "raise the limit with `ulimit -f unlimited`, and run the same command again";
+
+/// The limit of this process on the size of files, in words.
+pub fn limit_of_files() -> String {
+    match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE) {
+        Ok((most, _)) if most != nix::sys::resource::RLIM_INFINITY => {
+            format!("the limit on the size of files is {most} bytes (ulimit -f)")
+        }
+        _ => "the file system takes no file of this size".to_owned(),
+    }
+}
+
 /// What was tried on what, why it failed, what to do next; and the class that decides the exit code.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -250,6 +263,7 @@ fn io_error(tried: &str, path: &Path, error: &std::io::Error) -> Error {
     let base = Error::host(format!("{tried} {}", path.display())).why(error);
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => base.next(FREE_SPACE),
+        std::io::ErrorKind::FileTooLarge => base.why(limit_of_files()).next(RAISE_LIMIT),
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => base.next(
             "give yourself access to it, or choose other places with VMTEST_CACHE_DIR=DIR and XDG_STATE_HOME=DIR",
         ),

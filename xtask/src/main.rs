@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         Exit::Class(error.class)
     });
     leftovers::finish();
+    sandbox::finish();
     ExitCode::from(match exit {
         Exit::Class(class) => class.code(),
         Exit::Git(code) => code,
@@ -79,6 +80,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit> {
+    proc::close_to_children()?;
+    proc::survive_large_files()?;
     interrupt::listen()?;
     let project = project();
     let class = match cli.command {

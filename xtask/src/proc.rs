@@ -7,14 +7,17 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::unistd::Pid;
 
 use crate::error::{Class, Error, IoContext, Result};
@@ -96,6 +99,22 @@ impl Finished {
                 .any(|text| line.contains(text))
         };
         self.tail.iter().rfind(full).map(|line| line.trim())
+    }
+
+    /// The line in which it complains of a file that may not grow, where the caller of this program set that limit: then what
+    /// failed is no verdict on a patch or a source. The sandbox has one as well, which says something of what runs there.
+    fn cut_off(&self) -> Option<String> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
+        if self.success() || limit >= crate::sandbox::LARGEST_FILE {
+            return None;
+        }
+        if self.status.signal() == Some(Signal::SIGXFSZ as i32) {
+            return Some(ended(self.status));
+        }
+        let says = |line: &&String| {
+            ["File size limit exceeded", "File too large"].iter().any(|text| line.contains(text))
+        };
+        self.tail.iter().rfind(says).map(|line| line.trim().to_owned())
     }
 
     /// Itself when it succeeded.
@@ -245,6 +264,13 @@ impl<'a> Job<'a> {
             drop(writer.join());
         }
         let done = Finished { status, tail: tail.into(), stdout, command: shown };
+        if let Some(line) = done.cut_off() {
+            return Err(Error::host("a file exceeded the size limit of the caller")
+                .why(crate::error::limit_of_files())
+                .why(format!("`{}` {}", done.command, ended(done.status)))
+                .detail([line])
+                .next(crate::error::RAISE_LIMIT));
+        }
         match crate::workdir::full_place().filter(|_| !done.success()) {
             None => Ok(done),
             // Not every program says so, and what failed for this is no verdict on a patch or a source.
@@ -254,6 +280,36 @@ impl<'a> Job<'a> {
                 .next(crate::error::FREE_SPACE)),
         }
     }
+}
+
+/// To be called once, before anything else: no child gets what the caller of this program left open. A sandbox would be open
+/// through a descriptor of a directory, and a file that only the caller may read would be read.
+///
+/// # Errors
+/// Where /proc does not say what is open.
+pub fn close_to_children() -> Result<()> {
+    let fds = Path::new("/proc/self/fd");
+    // Listed first: the list is open itself while it is read.
+    let open: Vec<RawFd> = std::fs::read_dir(fds)
+        .on("cannot list", fds)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd > libc::STDERR_FILENO) {
+        // SAFETY: it was open a moment ago, and no other thread runs; that of the list is closed by now, which fcntl reports.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+    Ok(())
+}
+
+/// To be called once: a file that grows past the caller's `ulimit -f` is an error like any other, and not the end of this
+/// program without a word.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn survive_large_files() -> Result<()> {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.on("cannot ignore", "SIGXFSZ").map(drop)
 }
 
 /// A child with a process group of its own. Dropping it ends the whole group.
@@ -290,9 +346,13 @@ impl Group {
 
     fn start(mut command: Command) -> Result<Group> {
         let shown = display(&command);
-        // SAFETY: prctl(2) is a plain system call: async-signal-safe, and it allocates nothing.
+        // SAFETY: prctl(2) and sigaction(2) are plain system calls: async-signal-safe, and they allocate nothing.
         unsafe {
-            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+            command.pre_exec(|| {
+                // This process ignores it, and that would be inherited.
+                signal(Signal::SIGXFSZ, SigHandler::SigDfl)?;
+                Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+            });
         }
         let child = command.spawn().map_err(|error| {
             let missing = error.kind() == std::io::ErrorKind::NotFound;

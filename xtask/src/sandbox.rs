@@ -2,10 +2,27 @@
 //! Where make, clang, virtme-ng and QEMU run: inside the build root, by bubblewrap, without network, with an empty
 //! home, seeing only what is mounted for them at fixed paths. Or, with `--toolchain host`, straight on the host.
 //!
-//! One kill ends the whole tree: the sandbox is a process namespace, and dies with its parent.
+//! One kill ends the whole tree: the sandbox is a process namespace, and dies with its parent. What may be called in there is
+//! in `filter`, how much may be taken in `bounds`.
 
+mod bounds;
+mod filter;
+
+pub use bounds::FILE as LARGEST_FILE;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::image::BuildRoot;
 use crate::workdir::Key;
@@ -140,60 +157,86 @@ impl<'a> Sandbox<'a> {
     }
 
     fn in_root(&self, root: &BuildRoot, program: &str) -> Command {
-        let mut command = Command::new("bwrap");
-        // bwrap itself is the first process in there, where anybody can read its environment: a CI system's tokens, for one.
-        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.arg("--ro-bind").arg(&root.dir).arg("/");
-        command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
+        let mut options = self.options(root);
+        options.extend(user_namespace(root).iter().map(OsString::from));
+        let mut command = match bwrap(&options) {
+            Ok(command) => command,
+            // Said where it is started.
+            Err(error) => {
+                let mut command = Command::new("bwrap");
+                let mut error = Some(error);
+                // SAFETY: nothing is called; taking a value out of its place allocates nothing.
+                unsafe {
+                    command.pre_exec(move || Err(error.take().unwrap_or_else(std::io::Error::last_os_error)));
+                }
+                command
+            }
+        };
+        command.arg("--").args(bounds::within_processes()).arg(program);
+        command
+    }
+
+    /// What bwrap is told, without the program and its arguments.
+    fn options(&self, root: &BuildRoot) -> Vec<OsString> {
+        let mut options = Vec::new();
+        let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
+            options.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        };
+        add(&[&"--ro-bind", &root.dir, &"/", &"--proc", &"/proc", &"--dev", &"/dev"]);
+        for (place, size) in bounds::sizes() {
+            add(&[&"--size", &size.to_string(), &"--tmpfs", &place]);
+        }
         // For root these are writable, and belong to the whole host: core_pattern starts programs outside of any sandbox.
         for file in ["/proc/sys", "/proc/sysrq-trigger"] {
-            command.args(["--ro-bind-try", file, file]);
+            add(&[&"--ro-bind-try", &file, &file]);
+        }
+        for file in HIDDEN_FILES.map(|name| Path::new("/proc").join(name)).iter().filter(|file| file.exists())
+        {
+            add(&[&"--ro-bind", &"/dev/null", file]);
+        }
+        for dir in
+            HIDDEN_DIRECTORIES.map(|name| Path::new("/proc").join(name)).iter().filter(|dir| dir.is_dir())
+        {
+            add(&[&"--perms", &"0555", &"--size", &"4096", &"--tmpfs", dir, &"--remount-ro", dir]);
         }
         for mount in &self.mounts {
-            command
-                .arg(if mount.writable { "--bind" } else { "--ro-bind" })
-                .arg(&mount.host)
-                .arg(mount.inside);
+            add(&[&if mount.writable { "--bind" } else { "--ro-bind" }, &mount.host, &mount.inside]);
         }
         if self.kvm {
-            command.args(["--dev-bind", "/dev/kvm", "/dev/kvm"]);
+            add(&[&"--dev-bind", &"/dev/kvm", &"/dev/kvm"]);
         }
+        // A file beside the devices would take memory without a bound. /dev/shm is a mount of its own.
+        add(&[&"--remount-ro", &"/dev"]);
         if self.network {
             // The name service of this host, and not that of the day when the root was made.
-            command.args(["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]);
-            command.args(["--ro-bind-try", "/etc/hosts", "/etc/hosts"]);
+            add(&[&"--ro-bind-try", &"/etc/resolv.conf", &"/etc/resolv.conf"]);
+            add(&[&"--ro-bind-try", &"/etc/hosts", &"/etc/hosts"]);
         } else {
-            command.arg("--unshare-net");
+            add(&[&"--unshare-net"]);
         }
-        command.args([
-            "--unshare-pid",
-            "--unshare-ipc",
-            "--unshare-uts",
-            "--die-with-parent",
-            // Root's would stay: bwrap drops them by itself only for others.
-            "--cap-drop",
-            "ALL",
-        ]);
+        // Root's capabilities would stay: bwrap drops them by itself only for others.
+        add(&[&"--unshare-pid", &"--unshare-ipc", &"--unshare-uts", &"--unshare-cgroup-try"]);
+        add(&[&"--die-with-parent", &"--cap-drop", &"ALL"]);
         if !self.terminal {
             // Without it a child could push characters into the caller's terminal.
-            command.arg("--new-session");
+            add(&[&"--new-session"]);
         }
-        command.arg("--clearenv");
+        add(&[&"--clearenv"]);
         let mut path = self.path_first.join(":");
         if !path.is_empty() {
             path.push(':');
         }
         path.push_str("/usr/sbin:/usr/bin");
-        command.args(["--setenv", "PATH", &path, "--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp"]);
-        command.args(["--setenv", "LC_ALL", "C.UTF-8"]);
+        add(&[&"--setenv", &"PATH", &path, &"--setenv", &"HOME", &"/tmp", &"--setenv", &"TMPDIR", &"/tmp"]);
+        add(&[&"--setenv", &"LC_ALL", &"C.UTF-8"]);
         if let Some(term) = std::env::var("TERM").ok().filter(|_| self.terminal) {
-            command.args(["--setenv", "TERM", &term]);
+            add(&[&"--setenv", &"TERM", &term]);
         }
         for (name, value) in &self.env {
-            command.args(["--setenv", name, value]);
+            add(&[&"--setenv", name, value]);
         }
-        command.args(["--chdir", "/tmp", "--", program]);
-        command
+        add(&[&"--chdir", &"/tmp"]);
+        options
     }
 
     fn on_host(&self, program: &str) -> Command {
@@ -216,23 +259,130 @@ impl<'a> Sandbox<'a> {
     }
 }
 
+/// Files of /proc that tell of the whole host, and that no tool in here reads.
+const HIDDEN_FILES: [&str; 27] = [
+    "buddyinfo",
+    "cmdline",
+    "consoles",
+    "diskstats",
+    "interrupts",
+    "iomem",
+    "ioports",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "mdstat",
+    "modules",
+    "pagetypeinfo",
+    "partitions",
+    "sched_debug",
+    "schedstat",
+    "slabinfo",
+    "swaps",
+    "timer_list",
+    "vmallocinfo",
+    "zoneinfo",
+];
+/// Directories of /proc, for the same reason. Root could write into the first ones.
+const HIDDEN_DIRECTORIES: [&str; 8] = ["pressure", "irq", "acpi", "asound", "bus", "driver", "fs", "scsi"];
+
+/// bwrap with these options, the filters and the limits. The options go through a file: whoever is inside reads the command
+/// line of its first process, which is bwrap, and would find paths of this host there.
+fn bwrap(options: &[OsString]) -> std::io::Result<Command> {
+    let mut text = Vec::new();
+    for option in options {
+        text.extend(option.as_bytes());
+        text.push(0);
+    }
+    let mut command = Command::new("bwrap");
+    // Anybody inside can read the environment of that process as well: a CI system's tokens, for one.
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    let mut files = vec![in_memory(&text)?];
+    command.arg("--args").arg(files[0].as_raw_fd().to_string());
+    for program in filter::programs().map_err(std::io::Error::other)? {
+        let file = in_memory(&program)?;
+        command.arg("--add-seccomp-fd").arg(file.as_raw_fd().to_string());
+        files.push(file);
+    }
+    // SAFETY: fcntl(2) and keyctl(2) are async-signal-safe, and nothing here allocates.
+    unsafe {
+        command.pre_exec(move || {
+            for file in &files {
+                fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            // A keyring of its own in the place of the caller's. The filter denies every question about keys; this is for
+            // what the kernel looks up by itself. It may be refused: where there are no keys, or too many.
+            libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0);
+            Ok(())
+        });
+    }
+    bounds::apply(&mut command);
+    Ok(command)
+}
+
+/// KEYCTL_JOIN_SESSION_KEYRING of keyctl(2).
+const JOIN_SESSION_KEYRING: libc::c_ulong = 1;
+
+/// A file without a name, closed in every child that does not ask for it.
+fn in_memory(content: &[u8]) -> std::io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"vmtest", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// How bwrap makes a user namespace here. Others than root get one in any case; with one root is not the root of this host
+/// any more. Another one inside is forbidden where bwrap can do so: the filter denies it as well. Tried with the build
+/// root itself, since root in a user namespace may not pass through everybody's directories.
+fn user_namespace(root: &BuildRoot) -> &'static [&'static str] {
+    static FOUND: OnceLock<&'static [&'static str]> = OnceLock::new();
+    const WAYS: [&[&str]; 2] = [&["--unshare-user", "--disable-userns"], &["--unshare-user"]];
+    FOUND.get_or_init(|| {
+        let works = |way: &&[&str]| {
+            let mut options: Vec<OsString> = ["--ro-bind".into(), root.dir.clone().into(), "/".into()].into();
+            options.extend(["--proc", "/proc", "--dev", "/dev", "--unshare-pid"].map(OsString::from));
+            options.extend(way.iter().map(OsString::from));
+            let Ok(mut command) = bwrap(&options) else { return false };
+            command.args(["--", "/usr/bin/true"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        WAYS.into_iter().find(works).unwrap_or_default()
+    })
+}
+
+/// Removes what this process made for its sandboxes.
+pub fn finish() {
+    bounds::finish();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(command: &Command) -> Vec<String> {
-        command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    fn root() -> BuildRoot {
+        BuildRoot { dir: "/cache/root".into(), key: Key::of("test").finish() }
     }
 
     fn image() -> Tools {
-        Tools::Image(BuildRoot { dir: "/cache/root".into(), key: Key::of("test").finish() })
+        Tools::Image(root())
+    }
+
+    fn words(sandbox: &Sandbox<'_>) -> Vec<String> {
+        sandbox.options(&root()).into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
     fn the_sandbox_has_no_network_and_dies_with_its_parent() {
         let tools = image();
-        let words =
-            words(&Sandbox::new(&tools).read_only("/a", "/src").writable("/b", "/obj").command("make"));
+        let sandbox = Sandbox::new(&tools).read_only("/a", "/src").writable("/b", "/obj");
+        let words = words(&sandbox);
         for needed in [
             "--unshare-net",
             "--unshare-pid",
@@ -245,13 +395,17 @@ mod tests {
         }
         assert!(words.windows(3).any(|three| three == ["--ro-bind", "/a", "/src"]));
         assert!(words.windows(3).any(|three| three == ["--bind", "/b", "/obj"]));
-        assert_eq!(words.last().map(String::as_str), Some("make"));
+        // What is seen of it from inside names no place of this host.
+        let command = sandbox.command("make");
+        let seen: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        assert_eq!(seen.last().map(String::as_str), Some("make"));
+        assert!(!seen.iter().any(|word| word.contains("/cache") || word == "/a" || word == "/b"), "{seen:?}");
     }
 
     #[test]
     fn a_network_has_to_be_asked_for() {
         let tools = image();
-        let has = |sandbox: Sandbox<'_>| !words(&sandbox.command("b4")).contains(&"--unshare-net".to_owned());
+        let has = |sandbox: Sandbox<'_>| !words(&sandbox).contains(&"--unshare-net".to_owned());
         assert!(has(Sandbox::new(&tools).network()));
         assert!(!has(Sandbox::new(&tools).terminal().kvm(true)));
     }

@@ -220,6 +220,10 @@ fn build(ctx: &Context, phase: &crate::event::Phase) -> Result<PathBuf> {
     command.arg("--target-dir").arg(&target_dir);
     // Static, so that one file runs in any guest; position independent as Rust makes it.
     command.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    // Of a make that called us: its jobserver is a pair of descriptors, which no child of ours has.
+    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"] {
+        command.env_remove(name);
+    }
     let mut units = 0;
     let done = Job::new(command)
         .on_line(|_, line| {

@@ -113,7 +113,7 @@ static FOLLOWS: LazyLock<Regex> = LazyLock::new(|| {
 #[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
 static WORTH_A_LOOK: LazyLock<Regex> = LazyLock::new(|| {
     let rules = complaints::RULES.iter().map(complaints::Rule::literal);
-    let others = [" [#", "Linux version ", " as init process", CUT_HERE, END];
+    let others = [" [#", "Linux version ", " as init process", LAST_WORD, CUT_HERE, END];
     let texts: Vec<String> = rules.chain(others).chain(TRACES.iter().copied()).map(regex::escape).collect();
     RegexBuilder::new(&texts.join("|")).unicode(false).build().unwrap()
 });
