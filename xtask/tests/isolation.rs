@@ -256,7 +256,9 @@ fn build(place: &Path, rules: &str, script: &str) -> (ExitStatus, String, String
     fs::write(tree.join("Makefile"), base).expect("written");
     fs::write(tree.join("Kconfig"), "mainmenu \"none\"\n").expect("written");
     fs::create_dir(at("series")).expect("made");
-    let rules = "allnoconfig:\n\tcp $(KCONFIG_ALLCONFIG) $(O)/.config\n".to_owned() + rules;
+    // Another kernel each time: one that an earlier harness took into the cache would not be built again.
+    let own = place.display();
+    let rules = format!("# {own}\nallnoconfig:\n\tcp $(KCONFIG_ALLCONFIG) $(O)/.config\n{rules}");
     let added = |name: &str, text: &str| {
         let lines: String = text.lines().map(|line| format!("+{line}\n")).collect();
         let count = text.lines().count();
