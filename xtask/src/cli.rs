@@ -3,13 +3,15 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use vmtest_protocol::SelfTest;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use vmtest_protocol::{Effort, SelfTest};
 
 use crate::error::EXIT_CODES_HELP;
 use crate::matrix::Shard;
+use crate::request::{BootChoice, Purpose, Request, Suite};
 
 /// Tests kernel patch series: builds, boots, runs the selftests inside, and answers with a matrix.
 #[derive(Debug, Parser)]
@@ -239,7 +241,7 @@ pub struct VmtestArgs {
     #[arg(long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,
     /// Suite to run: own, upstream (the tree's own test_progs), or a directory of selftests/suites/; repeatable
-    #[arg(long = "suite", value_parser = Suite::parse, default_value = "own", value_name = "SUITE")]
+    #[arg(long = "suite", value_parser = clap::builder::NonEmptyStringValueParser::new().map(Suite::from), default_value = "own", value_name = "SUITE")]
     pub suites: Vec<Suite>,
     /// Subtests to run: a glob of test/subtest, or a test's name; repeatable [default: all]
     #[arg(long = "test", short = 't', value_name = "GLOB")]
@@ -248,8 +250,8 @@ pub struct VmtestArgs {
     #[arg(long)]
     pub ignore_denylist: bool,
     /// How much to run
-    #[arg(long, value_enum, default_value = "normal")]
-    pub effort: EffortArg,
+    #[arg(long, value_parser = effort(), default_value = "normal", value_name = "EFFORT")]
+    pub effort: Effort,
     /// Run what was chosen N times in one boot: a subtest passes if it does so every time
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N", conflicts_with = "look_inside")]
     pub repeat: Option<u32>,
@@ -270,7 +272,7 @@ pub struct VmtestArgs {
     pub allow_splats: Option<PathBuf>,
     /// How the guest starts; auto: vng for what is built here, direct for images
     #[arg(long, value_enum, default_value = "auto")]
-    pub boot: BootArg,
+    pub boot: BootChoice,
     /// Accelerator; auto: KVM where it really works
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: crate::vm::accel::AccelChoice,
@@ -348,75 +350,127 @@ pub struct VmtestArgs {
     pub gdb: bool,
     /// Damage the suite on purpose; then all must fail. `turned` (also without a value): one expectation of each subtest
     /// is turned round; `blind`: BPF programs see nothing
-    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "turned")]
+    #[arg(long, value_name = "HOW", value_parser = self_test(), num_args = 0..=1, require_equals = true, default_missing_value = "turned")]
     #[arg(conflicts_with = "look_inside")]
-    pub self_test: Option<SelfTestArg>,
+    pub self_test: Option<SelfTest>,
     /// Debian mirror, where the host's apt has none
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
 }
 
-/// Suites.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Suite {
-    /// This project's own.
-    Own,
-    /// test_progs of the tree under test, only the chosen tests of it.
-    Upstream,
-    /// A program below selftests/suites/.
-    Program(String),
-}
-
-impl Suite {
-    /// Any word; whether there is such a program, the checkout says.
-    pub fn parse(text: &str) -> Result<Suite, std::convert::Infallible> {
-        Ok(match text {
-            "own" => Suite::Own,
-            "upstream" => Suite::Upstream,
-            name => Suite::Program(name.to_owned()),
-        })
-    }
-}
-
-/// Efforts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EffortArg {
-    /// One look at each group.
-    Quick,
-    /// Everything that ends within seconds.
-    Normal,
-    /// The same, and stress in full: minutes.
-    Soak,
-}
-
-/// Damages of the self-test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SelfTestArg {
-    /// One expectation of each subtest is turned round.
-    Turned,
-    /// BPF programs see nothing.
-    Blind,
-}
-
-impl SelfTestArg {
-    /// The damage that it stands for.
-    pub fn meant(self) -> SelfTest {
-        match self {
-            SelfTestArg::Turned => SelfTest::Turned,
-            SelfTestArg::Blind => SelfTest::Blind,
+impl VmtestArgs {
+    /// What is asked for, without what is only about this invocation: reports, directories, the matrix file.
+    pub fn request(&self) -> Request {
+        // A new option is a compile error here until it is handled.
+        let VmtestArgs {
+            matrix: _,
+            cells: _,
+            shard: _,
+            build_only: _,
+            executor: _,
+            executor_limit: _,
+            kernels,
+            patches,
+            with_base,
+            each_patch,
+            first_n,
+            variants,
+            suites,
+            ignore_denylist,
+            tests,
+            effort,
+            repeat,
+            until_fail,
+            retries,
+            allow_flaky,
+            allow_splats,
+            boot,
+            accel,
+            toolchain,
+            allow_skip,
+            config,
+            append,
+            sysctls,
+            cpus,
+            cpu_model,
+            memory,
+            timeouts,
+            make_jobs,
+            vms,
+            fail_fast,
+            output: _,
+            baseline: _,
+            json: _,
+            out: _,
+            keep: _,
+            run_size: _,
+            dry_run: _,
+            list: _,
+            shell,
+            exec,
+            gdb,
+            self_test,
+            mirror: _,
+        } = self.clone();
+        let purpose = match (exec, shell, gdb) {
+            (Some(command), _, _) => Purpose::Exec(command),
+            (None, true, _) => Purpose::Shell,
+            (None, false, true) => Purpose::Gdb,
+            (None, false, false) => Purpose::Test,
+        };
+        Request {
+            kernels,
+            patches,
+            with_base,
+            each_patch,
+            first_n,
+            variants,
+            suites,
+            ignore_denylist,
+            tests,
+            effort,
+            repeat,
+            until_fail,
+            retries,
+            allow_flaky,
+            allow_splats,
+            boot,
+            accel,
+            toolchain,
+            allow_skip,
+            config,
+            append,
+            sysctls,
+            cpus,
+            cpu_model,
+            memory,
+            timeouts,
+            make_jobs,
+            vms,
+            fail_fast,
+            purpose,
+            self_test,
         }
     }
 }
 
-/// Ways to boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BootArg {
-    /// vng for what is built here, direct for images.
-    Auto,
-    /// Through virtme-ng.
-    Vng,
-    /// QEMU microvm with an initramfs.
-    Direct,
+/// Words of `--effort`, whose type the guest shares and which therefore knows nothing of clap.
+pub fn effort() -> impl TypedValueParser<Value = Effort> {
+    let words = [
+        PossibleValue::new("quick").help("One look at each group"),
+        PossibleValue::new("normal").help("Everything that ends within seconds"),
+        PossibleValue::new("soak").help("The same, and stress in full: minutes"),
+    ];
+    PossibleValuesParser::new(words).try_map(|word| Effort::of_name(&word).ok_or("unknown effort"))
+}
+
+/// The same for `--self-test`.
+fn self_test() -> impl TypedValueParser<Value = SelfTest> {
+    let words = [
+        PossibleValue::new("turned").help("One expectation of each subtest is turned round"),
+        PossibleValue::new("blind").help("BPF programs see nothing"),
+    ];
+    PossibleValuesParser::new(words).try_map(|word| SelfTest::from_name(&word).ok_or("unknown damage"))
 }
 
 #[cfg(test)]
@@ -553,6 +607,40 @@ mod tests {
     #[test]
     fn clap_finds_no_contradiction() {
         Cli::command().debug_assert();
+    }
+
+    fn requested(words: &[String]) -> Request {
+        let typed = ["xtask", "vmtest"].into_iter().map(str::to_owned).chain(words.iter().cloned());
+        match Cli::try_parse_from(typed).expect("clap accepts it").command {
+            Command::Vmtest(args) => args.request(),
+            _ => unreachable!("vmtest was typed"),
+        }
+    }
+
+    #[test]
+    fn a_request_and_its_words_are_the_same() {
+        assert_eq!(requested(&[]), Request::default());
+        assert!(Request::default().words().is_empty());
+        let typed = [
+            "--kernel tree:/l --kernel src:7.3 --variant nojit --suite own --suite tracefs --test basic/* --effort soak",
+            "--patches a --patches b --with-base --first-n 3 --boot direct --accel tcg --toolchain host --fail-fast",
+            "--each-patch --retries 2 --allow-flaky --allow-splats f --allow-skip debian:*=x --config f --vms 2",
+            "--append a=b --append -x --sysctl kernel.x=1 --cpus 3 --cpu-model max --memory 2G --timeout boot=3",
+            "--suite upstream --ignore-denylist --make-jobs 7 --repeat 4 --until-fail",
+            "--shell",
+            "--gdb",
+            "--self-test",
+            "--self-test=blind",
+        ];
+        let words = typed.iter().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for words in words.chain([vec!["--exec".to_owned(), "cat /proc/version".to_owned()]]) {
+            let request = requested(&words);
+            assert_ne!(request, Request::default(), "{words:?}");
+            assert_eq!(requested(&request.words()), request, "{words:?}");
+            let text = serde_json::to_string(&request).expect("data");
+            let read: Request = serde_json::from_str(&text).expect("read");
+            assert_eq!(Request { self_test: request.self_test, ..read }, request, "{text}");
+        }
     }
 
     /// Commands without commands below them.

@@ -14,7 +14,10 @@ use crate::vm::accel;
 use crate::workdir::Cache;
 
 /// Whose compilers, pahole and QEMU are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Toolchain {
     /// Those of the build root, in the sandbox
     #[default]

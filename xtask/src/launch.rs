@@ -4,14 +4,14 @@
 
 use std::path::PathBuf;
 
-use crate::cli::BootArg;
 use crate::error::{Error, Result};
 use crate::gate::Demand;
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
 use crate::kernel::bpftool::{self, BPFTOOL};
 use crate::kernel::variant::Variant;
-use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Purpose, Unit};
+use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Unit};
+use crate::request::{BootChoice, Purpose};
 use crate::result;
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
@@ -271,9 +271,9 @@ fn fits(spec: &VmSpec) -> Result<()> {
 pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Result<()> {
     let (append, sysctls) = settings(plan, variant);
     let boot = match plan.boot {
-        BootArg::Direct => Boot::Direct,
-        BootArg::Auto if !unit.spec.has_source() => Boot::Direct,
-        BootArg::Auto | BootArg::Vng => Boot::Vng,
+        BootChoice::Direct => Boot::Direct,
+        BootChoice::Auto if !unit.spec.has_source() => Boot::Direct,
+        BootChoice::Auto | BootChoice::Vng => Boot::Vng,
     };
     let task = match &plan.purpose {
         Purpose::Exec(command) => Task::Exec(command.clone()),

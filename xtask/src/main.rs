@@ -34,6 +34,7 @@ mod plan;
 mod proc;
 mod replay;
 mod report;
+mod request;
 mod result;
 mod retry;
 mod sandbox;

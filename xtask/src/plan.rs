@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use vmtest_protocol::{Effort, SelfTest, TestName};
 
-use crate::cli::{BootArg, EffortArg, SelfTestArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
 use crate::guest::MOST_EVENTS;
 use crate::host::Toolchain;
@@ -20,6 +19,7 @@ use crate::kernel::maintained::Named;
 use crate::kernel::making::Make;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
+use crate::request::{BootChoice, Purpose, Request, Suite};
 use crate::result::{Role, Rounds};
 use crate::suite::{TestFilter, choice};
 use crate::vm::accel::{AccelChoice, Kind};
@@ -111,19 +111,6 @@ impl Repeat {
     }
 }
 
-/// What the guests are for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purpose {
-    /// Run the suite.
-    Test,
-    /// Run one command.
-    Exec(String),
-    /// An interactive shell.
-    Shell,
-    /// Wait for a debugger, then run the suite.
-    Gdb,
-}
-
 /// What will be done.
 #[derive(Debug)]
 pub struct Plan {
@@ -154,7 +141,7 @@ pub struct Plan {
     /// File of splats that do not count.
     pub allow_splats: Option<PathBuf>,
     /// How guests start.
-    pub boot: BootArg,
+    pub boot: BootChoice,
     /// What they run on.
     pub accel: AccelChoice,
     /// Whose tools.
@@ -193,19 +180,13 @@ pub struct UpstreamPlan {
 }
 
 impl Plan {
-    /// Makes sense of the arguments.
+    /// Makes sense of a request.
     ///
     /// # Errors
     /// Class `Usage`.
-    pub fn new(args: &VmtestArgs) -> Result<Plan> {
-        // A new option is a compile error here until it is handled.
-        let VmtestArgs {
-            matrix: _,
-            cells: _,
-            shard: _,
-            build_only: _,
-            executor: _,
-            executor_limit: _,
+    pub fn new(request: &Request) -> Result<Plan> {
+        // A new field is a compile error here until it is handled.
+        let Request {
             kernels,
             patches,
             with_base,
@@ -235,33 +216,15 @@ impl Plan {
             make_jobs,
             vms,
             fail_fast,
-            output: _,
-            baseline: _,
-            json: _,
-            out: _,
-            keep: _,
-            run_size: _,
-            dry_run: _,
-            list: _,
-            shell,
-            exec,
-            gdb,
+            purpose,
             self_test,
-            mirror: _,
-        } = args;
+        } = request;
         let mut units = units(kernels, variants, patches, config)?;
-        let self_test = self_test.map(SelfTestArg::meant);
-        units.iter_mut().for_each(|unit| unit.self_test = self_test);
-        let purpose = match (exec, shell, gdb) {
-            (Some(command), _, _) if command.trim().is_empty() => {
-                return Err(Error::usage("--exec names no command"));
-            }
-            (Some(command), _, _) => Purpose::Exec(command.clone()),
-            (None, true, _) => Purpose::Shell,
-            (None, false, true) => Purpose::Gdb,
-            (None, false, false) => Purpose::Test,
-        };
-        if purpose != Purpose::Test && units.len() > 1 {
+        units.iter_mut().for_each(|unit| unit.self_test = *self_test);
+        if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
+            return Err(Error::usage("--exec names no command"));
+        }
+        if *purpose != Purpose::Test && units.len() > 1 {
             return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
                 .why(format!("{} kernels and variants are asked for", units.len())));
         }
@@ -278,7 +241,7 @@ impl Plan {
         }
         let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
         if let Some(name) = foreign {
-            refuse_foreign(name, &units, &purpose, self_test.is_some(), *boot)?;
+            refuse_foreign(name, &units, purpose, self_test.is_some(), *boot)?;
             if repeat.is_some() || *until_fail {
                 return Err(Error::usage(format!("--suite {name} runs once"))
                     .why("--repeat and --until-fail are for the own suite"));
@@ -303,7 +266,7 @@ impl Plan {
             (false, false) => Columns::Whole,
         };
         let patches = series(kernels, patches, *toolchain)?;
-        columns::refuse(columns, *first_n, &purpose, &units, &patches)?;
+        columns::refuse(columns, *first_n, purpose, &units, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let timeouts: BTreeMap<Limit, Duration> =
             timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?;
@@ -320,11 +283,7 @@ impl Plan {
             upstream,
             programs,
             filter: TestFilter::new(tests)?,
-            effort: match effort {
-                EffortArg::Quick => Effort::Quick,
-                EffortArg::Normal => Effort::Normal,
-                EffortArg::Soak => Effort::Soak,
-            },
+            effort: *effort,
             repeat: Repeat { rounds: *repeat, until_fail: *until_fail },
             retries: retries.unwrap_or(0),
             allow_flaky: *allow_flaky,
@@ -343,7 +302,7 @@ impl Plan {
             make,
             vms: vms.map_or((cores / 2).max(1), |vms| vms as usize),
             fail_fast: *fail_fast,
-            purpose,
+            purpose: purpose.clone(),
         })
     }
 
@@ -431,7 +390,7 @@ fn refuse_foreign(
     units: &[Unit],
     purpose: &Purpose,
     self_test: bool,
-    boot: BootArg,
+    boot: BootChoice,
 ) -> Result<()> {
     if let Some(unit) = units.iter().find(|unit| !unit.spec.has_source()) {
         return Err(Error::usage(format!("--suite {name} cannot be run on {}", unit.spec))
@@ -452,7 +411,7 @@ fn refuse_foreign(
         return Err(Error::usage("--self-test damages the own suite")
             .why(format!("--suite {name} states its expectations by itself")));
     }
-    if boot == BootArg::Direct {
+    if boot == BootChoice::Direct {
         return Err(Error::usage(format!("--suite {name} cannot be booted directly"))
             .why("it needs the shell and libraries of the build root, which only a boot through vng has")
             .next("leave out --boot direct"));

@@ -92,8 +92,9 @@ pub fn bisection(which: &Path) -> Result<bisect::Report> {
     let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
     let text = confined::read_text_up_to(&dir, BISECTION, MOST_BYTES)?;
     let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
-    if record["schema"] != 1 {
-        return Err(no(format!("its schema is {}, and only 1 is known here", record["schema"])));
+    // What is read here is the same in both; only the question to each kernel is stored in another form.
+    if record["schema"] != 1 && record["schema"] != 2 {
+        return Err(no(format!("its schema is {}, and only 1 and 2 are known here", record["schema"])));
     }
     serde_json::from_value(record["report"].clone())
         .map_err(|_| no("it has not come to an end".to_owned()).next("cargo xtask bisect --resume goes on"))

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use vmtest_protocol::TestName;
 
 use self::attempts::{Attempts, Guest, Joins};
-use crate::cli::BootArg;
 use crate::conditions;
 use crate::context::Context;
 use crate::decode;
@@ -30,8 +29,9 @@ use crate::kernel::series::Series;
 use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
 use crate::launch::{self, boot_with_fallback};
-use crate::plan::{Purpose, Unit, Upto};
+use crate::plan::{Unit, Upto};
 use crate::replay::Brief;
+use crate::request::{BootChoice, Purpose};
 use crate::result::{
     self, BootRecord, Cell, CellBase, ConditionRecord, Kernel, RunResult, SplatRecord, Terms, Verdict,
 };
@@ -375,7 +375,7 @@ fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: 
     if !uses_bpftool(shop)? {
         return Ok(Bpftool::None(NOT_USED.to_owned()));
     }
-    if shop.plan.boot == BootArg::Direct && !bpftool::is_static(shop.tools()?) {
+    if shop.plan.boot == BootChoice::Direct && !bpftool::is_static(shop.tools()?) {
         return Ok(Bpftool::None(NO_LIBRARIES.to_owned()));
     }
     let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
@@ -447,11 +447,11 @@ fn finished_kernel(
 }
 
 /// vng for what we build, direct for what cannot mount its root; the reason goes into the record.
-pub fn choose_boot(asked: BootArg, bootable: &Bootable) -> (Boot, String) {
+pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
     match asked {
-        BootArg::Vng => (Boot::Vng, "asked for".to_owned()),
-        BootArg::Direct => (Boot::Direct, "asked for".to_owned()),
-        BootArg::Auto => match &bootable.config {
+        BootChoice::Vng => (Boot::Vng, "asked for".to_owned()),
+        BootChoice::Direct => (Boot::Direct, "asked for".to_owned()),
+        BootChoice::Auto => match &bootable.config {
             None => (Boot::Direct, "a finished kernel need not have 9p and overlayfs built in".to_owned()),
             Some(config) => {
                 let needed = ["NET_9P_VIRTIO", "9P_FS", "OVERLAY_FS", "VIRTIO_CONSOLE", "VIRTIO_PCI"];

@@ -12,14 +12,13 @@ mod state;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
+use vmtest_protocol::Effort;
 
 use self::axis::Axis;
 use self::hunt::Hunt;
 use self::question::{Asked, Question};
 use self::state::{Record, SCHEMA};
 use crate::bisect::Trust;
-use crate::cli::{BootArg, Cli, Command, EffortArg, VmtestArgs};
 use crate::commands::output::{Outputs, Wish};
 use crate::commands::{print, start};
 use crate::context::Context;
@@ -33,6 +32,7 @@ use crate::matrix::keys;
 use crate::plan::Plan;
 use crate::report::bisect::Format;
 use crate::report::{log::Log, progress};
+use crate::request::{BootChoice, Request};
 use crate::sandbox::Tools;
 use crate::shop::Shop;
 use crate::tools;
@@ -94,11 +94,11 @@ pub struct Args {
     #[arg(long, value_name = "SUITE")]
     suite: Option<String>,
     /// How much to run
-    #[arg(long, value_enum)]
-    effort: Option<EffortArg>,
+    #[arg(long, value_parser = crate::cli::effort(), value_name = "EFFORT")]
+    effort: Option<Effort>,
     /// How guests start
     #[arg(long, value_enum)]
-    boot: Option<BootArg>,
+    boot: Option<BootChoice>,
     /// Accelerator
     #[arg(long, value_enum)]
     accel: Option<crate::vm::accel::AccelChoice>,
@@ -175,8 +175,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let outputs = Outputs::open(&args.outputs, args.json.as_deref())?.with_ci();
     if let Some(which) = &args.resume {
         let (record, run_dir) = state::resume(which)?;
-        let plan = plan(&record.options)?;
-        let (ctx, plan, series) = prepare(plan, record.mirror.clone(), project)?;
+        let (ctx, plan, series) = prepare(&record.request, record.mirror.clone(), project)?;
         record.axis.check(&ctx, series.as_ref())?;
         return hunt(&ctx, &plan, series, record, &run_dir, outputs);
     }
@@ -186,8 +185,8 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let question = question(args)?;
     let (good, bad) = (absolute_spec(good)?, absolute_spec(bad)?);
     Axis::plausible(&good, &bad)?;
-    let mut options = options(args, &bad)?;
-    let (ctx, plan, series) = prepare(plan(&options)?, args.mirror.clone(), project)?;
+    let mut request = request(args, &bad)?;
+    let (ctx, plan, series) = prepare(&request, args.mirror.clone(), project)?;
     let (axis, ends) = Axis::between(&ctx, &good, &bad, series.as_ref())?;
     if question.asked == Asked::Build && matches!(axis, Axis::Images { .. }) {
         return Err(
@@ -204,14 +203,14 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     };
     if let Axis::Commits { repo } = &axis {
         // Whatever the names stand for when it goes on.
-        options[1] = format!("git:{}@{}", repo.display(), ends.new);
+        request.kernels = vec![format!("git:{}@{}", repo.display(), ends.new)];
     }
     let trust = Trust { runs: args.runs, confidence: args.confidence };
     let mut record = Record {
         schema: SCHEMA,
         run: String::new(),
         command: crate::commands::vmtest::command_line(),
-        options,
+        request,
         mirror: args.mirror.clone(),
         suite: String::new(),
         axis,
@@ -336,8 +335,8 @@ fn question(args: &Args) -> Result<Question> {
     Ok(question)
 }
 
-/// The options of `vmtest` that each kernel is run with. Paths become absolute: a bisection may go on from elsewhere.
-fn options(args: &Args, kernel: &str) -> Result<Vec<String>> {
+/// What each kernel is run with. Paths become absolute: a bisection may be resumed from elsewhere.
+fn request(args: &Args, kernel: &str) -> Result<Request> {
     // A new option is a compile error here until it is handled.
     let Args {
         good: _,
@@ -370,37 +369,28 @@ fn options(args: &Args, kernel: &str) -> Result<Vec<String>> {
         judge: _,
         mirror: _,
     } = args;
-    let mut words = vec!["--kernel".to_owned(), kernel.to_owned()];
-    let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
-    for path in patches {
-        // A word that is no path is the short name of a series.
-        let path = if path.exists() { absolute(path)? } else { path.clone() };
-        add("--patches", path.to_string_lossy().into_owned());
-    }
-    for path in config {
-        add("--config", absolute(path)?.to_string_lossy().into_owned());
-    }
-    tests.iter().for_each(|test| add("--test", test.clone()));
-    append.iter().for_each(|word| add("--append", word.clone()));
-    sysctls.iter().for_each(|word| add("--sysctl", word.clone()));
-    timeouts.iter().for_each(|word| add("--timeout", word.clone()));
-    let named = [
-        ("--variant", variant.clone()),
-        ("--suite", suite.clone()),
-        ("--memory", memory.clone()),
-        ("--cpus", cpus.map(|number| number.to_string())),
-        ("--make-jobs", make_jobs.map(|number| number.to_string())),
-        ("--effort", value(effort.as_ref())),
-        ("--boot", value(boot.as_ref())),
-        ("--accel", value(accel.as_ref())),
-        ("--toolchain", value(toolchain.as_ref())),
-    ];
-    named.into_iter().for_each(|(option, value)| value.into_iter().for_each(|value| add(option, value)));
-    Ok(words)
-}
-
-fn value(choice: Option<&impl ValueEnum>) -> Option<String> {
-    Some(choice?.to_possible_value()?.get_name().to_owned())
+    let default = Request::default();
+    // A word that is no path is the short name of a series.
+    let of_series = |path: &PathBuf| if path.exists() { absolute(path) } else { Ok(path.clone()) };
+    Ok(Request {
+        kernels: vec![kernel.to_owned()],
+        patches: patches.iter().map(of_series).collect::<Result<_>>()?,
+        variants: variant.iter().cloned().collect(),
+        suites: suite.clone().map_or(default.suites, |suite| vec![suite.into()]),
+        tests: tests.clone(),
+        effort: effort.unwrap_or(default.effort),
+        boot: boot.unwrap_or_default(),
+        accel: accel.unwrap_or_default(),
+        toolchain: toolchain.unwrap_or_default(),
+        config: config.iter().map(|path| absolute(path)).collect::<Result<_>>()?,
+        append: append.clone(),
+        sysctls: sysctls.clone(),
+        cpus: *cpus,
+        memory: memory.clone(),
+        timeouts: timeouts.clone(),
+        make_jobs: *make_jobs,
+        ..Request::default()
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -422,24 +412,13 @@ fn absolute_spec(spec: &str) -> Result<String> {
     .to_string())
 }
 
-/// A plan of these options.
-fn plan(options: &[String]) -> Result<Plan> {
-    use clap::Parser;
-    let words = ["xtask", "vmtest"].into_iter().map(str::to_owned).chain(options.iter().cloned());
-    let args: Box<VmtestArgs> = match Cli::try_parse_from(words).map(|cli| cli.command) {
-        Ok(Command::Vmtest(args)) => args,
-        Ok(_) => return Err(Error::usage("cannot read the options of the kernels")),
-        Err(error) => return Err(Error::usage("cannot read the options of the kernels").why(error)),
-    };
-    Plan::new(&args)
-}
-
 /// Everything that can be checked before anything is searched.
 fn prepare(
-    mut plan: Plan,
+    request: &Request,
     mirror: Option<String>,
     project: &Path,
 ) -> Result<(Context, Plan, Option<Series>)> {
+    let mut plan = Plan::new(request)?;
     for name in &plan.programs {
         crate::suite::program::Program::load(project, name)?;
     }

@@ -35,6 +35,7 @@ use crate::plan::{Plan, Unit};
 use crate::report::log::Log;
 use crate::report::phases::Phases;
 use crate::report::progress;
+use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
 use crate::suite::program::Program;
@@ -56,9 +57,10 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
     let matrix = Matrix::load(file, project)?;
     let executor = args.executor.as_deref().map(|cmd| Executor::new(cmd, args.executor_limit)).transpose()?;
     let times = times::load();
+    let common = args.request();
     // All of them: a mistake in the file must not wait for the machine that gets it.
     let plans: Vec<Planned<'_>> =
-        matrix.jobs.iter().map(|job| plan(job, args, project, &times)).collect::<Result<_>>()?;
+        matrix.jobs.iter().map(|job| plan(job, &common, project, &times)).collect::<Result<_>>()?;
     let chosen = choose(&matrix, args)?;
     let key = keys::harness(project)?;
     let frame = Frame {
@@ -101,8 +103,8 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
     vmtest::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, outputs)
 }
 
-fn plan<'a>(job: &'a Job, args: &VmtestArgs, project: &Path, times: &Times) -> Result<Planned<'a>> {
-    let plan = job.arguments(args).and_then(|args| Plan::new(&args));
+fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Result<Planned<'a>> {
+    let plan = job.request(common).and_then(|request| Plan::new(&request));
     let plan = plan.and_then(|plan| {
         plan.programs.iter().try_for_each(|name| Program::load(project, name).map(|_| ()))?;
         Ok(plan)

@@ -5,10 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::Parser;
 use vmtest_protocol::SelfTest;
 
-use crate::cli::{Cli, Command, VmtestArgs};
 use crate::commands::{print, start};
 use crate::context::Context;
 use crate::coverage::{self, Columns, Seen};
@@ -23,23 +21,30 @@ use crate::plan::{Plan, Unit};
 use crate::report::coverage::{self as report, Source};
 use crate::report::table::Look;
 use crate::report::{log::Log, mutants, progress};
+use crate::request::{BootChoice, Request, Suite};
 use crate::shop::Shop;
 use crate::unit::UnitResult;
 use crate::workdir::{Cache, KEPT_RUNS, RunDir, write_file};
 
-/// Runs all mutants, or those named in `only`. `more` are options of `vmtest`. With `with_coverage` also the suite damaged on
+/// Runs all mutants, or those named in `only`. `common` says what
+/// runs them. With `with_coverage` also the suite damaged on
 /// purpose, and docs/coverage.md is written.
 ///
 /// # Errors
 /// Everything that stops a run before it has kernels.
-pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path) -> Result<Class> {
+pub fn run(
+    only: &[String],
+    with_coverage: bool,
+    common: &Request,
+    mirror: Option<String>,
+    project: &Path,
+) -> Result<Class> {
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
     // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
-    let args = options(&["--boot", "direct"], more)?;
-    let mut plan = Plan::new(&args)?;
+    let request = Request { boot: BootChoice::Direct, ..common.clone() };
+    let mut plan = Plan::new(&request)?;
     let bus = Bus::new(vec![progress::sink()]);
-    let ctx =
-        Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror.clone() };
+    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };
     host::require(&start::needs(&plan, &ctx))?;
     let series = maintained::load(&ctx, &plan.patches)?;
     start::check_inputs(&ctx, &mut plan)?;
@@ -76,7 +81,7 @@ pub fn run(only: &[String], with_coverage: bool, more: &[String], project: &Path
     if let [turned, blind] = damaged {
         let kernels: Vec<Unit> =
             std::iter::once(&units[0]).chain(&units[1 + damages.len()..]).cloned().collect();
-        let upstream = of_upstream(&ctx, more, series, &kernels, &run_dir)?;
+        let upstream = of_upstream(&ctx, common, series, &kernels, &run_dir)?;
         let [upstream_control, upstream @ ..] = &upstream[..] else {
             return Err(Error::host("the tree's own tests were not run"));
         };
@@ -130,13 +135,18 @@ const UPSTREAM_TEST: &str = "fsession_test";
 /// own suite it needs virtme-ng, and nothing of it is damaged.
 fn of_upstream(
     ctx: &Context,
-    more: &[String],
+    common: &Request,
     series: Option<Series>,
     units: &[Unit],
     run_dir: &RunDir,
 ) -> Result<Vec<UnitResult>> {
-    let args = options(&["--boot", "vng", "--suite", "upstream", "--test", UPSTREAM_TEST], more)?;
-    let mut plan = Plan::new(&args)?;
+    let request = Request {
+        boot: BootChoice::Vng,
+        suites: vec![Suite::Upstream],
+        tests: vec![UPSTREAM_TEST.to_owned()],
+        ..common.clone()
+    };
+    let mut plan = Plan::new(&request)?;
     start::check_inputs(ctx, &mut plan)?;
     let results = start::run_units(&Shop::open(ctx, &plan, series)?, units, run_dir)?;
     // Columns are told apart by their place.
@@ -148,14 +158,4 @@ fn of_upstream(
         )));
     }
     Ok(results)
-}
-
-/// The options of `vmtest` that a run has.
-fn options(of_run: &[&str], more: &[String]) -> Result<Box<VmtestArgs>> {
-    let words = ["xtask", "vmtest"].iter().chain(of_run).map(|word| (*word).to_owned());
-    match Cli::try_parse_from(words.chain(more.iter().cloned())).map(|cli| cli.command) {
-        Ok(Command::Vmtest(args)) => Ok(args),
-        Ok(_) => Err(Error::usage("cannot read the options for vmtest")),
-        Err(error) => Err(Error::usage("cannot read the options for vmtest").why(error)),
-    }
 }

@@ -2,7 +2,6 @@
 //! What the commands that test kernels have in common: what the host must have, what can be wrong with the command line,
 //! and the columns side by side.
 
-use crate::cli::BootArg;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::host::{Need, Toolchain};
@@ -13,6 +12,7 @@ use crate::kernel::{config, source, variant};
 use crate::lane::{self, join};
 use crate::launch;
 use crate::plan::{Plan, Unit};
+use crate::request::BootChoice;
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::unit::UnitResult;
@@ -42,7 +42,7 @@ pub fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
                 needs.push(Need::HostBuild);
             }
             // `auto` takes vng for what is built here, and would miss it only after the build.
-            if plan.boot == BootArg::Vng || (plan.boot == BootArg::Auto && builds) {
+            if plan.boot == BootChoice::Vng || (plan.boot == BootChoice::Auto && builds) {
                 needs.push(Need::HostVng);
             }
         }

@@ -5,13 +5,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
-
 use crate::commands::mutants;
 use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::proc::{Group, ended};
+use crate::request::Request;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +58,9 @@ pub struct Args {
     /// Accelerator for mutants and coverage, as for vmtest
     #[arg(long, value_enum, default_value = "auto")]
     accel: crate::vm::accel::AccelChoice,
+    /// Debian mirror for mutants and coverage, where the host's apt has none
+    #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
+    mirror: Option<String>,
 }
 
 /// Runs them all, and stops at the first step that fails.
@@ -67,15 +68,23 @@ pub struct Args {
 /// # Errors
 /// Class `TestFailed` with the step.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let Args { fast, vm, mutants, coverage, soak: rounds, failures, row, times, only, toolchain, accel } =
-        args;
+    let Args {
+        fast,
+        vm,
+        mutants,
+        coverage,
+        soak: rounds,
+        failures,
+        row,
+        times,
+        only,
+        toolchain,
+        accel,
+        mirror,
+    } = args;
     if *mutants || *coverage {
-        let words = [("--toolchain", toolchain.to_possible_value()), ("--accel", accel.to_possible_value())];
-        let named = |(option, value): &(&str, Option<PossibleValue>)| {
-            value.as_ref().map(|value| [(*option).to_owned(), value.get_name().to_owned()])
-        };
-        let words: Vec<String> = words.iter().filter_map(named).flatten().collect();
-        return mutants::run(only, *coverage, &words, project);
+        let request = Request { toolchain: *toolchain, accel: *accel, ..Request::default() };
+        return mutants::run(only, *coverage, &request, mirror.clone(), project);
     }
     if *failures {
         return failures_page(row, *times, project);

@@ -20,10 +20,11 @@ use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::{maintained, source};
 use crate::plain;
-use crate::plan::{self, Plan, Purpose, Unit};
+use crate::plan::{self, Plan, Unit};
 use crate::report::export::{self, Story};
 use crate::report::phases::Phases;
 use crate::report::{log::Log, progress};
+use crate::request::Purpose;
 use crate::result::RunResult;
 use crate::shop::Shop;
 use crate::suite::Runner;
@@ -42,7 +43,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     if let Some(file) = &args.matrix {
         return matrix::run(args, file, project);
     }
-    let mut plan = Plan::new(args)?;
+    let mut plan = Plan::new(&args.request())?;
     // Before anything is asked of the host: it may be a typo.
     for name in &plan.programs {
         Program::load(project, name)?;

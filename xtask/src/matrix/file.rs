@@ -9,11 +9,11 @@ use toml::Spanned;
 use super::expect::{ExpectLines, Expectation};
 use super::job::{Axes, Job, NO_SERIES, NO_VARIANT, Settings, from_here};
 use super::pattern::{CellPattern, JobGlobs, JobPattern};
-use crate::cli::{BootArg, Suite};
 use crate::error::{Error, Result};
 use crate::kernel::maintained;
 use crate::kernel::spec::KernelSpec;
 use crate::plan::{self, DEFAULT_VARIANT};
+use crate::request::BootChoice;
 use crate::result::CellGlobs;
 use crate::workdir::read_text;
 
@@ -218,8 +218,9 @@ fn two_boots(lines: &Lines<'_>, jobs: &[(usize, Job)]) -> Result<()> {
     let same = |a: &Axes, b: &Axes| {
         (&a.kernel, &a.series, &a.variant, &a.suite) == (&b.kernel, &b.series, &b.variant, &b.suite)
     };
-    for (at, job) in jobs.iter().filter(|(_, job)| job.boot == BootArg::Auto) {
-        let twin = jobs.iter().find(|(_, other)| other.boot != BootArg::Auto && same(&other.axes, &job.axes));
+    for (at, job) in jobs.iter().filter(|(_, job)| job.boot == BootChoice::Auto) {
+        let twin =
+            jobs.iter().find(|(_, other)| other.boot != BootChoice::Auto && same(&other.axes, &job.axes));
         if let Some((_, twin)) = twin {
             let why = format!("{} and {} may be the same: name a boot for both", job.axes.id, twin.axes.id);
             return Err(lines.wrong_at(*at, why));
@@ -275,7 +276,7 @@ fn expand(block: &Block, context: &Context<'_>) -> Result<Vec<Job>> {
                             series: paths.clone(),
                             variant: spec.has_source().then(|| variant.clone()),
                             boot: boot_of(boot)?,
-                            suite: suite_of(suite),
+                            suite: suite.clone().into(),
                             settings: settings(block, suite),
                             allow_splats: context.allow_splats.map(Path::to_owned),
                         });
@@ -310,17 +311,10 @@ fn series_of(
     Ok((one.parts().join("+"), one.parts().iter().map(place).collect::<Result<_>>()?))
 }
 
-fn boot_of(text: &str) -> Result<BootArg> {
-    <BootArg as clap::ValueEnum>::from_str(text, false).map_err(|_| {
+fn boot_of(text: &str) -> Result<BootChoice> {
+    <BootChoice as clap::ValueEnum>::from_str(text, false).map_err(|_| {
         Error::usage(format!("boot {text:?} is none")).why("it is \"auto\", \"vng\" or \"direct\"")
     })
-}
-
-fn suite_of(text: &str) -> Suite {
-    match Suite::parse(text) {
-        Ok(suite) => suite,
-        Err(never) => match never {},
-    }
 }
 
 /// Globs choose tests of the own suite and of the tree's; a program runs as a whole.

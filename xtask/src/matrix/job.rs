@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Jobs of a matrix: their names, their order, their shards, and the command line that each of them stands for. Pure.
+//! Jobs of a matrix: their names, their order, their shards, and what each of them asks for. Pure.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use vmtest_protocol::Effort;
 
-use crate::cli::{BootArg, EffortArg, Suite, VmtestArgs};
 use crate::error::{Error, Result};
 use crate::kernel::spec::KernelSpec;
+use crate::request::{BootChoice, Request, Suite};
 use crate::workdir::Key;
 
 /// What stands for no series.
@@ -122,7 +123,7 @@ pub struct Job {
     /// `None` for a kernel that is not built here.
     pub variant: Option<String>,
     /// How it starts.
-    pub boot: BootArg,
+    pub boot: BootChoice,
     /// Which suite.
     pub suite: Suite,
     /// How it runs.
@@ -132,11 +133,11 @@ pub struct Job {
 }
 
 impl Job {
-    /// The command line that it stands for. `common`: what is the same for all jobs of a run, as it was typed.
+    /// What it asks for. `common`: what was asked of all jobs of a run.
     ///
     /// # Errors
-    /// Class `Usage` for a setting that is none.
-    pub fn arguments(&self, common: &VmtestArgs) -> Result<VmtestArgs> {
+    /// Class `Usage` for an unknown setting.
+    pub fn request(&self, common: &Request) -> Result<Request> {
         let Settings {
             tests,
             effort,
@@ -151,13 +152,7 @@ impl Job {
             memory,
             ignore_denylist,
         } = self.settings.clone();
-        Ok(VmtestArgs {
-            matrix: None,
-            cells: Vec::new(),
-            shard: None,
-            build_only: false,
-            executor: None,
-            executor_limit: None,
+        Ok(Request {
             kernels: vec![self.kernel.to_string()],
             patches: self.series.clone(),
             variants: self.variant.iter().cloned().collect(),
@@ -182,9 +177,9 @@ impl Job {
     }
 }
 
-fn effort_of(text: &str) -> Result<EffortArg> {
-    <EffortArg as clap::ValueEnum>::from_str(text, false).map_err(|_| {
-        Error::usage(format!("effort {text:?} is none")).next("it is \"quick\", \"normal\" or \"soak\"")
+fn effort_of(text: &str) -> Result<Effort> {
+    Effort::of_name(text).ok_or_else(|| {
+        Error::usage(format!("unknown effort {text:?}")).next("it is \"quick\", \"normal\" or \"soak\"")
     })
 }
 

@@ -9,7 +9,7 @@ use clap::Parser;
 fn plan(words: &[&str]) -> Result<Plan> {
     let cli = Cli::try_parse_from(["xtask", "vmtest"].iter().chain(words)).expect("clap accepts it");
     match cli.command {
-        Command::Vmtest(args) => Plan::new(&args),
+        Command::Vmtest(args) => Plan::new(&args.request()),
         _ => unreachable!("vmtest was typed"),
     }
 }

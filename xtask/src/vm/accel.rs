@@ -17,7 +17,10 @@ const API_VERSION: i32 = 12;
 const FIRMWARE: &str = "switch on VT-x or SVM in the firmware, or nested virtualization above";
 
 /// What was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum AccelChoice {
     /// KVM where it is usable, else emulation
     #[default]

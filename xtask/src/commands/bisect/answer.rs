@@ -9,6 +9,7 @@ use crate::bisect::{Next, Trust, Verdict};
 use crate::confined;
 use crate::error::{Class, Error, Result};
 use crate::report::bisect::{self as report, Report, Subject};
+use crate::request::Request;
 use crate::result::RunResult;
 use crate::stored;
 
@@ -238,12 +239,11 @@ impl Hunt<'_> {
         let axis = &self.record.axis;
         let mut words = vec!["cargo xtask vmtest".to_owned()];
         words.extend(axis.words(id)?);
-        let mut options = self.record.options.iter().skip(2);
-        while let (Some(option), Some(value)) = (options.next(), options.next()) {
-            if option != "--patches" || axis.has_patches(id) {
-                words.extend([option.clone(), crate::proc::shell_word(value)]);
-            }
+        let mut request = Request { kernels: Vec::new(), ..self.record.request.clone() };
+        if !axis.has_patches(id) {
+            request.patches.clear();
         }
+        words.extend(request.words().iter().map(|word| crate::proc::shell_word(word)));
         Ok(words.join(" "))
     }
 }

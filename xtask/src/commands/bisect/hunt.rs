@@ -15,6 +15,7 @@ use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::lane::join;
 use crate::plan::Unit;
+use crate::request::Request;
 use crate::result::{BootRecord, RunResult};
 use crate::shop::Shop;
 use crate::unit::{self, Built, Material, UnitResult};
@@ -297,7 +298,7 @@ impl<'a> Hunt<'a> {
             key = key.field("test", name.path());
         }
         // All of how it is run, but which kernel that is.
-        for word in self.record.options.iter().skip(2) {
+        for word in (Request { kernels: Vec::new(), ..self.record.request.clone() }).words() {
             key = key.field("option", word);
         }
         Ok(Some(key.finish()))

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use super::axis::Axis;
 use super::question::Asked;
-use super::{Args, hunt::Hunt, options, plan, prepare, question, state};
+use super::{Args, hunt::Hunt, prepare, question, request, state};
 use crate::bisect::{Ends, Purpose, Trust, Verdict};
 use crate::error::{Class, Error, Result};
 use crate::proc::shell_word;
 use crate::report::log::Log;
+use crate::request::Request;
 use crate::shop::Shop;
 use crate::workdir::RunDir;
 
@@ -52,7 +53,8 @@ pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<Str
     if let Some(mirror) = &args.mirror {
         words.extend(["--mirror".to_owned(), shell_word(mirror)]);
     }
-    words.extend(options(args, "git:.@HEAD")?.iter().skip(2).map(|word| shell_word(word)));
+    let request = Request { kernels: Vec::new(), ..request(args, "")? };
+    words.extend(request.words().iter().map(|word| shell_word(word)));
     let guard =
         format!("{}; code=$?; case $code in 0|1|125) exit $code;; *) exit {STOP};; esac", words.join(" "));
     let terms = if question.find_fix { " --term-old=broken --term-new=fixed" } else { "" };
@@ -97,8 +99,8 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     needs_no_end(args)?;
     let question = question(args)?;
     let spec = super::absolute_spec(spec)?;
-    let options = options(args, &spec)?;
-    let (ctx, plan, series) = prepare(plan(&options)?, args.mirror.clone(), project)?;
+    let request = request(args, &spec)?;
+    let (ctx, plan, series) = prepare(&request, args.mirror.clone(), project)?;
     let repo = match spec.parse()? {
         crate::kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
         other => return Err(Error::usage(format!("--judge {other} is no commit")).next("name git:PATH@REV")),
@@ -110,7 +112,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         schema: state::SCHEMA,
         run: run_dir.id.clone(),
         command: crate::commands::vmtest::command_line(),
-        options,
+        request,
         mirror: args.mirror.clone(),
         suite: String::new(),
         axis: Axis::Commits { repo: commits.repo },

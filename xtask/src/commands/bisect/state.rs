@@ -14,11 +14,12 @@ use crate::bisect::{Ends, Search, Trust, Verdict};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::report::bisect::Report;
+use crate::request::Request;
 use crate::result::RunResult;
 use crate::workdir::{Key, RunDir, create_dir, read_text, runs_dir, write_file};
 
 /// Version of `bisect.json`. One that is not known is not gone on with.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// The file in the run's directory.
 pub const FILE: &str = "bisect.json";
 
@@ -31,8 +32,8 @@ pub struct Record {
     pub run: String,
     /// The command line.
     pub command: Vec<String>,
-    /// Options of `vmtest` that every kernel is run with.
-    pub options: Vec<String>,
+    /// What every kernel is run with.
+    pub request: Request,
     /// `--mirror`.
     pub mirror: Option<String>,
     /// Key of the runner and the configuration: verdicts of others are not mixed with these.

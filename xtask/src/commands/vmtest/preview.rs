@@ -7,7 +7,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Meaning, command_line};
-use crate::cli::BootArg;
 use crate::commands::print;
 use crate::commands::target::Target;
 use crate::context::Context;
@@ -16,6 +15,7 @@ use crate::github;
 use crate::kernel::variant;
 use crate::lane;
 use crate::plan::Plan;
+use crate::request::BootChoice;
 use crate::result::SCHEMA;
 use crate::shop::Shop;
 use crate::suite::Runner;
@@ -189,10 +189,10 @@ fn patches_line(columns: &[&Meaning]) -> String {
 fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
     let mut text = String::new();
     // The boot is known only once there is a kernel; a direct one is what the subtests can change.
-    let boot = if plan.boot == BootArg::Vng { Boot::Vng } else { Boot::Direct };
+    let boot = if plan.boot == BootChoice::Vng { Boot::Vng } else { Boot::Direct };
     // The version of QEMU is not asked for: it may have to be built.
     let machine = Machine::of(plan.cpus, boot, demands, (u32::MAX, 0));
-    let where_ = if plan.boot == BootArg::Auto { " in a direct boot" } else { "" };
+    let where_ = if plan.boot == BootChoice::Auto { " in a direct boot" } else { "" };
     let _ = writeln!(text, "cpus     {}{where_}: {}", machine.cpus, machine.cpus_reason);
     if shop.accel.kind == Kind::Tcg && demands.single_thread.is_some() {
         let _ = writeln!(text, "thread   {}: {}", machine.tcg_thread, machine.tcg_thread_reason);
