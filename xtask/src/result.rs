@@ -445,7 +445,7 @@ impl RunResult {
     }
 
     /// Whether the exit code says what no cell does: all of it is allowed, and none of it is a pass.
-    pub fn lacks_evidence(&self) -> bool {
+    pub fn has_no_evidence(&self) -> bool {
         self.exit_code == Class::Incomplete.code() && !self.classes.contains_key(&self.exit_code)
     }
 

@@ -221,7 +221,9 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     if let Some((bad, _)) = sysctls.iter().find(|(key, value)| {
         key.is_empty() || !key.chars().all(is_sysctl) || key.contains("..") || !is_word(value)
     }) {
-        return Err(Error::usage(format!("{bad:?} in `sysctls` is no sysctl, or its value not one word")));
+        return Err(Error::usage(format!(
+            "{bad:?} in `sysctls` is not a sysctl, or its value is not one word"
+        )));
     }
     if let Some(bad) = cpu.as_deref().filter(|cpu| !is_word(cpu)) {
         return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));

@@ -138,7 +138,7 @@ pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
             class: decides,
             reason: if run.cells.is_empty() {
                 "nothing was judged"
-            } else if run.lacks_evidence() {
+            } else if run.has_no_evidence() {
                 NO_PLAIN_PASS
             } else {
                 ""

@@ -421,7 +421,7 @@ pub fn classes(run: &RunResult) -> String {
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
     let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
     let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
-    let why = if run.lacks_evidence() { format!("; {}", finding::NO_PLAIN_PASS) } else { String::new() };
+    let why = if run.has_no_evidence() { format!("; {}", finding::NO_PLAIN_PASS) } else { String::new() };
     format!("exit {}: {counted}{among}{aside}{why}", run.exit_code)
 }
 

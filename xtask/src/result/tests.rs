@@ -483,7 +483,7 @@ fn no_run_is_a_pass_without_a_test_that_passed_by_itself() {
         run.kernels = vec![kernel("base", Some(Role::Base)), kernel("judged", None)];
         run.cells = cells.iter().map(|cell| (*cell).clone()).collect();
         run.conclude(None);
-        (run.exit_code, run.lacks_evidence())
+        (run.exit_code, run.has_no_evidence())
     };
     assert_eq!(all.iter().filter(|cell| plain(cell)).count(), 1);
     let without: Vec<&Cell> = all.iter().filter(|cell| !plain(cell)).collect();

@@ -102,7 +102,7 @@ fn kind(file: &Path) -> Option<&str> {
 /// Reads a `series` file. Disabled patches are in the notes.
 pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)> {
     if fs::metadata(list).on("cannot read", list)?.len() > MOST_LIST {
-        return Err(Error::usage(format!("{} is no list of patches: it is too long", list.display())));
+        return Err(Error::usage(format!("{} is not a list of patches: it is too long", list.display())));
     }
     let text = fs::read(list).on("cannot read", list)?;
     let (mut listed, mut disabled) = (Vec::new(), Vec::new());
