@@ -2,8 +2,8 @@
 //! KTAP (Documentation/dev-tools/ktap.rst of the kernel) to results, as programs, kselftest and KUnit really print it: nested
 //! by any indentation, also behind the time stamps of the kernel's log, several whole reports one after the other. Pure.
 //!
-//! Only a whole report is believed: a version line, a plan that comes true, numbers without a hole, no name twice, a
-//! parent that agrees with its children. Whatever does not fit is a doubt ([`Report::doubts`]), and with a doubt
+//! Only a whole report is believed: a version line, a plan that comes true, numbers without a hole, no name twice (a nested
+//! one gets its number behind it, so that a plan has to name both), a parent that agrees with its children. Whatever does not fit is a doubt ([`Report::doubts`]), and with a doubt
 //! nothing of it is a pass. Lines that are no KTAP are a log.
 //!
 //! How it could be wrong: KUnit announces no number of parameters, so a nested report may come without a plan, and one of its
@@ -246,11 +246,18 @@ impl Reader {
         }
         let own = below.is_empty() || (said == Said::NotOk && !failed_below);
         let log = std::mem::take(&mut self.log);
-        let leaf = own.then(|| Leaf { name: found.name.to_owned(), said, reason: reason.to_owned(), log });
-        let prefix = |leaf: Leaf| Leaf { name: format!("{}/{}", found.name, leaf.name), ..leaf };
+        let nested = self.levels.len() > 1;
         let Some(level) = self.levels.last_mut() else { return };
         level.seen += 1;
-        let (expected, new) = (level.seen, level.names.insert(found.name.to_owned()));
+        let expected = level.seen;
+        // KUnit names parameters by their values, and two may be equal.
+        let name = match found.number.filter(|_| nested && level.names.contains(found.name)) {
+            Some(number) => format!("{} ({number})", found.name),
+            None => found.name.to_owned(),
+        };
+        let new = level.names.insert(name.clone());
+        let prefix = |leaf: Leaf| Leaf { name: format!("{name}/{}", leaf.name), ..leaf };
+        let leaf = own.then(|| Leaf { name: name.clone(), said, reason: reason.to_owned(), log });
         level.leaves.extend(below.into_iter().map(prefix));
         level.leaves.extend(leaf);
         if found.number != Some(expected) {
@@ -437,6 +444,10 @@ mod tests {
             ("KTAP version 1\n1..1\nok 1 a\nok 2 b\n", "plans 1 results and has 2"),
             ("KTAP version 1\n1..2\nok 1 a\nok 3 b\n", "b is number 3, after 1"),
             ("KTAP version 1\n1..2\nok 1 a\nok 2 a\n", "a is reported twice"),
+            (
+                "KTAP version 1\n1..1\n    1..3\n    ok 1 a (3)\n    ok 2 a\n    ok 3 a\nok 1 b\n",
+                "a is reported twice",
+            ),
             ("KTAP version 1\n1..1\nok a\n", "a is number none"),
             ("KTAP version 1\n1..1\n1..1\nok 1 a\n", "two plans"),
             ("KTAP version 1\nKTAP version 1\n1..1\nok 1 a\n", "begins twice"),
@@ -459,7 +470,8 @@ mod tests {
                          \x20       KTAP version 1\n\n        # Subtest: example_params_test\n\
                          \x20       ok 1 example value 3\n\
                          \x20       ok 2 example value 0 # SKIP unsupported param value 0\n\
-                         \x20   # example_params_test: pass:1 fail:0 skip:1 total:2\n    ok 3 example_params_test\n\
+                         \x20       ok 3 example value 3\n\
+                         \x20   # example_params_test: pass:2 fail:0 skip:1 total:3\n    ok 3 example_params_test\n\
                          \x20   # example_slow_test.speed: slow\n    ok 4 example_slow_test\n\
                          # example: initializing suite\n# example: pass:3 fail:0 skip:1 total:4\n\
                          # Totals: pass:3 fail:0 skip:2 total:5\nok 1 example\n";
@@ -471,6 +483,7 @@ mod tests {
             ("example/example_skip_test", Said::Skip),
             ("example/example_params_test/example value 3", Said::Ok),
             ("example/example_params_test/example value 0", Said::Skip),
+            ("example/example_params_test/example value 3 (3)", Said::Ok),
             ("example/example_slow_test", Said::Ok),
         ];
         let behind =
@@ -499,8 +512,8 @@ mod tests {
         }
         // One after the other, as `cat /sys/kernel/debug/kunit/*/results` shows them.
         let two = read(&(KUNIT.to_owned() + &KUNIT.replace(" example\n", " other\n")));
-        assert_eq!((two.doubts.len(), two.leaves.len()), (0, 10), "{:?}", two.doubts);
-        assert_eq!(two.leaves[5].name, "other/example_simple_test");
+        assert_eq!((two.doubts.len(), two.leaves.len()), (0, 12), "{:?}", two.doubts);
+        assert_eq!(two.leaves[6].name, "other/example_simple_test");
         let failed = read(&KUNIT.replace("        ok 1", "        not ok 1"));
         assert!(failed.doubts[0].contains("something below it is not"), "{:?}", failed.doubts);
     }
