@@ -361,7 +361,7 @@ mod tests {
         for word in ["clean", "--eval=x", "O=a b", "=x", "a/b=c"] {
             refused(&format!("{good}make = ['{word}']"), "not NAME=value");
         }
-        refused(&format!("{good}sysctls = {{ 'a b' = '1' }}"), "no sysctl");
+        refused(&format!("{good}sysctls = {{ 'a b' = '1' }}"), "not a sysctl");
         refused("about = 'x'\nfragments = []", "is empty");
         refused("about = 'x'\nfragments = ['../x']", "no path below kconfig/");
         refused("about = 'x'\nfragments = ['fragments/none.config']", "there is no fragment");
