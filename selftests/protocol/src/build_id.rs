@@ -8,7 +8,7 @@
 /// `NT_GNU_BUILD_ID`
 const TYPE: u32 = 3;
 const NAME: &[u8] = b"GNU\0";
-/// A hash has 8 to 64 bytes (`--build-id=fast` has the fewest); anything else is none.
+/// A hash has 8 to 64 bytes (`--build-id=fast` has the fewest); anything else is rejected.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=64;
 
 /// The build id in a sequence of ELF notes (little endian, aligned to 4 bytes), in hexadecimal; `None` where there is none,

@@ -22,7 +22,7 @@ const MOST_HEADERS: usize = 128;
 /// Most bytes of notes; a kernel has some hundred.
 const MOST_NOTES: usize = 64 * 1024;
 
-/// The build id of an ELF file for x86_64, in hexadecimal; `None` where it has none, or is no such file.
+/// The build id of an ELF file for x86_64, in hexadecimal; `None` where it has none, or is not such a file.
 ///
 /// # Errors
 /// When it cannot be opened.

@@ -8,7 +8,7 @@
 //! looks for is not found, as in a kernel that was built without KASAN.
 //!
 //! How it could be wrong: a word that silences and is not in the table. So our own words come last on the command line, and
-//! a guest whose console does not show the runner's last word is no pass, whatever was the reason (`verdict`).
+//! a guest whose console does not show the runner's last word does not pass, whatever the reason (`verdict`).
 
 use crate::error::Error;
 
