@@ -122,7 +122,7 @@ struct call {
 	__u64 entered;	/* whether that had an entry run */
 };
 struct call calls[PLACES];
-/* Some memory of the runner. */
+/* Pages of the runner, one for the entry run and one for each place: whoever reads one sleeps until that fills it. */
 __u64 user_address;
 
 /* The caller's place; PLACES for everybody else. */
@@ -136,12 +136,11 @@ static __always_inline __u32 place(void)
 	return i;
 }
 
-/* Sleeps for as long as somebody holds the lock of the process' address space: another thread of the runner does. */
-static __always_inline void wait_for_memory(void)
+static __always_inline void wait_for_page(__u32 page)
 {
 	__u64 word;
 
-	bpf_copy_from_user_task(&word, sizeof(word), (void *)user_address, bpf_get_current_task_btf(), 0);
+	bpf_copy_from_user(&word, sizeof(word), (void *)(user_address + page * 4096UL));
 }
 
 /* Exit runs that found 0 although their call had an entry run. */
@@ -167,7 +166,7 @@ int blocking(__u64 *ctx)
 	count(&blocking_tally, at, cookie, own, i);
 	if (at == ENTRY) {
 		call->entered = 1;
-		wait_for_memory();
+		wait_for_page(0);
 	}
 	return 0;
 }
@@ -176,7 +175,9 @@ int blocking(__u64 *ctx)
 SEC("fentry.s/bpf_fentry_test1")
 int blocking_body(__u64 *ctx)
 {
-	if (mine() && place() < PLACES)
-		wait_for_memory();
+	__u32 i = place();
+
+	if (mine() && i < PLACES)
+		wait_for_page(1 + i);
 	return 0;
 }

@@ -21,6 +21,7 @@ mod support;
 mod syscall;
 mod tests;
 mod upstream;
+mod userfault;
 mod worker;
 
 use std::io::Write;

@@ -4,18 +4,17 @@
 use super::{CALL_FENTRY_TESTS, Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, Call, Globals, Tally};
 use crate::load::{self, Sleeper};
+use crate::userfault::Pages;
 use nix::errno::Errno;
-use nix::libc;
 use nix::unistd::gettid;
 use std::mem::offset_of;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 subtests! { "concurrent":
     Normal own_cookie_on_each_cpu ["tally_1", "tally_2"] on [SeveralCpus]
         "Of 100,000 calls, from a thread on each CPU, every exit reads what the entry of its own call wrote.";
-    Normal four_threads_on_one_cpu ["blocking", "blocking_body"]
+    Normal four_threads_on_one_cpu ["blocking", "blocking_body"] on [Userfaultfd]
         "Runs and recursion_misses add up, and an exit whose entry was left out reads 0, never another call's value.";
     Quick two_asleep_on_one_cpu ["tally_1"]
         "Two calls asleep in the target on one CPU have a cookie each, whichever wakes first.";
@@ -74,59 +73,76 @@ fn own_cookie_on_each_cpu(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// Memory that takes long to protect. Whoever does that holds the lock of the address space.
-struct Memory(NonNull<libc::c_void>);
+/// When a thread makes its next call, and which was its last.
+#[derive(Default)]
+struct Turn {
+    asked: AtomicU64,
+    done: AtomicU64,
+}
 
-// SAFETY: a mapping of this process; nobody looks into it but the kernel.
-unsafe impl Sync for Memory {}
+impl Turn {
+    const TICK: Duration = Duration::from_micros(200);
 
-impl Memory {
-    const SIZE: usize = 8 << 20;
-
-    fn new() -> Result<Self, String> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), Self::SIZE, access, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(format!("mmap: {}", Errno::last()));
+    /// Waits for the next call that is asked for; `None` when it is over.
+    fn next(&self, course: &load::Course) -> Option<u64> {
+        while !course.is_over() {
+            let call = self.asked.load(SeqCst);
+            if call != self.done.load(SeqCst) {
+                return Some(call);
+            }
+            std::thread::sleep(Self::TICK);
         }
-        // SAFETY: the mapping just made. Of huge pages there would be too few; a kernel without them refuses, and need
-        // not be told.
-        unsafe {
-            libc::madvise(start, Self::SIZE, libc::MADV_NOHUGEPAGE);
-            start.cast::<u8>().write_bytes(1, Self::SIZE);
-        }
-        NonNull::new(start).map(Self).ok_or_else(|| "mmap gave address 0".to_owned())
+        None
     }
 
-    /// Holds the lock for as long as it takes to change every page.
-    fn hold_lock(&self) {
-        for access in [libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE] {
-            // SAFETY: nobody reads or writes this memory. It cannot fail, and then would only not take long.
-            unsafe { libc::mprotect(self.0.as_ptr(), Self::SIZE, access) };
+    fn wait_until_done(&self) -> Result<(), String> {
+        let started = Instant::now();
+        while self.done.load(SeqCst) != self.asked.load(SeqCst) {
+            if started.elapsed() > load::LIMIT {
+                return Err("a call does not return".to_owned());
+            }
+            std::thread::sleep(Self::TICK);
         }
+        Ok(())
     }
 }
 
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: ours, and not used any more.
-        unsafe { libc::munmap(self.0.as_ptr(), Self::SIZE) };
+/// Four calls, each by another thread than in the round before. Page 0 is that of the entry run, the others are those of
+/// the bodies, one for each thread.
+fn one_round(pages: &Pages, turns: &[Turn; 4], round: u64) -> Result<(), String> {
+    let sleeps_for = |page: usize| match pages.wait(load::LIMIT)? {
+        seen if seen == page => Ok(()),
+        seen => Err(format!("somebody sleeps for page {seen} instead of {page}")),
+    };
+    let [first, second, third, fourth] = std::array::from_fn(|n| (n + round as usize) % 4);
+    pages.empty()?;
+    turns[first].asked.store(round, SeqCst);
+    sleeps_for(0)?;
+    for n in [second, third, fourth] {
+        turns[n].asked.store(round, SeqCst);
+        sleeps_for(1 + n)?;
     }
+    pages.fill(1 + second)?;
+    turns[second].wait_until_done()?;
+    pages.fill(0)?;
+    sleeps_for(1 + first)?;
+    for n in [third, first, fourth] {
+        pages.fill(1 + n)?;
+        turns[n].wait_until_done()?;
+    }
+    Ok(())
 }
 
-/// The entry run sleeps until it gets the lock of the address space, which another thread mostly holds. Meanwhile the
-/// others come by on the same CPU: their entry runs are left out, as the program runs there already. A second program
-/// makes them sleep in turn, as a body would, until the first is done: then their exit runs come without an entry.
+/// The entry run of one call sleeps, for a page that this test fills when it likes. Meanwhile the others come by on the
+/// same CPU: their entry runs are left out, as the program runs there already. A second program makes each of them sleep
+/// behind its entry, as a body would, so that every exit comes when the test wants it: one while the first entry still
+/// sleeps, which is left out as well, the others when it is over, without an entry of their own.
 fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     const THREADS: usize = 4;
-    const ENOUGH: u64 = 50;
-    // On one CPU the thread that holds the lock has to be caught in the middle of it: 25 came in 20 s on a busy host.
-    const PATIENCE: Duration = Duration::from_secs(120);
-    let memory = Memory::new()?;
-    let word = 7_u64;
-    t.session.set(|globals| globals.user_address = &raw const word as u64);
+    const ROUNDS: u64 = 20;
+    let pages = Pages::new(1 + THREADS)?;
+    let address = pages.address(0);
+    t.session.set(|globals| globals.user_address = address);
     let places: Vec<_> = (0..THREADS)
         .map(|n| offset_of!(Globals, calls) + n * size_of::<Call>())
         .map(|call| {
@@ -138,47 +154,40 @@ fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     let before = t.session.stats("blocking")?.misses;
     // The one attached last runs first.
     let _links = (t.attach("blocking_body")?, t.attach("blocking")?);
-    let cpus = load::cpus();
+    let cpu = load::cpus()[0];
+    let turns: &[Turn; THREADS] = &Default::default();
     let body = |n: usize, course: &load::Course| {
-        let Some(&[tid, value, entered]) = places.get(n) else {
-            while !course.is_over() {
-                memory.hold_lock();
-            }
-            return Ok(0);
-        };
-        load::pin(cpus[0])?;
+        load::pin(cpu)?;
+        let (turn, [tid, value, entered]) = (&turns[n], places[n]);
         tid.store(gettid().as_raw() as u64, SeqCst);
-        let mut calls = 0;
-        while !course.is_over() {
-            calls += 1;
-            value.store((n as u64 + 1) << 56 | calls, SeqCst);
+        while let Some(call) = turn.next(course) {
+            value.store((n as u64 + 1) << 56 | call, SeqCst);
             entered.store(0, SeqCst);
-            bpf::test_run(caller).map_err(|errno| format!("test run of {CALL_FENTRY_TESTS}: {errno}"))?;
-            // Else the first of those that got the lock is in its next entry run before another one comes to its exit.
-            std::thread::sleep(Duration::from_millis(1));
+            let returned = bpf::test_run(caller);
+            turn.done.store(call, SeqCst);
+            returned.map_err(|errno| format!("test run of {CALL_FENTRY_TESTS}: {errno}"))?;
         }
         tid.store(0, SeqCst);
-        Ok(calls)
-    };
-    let empty = t.session.word(offset_of!(Globals, blocking_tally) + offset_of!(Tally, empty));
-    let enough = |_: &load::Course| {
-        load::wait_until(PATIENCE, || empty.load(SeqCst) >= ENOUGH);
         Ok(())
     };
-    let calls: u64 = load::together(THREADS + 1, body, enough)?.iter().sum();
+    // It owns the pages: when it fails nobody sleeps for one while the threads are waited for.
+    let rounds = move |_: &load::Course| {
+        (1..=ROUNDS).try_for_each(|round| {
+            one_round(&pages, turns, round).map_err(|why| format!("round {round} of {ROUNDS}: {why}"))
+        })
+    };
+    load::together(THREADS, body, rounds)?;
     let tally = t.seen().blocking_tally;
     let misses = t.session.stats("blocking")?.misses - before;
-    let least = |what: &str, seen: u64, least: u64, t: &mut Context| {
-        t.checks.state(what, format!("at least {least}"), seen.to_string(), seen >= least);
-    };
-    least("calls", calls, ENOUGH, t);
-    least("runs left out", misses, ENOUGH, t);
-    least("exits whose entry was left out, which found 0", tally.empty, ENOUGH, t);
+    let calls = ROUNDS * THREADS as u64;
+    t.checks.eq(format!("entries of {calls} calls, one of four"), tally.entries, ROUNDS);
     t.checks.eq(
-        format!("entries + exits + recursion_misses of {calls} calls"),
-        tally.entries + tally.exits + misses,
-        2 * calls,
+        "runs left out: three entries of four, and the exit during the first entry",
+        misses,
+        4 * ROUNDS,
     );
+    t.checks.eq("exits, the one left out apart", tally.exits, 3 * ROUNDS);
+    t.checks.eq("exits whose entry was left out, which found 0", tally.empty, 2 * ROUNDS);
     t.checks.eq("exits that found 0 although their entry ran", t.seen().forgotten, 0);
     nothing_foreign(t, "session", &tally);
     Ok(())

@@ -51,6 +51,8 @@ pub enum Demand {
     SeveralCpus,
     /// It patches text that other CPUs run at the time: emulators survive that only with one thread for all CPUs.
     SingleThread,
+    /// Memory that it fills while others wait for it.
+    Userfaultfd,
 }
 
 /// Defines the subtests of a group: effort, function (its name is the subtest's), programs, what it needs (if that is not
@@ -213,8 +215,11 @@ impl Subtest {
 
     /// What the machine with so many CPUs lacks for it, in words.
     pub fn lacks(&self, cpus: usize) -> Option<String> {
-        (self.asks(Demand::SeveralCpus) && cpus < 2)
-            .then(|| format!("it needs more than one CPU, and the guest has {cpus}"))
+        if self.asks(Demand::SeveralCpus) && cpus < 2 {
+            return Some(format!("it needs more than one CPU, and the guest has {cpus}"));
+        }
+        (self.asks(Demand::Userfaultfd) && !crate::userfault::is_there())
+            .then(|| "it needs userfaultfd(2), and the kernel is built without CONFIG_USERFAULTFD".to_owned())
     }
 
     /// Whether it uses the bpftool of the tree under test.

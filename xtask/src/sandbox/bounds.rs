@@ -128,7 +128,9 @@ fn cgroup() -> &'static [File] {
             return Vec::new();
         }
         let ours = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        places(&ours).iter().filter_map(|place| bounded(place)).collect()
+        let made: Vec<File> = places(&ours).iter().filter_map(|place| bounded(place)).collect();
+        // Most hosts take all or have none: one process tells.
+        if takes_in(&made) { made } else { made.into_iter().filter(|one| takes_in([one])).collect() }
     })
 }
 
@@ -167,7 +169,7 @@ fn bounded(place: &Path) -> Option<File> {
     // The rest is left to the host.
     let memory = set_first(&dir, &["memory.max", "memory.limit_in_bytes"], memory() / 10 * 9);
     let file = File::options().write(true).open(dir.join("cgroup.procs")).ok();
-    file.filter(|file| (processes || memory) && takes_in(file))
+    file.filter(|_| processes || memory)
 }
 
 fn set_first(dir: &Path, names: &[&str], value: u64) -> bool {
@@ -175,14 +177,21 @@ fn set_first(dir: &Path, names: &[&str], value: u64) -> bool {
     there.is_some_and(|path| fs::write(path, value.to_string()).is_ok())
 }
 
-/// Whether a process really can be put in there: some hosts refuse what the files promise.
-fn takes_in(file: &File) -> bool {
-    let Ok(file) = file.try_clone() else { return false };
+/// Whether a process really can be put in all of them: some hosts refuse what the files promise.
+fn takes_in<'a>(files: impl IntoIterator<Item = &'a File>) -> bool {
+    let Ok(files) = files.into_iter().map(File::try_clone).collect::<std::io::Result<Vec<_>>>() else {
+        return false;
+    };
+    if files.is_empty() {
+        return true;
+    }
     let mut command = Command::new("true");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: write(2) is async-signal-safe.
     unsafe {
-        command.pre_exec(move || Ok(nix::unistd::write(&file, b"0").map(drop)?));
+        command.pre_exec(move || {
+            Ok(files.iter().try_for_each(|file| nix::unistd::write(file, b"0").map(drop))?)
+        });
     }
     command.status().is_ok_and(|status| status.success())
 }
