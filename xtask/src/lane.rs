@@ -36,7 +36,7 @@ pub fn run(
                 scope.spawn(move || unit::boot(shop, unit, &built, run_dir))
             })
             .collect();
-        booted.into_iter().map(join).collect()
+        booted.into_iter().map(crate::thread::join).collect()
     });
     for at in 1..results.len() {
         let before = results[at - 1].first().map(|result| result.kernel.id.clone());
@@ -60,10 +60,4 @@ fn lend(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>, place: usize,
         // A series that does not apply is said in its column.
         shop.ctx.bus.note(format!("{}: no bpftool of it for kernels without a tree: {error}", kernel.id));
     }
-}
-
-/// What a thread came to.
-pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    // A panic of the harness is no verdict: it goes on as one, and the process ends with 101.
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

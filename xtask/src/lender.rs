@@ -86,7 +86,7 @@ impl Drop for Promise<'_> {
 mod tests {
     use super::*;
     use crate::kernel::source::SourceTree;
-    use crate::workdir::Key;
+    use crate::key::Key;
     use std::fs;
     use std::path::Path;
     use std::time::Duration;

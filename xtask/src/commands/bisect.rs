@@ -24,19 +24,20 @@ use crate::commands::{print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::event::Bus;
-use crate::host;
-use crate::interrupt;
+use crate::files::write_file;
 use crate::kernel::series::Series;
 use crate::kernel::{config, maintained, variant};
+use crate::key::{Key, hash_file};
 use crate::matrix::keys;
 use crate::plan::Plan;
 use crate::report::bisect::Format;
-use crate::report::{log::Log, progress};
+use crate::report::log::Log;
+use crate::report::progress;
 use crate::request::{BootChoice, Request};
 use crate::sandbox::Tools;
 use crate::shop::Shop;
-use crate::tools;
-use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, hash_file, write_file};
+use crate::workdir::{Cache, KEPT_RUNS, RunDir};
+use crate::{host, interrupt, tools};
 
 const EXAMPLES: &str = "\
 Examples:

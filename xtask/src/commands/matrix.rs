@@ -18,19 +18,16 @@ use crate::commands::{print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, PRECEDENCE, Result};
 use crate::event::Bus;
+use crate::files::write_file;
 use crate::gate::{self, Room};
-use crate::github;
 use crate::host::{self, Need};
-use crate::interrupt;
 use crate::kernel::maintained;
 use crate::kernel::series::Series;
 use crate::kernel::source::{self, Resolved};
-use crate::lane::join as join_thread;
 use crate::matrix::executor::Executor;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::times::{self, Times};
 use crate::matrix::{Job, Matrix, expect, keys};
-use crate::plain;
 use crate::plan::{Plan, Unit};
 use crate::report::log::Log;
 use crate::report::phases::Phases;
@@ -39,8 +36,10 @@ use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
 use crate::suite::program::Program;
+use crate::thread::join as join_thread;
 use crate::unit::{self, Material, UnitResult};
-use crate::workdir::{Cache, RunDir, write_file};
+use crate::workdir::{Cache, RunDir};
+use crate::{github, interrupt};
 
 /// A job and what it stands for.
 struct Planned<'a> {
@@ -299,7 +298,7 @@ impl Run<'_> {
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());
         }
-        plain::record(result);
+        crate::result::clean(result);
         if let Some(class) = interrupt::requested() {
             result.conclude(Some(class));
         }
@@ -393,7 +392,7 @@ impl Run<'_> {
                 .for_each(|cell| cell.boot.clone_from(&axes.boot));
         }
         run.allowed_splats = shop.allowed.records(&run.splats);
-        plain::record(&mut run);
+        crate::result::clean(&mut run);
         let expected = expect::apply(&self.matrix.expected, &self.matrix.required, &mut run);
         let record = JobRecord {
             id: axes.id.clone(),

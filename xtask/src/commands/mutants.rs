@@ -12,19 +12,20 @@ use crate::context::Context;
 use crate::coverage::{self, Columns, Seen};
 use crate::error::{Class, Error, PRECEDENCE, Result};
 use crate::event::Bus;
-use crate::host;
-use crate::interrupt;
+use crate::files::write_file;
 use crate::kernel::maintained::{self, MUTANTS};
 use crate::kernel::series::Series;
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
 use crate::report::coverage::{self as report, Source};
-use crate::report::table::Look;
-use crate::report::{log::Log, mutants, progress};
+use crate::report::layout::Look;
+use crate::report::log::Log;
+use crate::report::{mutants, progress};
 use crate::request::{BootChoice, Request, Suite};
 use crate::shop::Shop;
 use crate::unit::UnitResult;
-use crate::workdir::{Cache, KEPT_RUNS, RunDir, write_file};
+use crate::workdir::{Cache, KEPT_RUNS, RunDir};
+use crate::{host, interrupt};
 
 /// Runs all mutants, or those named in `only`. `common` says what
 /// runs them. With `with_coverage` also the suite damaged on

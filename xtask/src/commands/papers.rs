@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::allow;
 use crate::cli::Cli;
 use crate::commands::print;
 use crate::error::{Error, IoContext, Result};
-use crate::workdir::{create_dir, write_file};
+use crate::files::{create_dir, write_file};
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
@@ -132,7 +131,7 @@ fn collect(
     let named = command.display_name(name.clone()).bin_name(called);
     clap_mangen::Man::new(named)
         .title(name.to_uppercase())
-        .date(allow::today())
+        .date(crate::date::today())
         .source(concat!("vmtest ", env!("CARGO_PKG_VERSION")))
         .manual("vmtest")
         .render(&mut page)

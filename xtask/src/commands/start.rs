@@ -2,21 +2,20 @@
 //! What the commands that test kernels have in common: what the host must have, what can be wrong with the command line,
 //! and the columns side by side.
 
+use crate::build_root::BuildRoot;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::host::{Need, Toolchain};
-use crate::image::BuildRoot;
-use crate::interrupt;
 use crate::kernel::spec::KernelSpec;
 use crate::kernel::{config, source, variant};
-use crate::lane::{self, join};
-use crate::launch;
 use crate::plan::{Plan, Unit};
 use crate::request::BootChoice;
 use crate::shop::Shop;
 use crate::suite::Runner;
+use crate::thread::join;
 use crate::unit::UnitResult;
 use crate::workdir::{self, RUN_BYTES, RunDir};
+use crate::{interrupt, lane, launch};
 
 /// What the host must have for this plan.
 pub fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {

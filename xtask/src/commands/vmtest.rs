@@ -11,27 +11,25 @@ use crate::cli::VmtestArgs;
 use crate::commands::output::Outputs;
 use crate::commands::report::diff::Baseline;
 use crate::commands::{look, matrix, print, start};
-use crate::compare;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::event::Bus;
-use crate::host;
-use crate::interrupt;
+use crate::files::write_file;
 use crate::kernel::series::Series;
 use crate::kernel::{maintained, source};
-use crate::plain;
 use crate::plan::{self, Plan, Unit};
-use crate::report::export::{self, Story};
+use crate::report::log::Log;
 use crate::report::phases::Phases;
-use crate::report::{log::Log, progress};
+use crate::report::story::Story;
+use crate::report::{export, progress};
 use crate::request::Purpose;
 use crate::result::RunResult;
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::suite::program::Program;
-use crate::tools;
 use crate::unit::UnitResult;
-use crate::workdir::{Cache, RunDir, write_file};
+use crate::workdir::{Cache, RunDir};
+use crate::{compare, host, interrupt, tools};
 
 pub(super) mod preview;
 
@@ -130,7 +128,7 @@ fn conclude(
     units.into_iter().for_each(|unit| unit.add_to(&mut result));
     result.allowed_splats = shop.allowed.records(&result.splats);
     compare::settle(&mut result);
-    plain::record(&mut result);
+    crate::result::clean(&mut result);
     result.conclude(interrupt::requested());
     Ok(result)
 }

@@ -10,6 +10,7 @@ use crate::commands::vmtest;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::event::Bus;
+use crate::files::write_file;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::{Matrix, expect, files, keys};
 use crate::replay;
@@ -17,7 +18,7 @@ use crate::report::log::Log;
 use crate::report::progress;
 use crate::result::{Outcome, RunResult, SCHEMA};
 use crate::stored::{FILE, Stored};
-use crate::workdir::{self, Cache, RUN_BYTES, RunDir, write_file};
+use crate::workdir::{self, Cache, RUN_BYTES, RunDir};
 
 const EXAMPLES: &str = "\
 Examples:
