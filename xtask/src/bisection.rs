@@ -123,3 +123,8 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<usize>,
 }
+
+/// Steps in a row with the same kernel and verdict.
+pub fn runs(path: &[Step]) -> impl Iterator<Item = &[Step]> {
+    path.chunk_by(|a, b| (&a.name, &a.verdict, &a.purpose) == (&b.name, &b.verdict, &b.purpose))
+}

@@ -12,6 +12,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::{Key, hash_file};
 use crate::proc::Job;
+use crate::workdir::CacheKind;
 
 /// A Debian with compilers, QEMU and what virtme-ng needs.
 #[derive(Debug, Clone)]
@@ -50,7 +51,7 @@ impl BuildRoot {
             .field("mounts", MOUNT_POINTS.join(" "))
             .finish();
         let phase = ctx.bus.phase("build root", format!("Debian {}", manifest.suite));
-        let (entry, cached) = ctx.cache.get_or_make(&ctx.bus, "root", key.as_str(), |dir| {
+        let (entry, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Root, key.as_str(), |dir| {
             bootstrap(ctx, &phase, &manifest.suite, &packages, dir)
         })?;
         let key = read_text(&entry.join("key"))?;
@@ -66,7 +67,7 @@ impl BuildRoot {
 
     /// Whether it is there already.
     pub fn is_cached(ctx: &Context) -> bool {
-        let entries = fs::read_dir(ctx.cache.path("root", "")).map(Iterator::count);
+        let entries = fs::read_dir(ctx.cache.path(CacheKind::Root, "")).map(Iterator::count);
         entries.unwrap_or(0) > 0
     }
 }

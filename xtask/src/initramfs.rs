@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::key::{Key, hash_file};
 use crate::sandbox::Tools;
+use crate::workdir::CacheKind;
 
 /// Where in an initramfs a bpftool is.
 pub const BPFTOOL_ENTRY: &str = "bin/bpftool";
@@ -32,7 +33,7 @@ pub fn initramfs(
     if let Some(busybox) = &busybox {
         key = key.field("busybox", hash_file(busybox)?);
     }
-    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "initramfs", key.finish().as_str(), |dir| {
+    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Initramfs, key.finish().as_str(), |dir| {
         let path = dir.join("initramfs.cpio");
         let mut archive = Vec::new();
         for name in ["dev", "proc", "sys", "run", "tmp", "bin"] {

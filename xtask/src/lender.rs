@@ -5,7 +5,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::kernel::build::PatchedTree;
+use crate::kernel::patched::PatchedTree;
 use crate::kernel::{archive, source};
 
 /// What lanes with a source have told so far.
@@ -106,16 +106,16 @@ mod tests {
             id: name.into(),
             dir,
             key: key.clone(),
-            lineage: key.clone(),
+            lineage: key,
             origin: None,
             base_commit: None,
         };
-        PatchedTree { id: name.into(), source, overlay: None, key }
+        PatchedTree::unpatched(source)
     }
 
     /// Name of the tree that is borrowed from.
     fn newest(lenders: &Lenders) -> Option<String> {
-        lenders.newest().map(|tree| tree.id)
+        lenders.newest().map(|tree| tree.id().to_owned())
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod leftovers;
 mod lender;
 mod matrix;
 mod mutant;
+mod places;
 mod plain;
 mod plan;
 mod proc;

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::places::runs_dir;
 use crate::result::{BootRecord, RunResult, SCHEMA};
-use crate::workdir::runs_dir;
 use crate::{compare, confined};
 
 /// The record of a bisection in its directory.

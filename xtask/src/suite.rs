@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::workdir::CacheKind;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use vmtest_protocol::{Effort, Listed, TestName, names_group};
 
@@ -44,7 +45,7 @@ impl Runner {
 
     /// Whether one from the present sources is in the cache.
     pub fn is_cached(ctx: &Context) -> bool {
-        sources_key(&ctx.project).is_ok_and(|key| ctx.cache.get("runner", key.as_str()).is_some())
+        sources_key(&ctx.project).is_ok_and(|key| ctx.cache.get(CacheKind::Runner, key.as_str()).is_some())
     }
 
     /// Builds the runner, unless one from the same sources is in the cache.
@@ -54,7 +55,7 @@ impl Runner {
     pub fn ensure(ctx: &Context) -> Result<Runner> {
         let key = sources_key(&ctx.project)?;
         let phase = ctx.bus.phase("runner", "own suite");
-        let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "runner", key.as_str(), |dir| {
+        let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Runner, key.as_str(), |dir| {
             let built = build(ctx, &phase)?;
             // Not of the copy: while another thread forks, a program that we just wrote is "busy".
             let listing = Job::new({

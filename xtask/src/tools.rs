@@ -11,6 +11,7 @@ use crate::interrupt;
 use crate::key::Key;
 use crate::proc::Job;
 use crate::sandbox::{Sandbox, Tools};
+use crate::workdir::CacheKind;
 
 const ASKED: [(&str, &str); 7] = [
     ("make", "--version"),
@@ -28,7 +29,7 @@ const QEMU: &str = "qemu-system-x86_64";
 /// # Errors
 /// When the answer cannot be stored.
 pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>> {
-    let stored = ctx.cache.path("tools", tools.key().as_str());
+    let stored = ctx.cache.path(CacheKind::Tools, tools.key().as_str());
     if let Some(known) = read_text(&stored).ok().and_then(|text| serde_json::from_str(&text).ok()) {
         return Ok(known);
     }
@@ -43,7 +44,7 @@ pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>
         .collect();
     // Who is told to end while he asks gets no answers, and must not remember that there are none.
     interrupt::check()?;
-    create_dir(&ctx.cache.path("tools", ""))?;
+    create_dir(&ctx.cache.path(CacheKind::Tools, ""))?;
     // Not beside its place, where a killed run would leave half of it for good.
     let scratch = ctx.cache.scratch()?;
     let made = scratch.path().join("versions");

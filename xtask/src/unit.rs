@@ -10,6 +10,7 @@ mod upstream;
 
 use std::path::{Path, PathBuf};
 
+use crate::kernel::patched::PatchedTree;
 use vmtest_protocol::TestName;
 
 use self::attempts::{Attempts, Guest, Joins};
@@ -18,11 +19,11 @@ use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, Result};
 use crate::files::{read_text, write_file};
 use crate::guest::Stream;
-use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
+use crate::kernel::build::{self, ConfiguredTree, Recipe};
 use crate::kernel::series::Series;
 use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
-use crate::kernel::{bpftool, build_id, config, patch};
+use crate::kernel::{bpftool, build_id, config};
 use crate::key::Key;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Unit, Upto};
@@ -86,7 +87,7 @@ impl Bootable {
 
     /// Its source, without the series; `None` for a kernel that was not built here.
     pub fn source(&self) -> Option<&Path> {
-        self.tree.as_ref().map(|(tree, _)| tree.source.dir.as_path())
+        self.tree.as_ref().map(|(tree, _)| tree.source().dir.as_path())
     }
 
     /// Leaves its configuration beside what its guest said, for comparisons of runs.
@@ -327,7 +328,7 @@ pub fn prepare(
     let bpftool = match build_bpftool(shop, &tree, run_dir, &built.identity) {
         Ok(bpftool) => bpftool,
         // Of the source, which is fetched again.
-        Err(error) if tree.source.dir.symlink_metadata().is_err() => return Err(error),
+        Err(error) if tree.source().dir.symlink_metadata().is_err() => return Err(error),
         Err(error) => Bpftool::Failed(error),
     };
     Ok(Bootable {
@@ -410,15 +411,13 @@ fn apply(
     kernel: &mut Kernel,
 ) -> Result<PatchedTree> {
     let Some(series) = series else {
-        return Ok(PatchedTree { id: tree.id.clone(), key: tree.key.clone(), source: tree, overlay: None });
+        return Ok(PatchedTree::unpatched(tree));
     };
     kernel.id = format!("{}+{}", tree.id, series.name);
     kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
     kernel.tests_changed = series.files_below(TESTS_OF_THE_TREE);
     kernel.notes = series.loud().map(str::to_owned).collect();
-    let (key, overlay) =
-        patch::apply(ctx, &tree.dir, &tree.key, tree.base_commit.as_deref(), tree.origin.as_ref(), &series)?;
-    Ok(PatchedTree { id: kernel.id.clone(), source: tree, overlay: Some(overlay), key })
+    PatchedTree::patched(ctx, tree, &series)
 }
 
 fn finished_kernel(

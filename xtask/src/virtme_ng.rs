@@ -11,6 +11,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::Key;
 use crate::proc::Job;
+use crate::workdir::CacheKind;
 
 /// virtme-ng from the Python index, unpacked, with launchers for the build root's Python.
 #[derive(Debug, Clone)]
@@ -39,8 +40,9 @@ impl Vng {
             .to_owned();
         let key = Key::of("vng 1").field("requirements", &text).finish();
         let phase = ctx.bus.phase("virtme-ng", &version);
-        let (dir, cached) =
-            ctx.cache.get_or_make(&ctx.bus, "vng", key.as_str(), |dir| fetch_vng(&requirements, dir))?;
+        let (dir, cached) = ctx
+            .cache
+            .get_or_make(&ctx.bus, CacheKind::Vng, key.as_str(), |dir| fetch_vng(&requirements, dir))?;
         if cached {
             phase.cached()
         } else {

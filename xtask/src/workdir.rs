@@ -3,6 +3,7 @@
 
 mod cache;
 mod inventory;
+mod kind;
 mod remove;
 mod run;
 mod seal;
@@ -12,12 +13,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
-
 pub use cache::{Cache, Lock, Scratch};
-pub use inventory::{Inventory, Prune, Pruned, kind_about, prune};
+pub use inventory::{Inventory, Prune, Pruned, prune};
+pub use kind::CacheKind;
 pub use remove::remove_tree;
-pub use run::{KEPT_RUNS, RUN_BYTES, RunDir, bound, bound_unfinished, keep_newest, runs_dir};
+pub use run::{KEPT_RUNS, RUN_BYTES, RunDir, bound, bound_unfinished, keep_newest};
 pub use seal::SEAL;
 
 /// Places that this process writes to, to name the one that is full: many programs fail there without saying why.
@@ -43,17 +43,6 @@ pub fn full_place() -> Option<PathBuf> {
         })
     };
     PLACES.lock().unwrap_or_else(PoisonError::into_inner).iter().find(full).cloned()
-}
-
-fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
-    if let Some(dir) = std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute()) {
-        return Ok(dir);
-    }
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    home.map(|home| home.join(below_home)).ok_or_else(|| {
-        Error::host(format!("cannot find a place for files: neither {variable} nor HOME names a directory"))
-            .next("set VMTEST_CACHE_DIR and XDG_STATE_HOME")
-    })
 }
 
 /// Names a place of the user for origins: its path, or below the directory that `VMTEST_ORIGIN_BASE` names what is below

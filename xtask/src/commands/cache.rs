@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::commands::print;
 use crate::error::{Error, Result};
-use crate::workdir::{Cache, Inventory, Prune, Pruned, kind_about, prune};
+use crate::workdir::{Cache, Inventory, Prune, Pruned, prune};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,12 +73,7 @@ fn listing_json(cache: &Cache, inventory: &Inventory) -> Result<String> {
 fn listing(cache: &Cache, inventory: &Inventory) -> String {
     let mut text = String::new();
     for (kind, (count, bytes)) in inventory.by_kind() {
-        let _ = writeln!(
-            text,
-            "{kind:12} {:>9} {count:>5}  {}",
-            human(bytes),
-            kind_about(kind).unwrap_or_default()
-        );
+        let _ = writeln!(text, "{kind:12} {:>9} {count:>5}  {}", human(bytes), kind.about());
     }
     let mut entries: Vec<_> = inventory.entries.iter().collect();
     entries.sort_by_key(|entry| entry.last_use);

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use crate::commands::{cache, print};
 use crate::error::{Error, Result};
-use crate::workdir::{Cache, Inventory, Prune, keep_newest, prune, runs_dir};
+use crate::places::runs_dir;
+use crate::workdir::{Cache, Inventory, Prune, keep_newest, prune};
 
 const EXAMPLES: &str = "\
 Examples:

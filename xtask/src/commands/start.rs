@@ -112,7 +112,7 @@ pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
         )),
         Err(error) => ctx.bus.warn(format!("the run stays as large as it is: {}", error.summary())),
     }
-    let old = workdir::runs_dir().and_then(|runs| {
+    let old = crate::places::runs_dir().and_then(|runs| {
         workdir::bound_unfinished(&runs)?;
         workdir::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
     });

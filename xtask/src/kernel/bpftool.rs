@@ -11,13 +11,14 @@ use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::files::{create_dir, write_file};
-use crate::kernel::build::PatchedTree;
 use crate::kernel::making::Make;
+use crate::kernel::patched::PatchedTree;
 use crate::kernel::view::{self, Overlaid};
 use crate::kernel::{diagnose, executed};
 use crate::key::{Key, KeyBuilder, hash_file};
 use crate::proc::{Job, ended};
 use crate::sandbox::{Sandbox, Tools};
+use crate::workdir::CacheKind;
 
 /// File name in the cache entry.
 pub const BPFTOOL: &str = "bpftool";
@@ -56,19 +57,19 @@ pub fn ensure(
     how: Make,
     log_dir: &Path,
 ) -> Result<PathBuf> {
-    let name = Key::of("bpftool source 1").field("lineage", tree.source.lineage.as_str()).finish();
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
-    let dir = ctx.cache.path("objects", name.as_str());
+    let name = Key::of("bpftool source 1").field("lineage", tree.source().lineage.as_str()).finish();
+    let _lock = ctx.cache.lock(&ctx.bus, CacheKind::Objects, name.as_str())?;
+    let dir = ctx.cache.path(CacheKind::Objects, name.as_str());
     create_dir(&dir)?;
     ctx.cache.hold(&dir);
-    let phase = ctx.bus.phase("bpftool", &tree.id);
-    let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
+    let phase = ctx.bus.phase("bpftool", tree.id());
+    let overlay = tree.overlay().map(|overlay| (overlay, overlay.dir.join("files")));
     let src = dir.join("src");
     view::sync(
         &src,
         &dir.join("view.json"),
-        &tree.source.dir,
-        &tree.source.key,
+        &tree.source().dir,
+        &tree.source().key,
         overlay.as_ref().map(|(overlay, files)| Overlaid {
             files,
             changed: &overlay.changed,
@@ -78,8 +79,8 @@ pub fn ensure(
     let key = Key::of("bpftool 3").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
     // The makefiles read more than the inputs, and could leave another bpftool under a key that others have.
     let key = inputs_key(&src, executed::isolated(ctx, tree, key)?)?;
-    let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, "bpftool", key.as_str(), |place| {
-        ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
+    let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Bpftool, key.as_str(), |place| {
+        ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
         let built = make(tree, tools, how, &src, obj.path(), log_dir)?;
@@ -143,7 +144,7 @@ fn make(
     }
     let first = diagnose::first_error(done.tail.iter().map(String::as_str));
     let detail = if first.is_empty() { done.tail.clone() } else { first };
-    Err(Error::new(Class::SuiteBuild, format!("bpftool of {} does not build", tree.id))
+    Err(Error::new(Class::SuiteBuild, format!("bpftool of {} does not build", tree.id()))
         .why(format!("make {}", ended(done.status)))
         .detail(detail)
         .next(format!("the whole output is in {}", log.display())))

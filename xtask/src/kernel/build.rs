@@ -9,6 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::patched::PatchedTree;
 use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
@@ -17,58 +18,13 @@ use crate::kernel::config::{self, Requests};
 use crate::kernel::diagnose;
 use crate::kernel::executed::{self, Isolation};
 use crate::kernel::making::{Make, Making};
-use crate::kernel::patch::Overlay;
-use crate::kernel::source::SourceTree;
 use crate::kernel::variant::{self, Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
 use crate::key::{Key, KeyBuilder};
 use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
+use crate::workdir::CacheKind;
 use crate::workdir::{Lock, Scratch, remove_tree};
-
-/// Source with a series on top, not yet written anywhere as a whole.
-#[derive(Debug, Clone)]
-pub struct PatchedTree {
-    /// Column of the matrix: `src:6.18.15+fsession`.
-    pub id: String,
-    /// Where the source came from.
-    pub source: SourceTree,
-    /// Files of the series; `None` without one.
-    pub overlay: Option<Overlay>,
-    /// Hash of source and series.
-    pub key: Key,
-}
-
-impl PatchedTree {
-    /// Whose makefiles run when this is built; `None` for what the archive signed and this project maintains. A build can
-    /// write what it likes into its objects and into ccache, so both are kept apart by this: a stranger's series must not
-    /// leave something behind that the build of another one believes.
-    pub fn origin(&self) -> Option<Key> {
-        let series = self.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
-        match (&self.source.origin, series) {
-            (None, None) => None,
-            (source, series) => {
-                let text = |key: Option<&Key>| key.map(|key| key.as_str().to_owned()).unwrap_or_default();
-                let key = Key::of("origin 1").field("source", text(source.as_ref()));
-                Some(key.field("series", text(series)).finish())
-            }
-        }
-    }
-
-    /// A file of it; `None` where there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read(&self, path: &str) -> Result<Option<String>> {
-        let has = |paths: &[String]| paths.iter().any(|other| other == path);
-        let top = match &self.overlay {
-            Some(overlay) if has(&overlay.deleted) => return Ok(None),
-            Some(overlay) if has(&overlay.changed) => overlay.dir.join("files"),
-            _ => self.source.dir.clone(),
-        };
-        if confined::is_file(&top, path) { confined::read_text(&top, path).map(Some) } else { Ok(None) }
-    }
-}
 
 /// How to build.
 #[derive(Debug)]
@@ -85,7 +41,7 @@ pub struct Recipe<'a> {
 
 impl Recipe<'_> {
     fn called(&self, tree: &PatchedTree) -> String {
-        variant::called(&tree.id, Some(&self.variant.name), &[])
+        variant::called(tree.id(), Some(&self.variant.name), &[])
     }
 }
 
@@ -122,7 +78,7 @@ pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
 /// What the kernel of this tree and recipe is, for records: another checkout of the same state has the same.
 pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
     let key = Key::of("kernel 1")
-        .field("tree", tree.key.as_str())
+        .field("tree", tree.key().as_str())
         .field("config", recipe.requests.key().as_str())
         .field("tools", recipe.tools.key().as_str())
         .field("compiler", recipe.variant.compiler.name());
@@ -138,7 +94,7 @@ pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
 /// # Errors
 /// When its record cannot be read.
 pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<Option<KernelBuild>> {
-    let found = ctx.cache.get("kernel", key(tree, recipe).as_str());
+    let found = ctx.cache.get(CacheKind::Kernel, key(tree, recipe).as_str());
     ctx.cache.report_removed(&ctx.bus);
     found.map(|dir| opened(tree, recipe, dir, true)).transpose()
 }
@@ -146,7 +102,7 @@ pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<
 fn opened(tree: &PatchedTree, recipe: &Recipe<'_>, dir: PathBuf, cached: bool) -> Result<KernelBuild> {
     let release = read_text(&dir.join("release"))?.trim().to_owned();
     let (key, identity) = (key(tree, recipe), identity(tree, recipe));
-    Ok(KernelBuild { id: tree.id.clone(), key, identity, dir, release, cached })
+    Ok(KernelBuild { id: tree.id().to_owned(), key, identity, dir, release, cached })
 }
 
 /// A tree whose object directory is locked, shows its source and holds its configuration.
@@ -179,23 +135,23 @@ impl<'a> ConfiguredTree<'a> {
         log_dir: &Path,
     ) -> Result<ConfiguredTree<'a>> {
         let name = Key::of("objects 1")
-            .field("lineage", tree.source.lineage.as_str())
+            .field("lineage", tree.source().lineage.as_str())
             .field("config", recipe.requests.key().as_str())
             .field("tools", recipe.tools.key().as_str())
             .field("compiler", recipe.variant.compiler.name());
-        ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
+        ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
         let (dir, held) = objects(ctx, tree, name)?;
         create_dir(&dir.join("obj"))?;
         let making = Making::of(&dir.join("obj"))?;
         let configured = ConfiguredTree { tree, recipe, dir, making, _held: held };
         let phase = ctx.bus.phase("configure", recipe.called(tree));
         phase.progress(0, 0, "source");
-        let overlay = tree.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
+        let overlay = tree.overlay().map(|overlay| (overlay, overlay.dir.join("files")));
         let synced = view::sync(
             &configured.dir.join("src"),
             &configured.dir.join("view.json"),
-            &tree.source.dir,
-            &tree.source.key,
+            &tree.source().dir,
+            &tree.source().key,
             overlay.as_ref().map(|(overlay, files)| Overlaid {
                 files,
                 changed: &overlay.changed,
@@ -250,7 +206,7 @@ impl<'a> ConfiguredTree<'a> {
             return Ok(());
         }
         config::explain(&mut lost, &self.dir.join("src"), &dotconfig);
-        Err(config::lost_error(&lost, &self.tree.id))
+        Err(config::lost_error(&lost, self.tree.id()))
     }
 
     /// Builds `vmlinux` and keeps it in the cache. The full output of make goes to `log_dir/build.log`.
@@ -327,7 +283,7 @@ impl<'a> ConfiguredTree<'a> {
                 let why = first.first().map_or_else(|| crate::proc::ended(done.status), String::clone);
                 ctx.bus.warn(format!(
                     "{}: the modules of its BPF tests do not build, and what needs them will be skipped: {why}; see {}",
-                    self.tree.id,
+                    self.tree.id(),
                     log.display()
                 ));
                 return Ok(Vec::new());
@@ -352,14 +308,14 @@ impl<'a> ConfiguredTree<'a> {
             // Copies, not links: the next make changes vmlinux in place when it adds BTF.
             confined::copy(&obj, from, &scratch.path().join(to), &mut room)?;
         }
-        let place = ctx.cache.path("kernel", key(self.tree, self.recipe).as_str());
+        let place = ctx.cache.path(CacheKind::Kernel, key(self.tree, self.recipe).as_str());
         let dir = scratch.keep_as(&place)?;
         opened(self.tree, self.recipe, dir, false)
     }
 
     fn failed(&self, what: &str, done: &Finished, log: &Path) -> Error {
         if let Some(line) = done.no_space().filter(|_| is_full(&self.dir.join("obj"))) {
-            return full_disk(format!("{} {what}", self.tree.id), &done.command, line);
+            return full_disk(format!("{} {what}", self.tree.id()), &done.command, line);
         }
         let text =
             fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -372,7 +328,7 @@ impl<'a> ConfiguredTree<'a> {
                 (format!("make {}, and names no error", crate::proc::ended(done.status)), last)
             }
         };
-        Error::new(Class::KernelBuild, format!("{} {what}", self.tree.id))
+        Error::new(Class::KernelBuild, format!("{} {what}", self.tree.id()))
             .why(why)
             .detail(detail)
             .next(format!("the whole output is in {}", log.display()))
@@ -380,7 +336,7 @@ impl<'a> ConfiguredTree<'a> {
 
     fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
         // One for each set of tools: with CCACHE_DEPEND nothing else notices that a header of theirs has changed.
-        let ccache = ctx.cache.path("ccache", self.recipe.tools.key().as_str());
+        let ccache = ctx.cache.path(CacheKind::Ccache, self.recipe.tools.key().as_str());
         create_dir(&ccache)?;
         ctx.cache.hold(&ccache);
         let sandbox = Sandbox::new(self.recipe.tools)
@@ -428,20 +384,20 @@ const KEPT_STATES: usize = 2;
 /// copy of the objects of its trusted source; else it is built in such a copy that is thrown away. A stranger's tree has a
 /// directory for each set of what is executed, which begins empty, and the ones used last are kept.
 fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathBuf, Held)> {
-    let series = tree.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
+    let series = tree.overlay().and_then(|overlay| overlay.origin.as_ref());
     let plain = name.clone().finish();
     // That of the source is in its lineage.
     let own = match series {
         Some(origin) => name.field("series origin 2", origin.as_str()).finish(),
         None => plain.clone(),
     };
-    let place = |name: &str| ctx.cache.path("objects", name);
+    let place = |name: &str| ctx.cache.path(CacheKind::Objects, name);
     let (name, from) = match executed::isolation(ctx, tree)? {
         Isolation::Origin => (own.to_string(), plain.to_string()),
         Isolation::ThrownAway(path) => {
             ctx.bus.note(format!(
                 "{}: it changes {path}, which make executes: it is built in a copy of the objects that nobody else gets",
-                tree.id
+                tree.id()
             ));
             let scratch = ctx.cache.scratch()?;
             copy_objects(ctx, tree, plain.as_str(), scratch.path())?;
@@ -452,7 +408,7 @@ fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathB
             (format!("{own}-{executed}"), format!("{plain}-{executed}"))
         }
     };
-    let lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
+    let lock = ctx.cache.lock(&ctx.bus, CacheKind::Objects, name.as_str())?;
     let dir = place(&name);
     if !dir.exists() {
         if name != from {
@@ -467,7 +423,7 @@ fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathB
     if name.contains('-') {
         // The lock is enough as long as it is built in: a bisection would hold one for each commit.
         ctx.cache.release(&dir);
-        ctx.cache.keep_newest("objects", &format!("{own}-"), KEPT_STATES)?;
+        ctx.cache.keep_newest(CacheKind::Objects, &format!("{own}-"), KEPT_STATES)?;
     }
     Ok((dir, Held::Locked(lock)))
 }
@@ -476,12 +432,12 @@ fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathB
 /// and it compiles what it changes and no more.
 fn copy_objects(ctx: &Context, tree: &PatchedTree, name: &str, into: &Path) -> Result<bool> {
     // Nobody who holds this lock waits for that of a series.
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("objects-{name}"))?;
-    let from = ctx.cache.path("objects", name);
+    let _lock = ctx.cache.lock(&ctx.bus, CacheKind::Objects, name)?;
+    let from = ctx.cache.path(CacheKind::Objects, name);
     if !from.join("obj").is_dir() {
         return Ok(false);
     }
-    let phase = ctx.bus.phase("copy objects", &tree.id);
+    let phase = ctx.bus.phase("copy objects", tree.id());
     for entry in fs::read_dir(&from).on("cannot list", &from)? {
         let entry = entry.on("cannot list", &from)?.path();
         let mut copy = std::process::Command::new("cp");

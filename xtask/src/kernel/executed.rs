@@ -25,9 +25,10 @@ use crate::context::Context;
 use crate::error::{IoContext, Result};
 use crate::files::{create_dir, write_file};
 use crate::interrupt;
-use crate::kernel::build::PatchedTree;
 use crate::kernel::patch::Overlay;
+use crate::kernel::patched::PatchedTree;
 use crate::key::{Key, KeyBuilder, hash_bytes, hash_file};
+use crate::workdir::CacheKind;
 use crate::workdir::SEAL;
 
 /// What runs on the host is built in these directories.
@@ -301,18 +302,18 @@ pub enum Isolation {
 pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     let Some(origin) = tree.origin() else { return Ok(Isolation::Origin) };
     let memo =
-        Key::of("isolation 1").field("tree", tree.key.as_str()).field("origin", origin.as_str()).finish();
-    let memo = ctx.cache.path("hashes", memo.as_str());
+        Key::of("isolation 1").field("tree", tree.key().as_str()).field("origin", origin.as_str()).finish();
+    let memo = ctx.cache.path(CacheKind::Hashes, memo.as_str());
     if let Some(known) = fs::read(&memo).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         return Ok(known);
     }
-    ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
-    let found = match (&tree.source.origin, &tree.overlay) {
+    ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
+    let found = match (&tree.source().origin, tree.overlay()) {
         (None, Some(overlay)) => {
-            let plain = Executed::of(&tree.source.dir, None)?;
+            let plain = Executed::of(&tree.source().dir, None)?;
             plain.changed_by(overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
         }
-        (_, overlay) => Isolation::Executed(Executed::of(&tree.source.dir, overlay.as_ref())?.key()?),
+        (_, overlay) => Isolation::Executed(Executed::of(&tree.source().dir, overlay)?.key()?),
     };
     if let Some(dir) = memo.parent() {
         create_dir(dir)?;
@@ -333,7 +334,7 @@ pub fn isolated(ctx: &Context, tree: &PatchedTree, key: KeyBuilder) -> Result<Ke
     Ok(match isolation(ctx, tree)? {
         Isolation::Origin => key,
         Isolation::Executed(executed) => key.field("executed", executed.as_str()),
-        Isolation::ThrownAway(_) => key.field("tree", tree.key.as_str()),
+        Isolation::ThrownAway(_) => key.field("tree", tree.key().as_str()),
     })
 }
 

@@ -16,6 +16,7 @@ use crate::key::Key;
 use crate::proc::Job;
 use crate::sandbox::{Sandbox, Tools};
 use crate::tools;
+use crate::workdir::CacheKind;
 
 /// A thread has a few hundred mails; whoever has not answered by then does not.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -77,7 +78,7 @@ pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
     let file = format!("{}.mbx", name(id));
     let key = Key::of("mail 1").field("id", id).finish();
     let phase = ctx.bus.phase("mail", id);
-    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "mail", key.as_str(), |dir| {
+    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Mail, key.as_str(), |dir| {
         let tools = match toolchain {
             Toolchain::Image => Tools::Image(BuildRoot::ensure(ctx)?),
             Toolchain::Host => Tools::Host(tools::host_key()),

@@ -14,6 +14,7 @@ pub mod mail;
 pub mod maintained;
 pub mod making;
 pub mod patch;
+pub mod patched;
 pub mod reserved;
 pub mod series;
 pub mod source;

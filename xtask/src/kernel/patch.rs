@@ -20,6 +20,7 @@ use crate::error::{Class, Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::Key;
 use crate::proc::{Finished, Job};
+use crate::workdir::CacheKind;
 
 /// How long git may take over one call: a thousand patches need a minute.
 const GIT_LIMIT: Duration = Duration::from_secs(600);
@@ -64,7 +65,7 @@ pub fn apply(
         None => key.clone(),
     };
     let phase = ctx.bus.phase("patch", &series.name);
-    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, "overlay", entry.as_str(), |dir| {
+    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Overlay, entry.as_str(), |dir| {
         ctx.cache.verify(&ctx.bus, base_dir)?;
         let scratch = ctx.cache.scratch()?;
         make_overlay(scratch.path(), dir, base_dir, base_commit, series)

@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{IoContext, Result};
 use crate::files::{create_dir, write_file};
-use crate::workdir::runs_dir;
+use crate::places::runs_dir;
 
 /// Most jobs that are remembered.
 const MOST: usize = 4096;

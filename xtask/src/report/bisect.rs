@@ -2,10 +2,11 @@
 //! Exporter: what a bisection came to, as text for a terminal and as Markdown for a mail or an issue. The data is the
 //! report itself.
 
+use crate::bisection::runs;
 use std::fmt::Write as _;
 
 use super::html;
-use crate::bisection::{Report, Step};
+use crate::bisection::Report;
 use crate::error::{Error, Result};
 use crate::plain;
 use crate::report::layout::flush;
@@ -42,11 +43,6 @@ impl Format {
 fn json(report: &Report) -> Result<String> {
     let text = serde_json::to_string_pretty(report);
     Ok(text.map_err(|error| Error::host("cannot write the report as JSON").why(error))? + "\n")
-}
-
-/// Path lines with the same kernel and verdict are one.
-pub(super) fn runs(path: &[Step]) -> impl Iterator<Item = &[Step]> {
-    path.chunk_by(|a, b| (&a.name, &a.verdict, &a.purpose) == (&b.name, &b.verdict, &b.purpose))
 }
 
 fn cost(report: &Report) -> String {
@@ -178,6 +174,7 @@ pub fn markdown(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bisection::Step;
     use crate::bisection::Subject;
 
     fn report() -> Report {

@@ -19,14 +19,16 @@ use crate::context::Context;
 use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
-use crate::kernel::build::{MODULES, PatchedTree};
+use crate::kernel::build::MODULES;
 use crate::kernel::making::Make;
+use crate::kernel::patched::PatchedTree;
 use crate::kernel::{diagnose, executed};
 use crate::key::{Key, KeyBuilder, hash_file};
 use crate::proc::{Finished, Job, ended};
 use crate::sandbox::{Sandbox, Tools};
 use crate::suite::choice::{self, BENCHMARK, Chosen, Denied, Offer};
 use crate::suite::sources::{Needs, SELFTESTS, Selftests};
+use crate::workdir::CacheKind;
 
 /// The program.
 pub const TEST_PROGS: &str = "test_progs";
@@ -107,12 +109,12 @@ impl Index {
     /// # Errors
     /// Class `SuiteBuild` where the tree has none.
     pub fn of(ctx: &Context, tree: &PatchedTree) -> Result<Index> {
-        let key = whose(Key::of("upstream index 4"), tree).field("tree", tree.key.as_str()).finish();
-        let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "suite-index", key.as_str(), |place| {
-            ctx.cache.verify(&ctx.bus, &tree.source.dir)?;
+        let key = whose(Key::of("upstream index 4"), tree).field("tree", tree.key().as_str()).finish();
+        let (dir, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::SuiteIndex, key.as_str(), |place| {
+            ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
             let scratch = ctx.cache.scratch()?;
             copy_inputs(tree, scratch.path(), &["tools/testing/selftests/bpf"])?;
-            let index = Index::read(scratch.path(), &tree.id)?;
+            let index = Index::read(scratch.path(), tree.id())?;
             store(&place.join("index.json"), &index)
         })?;
         load(&dir.join("index.json"))
@@ -227,16 +229,16 @@ pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result
     let files: BTreeSet<&str> = chosen.iter().map(|test| test.file.as_str()).collect();
     // Its makefiles run beside the objects of suite-base and the kernel, which are those of its origin.
     let mut key = whose(Key::of("upstream bundle 3"), from.tree)
-        .field("tree", from.tree.key.as_str())
+        .field("tree", from.tree.key().as_str())
         .field("kernel", from.kernel_key.as_str())
         .field("tools", from.tools.key().as_str());
     for file in &files {
         key = key.field("test", file);
     }
     let key = key.finish();
-    let phase = ctx.bus.phase("upstream suite", &from.tree.id);
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("suite-{key}"))?;
-    let known = ctx.cache.get("suite", key.as_str());
+    let phase = ctx.bus.phase("upstream suite", from.tree.id());
+    let _lock = ctx.cache.lock(&ctx.bus, CacheKind::Suite, key.as_str())?;
+    let known = ctx.cache.get(CacheKind::Suite, key.as_str());
     ctx.cache.report_removed(&ctx.bus);
     if let Some(dir) = known {
         let broken: Vec<Broken> = load(&dir.join("broken.json"))?;
@@ -248,7 +250,7 @@ pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result
     let scratch = ctx.cache.scratch()?;
     let broken = Build::new(ctx, from, files, &phase)?.run(scratch.path())?;
     store(&scratch.path().join("broken.json"), &broken)?;
-    let dir = scratch.keep_as(&ctx.cache.path("suite", key.as_str()))?;
+    let dir = scratch.keep_as(&ctx.cache.path(CacheKind::Suite, key.as_str()))?;
     phase.finish();
     Ok(Bundle { dir, key, broken })
 }
@@ -280,7 +282,7 @@ impl<'a> Build<'a> {
         files: BTreeSet<&str>,
         phase: &'a crate::event::Phase,
     ) -> Result<Build<'a>> {
-        ctx.cache.verify(&ctx.bus, &from.tree.source.dir)?;
+        ctx.cache.verify(&ctx.bus, &from.tree.source().dir)?;
         let files = files.into_iter().map(str::to_owned).collect();
         let (src, obj) = (ctx.cache.scratch()?, ctx.cache.scratch()?);
         copy_inputs(from.tree, src.path(), &INPUTS)?;
@@ -338,7 +340,7 @@ impl<'a> Build<'a> {
         }
         let key = key.finish();
         let tools = self.obj.path().join("tools");
-        if let Some(dir) = self.ctx.cache.get("suite-base", key.as_str()) {
+        if let Some(dir) = self.ctx.cache.get(CacheKind::SuiteBase, key.as_str()) {
             return copy_dated(&dir, &tools, &mut Room::of(Class::SuiteBuild));
         }
         self.phase.progress(0, 0, "libbpf, bpftool");
@@ -346,11 +348,12 @@ impl<'a> Build<'a> {
         if !done.success() {
             return Err(self.failed(&done, &log, [].iter()));
         }
-        let (place, _) = self.ctx.cache.get_or_make(&self.ctx.bus, "suite-base", key.as_str(), |place| {
-            // Objects are in the libraries and programs by now.
-            copy_dated(&tools, place, &mut Room::of(Class::SuiteBuild))?;
-            remove_objects(place)
-        })?;
+        let (place, _) =
+            self.ctx.cache.get_or_make(&self.ctx.bus, CacheKind::SuiteBase, key.as_str(), |place| {
+                // Objects are in the libraries and programs by now.
+                copy_dated(&tools, place, &mut Room::of(Class::SuiteBuild))?;
+                remove_objects(place)
+            })?;
         drop(place);
         Ok(())
     }
@@ -505,7 +508,7 @@ impl<'a> Build<'a> {
         let first = diagnose::first_error(log.lines());
         let tail = done.tail[done.tail.len().saturating_sub(15)..].to_vec();
         let error =
-            Error::new(Class::SuiteBuild, format!("test_progs of {} does not build", self.from.tree.id));
+            Error::new(Class::SuiteBuild, format!("test_progs of {} does not build", self.from.tree.id()));
         let error = match broken.first() {
             Some(one) => error.why(format!("{}: {}", one.file, one.why)),
             None => {
@@ -623,20 +626,20 @@ fn linked_in_vain(log: &str) -> Vec<(String, String)> {
 /// harness never follows it.
 fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Result<()> {
     for input in inputs {
-        if !confined::no_link_on_the_way(&tree.source.dir, input) {
+        if !confined::no_link_on_the_way(&tree.source().dir, input) {
             continue;
         }
-        let from = tree.source.dir.join(input);
+        let from = tree.source().dir.join(input);
         if from.is_symlink() {
             continue;
         }
         for entry in walkdir::WalkDir::new(&from).follow_root_links(false).into_iter().flatten() {
-            if let Ok(below) = entry.path().strip_prefix(&tree.source.dir) {
+            if let Ok(below) = entry.path().strip_prefix(&tree.source().dir) {
                 copy_one(entry.path(), &to.join(below))?;
             }
         }
     }
-    let Some(overlay) = &tree.overlay else { return Ok(()) };
+    let Some(overlay) = tree.overlay() else { return Ok(()) };
     let is_input = |path: &&String| {
         inputs.iter().any(|input| {
             path.strip_prefix(input).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -749,7 +752,7 @@ pub struct Known(pub BTreeMap<String, BTreeSet<String>>);
 impl Known {
     /// Of a bundle; empty before its first run.
     pub fn of(ctx: &Context, bundle: &Key) -> Known {
-        load(&ctx.cache.path("suite-seen", bundle.as_str())).unwrap_or_default()
+        load(&ctx.cache.path(CacheKind::SuiteSeen, bundle.as_str())).unwrap_or_default()
     }
 
     /// Adds what a run reported, for the next one.
@@ -765,8 +768,8 @@ impl Known {
         for (test, subtests) in seen {
             self.0.entry(test).or_default().extend(subtests);
         }
-        create_dir(&ctx.cache.path("suite-seen", ""))?;
-        store(&ctx.cache.path("suite-seen", bundle.as_str()), &self)
+        create_dir(&ctx.cache.path(CacheKind::SuiteSeen, ""))?;
+        store(&ctx.cache.path(CacheKind::SuiteSeen, bundle.as_str()), &self)
     }
 }
 

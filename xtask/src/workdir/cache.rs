@@ -6,6 +6,8 @@
 //! What is made once and then only read is sealed ([`seal`](super::seal)) and checked against that when it is opened. An
 //! entry that is damaged, or was never sealed, is removed and reported; to its user it is not there, and so it is made again.
 
+use crate::places::base_dir;
+use crate::workdir::CacheKind;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -17,7 +19,6 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::base_dir;
 use super::remove::{remove_tree, remove_tree_while};
 use super::seal::{self, State};
 use crate::error::{Error, IoContext, Result};
@@ -94,13 +95,13 @@ impl Cache {
     }
 
     /// Where the entry of this kind and key is, or would be.
-    pub fn path(&self, kind: &str, key: &str) -> PathBuf {
-        self.root.join(kind).join(key)
+    pub fn path(&self, kind: CacheKind, key: &str) -> PathBuf {
+        self.root.join(kind.name()).join(key)
     }
 
     /// The entry of this kind and key if it is complete and as it was made; from now on this process uses it, see
     /// [`Cache::hold`]. One that is damaged is removed. A source is looked at by [`Cache::verify`].
-    pub fn get(&self, kind: &str, key: &str) -> Option<PathBuf> {
+    pub fn get(&self, kind: CacheKind, key: &str) -> Option<PathBuf> {
         let path = Some(self.path(kind, key)).filter(|path| self.hold(path))?;
         if seal::scope(kind).is_none() {
             return Some(path);
@@ -126,7 +127,7 @@ impl Cache {
     pub fn verify(&self, bus: &Bus, dir: &Path) -> Result<()> {
         let entry = dir.strip_prefix(&self.root).ok().map(|below| below.iter().collect::<Vec<_>>());
         let Some([kind, _]) = entry.as_deref() else { return Ok(()) };
-        if kind.to_str().is_none_or(|kind| seal::scope(kind).is_none()) {
+        if kind.to_str().and_then(CacheKind::named).is_none_or(|kind| seal::scope(kind).is_none()) {
             return Ok(());
         }
         let state = self.compare(dir)?;
@@ -213,7 +214,7 @@ impl Cache {
     pub fn get_or_make(
         &self,
         bus: &Bus,
-        kind: &str,
+        kind: CacheKind,
         key: &str,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<(PathBuf, bool)> {
@@ -221,7 +222,7 @@ impl Cache {
             return Ok((path, true));
         }
         self.report_removed(bus);
-        let _lock = self.lock(bus, &format!("{kind}-{key}"))?;
+        let _lock = self.lock(bus, kind, key)?;
         if let Some(path) = self.get(kind, key) {
             return Ok((path, true));
         }
@@ -252,8 +253,8 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be had, or when interrupted while waiting.
-    pub fn lock(&self, bus: &Bus, name: &str) -> Result<Lock> {
-        let path = self.root.join("locks").join(name);
+    pub fn lock(&self, bus: &Bus, kind: CacheKind, key: &str) -> Result<Lock> {
+        let path = self.root.join("locks").join(format!("{kind}-{key}"));
         let mut said = false;
         loop {
             interrupt::check()?;
@@ -275,7 +276,7 @@ impl Cache {
 
     /// Takes an entry away that nobody uses, and gives what it was under a name where nobody looks for it. `None` where it
     /// is in use, or not there.
-    pub(super) fn take_away(&self, kind: &str, key: &str) -> Result<Option<Doomed>> {
+    pub(super) fn take_away(&self, kind: CacheKind, key: &str) -> Result<Option<Doomed>> {
         let lock_path = self.root.join("locks").join(format!("{kind}-{key}"));
         let Some(lock) = try_lock(&lock_path)? else { return Ok(None) };
         let path = self.path(kind, key);
@@ -292,7 +293,7 @@ impl Cache {
     ///
     /// # Errors
     /// When one cannot be removed.
-    pub fn keep_newest(&self, kind: &str, prefix: &str, count: usize) -> Result<()> {
+    pub fn keep_newest(&self, kind: CacheKind, prefix: &str, count: usize) -> Result<()> {
         let entries = fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten();
         let mut found: Vec<(SystemTime, String)> = entries
             .filter_map(|entry| {
@@ -309,7 +310,7 @@ impl Cache {
     }
 
     /// Whether a process makes or uses this entry.
-    pub(super) fn is_used(&self, kind: &str, key: &str) -> bool {
+    pub(super) fn is_used(&self, kind: CacheKind, key: &str) -> bool {
         let lock_path = self.root.join("locks").join(format!("{kind}-{key}"));
         let made =
             File::open(&lock_path).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err());
@@ -340,7 +341,7 @@ impl Cache {
 
     /// Small files that a killed process was writing beside entries that are files.
     fn remove_half_files(&self) {
-        for kind in ["suite-seen", "hashes", "tools"] {
+        for kind in [CacheKind::SuiteSeen, CacheKind::Hashes, CacheKind::Tools] {
             for entry in fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten() {
                 let half = entry.file_name().to_string_lossy().starts_with(crate::files::HALF);
                 let age =
@@ -455,9 +456,8 @@ impl Scratch {
     /// # Errors
     /// When the file system refuses.
     pub fn keep_as(self, place: &Path) -> Result<PathBuf> {
-        let kind =
-            place.parent().and_then(Path::file_name).and_then(|kind| kind.to_str()).unwrap_or_default();
-        if let Some(scope) = seal::scope(kind) {
+        let kind = place.parent().and_then(Path::file_name).and_then(|kind| kind.to_str());
+        if let Some(scope) = kind.and_then(CacheKind::named).and_then(seal::scope) {
             seal::write(self.path(), scope)?;
             killpoint("sealed");
             self.cache.checked().insert(place.to_owned());
@@ -509,6 +509,7 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workdir::CacheKind;
 
     fn cache(dir: &Path) -> Cache {
         Cache::at(dir.to_owned()).expect("a temporary directory can be written")
@@ -519,16 +520,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let cache = cache(dir.path());
         let bus = Bus::new(Vec::new());
-        let failed = cache.get_or_make(&bus, "src", "k", |at| {
+        let failed = cache.get_or_make(&bus, CacheKind::Source, "k", |at| {
             fs::write(at.join("half"), "x").on("cannot write", at)?;
             Err(Error::host("no"))
         });
         assert!(failed.is_err());
-        assert!(cache.get("src", "k").is_none());
+        assert!(cache.get(CacheKind::Source, "k").is_none());
         assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
-        let (_, there) = cache.get_or_make(&bus, "src", "k", |_| Ok(())).expect("made");
+        let (_, there) = cache.get_or_make(&bus, CacheKind::Source, "k", |_| Ok(())).expect("made");
         assert!(!there);
-        let (_, there) = cache.get_or_make(&bus, "src", "k", |_| Err(Error::host("again"))).expect("kept");
+        let (_, there) =
+            cache.get_or_make(&bus, CacheKind::Source, "k", |_| Err(Error::host("again"))).expect("kept");
         assert!(there);
     }
 
@@ -559,16 +561,19 @@ mod tests {
         // Two processes: locks of one open file do not keep out the same process' others.
         let (one, other) = (cache(dir.path()), cache(dir.path()));
         let bus = Bus::new(Vec::new());
-        one.get_or_make(&bus, "kernel", "k", |_| Ok(())).expect("made");
-        assert!(other.is_used("kernel", "k"));
-        assert!(other.take_away("kernel", "k").expect("looked").is_none());
+        one.get_or_make(&bus, CacheKind::Kernel, "k", |_| Ok(())).expect("made");
+        assert!(other.is_used(CacheKind::Kernel, "k"));
+        assert!(other.take_away(CacheKind::Kernel, "k").expect("looked").is_none());
         drop(one);
-        assert!(!other.is_used("kernel", "k"));
-        let lock = other.lock(&bus, "kernel-k").expect("free");
-        assert!(other.is_used("kernel", "k") && other.take_away("kernel", "k").expect("looked").is_none());
+        assert!(!other.is_used(CacheKind::Kernel, "k"));
+        let lock = other.lock(&bus, CacheKind::Kernel, "k").expect("free");
+        assert!(
+            other.is_used(CacheKind::Kernel, "k")
+                && other.take_away(CacheKind::Kernel, "k").expect("looked").is_none()
+        );
         drop(lock);
-        let doomed = other.take_away("kernel", "k").expect("looked").expect("free");
-        assert!(other.get("kernel", "k").is_none(), "away at once, before it is removed");
+        let doomed = other.take_away(CacheKind::Kernel, "k").expect("looked").expect("free");
+        assert!(other.get(CacheKind::Kernel, "k").is_none(), "away at once, before it is removed");
         assert_eq!(other.leftovers(Duration::ZERO).len(), 0, "it has an owner");
         doomed.remove();
         assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
@@ -582,10 +587,10 @@ mod tests {
         for text in ["old", "new"] {
             let scratch = one.scratch().expect("scratch");
             fs::write(scratch.path().join("file"), text).expect("written");
-            let kept = scratch.keep_as(&one.path("suite", "k")).expect("kept");
+            let kept = scratch.keep_as(&one.path(CacheKind::Suite, "k")).expect("kept");
             assert_eq!(fs::read_to_string(kept.join("file")).expect("read"), text);
         }
-        assert!(other.take_away("suite", "k").expect("looked").is_none());
+        assert!(other.take_away(CacheKind::Suite, "k").expect("looked").is_none());
         assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
     }
 }

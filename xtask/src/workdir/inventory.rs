@@ -2,6 +2,7 @@
 //! What the cache holds: each entry with its size and its time of last use, and which of them go first. Entries are known
 //! by their kind and the shape of their names, so that a directory of somebody else's is never taken for one.
 
+use crate::workdir::CacheKind;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,44 +15,8 @@ use super::walk::{is_dir, walk};
 use crate::error::Result;
 use crate::interrupt;
 
-/// Kinds of entries and what each is. Sources come before what is linked to them: a file with several names is counted where
-/// it is met first.
-const KINDS: [(&str, &str); 19] = [
-    ("source", "unpacked sources"),
-    ("trees", "snapshots of users' trees"),
-    ("git", "repositories that borrow users' objects"),
-    ("git-patches", "ranges of commits as patches"),
-    ("mail", "series that came by mail"),
-    ("overlay", "files that series change"),
-    ("objects", "object directories"),
-    ("kernel", "built kernels"),
-    ("image", "finished kernels"),
-    ("ccache", "compiled objects by their source"),
-    ("root", "build roots"),
-    ("vng", "virtme-ng"),
-    ("runner", "the own suite"),
-    ("initramfs", "initramfs of direct boots"),
-    ("bpftool", "bpftool of trees"),
-    ("suite", "test_progs of trees"),
-    ("suite-base", "libraries of test_progs"),
-    ("suite-index", "tests of trees"),
-    ("apt", "lists of the archive"),
-];
-/// Kinds whose entries are small files: remembered facts.
-const FACTS: [(&str, &str); 4] = [
-    ("suite-seen", "subtests that were seen"),
-    ("hashes", "hashes of files"),
-    ("tools", "versions of tools"),
-    ("verdicts", "what bisections ran"),
-];
-
-/// What a kind is; `None` for what is no kind of ours.
-pub fn kind_about(kind: &str) -> Option<&'static str> {
-    KINDS.iter().chain(&FACTS).find(|(name, _)| *name == kind).map(|(_, about)| *about)
-}
-
 /// Whether an entry of this kind can have this name.
-fn is_entry_name(kind: &str, name: &str) -> bool {
+fn is_entry_name(kind: CacheKind, name: &str) -> bool {
     let hex = |text: &str, length: usize| {
         text.len() == length
             && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
@@ -60,17 +25,19 @@ fn is_entry_name(kind: &str, name: &str) -> bool {
     let commit = |text: &str| hex(text, 40) || hex(text, 64);
     let prefixed = |prefix: &str| name.strip_prefix(prefix);
     match kind {
-        "source" => {
+        CacheKind::Source => {
             let of_a_repository = |(id, lineage): (&str, &str)| commit(id) && key(lineage);
             prefixed("git-")
                 .is_some_and(|name| commit(name) || name.split_once('-').is_some_and(of_a_repository))
                 || prefixed("tar-").is_some_and(key)
                 || ["debian-tarball-", "debian-package-"].into_iter().any(|form| prefixed(form).is_some())
         }
-        "image" => prefixed("debian-").is_some() || prefixed("file-").is_some_and(key),
-        "git-patches" => name.split_once('-').is_some_and(|(a, b)| commit(a) && commit(b)),
-        "apt" => name == "host" || key(name),
-        "ccache" | "objects" => key(name) || name.split_once('-').is_some_and(|(a, b)| key(a) && key(b)),
+        CacheKind::Image => prefixed("debian-").is_some() || prefixed("file-").is_some_and(key),
+        CacheKind::GitPatches => name.split_once('-').is_some_and(|(a, b)| commit(a) && commit(b)),
+        CacheKind::Apt => name == "host" || key(name),
+        CacheKind::Ccache | CacheKind::Objects => {
+            key(name) || name.split_once('-').is_some_and(|(a, b)| key(a) && key(b))
+        }
         _ => key(name),
     }
 }
@@ -79,7 +46,7 @@ fn is_entry_name(kind: &str, name: &str) -> bool {
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
     /// Its kind.
-    pub kind: String,
+    pub kind: CacheKind,
     /// Its name among those.
     pub name: String,
     /// What it takes on the disk; a file that several entries hold is counted for the first of them.
@@ -123,7 +90,7 @@ impl Inventory {
     /// When interrupted.
     pub fn of(cache: &Cache) -> Result<Inventory> {
         let mut inventory = Inventory::default();
-        for (kind, _) in KINDS.iter().chain(&FACTS) {
+        for &kind in CacheKind::ALL {
             let mut of_kind = Vec::new();
             for name in names(&cache.path(kind, "")) {
                 if !is_entry_name(kind, &name) {
@@ -135,16 +102,17 @@ impl Inventory {
             of_kind.sort_by_key(|entry: &Entry| entry.last_use);
             inventory.entries.extend(of_kind);
         }
-        let known = |name: &String| kind_about(name).is_some() || ["tmp", "locks"].contains(&name.as_str());
+        let known =
+            |name: &String| CacheKind::named(name).is_some() || ["tmp", "locks"].contains(&name.as_str());
         inventory.foreign.extend(names(cache.root()).into_iter().filter(|name| !known(name)));
         Ok(inventory)
     }
 
-    fn measure(&mut self, cache: &Cache, kind: &str, name: String) -> Result<Option<Entry>> {
+    fn measure(&mut self, cache: &Cache, kind: CacheKind, name: String) -> Result<Option<Entry>> {
         let path = cache.path(kind, &name);
         let Ok(top) = path.symlink_metadata() else { return Ok(None) };
         let mut entry = Entry {
-            kind: kind.to_owned(),
+            kind,
             last_use: u64::try_from(top.mtime()).unwrap_or(0),
             in_use: cache.is_used(kind, &name),
             name,
@@ -179,10 +147,10 @@ impl Inventory {
     }
 
     /// Entries and bytes by kind.
-    pub fn by_kind(&self) -> BTreeMap<&str, (u64, u64)> {
+    pub fn by_kind(&self) -> BTreeMap<CacheKind, (u64, u64)> {
         let mut kinds = BTreeMap::new();
         for entry in &self.entries {
-            let (count, bytes): &mut (u64, u64) = kinds.entry(entry.kind.as_str()).or_default();
+            let (count, bytes): &mut (u64, u64) = kinds.entry(entry.kind).or_default();
             (*count, *bytes) = (*count + 1, *bytes + entry.bytes);
         }
         kinds
@@ -235,7 +203,7 @@ pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool
         // Asked again at the moment when it matters: it may be in use since it was measured, or not any more.
         let doomed = match dry_run {
             true => None,
-            false => cache.take_away(&entry.kind, &entry.name)?,
+            false => cache.take_away(entry.kind, &entry.name)?,
         };
         if doomed.is_none() && (!dry_run || entry.in_use) {
             pruned.in_use.push(name);
@@ -272,6 +240,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workdir::CacheKind;
     use std::fs::{self, File};
     use std::path::PathBuf;
 
@@ -287,8 +256,8 @@ mod tests {
         fn cache(&self) -> Cache {
             Cache::at(self.dir.path().to_owned()).expect("a cache")
         }
-        fn entry(&self, kind: &str, digit: &str, kib: usize, days: u64) -> PathBuf {
-            let path = self.dir.path().join(kind).join(digit.repeat(20));
+        fn entry(&self, kind: CacheKind, digit: &str, kib: usize, days: u64) -> PathBuf {
+            let path = self.dir.path().join(kind.name()).join(digit.repeat(20));
             fs::create_dir_all(&path).expect("made");
             fs::write(path.join("file"), vec![1; kib * 1024]).expect("written");
             let then = SystemTime::now() - Duration::from_secs(days * 86_400);
@@ -304,13 +273,13 @@ mod tests {
     #[test]
     fn the_ones_not_used_for_longest_go_first_and_what_is_used_stays() {
         let place = Place::new();
-        place.entry("kernel", "a", 100, 30);
-        place.entry("kernel", "b", 100, 20);
-        place.entry("objects", "c", 100, 10);
-        place.entry("runner", "d", 100, 1);
+        place.entry(CacheKind::Kernel, "a", 100, 30);
+        place.entry(CacheKind::Kernel, "b", 100, 20);
+        place.entry(CacheKind::Objects, "c", 100, 10);
+        place.entry(CacheKind::Runner, "d", 100, 1);
         let user = place.cache();
-        assert!(user.hold(&user.path("kernel", &"a".repeat(20))));
-        File::open(user.path("kernel", &"a".repeat(20)))
+        assert!(user.hold(&user.path(CacheKind::Kernel, &"a".repeat(20))));
+        File::open(user.path(CacheKind::Kernel, &"a".repeat(20)))
             .and_then(|dir| dir.set_modified(SystemTime::now() - Duration::from_secs(30 * 86_400)))
             .expect("times can be set");
         let would = place.prune(Prune::ToSize(230 * 1024), true);
@@ -330,12 +299,12 @@ mod tests {
     #[test]
     fn a_file_with_several_names_is_counted_once_and_free_when_the_last_one_goes() {
         let place = Place::new();
-        let source = place.entry("trees", "a", 400, 9);
-        let objects = place.entry("objects", "b", 4, 5);
+        let source = place.entry(CacheKind::Trees, "a", 400, 9);
+        let objects = place.entry(CacheKind::Objects, "b", 4, 5);
         fs::hard_link(source.join("file"), objects.join("link")).expect("linked");
         let inventory = Inventory::of(&place.cache()).expect("read");
         let bytes = |kind| inventory.by_kind()[kind].1;
-        assert!(bytes("trees") >= 400 * 1024 && bytes("objects") < 100 * 1024);
+        assert!(bytes(&CacheKind::Trees) >= 400 * 1024 && bytes(&CacheKind::Objects) < 100 * 1024);
         let total = inventory.total();
         // The older one alone frees next to nothing, so the other one has to go as well.
         let pruned = place.prune(Prune::ToSize(100 * 1024), false);
@@ -346,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_too_deep_for_a_path_is_counted_and_removed() {
         let place = Place::new();
-        let entry = place.entry("objects", "a", 1, 9);
+        let entry = place.entry(CacheKind::Objects, "a", 1, 9);
         // One process: another one would begin to tidy up beside it.
         let cache = place.cache();
         let before = Inventory::of(&cache).expect("read").total();

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{base_dir, remove_tree};
+use super::remove_tree;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, nonce};
+use crate::places::runs_dir;
 
 /// Runs that are kept, unless asked otherwise.
 pub const KEPT_RUNS: u32 = 50;
@@ -121,14 +122,6 @@ impl RunDir {
         create_dir(&path)?;
         Ok(path)
     }
-}
-
-/// Where runs are kept.
-///
-/// # Errors
-/// When neither XDG_STATE_HOME nor HOME says where.
-pub fn runs_dir() -> Result<PathBuf> {
-    Ok(base_dir("XDG_STATE_HOME", ".local/state")?.join("vmtest").join("runs"))
 }
 
 /// Removes all but the newest `keep` runs in `runs`, those under way and the one that `latest` names; with `dry_run` only

@@ -22,6 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::kind::CacheKind;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{HALF, write_file};
 use crate::interrupt;
@@ -43,21 +44,21 @@ pub(super) enum Scope {
 }
 
 /// How an entry of this kind is checked; `None` for what changes all its life and has means of its own.
-pub(super) fn scope(kind: &str) -> Option<Scope> {
+pub(super) fn scope(kind: CacheKind) -> Option<Scope> {
     match kind {
         // Fetched into, written by make and ccache; a snapshot has its own manifest.
-        "git" | "objects" | "ccache" | "apt" | "trees" => None,
+        CacheKind::Git | CacheKind::Objects | CacheKind::Ccache | CacheKind::Apt | CacheKind::Trees => None,
         // Single files, each written as a whole.
-        "suite-seen" | "hashes" | "tools" | "verdicts" => None,
-        "root" => Some(Scope::Executed),
+        kind if kind.is_fact() => None,
+        CacheKind::Root => Some(Scope::Executed),
         _ => Some(Scope::All),
     }
 }
 
 /// Whether it is checked only before something is made of it: a look at each of 90,000 files takes longer than a whole run
 /// of a kernel that is in the cache.
-pub(super) fn is_lazy(kind: &str) -> bool {
-    kind == "source"
+pub(super) fn is_lazy(kind: CacheKind) -> bool {
+    kind == CacheKind::Source
 }
 
 /// What a seal says of an entry.

@@ -88,7 +88,7 @@ impl<'a> Hunt<'a> {
 
     /// Word for `--resume`: a name where that will do.
     pub fn resume_word(&self) -> String {
-        let named = crate::workdir::runs_dir().is_ok_and(|runs| self.run_dir.path.parent() == Some(&runs));
+        let named = crate::places::runs_dir().is_ok_and(|runs| self.run_dir.path.parent() == Some(&runs));
         if named {
             self.run_dir.id.clone()
         } else {

@@ -16,9 +16,10 @@ use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::Key;
+use crate::places::runs_dir;
 use crate::request::Request;
 use crate::result::RunResult;
-use crate::workdir::{RunDir, runs_dir};
+use crate::workdir::{CacheKind, RunDir};
 
 /// Version of `bisect.json`. One that is not known is not gone on with.
 pub const SCHEMA: u32 = 2;
@@ -150,7 +151,7 @@ pub struct Run {
     pub directory: PathBuf,
 }
 
-const KIND: &str = "verdicts";
+const KIND: CacheKind = CacheKind::Verdicts;
 
 fn load(ctx: &Context, key: &Key) -> Runs {
     let text = read_text(&ctx.cache.path(KIND, key.as_str())).unwrap_or_default();
@@ -171,7 +172,7 @@ pub fn known_run(ctx: &Context, key: &Key, at: usize) -> Option<Run> {
 /// When the file system refuses.
 pub fn keep_run(ctx: &Context, key: &Key, result: &RunResult, directory: &Path) -> Result<()> {
     let place = ctx.cache.path(KIND, key.as_str());
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("{KIND}-{key}"))?;
+    let _lock = ctx.cache.lock(&ctx.bus, KIND, key.as_str())?;
     if let Some(kind) = place.parent() {
         create_dir(kind)?;
     }

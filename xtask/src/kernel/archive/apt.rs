@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::kernel::source::{had_space, succeeded};
 use crate::key::{Key, hash_file};
 use crate::proc::{Finished, Job};
+use crate::workdir::CacheKind;
 
 /// An index older than this is read again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
@@ -40,7 +41,7 @@ impl<'a> Archive<'a> {
             None => "host".to_owned(),
             Some(mirror) => Key::of("mirror 1").field("uri", mirror).finish().to_string(),
         };
-        Archive { ctx, root: ctx.cache.path("apt", &name) }
+        Archive { ctx, root: ctx.cache.path(CacheKind::Apt, &name) }
     }
 
     /// The index, read again when it is missing or old. Without a network an old one serves.
@@ -52,7 +53,7 @@ impl<'a> Archive<'a> {
             }
         }
         let name = self.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let _lock = self.ctx.cache.lock(&self.ctx.bus, &format!("apt-{name}"))?;
+        let _lock = self.ctx.cache.lock(&self.ctx.bus, CacheKind::Apt, &name)?;
         // Another run may have read it while this one waited.
         if let Some(index) = self.stored().filter(|_| self.is_recent("index.json", FRESH)) {
             return Ok(index);

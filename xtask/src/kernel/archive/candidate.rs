@@ -9,11 +9,12 @@ use crate::context::Context;
 use crate::debian_mirror::OTHER_WAYS;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::workdir::CacheKind;
 
 /// A release that can be downloaded.
 pub(super) trait Candidate: Clone {
     /// Kind of its cache entry.
-    const KIND: &'static str;
+    const KIND: CacheKind;
 
     /// Name of its cache entry.
     fn entry(&self) -> String;
@@ -40,7 +41,7 @@ pub(super) fn without<C: Candidate>(absent: &[String], found: Vec<&C>) -> Vec<C>
 }
 
 /// Names of the cache entries of one kind.
-pub(super) fn entries(ctx: &Context, kind: &str) -> Vec<String> {
+pub(super) fn entries(ctx: &Context, kind: CacheKind) -> Vec<String> {
     let names = fs::read_dir(ctx.cache.path(kind, "")).into_iter().flatten().flatten();
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
@@ -49,7 +50,7 @@ pub(super) fn entries(ctx: &Context, kind: &str) -> Vec<String> {
 ///
 /// # Errors
 /// When it is still there, and so would be found again.
-pub(super) fn went_away(ctx: &Context, kind: &str, entry: &str) -> Result<()> {
+pub(super) fn went_away(ctx: &Context, kind: CacheKind, entry: &str) -> Result<()> {
     ctx.cache.report_removed(&ctx.bus);
     let path = ctx.cache.path(kind, entry);
     if path.symlink_metadata().is_err() {

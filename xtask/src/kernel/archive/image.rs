@@ -14,9 +14,10 @@ use crate::error::{Error, IoContext, Result};
 use crate::kernel::source::{Prebuilt, Resolved, release_of};
 use crate::kernel::spec::{DEFAULT_FLAVOUR, KernelSpec};
 use crate::key::Key;
+use crate::workdir::CacheKind;
 
 impl Candidate for ImageRelease {
-    const KIND: &'static str = "image";
+    const KIND: CacheKind = CacheKind::Image;
 
     fn entry(&self) -> String {
         format!("debian-{}-{}-{}", self.upstream, self.flavour, &self.sha256[..12.min(self.sha256.len())])

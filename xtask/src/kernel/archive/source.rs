@@ -14,12 +14,13 @@ use crate::files::read_text;
 use crate::interrupt;
 use crate::kernel::source::{Resolved, SourceTree, unpack};
 use crate::key::Key;
+use crate::workdir::CacheKind;
 
 /// The version that the project's own series is made for, in the first word of this file.
 const SERIES_BASE: &str = "patches/fsession-6.18/base";
 
 impl Candidate for SourceRelease {
-    const KIND: &'static str = "source";
+    const KIND: CacheKind = CacheKind::Source;
 
     fn entry(&self) -> String {
         let form = match self.form {

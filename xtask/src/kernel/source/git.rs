@@ -18,6 +18,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::Key;
 use crate::proc::{Finished, Job};
+use crate::workdir::CacheKind;
 use crate::workdir::{Cache, SEAL, remove_tree};
 use crate::{clean_env, interrupt};
 use place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
@@ -90,7 +91,7 @@ impl Repo {
     /// The repository in the cache that borrows this one's objects: whatever is committed there later is seen here at
     /// once, since nothing is copied.
     fn clone_in_cache(&self, ctx: &Context) -> Result<PathBuf> {
-        let (clone, _) = ctx.cache.get_or_make(&ctx.bus, "git", self.lineage.as_str(), |dir| {
+        let (clone, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Git, self.lineage.as_str(), |dir| {
             let mut command = clean_env::git(dir);
             command.args(["init", "--quiet", "--bare", "--template="]);
             command.arg(format!("--object-format={}", self.place.format)).arg(dir);
@@ -125,7 +126,7 @@ impl Repo {
         let id = self.id(commit);
         let clone = self.clone_in_cache(ctx)?;
         let (dir, cached) =
-            ctx.cache.get_or_make(&ctx.bus, "source", &entry(&self.lineage, commit), |dir| {
+            ctx.cache.get_or_make(&ctx.bus, CacheKind::Source, &entry(&self.lineage, commit), |dir| {
                 let phase = ctx.bus.phase("checkout", &id);
                 check_out(ctx, &clone, &self.lineage, commit, dir)
                     .map_err(|error| self.absent_objects(error))?;
@@ -191,7 +192,8 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
     ask(read, "read the tree of")?;
     interrupt::check()?;
     let previous = read_text(&clone.join("vmtest-last")).ok();
-    let neighbour = previous.and_then(|old| Some((ctx.cache.get("source", &entry(lineage, &old))?, old)));
+    let neighbour =
+        previous.and_then(|old| Some((ctx.cache.get(CacheKind::Source, &entry(lineage, &old))?, old)));
     // What is damaged there would be linked into this one.
     let neighbour = neighbour.filter(|(dir, _)| ctx.cache.verify(&ctx.bus, dir).is_ok());
     let Some((old_dir, old)) = neighbour else {
@@ -295,7 +297,7 @@ pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved>
     Ok(Resolved {
         id: repo.id(&commit),
         description: format!("{rev} is {} \"{}\"", &commit[..12], repo.subject(&commit)),
-        cached: ctx.cache.get("source", &entry(&repo.lineage, &commit)).is_some(),
+        cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &commit)).is_some(),
         path: None,
         commits: 0,
     })
@@ -307,7 +309,7 @@ pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) ->
     Ok(Resolved {
         id: repo.id(&range.base),
         description: range.describe(&repo),
-        cached: ctx.cache.get("source", &entry(&repo.lineage, &range.base)).is_some(),
+        cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &range.base)).is_some(),
         path: None,
         commits: range.commits.len(),
     })

@@ -14,6 +14,7 @@ use super::{Prebuilt, Resolved, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::key::{Key, hash_file};
+use crate::workdir::CacheKind;
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,10 +121,11 @@ pub(super) fn resolve(_ctx: &Context, file: &Path) -> Result<Resolved> {
 pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<Prebuilt> {
     let (path, _) = checked(file)?;
     let hash = remembered_hash(ctx, &path)?;
-    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "image", &format!("file-{}", &hash[..20]), |dir| {
-        fs::copy(&path, dir.join("image")).on("cannot copy", &path)?;
-        same_content(&path, &hash, &hash_file(&dir.join("image"))?)
-    })?;
+    let (dir, _) =
+        ctx.cache.get_or_make(&ctx.bus, CacheKind::Image, &format!("file-{}", &hash[..20]), |dir| {
+            fs::copy(&path, dir.join("image")).on("cannot copy", &path)?;
+            same_content(&path, &hash, &hash_file(&dir.join("image"))?)
+        })?;
     let image = dir.join("image");
     Ok(Prebuilt {
         id: format!("image:{}", short_name(&path)),

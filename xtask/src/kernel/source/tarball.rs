@@ -25,6 +25,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::{Key, hash_file};
 use crate::proc::{Finished, Group, full_disk};
+use crate::workdir::CacheKind;
 use crate::{clean_env, confined, interrupt};
 
 /// Bytes that a source may unpack to, and members. A kernel has 2 GB and 90,000.
@@ -477,7 +478,7 @@ fn memo(ctx: &Context, file: &Path) -> Result<Option<PathBuf>> {
         .field("ctime", format!("{}.{:09}", stat.ctime(), stat.ctime_nsec()))
         .field("inode", format!("{} {}", stat.dev(), stat.ino()))
         .finish();
-    Ok(Some(ctx.cache.path("hashes", key.as_str())))
+    Ok(Some(ctx.cache.path(CacheKind::Hashes, key.as_str())))
 }
 
 /// Hash of a file's content, from memory where it can be.
@@ -529,7 +530,7 @@ pub(super) fn resolve(ctx: &Context, file: &Path) -> Result<Resolved> {
     let size = fs::metadata(&path).on("cannot read", &path)?.len();
     // Hashing a tarball takes longer than a dry run may: one that was never hashed is simply not cached.
     let hash = memo(ctx, &path)?.and_then(|memo| read_text(&memo).ok());
-    let cached = hash.is_some_and(|hash| ctx.cache.get("source", &entry(&hash)).is_some());
+    let cached = hash.is_some_and(|hash| ctx.cache.get(CacheKind::Source, &entry(&hash)).is_some());
     Ok(Resolved {
         id: format!("tar:{}", stem(&path)),
         description: format!("{} ({} MB)", path.display(), size / 1_000_000),
@@ -548,7 +549,7 @@ pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<SourceTree> {
     let id = format!("tar:{}", stem(&path));
     let hash = remembered_hash(ctx, &path)?;
     interrupt::check()?;
-    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, "source", &entry(&hash), |dir| {
+    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Source, &entry(&hash), |dir| {
         let seen = unpack(ctx, &path, dir, &id)?;
         same_content(&path, &hash, &seen)
     })?;

@@ -9,6 +9,7 @@
 //! is of the contents: another checkout of the same state, on another machine of a CI system, has the same. A changed file
 //! is replaced by a new one, never written to: later stages hold hard links.
 
+use crate::workdir::CacheKind;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -320,7 +321,7 @@ pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
     let repo = if top.join(".git").exists() { Repo::open(&ctx.cache, &top).ok() } else { None };
     let head = repo.and_then(|repo| repo.commit("HEAD").ok());
     let head = head.map(|commit| format!(" at {}", &commit[..12])).unwrap_or_default();
-    let home = ctx.cache.path("trees", lineage(&top).as_str());
+    let home = ctx.cache.path(CacheKind::Trees, lineage(&top).as_str());
     Ok(Resolved {
         id: format!("tree:{}", short_name(&top)),
         description: format!("kernel {version}{head}, as it is in {}", top.display()),
@@ -334,8 +335,8 @@ pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
     let (top, _) = checked(path)?;
     let lineage = lineage(&top);
     let id = format!("tree:{}", short_name(&top));
-    let home = ctx.cache.path("trees", lineage.as_str());
-    let _lock = ctx.cache.lock(&ctx.bus, &format!("trees-{lineage}"))?;
+    let home = ctx.cache.path(CacheKind::Trees, lineage.as_str());
+    let _lock = ctx.cache.lock(&ctx.bus, CacheKind::Trees, lineage.as_str())?;
     create_dir(&home.join("files"))?;
     ctx.cache.hold(&home);
     let phase = ctx.bus.phase("snapshot", &id);

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where this project keeps things of a user.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// A directory that a variable names, else the one below HOME.
+///
+/// # Errors
+/// When neither names one.
+pub fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute()) {
+        return Ok(dir);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    home.map(|home| home.join(below_home)).ok_or_else(|| {
+        Error::host(format!("cannot find a place for files: neither {variable} nor HOME names a directory"))
+            .next("set VMTEST_CACHE_DIR and XDG_STATE_HOME")
+    })
+}
+
+/// Where runs are kept.
+///
+/// # Errors
+/// When neither XDG_STATE_HOME nor HOME says where.
+pub fn runs_dir() -> Result<PathBuf> {
+    Ok(base_dir("XDG_STATE_HOME", ".local/state")?.join("vmtest").join("runs"))
+}
