@@ -158,7 +158,7 @@ impl Material {
 /// # Errors
 /// When it cannot be had, or a range of commits is no series.
 pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
-    let (mut tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
+    let (mut tree, series) = match source::fetch(shop.ctx, &source::resolve(shop.ctx, &unit.spec)?)? {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
         Fetched::Source(tree) => (tree, shop.series.clone()),
         Fetched::Range { base, series } => (
