@@ -50,6 +50,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+
 use crate::cli::{Cli, Command};
 use crate::commands::bisect::Exit;
 use crate::context::Context;
@@ -98,8 +100,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::CiMatrix(args) => commands::ci_matrix::run(&args, &project).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Report(args) => commands::report::run(&args, &project),
-        Command::Completions(args) => commands::papers::completions(&args).map(|()| Class::Pass),
-        Command::Man(args) => commands::papers::man(&args).map(|()| Class::Pass),
+        Command::Completions(args) => {
+            commands::papers::completions(&args, Cli::command()).map(|()| Class::Pass)
+        }
+        Command::Man(args) => commands::papers::man(&args, Cli::command()).map(|()| Class::Pass),
         Command::Test(args) => commands::test::run(&args, &project),
     };
     class.map(Exit::Class)

@@ -94,7 +94,7 @@ pub struct Args {
     #[arg(long, value_name = "SUITE")]
     suite: Option<String>,
     /// How much to run
-    #[arg(long, value_parser = crate::cli::effort(), value_name = "EFFORT")]
+    #[arg(long, value_parser = crate::commands::effort(), value_name = "EFFORT")]
     effort: Option<Effort>,
     /// How guests start
     #[arg(long, value_enum)]

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::VmtestArgs;
+use crate::commands::baseline::Baseline;
 use crate::commands::output::Outputs;
-use crate::commands::report::diff::Baseline;
+use crate::commands::vmtest::args::VmtestArgs;
 use crate::commands::vmtest::{self, preview};
 use crate::commands::{print, start};
 use crate::context::Context;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use vmtest_protocol::Listed;
 
-use crate::cli::VmtestArgs;
+use self::args::VmtestArgs;
+use crate::commands::baseline::Baseline;
 use crate::commands::output::Outputs;
-use crate::commands::report::diff::Baseline;
 use crate::commands::{look, matrix, print, start};
 use crate::compare;
 use crate::context::Context;
@@ -33,6 +33,7 @@ use crate::tools;
 use crate::unit::UnitResult;
 use crate::workdir::{Cache, RunDir, write_file};
 
+pub mod args;
 pub(super) mod preview;
 
 /// Runs it; the class decides the exit code.

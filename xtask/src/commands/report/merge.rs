@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::commands::baseline::BaselineArgs;
 use crate::commands::output::OutputArgs;
-use crate::commands::report::diff::BaselineArgs;
 use crate::commands::vmtest;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
