@@ -89,7 +89,10 @@ fn run(cli: Cli) -> Result<Exit> {
     let project = project();
     let class = match cli.command {
         Command::Bisect(args) => return commands::bisect::run(&args, &project),
-        Command::Vmtest(args) => commands::vmtest::run(&args, &project),
+        Command::Vmtest(args) => match &args.matrix {
+            Some(file) => commands::matrix::run(&args, file, &project),
+            None => commands::vmtest::run(&args, &project),
+        },
         Command::Sources(args) => {
             let bus = Bus::new(vec![report::progress::sink()]);
             let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };

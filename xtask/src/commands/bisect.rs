@@ -20,10 +20,9 @@ use self::question::{Asked, Question};
 use self::state::{Record, SCHEMA};
 use crate::bisect::Trust;
 use crate::commands::output::{Outputs, Wish};
-use crate::commands::{print, start};
+use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
-use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
 use crate::kernel::series::Series;
@@ -31,12 +30,12 @@ use crate::kernel::{config, maintained, variant};
 use crate::matrix::keys;
 use crate::plan::Plan;
 use crate::report::bisect::Format;
-use crate::report::{log::Log, progress};
+use crate::report::log::Log;
 use crate::request::{BootChoice, Request};
 use crate::sandbox::Tools;
 use crate::shop::Shop;
 use crate::tools;
-use crate::workdir::{Cache, KEPT_RUNS, Key, RunDir, hash_file, write_file};
+use crate::workdir::{KEPT_RUNS, Key, RunDir, hash_file, write_file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -209,7 +208,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let mut record = Record {
         schema: SCHEMA,
         run: String::new(),
-        command: crate::commands::vmtest::command_line(),
+        command: finish::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),
@@ -274,7 +273,7 @@ fn hunt(
     hunt.record.report = Some(report.clone());
     hunt.record.save(&run_dir.path)?;
     // Evidence of the answer is in it, and of verdicts that others may take up: it is bounded like any other run.
-    start::tidy(ctx, run_dir, KEPT_RUNS, None);
+    finish::tidy(ctx, run_dir, KEPT_RUNS, None);
     outputs.write(&report)?;
     Ok(class)
 }
@@ -422,8 +421,7 @@ fn prepare(
     for name in &plan.programs {
         crate::suite::program::Program::load(project, name)?;
     }
-    let bus = Bus::new(vec![progress::sink()]);
-    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };
+    let ctx = start::context(project, mirror.as_deref(), None)?;
     host::require(&start::needs(&plan, &ctx))?;
     let series = maintained::load(&ctx, &plan.patches)?;
     start::check_inputs(&ctx, &mut plan)?;

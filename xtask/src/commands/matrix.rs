@@ -10,14 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::commands::baseline::Baseline;
-use crate::commands::output::Outputs;
+use crate::commands::finish::{self, Reports};
 use crate::commands::vmtest::args::VmtestArgs;
-use crate::commands::vmtest::{self, preview};
-use crate::commands::{print, start};
+use crate::commands::{print, start, tell};
 use crate::context::Context;
 use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::event::Bus;
 use crate::gate::{self, Room};
 use crate::github;
 use crate::host::{self, Need};
@@ -32,15 +29,13 @@ use crate::matrix::times::{self, Times};
 use crate::matrix::{Job, Matrix, expect, keys};
 use crate::plain;
 use crate::plan::{Plan, Unit};
-use crate::report::log::Log;
 use crate::report::phases::Phases;
-use crate::report::progress;
 use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
 use crate::suite::program::Program;
 use crate::unit::{self, Material, UnitResult};
-use crate::workdir::{Cache, RunDir, write_file};
+use crate::workdir::{RunDir, write_file};
 
 /// A job and what it stands for.
 struct Planned<'a> {
@@ -72,16 +67,10 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
         expected: expect::untouched(&matrix.expected),
     };
     if args.dry_run {
-        return preview::tell(
-            &listing(&plans, &chosen, &times),
-            &data(&plans, &chosen, &times),
-            args.json.as_deref(),
-        );
+        return tell(&listing(&plans, &chosen, &times), &data(&plans, &chosen, &times), args.json.as_deref());
     }
     let phases = Phases::default();
-    let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
-    let ctx =
-        Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror.clone() };
+    let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
     let begun = Instant::now();
     let mine: Vec<Planned<'_>> = plans.into_iter().filter(|one| chosen.contains(&one.job.axes.id)).collect();
     let run = Run { args, matrix: &matrix, frame: &frame, ctx: &ctx, phases: &phases };
@@ -100,7 +89,7 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
     }
     say_how_long(&ctx, &result, begun);
     remember(&ctx, &result);
-    vmtest::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, outputs)
+    finish::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, outputs)
 }
 
 fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Result<Planned<'a>> {
@@ -176,7 +165,6 @@ fn remember(ctx: &Context, result: &RunResult) {
     }
 }
 
-type Reports = (Outputs, Option<Baseline>);
 type Came = (RunResult, RunDir, Reports);
 
 struct Run<'a> {
@@ -190,13 +178,12 @@ struct Run<'a> {
 impl Run<'_> {
     fn open(&self) -> Result<(RunDir, Reports)> {
         let outputs = (self.args.output.open(self.args.json.as_deref())?, self.args.baseline.open()?);
-        let run_dir = RunDir::create(self.args.out.as_deref())?;
-        self.ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+        let run_dir = start::run_dir(self.ctx, self.args.out.as_deref())?;
         let frame = self.frame;
         let plan = serde_json::json!({
             "schema": SCHEMA,
             "run": run_dir.id,
-            "command": vmtest::command_line(),
+            "command": finish::command_line(),
             "matrix": {
                 "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted,
                 "shard": self.args.shard.map(|shard| shard.to_string()),
@@ -219,7 +206,7 @@ impl Run<'_> {
             }
         })?;
         let tools = match (interrupt::requested(), shops.first()) {
-            (None, Some(shop)) => vmtest::tool_versions(self.ctx, shop),
+            (None, Some(shop)) => finish::tool_versions(self.ctx, shop),
             _ => BTreeMap::new(),
         };
         let mut result = join::join(self.frame, parts, &BTreeMap::new())?;
@@ -232,8 +219,7 @@ impl Run<'_> {
     fn build(&self, mine: Vec<Planned<'_>>) -> Result<Class> {
         let (mine, series) = self.check(mine)?;
         let shops = self.shops(&mine, &series)?;
-        let run_dir = RunDir::create(self.args.out.as_deref())?;
-        self.ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+        let run_dir = start::run_dir(self.ctx, self.args.out.as_deref())?;
         let lane = |lane: &[usize]| {
             let Some((shop, unit)) = first(lane, &mine, &shops) else { return Vec::new() };
             let material = unit::material(shop, unit);
@@ -260,7 +246,7 @@ impl Run<'_> {
         }
         github::text_follows();
         print(&text)?;
-        start::tidy(self.ctx, &run_dir, self.args.keep, self.args.run_size);
+        finish::tidy(self.ctx, &run_dir, self.args.keep, self.args.run_size);
         Ok(PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Usage))
     }
 
@@ -273,7 +259,7 @@ impl Run<'_> {
                 needs.push(need);
             }
         }
-        let early = |error: &Error| vmtest::record_interruption(ctx, self.args, self.phases, error);
+        let early = |error: &Error| finish::record_interruption(ctx, self.args, self.phases, error);
         host::require(&needs).inspect_err(early)?;
         for one in &mine {
             start::check_configurations(ctx, &one.plan)?;
@@ -294,7 +280,7 @@ impl Run<'_> {
 
     fn sign(&self, result: &mut RunResult, run_dir: &RunDir) {
         result.run.clone_from(&run_dir.id);
-        result.command = vmtest::command_line();
+        result.command = finish::command_line();
         result.phases.extend(self.phases.records());
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use vmtest_protocol::SelfTest;
 
-use crate::commands::{print, start};
+use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::coverage::{self, Columns, Seen};
 use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::event::Bus;
 use crate::host;
 use crate::interrupt;
 use crate::kernel::maintained::{self, MUTANTS};
@@ -19,12 +18,12 @@ use crate::kernel::series::Series;
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
 use crate::report::coverage::{self as report, Source};
+use crate::report::mutants;
 use crate::report::table::Look;
-use crate::report::{log::Log, mutants, progress};
 use crate::request::{BootChoice, Request, Suite};
 use crate::shop::Shop;
 use crate::unit::UnitResult;
-use crate::workdir::{Cache, KEPT_RUNS, RunDir, write_file};
+use crate::workdir::{KEPT_RUNS, RunDir, write_file};
 
 /// Runs all mutants, or those named in `only`. `common` says what
 /// runs them. With `with_coverage` also the suite damaged on
@@ -36,15 +35,14 @@ pub fn run(
     only: &[String],
     with_coverage: bool,
     common: &Request,
-    mirror: Option<String>,
+    mirror: Option<&str>,
     project: &Path,
 ) -> Result<Class> {
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
     // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
     let mut plan = Plan::new(&request)?;
-    let bus = Bus::new(vec![progress::sink()]);
-    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };
+    let ctx = start::context(project, mirror, None)?;
     host::require(&start::needs(&plan, &ctx))?;
     let series = maintained::load(&ctx, &plan.patches)?;
     start::check_inputs(&ctx, &mut plan)?;
@@ -60,8 +58,7 @@ pub fn run(
     let shop = Shop::open(&ctx, &plan, series.clone())?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutant::check(&mutants, shop.runner()?.1)?;
-    let run_dir = RunDir::create(None)?;
-    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+    let run_dir = start::run_dir(&ctx, None)?;
     let results = start::run_units(&shop, &units, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
@@ -109,7 +106,7 @@ pub fn run(
     let code = class.code();
     let data = mutants::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
-    start::tidy(&ctx, &run_dir, KEPT_RUNS, None);
+    finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
     print(&lacking)?;
     print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
     Ok(class)

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the commands that test kernels have in common: what the host must have, what can be wrong with the command line,
-//! and the columns side by side.
+//! What the commands that test kernels have in common: what every stage needs, what the host must have, what can be wrong
+//! with the command line, and the columns side by side.
+
+use std::path::Path;
 
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::event::{Bus, Sink};
 use crate::host::{Need, Toolchain};
 use crate::image::BuildRoot;
 use crate::interrupt;
@@ -12,11 +15,12 @@ use crate::kernel::{config, source, variant};
 use crate::lane::{self, join};
 use crate::launch;
 use crate::plan::{Plan, Unit};
+use crate::report::{log::Log, progress};
 use crate::request::BootChoice;
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::unit::UnitResult;
-use crate::workdir::{self, RUN_BYTES, RunDir};
+use crate::workdir::{Cache, RunDir};
 
 /// What the host must have for this plan.
 pub fn needs(plan: &Plan, ctx: &Context) -> Vec<Need> {
@@ -101,27 +105,6 @@ pub fn check_inputs(ctx: &Context, plan: &mut Plan) -> Result<Vec<source::Resolv
     Ok(resolved)
 }
 
-/// Keeps what is stored of runs within its bounds, once this one has its record. The verdict stands whatever comes of it.
-pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
-    let limit = run_size.unwrap_or(RUN_BYTES);
-    match workdir::bound(&run_dir.path, limit) {
-        Ok(cut) if cut.is_empty() => (),
-        Ok(cut) => ctx.bus.note(format!(
-            "the run is larger than {} MB: the middle of {} was cut out; --run-size SIZE keeps more",
-            limit >> 20,
-            cut.join(", ")
-        )),
-        Err(error) => ctx.bus.warn(format!("the run stays as large as it is: {}", error.summary())),
-    }
-    let old = workdir::runs_dir().and_then(|runs| {
-        workdir::bound_unfinished(&runs)?;
-        workdir::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
-    });
-    if let Err(error) = old {
-        ctx.bus.warn(format!("old runs stay: {}", error.summary()));
-    }
-}
-
 /// Runs all columns to their end.
 ///
 /// # Errors
@@ -153,4 +136,23 @@ pub fn run_units(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Ve
         }
         Ok(lanes.into_iter().flat_map(join).collect())
     })
+}
+
+/// What every stage needs. Events go to the progress display and to `more`.
+///
+/// # Errors
+/// When there is no place for the cache.
+pub fn context(project: &Path, mirror: Option<&str>, more: Option<Box<dyn Sink>>) -> Result<Context> {
+    let bus = Bus::new(std::iter::once(progress::sink()).chain(more).collect());
+    Ok(Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: mirror.map(str::to_owned) })
+}
+
+/// A new directory for a run, to whose log all events go from now on.
+///
+/// # Errors
+/// When it cannot be written, or is not empty.
+pub fn run_dir(ctx: &Context, out: Option<&Path>) -> Result<RunDir> {
+    let run_dir = RunDir::create(out)?;
+    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+    Ok(run_dir)
 }

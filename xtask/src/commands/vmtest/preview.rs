@@ -6,12 +6,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Meaning, command_line};
-use crate::commands::print;
-use crate::commands::target::Target;
+use super::Meaning;
+use crate::commands::finish::command_line;
+use crate::commands::tell;
 use crate::context::Context;
 use crate::error::{Class, Result};
-use crate::github;
 use crate::kernel::variant;
 use crate::lane;
 use crate::plan::Plan;
@@ -38,23 +37,6 @@ pub(super) fn show(
     // What the plan of a run has only as globs: the subtests, once the runner is there to ask.
     data["chosen"] = chosen(ctx, plan, shop)?.into();
     tell(&text, &data, to)
-}
-
-/// In words, or as data where that is asked for.
-pub(in crate::commands) fn tell(text: &str, data: &Value, to: Option<&Path>) -> Result<Class> {
-    let target = match to {
-        Some(path) if path == Path::new("-") => Some(Target::Stdout),
-        Some(path) => Some(Target::open("--json", path)?),
-        None => None,
-    };
-    if !target.as_ref().is_some_and(Target::is_stdout) {
-        github::text_follows();
-        print(text)?;
-    }
-    if let Some(target) = target {
-        target.write(&format!("{data:#}\n"))?;
-    }
-    Ok(Class::Pass)
 }
 
 /// Subtests of the own suite that would run; `None` where that is not known yet, or the suite has no part in the run.
