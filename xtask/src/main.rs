@@ -31,6 +31,7 @@ mod matrix;
 mod mutant;
 mod plain;
 mod plan;
+mod prepare;
 mod proc;
 mod replay;
 mod report;

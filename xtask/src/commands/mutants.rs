@@ -11,12 +11,12 @@ use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::coverage::{self, Columns, Seen};
 use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::host;
 use crate::interrupt;
-use crate::kernel::maintained::{self, MUTANTS};
-use crate::kernel::series::Series;
+use crate::kernel::maintained::MUTANTS;
+use crate::lane;
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
+use crate::prepare::{Prepared, prepare};
 use crate::report::coverage::{self as report, Source};
 use crate::report::mutants;
 use crate::report::table::Look;
@@ -41,12 +41,11 @@ pub fn run(
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
     // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
-    let mut plan = Plan::new(&request)?;
     let ctx = start::context(project, mirror, None)?;
-    host::require(&start::needs(&plan, &ctx))?;
-    let series = maintained::load(&ctx, &plan.patches)?;
-    start::check_inputs(&ctx, &mut plan)?;
-    let Some(control) = plan.units.first().cloned() else { return Err(Error::usage("no kernel to change")) };
+    let prepared = prepare(&ctx, Plan::new(&request)?)?;
+    let Some(control) = prepared.plan.units.first().cloned() else {
+        return Err(Error::usage("no kernel to change"));
+    };
     let with = |mutant: &Mutant| Unit { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
     let damaged =
         |how: SelfTest| Unit { self_test: Some(how), label: Some(how.name().to_owned()), ..control.clone() };
@@ -55,11 +54,11 @@ pub fn run(
         .chain(damages.iter().copied().map(damaged))
         .chain(mutants.iter().map(with))
         .collect();
-    let shop = Shop::open(&ctx, &plan, series.clone())?;
+    let shop = Shop::open(&ctx, &prepared)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutant::check(&mutants, shop.runner()?.1)?;
     let run_dir = start::run_dir(&ctx, None)?;
-    let results = start::run_units(&shop, &units, &run_dir)?;
+    let results = lane::run(&shop, &units, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
@@ -78,7 +77,7 @@ pub fn run(
     if let [turned, blind] = damaged {
         let kernels: Vec<Unit> =
             std::iter::once(&units[0]).chain(&units[1 + damages.len()..]).cloned().collect();
-        let upstream = of_upstream(&ctx, common, series, &kernels, &run_dir)?;
+        let upstream = of_upstream(&ctx, common, &prepared, &kernels, &run_dir)?;
         let [upstream_control, upstream @ ..] = &upstream[..] else {
             return Err(Error::host("the tree's own tests were not run"));
         };
@@ -133,7 +132,7 @@ const UPSTREAM_TEST: &str = "fsession_test";
 fn of_upstream(
     ctx: &Context,
     common: &Request,
-    series: Option<Series>,
+    prepared: &Prepared,
     units: &[Unit],
     run_dir: &RunDir,
 ) -> Result<Vec<UnitResult>> {
@@ -143,9 +142,8 @@ fn of_upstream(
         tests: vec![UPSTREAM_TEST.to_owned()],
         ..common.clone()
     };
-    let mut plan = Plan::new(&request)?;
-    start::check_inputs(ctx, &mut plan)?;
-    let results = start::run_units(&Shop::open(ctx, &plan, series)?, units, run_dir)?;
+    let prepared = prepared.for_plan(ctx, Plan::new(&request)?)?;
+    let results = lane::run(&Shop::open(ctx, &prepared)?, units, run_dir)?;
     // Columns are told apart by their place.
     if results.len() != units.len() {
         return Err(Error::host(format!(

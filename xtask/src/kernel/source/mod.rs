@@ -74,6 +74,17 @@ pub enum Fetched {
     Prebuilt(Prebuilt),
 }
 
+impl Fetched {
+    /// Whether it is still in the cache: it is removed where it is found to be damaged.
+    pub fn is_there(&self) -> bool {
+        let path = match self {
+            Fetched::Source(tree) | Fetched::Range { base: tree, .. } => &tree.dir,
+            Fetched::Prebuilt(prebuilt) => &prebuilt.image,
+        };
+        path.symlink_metadata().is_ok()
+    }
+}
+
 /// What a spec means, before anything is fetched.
 #[derive(Debug, Clone)]
 pub struct Resolved {
