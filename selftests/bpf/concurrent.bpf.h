@@ -136,11 +136,16 @@ static __always_inline __u32 place(void)
 	return i;
 }
 
+/* What the last read that did not go well returned. */
+__u64 unread;
+
 static __always_inline void wait_for_page(__u32 page)
 {
 	__u64 word;
+	long ret = bpf_copy_from_user(&word, sizeof(word), (void *)(user_address + page * 4096UL));
 
-	bpf_copy_from_user(&word, sizeof(word), (void *)(user_address + page * 4096UL));
+	if (ret)
+		unread = ret;
 }
 
 /* Exit runs that found 0 although their call had an entry run. */
@@ -171,13 +176,16 @@ int blocking(__u64 *ctx)
 	return 0;
 }
 
-/* Behind that one it stands for a body that sleeps. */
-SEC("fentry.s/bpf_fentry_test1")
-int blocking_body(__u64 *ctx)
-{
-	__u32 i = place();
-
-	if (mine() && i < PLACES)
-		wait_for_page(1 + i);
-	return 0;
+/* Behind that one they stand for a body that sleeps: a program for each place, as one that sleeps is left out for others. */
+#define BODY(n)							\
+SEC("fentry.s/bpf_fentry_test1")				\
+int blocking_body_##n(__u64 *ctx)				\
+{								\
+	if (mine() && place() == n)				\
+		wait_for_page(1 + n);				\
+	return 0;						\
 }
+BODY(0)
+BODY(1)
+BODY(2)
+BODY(3)

@@ -158,3 +158,31 @@ impl Drop for Pages {
         unsafe { libc::munmap(self.start.as_ptr(), self.count * PAGE) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_a_page_sleeps_until_it_is_filled() {
+        // The guests that count have it; this host may be built without.
+        if !is_there() {
+            return;
+        }
+        let limit = Duration::from_secs(5);
+        let pages = Pages::new(2).expect("pages");
+        for _ in 0..2 {
+            pages.empty().expect("taken away");
+            std::thread::scope(|scope| {
+                let address = pages.address(1);
+                // SAFETY: mapped as long as the pages live, which is longer than the scope.
+                let reader = scope.spawn(move || unsafe { std::ptr::read_volatile(address as *const u64) });
+                assert_eq!(pages.wait(limit), Ok(1));
+                assert!(!reader.is_finished());
+                pages.fill(1).expect("filled");
+                assert_eq!(reader.join().expect("read"), 0);
+            });
+        }
+        assert!(pages.wait(Duration::from_millis(10)).is_err(), "nobody reads");
+    }
+}

@@ -7,16 +7,16 @@
 //! of a kernel.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use regex::Regex;
 use serde::Deserialize;
 use vmtest_protocol::taint;
 
+use crate::console_rules::Severity;
+use crate::date;
 use crate::error::{Error, Result};
+use crate::files::read_text;
 use crate::result::{AllowRecord, SplatRecord};
-use crate::vm::console::{self, Severity};
-use crate::workdir::read_text;
 
 /// What is allowed; nothing by default.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Allowed {
     /// # Errors
     /// Class `Usage` for one that makes no sense.
     pub fn load(path: &Path) -> Result<Allowed> {
-        Allowed::parse(&read_text(path)?, &today())
+        Allowed::parse(&read_text(path)?, &date::today())
             .map_err(|why| Error::usage(format!("--allow-splats {} cannot be used", path.display())).why(why))
     }
 
@@ -107,7 +107,7 @@ impl Allowed {
             if reason.trim().is_empty() {
                 return Err(format!("{title:?} has no reason"));
             }
-            if !is_date(&expires) {
+            if !date::is_date(&expires) {
                 return Err(format!("{title:?} expires at {expires:?}, which is no date: write YYYY-MM-DD"));
             }
             if let Some(why) = too_wide(&pattern) {
@@ -123,7 +123,7 @@ impl Allowed {
     pub fn allows(&self, title: &str) -> Option<&str> {
         // A kernel that is tainted by an oops died, even if nobody saw that.
         let died = taint::named(title) & taint::DIED != 0;
-        if died || console::severity(title) == Some(Severity::Death) {
+        if died || crate::console_rules::severity(title) == Some(Severity::Death) {
             return None;
         }
         let entry = self.entries.iter().find(|entry| !entry.expired && entry.title.is_match(title));
@@ -151,39 +151,6 @@ impl Allowed {
         };
         self.entries.iter().map(record).collect()
     }
-}
-
-/// Today in UTC, as YYYY-MM-DD.
-pub fn today() -> String {
-    // A clock before 1970 has every entry valid; nothing else of a run would work there.
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    date(seconds / 86_400)
-}
-
-/// The date of a day since 1970-01-01, by Howard Hinnant's days-to-civil algorithm.
-fn date(days: u64) -> String {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// Whether it is a date as YYYY-MM-DD.
-pub fn is_date(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let number = |part: &str, length: usize| {
-        (part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| part.parse().unwrap_or(0_u32))
-    };
-    let [year, month, day] = parts[..] else { return false };
-    number(year, 4).is_some()
-        && number(month, 2).is_some_and(|month| (1..=12).contains(&month))
-        && number(day, 2).is_some_and(|day| (1..=31).contains(&day))
 }
 
 #[cfg(test)]
@@ -301,14 +268,5 @@ mod tests {
             .map(|record| (record.state, record.splats))
             .collect();
         assert_eq!(states, [("used".into(), 2), ("expired".into(), 1), ("unused".into(), 0)]);
-    }
-
-    #[test]
-    fn days_are_dates() {
-        for (days, expected) in
-            [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_778, "2026-11-21")]
-        {
-            assert_eq!(date(days), expected);
-        }
     }
 }

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
+use crate::files::read_text;
 use crate::proc::{Job, Stream};
 use crate::sandbox::{Sandbox, Tools};
 use crate::shop::Shop;
 use crate::unit::Bootable;
-use crate::workdir::read_text;
 
 const SCRIPT: &str = "scripts/decode_stacktrace.sh";
 /// It asks for each address apart, and each time the whole kernel is read: a fifth of a second on an idle host.

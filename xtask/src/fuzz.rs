@@ -15,7 +15,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::allow::Allowed;
 use crate::error::Class;
 use crate::guest::{Stream, ktap, test_progs};
-use crate::kernel::config::{Requests, parse_dotconfig};
+use crate::kernel::config::Requests;
 use crate::kernel::series;
 use crate::result::{Terms, judge_boot};
 use crate::vm::console::Scanner;
@@ -385,12 +385,12 @@ const CONFIG_WORDS: &[&str] = &[
 fn what_is_accepted_as_a_fragment_is_asked_for_as_it_stands() {
     let tried = runner(1).run(&input(CONFIG, CONFIG_WORDS), |bytes| {
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let read = parse_dotconfig(&text);
+        let read = crate::dotconfig::parse(&text);
         prop_assert!(read.len() <= text.lines().count());
         let mut requests = Requests::default();
         if requests.add("fuzz", &text).is_ok() {
             let merged = requests.merged_text();
-            let again = parse_dotconfig(&merged);
+            let again = crate::dotconfig::parse(&merged);
             for request in requests.iter() {
                 prop_assert!(
                     again.contains_key(&request.option),

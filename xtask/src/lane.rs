@@ -7,6 +7,7 @@ use crate::error::{Class, Result};
 use crate::interrupt;
 use crate::plan::Unit;
 use crate::shop::Shop;
+use crate::thread::join;
 use crate::unit::{self, Unbuilt, UnitResult};
 use crate::workdir::RunDir;
 
@@ -105,7 +106,7 @@ fn kernels(shop: &Shop<'_>, lane: &[Unit], trees: Vec<Unbuilt>, run_dir: &RunDir
                 scope.spawn(move || unit::boot(shop, unit, &built, run_dir))
             })
             .collect();
-        booted.into_iter().map(join).collect()
+        booted.into_iter().map(crate::thread::join).collect()
     });
     for at in 1..results.len() {
         let before = results[at - 1].first().map(|result| result.kernel.id.clone());
@@ -114,10 +115,4 @@ fn kernels(shop: &Shop<'_>, lane: &[Unit], trees: Vec<Unbuilt>, run_dir: &RunDir
         }
     }
     results.into_iter().flatten().collect()
-}
-
-/// What a thread came to.
-pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    // A panic of the harness is no verdict: it goes on as one, and the process ends with 101.
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -5,25 +5,24 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::files::create_dir;
 use crate::gate::Demand;
 use crate::guest::Stream;
-use crate::image::{self, VNG_MOUNT};
 use crate::kernel::bpftool::{self, BPFTOOL};
 use crate::kernel::variant::Variant;
 use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Unit};
 use crate::request::{BootChoice, Purpose};
-use crate::result;
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::suite::RUNNER;
-use crate::tools;
 use crate::unit::{Bootable, Bpftool};
+use crate::virtme_ng::VNG_MOUNT;
 use crate::vm::accel::{Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::{Demands, Machine};
 use crate::vm::session::{self, Channel, ConsoleOn, End, Observed};
 use crate::vm::{self, BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
-use crate::workdir::create_dir;
+use crate::{result, tools};
 
 /// Once more, loudly, where a guest never said a word and that was not its doing: some hosts offer a KVM in which ordinary
 /// kernels hang without a byte, or on which QEMU stops at an assertion (then under TCG); and QEMU may stop at one of its own
@@ -107,13 +106,13 @@ pub fn start(
     watch: impl FnMut(&Stream, &Scanner),
 ) -> Result<Observed> {
     create_dir(store)?;
-    let nonce = crate::workdir::nonce();
+    let nonce = crate::files::nonce();
     let channel = Channel::create()?;
     let mut spec = vm_spec(shop, bootable, boot, task, kind, &nonce)?;
     if let Task::Upstream { wishes, .. } = &spec.task {
         let text =
             serde_json::to_vec(wishes).map_err(|error| Error::host("cannot say what to run").why(error))?;
-        crate::workdir::write_file(&channel.dir().join(WISHES), text)?;
+        crate::files::write_file(&channel.dir().join(WISHES), text)?;
         let sandbox = Sandbox::new(shop.tools()?).read_only(channel.dir(), "/vm");
         spec.wishes = Some(sandbox.see(&format!("/vm/{WISHES}")).to_string_lossy().into_owned());
     }
@@ -211,7 +210,7 @@ pub fn vm_spec(
                 Some(sandbox.see(&format!("{BPFTOOL_MOUNT}/{BPFTOOL}")).to_string_lossy().into_owned())
             }
             (Bpftool::In(_), Boot::Direct, Task::Tests { .. }) if bpftool::is_static(shop.tools()?) => {
-                Some(format!("/{}", image::BPFTOOL_ENTRY))
+                Some(format!("/{}", crate::initramfs::BPFTOOL_ENTRY))
             }
             _ => None,
         },
@@ -299,7 +298,7 @@ pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Res
         sysctls,
         bpftool: Some(format!("{BPFTOOL_MOUNT}/{BPFTOOL}")),
         wishes: None,
-        nonce: crate::workdir::nonce(),
+        nonce: crate::files::nonce(),
         task,
         gdb: false,
     })
@@ -347,7 +346,7 @@ pub fn command(
             let with_shell = !matches!(spec.task, Task::Tests { .. });
             let bpftool = bpftool.map(|dir| dir.join(BPFTOOL));
             let initramfs =
-                image::initramfs(shop.ctx, tools, &runner.path(), bpftool.as_deref(), with_shell)?;
+                crate::initramfs::initramfs(shop.ctx, tools, &runner.path(), bpftool.as_deref(), with_shell)?;
             sandbox = sandbox.read_only(initramfs, "/initramfs");
             let mut command = sandbox.command("qemu-system-x86_64");
             let (kernel, initramfs, vm) =

@@ -41,7 +41,7 @@ static RECORD: Mutex<Option<Record>> = Mutex::new(None);
 /// This process' nonce.
 pub fn nonce() -> &'static str {
     static NONCE: OnceLock<String> = OnceLock::new();
-    NONCE.get_or_init(crate::workdir::nonce)
+    NONCE.get_or_init(crate::files::nonce)
 }
 
 /// Begins the record of this process in `dir`, and ends what earlier ones left running. Without a record nothing is worse
@@ -132,7 +132,7 @@ pub fn note(leader: u32) {
 /// When it cannot be made.
 pub fn temporary_directory() -> Result<tempfile::TempDir> {
     let base = std::env::temp_dir();
-    let name = format!("{DIRECTORY_PREFIX}{}", crate::workdir::nonce());
+    let name = format!("{DIRECTORY_PREFIX}{}", crate::files::nonce());
     // Written down before it is there: killed in between, nobody would know of it.
     note_directory(&base.join(&name));
     let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&base);

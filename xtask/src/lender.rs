@@ -53,7 +53,7 @@ impl Lenders {
 mod tests {
     use super::*;
     use crate::kernel::source::SourceTree;
-    use crate::workdir::Key;
+    use crate::key::Key;
     use std::fs;
     use std::path::Path;
 

@@ -3,26 +3,34 @@
 
 mod allow;
 mod bisect;
+mod bisection;
+mod build_root;
 mod clean_env;
 mod cli;
 mod commands;
 mod compare;
 mod conditions;
 mod confined;
+mod console_rules;
 mod context;
 mod coverage;
+mod date;
+mod debian_mirror;
 mod decode;
+mod dotconfig;
 mod error;
 mod event;
+mod files;
 #[cfg(test)]
 mod fuzz;
 mod gate;
 mod github;
 mod guest;
 mod host;
-mod image;
+mod initramfs;
 mod interrupt;
 mod kernel;
+mod key;
 mod lane;
 mod launch;
 mod leftovers;
@@ -42,8 +50,10 @@ mod sandbox;
 mod shop;
 mod stored;
 mod suite;
+mod thread;
 mod tools;
 mod unit;
+mod virtme_ng;
 mod vm;
 mod workdir;
 

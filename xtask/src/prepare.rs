@@ -6,10 +6,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::build_root::BuildRoot;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::{self, Need, Toolchain};
-use crate::image::BuildRoot;
 use crate::kernel::config::{self, Requests};
 use crate::kernel::maintained::{self, Named};
 use crate::kernel::series::Series;

@@ -72,6 +72,8 @@ pub struct Finished {
     pub command: String,
 }
 
+/// Largest file that what runs in a sandbox may write: twice the largest kernel that is kept.
+pub const LARGEST_FILE: u64 = 4 << 30;
 /// Bytes of standard output kept in [`Finished::stdout`].
 pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
@@ -105,7 +107,7 @@ impl Finished {
     /// failed is no verdict on a patch or a source. The sandbox has one as well, which says something of what runs there.
     fn cut_off(&self) -> Option<String> {
         let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
-        if self.success() || limit >= crate::sandbox::LARGEST_FILE {
+        if self.success() || limit >= LARGEST_FILE {
             return None;
         }
         if self.status.signal() == Some(Signal::SIGXFSZ as i32) {

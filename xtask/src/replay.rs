@@ -15,12 +15,10 @@ use serde::{Deserialize, Serialize};
 use vmtest_protocol::TestName;
 
 use crate::allow::Allowed;
-use crate::conditions;
-use crate::confined;
 use crate::error::{Class, Error, Result};
+use crate::files::write_file;
 use crate::guest::Stream;
 use crate::kernel::variant::Condition;
-use crate::plain;
 use crate::result::{self, BootRecord, Cell, CellBase, Outcome, Rounds, RunResult, Terms, Verdict};
 use crate::stored::{MOST_BYTES, Stored, below};
 use crate::suite::choice::Chosen;
@@ -29,7 +27,7 @@ use crate::suite::upstream::Known;
 use crate::suite::verdict;
 use crate::vm::console::Scanner;
 use crate::vm::session::{End, Observed};
-use crate::workdir::write_file;
+use crate::{conditions, confined, plain};
 
 /// Version of a brief. 2: with the build id, and guests show that their console was heard.
 const SCHEMA: u32 = 2;

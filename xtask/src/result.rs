@@ -6,6 +6,7 @@
 //! checked.
 
 mod cells;
+mod clean;
 mod matrix;
 mod verdict;
 
@@ -17,6 +18,7 @@ use vmtest_protocol::TestName;
 use crate::error::{Class, PRECEDENCE};
 
 pub use cells::{CellBase, MaySkip, Rounds, cells, make_cell, notrun, open_cell};
+pub use clean::clean;
 pub use matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord};
 pub use verdict::{Terms, Verdict, emulator_died, judge_boot, unexplained_taint};
 

@@ -8,8 +8,6 @@
 mod bounds;
 mod filter;
 
-pub use bounds::FILE as LARGEST_FILE;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -24,8 +22,9 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::image::BuildRoot;
-use crate::workdir::Key;
+use crate::build_root::BuildRoot;
+use crate::build_root::MOUNT_POINTS;
+use crate::key::Key;
 
 /// Whose tools build and boot.
 #[derive(Debug, Clone)]
@@ -45,10 +44,6 @@ impl Tools {
         }
     }
 }
-
-/// Mount points that exist in every build root. The root is mounted read-only, so no others can be made.
-pub const MOUNT_POINTS: [&str; 8] =
-    ["/src", "/obj", "/ccache", "/kernel", "/vm", "/suite", "/opt/vng", "/initramfs"];
 
 #[derive(Debug, Clone)]
 struct Mount {

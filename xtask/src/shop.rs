@@ -8,11 +8,11 @@ use std::sync::{Arc, OnceLock};
 use vmtest_protocol::TestName;
 
 use crate::allow::Allowed;
+use crate::build_root::BuildRoot;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::gate::{Demand, Gate, Pass, Room};
 use crate::host::Toolchain;
-use crate::image::{BuildRoot, Vng};
 use crate::kernel::series::Series;
 use crate::lender::Lenders;
 use crate::plan::Plan;
@@ -21,6 +21,7 @@ use crate::sandbox::Tools;
 use crate::suite::Runner;
 use crate::suite::program::Program;
 use crate::tools;
+use crate::virtme_ng::Vng;
 use crate::vm::accel::{self, Accel, AccelChoice};
 
 /// What all columns share.

@@ -8,16 +8,11 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::compare;
-use crate::confined;
+use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, IoContext, Result};
-use crate::kernel::config;
-use crate::kernel::kconfig::DotConfig;
-use crate::plain;
-use crate::report::bisect;
-use crate::report::html::Consoles;
 use crate::result::{BootRecord, RunResult, SCHEMA};
 use crate::workdir::runs_dir;
+use crate::{compare, confined};
 
 /// The record of a bisection in its directory.
 const BISECTION: &str = "bisect.json";
@@ -29,6 +24,9 @@ pub const CONFIG: &str = "config";
 const MOST_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
 /// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
 pub const MOST_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Consoles by the directories of their guests, as far as they are there.
+pub type Consoles = BTreeMap<String, String>;
 
 /// A run that is over.
 #[derive(Debug, Clone)]
@@ -60,7 +58,7 @@ impl Stored {
 pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotConfig> {
     let of_boot = |boot: &BootRecord| {
         let text = confined::read_text(dir, Path::new(&boot.directory).join(CONFIG)).ok()?;
-        Some(((boot.kernel.clone(), boot.variant.clone()), config::parse_dotconfig(&text)))
+        Some(((boot.kernel.clone(), boot.variant.clone()), crate::dotconfig::parse(&text)))
     };
     run.boots.iter().filter_map(of_boot).collect()
 }
@@ -84,7 +82,7 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
 ///
 /// # Errors
 /// Class `Usage` where there is none, class `Host` where its record cannot be read.
-pub fn bisection(which: &Path) -> Result<bisect::Report> {
+pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
     let dir = places.into_iter().flatten().find(|dir| confined::is_file(dir, BISECTION));
@@ -157,7 +155,7 @@ pub fn read(dir: &Path) -> Result<RunResult> {
     }
     let mut run: RunResult = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
     // Somebody else may have written it: what is shown of it goes to a terminal.
-    plain::record(&mut run);
+    crate::result::clean(&mut run);
     check(&run).map_err(no)?;
     Ok(run)
 }

@@ -18,9 +18,10 @@ use vmtest_protocol::{Effort, Listed, TestName, names_group};
 
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::read_text;
+use crate::key::Key;
 use crate::proc::Job;
 use crate::vm::machine::Demands;
-use crate::workdir::{Key, read_text};
 
 /// File name of the runner in its cache entry.
 pub const RUNNER: &str = "vmtest-runner";
@@ -66,7 +67,7 @@ impl Runner {
             // Read before it is kept: what cannot be read would stay in the cache.
             parse_list(&listing.stdout)?;
             fs::copy(&built, dir.join(RUNNER)).on("cannot copy", &built)?;
-            crate::workdir::write_file(&dir.join("list.json"), listing.stdout)
+            crate::files::write_file(&dir.join("list.json"), listing.stdout)
         })?;
         let listed = parse_list(&read_text(&dir.join("list.json"))?)?;
         if cached {

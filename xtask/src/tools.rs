@@ -6,10 +6,11 @@ use std::process::Command;
 
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
+use crate::files::{create_dir, read_text, write_file};
 use crate::interrupt;
+use crate::key::Key;
 use crate::proc::Job;
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, create_dir, read_text, write_file};
 
 const ASKED: [(&str, &str); 7] = [
     ("make", "--version"),

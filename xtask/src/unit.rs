@@ -13,21 +13,17 @@ use std::path::{Path, PathBuf};
 use vmtest_protocol::TestName;
 
 use self::attempts::{Attempts, Guest, Joins};
-use crate::conditions;
 use crate::context::Context;
-use crate::decode;
+use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, Result};
+use crate::files::{read_text, write_file};
 use crate::guest::Stream;
-use crate::interrupt;
-use crate::kernel::bpftool;
 use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
-use crate::kernel::build_id;
-use crate::kernel::config;
-use crate::kernel::kconfig::DotConfig;
-use crate::kernel::patch;
 use crate::kernel::series::Series;
 use crate::kernel::source::{Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
+use crate::kernel::{bpftool, build_id, patch};
+use crate::key::Key;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Unit, Upto};
 use crate::prepare::Configuration;
@@ -37,13 +33,13 @@ use crate::result::{
     self, BootRecord, Cell, CellBase, ConditionRecord, Kernel, RunResult, SplatRecord, Terms, Verdict,
 };
 use crate::shop::Shop;
-use crate::stored;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::Machine;
 use crate::vm::session::{Limits, Observed};
 use crate::vm::{Boot, Task};
-use crate::workdir::{Key, RunDir, read_text, write_file};
+use crate::workdir::RunDir;
+use crate::{conditions, decode, interrupt, stored};
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
@@ -384,7 +380,7 @@ fn built_kernel(
             .why("vmlinux has no note with one, so no guest can show that it runs this kernel")
             .next("the kernel's Makefile passes --build-id=sha1 to the linker: see what became of that")
     })?;
-    let config = config::parse_dotconfig(&read_text(&built.dir.join("config"))?);
+    let config = crate::dotconfig::parse(&read_text(&built.dir.join("config"))?);
     // After the kernel, which has a verdict without it.
     let bpftool = match build_bpftool(shop, &tree, run_dir, &built.identity) {
         Ok(bpftool) => bpftool,
@@ -494,7 +490,7 @@ fn finished_kernel(
         return Err(Error::host(format!("{} is no file", image.display())));
     };
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
-    let config = config.map(|path| read_text(&path)).transpose()?.map(|text| config::parse_dotconfig(&text));
+    let config = config.map(|path| read_text(&path)).transpose()?.map(|text| crate::dotconfig::parse(&text));
     let bpftool = borrowed_bpftool(shop, run_dir, &key).unwrap_or_else(Bpftool::Failed);
     Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool, tree: None })
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 subtests! { "concurrent":
     Normal own_cookie_on_each_cpu ["tally_1", "tally_2"] on [SeveralCpus]
         "Of 100,000 calls, from a thread on each CPU, every exit reads what the entry of its own call wrote.";
-    Normal four_threads_on_one_cpu ["blocking", "blocking_body"] on [Userfaultfd]
+    Normal four_threads_on_one_cpu ["blocking", "blocking_body_0", "blocking_body_1", "blocking_body_2",
+        "blocking_body_3"] on [Userfaultfd]
         "Runs and recursion_misses add up, and an exit whose entry was left out reads 0, never another call's value.";
     Quick two_asleep_on_one_cpu ["tally_1"]
         "Two calls asleep in the target on one CPU have a cookie each, whichever wakes first.";
@@ -134,8 +135,8 @@ fn one_round(pages: &Pages, turns: &[Turn; 4], round: u64) -> Result<(), String>
 }
 
 /// The entry run of one call sleeps, for a page that this test fills when it likes. Meanwhile the others come by on the
-/// same CPU: their entry runs are left out, as the program runs there already. A second program makes each of them sleep
-/// behind its entry, as a body would, so that every exit comes when the test wants it: one while the first entry still
+/// same CPU: their entry runs are left out, as the program runs there already. Further programs make each of them
+/// sleep behind its entry, as a body would, so that every exit comes when the test wants it: one while the first entry still
 /// sleeps, which is left out as well, the others when it is over, without an entry of their own.
 fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     const THREADS: usize = 4;
@@ -153,7 +154,9 @@ fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     let caller = t.session.fd(CALL_FENTRY_TESTS)?;
     let before = t.session.stats("blocking")?.misses;
     // The one attached last runs first.
-    let _links = (t.attach("blocking_body")?, t.attach("blocking")?);
+    let bodies = ["blocking_body_0", "blocking_body_1", "blocking_body_2", "blocking_body_3"];
+    let _bodies = bodies.map(|body| t.attach(body)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let _link = t.attach("blocking")?;
     let cpu = load::cpus()[0];
     let turns: &[Turn; THREADS] = &Default::default();
     let body = |n: usize, course: &load::Course| {
@@ -176,7 +179,11 @@ fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
             one_round(&pages, turns, round).map_err(|why| format!("round {round} of {ROUNDS}: {why}"))
         })
     };
-    load::together(THREADS, body, rounds)?;
+    if let Err(why) = load::together(THREADS, body, rounds) {
+        let seen = t.seen();
+        let (entries, unread) = (seen.blocking_tally.entries, seen.unread as i64);
+        return Err(format!("{why}; {entries} entries so far, the last read that failed returned {unread}"));
+    }
     let tally = t.seen().blocking_tally;
     let misses = t.session.stats("blocking")?.misses - before;
     let calls = ROUNDS * THREADS as u64;
@@ -188,6 +195,7 @@ fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     );
     t.checks.eq("exits, the one left out apart", tally.exits, 3 * ROUNDS);
     t.checks.eq("exits whose entry was left out, which found 0", tally.empty, 2 * ROUNDS);
+    t.checks.eq("what the last read that failed returned", t.seen().unread, 0);
     t.checks.eq("exits that found 0 although their entry ran", t.seen().forgotten, 0);
     nothing_foreign(t, "session", &tally);
     Ok(())

@@ -23,7 +23,8 @@ use crate::commands::output::{Outputs, Wish};
 use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
-use crate::interrupt;
+use crate::files::write_file;
+use crate::key::{Key, hash_file};
 use crate::matrix::keys;
 use crate::plan::Plan;
 use crate::prepare::{Configuration, Prepared, prepare};
@@ -32,8 +33,8 @@ use crate::report::log::Log;
 use crate::request::{BootChoice, Request};
 use crate::sandbox::Tools;
 use crate::shop::Shop;
-use crate::tools;
-use crate::workdir::{KEPT_RUNS, Key, RunDir, hash_file, write_file};
+use crate::workdir::{KEPT_RUNS, RunDir};
+use crate::{interrupt, tools};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -78,7 +78,7 @@ fn show(stream: &Stream, from: usize) -> usize {
 
 fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
     let channel = Channel::create()?;
-    let spec = launch::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::workdir::nonce())?;
+    let spec = launch::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::files::nonce())?;
     let command = launch::command(shop, bootable, &spec, &channel)?;
     shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
     session::interact(command)?;

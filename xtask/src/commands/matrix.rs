@@ -15,17 +15,15 @@ use crate::commands::vmtest::args::VmtestArgs;
 use crate::commands::{print, start, tell};
 use crate::context::Context;
 use crate::error::{Class, Error, PRECEDENCE, Result};
+use crate::files::write_file;
 use crate::gate::{self, Room};
-use crate::github;
-use crate::interrupt;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
-use crate::lane::{join as join_thread, side_by_side};
+use crate::lane::side_by_side;
 use crate::matrix::executor::Executor;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::times::{self, Times};
 use crate::matrix::{Job, Matrix, expect, keys};
-use crate::plain;
 use crate::plan::{Plan, Unit};
 use crate::prepare::{Prepared, prepare_all};
 use crate::report::phases::Phases;
@@ -33,8 +31,10 @@ use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
 use crate::suite::program::Program;
+use crate::thread::join as join_thread;
 use crate::unit::{self, Material, Unbuilt, UnitResult};
-use crate::workdir::{RunDir, write_file};
+use crate::workdir::RunDir;
+use crate::{github, interrupt};
 
 /// A job and what it stands for.
 struct Planned<'a> {
@@ -290,7 +290,7 @@ impl Run<'_> {
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());
         }
-        plain::record(result);
+        crate::result::clean(result);
         if let Some(class) = interrupt::requested() {
             result.conclude(Some(class));
         }
@@ -342,7 +342,7 @@ impl Run<'_> {
                 .for_each(|cell| cell.boot.clone_from(&axes.boot));
         }
         run.allowed_splats = shop.allowed.records(&run.splats);
-        plain::record(&mut run);
+        crate::result::clean(&mut run);
         let expected = expect::apply(&self.matrix.expected, &self.matrix.required, &mut run);
         let record = JobRecord {
             id: axes.id.clone(),

@@ -11,19 +11,19 @@ use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::coverage::{self, Columns, Seen};
 use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::interrupt;
+use crate::files::write_file;
 use crate::kernel::maintained::MUTANTS;
-use crate::lane;
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
 use crate::prepare::{Prepared, prepare};
 use crate::report::coverage::{self as report, Source};
+use crate::report::layout::Look;
 use crate::report::mutants;
-use crate::report::table::Look;
 use crate::request::{BootChoice, Request, Suite};
 use crate::shop::Shop;
 use crate::unit::UnitResult;
-use crate::workdir::{KEPT_RUNS, RunDir, write_file};
+use crate::workdir::{KEPT_RUNS, RunDir};
+use crate::{interrupt, lane};
 
 /// Runs all mutants, or those named in `only`. `common` says what
 /// runs them. With `with_coverage` also the suite damaged on

@@ -9,11 +9,11 @@ use crate::commands::target::Target;
 use crate::error::{Error, Result};
 use crate::github;
 use crate::report::bisect;
-use crate::report::export::{Format, Story};
-use crate::report::html::Consoles;
-use crate::report::table::Look;
+use crate::report::export::Format;
+use crate::report::layout::Look;
+use crate::report::story::Story;
 use crate::result::RunResult;
-use crate::stored;
+use crate::stored::{self, Consoles};
 
 /// The formats that there are of one kind of report.
 pub trait Formats: ValueEnum + Copy + PartialEq + Send + Sync + 'static {
@@ -48,13 +48,13 @@ impl Formats for Format {
 }
 
 impl Formats for bisect::Format {
-    type Story<'a> = bisect::Report;
+    type Story<'a> = crate::bisection::Report;
     const SHOWN: bisect::Format = bisect::Format::Text;
     const JSON: bisect::Format = bisect::Format::Json;
     const SUMMARY: bisect::Format = bisect::Format::Markdown;
     const ANNOTATIONS: Option<bisect::Format> = None;
 
-    fn render(self, report: &bisect::Report, _: Look) -> Result<String> {
+    fn render(self, report: &crate::bisection::Report, _: Look) -> Result<String> {
         bisect::Format::render(self, report)
     }
 }

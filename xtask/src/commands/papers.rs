@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use clap_complete::Shell;
 
-use crate::allow;
 use crate::commands::print;
 use crate::error::{Error, IoContext, Result};
-use crate::workdir::{create_dir, write_file};
+use crate::files::{create_dir, write_file};
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
@@ -130,7 +129,7 @@ fn collect(
     let named = command.display_name(name.clone()).bin_name(called);
     clap_mangen::Man::new(named)
         .title(name.to_uppercase())
-        .date(allow::today())
+        .date(crate::date::today())
         .source(concat!("vmtest ", env!("CARGO_PKG_VERSION")))
         .manual("vmtest")
         .render(&mut page)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::print;
 use crate::error::{Error, IoContext, Result};
-use crate::workdir::write_file;
+use crate::files::write_file;
 
 /// Where a report goes.
 #[derive(Debug)]

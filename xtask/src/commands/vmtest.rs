@@ -7,14 +7,10 @@ use std::path::Path;
 
 use vmtest_protocol::Listed;
 
-use crate::commands::finish;
-use crate::commands::{look, print, start};
-use crate::compare;
+use crate::commands::{finish, look, print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
-use crate::interrupt;
-use crate::lane;
-use crate::plain;
+use crate::files::write_file;
 use crate::plan::Plan;
 use crate::prepare::prepare;
 use crate::report::phases::Phases;
@@ -23,7 +19,8 @@ use crate::result::RunResult;
 use crate::shop::Shop;
 use crate::suite::Runner;
 use crate::unit::UnitResult;
-use crate::workdir::{RunDir, write_file};
+use crate::workdir::RunDir;
+use crate::{compare, interrupt, lane};
 
 pub mod args;
 mod preview;
@@ -85,7 +82,7 @@ fn conclude(
     units.into_iter().for_each(|unit| unit.add_to(&mut result));
     result.allowed_splats = shop.allowed.records(&result.splats);
     compare::settle(&mut result);
-    plain::record(&mut result);
+    crate::result::clean(&mut result);
     result.conclude(interrupt::requested());
     result
 }

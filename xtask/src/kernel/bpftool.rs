@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::files::{create_dir, write_file};
 use crate::kernel::build::PatchedTree;
-use crate::kernel::diagnose;
-use crate::kernel::executed;
 use crate::kernel::making::Make;
 use crate::kernel::view::{self, Overlaid};
+use crate::kernel::{diagnose, executed};
+use crate::key::{Key, KeyBuilder, hash_file};
 use crate::proc::{Job, ended};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, KeyBuilder, create_dir, hash_file, write_file};
 
 /// File name in the cache entry.
 pub const BPFTOOL: &str = "bpftool";

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::{create_dir, read_text, write_file};
 use crate::kernel::config::{self, Requests};
 use crate::kernel::diagnose;
 use crate::kernel::executed::{self, Isolation};
@@ -20,9 +21,10 @@ use crate::kernel::patch::Overlay;
 use crate::kernel::source::SourceTree;
 use crate::kernel::variant::{self, Compiler, Variant};
 use crate::kernel::view::{self, Overlaid};
+use crate::key::{Key, KeyBuilder};
 use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::{Key, KeyBuilder, Lock, Scratch, create_dir, read_text, remove_tree, write_file};
+use crate::workdir::{Lock, Scratch, remove_tree};
 
 /// Source with a series on top, not yet written anywhere as a whole.
 #[derive(Debug, Clone)]
@@ -242,7 +244,7 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn check_options(&self) -> Result<()> {
-        let dotconfig = config::parse_dotconfig(&confined::read_text(&self.dir.join("obj"), ".config")?);
+        let dotconfig = crate::dotconfig::parse(&confined::read_text(&self.dir.join("obj"), ".config")?);
         let mut lost = config::lost(self.recipe.requests, &dotconfig);
         if lost.is_empty() {
             return Ok(());
@@ -300,7 +302,7 @@ impl<'a> ConfiguredTree<'a> {
     /// belong to this kernel. What does not build is said in the log and missing later; the kernel is good without.
     fn test_modules(&self, ctx: &Context, log_dir: &Path) -> Result<Vec<String>> {
         let (src, obj) = (self.dir.join("src"), self.dir.join("obj"));
-        let config = config::parse_dotconfig(&confined::read_text(&obj, ".config")?);
+        let config = crate::dotconfig::parse(&confined::read_text(&obj, ".config")?);
         let sources = confined::names(&src, TEST_MODULES);
         if config.get("MODULES").map(String::as_str) != Some("y") || sources.is_empty() {
             return Ok(Vec::new());

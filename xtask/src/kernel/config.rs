@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::kconfig::{DotConfig, Kconfig};
+use super::kconfig::Kconfig;
 use super::reserved;
+use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, Result};
-use crate::workdir::{Key, read_text};
+use crate::files::read_text;
+use crate::key::Key;
 
 /// What an option should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,19 +182,6 @@ fn shown(path: &Path) -> String {
     text.rfind("/kconfig/").map_or(text.as_ref(), |at| &text[at + 1..]).to_owned()
 }
 
-/// Reads a `.config`; keys are without `CONFIG_`.
-pub fn parse_dotconfig(text: &str) -> DotConfig {
-    let unset = |line: &str| {
-        let option = line.strip_prefix("# CONFIG_")?.strip_suffix(" is not set")?;
-        Some((option.to_owned(), "n".to_owned()))
-    };
-    let set = |line: &str| {
-        let (option, value) = line.strip_prefix("CONFIG_")?.split_once('=')?;
-        Some((option.to_owned(), value.trim_end().to_owned()))
-    };
-    text.lines().filter_map(|line| set(line).or_else(|| unset(line))).collect()
-}
-
 /// A request that the configuration did not keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
@@ -289,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_dotconfig_is_read() {
-        let config = parse_dotconfig(DOTCONFIG);
+        let config = crate::dotconfig::parse(DOTCONFIG);
         assert_eq!(config["BPF_JIT"], "y");
         assert_eq!(config["COREDUMP"], "n");
         assert_eq!(config["CC_VERSION_TEXT"], "\"gcc (Debian 14.2.0-19) 14.2.0\"");
@@ -314,7 +303,7 @@ mod tests {
     fn what_the_result_does_not_hold_is_lost() {
         let wanted = requests(&["CONFIG_BPF_JIT=n\nCONFIG_COREDUMP=n\nCONFIG_ABSENT=n\nCONFIG_NR_CPUS=8\n\
                                  CONFIG_PANIC_TIMEOUT=-1\nCONFIG_BPF_EVENTS=y\n"]);
-        let lost = lost(&wanted, &parse_dotconfig(DOTCONFIG));
+        let lost = lost(&wanted, &crate::dotconfig::parse(DOTCONFIG));
         let seen: Vec<_> =
             lost.iter().map(|one| (one.option.as_str(), one.wanted.as_str(), one.got.as_str())).collect();
         assert_eq!(seen, [("BPF_EVENTS", "y", "n"), ("BPF_JIT", "n", "y"), ("NR_CPUS", "8", "64")]);
@@ -324,7 +313,7 @@ mod tests {
     #[test]
     fn of_an_either_block_one_line_is_enough() {
         let block = "# vmtest: either\nCONFIG_PROC_SYSCTL=y\nCONFIG_SYSCTL=y\n# vmtest: end\n";
-        let config = parse_dotconfig(DOTCONFIG);
+        let config = crate::dotconfig::parse(DOTCONFIG);
         assert_eq!(lost(&requests(&[block]), &config), []);
         let none = block.replace("SYSCTL", "SYSCTX");
         assert_eq!(lost(&requests(&[&none]), &config).len(), 2);

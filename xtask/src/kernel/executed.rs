@@ -23,10 +23,12 @@ use walkdir::WalkDir;
 
 use crate::context::Context;
 use crate::error::{IoContext, Result};
+use crate::files::{create_dir, write_file};
 use crate::interrupt;
 use crate::kernel::build::PatchedTree;
 use crate::kernel::patch::Overlay;
-use crate::workdir::{Key, KeyBuilder, SEAL, create_dir, hash_bytes, hash_file, write_file};
+use crate::key::{Key, KeyBuilder, hash_bytes, hash_file};
+use crate::workdir::SEAL;
 
 /// What runs on the host is built in these directories.
 const DIRECTORIES: [&str; 5] = ["certs/", "rust/", "scripts/", "tools/", "usr/"];

@@ -14,9 +14,6 @@ use self::expr::{Expr, Token, dependency, parse_expr, split_if, tokens};
 
 use crate::confined;
 
-/// The options of a `.config`, without `CONFIG_`; those that are not set are absent or `n`.
-pub type DotConfig = BTreeMap<String, String>;
-
 /// Sources inside sources inside .. : a loop ends here.
 const MAX_DEPTH: usize = 32;
 /// How far a chain of unmet dependencies is followed.

@@ -8,14 +8,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::build_root::BuildRoot;
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::host::Toolchain;
-use crate::image::BuildRoot;
+use crate::key::Key;
 use crate::proc::Job;
 use crate::sandbox::{Sandbox, Tools};
 use crate::tools;
-use crate::workdir::Key;
 
 /// A thread has a few hundred mails; whoever has not answered by then does not.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{IoContext, Result};
-use crate::workdir::write_file;
+use crate::files::write_file;
 
 /// How make is run.
 #[derive(Debug, Clone, Copy)]

@@ -17,8 +17,9 @@ use super::series::{
 };
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::{create_dir, read_text, write_file};
+use crate::key::Key;
 use crate::proc::{Finished, Job};
-use crate::workdir::{Key, create_dir, read_text, write_file};
 
 /// How long git may take over one call: a thousand patches need a minute.
 const GIT_LIMIT: Duration = Duration::from_secs(600);

@@ -23,9 +23,11 @@ use subject::Tags;
 use thread::{Chosen, Kind};
 
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::write_file;
+use crate::key::{Key, KeyBuilder};
 use crate::leftovers;
 use crate::proc::{Finished, Job, Stream};
-use crate::workdir::{Key, KeyBuilder, origin_name, write_file};
+use crate::workdir::origin_name;
 
 pub use crate::clean_env::git as neutral_git;
 

@@ -9,8 +9,8 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::error::{Error, IoContext, Result};
+use crate::files::read_text;
 use crate::kernel::reserved;
-use crate::workdir::read_text;
 
 /// What compiles the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

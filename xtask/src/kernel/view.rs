@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use crate::error::{IoContext, Result};
+use crate::files::{create_dir, killpoint, write_file};
 use crate::interrupt;
-use crate::workdir::{Key, SEAL, create_dir, killpoint, remove_tree, write_file};
+use crate::key::Key;
+use crate::workdir::{SEAL, remove_tree};
 
 /// What an object directory was last given.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use vmtest_protocol::TestName;
 
 use super::pattern::CellPattern;
-use crate::allow::is_date;
+use crate::date::is_date;
 use crate::error::Class;
 use crate::result::{
     Cell, CellBase, CellGlobs, ExpectRecord, ExpectedRecord, Globs, Outcome, RequireRecord, RunResult,

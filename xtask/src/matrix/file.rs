@@ -10,12 +10,12 @@ use super::expect::{ExpectLines, Expectation};
 use super::job::{Axes, Job, NO_SERIES, NO_VARIANT, Settings, from_here};
 use super::pattern::{CellPattern, JobGlobs, JobPattern};
 use crate::error::{Error, Result};
+use crate::files::read_text;
 use crate::kernel::maintained;
 use crate::kernel::spec::KernelSpec;
 use crate::plan::{self, DEFAULT_VARIANT};
 use crate::request::BootChoice;
 use crate::result::CellGlobs;
-use crate::workdir::read_text;
 
 /// Most jobs of a matrix: ten times what a forge starts at once, and a bound for a typing mistake.
 const MOST_JOBS: usize = 2560;
@@ -110,7 +110,7 @@ impl Matrix {
         let whole = std::path::absolute(path)
             .map_err(|error| Error::usage(format!("cannot resolve {}", path.display())).why(error))?;
         let dir = whole.parent().unwrap_or(Path::new("/"));
-        let mut matrix = parse(path, &text, dir, project, &crate::allow::today())?;
+        let mut matrix = parse(path, &text, dir, project, &crate::date::today())?;
         if let Some(file) = matrix.jobs.first().and_then(|job| job.allow_splats.clone()) {
             // Also to see that it makes sense: now, and not after the first kernel.
             crate::allow::Allowed::load(&file)?;

@@ -6,8 +6,9 @@ use std::path::{Component, Path};
 
 use crate::confined::{self, Room};
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::create_dir;
 use crate::result::RunResult;
-use crate::workdir::{RunDir, create_dir};
+use crate::workdir::RunDir;
 
 /// Most files of a part.
 const MOST_FILES: usize = 100_000;

@@ -9,8 +9,8 @@ use vmtest_protocol::Effort;
 
 use crate::error::{Error, Result};
 use crate::kernel::spec::KernelSpec;
+use crate::key::Key;
 use crate::request::{BootChoice, Request, Suite};
-use crate::workdir::Key;
 
 /// What stands for no series.
 pub const NO_SERIES: &str = "none";

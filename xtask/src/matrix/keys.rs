@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::Matrix;
 use crate::error::{IoContext, Result};
-use crate::workdir::{Key, hash_file};
+use crate::key::{Key, hash_file};
 
 /// What decides what a run of this harness means: its own source, the runner's, the configurations, the build root.
 const OF_THE_HARNESS: [&str; 6] = ["Cargo.lock", "Cargo.toml", "images", "kconfig", "selftests", "xtask/src"];

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{IoContext, Result};
-use crate::workdir::{create_dir, runs_dir, write_file};
+use crate::files::{create_dir, write_file};
+use crate::workdir::runs_dir;
 
 /// Most jobs that are remembered.
 const MOST: usize = 4096;

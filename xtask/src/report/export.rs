@@ -3,50 +3,11 @@
 
 use clap::ValueEnum;
 
-use super::diff::Diff;
-use super::html::{self, Consoles};
-use super::{bisect, github, junit, ktap, mail, markdown, table};
-use crate::error::{Class, Error, Result};
+use super::layout::Look;
+use super::story::Story;
+use super::{github, html, junit, ktap, mail, markdown, table};
+use crate::error::{Error, Result};
 use crate::result::RunResult;
-
-/// What a report is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Story<'a> {
-    /// The run.
-    pub run: &'a RunResult,
-    /// Where it is.
-    pub directory: &'a str,
-    /// What an earlier run has to do with it; `None` where nobody asked.
-    pub compared: Option<&'a Diff>,
-    /// Consoles of its guests; empty where no format that is asked for shows them.
-    pub consoles: &'a Consoles,
-    /// A bisection to show beside it; `None` where nobody asked.
-    pub bisection: Option<&'a bisect::Report>,
-}
-
-impl<'a> Story<'a> {
-    /// A run by itself.
-    pub fn of(run: &'a RunResult, directory: &'a str) -> Story<'a> {
-        static NONE: Consoles = Consoles::new();
-        Story { run, directory, compared: None, consoles: &NONE, bisection: None }
-    }
-}
-
-impl Story<'_> {
-    /// What a process ends with that reports this. Beside an earlier run it is whether anything got worse, but an
-    /// interruption stays one.
-    pub fn exit_class(&self) -> Class {
-        let own = Class::from_code(self.run.exit_code).unwrap_or(Class::Host);
-        match self.compared {
-            _ if matches!(own, Class::Interrupted | Class::Terminated) => own,
-            None => own,
-            // Two runs without evidence are as good as each other, and no pass.
-            Some(diff) if !diff.worse && self.run.has_plain_pass() => Class::Pass,
-            Some(_) if own == Class::Pass => Class::TestFailed,
-            Some(_) => own,
-        }
-    }
-}
 
 /// Formats of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,7 +35,7 @@ impl Format {
     ///
     /// # Errors
     /// When the record cannot be written as JSON.
-    pub fn render(self, story: &Story<'_>, look: table::Look) -> Result<String> {
+    pub fn render(self, story: &Story<'_>, look: Look) -> Result<String> {
         Ok(match self {
             Format::Table => table::render(story, look),
             Format::Json => json(story.run)?,
@@ -100,8 +61,10 @@ pub fn json(run: &RunResult) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Class;
     use crate::error::PRECEDENCE;
-    use crate::report::{mail, table::Look};
+    use crate::report::layout::Look;
+    use crate::report::mail;
     use crate::result::tests_support::{boot, cell, run};
     use crate::result::{Cell, Kernel, Outcome};
 

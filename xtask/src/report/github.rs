@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 
 use super::escape::{command, command_property};
-use super::export::Story;
-use super::finding;
-use super::table;
+use super::{finding, table};
+use crate::report::story::Story;
 
 /// GitHub shows ten errors of a step: the verdict, and these.
 const MOST: usize = 9;

@@ -13,15 +13,14 @@ mod guest;
 mod matrix;
 mod timeline;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::escape::xml as escape;
-use super::export::Story;
 use super::finding::{self, Verdict};
-use super::junit::timestamp;
 use super::table;
+use crate::date;
 use crate::error::Class;
+use crate::report::story::Story;
 use crate::result::{Cell, Outcome};
 
 pub use bisection::page as bisection_page;
@@ -34,9 +33,6 @@ const SCRIPT: &str = include_str!("html/page.js");
 const MOST_BYTES: usize = 12 * 1024 * 1024;
 /// Reasons that are listed above the matrix.
 const MOST_REASONS: usize = 12;
-
-/// Consoles by the directories of their guests, as far as they are there.
-pub type Consoles = BTreeMap<String, String>;
 
 /// What of a run a page shows.
 pub(super) struct Page<'a> {
@@ -143,7 +139,7 @@ fn head(text: &mut String, story: &Story<'_>, class: Class) {
 
 /// When a run began, as its name says; empty where that does not.
 fn began(run: &str) -> String {
-    timestamp(run).map_or_else(String::new, |at| format!(" · {}", at.replace('T', " ").replace('Z', " UTC")))
+    date::of_run(run).map_or_else(String::new, |at| at.strftime(" · %Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// What is bad, what decides first: each reason once, with the way to its details.
@@ -235,6 +231,7 @@ fn foot(text: &mut String, story: &Story<'_>) {
 mod tests {
     use super::*;
     use crate::result::tests_support::{boot, cell, run};
+    use crate::stored::Consoles;
 
     #[test]
     fn a_page_stays_small_enough_for_a_browser() {

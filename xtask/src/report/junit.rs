@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use super::escape::{cut, xml};
-use super::export::Story;
 use super::finding::{self, Column, Finding, Verdict};
 use super::table;
+use crate::report::story::Story;
 
 /// Most bytes of a log in one test case.
 const LOG_BYTES: usize = 64 * 1024;
@@ -46,7 +46,7 @@ fn suite(text: &mut String, story: &Story<'_>, column: &Column<'_>) {
         column.count(Verdict::Error),
         column.count(Verdict::Aside),
     );
-    if let Some(at) = timestamp(&run.run) {
+    if let Some(at) = crate::date::of_run(&run.run) {
         let _ = write!(text, " timestamp=\"{at}\"");
     }
     text.push_str(">\n    <properties>\n");
@@ -114,24 +114,4 @@ fn body(element: &str, kind: &str, message: &str, detail: &str) -> String {
 
 fn seconds(milliseconds: u64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
-}
-
-/// When a run began, as its name says it; `None` for a name that says something else.
-pub(super) fn timestamp(run: &str) -> Option<String> {
-    let digits = |from: usize, to: usize| {
-        run.get(from..to).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    if run.get(8..9) != Some("-") {
-        return None;
-    }
-    let (date, time) = (digits(0, 8)?, digits(9, 15)?);
-    Some(format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        &date[..4],
-        &date[4..6],
-        &date[6..],
-        &time[..2],
-        &time[2..4],
-        &time[4..]
-    ))
 }

@@ -7,9 +7,9 @@
 use std::fmt::Write as _;
 
 use super::escape::ktap;
-use super::export::Story;
 use super::finding::{self, Column, Finding, Verdict};
 use super::table;
+use crate::report::story::Story;
 
 /// Lines of a log shown for one result.
 const LOG_LINES: usize = 40;

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::export::Story;
 use super::finding::{self, Column, Verdict};
 use super::table;
 use crate::error::Class;
+use crate::report::story::Story;
 use crate::result::RunResult;
 
 /// Most columns of a line.

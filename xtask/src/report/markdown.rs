@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 
 use super::escape::{cut, markdown, xml};
-use super::export::Story;
 use super::finding::{self, Column, Verdict};
 use super::table;
 use crate::error::Class;
+use crate::report::story::Story;
 
 /// A job's summary may have 1 MiB; what comes before the matrix is far below that.
 const MATRIX_BYTES: usize = 512 * 1024;

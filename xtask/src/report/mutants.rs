@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::table::{Look, flush};
 use crate::error::PRECEDENCE;
 use crate::mutant::{Finding, Mutant, Sign, Verdict};
+use crate::report::layout::{Look, flush};
 
 /// Subtests that a line names.
 const NAMED: usize = 6;

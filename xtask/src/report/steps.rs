@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::table::{Look, WIDTH, flush, wrapped};
 use crate::compare::{self, Change, Stage};
+use crate::report::layout::{Look, WIDTH, flush, wrapped};
 use crate::result::{Cell, Kernel, Outcome, Role, RunResult};
 
 /// Narrowest column of labels; a series too long for one table beside it gets several.

@@ -3,17 +3,13 @@
 //! the log of everything that is not a pass, the classes with their counts, where the run is and how to repeat it.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 
-use super::diff;
-use super::export::Story;
-use super::finding;
-use super::steps;
+use super::layout::{Look, WIDTH, flush, wrapped};
+use super::story::Story;
+use super::{diff, finding, steps};
 use crate::error::{Class, PRECEDENCE};
 use crate::result::{Cell, Kernel, Outcome, Role, RunResult, SplatRecord};
 
-/// Columns that everything fits into.
-pub(super) const WIDTH: usize = 80;
 /// Log lines shown for one cell.
 const LOG_LINES: usize = 12;
 /// Follows an outcome that differs from the one it is compared with.
@@ -23,21 +19,6 @@ const MOST_SPLATS: usize = 6;
 const SPLAT_LINES: usize = 18;
 /// Cells whose log is shown; the rest is in run.json.
 const DETAILED: usize = 10;
-
-/// How it is drawn.
-#[derive(Debug, Clone, Copy)]
-pub struct Look {
-    /// Whether the reader sees colours.
-    pub colour: bool,
-}
-
-impl Look {
-    /// For this process' standard output.
-    pub fn of_stdout() -> Look {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Look { colour: std::io::stdout().is_terminal() && !refused }
-    }
-}
 
 /// A column: a kernel in a variant.
 #[derive(PartialEq, Eq, Clone)]
@@ -423,27 +404,6 @@ pub fn classes(run: &RunResult) -> String {
     let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
     let why = if run.has_no_evidence() { format!("; {}", finding::NO_PLAIN_PASS) } else { String::new() };
     format!("exit {}: {counted}{among}{aside}{why}", run.exit_code)
-}
-
-/// Indented, each line within the width unless one word alone is longer.
-pub(super) fn wrapped(reason: &str) -> String {
-    let options =
-        textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
-    reason
-        .lines()
-        .flat_map(|line| textwrap::wrap(line, &options))
-        .map(|line| line.into_owned() + "\n")
-        .collect()
-}
-
-/// The first line wrapped, at the margin; what follows as it is.
-pub(super) fn flush(what: &str) -> String {
-    let (line, rest) = what.split_once('\n').unwrap_or((what, ""));
-    let options = textwrap::Options::new(WIDTH).subsequent_indent("    ").break_words(false);
-    let mut text: String =
-        textwrap::wrap(line, &options).into_iter().map(|line| line.into_owned() + "\n").collect();
-    text.push_str(rest);
-    text
 }
 
 fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {

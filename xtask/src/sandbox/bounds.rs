@@ -4,6 +4,7 @@
 //! Most are limits of each process. The number of processes is one of the user namespace (RLIMIT_NPROC), which the kernel
 //! does not ask of root; root has a cgroup instead, where one can be made.
 
+use crate::proc::LARGEST_FILE;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-/// Largest file: twice the largest kernel that is kept.
-pub const FILE: u64 = 4 << 30;
 /// Of all files in /tmp; of those in /dev/shm; of those in /run. Memory, all of it.
 const TMP: u64 = 2 << 30;
 const SHARED: u64 = 256 << 20;
@@ -33,7 +32,7 @@ fn limits() -> Vec<(Resource, rlim_t, rlim_t)> {
     let memory = memory();
     let wanted = [
         (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, FILE),
+        (Resource::RLIMIT_FSIZE, LARGEST_FILE),
         (Resource::RLIMIT_NOFILE, DESCRIPTORS),
         (Resource::RLIMIT_MEMLOCK, LOCKED),
         // Not RLIMIT_AS: programs reserve address space that they never use, for example 64 MB for each thread.

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use vmtest_protocol::{OUT_OF_TIME, OUTPUT_CUT, TestName};
 
 use crate::error::{Class, Error, Result};
+use crate::files::read_text;
 use crate::guest::ktap::{self, Leaf, Said};
 use crate::result::{Cell, CellBase, MaySkip, Outcome, Rounds, Verdict, make_cell, open_cell};
 use crate::suite::verdict::{bounded, exit_status};
 use crate::vm::session::Observed;
-use crate::workdir::read_text;
 
 /// Of a skip.
 const NO_REASON: &str = "it was skipped and does not say why";

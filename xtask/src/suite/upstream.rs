@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use regex::Regex;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::confined::{self, Room};
 use crate::context::Context;
+use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::{create_dir, read_text, write_file};
 use crate::kernel::build::{MODULES, PatchedTree};
-use crate::kernel::config;
-use crate::kernel::diagnose;
-use crate::kernel::executed;
-use crate::kernel::kconfig::DotConfig;
 use crate::kernel::making::Make;
+use crate::kernel::{diagnose, executed};
+use crate::key::{Key, KeyBuilder, hash_file};
 use crate::proc::{Finished, Job, ended};
 use crate::sandbox::{Sandbox, Tools};
 use crate::suite::choice::{self, BENCHMARK, Chosen, Denied, Offer};
 use crate::suite::sources::{Needs, SELFTESTS, Selftests};
-use crate::workdir::{Key, KeyBuilder, create_dir, hash_file, read_text, write_file};
 
 /// The program.
 pub const TEST_PROGS: &str = "test_progs";
@@ -138,7 +138,7 @@ impl Index {
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let mut options = DotConfig::default();
         for name in ["config", "config.vm", "config.x86_64"] {
-            options.extend(config::parse_dotconfig(&text(name)));
+            options.extend(crate::dotconfig::parse(&text(name)));
         }
         Ok(Index {
             files: selftests.tests.values().collect::<BTreeSet<_>>().into_iter().map(info).collect(),
@@ -821,9 +821,9 @@ mod tests {
             light_lists: BTreeMap::new(),
             skeletons: BTreeMap::new(),
             deny: Vec::new(),
-            options: config::parse_dotconfig("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=m\n"),
+            options: crate::dotconfig::parse("CONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\nCONFIG_D=m\n"),
         };
-        let dropped = index.dropped(&config::parse_dotconfig("CONFIG_A=y\nCONFIG_D=y\n"));
+        let dropped = index.dropped(&crate::dotconfig::parse("CONFIG_A=y\nCONFIG_D=y\n"));
         let dropped: Vec<String> =
             dropped.iter().map(|(name, wish, got)| format!("{name} {wish} {got}")).collect();
         assert_eq!(dropped, ["B y n", "D m y"]);

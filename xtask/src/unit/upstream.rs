@@ -9,6 +9,7 @@ use super::attempts::{Attempts, Guest, Joins};
 use super::foreign::{self, Order};
 use super::{Bootable, Built, UnitResult, choose_boot};
 use crate::error::{Class, Error, Result};
+use crate::files::write_file;
 use crate::kernel::build::MODULES;
 use crate::plan::{Unit, UpstreamPlan};
 use crate::replay::Foreign;
@@ -18,7 +19,7 @@ use crate::suite::choice::{self, Choice};
 use crate::suite::upstream::{self, Bundle, FILES, Index, Known};
 use crate::suite::verdict;
 use crate::vm::Boot;
-use crate::workdir::{RunDir, write_file};
+use crate::workdir::RunDir;
 
 /// As it is asked for.
 const SUITE: &str = "upstream";

@@ -23,11 +23,10 @@ use vmtest_protocol::TestName;
 
 use crate::error::{Class, Error, IoContext, Result};
 use crate::guest::Stream;
-use crate::interrupt;
-use crate::leftovers;
 use crate::proc::Group;
 use crate::vm::console::{Progress, Scanner};
 use crate::vm::evidence::{self, Evidence};
+use crate::{interrupt, leftovers};
 
 /// Bytes stored of each channel; what comes after is drained, judged and dropped, with a mark in the file.
 pub const MAX_STORED: u64 = 64 * 1024 * 1024;
@@ -259,7 +258,7 @@ pub fn run(
                 answered = true;
                 console_log.write(&evidence.console)?;
                 if !evidence.machine.is_empty() {
-                    crate::workdir::write_file(&store.join(MACHINE), &evidence.machine)?;
+                    crate::files::write_file(&store.join(MACHINE), &evidence.machine)?;
                 }
                 seen.before_kill = evidence.told;
             }

@@ -17,11 +17,12 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::base_dir;
 use super::remove::{remove_tree, remove_tree_while};
 use super::seal::{self, State};
-use super::{base_dir, create_dir, killpoint};
 use crate::error::{Error, IoContext, Result};
 use crate::event::Bus;
+use crate::files::{create_dir, killpoint};
 use crate::interrupt;
 
 /// The cache: everything in it can be made again.
@@ -279,7 +280,7 @@ impl Cache {
         let Some(lock) = try_lock(&lock_path)? else { return Ok(None) };
         let path = self.path(kind, key);
         let Some(handle) = unused(&path) else { return Ok(None) };
-        let doomed = self.root.join("tmp").join(format!("t-{}", super::nonce()));
+        let doomed = self.root.join("tmp").join(format!("t-{}", crate::files::nonce()));
         fs::rename(&path, &doomed).on("cannot remove", &path)?;
         killpoint("taken away");
         // Nobody waits with an old one in hand: who gets a lock looks whether it is still the one of that name.
@@ -341,7 +342,7 @@ impl Cache {
     fn remove_half_files(&self) {
         for kind in ["suite-seen", "hashes", "tools"] {
             for entry in fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten() {
-                let half = entry.file_name().to_string_lossy().starts_with(super::HALF);
+                let half = entry.file_name().to_string_lossy().starts_with(crate::files::HALF);
                 let age =
                     entry.metadata().and_then(|stat| stat.modified()).ok().and_then(|at| at.elapsed().ok());
                 // It takes a moment to write one.

@@ -29,7 +29,7 @@ pub(super) fn remove_tree_while(path: &Path, go_on: impl Fn() -> bool) {
         return;
     }
     let Ok(top) = open_dir(AT_FDCWD, path, &stat) else { return };
-    let mut moved = Moved { prefix: format!(".vmtest-{}-", super::nonce()), count: 0 };
+    let mut moved = Moved { prefix: format!(".vmtest-{}-", crate::files::nonce()), count: 0 };
     loop {
         let (mut done, found) = (0_u64, names(&top).unwrap_or_default());
         for name in &found {

@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{base_dir, create_dir, nonce, remove_tree};
+use super::{base_dir, remove_tree};
 use crate::error::{Error, IoContext, Result};
+use crate::files::{create_dir, nonce};
 
 /// Runs that are kept, unless asked otherwise.
 pub const KEPT_RUNS: u32 = 50;
@@ -99,7 +99,7 @@ impl RunDir {
         let link = runs.join(format!(".latest-{}", self.id));
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(&self.id, &link).on("cannot link", &link)?;
-        super::killpoint("latest");
+        crate::files::killpoint("latest");
         fs::rename(&link, runs.join("latest")).on("cannot link", runs.join("latest"))
     }
 
@@ -265,16 +265,7 @@ fn cut_middle(path: &Path, length: u64, share: u64, limit: u64) -> Result<()> {
 }
 
 fn run_id() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (day, second) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
-    let (year, month, day) = civil_date(day);
-    format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}-{}",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        &nonce()[..6]
-    )
+    format!("{}-{}", crate::date::compact(), &nonce()[..6])
 }
 
 /// Whether a name is one that [`run_id`] gives.
@@ -288,34 +279,12 @@ fn is_run_id(name: &str) -> bool {
         })
 }
 
-/// Year, month and day (UTC) of a day counted from 1970-01-01; a date library for a directory name would be more code.
-fn civil_date(day: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let (mut rest, mut year) = (day, 1970);
-    while rest >= if leap(year) { 366 } else { 365 } {
-        rest -= if leap(year) { 366 } else { 365 };
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if rest < length {
-            break;
-        }
-        rest -= length;
-        month += 1;
-    }
-    (year, month, rest + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_right_around_leap_days() {
-        assert_eq!(civil_date(0), (1970, 1, 1));
-        assert_eq!(civil_date(11_016), (2000, 2, 29));
-        assert_eq!(civil_date(20_778), (2026, 11, 21));
+    fn a_run_has_a_name_of_its_own_shape() {
         assert!(is_run_id(&run_id()) && !is_run_id("20261121-090238-692d4g") && !is_run_id("latest"));
     }
 

@@ -22,10 +22,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::key::{hash_bytes, hash_file};
-use super::{HALF, write_file};
 use crate::error::{Error, IoContext, Result};
+use crate::files::{HALF, write_file};
 use crate::interrupt;
+use crate::key::{hash_bytes, hash_file};
 
 /// Name of the seal in the entry.
 pub const SEAL: &str = ".vmtest-seal";
@@ -378,7 +378,7 @@ fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) ->
             })
         };
         let workers: Vec<_> = items.chunks(share).map(one).collect();
-        workers.into_iter().map(crate::lane::join).collect()
+        workers.into_iter().map(crate::thread::join).collect()
     });
     parts.into_iter().try_fold(Vec::with_capacity(items.len()), |mut all, part| {
         all.extend(part?);

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use super::hunt::Hunt;
 use super::state::Step;
 use crate::bisect::{Next, Trust, Verdict};
-use crate::confined;
+use crate::bisection::{Report, Subject};
 use crate::error::{Class, Error, Result};
-use crate::report::bisect::{self as report, Report, Subject};
 use crate::request::Request;
 use crate::result::RunResult;
-use crate::stored;
+use crate::{confined, stored};
 
 /// The answer of a search that stopped for another reason than a person.
 const UNFINISHED: &str = "not at its end";
@@ -105,8 +104,8 @@ impl Hunt<'_> {
         }
     }
 
-    fn told(&self, step: &Step) -> report::Step {
-        report::Step {
+    fn told(&self, step: &Step) -> crate::bisection::Step {
+        crate::bisection::Step {
             name: step.known.name.clone(),
             subject: step.known.subject.clone(),
             verdict: step.verdict.name().to_owned(),

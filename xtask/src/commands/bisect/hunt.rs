@@ -10,16 +10,17 @@ use super::axis::{Axis, Known, Order};
 use super::question::{Asked, Finding};
 use super::state::{self, Record, Step};
 use crate::bisect::{Next, Purpose, Search, Verdict, steps};
-use crate::compare;
 use crate::error::{Class, Error, Result};
-use crate::interrupt;
-use crate::lane::join;
+use crate::files::write_file;
+use crate::key::Key;
 use crate::plan::Unit;
 use crate::request::Request;
 use crate::result::{BootRecord, RunResult};
 use crate::shop::Shop;
+use crate::thread::join;
 use crate::unit::{self, Built, Material, UnitResult};
-use crate::workdir::{Key, RunDir, write_file};
+use crate::workdir::RunDir;
+use crate::{compare, interrupt};
 
 /// Kernels in a row for which this host is to blame, before that is said instead of going on.
 const HOST_TROUBLE: usize = 3;
@@ -312,7 +313,7 @@ impl<'a> Hunt<'a> {
             result.kernels.push(kernel);
         }
         compare::settle(&mut result);
-        crate::plain::record(&mut result);
+        crate::result::clean(&mut result);
         result.conclude(interrupt::requested());
         result
     }

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::axis::{Axis, Known};
 use super::question::Question;
 use crate::bisect::{Ends, Search, Trust, Verdict};
+use crate::bisection::Report;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
-use crate::report::bisect::Report;
+use crate::files::{create_dir, read_text, write_file};
+use crate::key::Key;
 use crate::request::Request;
 use crate::result::RunResult;
-use crate::workdir::{Key, RunDir, create_dir, read_text, runs_dir, write_file};
+use crate::workdir::{RunDir, runs_dir};
 
 /// Version of `bisect.json`. One that is not known is not gone on with.
 pub const SCHEMA: u32 = 2;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use super::{Came, Planned, Run};
 use crate::error::{Class, Error, Result};
 use crate::gate::{Demand, Gate, Room};
-use crate::lane::join as join_thread;
 use crate::matrix::executor::Executor;
 use crate::matrix::files;
 use crate::matrix::join::{self, Gap, Part};
 use crate::result::Outcome;
+use crate::thread::join as join_thread;
 use crate::workdir::remove_tree;
 
 impl Run<'_> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::commands::baseline::BaselineArgs;
 use crate::commands::output;
 use crate::error::{Class, Result};
-use crate::report::export::Story;
+use crate::report::story::Story;
 use crate::stored::{self, Stored};
 
 const EXAMPLES: &str = "\

@@ -9,12 +9,13 @@ use crate::commands::output::OutputArgs;
 use crate::commands::{finish, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::files::write_file;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::{Matrix, expect, files, keys};
 use crate::replay;
 use crate::result::{Outcome, RunResult, SCHEMA};
 use crate::stored::{FILE, Stored};
-use crate::workdir::{self, RUN_BYTES, RunDir, write_file};
+use crate::workdir::{self, RUN_BYTES, RunDir};
 
 const EXAMPLES: &str = "\
 Examples:

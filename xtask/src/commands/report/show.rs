@@ -8,8 +8,10 @@ use crate::error::{Class, Error, Result};
 use crate::event::Bus;
 use crate::github;
 use crate::replay::{self, Replayed};
-use crate::report::export::{Format, Story};
-use crate::report::{progress, table::Look};
+use crate::report::export::Format;
+use crate::report::layout::Look;
+use crate::report::progress;
+use crate::report::story::Story;
 use crate::stored::Stored;
 
 const EXAMPLES: &str = "\

@@ -10,16 +10,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xshell::{Shell, cmd};
 
-use super::OTHER_WAYS;
-use super::index::{Index, SUITES, read_packages, read_sources};
-use super::mirror::{KEYRING, mirror, sources_list};
+use super::index::{Index, read_packages, read_sources};
 use crate::context::Context;
+use crate::debian_mirror::{KEYRING, OTHER_WAYS, SUITES, mirror, sources_list};
 use crate::error::{Class, Error, IoContext, Result};
 use crate::event::Phase;
+use crate::files::{create_dir, read_text, write_file};
 use crate::interrupt;
 use crate::kernel::source::{had_space, succeeded};
+use crate::key::{Key, hash_file};
 use crate::proc::{Finished, Job};
-use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
 
 /// An index older than this is read again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::OTHER_WAYS;
 use super::apt::Archive;
 use crate::context::Context;
+use crate::debian_mirror::OTHER_WAYS;
 use crate::error::{Error, Result};
 use crate::interrupt;
 

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::kernel::source::{self, Prebuilt, Resolved, release_of};
 use crate::kernel::spec::{DEFAULT_FLAVOUR, KernelSpec};
-use crate::workdir::Key;
+use crate::key::Key;
 
 impl Candidate for ImageRelease {
     const KIND: &'static str = "image";

@@ -9,10 +9,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::version::{compare_versions, matches, newest_first};
-
-/// Suites that are looked at, in the order of preference: name in the archive, name for people.
-pub(super) const SUITES: [(&str, &str); 3] =
-    [("trixie", "stable"), ("trixie-backports", "backports"), ("testing", "testing")];
+use crate::debian_mirror::SUITES;
 
 /// Every kernel that the archive lists.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -7,7 +7,6 @@ mod candidate;
 mod image;
 mod index;
 mod list;
-mod mirror;
 mod package;
 mod source;
 mod version;
@@ -15,10 +14,5 @@ mod version;
 pub(in crate::kernel) use image::{Choice as ImageChoice, fetch_image, resolve_image};
 pub use index::{Form, ImageRelease, SourceRelease};
 pub use list::{Listed, images_between, list};
-pub use mirror::sources_line;
 pub(in crate::kernel) use source::{Choice as SourceChoice, fetch_source, resolve_source};
 pub use version::compare_versions;
-
-/// End of an advice to someone whose archive cannot be asked.
-const OTHER_WAYS: &str =
-    "or name a kernel that needs no archive: tree:PATH, tar:FILE, git:PATH@REV, image:FILE";

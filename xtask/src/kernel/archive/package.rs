@@ -6,9 +6,9 @@ use std::path::Path;
 
 use crate::clean_env;
 use crate::error::{Error, IoContext, Result};
+use crate::files::create_dir;
 use crate::kernel::source::succeeded;
 use crate::proc::Job;
-use crate::workdir::create_dir;
 
 /// A member of a package, and the name to keep it under.
 pub(super) type Picked = (String, &'static str);

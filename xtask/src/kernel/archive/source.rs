@@ -10,9 +10,10 @@ use super::package::{Picked, extract};
 use super::version::{compare_versions, matches, newest_first};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::files::read_text;
 use crate::interrupt;
 use crate::kernel::source::{self, Resolved, SourceTree, unpack};
-use crate::workdir::{Key, read_text};
+use crate::key::Key;
 
 /// The version that the project's own series is made for, in the first word of this file.
 const SERIES_BASE: &str = "patches/fsession-6.18/base";
@@ -239,8 +240,8 @@ fn inner_tarball(members: &[&str]) -> Option<Vec<Picked>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::create_dir;
     use crate::kernel::source::tests_support::context;
-    use crate::workdir::create_dir;
 
     fn release(upstream: &str, form: Form, sha256: &str) -> SourceRelease {
         SourceRelease {

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::expr::{Expr, conjuncts, leaves};
-use super::{Definition, DotConfig, Kconfig, MAX_EXPLAIN_DEPTH, MAX_SELECTORS, Symbol};
+use super::{Definition, Kconfig, MAX_EXPLAIN_DEPTH, MAX_SELECTORS, Symbol};
+use crate::dotconfig::DotConfig;
 
 impl Kconfig {
     /// Why `option`, wanted as `wanted`, is not that in `dotconfig`; lines for a reader, the nearest cause first.

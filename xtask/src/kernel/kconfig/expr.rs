@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use super::{DotConfig, Kconfig};
+use super::Kconfig;
+use crate::dotconfig::DotConfig;
 
 /// A dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]

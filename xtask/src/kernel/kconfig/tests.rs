@@ -3,6 +3,7 @@
 
 use super::explain::distance;
 use super::*;
+use crate::dotconfig::DotConfig;
 
 /// Pieces of kernel/trace/Kconfig and others, shortened.
 const SNIPPET: &str = r#"

@@ -13,12 +13,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::tarball::succeeded;
 use super::{Choice, Fetched, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
-use crate::clean_env;
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::interrupt;
+use crate::files::{create_dir, read_text, write_file};
+use crate::key::Key;
 use crate::proc::{Finished, Job};
-use crate::workdir::{Cache, Key, SEAL, create_dir, read_text, remove_tree, write_file};
+use crate::workdir::{Cache, SEAL, remove_tree};
+use crate::{clean_env, interrupt};
 use place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 
 pub(super) mod place;

@@ -13,7 +13,7 @@ use super::tarball::{remembered_hash, same_content};
 use super::{Choice, Prebuilt, Resolved, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::workdir::{Key, hash_file};
+use crate::key::{Key, hash_file};
 
 /// What the first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use crate::error::Result;
 use crate::kernel::archive;
 use crate::kernel::series::Series;
 use crate::kernel::spec::KernelSpec;
-use crate::workdir::{Key, origin_name};
+use crate::key::Key;
+use crate::workdir::origin_name;
 
 pub use git::Commits;
 pub use image::release_of;

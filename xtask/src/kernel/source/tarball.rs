@@ -20,13 +20,12 @@ use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use super::{Choice, Resolved, SourceTree, kernel_version};
-use crate::clean_env;
-use crate::confined;
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::interrupt;
+use crate::files::{create_dir, read_text, write_file};
+use crate::key::{Key, hash_file};
 use crate::proc::{Finished, Group, full_disk};
-use crate::workdir::{Key, create_dir, hash_file, read_text, write_file};
+use crate::{clean_env, confined, interrupt};
 
 /// Bytes that a source may unpack to, and members. A kernel has 2 GB and 90,000.
 const MOST_BYTES: u64 = 16 << 30;

@@ -11,13 +11,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
 use nix::sys::stat::{FileStat, UtimensatFlags, fstat, utimensat};
 use nix::sys::time::TimeSpec;
@@ -29,9 +28,10 @@ use crate::confined::{self, Kind, Top};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Phase;
+use crate::files::{create_dir, write_file};
 use crate::interrupt;
+use crate::key::{Key, hash_bytes, hash_file};
 use crate::proc::{Job, Stream};
-use crate::workdir::{Key, create_dir, hash_bytes, hash_file, write_file};
 use manifest::Held;
 
 mod manifest;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{Change, Diff, Setting, TestChange};
-use crate::report::table::{flush, wrapped};
+use crate::report::layout::{flush, wrapped};
 
 /// Tests of each kind that are listed.
 const MOST_TESTS: usize = 20;

@@ -7,7 +7,8 @@ mod picture;
 use std::fmt::Write as _;
 
 use super::{began, begin};
-use crate::report::bisect::{Report, Subject, runs};
+use crate::bisection::{Report, Subject};
+use crate::report::bisect::runs;
 use crate::report::escape::xml as escape;
 
 /// Rows of a table.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::report::diff::{self, Change, TestChange};
 use crate::report::escape::xml as escape;
-use crate::report::export::Story;
+use crate::report::story::Story;
 use crate::result::Cell;
 
 /// As many are shown unfolded.

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
+use crate::console_rules::complains;
 use crate::plain;
 use crate::report::escape::xml as escape;
 use crate::result::SplatRecord;
-use crate::vm::console::complains;
 
 /// Lines of a console that are shown before a complaint, behind it, and at the end.
 const BEFORE: usize = 15;

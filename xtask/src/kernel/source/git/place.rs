@@ -8,18 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{fs, io};
 
 use crate::clean_env;
 use crate::confined::{self, Kind, Top};
 use crate::error::{Class, Error, IoContext, Result};
+use crate::files::create_dir;
 use crate::proc::{Finished, Job};
-use crate::workdir::{Cache, Scratch, create_dir};
+use crate::workdir::{Cache, Scratch};
 
 /// `.git` files, `HEAD`, one ref.
 const SMALL: u64 = 4096;

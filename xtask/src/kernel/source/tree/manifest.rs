@@ -3,7 +3,7 @@
 //! snapshot's key is made. So a tree has one key wherever it was checked out, and whenever.
 
 use super::{Entry, SYMLINK, Stamp};
-use crate::workdir::Key;
+use crate::key::Key;
 
 /// A file of the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
+use crate::files::read_text;
 use crate::kernel::source::tests_support::{context, git, kernel_repo, listing};
-use crate::workdir::read_text;
 use std::os::unix::fs::PermissionsExt;
 
 fn names(dir: &Path) -> Vec<String> {

@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use super::class;
-use crate::report::bisect::{Report, Step, runs};
+use crate::bisection::{Report, Step};
+use crate::report::bisect::runs;
 use crate::report::escape::xml as escape;
 
 /// Width of the picture, space at its sides, height of a row, and of what stands above the first one.

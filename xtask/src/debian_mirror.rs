@@ -3,16 +3,22 @@
 
 use xshell::{Shell, cmd};
 
-use super::OTHER_WAYS;
-use super::index::SUITES;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
+/// End of an advice to someone whose archive cannot be asked.
+pub const OTHER_WAYS: &str =
+    "or name a kernel that needs no archive: tree:PATH, tar:FILE, git:PATH@REV, image:FILE";
+
+/// Suites that are looked at, in the order of preference: name in the archive, name for people.
+pub const SUITES: [(&str, &str); 3] =
+    [("trixie", "stable"), ("trixie-backports", "backports"), ("testing", "testing")];
+
 /// What the archive's releases are signed with.
-pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The mirror to ask: the one that was named, else the one that this host's apt uses.
-pub(super) fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
+pub fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
     match ctx.mirror() {
         Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => {
             Ok(mirror.to_owned())
@@ -70,7 +76,7 @@ pub fn sources_line(ctx: &Context, suite: &str) -> Result<String> {
 }
 
 /// apt's sources list for the private root: binaries and sources of every suite.
-pub(super) fn sources_list(mirror: &str) -> String {
+pub fn sources_list(mirror: &str) -> String {
     SUITES
         .iter()
         .map(|(suite, _)| {
