@@ -40,6 +40,7 @@ mod mutant;
 mod places;
 mod plain;
 mod plan;
+mod prepare;
 mod proc;
 mod replay;
 mod report;
@@ -60,6 +61,8 @@ mod workdir;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::commands::bisect::Exit;
@@ -98,7 +101,10 @@ fn run(cli: Cli) -> Result<Exit> {
     let project = project();
     let class = match cli.command {
         Command::Bisect(args) => return commands::bisect::run(&args, &project),
-        Command::Vmtest(args) => commands::vmtest::run(&args, &project),
+        Command::Vmtest(args) => match &args.matrix {
+            Some(file) => commands::matrix::run(&args, file, &project),
+            None => commands::vmtest::run(&args, &project),
+        },
         Command::Sources(args) => {
             let bus = Bus::new(vec![report::progress::sink()]);
             let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
@@ -109,8 +115,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::CiMatrix(args) => commands::ci_matrix::run(&args, &project).map(|()| Class::Pass),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Report(args) => commands::report::run(&args, &project),
-        Command::Completions(args) => commands::papers::completions(&args).map(|()| Class::Pass),
-        Command::Man(args) => commands::papers::man(&args).map(|()| Class::Pass),
+        Command::Completions(args) => {
+            commands::papers::completions(&args, Cli::command()).map(|()| Class::Pass)
+        }
+        Command::Man(args) => commands::papers::man(&args, Cli::command()).map(|()| Class::Pass),
         Command::Test(args) => commands::test::run(&args, &project),
     };
     class.map(Exit::Class)

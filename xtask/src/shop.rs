@@ -16,6 +16,7 @@ use crate::host::Toolchain;
 use crate::kernel::series::Series;
 use crate::lender::Lenders;
 use crate::plan::Plan;
+use crate::prepare::Prepared;
 use crate::sandbox::Tools;
 use crate::suite::Runner;
 use crate::suite::program::Program;
@@ -27,16 +28,18 @@ use crate::vm::accel::{self, Accel, AccelChoice};
 pub struct Shop<'a> {
     /// Cache, events, checkout.
     pub ctx: &'a Context,
+    /// What was asked for, and everything that it names.
+    pub prepared: &'a Prepared,
     /// What was asked for.
     pub plan: &'a Plan,
     /// Series of `--patches`; `None` without one.
-    pub series: Option<Series>,
+    pub series: Option<&'a Series>,
     /// What guests run on.
     pub accel: Accel,
     /// Splats that do not count.
     pub allowed: Allowed,
     /// Programs of selftests/suites/ that run.
-    pub programs: Vec<Program>,
+    pub programs: &'a [Program],
     /// Whose bpftool a kernel without a tree gets.
     pub lenders: Lenders,
     common: Arc<Common>,
@@ -79,28 +82,29 @@ impl<'a> Shop<'a> {
     ///
     /// # Errors
     /// When the asked-for accelerator cannot be had, or the file of `--allow-splats` makes no sense.
-    pub fn open(ctx: &'a Context, plan: &'a Plan, series: Option<Series>) -> Result<Shop<'a>> {
-        Shop::beside(ctx, plan, series, Common::new(plan.accel, Room::of(plan.vms))?, 0)
+    pub fn open(ctx: &'a Context, prepared: &'a Prepared) -> Result<Shop<'a>> {
+        let plan = &prepared.plan;
+        Shop::beside(ctx, prepared, Common::new(plan.accel, Room::of(plan.vms))?, 0)
     }
 
     /// The same beside others, with which it shares what they have in `common`. `weight`: how long its guests are expected
     /// to take.
     ///
     /// # Errors
-    /// When a suite or the file of `--allow-splats` makes no sense.
+    /// When the file of `--allow-splats` makes no sense.
     pub fn beside(
         ctx: &'a Context,
-        plan: &'a Plan,
-        series: Option<Series>,
+        prepared: &'a Prepared,
         common: Arc<Common>,
         weight: u64,
     ) -> Result<Shop<'a>> {
-        let program = |name: &String| Program::load(&ctx.project, name);
+        let plan = &prepared.plan;
         Ok(Shop {
-            programs: plan.programs.iter().map(program).collect::<Result<_>>()?,
             ctx,
+            prepared,
             plan,
-            series,
+            series: prepared.series.as_ref(),
+            programs: &prepared.programs,
             allowed: plan.allow_splats.as_deref().map(Allowed::load).transpose()?.unwrap_or_default(),
             accel: common.accel.clone(),
             lenders: Lenders::default(),

@@ -21,12 +21,13 @@ use crate::files::{read_text, write_file};
 use crate::guest::Stream;
 use crate::kernel::build::{self, ConfiguredTree, Recipe};
 use crate::kernel::series::Series;
-use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
+use crate::kernel::source::{Fetched, Prebuilt, SourceTree};
 use crate::kernel::variant::{self, Variant};
-use crate::kernel::{bpftool, build_id, config};
+use crate::kernel::{bpftool, build_id};
 use crate::key::Key;
 use crate::launch::{self, boot_with_fallback};
 use crate::plan::{Unit, Upto};
+use crate::prepare::Configuration;
 use crate::replay::Brief;
 use crate::request::{BootChoice, Purpose};
 use crate::result::{
@@ -155,12 +156,12 @@ impl Material {
 /// # Errors
 /// When it cannot be had, or a range of commits is no series.
 pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
-    let (mut tree, series) = match source::fetch(shop.ctx, &unit.spec)? {
+    let (mut tree, series) = match shop.prepared.fetch(shop.ctx, &unit.spec)? {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
-        Fetched::Source(tree) => (tree, shop.series.clone()),
+        Fetched::Source(tree) => (tree, shop.series.cloned()),
         Fetched::Range { base, series } => (
             base,
-            Some(match &shop.series {
+            Some(match shop.series {
                 Some(more) => series.and(more),
                 None => series,
             }),
@@ -170,6 +171,62 @@ pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
         tree.id.clone_from(label);
     }
     Ok(Material::Source(tree, series))
+}
+
+/// A column as far as it comes without make: what its kernel is made of, or why there is nothing.
+#[derive(Debug)]
+pub struct Unbuilt {
+    kernel: Kernel,
+    from: Result<From>,
+}
+
+#[derive(Debug)]
+enum From {
+    /// Source with its patches.
+    Tree(PatchedTree),
+    /// A kernel that needs no build.
+    Prebuilt(Prebuilt),
+}
+
+impl Unbuilt {
+    /// For the record.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Its source with its patches; `None` for a finished kernel.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn tree(&self) -> Result<Option<&PatchedTree>> {
+        match &self.from {
+            Ok(From::Tree(tree)) => Ok(Some(tree)),
+            Ok(From::Prebuilt(_)) => Ok(None),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// Directory of its source; `None` where there is none.
+    fn source(&self) -> Option<PathBuf> {
+        self.tree().ok().flatten().map(|tree| tree.source().dir.clone())
+    }
+}
+
+/// Puts the patches of a column on its source.
+pub fn patch(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>) -> Unbuilt {
+    let id = early_id(shop, unit);
+    let mut kernel = Kernel { id, spec: unit.spec.to_string(), role: unit.role, ..Kernel::default() };
+    let from = match material {
+        Ok(material) => match patched(shop, unit, material, &mut kernel) {
+            // It was found to be damaged on the way, or somebody pruned it.
+            Err(_) if material.is_gone() => {
+                self::material(shop, unit).and_then(|material| patched(shop, unit, &material, &mut kernel))
+            }
+            done => done,
+        },
+        Err(error) => Err(error.clone()),
+    };
+    Unbuilt { kernel, from }
 }
 
 /// A column whose kernel was made, or why not.
@@ -202,27 +259,43 @@ impl Built {
     pub fn error(&self) -> Option<&Error> {
         self.bootable.as_ref().err()
     }
+
+    /// The kernel.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn bootable(self) -> Result<Bootable> {
+        self.bootable
+    }
 }
 
 /// Makes the kernel of a column.
-pub fn build(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>, run_dir: &RunDir) -> Built {
-    let id = early_id(shop, unit);
-    let mut kernel = Kernel { id, spec: unit.spec.to_string(), role: unit.role, ..Kernel::default() };
-    let bootable = match material {
-        Ok(material) => match prepare(shop, unit, material, run_dir, &mut kernel) {
-            // It was found to be damaged on the way, or somebody pruned it.
-            Err(_) if material.is_gone() => self::material(shop, unit)
-                .and_then(|material| prepare(shop, unit, &material, run_dir, &mut kernel)),
-            prepared => prepared,
-        },
-        Err(error) => Err(error.clone()),
-    };
+pub fn build(shop: &Shop<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
+    let gone = unbuilt.source();
+    let built = make(shop, unit, unbuilt, run_dir);
+    if built.bootable.is_ok() || gone.is_none_or(|dir| dir.symlink_metadata().is_ok()) {
+        return built;
+    }
+    // It was found to be damaged on the way, or somebody pruned it.
+    match material(shop, unit) {
+        Ok(material) => make(shop, unit, patch(shop, unit, &Ok(material)), run_dir),
+        Err(error) => Built { bootable: Err(error), ..built },
+    }
+}
+
+/// The record of the kernel is filled as far as it comes.
+fn make(shop: &Shop<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
+    let Unbuilt { mut kernel, from } = unbuilt;
+    let bootable = from.and_then(|from| match from {
+        From::Tree(tree) => built_kernel(shop, unit, tree, run_dir, &mut kernel),
+        From::Prebuilt(prebuilt) => finished_kernel(shop, prebuilt, unit, run_dir, &mut kernel),
+    });
     Built { kernel, bootable }
 }
 
 /// Name of a column before anything of it is known; no two of a run are the same.
 fn early_id(shop: &Shop<'_>, unit: &Unit) -> String {
-    let series = shop.series.as_ref().filter(|_| unit.spec.has_source());
+    let series = shop.series.filter(|_| unit.spec.has_source());
     let series = series.map(|series| format!("+{}", series.name)).unwrap_or_default();
     let step = match unit.upto {
         Upto::All => String::new(),
@@ -242,7 +315,7 @@ pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Ve
     if let Some(wanted) = shop.plan.upstream {
         results.push(upstream::boot(shop, unit, built, wanted, run_dir));
     }
-    for program in &shop.programs {
+    for program in shop.programs {
         results.push(program::boot(shop, unit, built, program, run_dir));
     }
     results
@@ -280,31 +353,16 @@ fn boot_own(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Un
     }
 }
 
-/// From material to a kernel that can boot. `kernel` is filled as far as it comes.
-///
-/// # Errors
-/// The class of the stage that failed.
-pub fn prepare(
+fn built_kernel(
     shop: &Shop<'_>,
     unit: &Unit,
-    material: &Material,
+    tree: PatchedTree,
     run_dir: &RunDir,
     kernel: &mut Kernel,
 ) -> Result<Bootable> {
-    let (tree, series) = match material {
-        Material::Prebuilt(prebuilt) => {
-            return finished_kernel(shop, prebuilt.clone(), unit, run_dir, kernel);
-        }
-        Material::Source(tree, series) => (tree.clone(), series.as_ref()),
-    };
-    let tree = patched(shop, unit, tree, series, kernel)?;
-    let name = unit.variant.as_deref().unwrap_or(crate::plan::DEFAULT_VARIANT);
-    let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
-    let fragments: Vec<PathBuf> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
-    let requests = config::read(&fragments)?;
+    let Configuration { variant, requests } = shop.prepared.configuration(unit.variant.as_deref())?;
     kernel.toolchain = variant.compiler.name().to_owned();
-    let recipe =
-        Recipe { variant: &variant, requests: &requests, tools: shop.tools()?, make: shop.plan.make };
+    let recipe = Recipe { variant, requests, tools: shop.tools()?, make: shop.plan.make };
     let built = match build::cached(shop.ctx, &tree, &recipe)? {
         Some(built) => built,
         None => {
@@ -314,7 +372,7 @@ pub fn prepare(
         }
     };
     if built.cached {
-        shop.ctx.bus.phase("build", variant::called(&built.id, Some(name), &[])).cached();
+        shop.ctx.bus.phase("build", variant::called(&built.id, Some(&variant.name), &[])).cached();
     }
     kernel.key = built.identity.to_string();
     kernel.release.clone_from(&built.release);
@@ -335,7 +393,7 @@ pub fn prepare(
         kernel: kernel.clone(),
         dir: built.dir.clone(),
         file: "vmlinux".to_owned(),
-        variant: Some(variant),
+        variant: Some(variant.clone()),
         config: Some(config),
         bpftool,
         tree: Some((tree, built.key)),
@@ -379,17 +437,12 @@ fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: 
     bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make, &log_dir).map(Bpftool::In)
 }
 
-/// The tree of a column. `kernel` gets what is known of it.
-///
-/// # Errors
-/// When its series does not apply.
-pub fn patched(
-    shop: &Shop<'_>,
-    unit: &Unit,
-    tree: SourceTree,
-    series: Option<&Series>,
-    kernel: &mut Kernel,
-) -> Result<PatchedTree> {
+/// What a column is made of. `kernel` gets what is known of it.
+fn patched(shop: &Shop<'_>, unit: &Unit, material: &Material, kernel: &mut Kernel) -> Result<From> {
+    let (tree, series) = match material {
+        Material::Prebuilt(prebuilt) => return Ok(From::Prebuilt(prebuilt.clone())),
+        Material::Source(tree, series) => (tree.clone(), series.as_ref()),
+    };
     let series = match unit.upto {
         Upto::All => series.cloned(),
         Upto::First { count, .. } => series.and_then(|series| series.first(count)),
@@ -401,12 +454,12 @@ pub fn patched(
     };
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();
-    apply(shop.ctx, tree, series, kernel)
+    apply(shop.ctx, tree, series, kernel).map(From::Tree)
 }
 
 fn apply(
     ctx: &Context,
-    tree: source::SourceTree,
+    tree: SourceTree,
     series: Option<Series>,
     kernel: &mut Kernel,
 ) -> Result<PatchedTree> {

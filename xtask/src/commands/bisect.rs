@@ -20,24 +20,21 @@ use self::question::{Asked, Question};
 use self::state::{Record, SCHEMA};
 use crate::bisect::Trust;
 use crate::commands::output::{Outputs, Wish};
-use crate::commands::{print, start};
+use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
-use crate::event::Bus;
 use crate::files::write_file;
-use crate::kernel::series::Series;
-use crate::kernel::{config, maintained, variant};
 use crate::key::{Key, hash_file};
 use crate::matrix::keys;
 use crate::plan::Plan;
+use crate::prepare::{Configuration, Prepared, prepare};
 use crate::report::bisect::Format;
 use crate::report::log::Log;
-use crate::report::progress;
 use crate::request::{BootChoice, Request};
 use crate::sandbox::Tools;
 use crate::shop::Shop;
-use crate::workdir::{Cache, KEPT_RUNS, RunDir};
-use crate::{host, interrupt, tools};
+use crate::workdir::{KEPT_RUNS, RunDir};
+use crate::{interrupt, tools};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,7 +92,7 @@ pub struct Args {
     #[arg(long, value_name = "SUITE")]
     suite: Option<String>,
     /// How much to run
-    #[arg(long, value_parser = crate::cli::effort(), value_name = "EFFORT")]
+    #[arg(long, value_parser = crate::commands::effort(), value_name = "EFFORT")]
     effort: Option<Effort>,
     /// How guests start
     #[arg(long, value_enum)]
@@ -176,9 +173,9 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let outputs = Outputs::open(&args.outputs, args.json.as_deref())?.with_ci();
     if let Some(which) = &args.resume {
         let (record, run_dir) = state::resume(which)?;
-        let (ctx, plan, series) = prepare(&record.request, record.mirror.clone(), project)?;
-        record.axis.check(&ctx, series.as_ref())?;
-        return hunt(&ctx, &plan, series, record, &run_dir, outputs);
+        let (ctx, prepared) = begin(&record.request, record.mirror.as_deref(), project)?;
+        record.axis.check(&ctx, prepared.series.as_ref())?;
+        return hunt(&ctx, &prepared, record, &run_dir, outputs);
     }
     let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
         return Err(Error::usage("--good and --bad name the ends of what is searched"));
@@ -187,8 +184,8 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let (good, bad) = (absolute_spec(good)?, absolute_spec(bad)?);
     Axis::plausible(&good, &bad)?;
     let mut request = request(args, &bad)?;
-    let (ctx, plan, series) = prepare(&request, args.mirror.clone(), project)?;
-    let (axis, ends) = Axis::between(&ctx, &good, &bad, series.as_ref())?;
+    let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
+    let (axis, ends) = Axis::between(&ctx, &good, &bad, prepared.series.as_ref())?;
     if question.asked == Asked::Build && matches!(axis, Axis::Images { .. }) {
         return Err(
             Error::usage("--class build asks whether a kernel builds").why("an image is not built here")
@@ -210,7 +207,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let mut record = Record {
         schema: SCHEMA,
         run: String::new(),
-        command: crate::commands::vmtest::command_line(),
+        command: finish::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),
@@ -224,18 +221,17 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     };
     let run_dir = RunDir::create(args.out.as_deref())?;
     record.run.clone_from(&run_dir.id);
-    hunt(&ctx, &plan, series, record, &run_dir, outputs)
+    hunt(&ctx, &prepared, record, &run_dir, outputs)
 }
 
 fn hunt(
     ctx: &Context,
-    plan: &Plan,
-    series: Option<Series>,
+    prepared: &Prepared,
     mut record: Record,
     run_dir: &RunDir,
     outputs: Outputs<Format>,
 ) -> Result<Class> {
-    let shop = Shop::open(ctx, plan, series)?;
+    let shop = Shop::open(ctx, prepared)?;
     // Before any kernel: a glob that matches nothing is a mistake.
     shop.runner().inspect_err(|error| {
         if error.class == Class::Usage && record.steps.is_empty() {
@@ -275,7 +271,7 @@ fn hunt(
     hunt.record.report = Some(report.clone());
     hunt.record.save(&run_dir.path)?;
     // Evidence of the answer is in it, and of verdicts that others may take up: it is bounded like any other run.
-    start::tidy(ctx, run_dir, KEPT_RUNS, None);
+    finish::tidy(ctx, run_dir, KEPT_RUNS, None);
     outputs.write(&report)?;
     Ok(class)
 }
@@ -293,13 +289,12 @@ fn suite_key(shop: &Shop<'_>) -> Result<String> {
     if let Tools::Host(_) = tools {
         key = key.field("virtme-ng", tools::host_vng());
     }
-    for program in &shop.programs {
+    for program in shop.programs {
         key = key.field("program", files_of(&program.dir)?);
     }
     if let Some(name) = shop.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
-        let variant = variant::load(&shop.ctx.project.join("kconfig"), name)?;
-        let fragments: Vec<_> = variant.fragments.iter().chain(&shop.plan.config).cloned().collect();
-        key = key.field("config", config::read(&fragments)?.key().as_str());
+        let Configuration { variant, requests } = shop.prepared.configuration(Some(name))?;
+        key = key.field("config", requests.key().as_str());
         key = key.field("compiler", variant.compiler.name());
         key = variant.make.iter().fold(key, |key, setting| key.field("make", setting));
     }
@@ -414,19 +409,9 @@ fn absolute_spec(spec: &str) -> Result<String> {
 }
 
 /// Everything that can be checked before anything is searched.
-fn prepare(
-    request: &Request,
-    mirror: Option<String>,
-    project: &Path,
-) -> Result<(Context, Plan, Option<Series>)> {
-    let mut plan = Plan::new(request)?;
-    for name in &plan.programs {
-        crate::suite::program::Program::load(project, name)?;
-    }
-    let bus = Bus::new(vec![progress::sink()]);
-    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };
-    host::require(&start::needs(&plan, &ctx))?;
-    let series = maintained::load(&ctx, &plan.patches)?;
-    start::check_inputs(&ctx, &mut plan)?;
-    Ok((ctx, plan, series))
+fn begin(request: &Request, mirror: Option<&str>, project: &Path) -> Result<(Context, Prepared)> {
+    let plan = Plan::new(request)?;
+    let ctx = start::context(project, mirror, None)?;
+    let prepared = prepare(&ctx, plan)?;
+    Ok((ctx, prepared))
 }

@@ -11,7 +11,6 @@ use crate::launch;
 use crate::plain::plain;
 use crate::plan::Unit;
 use crate::request::Purpose;
-use crate::result::Kernel;
 use crate::shop::Shop;
 use crate::unit::{self, Bootable};
 use crate::vm::session::{self, Channel};
@@ -23,9 +22,8 @@ use crate::workdir::RunDir;
 /// # Errors
 /// When the kernel cannot be made, or the guest cannot be started.
 pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
-    let mut kernel = Kernel::default();
-    let material = unit::material(shop, unit)?;
-    let bootable = unit::prepare(shop, unit, &material, run_dir, &mut kernel)?;
+    let tree = unit::patch(shop, unit, &unit::material(shop, unit));
+    let bootable = unit::build(shop, unit, tree, run_dir).bootable()?;
     let (boot, _) = unit::choose_boot(shop.plan.boot, &bootable);
     match &shop.plan.purpose {
         Purpose::Exec(command) => exec(shop, &bootable, boot, command, run_dir),

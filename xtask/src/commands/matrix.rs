@@ -10,41 +10,51 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::VmtestArgs;
-use crate::commands::output::Outputs;
-use crate::commands::report::diff::Baseline;
-use crate::commands::vmtest::{self, preview};
-use crate::commands::{print, start};
+use crate::commands::finish::{self, Reports};
+use crate::commands::vmtest::args::VmtestArgs;
+use crate::commands::{print, start, tell};
 use crate::context::Context;
 use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::event::Bus;
 use crate::files::write_file;
 use crate::gate::{self, Room};
-use crate::host::{self, Need};
-use crate::kernel::maintained;
 use crate::kernel::series::Series;
-use crate::kernel::source::{self, Resolved};
+use crate::kernel::spec::KernelSpec;
+use crate::lane::side_by_side;
 use crate::matrix::executor::Executor;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::times::{self, Times};
 use crate::matrix::{Job, Matrix, expect, keys};
 use crate::plan::{Plan, Unit};
-use crate::report::log::Log;
+use crate::prepare::{Prepared, prepare_all};
 use crate::report::phases::Phases;
-use crate::report::progress;
 use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
 use crate::suite::program::Program;
 use crate::thread::join as join_thread;
-use crate::unit::{self, Material, UnitResult};
-use crate::workdir::{Cache, RunDir};
+use crate::unit::{self, Material, Unbuilt, UnitResult};
+use crate::workdir::RunDir;
 use crate::{github, interrupt};
 
 /// A job and what it stands for.
 struct Planned<'a> {
     job: &'a Job,
     plan: Plan,
+    weight: u64,
+}
+
+/// A job without mistakes, and everything that it names.
+struct Checked<'a> {
+    job: &'a Job,
+    weight: u64,
+    prepared: Prepared,
+}
+
+/// A job that runs here.
+struct Ready<'a> {
+    job: &'a Job,
+    shop: Shop<'a>,
+    unit: &'a Unit,
     weight: u64,
 }
 
@@ -71,16 +81,10 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
         expected: expect::untouched(&matrix.expected),
     };
     if args.dry_run {
-        return preview::tell(
-            &listing(&plans, &chosen, &times),
-            &data(&plans, &chosen, &times),
-            args.json.as_deref(),
-        );
+        return tell(&listing(&plans, &chosen, &times), &data(&plans, &chosen, &times), args.json.as_deref());
     }
     let phases = Phases::default();
-    let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);
-    let ctx =
-        Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: args.mirror.clone() };
+    let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
     let begun = Instant::now();
     let mine: Vec<Planned<'_>> = plans.into_iter().filter(|one| chosen.contains(&one.job.axes.id)).collect();
     let run = Run { args, matrix: &matrix, frame: &frame, ctx: &ctx, phases: &phases };
@@ -99,7 +103,7 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
     }
     say_how_long(&ctx, &result, begun);
     remember(&ctx, &result);
-    vmtest::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, outputs)
+    finish::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, outputs)
 }
 
 fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Result<Planned<'a>> {
@@ -175,7 +179,6 @@ fn remember(ctx: &Context, result: &RunResult) {
     }
 }
 
-type Reports = (Outputs, Option<Baseline>);
 type Came = (RunResult, RunDir, Reports);
 
 struct Run<'a> {
@@ -189,13 +192,12 @@ struct Run<'a> {
 impl Run<'_> {
     fn open(&self) -> Result<(RunDir, Reports)> {
         let outputs = (self.args.output.open(self.args.json.as_deref())?, self.args.baseline.open()?);
-        let run_dir = RunDir::create(self.args.out.as_deref())?;
-        self.ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+        let run_dir = start::run_dir(self.ctx, self.args.out.as_deref())?;
         let frame = self.frame;
         let plan = serde_json::json!({
             "schema": SCHEMA,
             "run": run_dir.id,
-            "command": vmtest::command_line(),
+            "command": finish::command_line(),
             "matrix": {
                 "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted,
                 "shard": self.args.shard.map(|shard| shard.to_string()),
@@ -207,18 +209,19 @@ impl Run<'_> {
 
     /// On this machine.
     fn here(&self, mine: Vec<Planned<'_>>) -> Result<Came> {
-        let (mine, series) = self.check(mine)?;
-        let shops = self.shops(&mine, &series)?;
+        let checked = self.prepare(mine)?;
+        let lanes = lanes(self.ready(&checked)?);
         let (run_dir, outputs) = self.open()?;
-        let lane = |lane: &[usize]| self.lane(lane, &mine, &shops, &run_dir);
-        let parts = side_by_side(&mine, &shops, &lane).inspect_err(|error| {
+        let kernels = |lane: &Vec<Ready<'_>>, trees| self.kernels(lane, trees, &run_dir);
+        let parts = side_by_side(&lanes, || runner(&lanes), |lane| trees(lane), kernels);
+        let parts = parts.inspect_err(|error| {
             // A mistake that only the built runner could show: there is no run to keep.
             if error.class == Class::Usage {
                 run_dir.discard();
             }
         })?;
-        let tools = match (interrupt::requested(), shops.first()) {
-            (None, Some(shop)) => vmtest::tool_versions(self.ctx, shop),
+        let tools = match (interrupt::requested(), lanes.iter().flatten().next()) {
+            (None, Some(one)) => finish::tool_versions(self.ctx, &one.shop),
             _ => BTreeMap::new(),
         };
         let mut result = join::join(self.frame, parts, &BTreeMap::new())?;
@@ -229,27 +232,19 @@ impl Run<'_> {
 
     /// `--build-only`: what the jobs need is in the cache afterwards. The class is that of the worst build.
     fn build(&self, mine: Vec<Planned<'_>>) -> Result<Class> {
-        let (mine, series) = self.check(mine)?;
-        let shops = self.shops(&mine, &series)?;
-        let run_dir = RunDir::create(self.args.out.as_deref())?;
-        self.ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
-        let lane = |lane: &[usize]| {
-            let Some((shop, unit)) = first(lane, &mine, &shops) else { return Vec::new() };
-            let material = unit::material(shop, unit);
-            let jobs =
-                lane.iter().filter_map(|at| Some((&mine[*at], &shops[*at], mine[*at].plan.units.first()?)));
-            jobs.map(|(one, shop, unit)| {
-                let tools = shop.tools().and_then(|_| shop.vng()).map(|_| ());
-                let built = unit::build(shop, unit, &material, &run_dir);
-                (
-                    one.job.axes.id.clone(),
-                    built.kernel().id.clone(),
-                    tools.err().or_else(|| built.error().cloned()),
-                )
-            })
-            .collect()
+        let checked = self.prepare(mine)?;
+        let lanes = lanes(self.ready(&checked)?);
+        let run_dir = start::run_dir(self.ctx, self.args.out.as_deref())?;
+        let kernels = |lane: &Vec<Ready<'_>>, (_, trees): Trees| {
+            let build = |(one, tree): (&Ready<'_>, Unbuilt)| {
+                let tools = one.shop.tools().and_then(|_| one.shop.vng()).map(|_| ());
+                let built = unit::build(&one.shop, one.unit, tree, &run_dir);
+                let error = tools.err().or_else(|| built.error().cloned());
+                (one.job.axes.id.clone(), built.kernel().id.clone(), error)
+            };
+            lane.iter().zip(trees).map(build).collect()
         };
-        let built = side_by_side(&mine, &shops, &lane)?;
+        let built = side_by_side(&lanes, || runner(&lanes), |lane| trees(lane), kernels)?;
         let mut text = String::new();
         let mut classes = Vec::new();
         for (job, kernel, error) in &built {
@@ -259,41 +254,38 @@ impl Run<'_> {
         }
         github::text_follows();
         print(&text)?;
-        start::tidy(self.ctx, &run_dir, self.args.keep, self.args.run_size);
+        finish::tidy(self.ctx, &run_dir, self.args.keep, self.args.run_size);
         Ok(PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Usage))
     }
 
-    /// What can be wrong and can be seen without work.
-    fn check<'b>(&self, mut mine: Vec<Planned<'b>>) -> Result<(Vec<Planned<'b>>, Vec<Option<Series>>)> {
-        let ctx = self.ctx;
-        let mut needs: Vec<Need> = Vec::new();
-        for need in mine.iter().flat_map(|one| start::needs(&one.plan, ctx)) {
-            if !needs.contains(&need) {
-                needs.push(need);
-            }
-        }
-        let early = |error: &Error| vmtest::record_interruption(ctx, self.args, self.phases, error);
-        host::require(&needs).inspect_err(early)?;
-        for one in &mine {
-            start::check_configurations(ctx, &one.plan)?;
-        }
-        let series = mine.iter().map(|one| maintained::load(ctx, &one.plan.patches));
-        let series: Vec<Option<Series>> = series.collect::<Result<_>>().inspect_err(early)?;
-        self.label(&mut mine, &series).inspect_err(early)?;
-        Ok((mine, series))
+    fn prepare<'b>(&self, mine: Vec<Planned<'b>>) -> Result<Vec<Checked<'b>>> {
+        let kernels: Vec<KernelSpec> = self.matrix.jobs.iter().map(|job| job.kernel.clone()).collect();
+        let (jobs, plans): (Vec<_>, Vec<_>) =
+            mine.into_iter().map(|one| ((one.job, one.weight), one.plan)).unzip();
+        let prepared = prepare_all(self.ctx, plans, &kernels)
+            .inspect_err(|error| finish::record_interruption(self.ctx, self.args, self.phases, error))?;
+        let checked = jobs.into_iter().zip(prepared);
+        let checked: Vec<Checked<'_>> =
+            checked.map(|((job, weight), prepared)| Checked { job, weight, prepared }).collect();
+        refuse_same_columns(&checked)?;
+        Ok(checked)
     }
 
-    fn shops<'b>(&'b self, mine: &'b [Planned<'_>], series: &[Option<Series>]) -> Result<Vec<Shop<'b>>> {
+    fn ready<'b>(&'b self, checked: &'b [Checked<'b>]) -> Result<Vec<Ready<'b>>> {
         let common = Common::new(self.args.accel, self.room())?;
-        let shop = |(one, series): (&'b Planned<'_>, &Option<Series>)| {
-            Shop::beside(self.ctx, &one.plan, series.clone(), Arc::clone(&common), one.weight)
-        };
-        mine.iter().zip(series).map(shop).collect()
+        let mut ready = Vec::new();
+        for Checked { job, weight, prepared } in checked {
+            let shop = Shop::beside(self.ctx, prepared, Arc::clone(&common), *weight)?;
+            if let Some(unit) = prepared.plan.units.first() {
+                ready.push(Ready { job, shop, unit, weight: *weight });
+            }
+        }
+        Ok(ready)
     }
 
     fn sign(&self, result: &mut RunResult, run_dir: &RunDir) {
         result.run.clone_from(&run_dir.id);
-        result.command = vmtest::command_line();
+        result.command = finish::command_line();
         result.phases.extend(self.phases.records());
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());
@@ -314,59 +306,17 @@ impl Run<'_> {
         }
     }
 
-    /// Gives each kernel the name of its column. It is the same in each part of the matrix, or parts could not be joined.
-    fn label(&self, mine: &mut [Planned<'_>], series: &[Option<Series>]) -> Result<()> {
-        let mut specs = Vec::new();
-        for job in &self.matrix.jobs {
-            if !specs.contains(&job.kernel) {
-                specs.push(job.kernel.clone());
-            }
-        }
-        let mut known: Vec<(usize, Resolved)> = Vec::new();
-        for (at, spec) in specs.iter().enumerate() {
-            match source::resolve(self.ctx, spec) {
-                Ok(resolved) => known.push((at, resolved)),
-                Err(error) if mine.iter().any(|one| one.job.kernel == *spec) => return Err(error),
-                // Another machine has it.
-                Err(_) => (),
-            }
-        }
-        let (places, resolved): (Vec<usize>, Vec<Resolved>) = known.into_iter().unzip();
-        let ids = source::unique_ids(&resolved);
-        let mut columns: BTreeMap<String, String> = BTreeMap::new();
-        for (one, series) in mine.iter_mut().zip(series) {
-            let place = places.iter().position(|at| specs[*at] == one.job.kernel);
-            let Some((resolved, id)) = place.map(|place| (&resolved[place], &ids[place])) else { continue };
-            for unit in &mut one.plan.units {
-                unit.label = Some(id.clone()).filter(|id| *id != resolved.id);
-            }
-            let name = series.as_ref().map_or_else(String::new, |series| format!("+{}", series.name));
-            let axes = &one.job.axes;
-            let from = format!("{} with series {}", axes.kernel, axes.series);
-            let column = format!("{id}{name} {} {} {}", axes.variant, axes.boot, axes.suite);
-            if let Some(other) = columns.insert(column, from.clone()) {
-                return Err(Error::usage(format!("two kernels would both be the column {id}{name}"))
-                    .why(format!("{other}, and {from}"))
-                    .next("take one of them out, or give their directories or series different names"));
-            }
-        }
-        Ok(())
-    }
-
-    fn lane(&self, lane: &[usize], mine: &[Planned<'_>], shops: &[Shop<'_>], run_dir: &RunDir) -> Vec<Part> {
-        let Some((first, unit)) = first(lane, mine, shops) else { return Vec::new() };
-        // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
-        let material = unit::material(first, unit);
+    fn kernels(&self, lane: &[Ready<'_>], (material, trees): Trees, run_dir: &RunDir) -> Vec<Part> {
+        let material = &material;
         std::thread::scope(|scope| {
             let jobs: Vec<_> = lane
                 .iter()
-                .filter_map(|at| Some((&mine[*at], &shops[*at], mine[*at].plan.units.first()?)))
-                .map(|(one, shop, unit)| {
-                    let built = unit::build(shop, unit, &material, run_dir);
-                    let material = &material;
+                .zip(trees)
+                .map(|(one, tree)| {
+                    let built = unit::build(&one.shop, one.unit, tree, run_dir);
                     scope.spawn(move || {
-                        let units = unit::boot(shop, unit, &built, run_dir);
-                        self.part(one.job, shop, units, material)
+                        let units = unit::boot(&one.shop, one.unit, &built, run_dir);
+                        self.part(one.job, &one.shop, units, material)
                     })
                 })
                 .collect();
@@ -422,52 +372,55 @@ impl Run<'_> {
     }
 }
 
-/// The first job of a lane, and its unit.
-fn first<'a, 'b>(
-    lane: &[usize],
-    mine: &'a [Planned<'_>],
-    shops: &'a [Shop<'b>],
-) -> Option<(&'a Shop<'b>, &'a Unit)> {
-    let at = *lane.first()?;
-    Some((&shops[at], mine[at].plan.units.first()?))
+/// The source of a lane, and what each of its jobs makes of it.
+type Trees = (Result<Material>, Vec<Unbuilt>);
+
+fn trees(lane: &[Ready<'_>]) -> Trees {
+    let material = match lane.first() {
+        // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
+        Some(first) => unit::material(&first.shop, first.unit),
+        None => Err(Error::host("there is no job")),
+    };
+    let trees = lane.iter().map(|one| unit::patch(&one.shop, one.unit, &material)).collect();
+    (material, trees)
 }
 
-/// All jobs to their end. Those of one kernel build are a lane: they share it and wait for it together.
-fn side_by_side<T: Send>(
-    mine: &[Planned<'_>],
-    shops: &[Shop<'_>],
-    run: &(impl Fn(&[usize]) -> Vec<T> + Sync),
-) -> Result<Vec<T>> {
-    let mut lanes: Vec<Vec<usize>> = Vec::new();
-    for (at, one) in mine.iter().enumerate() {
-        let same = |lane: &&mut Vec<usize>| {
-            let other = mine[lane[0]].job;
-            (&other.kernel, &other.series, &other.variant)
-                == (&one.job.kernel, &one.job.series, &one.job.variant)
+/// The runner with the subtests of each job: a glob without a match should not wait for a kernel.
+fn runner(lanes: &[Vec<Ready<'_>>]) -> Result<()> {
+    lanes.iter().flatten().try_for_each(|one| one.shop.runner().map(|_| ()))
+}
+
+/// Jobs of one kernel build are a lane: they share it and wait for it together. What takes longest is first.
+fn lanes(ready: Vec<Ready<'_>>) -> Vec<Vec<Ready<'_>>> {
+    let mut lanes: Vec<Vec<Ready<'_>>> = Vec::new();
+    for one in ready {
+        let same = |lane: &&mut Vec<Ready<'_>>| {
+            let (other, job) = (lane[0].job, one.job);
+            (&other.kernel, &other.series, &other.variant) == (&job.kernel, &job.series, &job.variant)
         };
         match lanes.iter_mut().find(same) {
-            Some(lane) => lane.push(at),
-            None => lanes.push(vec![at]),
+            Some(lane) => lane.push(one),
+            None => lanes.push(vec![one]),
         }
     }
-    let weight = |lane: &Vec<usize>| lane.iter().map(|at| mine[*at].weight).sum::<u64>();
-    lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
-    std::thread::scope(|scope| {
-        let runner = scope.spawn(|| shops.iter().try_for_each(|shop| shop.runner().map(|_| ())));
-        let lanes: Vec<_> = lanes
-            .iter_mut()
-            .map(|lane| {
-                lane.sort_by_key(|at| std::cmp::Reverse(mine[*at].weight));
-                scope.spawn(|| run(lane))
-            })
-            .collect();
-        if let Err(error) = join_thread(runner) {
-            if error.class == Class::Usage {
-                interrupt::abandon();
-                lanes.into_iter().for_each(|lane| drop(lane.join()));
-                return Err(error);
-            }
+    lanes.sort_by_key(|lane| std::cmp::Reverse(lane.iter().map(|one| one.weight).sum::<u64>()));
+    lanes.iter_mut().for_each(|lane| lane.sort_by_key(|one| std::cmp::Reverse(one.weight)));
+    lanes
+}
+
+fn refuse_same_columns(checked: &[Checked<'_>]) -> Result<()> {
+    let mut columns: BTreeMap<String, String> = BTreeMap::new();
+    for Checked { job, prepared, .. } in checked {
+        let Some(meaning) = prepared.meanings.first() else { continue };
+        let (id, axes) = (&meaning.resolved.id, &job.axes);
+        let name = prepared.series.as_ref().map_or_else(String::new, |series| format!("+{}", series.name));
+        let from = format!("{} with series {}", axes.kernel, axes.series);
+        let column = format!("{id}{name} {} {} {}", axes.variant, axes.boot, axes.suite);
+        if let Some(other) = columns.insert(column, from.clone()) {
+            return Err(Error::usage(format!("two kernels would both be the column {id}{name}"))
+                .why(format!("{other}, and {from}"))
+                .next("take one of them out, or give their directories or series different names"));
         }
-        Ok(lanes.into_iter().flat_map(join_thread).collect())
-    })
+    }
+    Ok(())
 }

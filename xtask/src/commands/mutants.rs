@@ -7,25 +7,23 @@ use std::sync::Arc;
 
 use vmtest_protocol::SelfTest;
 
-use crate::commands::{print, start};
+use crate::commands::{finish, print, start};
 use crate::context::Context;
 use crate::coverage::{self, Columns, Seen};
 use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::event::Bus;
 use crate::files::write_file;
-use crate::kernel::maintained::{self, MUTANTS};
-use crate::kernel::series::Series;
+use crate::kernel::maintained::MUTANTS;
 use crate::mutant::{self, Finding, Mutant};
 use crate::plan::{Plan, Unit};
+use crate::prepare::{Prepared, prepare};
 use crate::report::coverage::{self as report, Source};
 use crate::report::layout::Look;
-use crate::report::log::Log;
-use crate::report::{mutants, progress};
+use crate::report::mutants;
 use crate::request::{BootChoice, Request, Suite};
 use crate::shop::Shop;
 use crate::unit::UnitResult;
-use crate::workdir::{Cache, KEPT_RUNS, RunDir};
-use crate::{host, interrupt};
+use crate::workdir::{KEPT_RUNS, RunDir};
+use crate::{interrupt, lane};
 
 /// Runs all mutants, or those named in `only`. `common` says what
 /// runs them. With `with_coverage` also the suite damaged on
@@ -37,19 +35,17 @@ pub fn run(
     only: &[String],
     with_coverage: bool,
     common: &Request,
-    mirror: Option<String>,
+    mirror: Option<&str>,
     project: &Path,
 ) -> Result<Class> {
     let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
     // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
-    let mut plan = Plan::new(&request)?;
-    let bus = Bus::new(vec![progress::sink()]);
-    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };
-    host::require(&start::needs(&plan, &ctx))?;
-    let series = maintained::load(&ctx, &plan.patches)?;
-    start::check_inputs(&ctx, &mut plan)?;
-    let Some(control) = plan.units.first().cloned() else { return Err(Error::usage("no kernel to change")) };
+    let ctx = start::context(project, mirror, None)?;
+    let prepared = prepare(&ctx, Plan::new(&request)?)?;
+    let Some(control) = prepared.plan.units.first().cloned() else {
+        return Err(Error::usage("no kernel to change"));
+    };
     let with = |mutant: &Mutant| Unit { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
     let damaged =
         |how: SelfTest| Unit { self_test: Some(how), label: Some(how.name().to_owned()), ..control.clone() };
@@ -58,12 +54,11 @@ pub fn run(
         .chain(damages.iter().copied().map(damaged))
         .chain(mutants.iter().map(with))
         .collect();
-    let shop = Shop::open(&ctx, &plan, series.clone())?;
+    let shop = Shop::open(&ctx, &prepared)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutant::check(&mutants, shop.runner()?.1)?;
-    let run_dir = RunDir::create(None)?;
-    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
-    let results = start::run_units(&shop, &units, &run_dir)?;
+    let run_dir = start::run_dir(&ctx, None)?;
+    let results = lane::run(&shop, &units, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
@@ -82,7 +77,7 @@ pub fn run(
     if let [turned, blind] = damaged {
         let kernels: Vec<Unit> =
             std::iter::once(&units[0]).chain(&units[1 + damages.len()..]).cloned().collect();
-        let upstream = of_upstream(&ctx, common, series, &kernels, &run_dir)?;
+        let upstream = of_upstream(&ctx, common, &prepared, &kernels, &run_dir)?;
         let [upstream_control, upstream @ ..] = &upstream[..] else {
             return Err(Error::host("the tree's own tests were not run"));
         };
@@ -110,7 +105,7 @@ pub fn run(
     let code = class.code();
     let data = mutants::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
-    start::tidy(&ctx, &run_dir, KEPT_RUNS, None);
+    finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
     print(&lacking)?;
     print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
     Ok(class)
@@ -137,7 +132,7 @@ const UPSTREAM_TEST: &str = "fsession_test";
 fn of_upstream(
     ctx: &Context,
     common: &Request,
-    series: Option<Series>,
+    prepared: &Prepared,
     units: &[Unit],
     run_dir: &RunDir,
 ) -> Result<Vec<UnitResult>> {
@@ -147,9 +142,8 @@ fn of_upstream(
         tests: vec![UPSTREAM_TEST.to_owned()],
         ..common.clone()
     };
-    let mut plan = Plan::new(&request)?;
-    start::check_inputs(ctx, &mut plan)?;
-    let results = start::run_units(&Shop::open(ctx, &plan, series)?, units, run_dir)?;
+    let prepared = prepared.for_plan(ctx, Plan::new(&request)?)?;
+    let results = lane::run(&Shop::open(ctx, &prepared)?, units, run_dir)?;
     // Columns are told apart by their place.
     if results.len() != units.len() {
         return Err(Error::host(format!(

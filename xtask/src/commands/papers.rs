@@ -3,10 +3,8 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::commands::print;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, write_file};
@@ -65,11 +63,11 @@ end
 complete -c cargo -n '__fish_seen_subcommand_from xtask' -f -a '(__fish_cargo_xtask)'
 ";
 
-/// Prints them.
+/// Prints them, for this command line.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn completions(args: &CompletionArgs) -> Result<()> {
+pub fn completions(args: &CompletionArgs, command: clap::Command) -> Result<()> {
     let CompletionArgs { shell } = args;
     let (shell, more) = match shell {
         Shells::Bash => (Shell::Bash, BASH_CARGO),
@@ -77,7 +75,7 @@ pub fn completions(args: &CompletionArgs) -> Result<()> {
         Shells::Fish => (Shell::Fish, FISH_CARGO),
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command().name(PROGRAM).bin_name(PROGRAM), PROGRAM, &mut script);
+    clap_complete::generate(shell, &mut command.name(PROGRAM).bin_name(PROGRAM), PROGRAM, &mut script);
     print(&(String::from_utf8_lossy(&script).into_owned() + more))
 }
 
@@ -97,15 +95,15 @@ pub struct ManArgs {
     dir: PathBuf,
 }
 
-/// Writes them, and says which.
+/// Writes them for this command line, and says which.
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub fn man(args: &ManArgs) -> Result<()> {
+pub fn man(args: &ManArgs, command: clap::Command) -> Result<()> {
     let ManArgs { dir } = args;
     create_dir(dir)?;
     let mut pages = Vec::new();
-    collect(Cli::command().name(PROGRAM), PROGRAM.to_owned(), "cargo xtask".to_owned(), &mut pages)?;
+    collect(command.name(PROGRAM), PROGRAM.to_owned(), "cargo xtask".to_owned(), &mut pages)?;
     let mut text = String::new();
     for (name, page) in pages {
         let path = dir.join(format!("{name}.1"));

@@ -84,7 +84,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     } = args;
     if *mutants || *coverage {
         let request = Request { toolchain: *toolchain, accel: *accel, ..Request::default() };
-        return mutants::run(only, *coverage, &request, mirror.clone(), project);
+        return mutants::run(only, *coverage, &request, mirror.as_deref(), project);
     }
     if *failures {
         return failures_page(row, *times, project);

@@ -29,6 +29,7 @@ mod origins;
 #[path = "../failures/page.rs"]
 mod page;
 mod papers;
+mod prepare;
 mod programs;
 mod repeat;
 mod report;

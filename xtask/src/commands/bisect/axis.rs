@@ -298,7 +298,7 @@ fn number(id: &str) -> usize {
 }
 
 fn source_key(ctx: &Context, kernel: &KernelSpec) -> Result<String> {
-    match source::fetch(ctx, kernel)? {
+    match source::fetch(ctx, &source::resolve(ctx, kernel)?)? {
         source::Fetched::Source(tree) => Ok(tree.key.to_string()),
         source::Fetched::Range { .. } | source::Fetched::Prebuilt(_) => {
             Err(Error::usage(format!("{kernel} is no source that patches can be put on")))

@@ -116,7 +116,7 @@ impl<'a> Hunt<'a> {
     /// # Errors
     /// When git cannot read the commit.
     pub fn known(&self, id: &str) -> Result<Known> {
-        self.record.axis.known(id, &self.order, self.shop.series.as_ref())
+        self.record.axis.known(id, &self.order, self.shop.series)
     }
 
     /// Its own directory.
@@ -218,7 +218,8 @@ impl<'a> Hunt<'a> {
             &own
         };
         // Build logs of all kernels lie side by side, by their key: one may be made during the run of another.
-        let built = unit::build(self.shop, &unit, material, self.run_dir);
+        let tree = unit::patch(self.shop, &unit, material);
+        let built = unit::build(self.shop, &unit, tree, self.run_dir);
         Ok(Made { built, seconds: started.elapsed().as_secs_f64() })
     }
 

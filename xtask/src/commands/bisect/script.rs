@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::axis::Axis;
 use super::question::Asked;
-use super::{Args, hunt::Hunt, prepare, question, request, state};
+use super::{Args, begin, hunt::Hunt, question, request, state};
 use crate::bisect::{Ends, Purpose, Trust, Verdict};
 use crate::error::{Class, Error, Result};
 use crate::proc::shell_word;
@@ -100,7 +100,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let question = question(args)?;
     let spec = super::absolute_spec(spec)?;
     let request = request(args, &spec)?;
-    let (ctx, plan, series) = prepare(&request, args.mirror.clone(), project)?;
+    let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
     let repo = match spec.parse()? {
         crate::kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
         other => return Err(Error::usage(format!("--judge {other} is no commit")).next("name git:PATH@REV")),
@@ -111,7 +111,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let mut record = state::Record {
         schema: state::SCHEMA,
         run: run_dir.id.clone(),
-        command: crate::commands::vmtest::command_line(),
+        command: crate::commands::finish::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),
@@ -124,7 +124,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         steps: Vec::new(),
         report: None,
     };
-    let shop = Shop::open(&ctx, &plan, series)?;
+    let shop = Shop::open(&ctx, &prepared)?;
     record.suite = super::suite_key(&shop)?;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
     let mut hunt = Hunt::new(&shop, record, &run_dir)?;

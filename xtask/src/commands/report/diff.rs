@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask report diff`, and `--baseline` of what reports a run: two runs side by side.
+//! `cargo xtask report diff`: two runs side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::commands::print;
 use crate::error::{Class, Error, Result};
 use crate::github;
-use crate::report::diff::{self, Diff, Side, Slower};
-use crate::result::RunResult;
-use crate::stored::{self, Stored};
+use crate::report::diff::{self, Side, Slower};
+use crate::stored::Stored;
 
 /// When a phase is slower.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,44 +27,6 @@ impl SlowerArgs {
     fn meant(&self) -> Slower {
         let SlowerArgs { slower, slower_by, slower_counts } = self;
         Slower { percent: *slower, at_least_ms: slower_by.saturating_mul(1000), counts: *slower_counts }
-    }
-}
-
-/// Options of what reports a run beside an earlier one.
-#[derive(Debug, Clone, clap::Args)]
-pub struct BaselineArgs {
-    /// Compare with an earlier run (`latest`, its name or its directory), and exit with 0 if nothing got worse than
-    /// there: what failed there as well does not count
-    #[arg(long, value_name = "RUN")]
-    baseline: Option<PathBuf>,
-}
-
-/// An earlier run, read before the long work.
-#[derive(Debug)]
-pub struct Baseline {
-    stored: Stored,
-}
-
-impl BaselineArgs {
-    /// Opens it; `None` where nobody asked.
-    ///
-    /// # Errors
-    /// Where it is not there or cannot be believed.
-    pub fn open(&self) -> Result<Option<Baseline>> {
-        let stored = self.baseline.as_deref().map(Stored::open).transpose()?;
-        Ok(stored.map(|stored| Baseline { stored }))
-    }
-}
-
-impl Baseline {
-    /// Compares a run with it; slower phases are told and do not count.
-    pub fn compare(&self, dir: &Path, run: &RunResult) -> Diff {
-        let (old, new) = (self.stored.options(), stored::options(dir, run));
-        diff::compare(
-            Side { run: &self.stored.result, options: &old },
-            Side { run, options: &new },
-            Slower::USUAL,
-        )
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::diff;
+use crate::commands::baseline::BaselineArgs;
 use crate::commands::output;
 use crate::error::{Class, Result};
 use crate::report::story::Story;
@@ -27,7 +27,7 @@ pub struct Args {
     output: output::OutputArgs,
     /// The earlier run to compare it with.
     #[command(flatten)]
-    baseline: diff::BaselineArgs,
+    baseline: BaselineArgs,
     /// A bisection to draw in the page of `html`: its directory, its name, or `latest`
     #[arg(long, value_name = "RUN")]
     bisection: Option<PathBuf>,

@@ -4,21 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::commands::baseline::BaselineArgs;
 use crate::commands::output::OutputArgs;
-use crate::commands::report::diff::BaselineArgs;
-use crate::commands::vmtest;
+use crate::commands::{finish, start};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
-use crate::event::Bus;
 use crate::files::write_file;
 use crate::matrix::join::{self, Frame, Part};
 use crate::matrix::{Matrix, expect, files, keys};
 use crate::replay;
-use crate::report::log::Log;
-use crate::report::progress;
 use crate::result::{Outcome, RunResult, SCHEMA};
 use crate::stored::{FILE, Stored};
-use crate::workdir::{self, Cache, RUN_BYTES, RunDir};
+use crate::workdir::{self, RUN_BYTES, RunDir};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,8 +56,7 @@ pub struct Args {
 /// # Errors
 /// Class `Usage` for what does not belong together, class `Host` for a record that cannot be believed.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let bus = Bus::new(vec![progress::sink()]);
-    let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: None };
+    let ctx = start::context(project, None, None)?;
     let stored = open(&ctx, &args.dirs)?;
     let parts: Vec<Part> = stored
         .iter()
@@ -79,8 +75,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let phases: Vec<_> = stored.iter().flat_map(|one| one.result.phases.clone()).collect();
     let mut result = join::join(&frame, parts, &BTreeMap::new())?;
     let outputs = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
-    let run_dir = RunDir::create(args.out.as_deref())?;
-    ctx.bus.add(Box::new(Log::create(&run_dir.path.join("log"))?));
+    let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
     let copied = stored.iter().try_for_each(|one| {
         files::adopt(&one.dir, &one.result, &run_dir)?;
         judge_again(&ctx, one, &run_dir)
@@ -88,11 +83,11 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     copied.inspect_err(|_| run_dir.discard())?;
     write_plan(&run_dir, &frame, &stored)?;
     result.run.clone_from(&run_dir.id);
-    result.command = vmtest::command_line();
+    result.command = finish::command_line();
     result.phases = phases;
     tell(&ctx, &result);
     let size = args.run_size.unwrap_or(RUN_BYTES * stored.len().max(1) as u64);
-    vmtest::finish(&ctx, (args.keep, Some(size)), &run_dir, &result, outputs)
+    finish::finish(&ctx, (args.keep, Some(size)), &run_dir, &result, outputs)
 }
 
 /// A record says what the bytes of its guests say, or nothing is joined. The bytes are those that were copied: no link of
@@ -162,7 +157,7 @@ fn write_plan(run_dir: &RunDir, frame: &Frame, parts: &[Stored]) -> Result<()> {
     let plan = serde_json::json!({
         "schema": SCHEMA,
         "run": run_dir.id,
-        "command": vmtest::command_line(),
+        "command": finish::command_line(),
         "matrix": { "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted },
         "parts": parts,
     });

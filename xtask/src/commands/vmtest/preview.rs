@@ -6,15 +6,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Meaning, command_line};
-use crate::commands::print;
-use crate::commands::target::Target;
-use crate::context::Context;
+use crate::commands::finish::command_line;
+use crate::commands::tell;
 use crate::error::{Class, Result};
-use crate::github;
-use crate::kernel::variant;
 use crate::lane;
 use crate::plan::Plan;
+use crate::prepare::Meaning;
 use crate::request::BootChoice;
 use crate::result::SCHEMA;
 use crate::shop::Shop;
@@ -25,41 +22,18 @@ use crate::vm::machine::{Demands, Machine};
 use crate::workdir::RunDir;
 
 /// `--dry-run`.
-pub(super) fn show(
-    ctx: &Context,
-    plan: &Plan,
-    shop: &Shop<'_>,
-    meanings: &[Meaning],
-    to: Option<&Path>,
-) -> Result<Class> {
-    let text = text(ctx, plan, shop, meanings)?;
-    let mut data = json(plan, meanings, shop);
+pub(super) fn show(shop: &Shop<'_>, to: Option<&Path>) -> Result<Class> {
+    let text = text(shop)?;
+    let mut data = json(shop);
     data["dry_run"] = true.into();
     // What the plan of a run has only as globs: the subtests, once the runner is there to ask.
-    data["chosen"] = chosen(ctx, plan, shop)?.into();
+    data["chosen"] = chosen(shop)?.into();
     tell(&text, &data, to)
 }
 
-/// In words, or as data where that is asked for.
-pub(in crate::commands) fn tell(text: &str, data: &Value, to: Option<&Path>) -> Result<Class> {
-    let target = match to {
-        Some(path) if path == Path::new("-") => Some(Target::Stdout),
-        Some(path) => Some(Target::open("--json", path)?),
-        None => None,
-    };
-    if !target.as_ref().is_some_and(Target::is_stdout) {
-        github::text_follows();
-        print(text)?;
-    }
-    if let Some(target) = target {
-        target.write(&format!("{data:#}\n"))?;
-    }
-    Ok(Class::Pass)
-}
-
 /// Subtests of the own suite that would run; `None` where that is not known yet, or the suite has no part in the run.
-fn chosen(ctx: &Context, plan: &Plan, shop: &Shop<'_>) -> Result<Option<Vec<String>>> {
-    if !plan.own || !Runner::is_cached(ctx) {
+fn chosen(shop: &Shop<'_>) -> Result<Option<Vec<String>>> {
+    if !shop.plan.own || !Runner::is_cached(shop.ctx) {
         return Ok(None);
     }
     let (_, chosen) = shop.runner()?;
@@ -67,19 +41,20 @@ fn chosen(ctx: &Context, plan: &Plan, shop: &Shop<'_>) -> Result<Option<Vec<Stri
 }
 
 /// `plan.json` of a run.
-pub(super) fn written(run_dir: &RunDir, plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> String {
-    let mut plan = json(plan, meanings, shop);
+pub(super) fn written(run_dir: &RunDir, shop: &Shop<'_>) -> String {
+    let mut plan = json(shop);
     plan["run"] = run_dir.id.as_str().into();
     format!("{plan:#}\n")
 }
 
 /// What would be done, as data.
-fn json(plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> Value {
+fn json(shop: &Shop<'_>) -> Value {
+    let plan = shop.plan;
     let limits = plan.limits(shop.accel.kind, 1);
     let columns: Vec<_> = plan
         .units
         .iter()
-        .zip(meanings)
+        .zip(&shop.prepared.meanings)
         .map(|(unit, Meaning { resolved, on_top, of })| {
             serde_json::json!({
                 "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
@@ -91,7 +66,7 @@ fn json(plan: &Plan, meanings: &[Meaning], shop: &Shop<'_>) -> Value {
         "schema": SCHEMA,
         "command": command_line(),
         "columns": columns,
-        "series": shop.series.as_ref().map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
+        "series": shop.series.map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
         "suites": suites(plan),
         "tests": plan.filter.globs(),
         "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
@@ -113,9 +88,10 @@ fn suites(plan: &Plan) -> Vec<&str> {
     both.into_iter().flatten().chain(plan.programs.iter().map(String::as_str)).collect()
 }
 
-fn text(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Result<String> {
+fn text(shop: &Shop<'_>) -> Result<String> {
+    let (ctx, plan) = (shop.ctx, shop.plan);
     let mut text = String::new();
-    let mut meanings = meanings.iter();
+    let mut meanings = shop.prepared.meanings.iter();
     for lane in lane::split(&plan.units) {
         let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
         let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
@@ -123,7 +99,7 @@ fn text(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Re
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
         if let Some(variant) = &unit.variant {
-            let variant = variant::load(&ctx.project.join("kconfig"), variant)?;
+            let variant = &shop.prepared.configuration(Some(variant))?.variant;
             let slowdown = variant.slowdown;
             let limits = if slowdown > 1 {
                 format!(" (its limits are {slowdown} times as long)")
@@ -134,7 +110,7 @@ fn text(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Re
         }
         let _ = write!(text, "{}", patches_line(&columns));
     }
-    if let Some(series) = &shop.series {
+    if let Some(series) = shop.series {
         let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
     }
     let _ = writeln!(text, "accel    {}: {}", shop.accel.kind.name(), shop.accel.reason);
@@ -152,7 +128,7 @@ fn text(ctx: &Context, plan: &Plan, shop: &Shop<'_>, meanings: &[Meaning]) -> Re
     if !repeat.is_empty() {
         let _ = writeln!(text, "repeat   {repeat}");
     }
-    for program in &shop.programs {
+    for program in shop.programs {
         let _ =
             writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
     }

@@ -72,7 +72,10 @@ pub(super) fn first_present<'c, C: Candidate>(
     make: impl Fn(&C, &Path) -> Result<Presence>,
 ) -> Result<(&'c C, PathBuf)> {
     let ctx = archive.ctx;
-    for candidate in candidates {
+    let absent = archive.absent();
+    // Another column with the same kernel may have found that the mirror does not have one.
+    let listed = candidates.iter().filter(|candidate| !absent.iter().any(|sum| sum == candidate.sha256()));
+    for candidate in listed {
         interrupt::check()?;
         let mut presence = Presence::Present;
         let made = ctx.cache.get_or_make(&ctx.bus, C::KIND, &candidate.entry(), |dir| {

@@ -11,7 +11,7 @@ use super::package::{Picked, extract};
 use super::version::{compare_versions, newest_first};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::source::{Prebuilt, Resolved, release_of};
+use crate::kernel::source::{self, Prebuilt, Resolved, release_of};
 use crate::kernel::spec::{DEFAULT_FLAVOUR, KernelSpec};
 use crate::key::Key;
 use crate::workdir::CacheKind;
@@ -56,11 +56,23 @@ fn image_id(upstream: &str, flavour: &str) -> String {
     KernelSpec::Debian { version: upstream.to_owned(), flavour: flavour.to_owned() }.to_string()
 }
 
-/// Images to try, in this order; never empty.
-fn choose(archive: &Archive<'_>, wanted: &str, flavour: &str) -> Result<Vec<ImageRelease>> {
+/// What a `debian:` spec means.
+#[derive(Debug, Clone)]
+pub(in crate::kernel) enum Choice {
+    /// An entry of the cache, of exactly the version that was asked for.
+    Cached(String),
+    /// Images to try, in this order; never empty.
+    Try(Vec<ImageRelease>),
+}
+
+/// The cache first, then the archive's index.
+fn choose(archive: &Archive<'_>, wanted: &str, flavour: &str) -> Result<Choice> {
+    if let Some(entry) = cached_image(archive.ctx, wanted, flavour) {
+        return Ok(Choice::Cached(entry));
+    }
     let index = archive.index()?;
     let found = without(&archive.absent(), index.images_for(wanted, flavour));
-    if found.is_empty() { Err(no_such_image(wanted, flavour, &index)) } else { Ok(found) }
+    if found.is_empty() { Err(no_such_image(wanted, flavour, &index)) } else { Ok(Choice::Try(found)) }
 }
 
 fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
@@ -88,52 +100,59 @@ fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
 ///
 /// # Errors
 /// When the archive cannot be asked, or has no such image.
-pub fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resolved> {
-    if let Some(entry) = cached_image(ctx, wanted, flavour) {
-        return Ok(Resolved {
-            id: image_id(wanted, flavour),
-            description: format!("image {wanted} of the Debian archive, cached ({entry})"),
-            cached: true,
-            path: None,
-            commits: 0,
-        });
-    }
-    let images = choose(&Archive::new(ctx), wanted, flavour)?;
-    let first = &images[0];
-    let others: Vec<&str> = images
-        .iter()
-        .filter(|image| image.upstream == first.upstream && image.suite != first.suite)
-        .map(|image| image.suite.as_str())
-        .collect();
-    let also = if others.is_empty() { String::new() } else { format!(" (also in {})", others.join(", ")) };
+pub(in crate::kernel) fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resolved> {
+    let choice = choose(&Archive::new(ctx), wanted, flavour)?;
+    let (upstream, description, cached) = match &choice {
+        Choice::Cached(entry) => {
+            (wanted, format!("image {wanted} of the Debian archive, cached ({entry})"), true)
+        }
+        Choice::Try(images) => {
+            let first = &images[0];
+            let same = |image: &&ImageRelease| image.upstream == first.upstream && image.suite != first.suite;
+            let others: Vec<&str> = images.iter().filter(same).map(|image| image.suite.as_str()).collect();
+            let also =
+                if others.is_empty() { String::new() } else { format!(" (also in {})", others.join(", ")) };
+            let cached = ctx.cache.get(ImageRelease::KIND, &first.entry()).is_some();
+            (first.upstream.as_str(), format!("{}{also}", first.describe()), cached)
+        }
+    };
     Ok(Resolved {
-        id: image_id(&first.upstream, flavour),
-        description: format!("{}{also}", first.describe()),
-        cached: ctx.cache.get(ImageRelease::KIND, &first.entry()).is_some(),
+        id: image_id(upstream, flavour),
+        description,
+        cached,
         path: None,
         commits: 0,
+        choice: source::Choice::Image(wanted.to_owned(), flavour.to_owned(), choice),
     })
 }
 
-/// Gets `debian:WANTED/FLAVOUR`.
+/// Gets what `debian:WANTED/FLAVOUR` was resolved to.
 ///
 /// # Errors
-/// When nothing fits, or a download or the disk fails.
-pub fn fetch_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Prebuilt> {
-    if let Some(entry) = cached_image(ctx, wanted, flavour) {
-        if let Some(dir) = ctx.cache.get(ImageRelease::KIND, &entry) {
-            return prebuilt(wanted, flavour, &entry, &dir);
-        }
-        went_away(ctx, ImageRelease::KIND, &entry)?;
-        return fetch_image(ctx, wanted, flavour);
-    }
+/// When a download or the disk fails, or the archive does not have an image any more that went away from the cache.
+pub(in crate::kernel) fn fetch_image(
+    ctx: &Context,
+    wanted: &str,
+    flavour: &str,
+    choice: &Choice,
+) -> Result<Prebuilt> {
     let archive = Archive::new(ctx);
-    let images = choose(&archive, wanted, flavour)?;
-    let asked = image_id(wanted, flavour);
-    ctx.bus.note(format!("{asked} is {}", images[0].describe()));
-    let (image, dir) =
-        first_present(&archive, &asked, &images, |image, dir| get_image(&archive, image, dir))?;
-    prebuilt(&image.upstream, flavour, &image.entry(), &dir)
+    match choice {
+        Choice::Cached(entry) => match ctx.cache.get(ImageRelease::KIND, entry) {
+            Some(dir) => prebuilt(wanted, flavour, entry, &dir),
+            None => {
+                went_away(ctx, ImageRelease::KIND, entry)?;
+                fetch_image(ctx, wanted, flavour, &choose(&archive, wanted, flavour)?)
+            }
+        },
+        Choice::Try(images) => {
+            let asked = image_id(wanted, flavour);
+            ctx.bus.note(format!("{asked} is {}", images[0].describe()));
+            let get = |image: &ImageRelease, dir: &Path| get_image(&archive, image, dir);
+            let (image, dir) = first_present(&archive, &asked, images, get)?;
+            prebuilt(&image.upstream, flavour, &image.entry(), &dir)
+        }
+    }
 }
 
 fn prebuilt(upstream: &str, flavour: &str, entry: &str, dir: &Path) -> Result<Prebuilt> {

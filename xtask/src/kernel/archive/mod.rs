@@ -11,8 +11,8 @@ mod package;
 mod source;
 mod version;
 
-pub use image::{fetch_image, resolve_image};
+pub(in crate::kernel) use image::{Choice as ImageChoice, fetch_image, resolve_image};
 pub use index::{Form, ImageRelease, SourceRelease};
 pub use list::{Listed, images_between, list};
-pub use source::{fetch_source, resolve_source};
+pub(in crate::kernel) use source::{Choice as SourceChoice, fetch_source, resolve_source};
 pub use version::compare_versions;

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::files::read_text;
 use crate::interrupt;
-use crate::kernel::source::{Resolved, SourceTree, unpack};
+use crate::kernel::source::{self, Resolved, SourceTree, unpack};
 use crate::key::Key;
 use crate::workdir::CacheKind;
 
@@ -73,8 +73,8 @@ fn series_base(ctx: &Context, wanted: &str) -> Option<String> {
 }
 
 /// What a `src:` spec means.
-#[derive(Debug)]
-enum Choice {
+#[derive(Debug, Clone)]
+pub(in crate::kernel) enum Choice {
     /// An entry of the cache.
     Cached { entry: String, upstream: String },
     /// Releases to try, in this order; never empty.
@@ -144,47 +144,49 @@ fn no_such_source(wanted: &str, index: &Index) -> Error {
 ///
 /// # Errors
 /// When the archive cannot be asked, or has no such version.
-pub fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
+pub(in crate::kernel) fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
     let archive = Archive::new(ctx);
-    match choose(ctx, wanted, || archive.index(), || archive.absent())? {
-        Choice::Cached { upstream, entry } => Ok(Resolved {
-            id: format!("src:{upstream}"),
-            description: format!("kernel {upstream} of the Debian archive, cached ({entry})"),
-            cached: true,
-            path: None,
-            commits: 0,
-        }),
+    let choice = choose(ctx, wanted, || archive.index(), || archive.absent())?;
+    let (upstream, description, cached) = match &choice {
+        Choice::Cached { upstream, entry } => {
+            (upstream, format!("kernel {upstream} of the Debian archive, cached ({entry})"), true)
+        }
         Choice::Try { releases, why } => {
             let first = &releases[0];
-            Ok(Resolved {
-                id: format!("src:{}", first.upstream),
-                description: format!("{}; {why}", first.describe()),
-                cached: ctx.cache.get(SourceRelease::KIND, &first.entry()).is_some(),
-                path: None,
-                commits: 0,
-            })
+            let cached = ctx.cache.get(SourceRelease::KIND, &first.entry()).is_some();
+            (&first.upstream, format!("{}; {why}", first.describe()), cached)
         }
-    }
+    };
+    Ok(Resolved {
+        id: format!("src:{upstream}"),
+        description,
+        cached,
+        path: None,
+        commits: 0,
+        choice: source::Choice::Source(wanted.to_owned(), choice),
+    })
 }
 
-/// Gets `src:WANTED`: the first of its candidates that the mirror really has.
+/// Gets what `src:WANTED` was resolved to: the first of its candidates that the mirror really has.
 ///
 /// # Errors
-/// When nothing fits, or a download or the disk fails.
-pub fn fetch_source(ctx: &Context, wanted: &str) -> Result<SourceTree> {
+/// When a download or the disk fails, or the archive does not have a version any more that went away from the cache.
+pub(in crate::kernel) fn fetch_source(ctx: &Context, wanted: &str, choice: &Choice) -> Result<SourceTree> {
     let archive = Archive::new(ctx);
-    match choose(ctx, wanted, || archive.index(), || archive.absent())? {
-        Choice::Cached { entry, upstream } => match ctx.cache.get(SourceRelease::KIND, &entry) {
-            Some(dir) => Ok(tree(&upstream, &entry, dir)),
+    match choice {
+        Choice::Cached { entry, upstream } => match ctx.cache.get(SourceRelease::KIND, entry) {
+            Some(dir) => Ok(tree(upstream, entry, dir)),
             None => {
-                went_away(ctx, SourceRelease::KIND, &entry)?;
-                fetch_source(ctx, wanted)
+                went_away(ctx, SourceRelease::KIND, entry)?;
+                // The same version again, since the column has its name.
+                let again = choose(ctx, upstream, || archive.index(), || archive.absent())?;
+                fetch_source(ctx, upstream, &again)
             }
         },
         Choice::Try { releases, why } => {
             ctx.bus.note(format!("src:{wanted} is {}; {why}", releases[0].describe()));
             let get = |release: &SourceRelease, dir: &Path| get_source(&archive, release, dir);
-            let (release, dir) = first_present(&archive, &format!("src:{wanted}"), &releases, get)?;
+            let (release, dir) = first_present(&archive, &format!("src:{wanted}"), releases, get)?;
             Ok(tree(&release.upstream, &release.entry(), dir))
         }
     }

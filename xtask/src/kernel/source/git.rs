@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use super::tarball::succeeded;
-use super::{Fetched, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
+use super::{Choice, Fetched, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
@@ -25,6 +25,8 @@ use place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 
 pub(super) mod place;
 mod range;
+
+pub(in crate::kernel) use range::Range;
 
 /// Contents as they were committed: a tree's own attributes must not change a byte on the way through git.
 const ATTRIBUTES: &str = "* -text !eol !filter !ident !working-tree-encoding\n";
@@ -291,8 +293,8 @@ pub(super) fn unquote(name: &str) -> OsString {
     OsString::from_vec(bytes)
 }
 
-pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved> {
-    let repo = Repo::open(&ctx.cache, repo)?;
+pub(super) fn resolve(ctx: &Context, path: &Path, rev: &str) -> Result<Resolved> {
+    let repo = Repo::open(&ctx.cache, path)?;
     let commit = repo.commit(rev)?;
     Ok(Resolved {
         id: repo.id(&commit),
@@ -300,18 +302,20 @@ pub(super) fn resolve(ctx: &Context, repo: &Path, rev: &str) -> Result<Resolved>
         cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &commit)).is_some(),
         path: None,
         commits: 0,
+        choice: Choice::Commit(path.to_owned(), commit),
     })
 }
 
-pub(super) fn resolve_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Resolved> {
-    let repo = Repo::open(&ctx.cache, repo)?;
-    let range = range::Range::of(&repo, from, to)?;
+pub(super) fn resolve_range(ctx: &Context, path: &Path, from: &str, to: &str) -> Result<Resolved> {
+    let repo = Repo::open(&ctx.cache, path)?;
+    let range = Range::of(&repo, from, to)?;
     Ok(Resolved {
         id: repo.id(&range.base),
         description: range.describe(&repo),
         cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &range.base)).is_some(),
         path: None,
         commits: range.commits.len(),
+        choice: Choice::Range(path.to_owned(), range),
     })
 }
 
@@ -321,9 +325,8 @@ pub(super) fn fetch(ctx: &Context, repo: &Path, rev: &str) -> Result<SourceTree>
     repo.source(ctx, &commit)
 }
 
-pub(super) fn fetch_range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Fetched> {
+pub(super) fn fetch_range(ctx: &Context, repo: &Path, range: &Range) -> Result<Fetched> {
     let repo = Repo::open(&ctx.cache, repo)?;
-    let range = range::Range::of(&repo, from, to)?;
     let base = repo.source(ctx, &range.base)?;
     let series = range.series(ctx, &repo).map_err(|error| repo.absent_objects(error))?;
     Ok(Fetched::Range { base, series })

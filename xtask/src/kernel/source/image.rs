@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use regex::bytes::Regex;
 
 use super::tarball::{remembered_hash, same_content};
-use super::{Prebuilt, Resolved, short_name};
+use super::{Choice, Prebuilt, Resolved, short_name};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::key::{Key, hash_file};
@@ -113,8 +113,9 @@ pub(super) fn resolve(_ctx: &Context, file: &Path) -> Result<Resolved> {
         id: format!("image:{}", short_name(&path)),
         description: format!("kernel {release}, {}", path.display()),
         cached: false,
-        path: Some(path),
+        path: Some(path.clone()),
         commits: 0,
+        choice: Choice::File(path),
     })
 }
 

@@ -75,6 +75,17 @@ pub enum Fetched {
     Prebuilt(Prebuilt),
 }
 
+impl Fetched {
+    /// Whether it is still in the cache: it is removed where it is found to be damaged.
+    pub fn is_there(&self) -> bool {
+        let path = match self {
+            Fetched::Source(tree) | Fetched::Range { base: tree, .. } => &tree.dir,
+            Fetched::Prebuilt(prebuilt) => &prebuilt.image,
+        };
+        path.symlink_metadata().is_ok()
+    }
+}
+
 /// What a spec means, before anything is fetched.
 #[derive(Debug, Clone)]
 pub struct Resolved {
@@ -89,6 +100,27 @@ pub struct Resolved {
     pub path: Option<PathBuf>,
     /// Commits of a range, each of which becomes a patch; 0 for everything else.
     pub commits: usize,
+    /// What [`fetch`] gets, whatever the archive lists or a branch names by then.
+    pub(in crate::kernel) choice: Choice,
+}
+
+/// What a spec was resolved to.
+#[derive(Debug, Clone)]
+pub(in crate::kernel) enum Choice {
+    /// Source from the archive, and the version as it was typed.
+    Source(String, archive::SourceChoice),
+    /// A prebuilt image from the archive, with version and flavour as they were typed.
+    Image(String, String, archive::ImageChoice),
+    /// The commit with this full hash in this repository.
+    Commit(PathBuf, String),
+    /// These commits of this repository.
+    Range(PathBuf, git::Range),
+    /// A tree, as it is when it is fetched.
+    Tree(PathBuf),
+    /// A source tarball.
+    Tarball(PathBuf),
+    /// A kernel file.
+    File(PathBuf),
 }
 
 /// Says what a spec means. The network is used only where the archive's index is missing or old.
@@ -107,21 +139,21 @@ pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
     }
 }
 
-/// Gets it into the cache.
+/// Gets what was resolved into the cache. The choice is not made again.
 ///
 /// # Errors
-/// Those of [`resolve`], and host errors for downloads, disks and tools.
-pub fn fetch(ctx: &Context, spec: &KernelSpec) -> Result<Fetched> {
-    match spec {
-        KernelSpec::Src(version) => archive::fetch_source(ctx, version).map(Fetched::Source),
-        KernelSpec::Debian { version, flavour } => {
-            archive::fetch_image(ctx, version, flavour).map(Fetched::Prebuilt)
+/// Host errors for downloads, disks and tools, and usage errors for files that changed since they were resolved.
+pub fn fetch(ctx: &Context, resolved: &Resolved) -> Result<Fetched> {
+    match &resolved.choice {
+        Choice::Source(asked, choice) => archive::fetch_source(ctx, asked, choice).map(Fetched::Source),
+        Choice::Image(asked, flavour, choice) => {
+            archive::fetch_image(ctx, asked, flavour, choice).map(Fetched::Prebuilt)
         }
-        KernelSpec::Tree(path) => tree::fetch(ctx, path).map(Fetched::Source),
-        KernelSpec::Git { repo, rev } => git::fetch(ctx, repo, rev).map(Fetched::Source),
-        KernelSpec::GitRange { repo, from, to } => git::fetch_range(ctx, repo, from, to),
-        KernelSpec::Tar(file) => tarball::fetch(ctx, file).map(Fetched::Source),
-        KernelSpec::Image(file) => image::fetch(ctx, file).map(Fetched::Prebuilt),
+        Choice::Commit(repo, commit) => git::fetch(ctx, repo, commit).map(Fetched::Source),
+        Choice::Range(repo, range) => git::fetch_range(ctx, repo, range),
+        Choice::Tree(path) => tree::fetch(ctx, path).map(Fetched::Source),
+        Choice::Tarball(file) => tarball::fetch(ctx, file).map(Fetched::Source),
+        Choice::File(file) => image::fetch(ctx, file).map(Fetched::Prebuilt),
     }
 }
 
@@ -202,6 +234,7 @@ mod tests {
             cached: false,
             path: Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
             commits: 0,
+            choice: Choice::Tree(PathBuf::from(path)),
         };
         unique_ids(&kernels.iter().map(resolved).collect::<Vec<_>>())
     }

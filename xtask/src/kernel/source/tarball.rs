@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use super::{Resolved, SourceTree, kernel_version};
+use super::{Choice, Resolved, SourceTree, kernel_version};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
@@ -535,8 +535,9 @@ pub(super) fn resolve(ctx: &Context, file: &Path) -> Result<Resolved> {
         id: format!("tar:{}", stem(&path)),
         description: format!("{} ({} MB)", path.display(), size / 1_000_000),
         cached,
-        path: Some(path),
+        path: Some(path.clone()),
         commits: 0,
+        choice: Choice::Tarball(path),
     })
 }
 

@@ -24,7 +24,7 @@ use nix::sys::time::TimeSpec;
 
 use super::git::place::{self, Desk, Place, WALK};
 use super::git::{Repo, unquote};
-use super::{MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
+use super::{Choice, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
 use crate::confined::{self, Kind, Top};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
@@ -326,8 +326,9 @@ pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
         id: format!("tree:{}", short_name(&top)),
         description: format!("kernel {version}{head}, as it is in {}", top.display()),
         cached: home.join("manifest").exists(),
-        path: Some(top),
+        path: Some(top.clone()),
         commits: 0,
+        choice: Choice::Tree(top),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::kernel::series::{Patch, Series, refuse_paths_outside};
 use crate::proc::Job;
 
 /// A commit of a range.
+#[derive(Debug, Clone)]
 pub(super) struct Commit {
     id: String,
     parent: String,
@@ -27,7 +28,8 @@ impl Commit {
 }
 
 /// Commits that make a series.
-pub(super) struct Range {
+#[derive(Debug, Clone)]
+pub(in crate::kernel) struct Range {
     name: String,
     /// A.
     pub(super) base: String,
@@ -99,7 +101,7 @@ impl Range {
     }
 
     /// The patches.
-    pub(super) fn series(self, ctx: &Context, repo: &Repo) -> Result<Series> {
+    pub(super) fn series(&self, ctx: &Context, repo: &Repo) -> Result<Series> {
         if let Some(text) = self.left_out() {
             ctx.bus.note(format!("{}: {text}", self.name));
         }
@@ -141,6 +143,13 @@ impl Range {
         }
         refuse_paths_outside(&patches)?;
         let of = patches.len();
-        Ok(Series { name: self.name, patches, base_commit: None, of, origin: None, notes: Vec::new() })
+        Ok(Series {
+            name: self.name.clone(),
+            patches,
+            base_commit: None,
+            of,
+            origin: None,
+            notes: Vec::new(),
+        })
     }
 }

@@ -3,6 +3,14 @@
 
 use super::*;
 use crate::kernel::source::tests_support::{context, git, kernel_repo, listing};
+
+/// Resolves a range, and fetches what it was resolved to.
+fn range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Fetched> {
+    match resolve_range(ctx, repo, from, to)?.choice {
+        Choice::Range(path, range) => fetch_range(ctx, &path, &range),
+        other => panic!("{other:?}"),
+    }
+}
 use crate::workdir::SEAL;
 
 #[test]
@@ -85,7 +93,7 @@ fn commits_are_checked_out_and_the_users_repository_stays_as_it_is() {
     assert_eq!(three.base_commit.as_deref().map(str::len), Some(40));
     assert!(resolve(&ctx, &repo, "HEAD").expect("resolved").cached);
 
-    let Fetched::Range { base, series } = fetch_range(&ctx, &repo, "HEAD~2", "HEAD").expect("range") else {
+    let Fetched::Range { base, series } = range(&ctx, &repo, "HEAD~2", "HEAD").expect("range") else {
         panic!("a range")
     };
     assert_eq!((base.dir, series.patches.len(), series.name.as_str()), (one.dir, 2, "HEAD~2..HEAD"));
@@ -101,8 +109,7 @@ fn a_range_must_be_a_series() {
     git(&repo, &["checkout", "-qb", "other", "HEAD~1"]);
     git(&repo, &["commit", "-q", "--allow-empty", "-m", "other"]);
     let open = Repo::open(&ctx.cache, &repo).expect("a repository");
-    let why =
-        |from: &str, to: &str| range::Range::of(&open, from, to).err().expect("not a series").to_string();
+    let why = |from: &str, to: &str| Range::of(&open, from, to).expect_err("not a series").to_string();
     assert!(why("side", "other").contains("not an ancestor"));
     assert!(why("side", "side").contains("no commit"));
     assert!(why("side~1", "side").contains("no commit of it changes a file"));
@@ -201,7 +208,7 @@ fn other_formats_of_objects_and_refs_are_read() {
 
 /// Base and overlay of a range.
 fn applied(ctx: &Context, repo: &Path, from: &str, to: &str) -> (PathBuf, crate::kernel::patch::Overlay) {
-    let Fetched::Range { base, series } = fetch_range(ctx, repo, from, to).expect("a range") else {
+    let Fetched::Range { base, series } = range(ctx, repo, from, to).expect("a range") else {
         panic!("a range")
     };
     let applied =
@@ -255,7 +262,7 @@ fn a_range_is_its_trees_and_a_message_is_only_shown() {
     let resolved = resolve_range(&ctx, &repo, "HEAD~4", "HEAD").expect("resolved");
     assert_eq!(resolved.commits, 3);
     assert!(resolved.description.contains("\"cover letter of b4 prep\""), "{}", resolved.description);
-    let Fetched::Range { series, .. } = fetch_range(&ctx, &repo, "HEAD~4", "HEAD").expect("a range") else {
+    let Fetched::Range { series, .. } = range(&ctx, &repo, "HEAD~4", "HEAD").expect("a range") else {
         panic!("a range")
     };
     let subjects: Vec<_> = series.patches.iter().map(|patch| patch.subject.as_str()).collect();
@@ -282,8 +289,7 @@ fn a_range_that_comes_out_otherwise_does_not_pass_for_it() {
     let repo = kernel_repo(&dir.path().join("linux"));
     fs::write(repo.join("kernel/trampoline.c"), "int b;\n").expect("written");
     git(&repo, &["commit", "-qam", "two"]);
-    let Fetched::Range { base, mut series } = fetch_range(&ctx, &repo, "HEAD~1", "HEAD").expect("a range")
-    else {
+    let Fetched::Range { base, mut series } = range(&ctx, &repo, "HEAD~1", "HEAD").expect("a range") else {
         panic!("a range")
     };
     let key = series.key();
@@ -303,7 +309,7 @@ fn a_submodule_in_a_range_is_refused_by_name() {
     let id = "0123456789012345678901234567890123456789";
     git(&repo, &["update-index", "--add", "--cacheinfo", &format!("160000,{id},sub/module")]);
     git(&repo, &["commit", "-qm", "a submodule"]);
-    let error = fetch_range(&ctx, &repo, "HEAD~1", "HEAD").expect_err("refused");
+    let error = range(&ctx, &repo, "HEAD~1", "HEAD").expect_err("refused");
     assert_eq!(error.class.code(), 10);
     assert!(error.to_string().contains("the submodule sub/module"), "{error}");
 }

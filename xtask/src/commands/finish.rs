@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a command that makes a run ends: its record, its reports, and the room that runs take.
+
+use crate::places::runs_dir;
+use std::collections::BTreeMap;
+
+use crate::commands::baseline::Baseline;
+use crate::commands::output::Outputs;
+use crate::commands::vmtest::args::VmtestArgs;
+use crate::context::Context;
+use crate::error::{Class, Error, Result};
+use crate::files::write_file;
+use crate::interrupt;
+use crate::proc;
+use crate::report::export;
+use crate::report::phases::Phases;
+use crate::report::story::Story;
+use crate::result::RunResult;
+use crate::shop::Shop;
+use crate::tools;
+use crate::workdir::{self, RUN_BYTES, RunDir};
+
+/// Reports that were asked for and the run to compare with, opened before the long work.
+pub type Reports = (Outputs, Option<Baseline>);
+
+/// Writes what a run came to: its record first, then the reports that were asked for. Gives what the process ends with.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn finish(
+    ctx: &Context,
+    (keep, run_size): (u32, Option<u64>),
+    run_dir: &RunDir,
+    result: &RunResult,
+    (outputs, baseline): Reports,
+) -> Result<Class> {
+    write_file(&run_dir.path.join("run.json"), export::json(result)?)?;
+    run_dir.link_as_latest()?;
+    tidy(ctx, run_dir, keep, run_size);
+    let compared = baseline.map(|baseline| baseline.compare(&run_dir.path, result));
+    let directory = run_dir.path.display().to_string();
+    let outputs = outputs.with_ci();
+    let consoles = outputs.consoles(&run_dir.path, result);
+    let story = Story { compared: compared.as_ref(), consoles: &consoles, ..Story::of(result, &directory) };
+    outputs.write(&story)?;
+    Ok(story.exit_class())
+}
+
+/// A run that was interrupted before it knew its columns has a record as any other. Who reads it may not have seen the exit
+/// code, and what failed to be written here changes nothing about that.
+pub fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error: &Error) {
+    if args.dry_run || !matches!(error.class, Class::Interrupted | Class::Terminated) {
+        return;
+    }
+    let Ok(run_dir) = RunDir::create(args.out.as_deref()) else { return };
+    let mut result = RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
+    result.conclude(interrupt::requested());
+    if let (Ok(outputs), Ok(baseline)) = (args.output.open(args.json.as_deref()), args.baseline.open()) {
+        let _ = finish(ctx, (args.keep, args.run_size), &run_dir, &result, (outputs, baseline));
+    }
+}
+
+/// Keeps what is stored of runs within its bounds, once this one has its record. The verdict stands whatever comes of it.
+pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
+    let limit = run_size.unwrap_or(RUN_BYTES);
+    match workdir::bound(&run_dir.path, limit) {
+        Ok(cut) if cut.is_empty() => (),
+        Ok(cut) => ctx.bus.note(format!(
+            "the run is larger than {} MB: the middle of {} was cut out; --run-size SIZE keeps more",
+            limit >> 20,
+            cut.join(", ")
+        )),
+        Err(error) => ctx.bus.warn(format!("the run stays as large as it is: {}", error.summary())),
+    }
+    let old = runs_dir().and_then(|runs| {
+        workdir::bound_unfinished(&runs)?;
+        workdir::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
+    });
+    if let Err(error) = old {
+        ctx.bus.warn(format!("old runs stay: {}", error.summary()));
+    }
+}
+
+/// Versions of what built and ran the kernels.
+pub fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> BTreeMap<String, String> {
+    let mut found = shop.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default();
+    found.insert("xtask".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    if let Some(version) = shop.vng_version() {
+        found.insert("virtme-ng".to_owned(), version);
+    }
+    found
+}
+
+/// The command line, as it can be typed again.
+pub fn command_line() -> Vec<String> {
+    let words = std::env::args_os().skip(1).map(|word| proc::shell_word(&word.to_string_lossy()));
+    ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
+}

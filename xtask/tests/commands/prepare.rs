@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is decided before anything is made, and stays decided: patches, configurations, and which kernel a spec is.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Done, World, text};
+
+const PASSES: &str = "guest: pass";
+
+/// Puts a script before a program of the world. `$real` is the program.
+fn before(world: &World, name: &str, script: &str) {
+    let program = world.path("bin").join(name);
+    let real = fs::read_link(&program).expect("a link");
+    fs::remove_file(&program).expect("removed");
+    let text = format!("#!/bin/sh\nreal={}\n{script}\nexec \"$real\" \"$@\"\n", real.display());
+    fs::write(&program, text).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+/// Lines of the log of a run that are about a phase.
+fn lines_about(done: &Done, phase: &str) -> Vec<usize> {
+    let log = fs::read_to_string(done.run_dir.as_ref().expect("a run").join("log")).expect("a log");
+    let about = log.lines().enumerate().filter(|(_, line)| line.contains(&format!(" {phase}: ")));
+    about.map(|(at, _)| at).collect()
+}
+
+/// A patch of `kernel/fake.c` after [`World::patch`] renamed "second" to "better".
+fn next_patch(world: &World, name: &str, from: &str) -> PathBuf {
+    let path = world.patch(name, from, "best");
+    let text = fs::read_to_string(&path).expect("there").replace(" int second;", " int better;");
+    world.write(name, &text)
+}
+
+/// With the last patch this kernel cannot be had; the columns before it are the kernel without it.
+#[test]
+fn no_make_starts_before_all_patches_are_applied_and_all_configurations_merged() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("good", PASSES).display());
+    let extra = world.write("extra.config", "CONFIG_BPF_EVENTS=y\n");
+    world.patch("a.patch", "second", "better");
+    next_patch(&world, "b.patch", "first");
+    next_patch(&world, "c.patch", "nothere");
+    // A fragment that is read later than this is malformed.
+    let spoil = format!("[ \"$1\" = --version ] || echo nonsense > {}", extra.display());
+    before(&world, "make", &spoil);
+    let patches = ["--patches", "a.patch", "--patches", "b.patch", "--patches", "c.patch"];
+    let words = [&["--kernel", &spec, "--each-patch", "--config", "extra.config"], &patches[..]].concat();
+    let done = world.run(&words);
+    done.exits(10);
+    let (patched, made) = (lines_about(&done, "patch"), lines_about(&done, "configure"));
+    assert_eq!(patched.len(), 6, "begin and end of each");
+    assert!(!made.is_empty() && patched.iter().max() < made.iter().min(), "{patched:?} {made:?}\n{done}");
+    assert_eq!(world.read("extra.config"), "nonsense\n", "{done}");
+    // The column that fails is no more than that: the others are built and booted.
+    assert_eq!(world.made("vmlinux"), 3, "{done}");
+    let cells = done.json()["cells"].as_array().expect("cells").iter();
+    let outcomes: Vec<String> = cells.map(|cell| text(&cell["outcome"])).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "pass").count(), 9, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "notrun").count(), 3, "{outcomes:?}");
+    world.is_clean();
+}
+
+/// The same in a matrix, whose jobs with another kernel have threads of their own.
+#[test]
+fn no_make_of_a_matrix_starts_before_the_patches_of_all_jobs_are_applied() {
+    let world = World::new();
+    for name in ["good", "other"] {
+        world.tree(name, PASSES);
+    }
+    world.write("other/kernel/fake.c", "int zeroth;\n");
+    world.patch("a.patch", "second", "better");
+    world.write(
+        "m.toml",
+        "[[matrix]]\nkernels = ['tree:good', 'tree:other']\nvariants = ['default', 'debug']\nseries = ['./a.patch']\n",
+    );
+    let done = world.run(&["--matrix", "m.toml"]);
+    done.exits(10);
+    let (patched, made) = (lines_about(&done, "patch"), lines_about(&done, "configure"));
+    assert_eq!(patched.len(), 8, "begin and end of each");
+    assert!(!made.is_empty() && patched.iter().max() < made.iter().min(), "{patched:?} {made:?}\n{done}");
+    assert_eq!(world.made("vmlinux"), 2, "{done}");
+    world.is_clean();
+}
+
+/// An index of the archive that lists these versions, all of which are in the cache.
+fn index(world: &World, versions: &[&str]) -> String {
+    let release = |version: &&str| {
+        let entry = format!("cache/source/debian-tarball-{version}-0123456789ab");
+        world.tree(&entry, PASSES);
+        world.seal(&entry);
+        serde_json::json!({ "upstream": version, "version": version, "form": "tarball", "suite": "stable",
+            "sha256": "0123456789ab", "size": 1 })
+    };
+    let sources: Vec<_> = versions.iter().map(release).collect();
+    serde_json::json!({ "mirror": "fake", "read_at": 0, "sources": sources, "images": [] }).to_string()
+}
+
+fn head(top: &Path, rev: &str) -> String {
+    let mut git = std::process::Command::new("git");
+    let said = git.arg("-C").arg(top).args(["rev-parse", rev]).output().expect("git runs");
+    String::from_utf8_lossy(&said.stdout).trim().to_owned()
+}
+
+/// The third kernel is a range, and to resolve it takes a `git merge-base`: by then the first two are resolved, and nothing is
+/// fetched.
+#[test]
+fn what_changes_after_a_kernel_was_resolved_does_not_change_what_is_built() {
+    let world = World::new();
+    let listed = world.path("cache/apt/host/index.json");
+    let refreshed = world.write("refreshed.json", &index(&world, &["6.18.16", "6.18.15"]));
+    world.write("cache/apt/host/index.json", &index(&world, &["6.18.15"]));
+    let two = |name: &str| {
+        let top = world.repo(name, PASSES);
+        world.write(&format!("{name}/more.c"), "int more;\n");
+        world.commit(&top, "second");
+        top
+    };
+    let (moving, range) = (two("moving"), two("range"));
+    let (old, new) = (head(&moving, "HEAD"), head(&moving, "HEAD~1"));
+    let script = format!(
+        "case \" $* \" in *\" merge-base \"*)\n    {cp} {refreshed} {listed}\n    echo {new} > {moving}/.git/refs/heads/main\nesac",
+        cp = world.path("bin/cp").display(),
+        refreshed = refreshed.display(),
+        listed = listed.display(),
+        moving = moving.display(),
+    );
+    before(&world, "git", &script);
+    let (moving_spec, range_spec) =
+        (format!("git:{}@main", moving.display()), format!("git:{}@HEAD~1..HEAD", range.display()));
+    let done = world.run(&["--kernel", "src:6.18", "--kernel", &moving_spec, "--kernel", &range_spec]);
+    done.exits(0);
+    let kernels = done.json()["kernels"].as_array().expect("kernels").iter();
+    let ids: Vec<String> = kernels.map(|kernel| text(&kernel["id"])).collect();
+    assert_eq!(ids[..2], ["src:6.18.15".to_owned(), format!("git:moving@{}", &old[..12])], "{done}");
+    // It did change: the next run has the others.
+    assert_eq!(head(&moving, "main"), new);
+    let done = world.run(&["--kernel", "src:6.18", "--kernel", &moving_spec]);
+    let kernels = done.json()["kernels"].as_array().expect("kernels").iter();
+    let ids: Vec<String> = kernels.map(|kernel| text(&kernel["id"])).collect();
+    assert_eq!(ids, ["src:6.18.16".to_owned(), format!("git:moving@{}", &new[..12])], "{done}");
+    world.is_clean();
+}
