@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::gate::Demand;
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
+use crate::judge;
 use crate::kernel::bpftool::{self, BPFTOOL};
 use crate::kernel::variant::Variant;
 use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Unit};
 use crate::request::{BootChoice, Purpose};
-use crate::result;
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::suite::RUNNER;
@@ -63,7 +63,7 @@ fn boot_twice(
 ) -> Result<(Observed, Accel)> {
     let id = &bootable.kernel.id;
     let seen = start(shop, bootable, boot, task.clone(), shop.accel.kind, store, &mut watch)?;
-    let died = result::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());
+    let died = judge::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());
     let may_emulate = shop.accel.kind == Kind::Kvm && shop.plan.accel != AccelChoice::Kvm;
     // What was seen of the first try is evidence.
     let keep_as = |suffix: &str| {
@@ -160,16 +160,12 @@ pub fn machine(shop: &Shop<'_>, boot: Boot) -> Result<Machine> {
 }
 
 /// What a guest takes of this host: an emulator without a thread for each CPU keeps one core busy.
-///
-/// # Errors
-/// When the runner or the tools cannot be had.
-pub fn demand(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Demand> {
-    let machine = machine(shop, boot)?;
+pub fn demand(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine) -> Demand {
     let single = shop.accel.kind == Kind::Tcg && machine.tcg_thread == "single";
-    Ok(Demand {
+    Demand {
         cores: if single { 1 } else { machine.cpus },
         memory_mib: u64::from(memory_mib(shop, bootable)) + EMULATOR_MIB,
-    })
+    }
 }
 
 /// Memory that QEMU takes besides that of the guest: a generous guess, as no two builds of it take the same.

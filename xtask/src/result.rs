@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run came to: the model that every report is made from, and the judgement of one boot. Pure.
-//!
-//! Success is the last branch. A boot is believed only when its runner said `done`, every count agrees, no line is
-//! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
-//! checked.
+//! What a run came to: the model that every report is made from. Pure.
 
-mod cells;
 mod matrix;
-mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -16,9 +10,7 @@ use vmtest_protocol::TestName;
 
 use crate::error::{Class, PRECEDENCE};
 
-pub use cells::{CellBase, MaySkip, Rounds, cells, make_cell, notrun, open_cell};
 pub use matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord};
-pub use verdict::{Terms, Verdict, emulator_died, judge_boot, unexplained_taint};
 
 /// Version of `run.json`. Readers refuse what they do not know.
 pub const SCHEMA: u32 = 1;

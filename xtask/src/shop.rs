@@ -13,12 +13,13 @@ use crate::error::{Class, Error, Result};
 use crate::gate::{Demand, Gate, Pass, Room};
 use crate::host::Toolchain;
 use crate::image::{BuildRoot, Vng};
+use crate::judge::Program;
 use crate::kernel::series::Series;
 use crate::lender::Lenders;
 use crate::plan::Plan;
 use crate::sandbox::Tools;
 use crate::suite::Runner;
-use crate::suite::program::Program;
+use crate::suite::program;
 use crate::tools;
 use crate::vm::accel::{self, Accel, AccelChoice};
 
@@ -94,7 +95,7 @@ impl<'a> Shop<'a> {
         common: Arc<Common>,
         weight: u64,
     ) -> Result<Shop<'a>> {
-        let program = |name: &String| Program::load(&ctx.project, name);
+        let program = |name: &String| program::load(&ctx.project, name);
         Ok(Shop {
             programs: plan.programs.iter().map(program).collect::<Result<_>>()?,
             ctx,

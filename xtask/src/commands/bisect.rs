@@ -420,7 +420,7 @@ fn prepare(
 ) -> Result<(Context, Plan, Option<Series>)> {
     let mut plan = Plan::new(request)?;
     for name in &plan.programs {
-        crate::suite::program::Program::load(project, name)?;
+        crate::suite::program::load(project, name)?;
     }
     let bus = Bus::new(vec![progress::sink()]);
     let ctx = Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror };

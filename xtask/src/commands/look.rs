@@ -7,6 +7,7 @@ use vmtest_protocol::WorkerEnd;
 
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
+use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, Verdict, judge};
 use crate::launch;
 use crate::plain::plain;
 use crate::plan::Unit;
@@ -14,7 +15,8 @@ use crate::request::Purpose;
 use crate::result::Kernel;
 use crate::shop::Shop;
 use crate::unit::{self, Bootable};
-use crate::vm::session::{self, Channel};
+use crate::vm::machine::Machine;
+use crate::vm::session::{self, Channel, Observed};
 use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
 
@@ -43,7 +45,7 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
     })?;
     show(&seen.stream, shown);
     let machine = launch::machine(shop, boot)?;
-    let verdict = unit::judge(shop, bootable, &machine, shop.accel.kind, &seen);
+    let verdict = verdict(shop, bootable, &machine, &seen);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {
@@ -58,6 +60,16 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
             .next(format!("the whole console is in {}", store.display())));
     }
     Ok(Class::Pass)
+}
+
+/// What a guest without tests came to.
+fn verdict(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) -> Verdict {
+    let Kernel { id, release, build_id, .. } = &bootable.kernel;
+    let emulator = machine.risky_emulator(shop.accel.kind);
+    let terms = Terms { release, build_id, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    let base = CellBase { kernel: id.clone(), ..CellBase::default() };
+    let suite = SuiteInput::Own { planned: &[], rounds: Rounds::Exactly(1) };
+    judge(&JudgeInput { base, terms, conditions: &[], suite, may_skip: &|_| false }, seen).verdict
 }
 
 /// Writes what has come since, and says how much that was.

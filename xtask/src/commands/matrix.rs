@@ -38,7 +38,7 @@ use crate::report::progress;
 use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
-use crate::suite::program::Program;
+use crate::suite::program;
 use crate::unit::{self, Material, UnitResult};
 use crate::workdir::{Cache, RunDir, write_file};
 
@@ -106,7 +106,7 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
 fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Result<Planned<'a>> {
     let plan = job.request(common).and_then(|request| Plan::new(&request));
     let plan = plan.and_then(|plan| {
-        plan.programs.iter().try_for_each(|name| Program::load(project, name).map(|_| ()))?;
+        plan.programs.iter().try_for_each(|name| program::load(project, name).map(|_| ()))?;
         Ok(plan)
     });
     let plan = plan.map_err(|error| error.within(format!("the job {} cannot be", job.axes.id)))?;

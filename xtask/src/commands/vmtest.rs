@@ -28,7 +28,7 @@ use crate::request::Purpose;
 use crate::result::RunResult;
 use crate::shop::Shop;
 use crate::suite::Runner;
-use crate::suite::program::Program;
+use crate::suite::program;
 use crate::tools;
 use crate::unit::UnitResult;
 use crate::workdir::{Cache, RunDir, write_file};
@@ -46,7 +46,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let mut plan = Plan::new(&args.request())?;
     // Before anything is asked of the host: it may be a typo.
     for name in &plan.programs {
-        Program::load(project, name)?;
+        program::load(project, name)?;
     }
     let phases = Phases::default();
     let bus = Bus::new(vec![progress::sink(), Box::new(phases.clone())]);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::confined::{self, Room};
 use crate::context::Context;
 use crate::error::{Class, Error, IoContext, Result};
+use crate::judge::{Chosen, Known};
 use crate::kernel::build::{MODULES, PatchedTree};
 use crate::kernel::config;
 use crate::kernel::diagnose;
@@ -24,7 +25,7 @@ use crate::kernel::kconfig::DotConfig;
 use crate::kernel::making::Make;
 use crate::proc::{Finished, Job, ended};
 use crate::sandbox::{Sandbox, Tools};
-use crate::suite::choice::{self, BENCHMARK, Chosen, Denied, Offer};
+use crate::suite::choice::{self, BENCHMARK, Denied, Offer};
 use crate::suite::sources::{Needs, SELFTESTS, Selftests};
 use crate::workdir::{Key, KeyBuilder, create_dir, hash_file, read_text, write_file};
 
@@ -742,32 +743,26 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|error| Error::host(format!("{} cannot be read", path.display())).why(error))
 }
 
-/// Subtests that earlier runs of one binary reported: a name that is not there any more went missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known(pub BTreeMap<String, BTreeSet<String>>);
+/// Subtests that earlier runs of a bundle reported; empty before its first run.
+pub fn known(ctx: &Context, bundle: &Key) -> Known {
+    load(&ctx.cache.path("suite-seen", bundle.as_str())).unwrap_or_default()
+}
 
-impl Known {
-    /// Of a bundle; empty before its first run.
-    pub fn of(ctx: &Context, bundle: &Key) -> Known {
-        load(&ctx.cache.path("suite-seen", bundle.as_str())).unwrap_or_default()
+/// Adds what a run reported, for the next one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_known(
+    ctx: &Context,
+    bundle: &Key,
+    mut known: Known,
+    reported: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<()> {
+    for (test, subtests) in reported {
+        known.0.entry(test.clone()).or_default().extend(subtests.iter().cloned());
     }
-
-    /// Adds what a run reported, for the next one.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep(
-        mut self,
-        ctx: &Context,
-        bundle: &Key,
-        seen: BTreeMap<String, BTreeSet<String>>,
-    ) -> Result<()> {
-        for (test, subtests) in seen {
-            self.0.entry(test).or_default().extend(subtests);
-        }
-        create_dir(&ctx.cache.path("suite-seen", ""))?;
-        store(&ctx.cache.path("suite-seen", bundle.as_str()), &self)
-    }
+    create_dir(&ctx.cache.path("suite-seen", ""))?;
+    store(&ctx.cache.path("suite-seen", bundle.as_str()), &known)
 }
 
 #[cfg(test)]

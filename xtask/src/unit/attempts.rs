@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guests of one column and suite: the first attempt, and with `--retries` those of what it lost.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use vmtest_protocol::TestName;
 
 use super::{UnitResult, class_of};
@@ -21,6 +23,8 @@ pub struct Guest {
     pub cells: Vec<Cell>,
     /// What the kernel complained of.
     pub splats: Vec<SplatRecord>,
+    /// Subtests that the tree's own tests reported without doubt; empty for other suites.
+    pub reported: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// How the cells of a later attempt join those of the ones before.
@@ -44,7 +48,7 @@ pub struct Attempts {
 impl Attempts {
     /// The first one.
     pub fn new(guest: Guest) -> Attempts {
-        let Guest { kernel, record, cells, splats } = guest;
+        let Guest { kernel, record, cells, splats, reported: _ } = guest;
         Attempts { kernel, first: record, again: Vec::new(), cells, splats }
     }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
 use vmtest_protocol::TestName;
 
 use crate::error::{Class, Error, IoContext, Result};
@@ -59,9 +60,11 @@ pub struct Limits {
 }
 
 /// How the guest's life ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", content = "status", rename_all = "kebab-case")]
 pub enum End {
     /// QEMU (or vng) ended by itself.
+    #[serde(with = "wait_status")]
     Exited(ExitStatus),
     /// No byte in time.
     NoFirstByte,
@@ -76,7 +79,39 @@ pub enum End {
     /// The kernel said that it died, and the machine did not end.
     StayedDead,
     /// The user, or the system.
+    #[serde(with = "class_code")]
     Interrupted(Class),
+}
+
+/// An exit status as wait(2) gives it.
+mod wait_status {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(status: &ExitStatus, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_i32(status.into_raw())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ExitStatus, D::Error> {
+        i32::deserialize(from).map(ExitStatus::from_raw)
+    }
+}
+
+/// A class as its exit code.
+mod class_code {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::error::Class;
+
+    pub fn serialize<S: Serializer>(class: &Class, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u8(class.code())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Class, D::Error> {
+        u8::deserialize(from).map(|code| Class::from_code(code).unwrap_or(Class::Host))
+    }
 }
 
 /// Everything that was seen of one guest.
