@@ -190,8 +190,9 @@ fn observed() -> Observed {
     let channel = Channel::create().expect("a FIFO");
     let command = Command::new("true");
     let seen_at = channel.dir().to_owned();
-    session::run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &limits, store.path(), |_, _| ())
-        .expect("it ran")
+    let (console_on, nonce, store) = (ConsoleOn::Stdout, "abc".to_owned(), store.path());
+    let guest = session::Start { command, console_on, channel, seen_at, nonce, limits, store };
+    session::run(guest, |_, _| ()).expect("it ran")
 }
 
 #[test]

@@ -8,7 +8,7 @@ use vmtest_protocol::WorkerEnd;
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
 use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, Verdict, judge};
-use crate::launch;
+use crate::launch::{self, Launch};
 use crate::plain::plain;
 use crate::plan::Unit;
 use crate::request::Purpose;
@@ -39,12 +39,10 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
 fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir: &RunDir) -> Result<Class> {
     let store = run_dir.dir("cells/exec")?;
     let mut shown = 0;
-    let task = Task::Exec(command.to_owned());
-    let seen = launch::start(shop, bootable, boot, task, shop.accel.kind, &store, |stream, _| {
-        shown = show(stream, shown);
-    })?;
-    show(&seen.stream, shown);
     let machine = launch::machine(shop, boot)?;
+    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Exec(command.to_owned()) };
+    let seen = guest.start(shop.accel.kind, &store, |stream, _| shown = show(stream, shown))?;
+    show(&seen.stream, shown);
     let verdict = verdict(shop, bootable, &machine, &seen);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
@@ -92,7 +90,9 @@ fn show(stream: &Stream, from: usize) -> usize {
 
 fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
     let channel = Channel::create()?;
-    let spec = launch::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::workdir::nonce())?;
+    let machine = launch::machine(shop, boot)?;
+    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Shell };
+    let spec = guest.vm_spec(shop.accel.kind, &crate::workdir::nonce())?;
     let command = launch::command(shop, bootable, &spec, &channel)?;
     shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
     session::interact(command)?;

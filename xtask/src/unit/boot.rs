@@ -13,7 +13,7 @@ use crate::gate::Pass;
 use crate::guest::Stream;
 use crate::judge::{CellBase, JudgeInput, Judged, SuiteInput, Terms, judge};
 use crate::kernel::variant;
-use crate::launch::{self, boot_with_fallback};
+use crate::launch::{self, Launch};
 use crate::plan::Unit;
 use crate::replay::SavedInput;
 use crate::result::{BootRecord, Kernel};
@@ -123,7 +123,9 @@ impl<'a> Guests<'a> {
             let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
             phase.progress(stream.ended.len() as u64, expected, now);
         };
-        let (seen, accel) = boot_with_fallback(self.shop, self.bootable, self.boot, task, &store, watch)?;
+        let Guests { shop, bootable, boot, machine, .. } = self;
+        let launch = Launch { shop, bootable, boot: *boot, machine, task };
+        let (seen, accel) = launch.with_fallback(&store, watch)?;
         Ok(BootOutcome { seen, accel, attempt, directory, store, phase })
     }
 
