@@ -9,8 +9,7 @@ use vmtest_protocol::TestName;
 
 use crate::error::Class;
 use crate::mutant::Mutant;
-use crate::result::{Cell, Outcome};
-use crate::unit::UnitResult;
+use crate::result::{Cell, Outcome, UnitResult};
 
 /// The column without any damage, the two with a damaged suite, and the mutants.
 pub struct Columns<'a> {

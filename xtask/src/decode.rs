@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use crate::kernel::bootable::Bootable;
 use crate::proc::{Job, Stream};
 use crate::sandbox::{Sandbox, Tools};
 use crate::shop::Shop;
-use crate::unit::Bootable;
 use crate::workdir::read_text;
 
 const SCRIPT: &str = "scripts/decode_stacktrace.sh";

@@ -10,21 +10,22 @@ use crate::gate::Demand;
 use crate::guest::Stream;
 use crate::image::{self, VNG_MOUNT};
 use crate::judge;
+use crate::kernel::bootable::{Bootable, Bpftool};
 use crate::kernel::bpftool::{self, BPFTOOL};
 use crate::kernel::variant::Variant;
 use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Unit};
 use crate::request::{BootChoice, Purpose};
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
+use crate::stored;
 use crate::suite::RUNNER;
 use crate::tools;
-use crate::unit::{Bootable, Bpftool};
 use crate::vm::accel::{Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::{Demands, Machine};
 use crate::vm::session::{self, Channel, ConsoleOn, End, Limits, Observed};
 use crate::vm::{self, BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
-use crate::workdir::create_dir;
+use crate::workdir::{create_dir, nonce, write_file};
 
 /// A guest to be started: which kernel, how, on what, and for what.
 pub struct Launch<'a> {
@@ -53,8 +54,9 @@ impl Launch<'_> {
         watch: impl FnMut(&Stream, &Scanner),
     ) -> Result<(Observed, Accel)> {
         let (seen, accel) = self.twice(store, watch)?;
-        // Behind the last start, which may have moved the directory away.
-        if let Err(error) = self.bootable.keep_config(store) {
+        // Behind the last start, which may have moved the directory away. For comparisons of runs.
+        let kept = self.bootable.config_text().map(|text| write_file(&store.join(stored::CONFIG), text));
+        if let Some(Err(error)) = kept {
             // What was seen of the guest is worth more.
             self.warn(&format!("its configuration is not kept: {}", error.summary()));
         }
@@ -73,7 +75,7 @@ impl Launch<'_> {
         let why = match (died, may_emulate) {
             (Some(line), true) => format!("QEMU died under KVM before the guest's first word: {line}"),
             (None, true) if seen.end == End::NoFirstByte => {
-                let limit = self.bootable.limits(shop, Kind::Kvm).first_byte.as_secs();
+                let limit = limits(shop, self.bootable, Kind::Kvm).first_byte.as_secs();
                 format!("not a byte under KVM within {limit} s")
             }
             (Some(line), false) => {
@@ -102,13 +104,13 @@ impl Launch<'_> {
     pub fn start(&self, kind: Kind, store: &Path, watch: impl FnMut(&Stream, &Scanner)) -> Result<Observed> {
         let Launch { shop, bootable, boot, .. } = self;
         create_dir(store)?;
-        let nonce = crate::workdir::nonce();
+        let nonce = nonce();
         let channel = Channel::create()?;
         let mut spec = self.vm_spec(kind, &nonce)?;
         if let Task::Upstream { wishes, .. } = &spec.task {
             let text = serde_json::to_vec(wishes)
                 .map_err(|error| Error::host("cannot say what to run").why(error))?;
-            crate::workdir::write_file(&channel.dir().join(WISHES), text)?;
+            write_file(&channel.dir().join(WISHES), text)?;
             let sandbox = Sandbox::new(shop.tools()?).read_only(channel.dir(), "/vm");
             spec.wishes = Some(sandbox.see(&format!("/vm/{WISHES}")).to_string_lossy().into_owned());
         }
@@ -124,7 +126,7 @@ impl Launch<'_> {
     }
 
     fn limits(&self, kind: Kind) -> Limits {
-        let mut limits = self.bootable.limits(self.shop, kind);
+        let mut limits = limits(self.shop, self.bootable, kind);
         if self.shop.plan.purpose != Purpose::Test {
             // A person decides how long to look.
             limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
@@ -159,6 +161,11 @@ pub fn machine(shop: &Shop<'_>, boot: Boot) -> Result<Machine> {
     };
     let qemu = tools::qemu_version(shop.ctx, shop.tools()?)?;
     Ok(Machine::of(shop.plan.cpus, boot, &demands, qemu))
+}
+
+/// Limits of a guest with this kernel.
+pub fn limits(shop: &Shop<'_>, bootable: &Bootable, accel: Kind) -> Limits {
+    shop.plan.limits(accel, bootable.slowdown())
 }
 
 /// What a guest takes of this host: an emulator without a thread for each CPU keeps one core busy.
@@ -300,7 +307,7 @@ pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Res
         sysctls,
         bpftool: Some(format!("{BPFTOOL_MOUNT}/{BPFTOOL}")),
         wishes: None,
-        nonce: crate::workdir::nonce(),
+        nonce: nonce(),
         task,
         gdb: false,
     })

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a run came to: the model that every report is made from. Pure.
 
+mod column;
 mod matrix;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,10 @@ use vmtest_protocol::TestName;
 
 use crate::error::{Class, PRECEDENCE};
 
-pub use matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord};
+pub use column::UnitResult;
+pub use matrix::{
+    Axes, CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord,
+};
 
 /// Version of `run.json`. Readers refuse what they do not know.
 pub const SCHEMA: u32 = 1;

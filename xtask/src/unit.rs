@@ -8,7 +8,7 @@ mod boot;
 mod program;
 mod upstream;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use vmtest_protocol::TestName;
 
@@ -19,117 +19,27 @@ use crate::decode;
 use crate::error::{Class, Error, Result};
 use crate::interrupt;
 use crate::judge::{CellBase, Rounds, SuiteInput, notrun};
+use crate::kernel::bootable::{Bootable, Bpftool};
 use crate::kernel::bpftool;
 use crate::kernel::build::{self, ConfiguredTree, PatchedTree, Recipe};
 use crate::kernel::build_id;
 use crate::kernel::config;
-use crate::kernel::kconfig::DotConfig;
 use crate::kernel::patch;
 use crate::kernel::series::Series;
 use crate::kernel::source::{self, Fetched, Prebuilt, SourceTree};
-use crate::kernel::variant::{self, Variant};
+use crate::kernel::variant;
+use crate::launch;
 use crate::plan::{Unit, Upto};
 use crate::request::{BootChoice, Purpose};
-use crate::result::{BootRecord, Cell, Kernel, RunResult, SplatRecord};
+use crate::result::{BootRecord, Cell, Kernel, SplatRecord};
 use crate::shop::Shop;
-use crate::stored;
-use crate::vm::accel::Kind;
-use crate::vm::session::Limits;
 use crate::vm::{Boot, Task};
-use crate::workdir::{Key, RunDir, read_text, write_file};
+use crate::workdir::{Key, RunDir, read_text};
+
+pub use crate::result::UnitResult;
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
-
-/// A kernel that can boot, with all that its boot depends on.
-#[derive(Debug)]
-pub struct Bootable {
-    /// For the record.
-    pub kernel: Kernel,
-    /// Directory of the kernel file.
-    pub dir: PathBuf,
-    /// Its name there.
-    pub file: String,
-    /// `None` for a kernel that was not built here.
-    pub variant: Option<Variant>,
-    /// Its configuration; `None` where it is unknown.
-    config: Option<DotConfig>,
-    /// The bpftool of its tree.
-    pub bpftool: Bpftool,
-    /// Its tree and its key; `None` for a kernel that was not built here.
-    tree: Option<(PatchedTree, Key)>,
-}
-
-/// Whether a guest can be offered the bpftool of the tree under test.
-#[derive(Debug)]
-pub enum Bpftool {
-    /// It is in this directory.
-    In(PathBuf),
-    /// Nothing is wrong, and there is none, for this reason. What would use it is not run and not required.
-    None(String),
-    /// It should be there.
-    Failed(Error),
-}
-
-impl Bootable {
-    /// Whether its source went away: it was damaged, or somebody pruned it.
-    fn source_is_gone(&self) -> bool {
-        self.source().is_some_and(|dir| dir.symlink_metadata().is_err())
-    }
-
-    /// Key of everything that its kernel was made of, its origin included; of a finished kernel that of its image.
-    pub fn made_of(&self) -> &str {
-        self.tree.as_ref().map_or(&self.kernel.key, |(_, key)| key.as_str())
-    }
-
-    /// Its source, without the series; `None` for a kernel that was not built here.
-    pub fn source(&self) -> Option<&Path> {
-        self.tree.as_ref().map(|(tree, _)| tree.source.dir.as_path())
-    }
-
-    /// Leaves its configuration beside what its guest said, for comparisons of runs.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn keep_config(&self, store: &Path) -> Result<()> {
-        let Some(config) = &self.config else { return Ok(()) };
-        let lines = config.iter().map(|(option, value)| format!("CONFIG_{option}={value}\n"));
-        write_file(&store.join(stored::CONFIG), lines.collect::<String>())
-    }
-
-    /// Limits of a guest with this kernel.
-    pub fn limits(&self, shop: &Shop<'_>, accel: Kind) -> Limits {
-        shop.plan.limits(accel, self.variant.as_ref().map_or(1, |variant| variant.slowdown))
-    }
-}
-
-/// What a column came to.
-#[derive(Debug)]
-pub struct UnitResult {
-    /// The column.
-    pub kernel: Kernel,
-    /// The boot; `None` when it never came to one.
-    pub boot: Option<BootRecord>,
-    /// The boots of further attempts.
-    pub again: Vec<BootRecord>,
-    /// Its cells.
-    pub cells: Vec<Cell>,
-    /// What the kernel complained of.
-    pub splats: Vec<SplatRecord>,
-}
-
-impl UnitResult {
-    /// Puts it into the record of a run.
-    pub fn add_to(self, result: &mut RunResult) {
-        let UnitResult { kernel, boot, again, cells, splats } = self;
-        if !result.kernels.contains(&kernel) {
-            result.kernels.push(kernel);
-        }
-        result.boots.extend(boot.into_iter().chain(again));
-        result.cells.extend(cells);
-        result.splats.extend(splats);
-    }
-}
 
 /// What all columns of one kernel begin with.
 #[derive(Debug)]
@@ -487,7 +397,7 @@ fn test(
     let (names, places) = runner.ask_for(chosen, effort);
     let repeat = shop.plan.repeat;
     let rounds = repeat.rounds(chosen.len())?;
-    let time = repeat.time(bootable.limits(shop, shop.accel.kind).run);
+    let time = repeat.time(launch::limits(shop, bootable, shop.accel.kind).run);
     let until_fail = repeat.until_fail.then_some(time);
     let task = Task::Tests { names, places, effort, self_test: unit.self_test, rounds, until_fail };
     let expected = planned.len() as u64 * u64::from(rounds);

@@ -7,14 +7,14 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::expect::{ExpectLines, Expectation};
-use super::job::{Axes, Job, NO_SERIES, NO_VARIANT, Settings, from_here};
+use super::job::{Job, NO_SERIES, NO_VARIANT, Settings, from_here};
 use super::pattern::{CellPattern, JobGlobs, JobPattern};
 use crate::error::{Error, Result};
 use crate::kernel::maintained;
 use crate::kernel::spec::KernelSpec;
 use crate::plan::{self, DEFAULT_VARIANT};
 use crate::request::BootChoice;
-use crate::result::CellGlobs;
+use crate::result::{Axes, CellGlobs};
 use crate::workdir::read_text;
 
 /// Most jobs of a matrix: ten times what a forge starts at once, and a bound for a typing mistake.

@@ -11,11 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expect;
-use super::job::{Axes, NO_SERIES, NO_VARIANT};
+use super::job::{NO_SERIES, NO_VARIANT};
 use super::keys;
 use crate::error::{Class, Error, Result};
 use crate::result::{
-    AllowRecord, Cell, CellGlobs, ExpectRecord, JobRecord, Kernel, MatrixRecord, Outcome, RunResult, SCHEMA,
+    AllowRecord, Axes, Cell, CellGlobs, ExpectRecord, JobRecord, Kernel, MatrixRecord, Outcome, RunResult,
+    SCHEMA,
 };
 
 /// A run of some jobs.

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vmtest_protocol::TestName;
 
-use super::{UnitResult, class_of};
+use super::class_of;
 use crate::error::{Class, Result};
 use crate::interrupt;
 use crate::plan::Unit;
-use crate::result::{BootRecord, Cell, Kernel, SplatRecord};
+use crate::result::{BootRecord, Cell, Kernel, SplatRecord, UnitResult};
 use crate::retry;
 use crate::shop::Shop;
 

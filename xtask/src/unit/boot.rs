@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use vmtest_protocol::TestName;
 
 use super::attempts::Guest;
-use super::{Bootable, cell_directory, decode_stacks};
+use super::{cell_directory, decode_stacks};
 use crate::error::{Class, Result};
 use crate::event::Phase;
 use crate::gate::Pass;
 use crate::guest::Stream;
 use crate::judge::{CellBase, JudgeInput, Judged, SuiteInput, Terms, judge};
+use crate::kernel::bootable::Bootable;
 use crate::kernel::variant;
 use crate::launch::{self, Launch};
 use crate::plan::Unit;
@@ -180,7 +181,7 @@ impl<'a> Guests<'a> {
     fn record(&self, base: &CellBase, judged: &Judged, seen: &Observed, accel: Accel) -> BootRecord {
         let machine = &self.machine;
         let emulated = accel.kind == Kind::Tcg;
-        let limits = self.bootable.limits(self.shop, accel.kind);
+        let limits = launch::limits(self.shop, self.bootable, accel.kind);
         let limits = [
             ("first-byte", limits.first_byte),
             ("boot", limits.boot),

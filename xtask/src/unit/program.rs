@@ -5,10 +5,12 @@ use vmtest_protocol::{Upstream, UpstreamTest};
 
 use super::attempts::{Attempts, Joins};
 use super::boot::{self, BootRequest, Guests};
-use super::{Bootable, Built, UnitResult, choose_boot};
+use super::{Built, choose_boot};
 use crate::error::{Error, Result};
 use crate::judge::{ExternalSuite, Program, SuiteInput, notrun};
+use crate::kernel::bootable::Bootable;
 use crate::plan::Unit;
+use crate::result::UnitResult;
 use crate::shop::Shop;
 use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;

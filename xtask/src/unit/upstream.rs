@@ -7,12 +7,14 @@ use vmtest_protocol::{TestName, Upstream, UpstreamTest};
 
 use super::attempts::{Attempts, Guest, Joins};
 use super::boot::{self, BootRequest, Guests};
-use super::{Bootable, Built, UnitResult, choose_boot};
+use super::{Built, choose_boot};
 use crate::error::{Class, Error, Result};
 use crate::judge::{CellBase, Chosen, ExternalSuite, SuiteInput, make_cell, notrun};
+use crate::kernel::bootable::Bootable;
 use crate::kernel::build::MODULES;
+use crate::launch;
 use crate::plan::{Unit, UpstreamPlan};
-use crate::result::{Cell, Kernel, Outcome};
+use crate::result::{Cell, Kernel, Outcome, UnitResult};
 use crate::shop::Shop;
 use crate::suite::choice::{self, Choice};
 use crate::suite::upstream::{self, Bundle, FILES, Index};
@@ -200,7 +202,7 @@ impl Column<'_> {
     ) -> Result<UnitResult> {
         let base = self.base(&bootable.kernel.id);
         let guests = Guests::admit(self.shop, bootable, (Boot::Vng, boot_reason), base, self.run_dir)?;
-        let limits = bootable.limits(self.shop, self.shop.accel.kind);
+        let limits = launch::limits(self.shop, bootable, self.shop.accel.kind);
         let guest = |tests: &[Chosen], attempt| self.guest(&guests, limits, bundle, tests, attempt);
         let mut attempts = Attempts::new(guest(built, None)?);
         // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
