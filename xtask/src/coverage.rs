@@ -109,7 +109,7 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
         |column: &UnitResult, cell: &Cell| column.cells.iter().any(|other| same(cell, other) && fails(other));
     let own = columns.control.cells.iter().filter(|cell| cell.suite == "own");
     own.map(|cell| Evidence {
-        name: TestName { test: cell.test.clone(), subtest: cell.subtest.clone() },
+        name: cell.name(),
         control: cell.outcome,
         turned: fails_in(columns.turned, cell),
         blind: fails_in(columns.blind, cell),

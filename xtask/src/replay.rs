@@ -19,7 +19,7 @@ use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
 use crate::judge::{CellBase, ExternalSuite, JudgeInput, Judged, Rounds, SuiteInput, Terms, judge};
 use crate::plain;
-use crate::result::{BootRecord, Cell, Outcome, RunResult};
+use crate::result::{BootRecord, Cell, ColumnId, Outcome, RunResult};
 use crate::stored::{MOST_BYTES, Stored, below};
 use crate::vm::console::Scanner;
 use crate::vm::session::{End, Observed};
@@ -66,8 +66,7 @@ impl SavedInput {
         let (planned, rounds, external) = match suite {
             SuiteInput::Own { planned, rounds } => (planned.to_vec(), *rounds, None),
             SuiteInput::External(suite) => {
-                let name = |cell: &Cell| TestName { test: cell.test.clone(), subtest: cell.subtest.clone() };
-                let names = judged.cells.iter().map(name).collect();
+                let names = judged.cells.iter().map(Cell::name).collect();
                 (names, Rounds::Exactly(1), Some((*suite).clone()))
             }
         };
@@ -125,12 +124,8 @@ impl SavedInput {
             return Some(format!("suite {}, and its {FILE} is of another", boot.suite));
         }
         self.external.as_ref()?;
-        let column = |one: &BootRecord| {
-            (&one.kernel, &one.variant, &one.boot, &one.suite)
-                == (&boot.kernel, &boot.variant, &boot.boot, &boot.suite)
-        };
         // Attempts of whole tests are joined by what each of them saw, and the record keeps no more than the sum.
-        if boots.iter().filter(|one| column(one)).count() > 1 {
+        if boots.iter().filter(|one| one.column() == boot.column()).count() > 1 {
             return Some(format!("suite {}, tried again as a whole", boot.suite));
         }
         self.truncated.then(|| format!("suite {}, whose words were cut to keep the run small", boot.suite))
@@ -227,7 +222,7 @@ pub fn check_what_is_there(stored: &Stored) -> Result<Replayed> {
 fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
     let mut done = Replayed::default();
     let mut differ: Vec<String> = Vec::new();
-    let mut told: BTreeSet<(String, String, String, String, String)> = BTreeSet::new();
+    let mut told: BTreeSet<(ColumnId<'_>, String)> = BTreeSet::new();
     let mut left_out: Vec<&BootRecord> = Vec::new();
     for boot in &stored.result.boots {
         let is_saved = confined::is_file(&stored.dir, Path::new(&boot.directory).join(FILE));
@@ -256,14 +251,9 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
         differ.extend(other_ids(&stored.result, boot, &saved, &seen));
         differ.extend(differences(&stored.result, boot, &judged));
         for cell in judged.cells {
-            let path = plain::line(&cell.path());
-            told.insert((cell.kernel, cell.variant, cell.boot, cell.suite, path));
+            told.insert((boot.column(), plain::line(&cell.path())));
         }
     }
-    let of = |boot: &BootRecord, cell: &Cell| {
-        (&boot.kernel, &boot.variant, &boot.boot, &boot.suite)
-            == (&cell.kernel, &cell.variant, &cell.boot, &cell.suite)
-    };
     // What never ran, no guest tells of; nor of what the tree has not, which counts.
     let silent = |cell: &Cell| match said(cell, 1) {
         (Outcome::Notrun, ..) => true,
@@ -271,10 +261,9 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
         _ => false,
     };
     // What may be of a guest that was left out is not known.
-    let known = |cell: &&Cell| !silent(cell) && !left_out.iter().any(|boot| of(boot, cell));
+    let known = |cell: &&Cell| !silent(cell) && !left_out.iter().any(|boot| boot.column() == cell.column());
     for cell in stored.result.cells.iter().filter(known) {
-        let Cell { kernel, variant, boot, suite, .. } = cell.clone();
-        if !told.contains(&(kernel, variant, boot, suite, cell.path())) {
+        if !told.contains(&(cell.column(), cell.path())) {
             let outcome = cell.outcome.name();
             differ.push(format!("{} on {}: {outcome}, and no guest told of it", cell.path(), cell.kernel));
         }
@@ -326,11 +315,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
     let number = boot.attempt.unwrap_or(1);
     for cell in cells {
         let path = plain::line(&cell.path());
-        let same = |one: &&Cell| {
-            (&one.kernel, &one.variant, &one.boot, &one.suite)
-                == (&boot.kernel, &boot.variant, &boot.boot, &boot.suite)
-                && one.path() == path
-        };
+        let same = |one: &&Cell| one.column() == boot.column() && one.path() == path;
         let Some(recorded) = run.cells.iter().find(same) else {
             differ.push(format!("{path} on {}: not in the record", boot.kernel));
             continue;

@@ -2,16 +2,17 @@
 //! What a run came to: the model that every report is made from. Pure.
 
 mod column;
+mod ids;
 mod matrix;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vmtest_protocol::TestName;
 
 use crate::error::{Class, PRECEDENCE};
 
 pub use column::UnitResult;
+pub use ids::ColumnId;
 pub use matrix::{
     Axes, CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord,
 };
@@ -142,7 +143,7 @@ pub struct Attempt {
 impl Cell {
     /// `test/subtest`, or `test`.
     pub fn path(&self) -> String {
-        TestName { test: self.test.clone(), subtest: self.subtest.clone() }.path()
+        self.name().path()
     }
 
     /// Class of this cell.
@@ -406,8 +407,7 @@ impl RunResult {
             self.cells.iter().any(|cell| {
                 cell.counts()
                     && cell.class == boot.class
-                    && cell.kernel == boot.kernel
-                    && cell.variant == boot.variant
+                    && cell.variant_id() == boot.variant_id()
                     && (cell.suite == boot.suite || boot.suite.is_empty())
             })
         };

@@ -163,12 +163,7 @@ fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
 fn remember(ctx: &Context, result: &RunResult) {
     // A guest may end within the first millisecond, as the fake ones of the tests do: whether there was one is not a question
     // of how long it took. A job that never came to a guest is as unknown as before.
-    let guests = |job: &&JobRecord| {
-        result.boots.iter().any(|boot| {
-            let column = (&boot.kernel, &boot.variant, &boot.suite);
-            column == (&job.kernel, &job.variant, &job.suite) && (job.boot == "auto" || job.boot == boot.boot)
-        })
-    };
+    let guests = |job: &&JobRecord| result.boots.iter().any(|boot| job.owns(boot.column()));
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(guests);
     let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
     if let Err(error) = times::remember(new) {

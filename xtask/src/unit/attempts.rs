@@ -54,8 +54,7 @@ impl Attempts {
 
     /// Names of all cells, as far as they are known.
     fn names(&self) -> Vec<TestName> {
-        let name = |cell: &Cell| TestName { test: cell.test.clone(), subtest: cell.subtest.clone() };
-        self.cells.iter().map(name).collect()
+        self.cells.iter().map(Cell::name).collect()
     }
 
     /// Boots `more` for what was lost, as often as the plan allows. `planned`: what may run again; `None`: whatever has a
