@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Class;
-use crate::result::{Cell, Kernel, Outcome, Role, RunResult};
+use crate::result::{Cell, ColumnId, Kernel, Outcome, Role, RunResult};
 
 /// Decides which cells count, and notes in each what it was before. A test that passed in an earlier column and is absent
 /// from a later one that ran gets a `missing` cell there, and that counts.
@@ -90,15 +90,9 @@ fn passed_on(cell: &Cell) -> String {
 /// The cell of a row that passed and is absent from this column. `None` where the suite never ran there: a cell that
 /// counts already says which stage failed.
 fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
-    let column = (kernel, passed.variant.as_str(), passed.suite.as_str());
-    let boot = run
-        .boots
-        .iter()
-        .find(|boot| (boot.kernel.as_str(), boot.variant.as_str(), boot.suite.as_str()) == column);
-    let mut cells = run
-        .cells
-        .iter()
-        .filter(|cell| (cell.kernel.as_str(), cell.variant.as_str(), cell.suite.as_str()) == column);
+    let column = ColumnId { kernel, ..passed.column().any_boot() };
+    let boot = run.boots.iter().find(|boot| boot.column().any_boot() == column);
+    let mut cells = run.cells.iter().filter(|cell| cell.column().any_boot() == column);
     let stopped = |cell: &Cell| cell.outcome == Outcome::Notrun && cell.class() != Class::Pass;
     if boot.is_none() && cells.clone().any(stopped) {
         return None;

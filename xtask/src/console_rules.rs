@@ -7,8 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memchr;
 use regex::bytes::{Regex, RegexBuilder};
-use vmtest_protocol::LAST_WORD;
-use vmtest_protocol::complaints;
+use vmtest_protocol::{LAST_WORD, complaints};
 
 pub use vmtest_protocol::complaints::Severity;
 

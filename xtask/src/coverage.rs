@@ -9,8 +9,7 @@ use vmtest_protocol::TestName;
 
 use crate::error::Class;
 use crate::mutant::Mutant;
-use crate::result::{Cell, Outcome};
-use crate::unit::UnitResult;
+use crate::result::{Cell, Outcome, UnitResult};
 
 /// The column without any damage, the two with a damaged suite, and the mutants.
 pub struct Columns<'a> {
@@ -110,7 +109,7 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
         |column: &UnitResult, cell: &Cell| column.cells.iter().any(|other| same(cell, other) && fails(other));
     let own = columns.control.cells.iter().filter(|cell| cell.suite == "own");
     own.map(|cell| Evidence {
-        name: TestName { test: cell.test.clone(), subtest: cell.subtest.clone() },
+        name: cell.name(),
         control: cell.outcome,
         turned: fails_in(columns.turned, cell),
         blind: fails_in(columns.blind, cell),

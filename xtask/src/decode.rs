@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use crate::files::read_text;
+use crate::kernel::bootable::Bootable;
 use crate::proc::{Job, Stream};
 use crate::sandbox::{Sandbox, Tools};
 use crate::shop::Shop;
-use crate::unit::Bootable;
 
 const SCRIPT: &str = "scripts/decode_stacktrace.sh";
 /// It asks for each address apart, and each time the whole kernel is read: a fifth of a second on an idle host.

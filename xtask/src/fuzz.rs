@@ -15,9 +15,9 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::allow::Allowed;
 use crate::error::Class;
 use crate::guest::{Stream, ktap, test_progs};
+use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, judge};
 use crate::kernel::config::Requests;
 use crate::kernel::series;
-use crate::result::{Terms, judge_boot};
 use crate::vm::console::Scanner;
 use crate::vm::session::{self, Channel, ConsoleOn, End, Limits, Observed};
 
@@ -190,24 +190,31 @@ fn observed() -> Observed {
     let channel = Channel::create().expect("a FIFO");
     let command = Command::new("true");
     let seen_at = channel.dir().to_owned();
-    session::run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &limits, store.path(), |_, _| ())
-        .expect("it ran")
+    let (console_on, nonce, store) = (ConsoleOn::Stdout, "abc".to_owned(), store.path());
+    let guest = session::Start { command, console_on, channel, seen_at, nonce, limits, store };
+    session::run(guest, |_, _| ()).expect("it ran")
 }
 
 #[test]
 fn events_without_a_done_are_never_a_pass() {
     let seen = RefCell::new(observed());
     let allowed = Allowed::default();
-    let terms = Terms { release: "7.3.4", build_id: "", allowed: &allowed, emulator: None };
+    let input = JudgeInput {
+        base: CellBase::default(),
+        terms: Terms { release: "7.3.4", build_id: "", allowed: &allowed, emulator: None },
+        conditions: &[],
+        suite: SuiteInput::Own { planned: &[], rounds: Rounds::Exactly(1) },
+        may_skip: &|_| false,
+    };
     assert!(matches!(seen.borrow().end, End::Exited(_)));
-    let strategy = (input(whole_events(), EVENT_WORDS), vec(1_usize..5_000, 1..4));
+    let strategy = (self::input(whole_events(), EVENT_WORDS), vec(1_usize..5_000, 1..4));
     let judged = |bytes: &[u8], lengths: &[usize]| {
         let mut seen = seen.borrow_mut();
         (seen.stream, seen.console) = (Stream::new("abc"), Scanner::default());
         seen.console.feed(format!("Linux version 7.3.4\n{}\n", vmtest_protocol::LAST_WORD).as_bytes());
         in_pieces(bytes, lengths, |piece| seen.stream.feed(piece));
         seen.stream.close();
-        judge_boot(&seen, &terms).class
+        judge(&input, &seen).verdict.class
     };
     assert_eq!(judged(whole_events().as_bytes(), &[7]), Class::Pass, "the seed is right");
     let tried = runner(1).run(&strategy, |(bytes, lengths)| {

@@ -14,9 +14,8 @@ use vmtest_protocol::TestName;
 
 use crate::error::{Class, Error, IoContext, Result};
 use crate::kernel::series::{self, Series};
-use crate::result::{Cell, Outcome};
+use crate::result::{Cell, Outcome, UnitResult};
 use crate::suite::compile;
-use crate::unit::UnitResult;
 
 /// Says what a mutant breaks, in its mail.
 const BREAKS: &str = "Breaks:";

@@ -4,12 +4,14 @@
 //!
 //! Later stages take these from here. Nothing is resolved or read again, so what is built is what was announced.
 
+use crate::suite::program;
 use std::sync::{Arc, OnceLock};
 
 use crate::build_root::BuildRoot;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::host::{self, Need, Toolchain};
+use crate::judge::Program;
 use crate::kernel::config::{self, Requests};
 use crate::kernel::maintained::{self, Named};
 use crate::kernel::series::Series;
@@ -20,7 +22,6 @@ use crate::launch;
 use crate::plan::{self, Plan, Unit};
 use crate::request::BootChoice;
 use crate::suite::Runner;
-use crate::suite::program::Program;
 
 /// A plan with everything that it names.
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Configuration {
 }
 
 fn programs(ctx: &Context, plan: &Plan) -> Result<Vec<Program>> {
-    plan.programs.iter().map(|name| Program::load(&ctx.project, name)).collect()
+    plan.programs.iter().map(|name| program::load(&ctx.project, name)).collect()
 }
 
 /// What the host must have for these plans.

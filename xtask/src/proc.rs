@@ -21,8 +21,7 @@ use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::unistd::Pid;
 
 use crate::error::{Class, Error, IoContext, Result};
-use crate::interrupt;
-use crate::leftovers;
+use crate::{interrupt, leftovers};
 
 /// Time between the polite signal and the sure one.
 const GRACE: Duration = Duration::from_secs(2);

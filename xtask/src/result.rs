@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run came to: the model that every report is made from, and the judgement of one boot. Pure.
-//!
-//! Success is the last branch. A boot is believed only when its runner said `done`, every count agrees, no line is
-//! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
-//! checked.
+//! What a run came to: the model that every report is made from. Pure.
 
-mod cells;
 mod clean;
+mod column;
+mod ids;
 mod matrix;
-mod verdict;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vmtest_protocol::TestName;
 
 use crate::error::{Class, PRECEDENCE};
 
-pub use cells::{CellBase, MaySkip, Rounds, cells, make_cell, notrun, open_cell};
 pub use clean::clean;
-pub use matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord};
-pub use verdict::{Terms, Verdict, emulator_died, judge_boot, unexplained_taint};
+pub use column::UnitResult;
+pub use ids::ColumnId;
+pub use matrix::{
+    Axes, CellGlobs, ExpectRecord, ExpectedRecord, Globs, JobRecord, MatrixRecord, RequireRecord,
+};
 
 /// Version of `run.json`. Readers refuse what they do not know.
 pub const SCHEMA: u32 = 1;
@@ -148,7 +145,7 @@ pub struct Attempt {
 impl Cell {
     /// `test/subtest`, or `test`.
     pub fn path(&self) -> String {
-        TestName { test: self.test.clone(), subtest: self.subtest.clone() }.path()
+        self.name().path()
     }
 
     /// Class of this cell.
@@ -412,8 +409,7 @@ impl RunResult {
             self.cells.iter().any(|cell| {
                 cell.counts()
                     && cell.class == boot.class
-                    && cell.kernel == boot.kernel
-                    && cell.variant == boot.variant
+                    && cell.variant_id() == boot.variant_id()
                     && (cell.suite == boot.suite || boot.suite.is_empty())
             })
         };

@@ -28,8 +28,7 @@ pub fn again(cells: &[Cell], planned: &[TestName]) -> Vec<TestName> {
         };
         cell.required && by_the_guest
     };
-    let name = |cell: &Cell| TestName { test: cell.test.clone(), subtest: cell.subtest.clone() };
-    cells.iter().filter(lost).map(name).filter(|name| planned.contains(name)).collect()
+    cells.iter().filter(lost).map(Cell::name).filter(|name| planned.contains(name)).collect()
 }
 
 /// An attempt, as it stands in the record.
@@ -107,7 +106,7 @@ pub fn merge_tests(
         });
     }
     for new in again {
-        let name = TestName { test: new.test.clone(), subtest: new.subtest.clone() };
+        let name = new.name();
         match cells.iter_mut().find(|cell| is(cell, &name)) {
             Some(_) if lost.contains(&name) => merge(cells, vec![new], number, boots),
             Some(old) if old.class() == Class::Pass && new.class() != Class::Pass => {

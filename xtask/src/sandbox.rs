@@ -22,8 +22,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::build_root::BuildRoot;
-use crate::build_root::MOUNT_POINTS;
+use crate::build_root::{BuildRoot, MOUNT_POINTS};
 use crate::key::Key;
 
 /// Whose tools build and boot.

@@ -67,7 +67,7 @@ pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotCon
 pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
     let complained = |boot: &BootRecord| {
         boot.class != Class::Pass.code()
-            || run.splats.iter().any(|splat| (&splat.kernel, &splat.variant) == (&boot.kernel, &boot.variant))
+            || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
     };
     let of_boot = |boot: &BootRecord| {
         let path = Path::new(&boot.directory).join("console.log");

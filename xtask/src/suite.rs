@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The own suite: the static runner, built on the host by cargo, and the list of its subtests. And, below, the kernel's
-//! own: what it consists of ([`sources`]), which of it runs ([`choice`]), how it is built ([`upstream`]), and what its
-//! output means for each cell ([`verdict`]).
+//! own: what it consists of ([`sources`]), which of it runs ([`choice`]), and how it is built ([`upstream`]). What
+//! its output means is the judge's ([`crate::judge`]).
 
 pub mod choice;
 pub mod program;
 pub mod sources;
 pub mod upstream;
-pub mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,136 +4,41 @@
 //! A column that fails is its cells' outcome and no error: the others go on.
 
 mod attempts;
-mod foreign;
+mod boot;
 mod program;
 mod upstream;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::kernel::patched::PatchedTree;
 use vmtest_protocol::TestName;
 
-use self::attempts::{Attempts, Guest, Joins};
+use self::attempts::{Attempts, Joins};
+use self::boot::{BootRequest, Guests};
 use crate::context::Context;
-use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, Result};
-use crate::files::{read_text, write_file};
-use crate::guest::Stream;
+use crate::files::read_text;
+use crate::judge::{CellBase, Rounds, SuiteInput, notrun};
+use crate::kernel::bootable::{Bootable, Bpftool};
 use crate::kernel::build::{self, ConfiguredTree, Recipe};
+use crate::kernel::patched::PatchedTree;
 use crate::kernel::series::Series;
 use crate::kernel::source::{Fetched, Prebuilt, SourceTree};
-use crate::kernel::variant::{self, Variant};
+use crate::kernel::variant::{self};
 use crate::kernel::{bpftool, build_id};
 use crate::key::Key;
-use crate::launch::{self, boot_with_fallback};
+use crate::launch;
 use crate::plan::{Unit, Upto};
 use crate::prepare::Configuration;
-use crate::replay::Brief;
 use crate::request::{BootChoice, Purpose};
-use crate::result::{
-    self, BootRecord, Cell, CellBase, ConditionRecord, Kernel, RunResult, SplatRecord, Terms, Verdict,
-};
+pub use crate::result::UnitResult;
+use crate::result::{BootRecord, Cell, Kernel, SplatRecord};
 use crate::shop::Shop;
-use crate::vm::accel::{Accel, Kind};
-use crate::vm::console::Scanner;
-use crate::vm::machine::Machine;
-use crate::vm::session::{Limits, Observed};
 use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
-use crate::{conditions, decode, interrupt, stored};
+use crate::{decode, interrupt};
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
-
-/// A kernel that can boot, with all that its boot depends on.
-#[derive(Debug)]
-pub struct Bootable {
-    /// For the record.
-    pub kernel: Kernel,
-    /// Directory of the kernel file.
-    pub dir: PathBuf,
-    /// Its name there.
-    pub file: String,
-    /// `None` for a kernel that was not built here.
-    pub variant: Option<Variant>,
-    /// Its configuration; `None` where it is unknown.
-    config: Option<DotConfig>,
-    /// The bpftool of its tree.
-    pub bpftool: Bpftool,
-    /// Its tree and its key; `None` for a kernel that was not built here.
-    tree: Option<(PatchedTree, Key)>,
-}
-
-/// Whether a guest can be offered the bpftool of the tree under test.
-#[derive(Debug)]
-pub enum Bpftool {
-    /// It is in this directory.
-    In(PathBuf),
-    /// Nothing is wrong, and there is none, for this reason. What would use it is not run and not required.
-    None(String),
-    /// It should be there.
-    Failed(Error),
-}
-
-impl Bootable {
-    /// Whether its source went away: it was damaged, or somebody pruned it.
-    fn source_is_gone(&self) -> bool {
-        self.source().is_some_and(|dir| dir.symlink_metadata().is_err())
-    }
-
-    /// Key of everything that its kernel was made of, its origin included; of a finished kernel that of its image.
-    pub fn made_of(&self) -> &str {
-        self.tree.as_ref().map_or(&self.kernel.key, |(_, key)| key.as_str())
-    }
-
-    /// Its source, without the series; `None` for a kernel that was not built here.
-    pub fn source(&self) -> Option<&Path> {
-        self.tree.as_ref().map(|(tree, _)| tree.source().dir.as_path())
-    }
-
-    /// Leaves its configuration beside what its guest said, for comparisons of runs.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn keep_config(&self, store: &Path) -> Result<()> {
-        let Some(config) = &self.config else { return Ok(()) };
-        let lines = config.iter().map(|(option, value)| format!("CONFIG_{option}={value}\n"));
-        write_file(&store.join(stored::CONFIG), lines.collect::<String>())
-    }
-
-    /// Limits of a guest with this kernel.
-    pub fn limits(&self, shop: &Shop<'_>, accel: Kind) -> Limits {
-        shop.plan.limits(accel, self.variant.as_ref().map_or(1, |variant| variant.slowdown))
-    }
-}
-
-/// What a column came to.
-#[derive(Debug)]
-pub struct UnitResult {
-    /// The column.
-    pub kernel: Kernel,
-    /// The boot; `None` when it never came to one.
-    pub boot: Option<BootRecord>,
-    /// The boots of further attempts.
-    pub again: Vec<BootRecord>,
-    /// Its cells.
-    pub cells: Vec<Cell>,
-    /// What the kernel complained of.
-    pub splats: Vec<SplatRecord>,
-}
-
-impl UnitResult {
-    /// Puts it into the record of a run.
-    pub fn add_to(self, result: &mut RunResult) {
-        let UnitResult { kernel, boot, again, cells, splats } = self;
-        if !result.kernels.contains(&kernel) {
-            result.kernels.push(kernel);
-        }
-        result.boots.extend(boot.into_iter().chain(again));
-        result.cells.extend(cells);
-        result.splats.extend(splats);
-    }
-}
 
 /// What all columns of one kernel begin with.
 #[derive(Debug)]
@@ -323,22 +228,15 @@ pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Ve
 
 fn boot_own(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> UnitResult {
     let kernel = built.kernel.clone();
-    let base = |kernel: &Kernel, boot: &str| CellBase {
-        kernel: kernel.id.clone(),
-        variant: unit.variant.clone().unwrap_or_default(),
-        boot: boot.to_owned(),
-        accel: shop.accel.kind.name().to_owned(),
-        suite: "own".into(),
-        enforced: None,
-    };
+    let base = |kernel: &Kernel, how: &str| boot::base(shop, unit, &kernel.id, how, boot::OWN);
     let failed = |kernel: Kernel, boot: &str, error: &Error| {
         shop.bad();
         let planned = shop.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
-        let mut cells = result::notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
+        let mut cells = notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
         if cells.is_empty() {
             // Without a runner nobody knows the subtests; the column must not vanish with them.
             let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
-            cells = result::notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
+            cells = notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
         }
         UnitResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() }
     };
@@ -542,34 +440,30 @@ fn test(
             splats: Vec::new(),
         });
     }
-    shop.tools()?;
-    if boot == Boot::Vng {
-        shop.vng()?;
-    }
-    let _guest = shop.guest(launch::demand(shop, bootable, boot)?)?;
+    let guests = Guests::admit(shop, bootable, (boot, boot_reason), base.clone(), run_dir)?;
     // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
     let effort = shop.plan.effort;
     let (names, places) = runner.ask_for(chosen, effort);
     let repeat = shop.plan.repeat;
     let rounds = repeat.rounds(chosen.len())?;
-    let time = repeat.time(bootable.limits(shop, shop.accel.kind).run);
+    let time = repeat.time(launch::limits(shop, bootable, shop.accel.kind).run);
     let until_fail = repeat.until_fail.then_some(time);
     let task = Task::Tests { names, places, effort, self_test: unit.self_test, rounds, until_fail };
-    let name = cell_directory(&bootable.kernel.id, unit.variant.as_deref(), boot);
-    let how = How { shop, bootable, boot, boot_reason: &boot_reason, base };
-    let store = run_dir.dir(&format!("cells/{name}"))?;
-    let mut attempts = Attempts::new(how.run(task, planned, (&store, format!("cells/{name}")), None)?);
+    let expected = planned.len() as u64 * u64::from(rounds);
+    let outcome = guests.boot(BootRequest { task, expected, attempt: None, part: 0 })?;
+    let rounds = repeat.wanted();
+    let mut attempts = Attempts::new(guests.judge(outcome, SuiteInput::Own { planned, rounds }));
     attempts.again(shop, unit, Joins::Cells, Some(planned), |lost, attempt| {
         let parts = runner.in_parts(lost).into_iter().enumerate();
         parts
-            .map(|(part, names)| {
-                let (sent, places) = runner.ask_for(&names, effort);
+            .map(|(part, planned)| {
+                let (names, places) = runner.ask_for(&planned, effort);
                 let self_test = unit.self_test;
-                let task =
-                    Task::Tests { names: sent, places, effort, self_test, rounds: 1, until_fail: None };
-                let part = if part == 0 { String::new() } else { format!("-{}", part + 1) };
-                let below = format!("cells/{name}-attempt-{attempt}{part}");
-                how.run(task, &names, (&run_dir.dir(&below)?, below), Some(attempt))
+                let task = Task::Tests { names, places, effort, self_test, rounds: 1, until_fail: None };
+                let expected = planned.len() as u64;
+                let outcome = guests.boot(BootRequest { task, expected, attempt: Some(attempt), part })?;
+                let rounds = Rounds::Exactly(1);
+                Ok(guests.judge(outcome, SuiteInput::Own { planned: &planned, rounds }))
             })
             .collect()
     });
@@ -581,111 +475,6 @@ fn class_of(record: &BootRecord) -> Class {
     Class::from_code(record.class).unwrap_or(Class::Host)
 }
 
-/// How the guests of a column are started and judged.
-struct How<'a> {
-    shop: &'a Shop<'a>,
-    bootable: &'a Bootable,
-    boot: Boot,
-    boot_reason: &'a str,
-    base: &'a CellBase,
-}
-
-impl How<'_> {
-    /// Boots once and judges.
-    fn run(
-        &self,
-        task: Task,
-        planned: &[TestName],
-        (store, below): (&Path, String),
-        attempt: Option<u32>,
-    ) -> Result<Guest> {
-        let How { shop, bootable, boot, boot_reason, base } = *self;
-        let (rounds, wanted) = match (&task, attempt) {
-            (Task::Tests { rounds, .. }, None) => (*rounds, shop.plan.repeat.wanted()),
-            _ => (1, result::Rounds::Exactly(1)),
-        };
-        let machine = launch::machine(shop, boot)?;
-        let phase =
-            shop.ctx.bus.phase("boot", variant::called(&base.kernel, Some(&base.variant), &[boot.name()]));
-        let total = planned.len() as u64 * u64::from(rounds);
-        let watch = |stream: &Stream, _: &Scanner| {
-            let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
-            phase.progress(stream.ended.len() as u64, total, now);
-        };
-        let (seen, accel) = boot_with_fallback(shop, bootable, boot, task, store, watch)?;
-        let emulator = machine.risky_emulator(accel.kind);
-        let terms = terms(shop, bootable, emulator.as_deref());
-        let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
-        if let Err(error) = Brief::of(&seen, &terms, planned, wanted, &may_skip).leave(store) {
-            // What was seen of the guest is worth more.
-            shop.ctx.bus.warn(format!(
-                "{}: it cannot be judged again: {}",
-                bootable.kernel.id,
-                error.summary()
-            ));
-        }
-        let (verdict, conditions) = judge_as_variant(shop, bootable, &machine, accel.kind, &seen);
-        check_cpus(shop, bootable, &machine, &seen);
-        let enforced = conditions::enforced(&conditions);
-        let base = CellBase { accel: accel.kind.name().to_owned(), enforced, ..base.clone() };
-        let id = &bootable.kernel.id;
-        let cells =
-            result::cells(&base, planned, &seen, &verdict, wanted, &|name| shop.plan.may_skip(id, name));
-        let mut kernel = bootable.kernel.clone();
-        if let Some(hello) = &seen.stream.hello {
-            kernel.release.clone_from(&hello.release);
-        }
-        let limits = bootable.limits(shop, accel.kind);
-        let why = (boot_reason.to_owned(), accel, machine);
-        let record = BootRecord { attempt, conditions, ..record(limits, &base, &verdict, &seen, why, below) };
-        phase.finish();
-        let mut splats = splats(shop, bootable, &base, &seen);
-        splats.iter_mut().for_each(|splat| splat.attempt = attempt);
-        Ok(Guest { kernel, record, cells, splats })
-    }
-}
-
-/// Judges what was seen of a guest.
-pub fn judge(
-    shop: &Shop<'_>,
-    bootable: &Bootable,
-    machine: &Machine,
-    accel: Kind,
-    seen: &Observed,
-) -> Verdict {
-    let emulator = machine.risky_emulator(accel);
-    result::judge_boot(seen, &terms(shop, bootable, emulator.as_deref()))
-}
-
-/// What guests of this kernel are judged by.
-fn terms<'a>(shop: &'a Shop<'_>, bootable: &'a Bootable, emulator: Option<&'a str>) -> Terms<'a> {
-    let Kernel { release, build_id, .. } = &bootable.kernel;
-    Terms { release, build_id, allowed: &shop.allowed, emulator }
-}
-
-/// The same, and whether it is what its variant is about: nothing is known of one that never spoke.
-fn judge_as_variant(
-    shop: &Shop<'_>,
-    bootable: &Bootable,
-    machine: &Machine,
-    accel: Kind,
-    seen: &Observed,
-) -> (Verdict, Vec<ConditionRecord>) {
-    let verdict = judge(shop, bootable, machine, accel, seen);
-    let found = match (&bootable.variant, &seen.stream.hello) {
-        (Some(variant), Some(hello)) => conditions::check(&variant.conditions, &hello.features),
-        _ => Vec::new(),
-    };
-    let verdict = conditions::judge(&found, verdict);
-    for one in found.iter().filter(|one| !one.enforced && !one.must) {
-        shop.ctx.bus.note(format!(
-            "{}: not enforced here: {} ({} is {:?}); what passes says nothing about that",
-            bootable.kernel.id, one.what, one.read, one.value
-        ));
-    }
-    (verdict, found)
-}
-
 /// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
 /// asked for: a column without any evidence is no pass.
 fn without_bpftool(base: &CellBase, bootable: &Bootable, names: &[TestName], alone: bool) -> Vec<Cell> {
@@ -695,111 +484,29 @@ fn without_bpftool(base: &CellBase, bootable: &Bootable, names: &[TestName], alo
         Bpftool::Failed(error) => (error.class, error.to_string()),
     };
     let class = if alone && class == Class::Pass { Class::Incomplete } else { class };
-    let mut cells = result::notrun(base, names, class, &reason);
+    let mut cells = notrun(base, names, class, &reason);
     cells.iter_mut().for_each(|cell| cell.required = class != Class::Pass);
     cells
 }
 
-/// Tests of concurrency on one CPU prove little: a guest that sees fewer than it was given is said.
-fn check_cpus(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) {
-    let given = machine.cpus;
-    if let Some(hello) = seen.stream.hello.as_ref().filter(|hello| hello.cpus != given) {
-        shop.ctx.bus.warn(format!("{}: the guest sees {} CPUs of {given}", bootable.kernel.id, hello.cpus));
-    }
-}
-
 /// A directory name for a boot: ids hold colons and slashes, which archives and some file systems refuse.
-fn cell_directory(id: &str, variant: Option<&str>, boot: Boot) -> String {
+fn cell_directory(CellBase { kernel: id, variant, boot, .. }: &CellBase) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.+".contains(c) { c } else { '_' };
-    let id: String = id.chars().map(plain).collect();
+    let name: String = id.chars().map(plain).collect();
     // Two ids may become one name; the key of the original keeps them apart.
-    let short = Key::of("cell").field("id", &id).field("variant", variant.unwrap_or("")).finish();
-    format!(
-        "{}-{}-{}-{}",
-        id.trim_start_matches('.'),
-        variant.unwrap_or("image"),
-        boot.name(),
-        &short.as_str()[..4]
-    )
-}
-
-fn record(
-    limits: Limits,
-    base: &CellBase,
-    verdict: &Verdict,
-    seen: &Observed,
-    (boot_reason, accel, machine): (String, Accel, Machine),
-    directory: String,
-) -> BootRecord {
-    let emulated = accel.kind == Kind::Tcg;
-    let limits = [
-        ("first-byte", limits.first_byte),
-        ("boot", limits.boot),
-        ("idle", limits.idle),
-        ("run", limits.run),
-        ("shutdown", limits.shutdown),
-    ];
-    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let hello = seen.stream.hello.as_ref();
-    BootRecord {
-        kernel: base.kernel.clone(),
-        variant: base.variant.clone(),
-        suite: base.suite.to_owned(),
-        boot: base.boot.clone(),
-        boot_reason,
-        accel: base.accel.clone(),
-        accel_reason: accel.reason,
-        cpus: machine.cpus,
-        cpus_reason: machine.cpus_reason,
-        tcg_thread: emulated.then(|| machine.tcg_thread.to_owned()),
-        tcg_thread_reason: emulated.then_some(machine.tcg_thread_reason),
-        limits_s: limits.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs())).collect(),
-        build_id: hello.map(|hello| hello.build_id.clone()).unwrap_or_default(),
-        features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
-        profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),
-        conditions: Vec::new(),
-        class: verdict.class.code(),
-        reason: verdict.reason.clone(),
-        booted_after_ms: seen.booted_after.map(millis),
-        duration_ms: millis(seen.took),
-        directory,
-        console_tail: if verdict.class == Class::Pass { Vec::new() } else { seen.console.tail(15) },
-        to_verdict_ms: millis(seen.to_verdict),
-        before_kill: seen.before_kill.clone(),
-        attempt: None,
-        retried: false,
-        expected: None,
-    }
+    let short = Key::of("cell").field("id", &name).field("variant", variant).finish();
+    let variant = if variant.is_empty() { "image" } else { variant };
+    format!("{}-{variant}-{boot}-{}", name.trim_start_matches('.'), &short.as_str()[..4])
 }
 
 /// Stacks that are decoded of one guest; each takes seconds.
 const MOST_STACKS: usize = 2;
 
-fn splats(shop: &Shop<'_>, bootable: &Bootable, base: &CellBase, seen: &Observed) -> Vec<SplatRecord> {
-    let make = |title: &str, during: String, severity: &str, lines: &[String]| SplatRecord {
-        kernel: base.kernel.clone(),
-        variant: base.variant.clone(),
-        title: title.to_owned(),
-        during,
-        severity: severity.to_owned(),
-        allowed: shop.allowed.allows(title).filter(|_| severity == "splat").map(str::to_owned),
-        lines: lines.to_vec(),
-        ..SplatRecord::default()
-    };
-    let death = seen.console.death().map(|hit| make(&hit.title, running(seen), "death", &hit.report));
-    // The console shows what the runner tells of, too, and has the lines around it. The runner knows during which subtest.
-    let on_console = |title: &str| seen.console.splats().find(|hit| hit.title == title);
-    let told = seen.stream.splats.iter().map(|splat| {
-        let lines = on_console(&splat.title).map(|hit| &hit.report[..]).unwrap_or_default();
-        make(&splat.title, splat.name.path(), "splat", lines)
-    });
-    let silent =
-        seen.console.splats().filter(|hit| !seen.stream.splats.iter().any(|splat| splat.title == hit.title));
-    let shown = silent.map(|hit| make(&hit.title, hit.during.clone(), "splat", &hit.report));
-    let taint = result::unexplained_taint(seen).map(|title| make(&title, String::new(), "splat", &[]));
-    let mut splats: Vec<SplatRecord> = death.into_iter().chain(told).chain(shown).chain(taint).collect();
+/// Gives the first splats their stacks, and the others the reason why they have none.
+fn decode_stacks(shop: &Shop<'_>, bootable: &Bootable, splats: &mut [SplatRecord]) {
     let mut decoded = 0;
-    let death = seen.console.death().map(|hit| hit.title.clone()).unwrap_or_default();
+    let death = splats.iter().find(|splat| splat.severity == "death");
+    let death = death.map(|splat| splat.title.clone()).unwrap_or_default();
     for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
         if decoded == MOST_STACKS || interrupt::requested().is_some() {
             splat.no_stack = "only the first stacks of a guest are decoded".to_owned();
@@ -817,11 +524,6 @@ fn splats(shop: &Shop<'_>, bootable: &Bootable, base: &CellBase, seen: &Observed
             Err(why) => splat.no_stack = why,
         }
     }
-    splats
-}
-
-fn running(seen: &Observed) -> String {
-    seen.stream.running.as_ref().map(TestName::path).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,15 +10,13 @@ use crate::commands::vmtest::args::VmtestArgs;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::files::write_file;
-use crate::interrupt;
-use crate::proc;
 use crate::report::export;
 use crate::report::phases::Phases;
 use crate::report::story::Story;
 use crate::result::RunResult;
 use crate::shop::Shop;
-use crate::tools;
 use crate::workdir::{self, RUN_BYTES, RunDir};
+use crate::{interrupt, proc, tools};
 
 /// Reports that were asked for and the run to compare with, opened before the long work.
 pub type Reports = (Outputs, Option<Baseline>);

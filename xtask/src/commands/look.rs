@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `vmtest --shell` and `--exec`: look inside a guest with the same kernel and the same root as the tests have.
 
+use crate::result::Kernel;
 use std::io::{IsTerminal, Write};
 
 use vmtest_protocol::WorkerEnd;
 
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
-use crate::launch;
+use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, Verdict, judge};
+use crate::kernel::bootable::Bootable;
+use crate::launch::{self, Launch};
 use crate::plain::plain;
 use crate::plan::Unit;
 use crate::request::Purpose;
 use crate::shop::Shop;
-use crate::unit::{self, Bootable};
-use crate::vm::session::{self, Channel};
+use crate::unit;
+use crate::vm::machine::Machine;
+use crate::vm::session::{self, Channel, Observed};
 use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
 
@@ -35,13 +39,11 @@ pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
 fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir: &RunDir) -> Result<Class> {
     let store = run_dir.dir("cells/exec")?;
     let mut shown = 0;
-    let task = Task::Exec(command.to_owned());
-    let seen = launch::start(shop, bootable, boot, task, shop.accel.kind, &store, |stream, _| {
-        shown = show(stream, shown);
-    })?;
-    show(&seen.stream, shown);
     let machine = launch::machine(shop, boot)?;
-    let verdict = unit::judge(shop, bootable, &machine, shop.accel.kind, &seen);
+    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Exec(command.to_owned()) };
+    let seen = guest.start(shop.accel.kind, &store, |stream, _| shown = show(stream, shown))?;
+    show(&seen.stream, shown);
+    let verdict = verdict(shop, bootable, &machine, &seen);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {
@@ -56,6 +58,16 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
             .next(format!("the whole console is in {}", store.display())));
     }
     Ok(Class::Pass)
+}
+
+/// What a guest without tests came to.
+fn verdict(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) -> Verdict {
+    let Kernel { id, release, build_id, .. } = &bootable.kernel;
+    let emulator = machine.risky_emulator(shop.accel.kind);
+    let terms = Terms { release, build_id, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    let base = CellBase { kernel: id.clone(), ..CellBase::default() };
+    let suite = SuiteInput::Own { planned: &[], rounds: Rounds::Exactly(1) };
+    judge(&JudgeInput { base, terms, conditions: &[], suite, may_skip: &|_| false }, seen).verdict
 }
 
 /// Writes what has come since, and says how much that was.
@@ -78,7 +90,9 @@ fn show(stream: &Stream, from: usize) -> usize {
 
 fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
     let channel = Channel::create()?;
-    let spec = launch::vm_spec(shop, bootable, boot, Task::Shell, shop.accel.kind, &crate::files::nonce())?;
+    let machine = launch::machine(shop, boot)?;
+    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Shell };
+    let spec = guest.vm_spec(shop.accel.kind, &crate::files::nonce())?;
     let command = launch::command(shop, bootable, &spec, &channel)?;
     shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
     session::interact(command)?;

@@ -30,7 +30,7 @@ use crate::report::phases::Phases;
 use crate::request::Request;
 use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
 use crate::shop::{Common, Shop};
-use crate::suite::program::Program;
+use crate::suite::program;
 use crate::thread::join as join_thread;
 use crate::unit::{self, Material, Unbuilt, UnitResult};
 use crate::workdir::RunDir;
@@ -109,7 +109,7 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
 fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Result<Planned<'a>> {
     let plan = job.request(common).and_then(|request| Plan::new(&request));
     let plan = plan.and_then(|plan| {
-        plan.programs.iter().try_for_each(|name| Program::load(project, name).map(|_| ()))?;
+        plan.programs.iter().try_for_each(|name| program::load(project, name).map(|_| ()))?;
         Ok(plan)
     });
     let plan = plan.map_err(|error| error.within(format!("the job {} cannot be", job.axes.id)))?;
@@ -166,12 +166,7 @@ fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
 fn remember(ctx: &Context, result: &RunResult) {
     // A guest may end within the first millisecond, as the fake ones of the tests do: whether there was one is not a question
     // of how long it took. A job that never came to a guest is as unknown as before.
-    let guests = |job: &&JobRecord| {
-        result.boots.iter().any(|boot| {
-            let column = (&boot.kernel, &boot.variant, &boot.suite);
-            column == (&job.kernel, &job.variant, &job.suite) && (job.boot == "auto" || job.boot == boot.boot)
-        })
-    };
+    let guests = |job: &&JobRecord| result.boots.iter().any(|boot| job.owns(boot.column()));
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(guests);
     let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
     if let Err(error) = times::remember(new) {

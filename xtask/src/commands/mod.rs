@@ -29,8 +29,7 @@ use vmtest_protocol::Effort;
 
 use self::target::Target;
 use crate::error::{Class, Error, Result};
-use crate::github;
-use crate::plain;
+use crate::{github, plain};
 
 /// Writes data to standard output.
 ///

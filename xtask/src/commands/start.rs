@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::context::Context;
 use crate::error::Result;
 use crate::event::{Bus, Sink};
-use crate::report::{log::Log, progress};
+use crate::report::log::Log;
+use crate::report::progress;
 use crate::workdir::{Cache, RunDir};
 
 /// What every stage needs. Events go to the progress display and to `more`.

@@ -23,8 +23,7 @@ use crate::kernel::view::{self, Overlaid};
 use crate::key::{Key, KeyBuilder};
 use crate::proc::{Finished, Job, full_disk};
 use crate::sandbox::{Sandbox, Tools};
-use crate::workdir::CacheKind;
-use crate::workdir::{Lock, Scratch, remove_tree};
+use crate::workdir::{CacheKind, Lock, Scratch, remove_tree};
 
 /// How to build.
 #[derive(Debug)]

@@ -28,8 +28,7 @@ use crate::interrupt;
 use crate::kernel::patch::Overlay;
 use crate::kernel::patched::PatchedTree;
 use crate::key::{Key, KeyBuilder, hash_bytes, hash_file};
-use crate::workdir::CacheKind;
-use crate::workdir::SEAL;
+use crate::workdir::{CacheKind, SEAL};
 
 /// What runs on the host is built in these directories.
 const DIRECTORIES: [&str; 5] = ["certs/", "rust/", "scripts/", "tools/", "usr/"];

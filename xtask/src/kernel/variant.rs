@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use regex::Regex;
 use serde::Deserialize;
 
+use crate::condition::Condition;
 use crate::error::{Error, IoContext, Result};
 use crate::files::read_text;
 use crate::kernel::reserved;
@@ -58,39 +58,6 @@ pub struct Variant {
     pub slowdown: u32,
     /// What it is about, as the runner can read it in the guest.
     pub conditions: Vec<Condition>,
-}
-
-/// What a variant is about, as the runner can read it in the guest.
-#[derive(Debug, Clone)]
-pub struct Condition {
-    /// For people.
-    pub what: String,
-    /// Which of the features that the runner tells.
-    pub read: String,
-    /// What that has to be, as it was written.
-    pub text: String,
-    /// The same, for the whole text.
-    pub is: Regex,
-    /// Whether nothing in a guest without it is a pass.
-    pub must: bool,
-}
-
-impl Condition {
-    /// `is`: a regular expression for the whole text.
-    ///
-    /// # Errors
-    /// Class `Usage` for one that is none, or fits what was never read.
-    pub fn new(what: &str, read: &str, is: &str, must: bool) -> Result<Condition> {
-        let wrong = |why: String| Error::usage(format!("`[[condition]]` {what:?} makes no sense")).why(why);
-        let whole = Regex::new(&format!("^(?:{is})$")).map_err(|error| wrong(error.to_string()))?;
-        if what.trim().is_empty() || read.trim().is_empty() {
-            return Err(wrong("`what` and `read` have to say something".to_owned()));
-        }
-        if whole.is_match("") {
-            return Err(wrong(format!("`is` {is:?} fits the empty text")));
-        }
-        Ok(Condition { what: what.to_owned(), read: read.to_owned(), text: is.to_owned(), is: whole, must })
-    }
 }
 
 /// A `[[condition]]` as it is written.

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::job::Axes;
 use super::join::{self, Frame, Gap, Part};
 use crate::error::{Class, Error, Result};
 use crate::proc::Job;
-use crate::result::{Outcome, RunResult};
+use crate::result::{Axes, Outcome, RunResult};
 use crate::stored;
 
 /// Seconds that a command may take unless asked otherwise: two hours, as the slowest variant needs one.

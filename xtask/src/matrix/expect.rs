@@ -20,9 +20,9 @@ use vmtest_protocol::TestName;
 use super::pattern::CellPattern;
 use crate::date::is_date;
 use crate::error::Class;
+use crate::judge::{CellBase, make_cell};
 use crate::result::{
-    Cell, CellBase, CellGlobs, ExpectRecord, ExpectedRecord, Globs, Outcome, RequireRecord, RunResult,
-    make_cell,
+    Cell, CellGlobs, ExpectRecord, ExpectedRecord, Globs, Outcome, RequireRecord, RunResult,
 };
 
 /// `[[expect]]` as it is written.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::expect::{ExpectLines, Expectation};
-use super::job::{Axes, Job, NO_SERIES, NO_VARIANT, Settings, from_here};
+use super::job::{Job, NO_SERIES, NO_VARIANT, Settings, from_here};
 use super::pattern::{CellPattern, JobGlobs, JobPattern};
 use crate::error::{Error, Result};
 use crate::files::read_text;
@@ -15,7 +15,7 @@ use crate::kernel::maintained;
 use crate::kernel::spec::KernelSpec;
 use crate::plan::{self, DEFAULT_VARIANT};
 use crate::request::BootChoice;
-use crate::result::CellGlobs;
+use crate::result::{Axes, CellGlobs};
 
 /// Most jobs of a matrix: ten times what a forge starts at once, and a bound for a typing mistake.
 const MOST_JOBS: usize = 2560;

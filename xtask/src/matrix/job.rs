@@ -4,76 +4,18 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use vmtest_protocol::Effort;
 
 use crate::error::{Error, Result};
 use crate::kernel::spec::KernelSpec;
-use crate::key::Key;
 use crate::request::{BootChoice, Request, Suite};
+use crate::result::Axes;
 
 /// What stands for no series.
 pub const NO_SERIES: &str = "none";
 /// What stands for the variant of a kernel that is not built here.
 pub const NO_VARIANT: &str = "image";
-
-/// Where a job stands in the matrix, each as the file writes it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Axes {
-    /// Name of the job: stable, and safe as the name of a file or a job.
-    pub id: String,
-    /// `src:6.18`
-    pub kernel: String,
-    /// Several are joined by `+`; [`NO_SERIES`] without one.
-    pub series: String,
-    /// [`NO_VARIANT`] for a kernel that is not built here.
-    pub variant: String,
-    /// `auto`, `vng` or `direct`.
-    pub boot: String,
-    /// `own`, `upstream` or a program's name.
-    pub suite: String,
-}
-
-impl Axes {
-    /// With its name made of the rest.
-    pub fn new(kernel: &str, series: &str, variant: &str, boot: &str, suite: &str) -> Axes {
-        let id = [kernel, series, variant, boot, suite].map(slug).join("--");
-        let own = str::to_owned;
-        Axes {
-            id,
-            kernel: own(kernel),
-            series: own(series),
-            variant: own(variant),
-            boot: own(boot),
-            suite: own(suite),
-        }
-    }
-}
-
-/// Longest part of a name.
-const MOST: usize = 40;
-
-/// A word of letters, digits, dots and single dashes. Where more than the colon behind a scheme was lost, a hash of the text
-/// keeps words apart that would be the same.
-fn slug(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut word = String::new();
-    for c in text.chars() {
-        match c {
-            c if plain(c) || (c == '.' && word.ends_with(plain)) => word.push(c),
-            _ if word.ends_with('-') || word.is_empty() => (),
-            _ => word.push('-'),
-        }
-    }
-    let trimmed = word.trim_matches(['-', '.']);
-    let whole = trimmed.replacen('-', ":", 1) == text || trimmed == text;
-    if whole && trimmed.len() <= MOST && !trimmed.is_empty() {
-        return trimmed.to_owned();
-    }
-    let short: String = trimmed.chars().rev().take(MOST - 7).collect::<Vec<_>>().into_iter().rev().collect();
-    let key = Key::of("slug").field("text", text).finish();
-    format!("{}-{}", short.trim_matches(['-', '.']), &key.as_str()[..6]).trim_matches('-').to_owned()
-}
 
 /// How the jobs of a block run, besides where they stand.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -239,33 +181,6 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_safe_stable_and_tell_jobs_apart() {
-        let id = |kernel: &str, series: &str| Axes::new(kernel, series, "default", "auto", "own").id;
-        assert_eq!(id("src:6.18", "fsession"), "src-6.18--fsession--default--auto--own");
-        assert_eq!(id("debian:7.0.13", "none"), "debian-7.0.13--none--default--auto--own");
-        let hostile = [
-            "tree:../../a b",
-            "git:x@$(reboot)",
-            "tar:/é.tar",
-            "tree:a/b",
-            "tree:a-b",
-            "tree:.",
-            "tree:a//b",
-        ];
-        let mut seen = std::collections::BTreeSet::new();
-        for kernel in hostile {
-            for series in ["none", "../p", "a+b", "a/b"] {
-                let id = id(kernel, series);
-                assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)), "{id}");
-                assert!(!id.starts_with(['-', '.']) && !id.contains("..") && id.len() < 200, "{id}");
-                assert!(seen.insert(id.to_lowercase()), "{id} twice");
-            }
-        }
-        let long = "x".repeat(500);
-        assert!(slug(&long).len() <= MOST && slug(&long) != slug(&(long.clone() + "y")));
-    }
 
     #[test]
     fn every_job_is_in_exactly_one_shard() {

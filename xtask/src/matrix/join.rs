@@ -10,12 +10,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::expect;
-use super::job::{Axes, NO_SERIES, NO_VARIANT};
-use super::keys;
+use super::job::{NO_SERIES, NO_VARIANT};
+use super::{expect, keys};
 use crate::error::{Class, Error, Result};
 use crate::result::{
-    AllowRecord, Cell, CellGlobs, ExpectRecord, JobRecord, Kernel, MatrixRecord, Outcome, RunResult, SCHEMA,
+    AllowRecord, Axes, Cell, CellGlobs, ExpectRecord, JobRecord, Kernel, MatrixRecord, Outcome, RunResult,
+    SCHEMA,
 };
 
 /// A run of some jobs.
@@ -212,13 +212,13 @@ pub fn check(frame: &Frame, part: &Part) -> Result<()> {
     }
     let mut names = BTreeSet::new();
     for cell in part.run.cells.iter().filter(|cell| !is_made_here(cell)) {
-        let mine: Vec<&JobRecord> = matrix.jobs.iter().filter(|job| owns(job, cell)).collect();
+        let mine: Vec<&JobRecord> = matrix.jobs.iter().filter(|job| job.owns(cell.column())).collect();
         let name = || format!("{} on {} ({})", cell.path(), cell.kernel, cell.variant);
         let [job] = mine[..] else {
             return Err(refused(part, format!("{} belongs to {} of its jobs", name(), mine.len())));
         };
         *count.entry(&job.id).or_default() += 1;
-        if !names.insert((&job.id, &cell.boot, &cell.test, &cell.subtest)) {
+        if !names.insert(cell.id()) {
             return Err(refused(part, format!("{} is in it twice", name())));
         }
         if !is_possible(cell) {
@@ -237,11 +237,6 @@ pub fn check(frame: &Frame, part: &Part) -> Result<()> {
 fn belongs(job: &JobRecord, axes: &Axes) -> bool {
     let variant = if axes.variant == NO_VARIANT { "" } else { &axes.variant };
     job.id == axes.id && job.variant == variant && job.suite == axes.suite && job.boot == axes.boot
-}
-
-fn owns(job: &JobRecord, cell: &Cell) -> bool {
-    let place = (&job.kernel, &job.variant, &job.suite) == (&cell.kernel, &cell.variant, &cell.suite);
-    place && (job.boot == "auto" || job.boot == cell.boot)
 }
 
 /// Whether a cell can be what it says: of what did not go well only little counts as a pass.
@@ -352,21 +347,18 @@ pub fn arrange(run: &mut RunResult) {
     let place = |id: &str| matrix.all.iter().position(|axes| axes.id == id).unwrap_or(usize::MAX);
     matrix.jobs.sort_by_key(|job| place(&job.id));
     let jobs = &matrix.jobs;
-    let of_cell = |cell: &Cell| match jobs.iter().find(|job| owns(job, cell)) {
+    let of_cell = |cell: &Cell| match jobs.iter().find(|job| job.owns(cell.column())) {
         _ if is_stand_in(cell) => place(&cell.subtest),
         Some(job) => place(&job.id),
         None => usize::MAX,
     };
     run.cells.sort_by_key(of_cell);
     run.boots.sort_by_key(|boot| {
-        let mine = |job: &&JobRecord| {
-            (&job.kernel, &job.variant, &job.suite) == (&boot.kernel, &boot.variant, &boot.suite)
-                && (job.boot == "auto" || job.boot == boot.boot)
-        };
+        let mine = |job: &&JobRecord| job.owns(boot.column());
         jobs.iter().find(mine).map_or(usize::MAX, |job| place(&job.id))
     });
     run.splats.sort_by_key(|splat| {
-        let mine = |job: &&JobRecord| (&job.kernel, &job.variant) == (&splat.kernel, &splat.variant);
+        let mine = |job: &&JobRecord| job.variant_id() == splat.variant_id();
         jobs.iter().find(mine).map_or(usize::MAX, |job| place(&job.id))
     });
     let cells = &run.cells;

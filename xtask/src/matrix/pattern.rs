@@ -4,8 +4,7 @@
 use globset::GlobMatcher;
 use serde::Deserialize;
 
-use super::job::Axes;
-use crate::result::{Cell, CellGlobs, Globs};
+use crate::result::{Axes, Cell, CellGlobs, Globs};
 use crate::suite::compile;
 
 /// Compiled globs; none fit everything.

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::finding::{self, Column, Finding, Verdict};
 use crate::error::{Class, PRECEDENCE};
-use crate::result::RunResult;
+use crate::result::{ColumnId, RunResult};
 
 pub use text::{line, render};
 
@@ -132,6 +132,14 @@ pub struct TestChange {
     pub is: String,
     /// Why it is what it is; of one that vanished, empty.
     pub reason: String,
+}
+
+impl TestChange {
+    /// Its column, as the new run calls it.
+    pub fn column(&self) -> ColumnId<'_> {
+        let TestChange { kernel, variant, boot, suite, .. } = self;
+        ColumnId { kernel, variant, boot, suite }
+    }
 }
 
 /// A phase that takes longer.
@@ -253,7 +261,8 @@ fn by_key<'a>(
     let mut found: BTreeMap<Key<'_>, &Finding<'_>> = BTreeMap::new();
     for column in columns {
         for finding in &column.findings {
-            let key = (rename(column.kernel), column.variant, column.boot, column.suite, finding.path());
+            let ColumnId { kernel, variant, boot, suite } = column.id;
+            let key = (rename(kernel), variant, boot, suite, finding.path());
             // Of two with one name, the one that is worse.
             let place = found.entry(key).or_insert(finding);
             if rank(finding) < rank(place) {

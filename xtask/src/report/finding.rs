@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::error::{Class, PRECEDENCE};
-use crate::result::{BootRecord, Cell, Outcome, RunResult, SplatRecord};
+use crate::result::{BootRecord, Cell, ColumnId, Outcome, RunResult, SplatRecord};
 
 /// What a finding means to who only knows tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,14 +83,8 @@ impl Finding<'_> {
 /// The findings of one suite on one kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column<'a> {
-    /// Id of the kernel; empty for what concerns the run as a whole.
-    pub kernel: &'a str,
-    /// Its variant, boot, accelerator and suite.
-    pub variant: &'a str,
-    /// `vng` or `direct`; empty where it never came to that.
-    pub boot: &'a str,
-    /// `own`, `upstream`, ..
-    pub suite: &'a str,
+    /// Which; all of it empty for what concerns the run as a whole.
+    pub id: ColumnId<'a>,
     /// At least one.
     pub findings: Vec<Finding<'a>>,
 }
@@ -98,15 +92,16 @@ pub struct Column<'a> {
 impl Column<'_> {
     /// `src:6.18/debug (direct)`, with the suite where it is not our own.
     pub fn name(&self) -> String {
-        if self.kernel.is_empty() {
+        let ColumnId { kernel, variant, boot, suite } = self.id;
+        if kernel.is_empty() {
             return "run".to_owned();
         }
-        let variant = if self.variant.is_empty() || self.variant == "default" { "" } else { self.variant };
+        let variant = if variant == "default" { "" } else { variant };
         let slash = if variant.is_empty() { "" } else { "/" };
-        let suite = if self.suite == "own" { "" } else { self.suite };
-        let more: Vec<&str> = [self.boot, suite].into_iter().filter(|word| !word.is_empty()).collect();
+        let suite = if suite == "own" { "" } else { suite };
+        let more: Vec<&str> = [boot, suite].into_iter().filter(|word| !word.is_empty()).collect();
         let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
-        format!("{}{slash}{variant}{more}", self.kernel)
+        format!("{kernel}{slash}{variant}{more}")
     }
 
     /// Findings with this verdict.
@@ -119,12 +114,10 @@ impl Column<'_> {
 pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
     let mut columns: Vec<Column<'_>> = Vec::new();
     for cell in &run.cells {
-        let key = (&cell.kernel[..], &cell.variant[..], &cell.boot[..], &cell.suite[..]);
-        column(&mut columns, key).findings.push(of_cell(run, cell));
+        column(&mut columns, cell.column()).findings.push(of_cell(run, cell));
     }
     for boot in run.untold_boots() {
-        let key = (&boot.kernel[..], &boot.variant[..], &boot.boot[..], &boot.suite[..]);
-        column(&mut columns, key).findings.push(of_boot(run, boot));
+        column(&mut columns, boot.column()).findings.push(of_boot(run, boot));
     }
     let told = columns.iter().flat_map(|column| &column.findings).any(|finding| finding.verdict.is_bad());
     let decides = Class::from_code(run.exit_code).unwrap_or(Class::Host);
@@ -146,7 +139,7 @@ pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
             detail: Vec::new(),
             duration_ms: 0,
         };
-        column(&mut columns, ("", "", "", "")).findings.push(finding);
+        column(&mut columns, ColumnId::default()).findings.push(finding);
     }
     columns
 }
@@ -155,14 +148,9 @@ fn is_told(columns: &[Column<'_>], class: Class) -> bool {
     columns.iter().flat_map(|column| &column.findings).any(|finding| finding.class == class)
 }
 
-fn column<'c, 'a>(
-    columns: &'c mut Vec<Column<'a>>,
-    (kernel, variant, boot, suite): (&'a str, &'a str, &'a str, &'a str),
-) -> &'c mut Column<'a> {
-    let same =
-        |one: &Column<'_>| (one.kernel, one.variant, one.boot, one.suite) == (kernel, variant, boot, suite);
-    let at = columns.iter().position(same).unwrap_or_else(|| {
-        columns.push(Column { kernel, variant, boot, suite, findings: Vec::new() });
+fn column<'c, 'a>(columns: &'c mut Vec<Column<'a>>, id: ColumnId<'a>) -> &'c mut Column<'a> {
+    let at = columns.iter().position(|one| one.id == id).unwrap_or_else(|| {
+        columns.push(Column { id, findings: Vec::new() });
         columns.len() - 1
     });
     &mut columns[at]
@@ -201,9 +189,7 @@ fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
     let log: Vec<&str> = cell.log.lines().collect();
     let path = cell.path();
     // What befell the guest during it shows on the console, not in its log.
-    let befell = |splat: &&SplatRecord| {
-        (&splat.kernel, &splat.variant) == (&cell.kernel, &cell.variant) && splat.during == path
-    };
+    let befell = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
     let detail = match cell.outcome {
         Outcome::Crash | Outcome::Timeout => {
             let splat = run.splats.iter().find(befell);
@@ -231,8 +217,7 @@ pub fn splat_lines(splat: &SplatRecord) -> impl Iterator<Item = &str> {
 
 fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
     let complained = |splat: &&SplatRecord| {
-        (&splat.kernel, &splat.variant, splat.attempt) == (&boot.kernel, &boot.variant, boot.attempt)
-            && splat.allowed.is_none()
+        (splat.variant_id(), splat.attempt) == (boot.variant_id(), boot.attempt) && splat.allowed.is_none()
     };
     let splats: Vec<&str> = run.splats.iter().filter(complained).flat_map(splat_lines).collect();
     let tail = if splats.is_empty() { &boot.console_tail[..] } else { &[] };
@@ -323,7 +308,7 @@ pub fn reasons<'c, 'a>(columns: &'c [Column<'a>]) -> Vec<Reason<'c, 'a>> {
     for (column, finding) in bad {
         let why = finding.why();
         let next = reasons.len();
-        match places.entry((column.kernel, column.variant, why.clone())) {
+        match places.entry((column.id.kernel, column.id.variant, why.clone())) {
             Entry::Occupied(place) => reasons[*place.get()].count += 1,
             Entry::Vacant(place) => {
                 place.insert(next);

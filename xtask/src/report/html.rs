@@ -157,16 +157,11 @@ fn wrong(text: &mut String, page: &Page<'_>) {
     for reason in reasons.iter().take(MOST_REASONS) {
         let (column, finding) = (reason.column, reason.finding);
         let place = if finding.is_test() {
-            let is_it = |cell: &Cell| {
-                (&cell.kernel[..], &cell.variant[..], &cell.boot[..], &cell.suite[..])
-                    == (column.kernel, column.variant, column.boot, column.suite)
-                    && cell.path() == finding.path()
-            };
+            let is_it = |cell: &Cell| cell.column() == column.id && cell.path() == finding.path();
             run.cells.iter().position(is_it).and_then(|at| page.anchor(at))
         } else {
             let same = |boot: &crate::result::BootRecord| {
-                (&boot.kernel[..], &boot.variant[..], &boot.suite[..], boot.class)
-                    == (column.kernel, column.variant, column.suite, finding.class.code())
+                boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class.code()
             };
             run.boots.iter().position(same).map(|at| format!("g{at}"))
         };

@@ -69,12 +69,14 @@ fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, Stri
         ("directory", story.directory.to_owned()),
         ("command", run.command.join(" ")),
     ];
-    if let Some(kernel) = run.kernels.iter().find(|kernel| kernel.id == column.kernel) {
+    if let Some(kernel) = run.kernels.iter().find(|kernel| kernel.id == column.id.kernel) {
         properties.push(("kernel", kernel.id.clone()));
         properties.push(("release", kernel.release.clone()));
         properties.push(("patches", kernel.series.len().to_string()));
     }
-    for (name, value) in [("variant", column.variant), ("boot", column.boot), ("suite", column.suite)] {
+    for (name, value) in
+        [("variant", column.id.variant), ("boot", column.id.boot), ("suite", column.id.suite)]
+    {
         properties.push((name, value.to_owned()));
     }
     properties.retain(|(_, value)| !value.is_empty());
@@ -82,7 +84,8 @@ fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, Stri
 }
 
 fn case(text: &mut String, column: &Column<'_>, finding: &Finding<'_>) {
-    let class: Vec<&str> = [column.suite, finding.test].into_iter().filter(|word| !word.is_empty()).collect();
+    let class: Vec<&str> =
+        [column.id.suite, finding.test].into_iter().filter(|word| !word.is_empty()).collect();
     let name = if finding.subtest.is_empty() { finding.test } else { finding.subtest };
     let _ = write!(
         text,

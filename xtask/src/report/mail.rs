@@ -31,7 +31,7 @@ pub fn render(story: &Story<'_>) -> String {
     let verdict = if class == Class::Pass { "passed" } else { "NOT passed" };
     lines.extend(wrap(&format!("vmtest: {verdict}, {}", table::classes(run)), "", 2));
     lines.push(String::new());
-    let listed = columns.iter().filter(|column| !column.kernel.is_empty());
+    let listed = columns.iter().filter(|column| !column.id.kernel.is_empty());
     let width = listed.clone().map(|column| column.name().chars().count()).max().unwrap_or(0).min(WIDTH / 2);
     for column in listed.clone().take(MOST_COLUMNS) {
         let line = format!("  {:width$}  {}", column.name(), counts(column));

@@ -314,9 +314,8 @@ fn boots(text: &mut String, run: &RunResult) {
             text.push_str(&wrapped(line));
         }
         // Where the report of a splat follows, it says more than the last lines.
-        let told = |splat: &&SplatRecord| {
-            (&splat.kernel, &splat.variant, splat.attempt) == (&boot.kernel, &boot.variant, boot.attempt)
-        };
+        let told =
+            |splat: &&SplatRecord| (splat.variant_id(), splat.attempt) == (boot.variant_id(), boot.attempt);
         if !run.splats.iter().filter(told).any(|splat| !splat.lines.is_empty()) {
             for line in &boot.console_tail {
                 let _ = writeln!(text, "    | {line}");

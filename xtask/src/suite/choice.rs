@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use vmtest_protocol::TestName;
 
 use crate::error::{Error, Result};
+use crate::judge::{Chosen, star_matches};
 use crate::suite::compile;
 
 /// What runs when nothing is named: sessions, and their neighbours on the trampoline. Subtests follow a slash.
@@ -58,38 +58,6 @@ pub fn deny_list(text: &str) -> Vec<Denied> {
         (!test.is_empty()).then(|| Denied { test: test.to_owned(), subtest, why })
     };
     text.lines().filter_map(line).collect()
-}
-
-/// The one kind of pattern that `test_progs` knows: `*` is any text.
-pub fn star_matches(pattern: &str, text: &str) -> bool {
-    let pattern = regex::escape(pattern).replace("\\*", ".*");
-    Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
-}
-
-/// A test that runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chosen {
-    /// Its name.
-    pub name: String,
-    /// The file that defines it, without `.c`.
-    pub file: String,
-    /// Patterns of subtests; empty for all.
-    pub subtests: Vec<String>,
-    /// Subtests that do not run though they match.
-    pub deny: Vec<String>,
-}
-
-impl Chosen {
-    /// Whether every subtest of it has to run, so that their numbers may have no hole.
-    pub fn is_whole(&self) -> bool {
-        self.subtests.is_empty() && self.deny.is_empty()
-    }
-
-    /// Whether this subtest is asked for.
-    pub fn wants(&self, subtest: &str) -> bool {
-        (self.subtests.is_empty() || self.subtests.iter().any(|pattern| star_matches(pattern, subtest)))
-            && !self.deny.iter().any(|pattern| star_matches(pattern, subtest))
-    }
 }
 
 /// What is to be done.

@@ -1,44 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Suites that are a program: a directory of selftests/suites/ with a `suite.toml`, whose program prints KTAP in the guest.
 //!
-//! `suite.toml` is the plan: what it names has to be reported, and nothing else. A result passes when its line says `ok`
-//! and nothing is doubtful about the report that holds it.
+//! Reads `suite.toml`; what the output means is the judge's ([`crate::judge`]).
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
-use serde::{Deserialize, Serialize};
-use vmtest_protocol::{OUT_OF_TIME, OUTPUT_CUT, TestName};
+use serde::Deserialize;
 
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::files::read_text;
-use crate::guest::ktap::{self, Leaf, Said};
-use crate::result::{Cell, CellBase, MaySkip, Outcome, Rounds, Verdict, make_cell, open_cell};
-use crate::suite::verdict::{bounded, exit_status};
-use crate::vm::session::Observed;
-
-/// Of a skip.
-const NO_REASON: &str = "it was skipped and does not say why";
+use crate::judge::Program;
 
 /// Where they are, below the checkout.
 const SUITES: &str = "selftests/suites";
-
-/// One of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
-    /// Name of its directory.
-    pub name: String,
-    /// One line, for people.
-    pub about: String,
-    /// Its directory.
-    pub dir: PathBuf,
-    /// What runs, below the directory.
-    pub program: String,
-    /// The plan.
-    pub tests: Vec<String>,
-    /// Seconds that it may take.
-    pub limit_s: u32,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,48 +24,37 @@ struct File {
     limit_s: u32,
 }
 
-impl Program {
-    /// Reads the suite of that name.
-    ///
-    /// # Errors
-    /// Class `Usage` for a name that is none, with those that are, and for a `suite.toml` that makes no sense.
-    pub fn load(project: &Path, name: &str) -> Result<Program> {
-        let names = names(project);
-        if !names.iter().any(|known| known == name) {
-            let more = if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) };
-            return Err(Error::usage(format!("--suite {name} is no suite"))
-                .why(format!("there are own, upstream{more}"))
-                .next("docs/adding-a-suite.md says how to add one"));
-        }
-        let dir = project.join(SUITES).join(name);
-        let path = dir.join("suite.toml");
-        let wrong = |why: String| Error::usage(format!("{} makes no suite", path.display())).why(why);
-        let File { about, program, tests, limit_s } =
-            toml::from_str(&read_text(&path)?).map_err(|error| wrong(error.to_string()))?;
-        let plain = Path::new(&program).components().all(|part| matches!(part, Component::Normal(_)));
-        if program.is_empty() || !plain || !dir.join(&program).is_file() {
-            return Err(wrong(format!("`program` names no file below it: {program}")));
-        }
-        if tests.is_empty() || limit_s == 0 {
-            return Err(wrong("`tests` needs a name, and `limit_s` a second".to_owned()));
-        }
-        let mut sorted = tests.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.len() != tests.len() {
-            return Err(wrong("`tests` names one of them twice".to_owned()));
-        }
-        Ok(Program { name: name.to_owned(), about, dir, program, tests, limit_s })
+/// Reads the suite of that name.
+///
+/// # Errors
+/// Class `Usage` for a name that is none, with those that are, and for a `suite.toml` that makes no sense.
+pub fn load(project: &Path, name: &str) -> Result<Program> {
+    let names = names(project);
+    if !names.iter().any(|known| known == name) {
+        let more = if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) };
+        return Err(Error::usage(format!("--suite {name} is no suite"))
+            .why(format!("there are own, upstream{more}"))
+            .next("docs/adding-a-suite.md says how to add one"));
     }
-
-    /// Its cells' names.
-    pub fn names(&self) -> Vec<TestName> {
-        self.tests.iter().map(|test| self.cell_name(test)).collect()
+    let dir = project.join(SUITES).join(name);
+    let path = dir.join("suite.toml");
+    let wrong = |why: String| Error::usage(format!("{} makes no suite", path.display())).why(why);
+    let File { about, program, tests, limit_s } =
+        toml::from_str(&read_text(&path)?).map_err(|error| wrong(error.to_string()))?;
+    let plain = Path::new(&program).components().all(|part| matches!(part, Component::Normal(_)));
+    if program.is_empty() || !plain || !dir.join(&program).is_file() {
+        return Err(wrong(format!("`program` names no file below it: {program}")));
     }
-
-    fn cell_name(&self, subtest: &str) -> TestName {
-        TestName { test: self.name.clone(), subtest: subtest.to_owned() }
+    if tests.is_empty() || limit_s == 0 {
+        return Err(wrong("`tests` needs a name, and `limit_s` a second".to_owned()));
     }
+    let mut sorted = tests.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() != tests.len() {
+        return Err(wrong("`tests` names one of them twice".to_owned()));
+    }
+    Ok(Program { name: name.to_owned(), about, dir, program, tests, limit_s })
 }
 
 /// Names of those that there are.
@@ -101,175 +65,4 @@ fn names(project: &Path) -> Vec<String> {
         suites.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
-}
-
-/// One cell for each name of the plan, and one for each result that is not in it.
-pub fn judge(
-    base: &CellBase,
-    suite: &Program,
-    seen: &Observed,
-    boot: &Verdict,
-    may_skip: MaySkip<'_>,
-) -> Vec<Cell> {
-    let whole = TestName { test: suite.name.clone(), subtest: String::new() };
-    let cell = |name: &TestName, (outcome, reason, class): (Outcome, String, Class), log: &str| {
-        let allowed = may_skip(name);
-        let class = if outcome == Outcome::Skip && allowed { Class::Pass } else { class };
-        let mut cell = make_cell(base, name, (outcome, reason, class), (None, 1), allowed);
-        if outcome != Outcome::Pass {
-            cell.log = bounded(log);
-        }
-        cell
-    };
-    let ended = seen.stream.ended.iter().find(|end| end.name == whole);
-    let Some(end) = ended.filter(|_| boot.class != Class::Host) else {
-        let found = match ended {
-            Some(_) => (Outcome::Fail, boot.reason.clone(), Class::Host),
-            None => open_cell(&whole, seen, boot, Rounds::Exactly(1)),
-        };
-        return suite.names().iter().map(|name| cell(name, found.clone(), "")).collect();
-    };
-    let text = seen.stream.printed_by(&whole);
-    let mut report = ktap::read(text);
-    let out_of_time = end.reason.starts_with(OUT_OF_TIME);
-    if text.contains(OUTPUT_CUT) {
-        report.doubts.push("it printed more than is kept".to_owned());
-    }
-    let some = |said: Said| report.leaves.iter().any(|leaf| leaf.said == said);
-    let (failed, skipped) = (some(Said::NotOk), some(Said::Skip) || report.skipped.is_some());
-    match exit_status(end) {
-        Some(0) => (),
-        // The status of kselftest for that.
-        Some(4) if skipped => (),
-        // That is how programs say that a result failed.
-        Some(_) if failed => (),
-        _ if end.reason.is_empty() => report.doubts.push("nobody says how it ended".to_owned()),
-        _ => report.doubts.push(end.reason.clone()),
-    }
-    let doubts = report.doubts.join("; ");
-    let planned = suite.tests.iter().map(|test| {
-        let name = suite.cell_name(test);
-        match report.leaves.iter().find(|leaf| leaf.name == *test) {
-            Some(leaf) => cell(&name, said(leaf, &doubts), &leaf.log),
-            None if out_of_time => {
-                cell(&name, (Outcome::Timeout, end.reason.clone(), Class::WallClock), text)
-            }
-            None if doubts.is_empty() && report.skipped.is_some() => {
-                let why = report.skipped.as_deref().filter(|why| !why.is_empty()).unwrap_or(NO_REASON);
-                cell(&name, (Outcome::Skip, why.to_owned(), Class::Incomplete), text)
-            }
-            None => {
-                let why = if doubts.is_empty() { "it was not reported" } else { &doubts };
-                cell(&name, (Outcome::Missing, why.to_owned(), Class::Incomplete), text)
-            }
-        }
-    });
-    let unplanned = report.leaves.iter().filter(|leaf| !suite.tests.contains(&leaf.name)).map(|leaf| {
-        let why = "suite.toml does not plan it".to_owned();
-        cell(&suite.cell_name(&leaf.name), (Outcome::Fail, why, Class::TestFailed), &leaf.log)
-    });
-    planned.chain(unplanned).collect()
-}
-
-/// What a result comes to in a report with these doubts.
-fn said(leaf: &Leaf, doubts: &str) -> (Outcome, String, Class) {
-    let reason = |otherwise: &str| match leaf.reason.is_empty() {
-        false => leaf.reason.clone(),
-        true => leaf.log.lines().last().unwrap_or(otherwise).trim_start_matches("# ").to_owned(),
-    };
-    match leaf.said {
-        Said::NotOk => (Outcome::Fail, reason("it failed and does not say why"), Class::TestFailed),
-        _ if !doubts.is_empty() => (Outcome::Missing, format!("reported, but {doubts}"), Class::Incomplete),
-        Said::Skip => (Outcome::Skip, reason(NO_REASON), Class::Incomplete),
-        // The harness of kselftest writes `unknown` where a test gives no reason.
-        Said::Xfail if matches!(leaf.reason.as_str(), "" | "unknown") => {
-            (Outcome::Fail, "a known failure without a reason".to_owned(), Class::TestFailed)
-        }
-        Said::Xfail => (Outcome::Xfail, leaf.reason.clone(), Class::Pass),
-        Said::Ok if !leaf.reason.is_empty() => {
-            (Outcome::Pass, format!("passed, although a failure was expected: {}", leaf.reason), Class::Pass)
-        }
-        Said::Ok => (Outcome::Pass, String::new(), Class::Pass),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guest::Stream;
-    use crate::vm::console::Scanner;
-    use crate::vm::session::End;
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-    use std::time::Duration;
-    use vmtest_protocol::{End as TestEnd, Event, GuestOutcome, Line, Output};
-
-    /// Outcome of the one planned result when its program ended like this.
-    fn outcome(reason: &str) -> Outcome {
-        let name = TestName { test: "tiny".into(), subtest: String::new() };
-        let end = TestEnd {
-            name: name.clone(),
-            round: 1,
-            outcome: GuestOutcome::Pass,
-            reason: reason.into(),
-            checks: 0,
-            seen: Vec::new(),
-            measured: String::new(),
-            duration_us: 0,
-            log: String::new(),
-        };
-        let plan = vmtest_protocol::Plan { tests: vec![name.clone()], rounds: 1, until_fail: false };
-        let text = "KTAP version 1\n1..1\nok 1 one\n".to_owned();
-        let hello = r#"{"ev":"hello","protocol":1,"release":"k","cmdline":"","clocksource":"tsc","cpus":1,"memory_mib":1,"features":{},"profile":{}}"#;
-        let events = [
-            serde_json::from_str(hello).expect("a hello"),
-            Event::Plan(plan),
-            Event::Start(vmtest_protocol::Start { name, round: 1 }),
-            Event::Output(Output { fd: 1, text }),
-            Event::End(end),
-        ];
-        let mut stream = Stream::new("n");
-        for (seq, event) in events.into_iter().enumerate() {
-            let line = Line { n: "n".into(), seq: seq as u64, ms: 0, event };
-            let mut text = serde_json::to_vec(&line).expect("plain data");
-            text.push(b'\n');
-            stream.feed(&text);
-        }
-        let seen = Observed {
-            stream,
-            console: Scanner::default(),
-            end: End::Exited(ExitStatus::from_raw(0)),
-            booted_after: None,
-            complaint: String::new(),
-            took: Duration::ZERO,
-            truncated: false,
-            to_verdict: Duration::ZERO,
-            before_kill: Vec::new(),
-            judged: [0, 0],
-        };
-        let suite = Program {
-            name: "tiny".into(),
-            about: String::new(),
-            dir: PathBuf::new(),
-            program: "run.sh".into(),
-            tests: vec!["one".into()],
-            limit_s: 1,
-        };
-        let base = CellBase {
-            kernel: "k".into(),
-            variant: String::new(),
-            boot: "vng".into(),
-            accel: "tcg".into(),
-            suite: "tiny".into(),
-            enforced: None,
-        };
-        let boot = Verdict { class: Class::Pass, reason: String::new() };
-        judge(&base, &suite, &seen, &boot, &|_| true)[0].outcome
-    }
-
-    #[test]
-    fn an_end_that_does_not_say_how_is_no_pass() {
-        assert_eq!(outcome(""), Outcome::Missing);
-        assert_eq!(outcome("run.sh died of signal 9"), Outcome::Missing);
-    }
 }

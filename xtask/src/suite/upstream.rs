@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::dotconfig::DotConfig;
 use crate::error::{Class, Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
+use crate::judge::{Chosen, Known};
 use crate::kernel::build::MODULES;
 use crate::kernel::making::Make;
 use crate::kernel::patched::PatchedTree;
@@ -26,7 +27,7 @@ use crate::kernel::{diagnose, executed};
 use crate::key::{Key, KeyBuilder, hash_file};
 use crate::proc::{Finished, Job, ended};
 use crate::sandbox::{Sandbox, Tools};
-use crate::suite::choice::{self, BENCHMARK, Chosen, Denied, Offer};
+use crate::suite::choice::{self, BENCHMARK, Denied, Offer};
 use crate::suite::sources::{Needs, SELFTESTS, Selftests};
 use crate::workdir::CacheKind;
 
@@ -745,32 +746,26 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|error| Error::host(format!("{} cannot be read", path.display())).why(error))
 }
 
-/// Subtests that earlier runs of one binary reported: a name that is not there any more went missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known(pub BTreeMap<String, BTreeSet<String>>);
+/// Subtests that earlier runs of a bundle reported; empty before its first run.
+pub fn known(ctx: &Context, bundle: &Key) -> Known {
+    load(&ctx.cache.path(CacheKind::SuiteSeen, bundle.as_str())).unwrap_or_default()
+}
 
-impl Known {
-    /// Of a bundle; empty before its first run.
-    pub fn of(ctx: &Context, bundle: &Key) -> Known {
-        load(&ctx.cache.path(CacheKind::SuiteSeen, bundle.as_str())).unwrap_or_default()
+/// Adds what a run reported, for the next one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep_known(
+    ctx: &Context,
+    bundle: &Key,
+    mut known: Known,
+    reported: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<()> {
+    for (test, subtests) in reported {
+        known.0.entry(test.clone()).or_default().extend(subtests.iter().cloned());
     }
-
-    /// Adds what a run reported, for the next one.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep(
-        mut self,
-        ctx: &Context,
-        bundle: &Key,
-        seen: BTreeMap<String, BTreeSet<String>>,
-    ) -> Result<()> {
-        for (test, subtests) in seen {
-            self.0.entry(test).or_default().extend(subtests);
-        }
-        create_dir(&ctx.cache.path(CacheKind::SuiteSeen, ""))?;
-        store(&ctx.cache.path(CacheKind::SuiteSeen, bundle.as_str()), &self)
-    }
+    create_dir(&ctx.cache.path(CacheKind::SuiteSeen, ""))?;
+    store(&ctx.cache.path(CacheKind::SuiteSeen, bundle.as_str()), &known)
 }
 
 #[cfg(test)]

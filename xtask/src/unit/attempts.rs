@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guests of one column and suite: the first attempt, and with `--retries` those of what it lost.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use vmtest_protocol::TestName;
 
-use super::{UnitResult, class_of};
+use super::class_of;
 use crate::error::{Class, Result};
-use crate::interrupt;
 use crate::plan::Unit;
-use crate::result::{BootRecord, Cell, Kernel, SplatRecord};
-use crate::retry;
+use crate::result::{BootRecord, Cell, Kernel, SplatRecord, UnitResult};
 use crate::shop::Shop;
+use crate::{interrupt, retry};
 
 /// What one guest came to.
 pub struct Guest {
@@ -21,6 +22,8 @@ pub struct Guest {
     pub cells: Vec<Cell>,
     /// What the kernel complained of.
     pub splats: Vec<SplatRecord>,
+    /// Subtests that the tree's own tests reported without doubt; empty for other suites.
+    pub reported: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// How the cells of a later attempt join those of the ones before.
@@ -44,14 +47,13 @@ pub struct Attempts {
 impl Attempts {
     /// The first one.
     pub fn new(guest: Guest) -> Attempts {
-        let Guest { kernel, record, cells, splats } = guest;
+        let Guest { kernel, record, cells, splats, reported: _ } = guest;
         Attempts { kernel, first: record, again: Vec::new(), cells, splats }
     }
 
     /// Names of all cells, as far as they are known.
     fn names(&self) -> Vec<TestName> {
-        let name = |cell: &Cell| TestName { test: cell.test.clone(), subtest: cell.subtest.clone() };
-        self.cells.iter().map(name).collect()
+        self.cells.iter().map(Cell::name).collect()
     }
 
     /// Boots `more` for what was lost, as often as the plan allows. `planned`: what may run again; `None`: whatever has a

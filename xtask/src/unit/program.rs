@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A boot for a suite of selftests/suites/.
 
-use vmtest_protocol::{TestName, UpstreamTest};
+use vmtest_protocol::{Upstream, UpstreamTest};
 
 use super::attempts::{Attempts, Joins};
-use super::foreign::{self, Order};
-use super::{Bootable, Built, UnitResult, choose_boot};
+use super::boot::{self, BootRequest, Guests};
+use super::{Built, choose_boot};
 use crate::error::{Error, Result};
+use crate::judge::{ExternalSuite, Program, SuiteInput, notrun};
+use crate::kernel::bootable::Bootable;
 use crate::plan::Unit;
-use crate::replay::Foreign;
-use crate::result;
+use crate::result::UnitResult;
 use crate::shop::Shop;
-use crate::suite::program::{self, Program};
-use crate::vm::Boot;
+use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
 
 /// Runs it on the kernel of a column.
@@ -23,8 +23,8 @@ pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, program: &Program, run_
     };
     done.unwrap_or_else(|error| {
         shop.bad();
-        let base = foreign::base(shop, unit, &built.kernel.id, &program.name);
-        let cells = result::notrun(&base, &program.names(), error.class, &error.to_string());
+        let base = boot::base(shop, unit, &built.kernel.id, Boot::Vng.name(), &program.name);
+        let cells = notrun(&base, &program.names(), error.class, &error.to_string());
         UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     })
 }
@@ -36,26 +36,26 @@ fn run(
     program: &Program,
     run_dir: &RunDir,
 ) -> Result<UnitResult> {
-    let (boot, boot_reason) = choose_boot(shop.plan.boot, bootable);
-    if boot == Boot::Direct {
+    let (how, boot_reason) = choose_boot(shop.plan.boot, bootable);
+    if how == Boot::Direct {
         return Err(Error::host(format!("--suite {} cannot be booted directly", program.name))
             .why(format!("it needs the shell of the build root; {boot_reason}")));
     }
+    let base = boot::base(shop, unit, &bootable.kernel.id, Boot::Vng.name(), &program.name);
+    let guests = Guests::admit(shop, bootable, (how, boot_reason), base, run_dir)?;
+    let suite = ExternalSuite::Program(program.clone());
     let guest = |attempt: Option<u32>| {
-        let order = Order {
-            suite: program.name.clone(),
-            files: program.dir.clone(),
+        let tests = vec![UpstreamTest { name: program.name.clone(), subtests: Vec::new() }];
+        let wishes = Upstream {
+            bundle: boot::seen_in_guest(shop, &program.dir)?,
             program: Some(program.program.clone()),
-            tests: vec![UpstreamTest { name: program.name.clone(), subtests: Vec::new() }],
+            tests,
             deny: Vec::new(),
             limit_s: program.limit_s,
-            boot_reason: boot_reason.clone(),
-            attempt,
         };
-        let ran = foreign::run(shop, unit, bootable, order, run_dir)?;
-        let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
-        let cells = program::judge(&ran.base, program, &ran.seen, &ran.verdict, &may_skip);
-        Ok(ran.with(shop, cells, Foreign::Program(program.clone()), &may_skip))
+        let task = Task::Upstream { bundle: program.dir.clone(), wishes };
+        let outcome = guests.boot(BootRequest { task, expected: 1, attempt, part: 0 })?;
+        Ok(guests.judge(outcome, SuiteInput::External(&suite)))
     };
     let mut attempts = Attempts::new(guest(None)?);
     // It runs as a whole: what passed before has to pass again.

@@ -3,22 +3,24 @@
 
 use std::fmt::Write as _;
 
-use vmtest_protocol::{TestName, UpstreamTest};
+use vmtest_protocol::{TestName, Upstream, UpstreamTest};
 
 use super::attempts::{Attempts, Guest, Joins};
-use super::foreign::{self, Order};
-use super::{Bootable, Built, UnitResult, choose_boot};
+use super::boot::{self, BootRequest, Guests};
+use super::{Built, choose_boot};
 use crate::error::{Class, Error, Result};
 use crate::files::write_file;
+use crate::judge::{CellBase, Chosen, ExternalSuite, SuiteInput, make_cell, notrun};
+use crate::kernel::bootable::Bootable;
 use crate::kernel::build::MODULES;
+use crate::launch;
 use crate::plan::{Unit, UpstreamPlan};
-use crate::replay::Foreign;
-use crate::result::{self, Cell, CellBase, Kernel, Outcome};
+use crate::result::{Cell, Kernel, Outcome, UnitResult};
 use crate::shop::Shop;
 use crate::suite::choice::{self, Choice};
-use crate::suite::upstream::{self, Bundle, FILES, Index, Known};
-use crate::suite::verdict;
-use crate::vm::Boot;
+use crate::suite::upstream::{self, Bundle, FILES, Index};
+use crate::vm::session::Limits;
+use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
 
 /// As it is asked for.
@@ -47,7 +49,7 @@ pub fn boot(
     done.unwrap_or_else(|error| {
         shop.bad();
         let planned = asked(shop.plan.filter.globs());
-        let cells = result::notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
+        let cells = notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
         UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     })
 }
@@ -72,7 +74,7 @@ struct Column<'a> {
 
 impl Column<'_> {
     fn base(&self, kernel: &str) -> CellBase {
-        foreign::base(self.shop, self.unit, kernel, SUITE)
+        boot::base(self.shop, self.unit, kernel, Boot::Vng.name(), SUITE)
     }
 
     fn run(&self, bootable: &Bootable) -> Result<UnitResult> {
@@ -116,7 +118,7 @@ impl Column<'_> {
             upstream::ensure(shop.ctx, from, chosen)?
         };
         cells.extend(broken(&base, chosen, &bundle));
-        let built: Vec<choice::Chosen> = chosen
+        let built: Vec<Chosen> = chosen
             .iter()
             .filter(|test| !bundle.broken.iter().any(|one| one.file == test.file))
             .cloned()
@@ -125,7 +127,7 @@ impl Column<'_> {
             shop.bad();
             return Ok(self.without_a_boot(&bootable.kernel, cells));
         }
-        self.boot(bootable, &boot_reason, &bundle, &built, cells)
+        self.boot(bootable, boot_reason, &bundle, &built, cells)
     }
 
     fn choose(&self, index: &Index) -> Result<Choice> {
@@ -153,11 +155,11 @@ impl Column<'_> {
         let class = if alone { Class::Incomplete } else { Class::Pass };
         let denied = denied.iter().map(|(name, why)| {
             let found = (Outcome::Notrun, why.clone(), class);
-            Cell { required: alone, ..result::make_cell(base, name, found, (None, 1), false) }
+            Cell { required: alone, ..make_cell(base, name, found, (None, 1), false) }
         });
         let absent = absent.iter().map(|name| {
             let why = "the tree has no such test in prog_tests/".to_owned();
-            result::make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
+            make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
         });
         denied.chain(absent).collect()
     }
@@ -194,19 +196,20 @@ impl Column<'_> {
     fn boot(
         &self,
         bootable: &Bootable,
-        boot_reason: &str,
+        boot_reason: String,
         bundle: &Bundle,
-        built: &[choice::Chosen],
+        built: &[Chosen],
         apart: Vec<Cell>,
     ) -> Result<UnitResult> {
-        let guest = |tests: &[choice::Chosen], attempt| {
-            self.guest(bootable, boot_reason.to_owned(), bundle, tests, attempt)
-        };
+        let base = self.base(&bootable.kernel.id);
+        let guests = Guests::admit(self.shop, bootable, (Boot::Vng, boot_reason), base, self.run_dir)?;
+        let limits = launch::limits(self.shop, bootable, self.shop.accel.kind);
+        let guest = |tests: &[Chosen], attempt| self.guest(&guests, limits, bundle, tests, attempt);
         let mut attempts = Attempts::new(guest(built, None)?);
         // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
         // before it left.
         attempts.again(self.shop, self.unit, Joins::Tests, None, |lost, attempt| {
-            let tests: Vec<choice::Chosen> =
+            let tests: Vec<Chosen> =
                 built.iter().filter(|test| lost.iter().any(|name| name.test == test.name)).cloned().collect();
             if tests.is_empty() { Vec::new() } else { vec![guest(&tests, Some(attempt))] }
         });
@@ -216,46 +219,43 @@ impl Column<'_> {
     /// One guest that runs these tests.
     fn guest(
         &self,
-        bootable: &Bootable,
-        boot_reason: String,
+        guests: &Guests<'_>,
+        limits: Limits,
         bundle: &Bundle,
-        chosen: &[choice::Chosen],
+        chosen: &[Chosen],
         attempt: Option<u32>,
     ) -> Result<Guest> {
-        let shop = self.shop;
-        let limits = foreign::limits(shop, bootable);
-        let tests =
-            |test: &choice::Chosen| UpstreamTest { name: test.name.clone(), subtests: test.subtests.clone() };
-        let deny = |test: &choice::Chosen| {
+        let ctx = self.shop.ctx;
+        let tests = |test: &Chosen| UpstreamTest { name: test.name.clone(), subtests: test.subtests.clone() };
+        let deny = |test: &Chosen| {
             test.deny.iter().map(|pattern| format!("{}/{pattern}", test.name)).collect::<Vec<_>>()
         };
-        let order = Order {
-            suite: SUITE.to_owned(),
-            files: bundle.dir.join(FILES),
+        let files = bundle.dir.join(FILES);
+        let wishes = Upstream {
+            bundle: boot::seen_in_guest(self.shop, &files)?,
             program: None,
             tests: chosen.iter().map(tests).collect(),
             deny: chosen.iter().flat_map(deny).collect(),
             limit_s: u32::try_from((limits.run / SHARE_OF_RUN).as_secs()).unwrap_or(u32::MAX).max(1),
-            boot_reason,
-            attempt,
         };
-        let ran = foreign::run(shop, self.unit, bootable, order, self.run_dir)?;
-        let known = Known::of(shop.ctx, &bundle.key);
-        let may_skip = |name: &TestName| shop.plan.may_skip(&bootable.kernel.id, name);
-        let judged = verdict::judge(&ran.base, chosen, &known, &ran.seen, &ran.verdict, &may_skip);
-        let foreign = Foreign::Upstream { chosen: chosen.to_vec(), known: known.clone() };
-        known.keep(shop.ctx, &bundle.key, judged.seen)?;
-        Ok(ran.with(shop, judged.cells, foreign, &may_skip))
+        let task = Task::Upstream { bundle: files, wishes };
+        let expected = chosen.len() as u64;
+        let outcome = guests.boot(BootRequest { task, expected, attempt, part: 0 })?;
+        let known = upstream::known(ctx, &bundle.key);
+        let suite = ExternalSuite::Upstream { chosen: chosen.to_vec(), known: known.clone() };
+        let guest = guests.judge(outcome, SuiteInput::External(&suite));
+        upstream::keep_known(ctx, &bundle.key, known, &guest.reported)?;
+        Ok(guest)
     }
 }
 
 /// Cells of tests that do not compile.
-fn broken(base: &CellBase, chosen: &[choice::Chosen], bundle: &Bundle) -> Vec<Cell> {
-    let cell = |test: &choice::Chosen| {
+fn broken(base: &CellBase, chosen: &[Chosen], bundle: &Bundle) -> Vec<Cell> {
+    let cell = |test: &Chosen| {
         let one = bundle.broken.iter().find(|one| one.file == test.file)?;
         let name = TestName { test: test.name.clone(), subtest: String::new() };
         let found = (Outcome::Notrun, format!("it does not compile: {}", one.why), Class::SuiteBuild);
-        let mut cell = result::make_cell(base, &name, found, (None, 1), false);
+        let mut cell = make_cell(base, &name, found, (None, 1), false);
         cell.log = one.detail.join("\n");
         Some(cell)
     };

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod machine;
 pub mod session;
 pub mod vng;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! looks at them, watches the limits, and leaves nothing running.
 //!
 //! Its story: make a FIFO for events, start the child, and until it ends take console bytes (a pipe) and event bytes
-//! (the FIFO) from two reader threads. What it all means is decided elsewhere (`result`). A guest whose time is up is
+//! (the FIFO) from two reader threads. When its life is over the `watchdog` decides, and what it all means the `judge`. A guest whose time is up is
 //! asked what it does before it is killed (`evidence`); what it says then is stored and not judged.
 
 use std::fs::{File, OpenOptions};
@@ -15,10 +15,11 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
 use vmtest_protocol::TestName;
 
 use crate::error::{Class, Error, IoContext, Result};
@@ -26,21 +27,13 @@ use crate::guest::Stream;
 use crate::proc::Group;
 use crate::vm::console::{Progress, Scanner};
 use crate::vm::evidence::{self, Evidence};
+use crate::vm::watchdog::Watchdog;
 use crate::{interrupt, leftovers};
 
 /// Bytes stored of each channel; what comes after is drained, judged and dropped, with a mark in the file.
 pub const MAX_STORED: u64 = 64 * 1024 * 1024;
 /// Bytes kept of what QEMU or vng say themselves.
 const MAX_COMPLAINT: usize = 16 * 1024;
-
-/// How long what is left in the pipes may take to be read once the guest is gone.
-const LINGER: Duration = Duration::from_secs(2);
-/// A kernel that panicked ends QEMU. One that does not manage to is ended, in time for a verdict within two seconds.
-const AFTER_PANIC: Duration = Duration::from_millis(1500);
-/// After an oops a panic follows, which every guest is told to make of it. One that falls silent instead is dead.
-const QUIET_AFTER_OOPS: Duration = Duration::from_secs(3);
-/// Of a limit on the boot, what is kept for questions: they are asked within it.
-const FOR_QUESTIONS: Duration = Duration::from_millis(500);
 
 /// How long a guest may take for what. Scaled by the accelerator, each overridable, all in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +51,11 @@ pub struct Limits {
 }
 
 /// How the guest's life ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", content = "status", rename_all = "kebab-case")]
 pub enum End {
     /// QEMU (or vng) ended by itself.
+    #[serde(with = "wait_status")]
     Exited(ExitStatus),
     /// No byte in time.
     NoFirstByte,
@@ -75,7 +70,39 @@ pub enum End {
     /// The kernel said that it died, and the machine did not end.
     StayedDead,
     /// The user, or the system.
+    #[serde(with = "class_code")]
     Interrupted(Class),
+}
+
+/// An exit status as wait(2) gives it.
+mod wait_status {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(status: &ExitStatus, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_i32(status.into_raw())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ExitStatus, D::Error> {
+        i32::deserialize(from).map(ExitStatus::from_raw)
+    }
+}
+
+/// A class as its exit code.
+mod class_code {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::error::Class;
+
+    pub fn serialize<S: Serializer>(class: &Class, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u8(class.code())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Class, D::Error> {
+        u8::deserialize(from).map(|code| Class::from_code(code).unwrap_or(Class::Host))
+    }
 }
 
 /// Everything that was seen of one guest.
@@ -172,24 +199,31 @@ enum Message {
 /// Name of the file with what QEMU said of a guest that was killed.
 const MACHINE: &str = "machine.txt";
 
-/// Runs the guest that `command` starts, to its end. `seen_at` is where QEMU sees the channel's directory. `watch` is
-/// called after every piece of news.
+/// A guest to be started.
+pub struct Start<'a> {
+    /// What starts it.
+    pub command: Command,
+    /// Which of its streams is the console.
+    pub console_on: ConsoleOn,
+    /// Where its events arrive.
+    pub channel: Channel,
+    /// Where QEMU sees the directory of the channel.
+    pub seen_at: PathBuf,
+    /// What its runner's lines begin with.
+    pub nonce: String,
+    /// How long it may take.
+    pub limits: Limits,
+    /// Where its bytes are stored.
+    pub store: &'a Path,
+}
+
+/// Runs a guest to its end. `watch` is called after every piece of news.
 ///
 /// # Errors
 /// When it cannot be started or its bytes cannot be stored. Everything that a guest does is no error but an [`End`].
-#[expect(clippy::too_many_arguments, reason = "each is another thing, and there is one caller")]
-pub fn run(
-    command: Command,
-    console_on: ConsoleOn,
-    channel_dir: Channel,
-    seen_at: PathBuf,
-    nonce: &str,
-    limits: &Limits,
-    store: &Path,
-    mut watch: impl FnMut(&Stream, &Scanner),
-) -> Result<Observed> {
-    let mut console_log = Store::create(store.join("console.log"))?;
-    let mut event_log = Store::create(store.join("events.jsonl"))?;
+pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result<Observed> {
+    let Start { command, console_on, channel, seen_at, nonce, limits, store } = start;
+    let mut logs = Logs::create(store)?;
     let mut group = Group::spawn(with_empty_input(command))?;
     // Bounded: a guest that floods waits for us, not in our memory.
     let (sender, receiver) = sync_channel(64);
@@ -201,104 +235,88 @@ pub fn run(
         read_bytes(out, on_out, sender.clone());
         read_bytes(err, on_err, sender.clone());
     }
-    read_fifo(
-        channel_dir.fifo.try_clone().on("cannot use the FIFO in", channel_dir.dir())?,
-        sender.clone(),
-        Arc::clone(&stop),
-    );
+    let fifo = channel.fifo.try_clone().on("cannot use the FIFO in", channel.dir())?;
+    read_fifo(fifo, sender.clone(), Arc::clone(&stop));
     // Gone once it was used: the loop ends when nobody can send any more.
     let mut asker = Some(sender);
 
     let mut seen = Observed { stream: Stream::new(nonce), ..Observed::new(End::NoFirstByte, false) };
-    let started = Instant::now();
-    let mut clock = Clock { started, last_byte: started, done_at: None, died_at: None, panicked_at: None };
-    let mut end = None;
-    let mut asked_at = None;
-    let mut ended_at = None;
-    loop {
-        // A process that left the guest's group, and holds its streams open, is not waited for.
-        if ended_at.is_some_and(|at: Instant| at.elapsed() > LINGER) {
-            break;
-        }
-        // What comes after the time was up is stored, and changes nothing.
-        let judged = asked_at.is_none();
-        let mut answered = false;
+    let mut watchdog = Watchdog::new(group, limits);
+    // A process that left the guest's group, and holds its streams open, is not waited for.
+    while !watchdog.waited_long_enough() {
         match receiver.recv_timeout(Duration::from_millis(20)) {
-            Ok(Message::Console(bytes)) => {
-                console_log.write(&bytes)?;
-                if judged {
-                    clock.last_byte = Instant::now();
-                    seen.judged[0] += bytes.len() as u64;
-                    seen.console.now = seen.stream.running.as_ref().map(TestName::path).unwrap_or_default();
-                    seen.console.feed(&bytes);
-                    clock.look_for_death(&seen.console);
+            Ok(message) => {
+                if take(message, &mut logs, &mut watchdog, &mut seen)? {
                     watch(&seen.stream, &seen.console);
                 }
             }
-            Ok(Message::Events(bytes)) => {
-                event_log.write(&bytes)?;
-                if judged {
-                    clock.last_byte = Instant::now();
-                    seen.judged[1] += bytes.len() as u64;
-                    seen.stream.feed(&bytes);
-                    if seen.stream.hello.is_some() && seen.booted_after.is_none() {
-                        seen.booted_after = Some(started.elapsed());
-                    }
-                    if seen.stream.done.is_some() && clock.done_at.is_none() {
-                        clock.done_at = Some(Instant::now());
-                    }
-                    watch(&seen.stream, &seen.console);
-                }
-            }
-            Ok(Message::Complaint(bytes)) => {
-                let room = MAX_COMPLAINT.saturating_sub(seen.complaint.len());
-                seen.complaint.extend(String::from_utf8_lossy(&bytes).chars().take(room));
-            }
-            Ok(Message::Evidence(evidence)) => {
-                answered = true;
-                console_log.write(&evidence.console)?;
-                if !evidence.machine.is_empty() {
-                    crate::files::write_file(&store.join(MACHINE), &evidence.machine)?;
-                }
-                seen.before_kill = evidence.told;
-            }
-            Ok(Message::Closed) => (),
             Err(RecvTimeoutError::Timeout) => (),
             // All readers are gone: everything that was sent has been read.
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if end.is_none() {
-            end = over(&mut group, &clock, &seen, limits)?;
-            if let (Some(why), Some(sender)) = (end, asker.take_if(|_| end.is_some())) {
-                if why.is_limit() {
-                    console_log.write(b"\n[vmtest: its time is up; what follows it was asked for]\n")?;
-                    asked_at = Some(Instant::now());
-                    let (dir, seen_at) = (channel_dir.dir().to_owned(), seen_at.clone());
-                    let sysrq = seen.console.progress >= Progress::Kernel;
-                    std::thread::spawn(move || {
-                        drop(sender.send(Message::Evidence(evidence::collect(&dir, &seen_at, sysrq))));
-                    });
-                }
+        if let (Some(end), Some(sender)) = (watchdog.look(&seen)?, asker.take_if(|_| watchdog.is_over())) {
+            if end.is_limit() {
+                logs.console.write(b"\n[vmtest: its time is up; what follows it was asked for]\n")?;
+                watchdog.ask();
+                let (dir, seen_at) = (channel.dir().to_owned(), seen_at.clone());
+                let sysrq = seen.console.progress >= Progress::Kernel;
+                std::thread::spawn(move || {
+                    drop(sender.send(Message::Evidence(evidence::collect(&dir, &seen_at, sysrq))));
+                });
             }
         }
-        let waiting = asked_at.is_some_and(|at| {
-            !answered && at.elapsed() < evidence::MOST_TIME && interrupt::requested().is_none()
-        });
-        if end.is_some() && ended_at.is_none() && !waiting {
-            // Also when it exited by itself: what it left behind would hold the streams open for ever.
-            group.end_within(Duration::from_millis(200));
+        if watchdog.kill_if_over() {
             // From here on only what is already in the pipes is read.
             stop.store(true, Ordering::SeqCst);
-            ended_at = Some(Instant::now());
         }
     }
-    seen.end = end.unwrap_or(End::Exited(group.wait()?));
-    seen.took = started.elapsed();
-    seen.to_verdict = clock.died_at.unwrap_or(clock.last_byte).elapsed();
+    watchdog.finish(&mut seen)?;
     seen.console.close();
     seen.stream.close();
-    seen.truncated = console_log.finish()? | event_log.finish()?;
+    seen.truncated = logs.console.finish()? | logs.events.finish()?;
     Ok(seen)
+}
+
+/// Stores what came, and adds what counts to what was seen. Gives whether that is news: what comes after the time was up is
+/// stored, and changes nothing.
+fn take(message: Message, logs: &mut Logs, watchdog: &mut Watchdog, seen: &mut Observed) -> Result<bool> {
+    let counts = !watchdog.time_is_up();
+    match message {
+        Message::Console(bytes) => {
+            logs.console.write(&bytes)?;
+            if !counts {
+                return Ok(false);
+            }
+            seen.judged[0] += bytes.len() as u64;
+            seen.console.now = seen.stream.running.as_ref().map(TestName::path).unwrap_or_default();
+            seen.console.feed(&bytes);
+        }
+        Message::Events(bytes) => {
+            logs.events.write(&bytes)?;
+            if !counts {
+                return Ok(false);
+            }
+            seen.judged[1] += bytes.len() as u64;
+            seen.stream.feed(&bytes);
+        }
+        Message::Complaint(bytes) => {
+            let room = MAX_COMPLAINT.saturating_sub(seen.complaint.len());
+            seen.complaint.extend(String::from_utf8_lossy(&bytes).chars().take(room));
+            return Ok(false);
+        }
+        Message::Evidence(evidence) => {
+            watchdog.answered();
+            logs.console.write(&evidence.console)?;
+            if !evidence.machine.is_empty() {
+                crate::files::write_file(&logs.machine, &evidence.machine)?;
+            }
+            seen.before_kill = evidence.told;
+            return Ok(false);
+        }
+        Message::Closed => return Ok(false),
+    }
+    watchdog.heard(seen);
+    Ok(true)
 }
 
 impl End {
@@ -309,61 +327,6 @@ impl End {
             End::Exited(_) | End::Interrupted(_) | End::StayedDead => false,
         }
     }
-}
-
-struct Clock {
-    started: Instant,
-    last_byte: Instant,
-    done_at: Option<Instant>,
-    died_at: Option<Instant>,
-    panicked_at: Option<Instant>,
-}
-
-impl Clock {
-    fn look_for_death(&mut self, console: &Scanner) {
-        if console.death().is_some() {
-            self.died_at.get_or_insert_with(Instant::now);
-        }
-        if console.panicked {
-            self.panicked_at.get_or_insert_with(Instant::now);
-        }
-    }
-}
-
-/// Whether the guest's life is over, and why. A child that ended comes first: it cannot be late any more.
-fn over(group: &mut Group, clock: &Clock, seen: &Observed, limits: &Limits) -> Result<Option<End>> {
-    if let Some(status) = group.try_wait()? {
-        return Ok(Some(End::Exited(status)));
-    }
-    if let Some(class) = interrupt::requested() {
-        return Ok(Some(End::Interrupted(class)));
-    }
-    let age = clock.started.elapsed();
-    let asking = |limit: Duration| limit - FOR_QUESTIONS.min(limit / 10);
-    let stayed = clock.panicked_at.is_some_and(|at| at.elapsed() > AFTER_PANIC)
-        || (clock.died_at.is_some() && clock.last_byte.elapsed() > QUIET_AFTER_OOPS);
-    Ok(if stayed {
-        Some(End::StayedDead)
-    } else if clock.panicked_at.is_some() {
-        None
-    } else if clock.done_at.is_some_and(|at| at.elapsed() > limits.shutdown) {
-        Some(End::ShutdownLimit)
-    } else if clock.done_at.is_some() {
-        None
-    } else if seen.console.progress == Progress::Silent
-        && seen.stream.hello.is_none()
-        && age > asking(limits.first_byte)
-    {
-        Some(End::NoFirstByte)
-    } else if seen.stream.hello.is_none() && age > asking(limits.boot) {
-        Some(End::BootLimit)
-    } else if seen.stream.hello.is_some() && clock.last_byte.elapsed() > limits.idle {
-        Some(End::IdleLimit)
-    } else if age > limits.run {
-        Some(End::RunLimit)
-    } else {
-        None
-    })
 }
 
 fn with_empty_input(mut command: Command) -> Command {
@@ -415,6 +378,23 @@ fn read_fifo(mut fifo: File, sender: SyncSender<Message>, stop: Arc<AtomicBool>)
         }
         drop(sender.send(Message::Closed));
     });
+}
+
+/// The files of one guest.
+struct Logs {
+    console: Store,
+    events: Store,
+    machine: PathBuf,
+}
+
+impl Logs {
+    fn create(store: &Path) -> Result<Logs> {
+        Ok(Logs {
+            console: Store::create(store.join("console.log"))?,
+            events: Store::create(store.join("events.jsonl"))?,
+            machine: store.join(MACHINE),
+        })
+    }
 }
 
 /// A file that stores the first [`MAX_STORED`] bytes it is given.

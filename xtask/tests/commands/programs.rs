@@ -143,3 +143,14 @@ fn a_kernel_that_dies_leaves_no_pass() {
     done.exits(21);
     assert!(outcomes(&done).iter().all(|(_, outcome)| outcome != "pass"), "{done}");
 }
+
+#[test]
+fn a_guest_with_fewer_cpus_than_asked_for_is_said() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "guest: fewer-cpus").display());
+    world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
+    let prints = "printf 'KTAP version 1\\n1..2\\nok 1 one\\nok 2 two\\n'\n";
+    world.write("project/selftests/suites/tiny/run.sh", prints);
+    let done = world.run(&["--kernel", &spec, "--suite", "tiny", "--cpus", "4"]);
+    done.exits(0).says(&["warning: tree:linux: the guest sees 1 CPUs of 4"]);
+}

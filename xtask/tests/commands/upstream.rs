@@ -229,3 +229,11 @@ fn a_tree_without_tests_and_a_kernel_without_a_tree_are_told() {
     run(&world, &bare, &["--test", "alpha"]).exits(13).says(&["has no BPF selftests"]);
     world.run(&["--suite", "upstream", "--kernel", "image:x"]).refuses(2, &["--suite upstream"]);
 }
+
+#[test]
+fn a_guest_with_fewer_cpus_than_asked_for_is_said() {
+    let world = World::new();
+    let spec = tree(&world, "guest: fewer-cpus", &[("alpha", ALPHA)]);
+    let done = run(&world, &spec, &["--test", "alpha", "--cpus", "4"]);
+    done.exits(0).says(&["warning: tree:linux: the guest sees 1 CPUs of 4"]);
+}

@@ -18,8 +18,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::{create_dir, read_text, write_file};
 use crate::key::Key;
 use crate::proc::{Finished, Job};
-use crate::workdir::CacheKind;
-use crate::workdir::{Cache, SEAL, remove_tree};
+use crate::workdir::{Cache, CacheKind, SEAL, remove_tree};
 use crate::{clean_env, interrupt};
 use place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 

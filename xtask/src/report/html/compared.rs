@@ -17,12 +17,9 @@ const MOST: usize = 50;
 pub(super) fn of_cell<'a>(story: &Story<'a>, cell: &Cell) -> Option<&'a TestChange> {
     let diff = story.compared?;
     let path = cell.path();
-    diff.tests.iter().find(|test| {
-        test.test == path
-            && test.change != Change::Added
-            && (&test.kernel, &test.variant, &test.boot, &test.suite)
-                == (&cell.kernel, &cell.variant, &cell.boot, &cell.suite)
-    })
+    diff.tests
+        .iter()
+        .find(|test| test.test == path && test.change != Change::Added && test.column() == cell.column())
 }
 
 /// The comparison.

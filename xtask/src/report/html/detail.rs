@@ -132,8 +132,7 @@ fn splats(text: &mut String, run: &RunResult, cell: &Cell) {
     let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout | Outcome::Missing | Outcome::Notrun);
     let died = |splat: &SplatRecord| lost && splat.severity == "death" && finding::verdict(cell).is_bad();
     let here = |splat: &&SplatRecord| {
-        (&splat.kernel, &splat.variant) == (&cell.kernel, &cell.variant)
-            && (splat.during == path || died(splat))
+        splat.variant_id() == cell.variant_id() && (splat.during == path || died(splat))
     };
     for splat in run.splats.iter().filter(here) {
         console::splat(text, splat);
@@ -142,10 +141,7 @@ fn splats(text: &mut String, run: &RunResult, cell: &Cell) {
 
 /// The guests that it ran in: where their time went, and for one that was lost what it said last.
 fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
-    let same = |boot: &&(usize, &BootRecord)| {
-        let boot = boot.1;
-        (&boot.kernel, &boot.variant, &boot.suite) == (&cell.kernel, &cell.variant, &cell.suite)
-    };
+    let same = |boot: &&(usize, &BootRecord)| boot.1.column().any_boot() == cell.column().any_boot();
     let run = page.story.run;
     let boots: Vec<(usize, &BootRecord)> = run.boots.iter().enumerate().collect();
     let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout);
@@ -172,8 +168,7 @@ fn last_words(text: &mut String, run: &RunResult, boot: &BootRecord) {
         let said = escape(&boot.before_kill.join("\n"));
         let _ = writeln!(text, "<h4>Asked before it was ended</h4>\n<pre tabindex=\"0\">{said}</pre>");
     }
-    let complained =
-        run.splats.iter().any(|splat| (&splat.kernel, &splat.variant) == (&boot.kernel, &boot.variant));
+    let complained = run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id());
     if !complained && !boot.console_tail.is_empty() {
         let _ = writeln!(
             text,

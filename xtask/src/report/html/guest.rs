@@ -76,7 +76,7 @@ fn article(text: &mut String, page: &Page<'_>, at: usize, boot: &BootRecord) {
 
 fn complained(page: &Page<'_>, boot: &BootRecord) -> bool {
     let run = page.story.run;
-    run.splats.iter().any(|splat| (&splat.kernel, &splat.variant) == (&boot.kernel, &boot.variant))
+    run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
 }
 
 /// Start to hello, the tests, and what was waited for at the end.

@@ -7,10 +7,7 @@ use std::fmt::Write as _;
 use super::{Page, compared, tone};
 use crate::report::escape::xml as escape;
 use crate::report::finding;
-use crate::result::{Cell, Outcome};
-
-/// A kernel in a variant, booted in one way.
-type Column<'a> = (&'a str, &'a str, &'a str);
+use crate::result::{Cell, ColumnId, Outcome};
 
 /// All of it.
 pub(super) fn section(text: &mut String, page: &Page<'_>) {
@@ -82,11 +79,11 @@ fn filters(text: &mut String, cells: &[Cell]) {
 fn table(text: &mut String, page: &Page<'_>, suite: &str, named: bool) {
     let cells: Vec<(usize, &Cell)> =
         page.story.run.cells.iter().enumerate().filter(|(_, cell)| cell.suite == suite).collect();
-    let mut columns: Vec<Column<'_>> = Vec::new();
+    let mut columns: Vec<ColumnId<'_>> = Vec::new();
     let mut rows: Vec<(&str, &str)> = Vec::new();
     let mut places: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for (at, cell) in &cells {
-        let column = place(&mut columns, (&cell.kernel[..], &cell.variant[..], &cell.boot[..]));
+        let column = place(&mut columns, cell.column());
         let row = place(&mut rows, (&cell.test[..], &cell.subtest[..]));
         places.entry((row, column)).or_insert(*at);
     }
@@ -97,8 +94,8 @@ fn table(text: &mut String, page: &Page<'_>, suite: &str, named: bool) {
         <caption>{0}</caption>\n<thead><tr><th scope=\"col\">test</th>",
         escape(&caption)
     );
-    for (kernel, variant, boot) in &columns {
-        let variant = if variant.is_empty() || *variant == "default" {
+    for ColumnId { kernel, variant, boot, .. } in columns.iter().copied() {
+        let variant = if variant.is_empty() || variant == "default" {
             String::new()
         } else {
             format!("<wbr>/{}", escape(variant))

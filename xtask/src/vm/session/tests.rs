@@ -2,6 +2,7 @@
 //! How guests end, with programs in QEMU's place.
 
 use super::*;
+use std::time::Instant;
 
 /// Limits that nothing here comes to: a test shortens the one that it is about. Where several are short, it depends on what else
 /// the host does which of them is first.
@@ -26,7 +27,8 @@ fn guest_within(limits: Limits, script: &str) -> Observed {
     command.args(["-c", script, "sh"]).arg(channel.dir().join("events"));
     let store = tempfile::tempdir().expect("temporary directory");
     let seen_at = channel.dir().to_owned();
-    run(command, ConsoleOn::Stdout, channel, seen_at, "abc", &limits, store.path(), |_, _| ())
+    let (console_on, nonce, store) = (ConsoleOn::Stdout, "abc".to_owned(), store.path());
+    run(Start { command, console_on, channel, seen_at, nonce, limits, store }, |_, _| ())
         .expect("a guest ran")
 }
 

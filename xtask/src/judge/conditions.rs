@@ -11,9 +11,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Verdict;
+use crate::condition::Condition;
 use crate::error::Class;
-use crate::kernel::variant::Condition;
-use crate::result::{ConditionRecord, Verdict};
+use crate::result::ConditionRecord;
 
 /// What was not read.
 const UNKNOWN: &str = "not read";

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use vmtest_protocol::{Check, End as TestEnd, GuestOutcome, TestName};
 
-use super::{Cell, Outcome, Unmet, Verdict};
+use super::Verdict;
 use crate::error::Class;
+use crate::result::{Cell, Outcome, Unmet};
 use crate::vm::session::Observed;
 
 /// How often each subtest has to have run.
@@ -22,7 +23,7 @@ pub enum Rounds {
 pub type MaySkip<'a> = &'a dyn Fn(&TestName) -> bool;
 
 /// What every cell of a boot has in common.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CellBase {
     /// Column.
     pub kernel: String,
@@ -39,7 +40,7 @@ pub struct CellBase {
 }
 
 /// The cells of a boot: one for each planned subtest and one for each that the guest reported unasked.
-pub fn cells(
+pub fn judge(
     base: &CellBase,
     planned: &[TestName],
     seen: &Observed,
@@ -178,7 +179,7 @@ fn unmet(end: &TestEnd) -> Vec<Unmet> {
 }
 
 /// A figure is worth little without what it was taken on, and that the guest does not know.
-pub(super) fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
+pub fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
     if outcome != Outcome::Pass || end.measured.is_empty() {
         return String::new();
     }

@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use regex::Regex;
+use serde::{Deserialize, Serialize};
 use vmtest_protocol::{End as TestEnd, OUT_OF_TIME, TestName};
 
+use super::Verdict;
+use super::cells::{CellBase, MaySkip, Rounds, make_cell, open_cell};
 use crate::error::Class;
 use crate::guest::test_progs::{self, Report, Said, Subtest};
-use crate::result::{Cell, CellBase, MaySkip, Outcome, Rounds, Verdict, make_cell, open_cell};
-use crate::suite::choice::{Chosen, star_matches};
-use crate::suite::upstream::Known;
+use crate::result::{Cell, Outcome};
 use crate::vm::session::Observed;
 
 /// What the runner calls the status that a process ended with.
@@ -20,13 +22,50 @@ const EXIT_STATUS: &str = "exit status";
 /// Bytes of output kept in one cell.
 const MAX_LOG: usize = 64 * 1024;
 
-/// What a boot came to.
+/// The one kind of pattern that `test_progs` knows: `*` is any text.
+pub fn star_matches(pattern: &str, text: &str) -> bool {
+    let pattern = regex::escape(pattern).replace("\\*", ".*");
+    Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
+}
+
+/// A test that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Its name.
+    pub name: String,
+    /// The file that defines it, without `.c`.
+    pub file: String,
+    /// Patterns of subtests; empty for all.
+    pub subtests: Vec<String>,
+    /// Subtests that do not run though they match.
+    pub deny: Vec<String>,
+}
+
+impl Chosen {
+    /// Whether every subtest of it has to run, so that their numbers may have no hole.
+    pub fn is_whole(&self) -> bool {
+        self.subtests.is_empty() && self.deny.is_empty()
+    }
+
+    /// Whether this subtest is asked for.
+    pub fn wants(&self, subtest: &str) -> bool {
+        (self.subtests.is_empty() || self.subtests.iter().any(|pattern| star_matches(pattern, subtest)))
+            && !self.deny.iter().any(|pattern| star_matches(pattern, subtest))
+    }
+}
+
+/// Subtests that earlier runs of one binary reported: a name that is not there any more went missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known(pub BTreeMap<String, BTreeSet<String>>);
+
+type Reported = BTreeMap<String, BTreeSet<String>>;
+
+/// What the output of a bundle says: cells in the order of the tests, and the subtests that were reported by the tests that
+/// leave no doubt.
 #[derive(Debug, Default)]
-pub struct Judged {
-    /// Cells, in the order of the tests.
-    pub cells: Vec<Cell>,
-    /// Subtests that were reported, of the tests that leave no doubt.
-    pub seen: BTreeMap<String, BTreeSet<String>>,
+struct Read {
+    cells: Vec<Cell>,
+    reported: Reported,
 }
 
 /// Judges each chosen test, and each that the guest ran unasked.
@@ -37,8 +76,8 @@ pub fn judge(
     seen: &Observed,
     boot: &Verdict,
     may_skip: MaySkip<'_>,
-) -> Judged {
-    let mut judged = Judged::default();
+) -> (Vec<Cell>, Reported) {
+    let mut judged = Read::default();
     for test in chosen {
         let one = One { base, test, seen, boot, may_skip };
         one.judge(known, &mut judged);
@@ -50,7 +89,7 @@ pub fn judge(
             judged.cells.push(make_cell(base, name, found, (None, 1), false));
         }
     }
-    judged
+    (judged.cells, judged.reported)
 }
 
 struct One<'a> {
@@ -77,7 +116,7 @@ impl One<'_> {
         cell
     }
 
-    fn judge(&self, known: &Known, judged: &mut Judged) {
+    fn judge(&self, known: &Known, judged: &mut Read) {
         let whole = self.name("");
         let Some(end) = self.seen.stream.ended.iter().find(|end| end.name == whole) else {
             let planned = self.seen.stream.plan.as_ref().is_none_or(|plan| plan.contains(&whole));
@@ -113,7 +152,7 @@ impl One<'_> {
         judged.cells.append(&mut cells);
         if report.doubts.is_empty() {
             let names = report.subtests.iter().map(|subtest| subtest.name.clone());
-            judged.seen.insert(self.test.name.clone(), names.collect());
+            judged.reported.insert(self.test.name.clone(), names.collect());
         }
     }
 
@@ -330,9 +369,9 @@ mod tests {
             enforced: None,
         };
         let boot = Verdict { class, reason: "why".into() };
-        let judged = judge(&base, std::slice::from_ref(test), known, seen, &boot, &|_| false);
-        assert!(judged.cells.iter().all(|cell| cell.suite == "upstream"));
-        judged.cells.iter().map(|cell| (cell.path(), cell.outcome, cell.class())).collect()
+        let (cells, _) = judge(&base, std::slice::from_ref(test), known, seen, &boot, &|_| false);
+        assert!(cells.iter().all(|cell| cell.suite == "upstream"));
+        cells.iter().map(|cell| (cell.path(), cell.outcome, cell.class())).collect()
     }
 
     fn cells(text: &str, exit: Result<i32, &str>) -> Vec<(String, Outcome, Class)> {

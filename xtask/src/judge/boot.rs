@@ -35,7 +35,7 @@ pub struct Terms<'a> {
 }
 
 /// Judges a boot as a whole, before its cells.
-pub fn judge_boot(seen: &Observed, terms: &Terms<'_>) -> Verdict {
+pub fn judge(seen: &Observed, terms: &Terms<'_>) -> Verdict {
     let no = |class: Class, reason: String| Verdict { class, reason };
     let stream = &seen.stream;
     if let End::Interrupted(class) = seen.end {
