@@ -7,13 +7,13 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use vmtest_protocol::{OUT_OF_TIME, OUTPUT_CUT, TestName};
+use vmtest_protocol::{End as TestEnd, OUT_OF_TIME, OUTPUT_CUT, TestName};
 
 use super::Verdict;
 use super::cells::{CellBase, MaySkip, Rounds, make_cell, open_cell};
 use super::upstream::{bounded, exit_status};
 use crate::error::Class;
-use crate::guest::ktap::{self, Leaf, Said};
+use crate::guest::ktap::{self, Leaf, Report, Said};
 use crate::result::{Cell, Outcome};
 use crate::vm::session::Observed;
 
@@ -75,22 +75,8 @@ pub fn judge(
         return suite.names().iter().map(|name| cell(name, found.clone(), "")).collect();
     };
     let text = seen.stream.printed_by(&whole);
-    let mut report = ktap::read(text);
+    let report = report(text, end);
     let out_of_time = end.reason.starts_with(OUT_OF_TIME);
-    if text.contains(OUTPUT_CUT) {
-        report.doubts.push("it printed more than is kept".to_owned());
-    }
-    let some = |said: Said| report.leaves.iter().any(|leaf| leaf.said == said);
-    let (failed, skipped) = (some(Said::NotOk), some(Said::Skip) || report.skipped.is_some());
-    match exit_status(end) {
-        Some(0) => (),
-        // The status of kselftest for that.
-        Some(4) if skipped => (),
-        // That is how programs say that a result failed.
-        Some(_) if failed => (),
-        _ if end.reason.is_empty() => report.doubts.push("nobody says how it ended".to_owned()),
-        _ => report.doubts.push(end.reason.clone()),
-    }
     let doubts = report.doubts.join("; ");
     let planned = suite.tests.iter().map(|test| {
         let name = suite.cell_name(test);
@@ -114,6 +100,26 @@ pub fn judge(
         cell(&suite.cell_name(&leaf.name), (Outcome::Fail, why, Class::TestFailed), &leaf.log)
     });
     planned.chain(unplanned).collect()
+}
+
+/// What it printed, with the doubts that how it ended adds.
+fn report(text: &str, end: &TestEnd) -> Report {
+    let mut report = ktap::read(text);
+    if text.contains(OUTPUT_CUT) {
+        report.doubts.push("it printed more than is kept".to_owned());
+    }
+    let some = |said: Said| report.leaves.iter().any(|leaf| leaf.said == said);
+    let (failed, skipped) = (some(Said::NotOk), some(Said::Skip) || report.skipped.is_some());
+    match exit_status(end) {
+        Some(0) => (),
+        // The status of kselftest for that.
+        Some(4) if skipped => (),
+        // That is how programs say that a result failed.
+        Some(_) if failed => (),
+        _ if end.reason.is_empty() => report.doubts.push("nobody says how it ended".to_owned()),
+        _ => report.doubts.push(end.reason.clone()),
+    }
+    report
 }
 
 /// What a result comes to in a report with these doubts.
@@ -142,12 +148,10 @@ fn said(leaf: &Leaf, doubts: &str) -> (Outcome, String, Class) {
 mod tests {
     use super::*;
     use crate::guest::Stream;
-    use crate::vm::console::Scanner;
     use crate::vm::session::End;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
-    use std::time::Duration;
-    use vmtest_protocol::{End as TestEnd, Event, GuestOutcome, Line, Output};
+    use vmtest_protocol::{Event, GuestOutcome, Line, Output};
 
     /// Outcome of the one planned result when its program ended like this.
     fn outcome(reason: &str) -> Outcome {
@@ -180,18 +184,8 @@ mod tests {
             text.push(b'\n');
             stream.feed(&text);
         }
-        let seen = Observed {
-            stream,
-            console: Scanner::default(),
-            end: End::Exited(ExitStatus::from_raw(0)),
-            booted_after: None,
-            complaint: String::new(),
-            took: Duration::ZERO,
-            truncated: false,
-            to_verdict: Duration::ZERO,
-            before_kill: Vec::new(),
-            judged: [0, 0],
-        };
+        let end = End::Exited(ExitStatus::from_raw(0));
+        let seen = Observed { stream, ..Observed::new(end, false) };
         let suite = Program {
             name: "tiny".into(),
             about: String::new(),
