@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use crate::bootable::Bootable;
 use crate::files::read_text;
-use crate::kernel::bootable::Bootable;
 use crate::proc::{Job, Stream};
 use crate::sandbox::{Sandbox, Tools};
 use crate::shop::Shop;

@@ -19,7 +19,8 @@ use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, judge};
 use crate::kernel::config::Requests;
 use crate::kernel::series;
 use crate::vm::console::Scanner;
-use crate::vm::session::{self, Channel, ConsoleOn, End, Limits, Observed};
+use crate::vm::observed::{End, Limits, Observed};
+use crate::vm::session::{self, Channel, ConsoleOn};
 
 /// Cases of each property, unless asked otherwise: some seconds for all of them.
 const CASES: u32 = 8_000;

@@ -20,7 +20,7 @@ use vmtest_protocol::TestName;
 
 use crate::condition::Condition;
 use crate::result::{Cell, ConditionRecord, SplatRecord};
-use crate::vm::session::Observed;
+use crate::vm::observed::Observed;
 
 pub use boot::{Terms, Verdict, emulator_died};
 pub use cells::{CellBase, MaySkip, Rounds, make_cell, notrun};

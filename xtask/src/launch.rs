@@ -2,18 +2,18 @@
 //! From a kernel that can boot to a guest that ran: what the virtual machine is, the command that starts it, and its one
 //! second chance where KVM does not run ordinary kernels or QEMU breaks.
 
+use crate::cmdline::{BPFTOOL_MOUNT, fits, settings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::bootable::{Bootable, Bpftool};
 use crate::error::{Error, Result};
 use crate::files::{create_dir, nonce, write_file};
 use crate::gate::Demand;
 use crate::guest::Stream;
-use crate::kernel::bootable::{Bootable, Bpftool};
 use crate::kernel::bpftool::{self, BPFTOOL};
-use crate::kernel::variant::Variant;
-use crate::plan::{DEFAULT_MEMORY_MIB, MOST_ROUNDS, Plan, Unit};
-use crate::request::{BootChoice, Purpose};
+use crate::plan::DEFAULT_MEMORY_MIB;
+use crate::request::Purpose;
 use crate::sandbox::Sandbox;
 use crate::shop::Shop;
 use crate::suite::RUNNER;
@@ -21,8 +21,9 @@ use crate::virtme_ng::VNG_MOUNT;
 use crate::vm::accel::{Accel, AccelChoice, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::{Demands, Machine};
-use crate::vm::session::{self, Channel, ConsoleOn, End, Limits, Observed};
-use crate::vm::{self, BUNDLE_MOUNT, Boot, MAX_CMDLINE, Task, VmSpec, WISHES, direct, vng};
+use crate::vm::observed::{End, Limits, Observed};
+use crate::vm::session::{self, Channel, ConsoleOn};
+use crate::vm::{self, BUNDLE_MOUNT, Boot, Task, VmSpec, WISHES, direct, vng};
 use crate::{judge, stored, tools};
 
 /// A guest to be started: which kernel, how, on what, and for what.
@@ -246,76 +247,6 @@ fn check_words(spec: &VmSpec) -> Result<()> {
         .why("it holds a blank, a quote or a letter beyond ASCII, at which the kernel would take it apart")
         .next("name tests by globs without these, and keep the cache at a plain path (VMTEST_CACHE_DIR)"))
 }
-
-/// Kernel parameters and sysctls of a guest: those of its variant, then the user's.
-fn settings(plan: &Plan, variant: Option<&Variant>) -> (Vec<String>, Vec<String>) {
-    let of_variant = |variant: &Variant| {
-        let sysctls = variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        (variant.cmdline.clone(), sysctls)
-    };
-    let (mut append, mut sysctls): (Vec<String>, Vec<String>) = variant.map(of_variant).unwrap_or_default();
-    append.extend(plan.append.iter().cloned());
-    sysctls.extend(plan.sysctls.iter().cloned());
-    (append, sysctls)
-}
-
-/// Refuses a kernel command line that would be cut off. vng adds about 700 characters of its own.
-fn fits(spec: &VmSpec) -> Result<()> {
-    let length = direct::cmdline(spec).len() + if spec.boot == Boot::Vng { 750 } else { 0 };
-    if length < MAX_CMDLINE {
-        return Ok(());
-    }
-    Err(Error::usage(format!("the kernel command line would have {length} characters"))
-        .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
-        .next("use a shorter --exec, or fewer --append and --sysctl; a variant may have some, too"))
-}
-
-/// The same before anything is built, as far as it is known then: subtests can always be named by their places.
-///
-/// # Errors
-/// Class `Usage`.
-pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Result<()> {
-    let (append, sysctls) = settings(plan, variant);
-    let boot = match plan.boot {
-        BootChoice::Direct => Boot::Direct,
-        BootChoice::Auto if !unit.spec.has_source() => Boot::Direct,
-        BootChoice::Auto | BootChoice::Vng => Boot::Vng,
-    };
-    let task = match &plan.purpose {
-        Purpose::Exec(command) => Task::Exec(command.clone()),
-        Purpose::Shell => Task::Shell,
-        Purpose::Test | Purpose::Gdb => Task::Tests {
-            names: Vec::new(),
-            places: "f".repeat(MOST_PLACES),
-            effort: plan.effort,
-            self_test: unit.self_test,
-            rounds: MOST_ROUNDS,
-            until_fail: None,
-        },
-    };
-    fits(&VmSpec {
-        boot,
-        kernel: String::new(),
-        cpus: 1,
-        memory_mib: 0,
-        accel: Kind::Tcg,
-        tcg_thread: "single",
-        cpu: None,
-        append,
-        sysctls,
-        bpftool: Some(format!("{BPFTOOL_MOUNT}/{BPFTOOL}")),
-        wishes: None,
-        nonce: nonce(),
-        task,
-        gdb: false,
-    })
-}
-
-/// Characters that name the subtests of a suite by their places: twice as many as there are today.
-const MOST_PLACES: usize = 64;
-
-/// Where a guest sees what make made, like make itself.
-const BPFTOOL_MOUNT: &str = "/obj";
 
 /// The command that starts this guest.
 ///

@@ -4,9 +4,11 @@
 mod allow;
 mod bisect;
 mod bisection;
+mod bootable;
 mod build_root;
 mod clean_env;
 mod cli;
+mod cmdline;
 mod commands;
 mod compare;
 mod condition;

@@ -24,7 +24,7 @@ use crate::request::{BootChoice, Purpose, Request, Suite};
 use crate::result::Role;
 use crate::suite::{TestFilter, choice};
 use crate::vm::accel::{AccelChoice, Kind};
-use crate::vm::session::Limits;
+use crate::vm::observed::Limits;
 
 pub use columns::{Columns, Upto, expand};
 pub use values::{AllowSkip, Limit, parameter, sysctl};

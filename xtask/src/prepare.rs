@@ -18,7 +18,6 @@ use crate::kernel::series::Series;
 use crate::kernel::source::{self, Fetched, Resolved};
 use crate::kernel::spec::KernelSpec;
 use crate::kernel::variant::{self, Variant};
-use crate::launch;
 use crate::plan::{self, Plan, Unit};
 use crate::request::BootChoice;
 use crate::suite::Runner;
@@ -128,7 +127,7 @@ impl Prepared {
         let plan = Plan { units: self.plan.units.clone(), ..plan };
         for unit in &plan.units {
             let configuration = self.configurations.iter().find(|one| one.is(unit.variant.as_deref()));
-            launch::check_cmdline(&plan, unit, configuration.map(|one| &one.variant))?;
+            crate::cmdline::check_cmdline(&plan, unit, configuration.map(|one| &one.variant))?;
         }
         Ok(Prepared {
             programs: programs(ctx, &plan)?,
@@ -262,7 +261,7 @@ fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
             read.push(Configuration { variant, requests });
         }
         let variant = read.iter().find(|one| one.is(name)).map(|one| &one.variant);
-        launch::check_cmdline(plan, unit, variant)?;
+        crate::cmdline::check_cmdline(plan, unit, variant)?;
     }
     Ok(read)
 }

@@ -21,7 +21,7 @@ use crate::judge::{CellBase, ExternalSuite, JudgeInput, Judged, Rounds, SuiteInp
 use crate::result::{BootRecord, Cell, ColumnId, Outcome, RunResult};
 use crate::stored::{MOST_BYTES, Stored, below};
 use crate::vm::console::Scanner;
-use crate::vm::session::{End, Observed};
+use crate::vm::observed::{End, Observed};
 use crate::{confined, plain};
 
 /// Version of its file. 2: with the build id, and guests show that their console was heard.

@@ -14,16 +14,16 @@ use vmtest_protocol::TestName;
 
 use self::attempts::{Attempts, Joins};
 use self::boot::{BootRequest, Guests};
+use crate::bootable::{Bootable, Bpftool};
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::files::read_text;
 use crate::judge::{CellBase, Rounds, SuiteInput, notrun};
-use crate::kernel::bootable::{Bootable, Bpftool};
 use crate::kernel::build::{self, ConfiguredTree, Recipe};
 use crate::kernel::patched::PatchedTree;
 use crate::kernel::series::Series;
 use crate::kernel::source::{Fetched, Prebuilt, SourceTree};
-use crate::kernel::variant::{self};
+use crate::kernel::variant;
 use crate::kernel::{bpftool, build_id};
 use crate::key::Key;
 use crate::launch;

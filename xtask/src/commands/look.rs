@@ -6,10 +6,10 @@ use std::io::{IsTerminal, Write};
 
 use vmtest_protocol::WorkerEnd;
 
+use crate::bootable::Bootable;
 use crate::error::{Class, Error, Result};
 use crate::guest::Stream;
 use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, Verdict, judge};
-use crate::kernel::bootable::Bootable;
 use crate::launch::{self, Launch};
 use crate::plain::plain;
 use crate::plan::Unit;
@@ -17,7 +17,8 @@ use crate::request::Purpose;
 use crate::shop::Shop;
 use crate::unit;
 use crate::vm::machine::Machine;
-use crate::vm::session::{self, Channel, Observed};
+use crate::vm::observed::Observed;
+use crate::vm::session::{self, Channel};
 use crate::vm::{Boot, Task};
 use crate::workdir::RunDir;
 

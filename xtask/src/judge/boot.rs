@@ -10,7 +10,7 @@ use vmtest_protocol::{WorkerEnd, taint};
 use crate::allow::Allowed;
 use crate::error::Class;
 use crate::vm::console::Hit;
-use crate::vm::session::{End, Observed};
+use crate::vm::observed::{End, Observed};
 
 /// What one boot came to.
 #[derive(Debug, Clone, PartialEq)]

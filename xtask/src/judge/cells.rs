@@ -8,7 +8,7 @@ use vmtest_protocol::{Check, End as TestEnd, GuestOutcome, TestName};
 use super::Verdict;
 use crate::error::Class;
 use crate::result::{Cell, Outcome, Unmet};
-use crate::vm::session::Observed;
+use crate::vm::observed::Observed;
 
 /// How often each subtest has to have run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::upstream::{bounded, exit_status};
 use crate::error::Class;
 use crate::guest::ktap::{self, Leaf, Report, Said};
 use crate::result::{Cell, Outcome};
-use crate::vm::session::Observed;
+use crate::vm::observed::Observed;
 
 /// Of a skip.
 const NO_REASON: &str = "it was skipped and does not say why";
@@ -148,7 +148,7 @@ fn said(leaf: &Leaf, doubts: &str) -> (Outcome, String, Class) {
 mod tests {
     use super::*;
     use crate::guest::Stream;
-    use crate::vm::session::End;
+    use crate::vm::observed::End;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
     use vmtest_protocol::{Event, GuestOutcome, Line, Output};

@@ -7,7 +7,7 @@ use super::boot::unexplained_taint;
 use super::cells::CellBase;
 use crate::allow::Allowed;
 use crate::result::SplatRecord;
-use crate::vm::session::Observed;
+use crate::vm::observed::Observed;
 
 /// All of them: the death first, then what the runner told, then what only the console shows.
 pub fn of(base: &CellBase, seen: &Observed, allowed: &Allowed) -> Vec<SplatRecord> {

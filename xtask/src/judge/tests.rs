@@ -9,7 +9,7 @@ use crate::error::Class;
 use crate::guest::Stream;
 use crate::result::{Outcome, tests_support};
 use crate::vm::console::Scanner;
-use crate::vm::session::{End, Observed};
+use crate::vm::observed::{End, Observed};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::LazyLock;

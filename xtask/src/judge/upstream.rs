@@ -15,7 +15,7 @@ use super::cells::{CellBase, MaySkip, Rounds, make_cell, open_cell};
 use crate::error::Class;
 use crate::guest::test_progs::{self, Report, Said, Subtest};
 use crate::result::{Cell, Outcome};
-use crate::vm::session::Observed;
+use crate::vm::observed::Observed;
 
 /// What the runner calls the status that a process ended with.
 const EXIT_STATUS: &str = "exit status";
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
     use crate::guest::Stream;
     use crate::vm::console::Scanner;
-    use crate::vm::session::End;
+    use crate::vm::observed::End;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
     use std::time::Duration;

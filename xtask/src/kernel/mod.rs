@@ -3,7 +3,6 @@
 //! from the one before, and each carries the key of everything that went into it.
 
 pub mod archive;
-pub mod bootable;
 pub mod bpftool;
 pub mod build;
 pub mod build_id;

@@ -7,12 +7,12 @@ use vmtest_protocol::TestName;
 
 use super::attempts::Guest;
 use super::{cell_directory, decode_stacks};
+use crate::bootable::Bootable;
 use crate::error::{Class, Result};
 use crate::event::Phase;
 use crate::gate::Pass;
 use crate::guest::Stream;
 use crate::judge::{CellBase, JudgeInput, Judged, SuiteInput, Terms, judge};
-use crate::kernel::bootable::Bootable;
 use crate::kernel::variant;
 use crate::launch::{self, Launch};
 use crate::plan::Unit;
@@ -23,7 +23,7 @@ use crate::shop::Shop;
 use crate::vm::accel::{Accel, Kind};
 use crate::vm::console::Scanner;
 use crate::vm::machine::Machine;
-use crate::vm::session::Observed;
+use crate::vm::observed::Observed;
 use crate::vm::{BUNDLE_MOUNT, Boot, Task};
 use crate::workdir::RunDir;
 

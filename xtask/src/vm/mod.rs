@@ -7,6 +7,7 @@ pub mod console;
 pub mod direct;
 pub mod evidence;
 pub mod machine;
+pub mod observed;
 pub mod session;
 pub mod vng;
 mod watchdog;

@@ -6,12 +6,15 @@
 //! (the FIFO) from two reader threads. When its life is over the `watchdog` decides, and what it all means the `judge`. A guest whose time is up is
 //! asked what it does before it is killed (`evidence`); what it says then is stored and not judged.
 
+use crate::vm::observed::End;
+use crate::vm::observed::Limits;
+use crate::vm::observed::Observed;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -19,7 +22,6 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use serde::{Deserialize, Serialize};
 use vmtest_protocol::TestName;
 
 use crate::error::{Class, Error, IoContext, Result};
@@ -34,119 +36,6 @@ use crate::{interrupt, leftovers};
 pub const MAX_STORED: u64 = 64 * 1024 * 1024;
 /// Bytes kept of what QEMU or vng say themselves.
 const MAX_COMPLAINT: usize = 16 * 1024;
-
-/// How long a guest may take for what. Scaled by the accelerator, each overridable, all in the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Start to the first byte on the console.
-    pub first_byte: Duration,
-    /// Start to the runner's hello.
-    pub boot: Duration,
-    /// Without a byte on either channel.
-    pub idle: Duration,
-    /// Start to the end of everything.
-    pub run: Duration,
-    /// The runner's last word to QEMU's end.
-    pub shutdown: Duration,
-}
-
-/// How the guest's life ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "how", content = "status", rename_all = "kebab-case")]
-pub enum End {
-    /// QEMU (or vng) ended by itself.
-    #[serde(with = "wait_status")]
-    Exited(ExitStatus),
-    /// No byte in time.
-    NoFirstByte,
-    /// No hello in time.
-    BootLimit,
-    /// No byte for too long after hello.
-    IdleLimit,
-    /// Too long altogether.
-    RunLimit,
-    /// The runner was done, but the machine did not switch off.
-    ShutdownLimit,
-    /// The kernel said that it died, and the machine did not end.
-    StayedDead,
-    /// The user, or the system.
-    #[serde(with = "class_code")]
-    Interrupted(Class),
-}
-
-/// An exit status as wait(2) gives it.
-mod wait_status {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(status: &ExitStatus, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_i32(status.into_raw())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ExitStatus, D::Error> {
-        i32::deserialize(from).map(ExitStatus::from_raw)
-    }
-}
-
-/// A class as its exit code.
-mod class_code {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::error::Class;
-
-    pub fn serialize<S: Serializer>(class: &Class, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_u8(class.code())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Class, D::Error> {
-        u8::deserialize(from).map(|code| Class::from_code(code).unwrap_or(Class::Host))
-    }
-}
-
-/// Everything that was seen of one guest.
-#[derive(Debug)]
-pub struct Observed {
-    /// How it ended.
-    pub end: End,
-    /// What the runner said.
-    pub stream: Stream,
-    /// What the console showed.
-    pub console: Scanner,
-    /// What QEMU, vng or bubblewrap said themselves.
-    pub complaint: String,
-    /// Start to end.
-    pub took: Duration,
-    /// Start to hello; `None` when it never came.
-    pub booted_after: Option<Duration>,
-    /// A channel sent more than [`MAX_STORED`].
-    pub truncated: bool,
-    /// The line that told of the kernel's death, or else the guest's last byte, to the verdict.
-    pub to_verdict: Duration,
-    /// What it was asked before it was killed, and what it said; empty for a guest that ended by itself.
-    pub before_kill: Vec<String>,
-    /// Bytes of its console and of its events that count: those up to the end of its time.
-    pub judged: [u64; 2],
-}
-
-impl Observed {
-    /// A guest of which nothing was seen but how it ended.
-    pub fn new(end: End, truncated: bool) -> Observed {
-        Observed {
-            end,
-            stream: Stream::new(""),
-            console: Scanner::default(),
-            complaint: String::new(),
-            took: Duration::ZERO,
-            booted_after: None,
-            truncated,
-            to_verdict: Duration::ZERO,
-            before_kill: Vec::new(),
-            judged: [0, 0],
-        }
-    }
-}
 
 /// A directory that QEMU can see at `/vm`, with the FIFO that it writes events to.
 pub struct Channel {
@@ -317,16 +206,6 @@ fn take(message: Message, logs: &mut Logs, watchdog: &mut Watchdog, seen: &mut O
     }
     watchdog.heard(seen);
     Ok(true)
-}
-
-impl End {
-    /// Whether its time was up, and it could still be asked.
-    fn is_limit(self) -> bool {
-        match self {
-            End::NoFirstByte | End::BootLimit | End::IdleLimit | End::RunLimit | End::ShutdownLimit => true,
-            End::Exited(_) | End::Interrupted(_) | End::StayedDead => false,
-        }
-    }
 }
 
 fn with_empty_input(mut command: Command) -> Command {

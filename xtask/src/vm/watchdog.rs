@@ -8,7 +8,7 @@ use crate::interrupt;
 use crate::proc::Group;
 use crate::vm::console::Progress;
 use crate::vm::evidence;
-use crate::vm::session::{End, Limits, Observed};
+use crate::vm::observed::{End, Limits, Observed};
 
 /// How long what is left in the pipes may take to be read once the guest is gone.
 const LINGER: Duration = Duration::from_secs(2);

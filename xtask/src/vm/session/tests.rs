@@ -2,6 +2,9 @@
 //! How guests end, with programs in QEMU's place.
 
 use super::*;
+use crate::vm::observed::End;
+use crate::vm::observed::Limits;
+use crate::vm::observed::Observed;
 use std::time::Instant;
 
 /// Limits that nothing here comes to: a test shortens the one that it is about. Where several are short, it depends on what else
