@@ -34,9 +34,9 @@ pub enum Command {
     /// Remove runs or the cache.
     Clean(crate::commands::clean::Args),
     /// Print the completions of a shell.
-    Completions(crate::commands::papers::CompletionArgs),
+    Completions(crate::commands::completions::CompletionArgs),
     /// Write man pages.
-    Man(crate::commands::papers::ManArgs),
+    Man(crate::commands::completions::ManArgs),
     /// Test the harness itself: format, lints, unit tests, whole commands, real virtual machines.
     Test(crate::commands::test::Args),
 }
@@ -85,7 +85,7 @@ pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Request;
+    use vmtest_engine::request::Request;
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
@@ -299,3 +299,6 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod plan_tests;

@@ -12,15 +12,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::allow::Allowed;
-use crate::error::Class;
-use crate::guest::{Stream, ktap, test_progs};
-use crate::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, judge};
-use crate::kernel::config::Requests;
-use crate::kernel::series;
-use crate::vm::console::Scanner;
-use crate::vm::observed::{End, Limits, Observed};
-use crate::vm::session::{self, Channel, ConsoleOn};
+use vmtest_base::error::Class;
+use vmtest_guest::console::Scanner;
+use vmtest_guest::events::Stream;
+use vmtest_guest::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, judge};
+use vmtest_guest::observed::{End, Limits, Observed};
+use vmtest_guest::session::{self, Channel, ConsoleOn};
+use vmtest_guest::{ktap, test_progs};
+use vmtest_kernel::config::Requests;
+use vmtest_kernel::series;
+use vmtest_record::allow_list::Allowed;
 
 /// Cases of each property, unless asked otherwise: some seconds for all of them.
 const CASES: u32 = 8_000;
@@ -393,12 +394,12 @@ const CONFIG_WORDS: &[&str] = &[
 fn what_is_accepted_as_a_fragment_is_asked_for_as_it_stands() {
     let tried = runner(1).run(&input(CONFIG, CONFIG_WORDS), |bytes| {
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let read = crate::dotconfig::parse(&text);
+        let read = vmtest_base::dotconfig::parse(&text);
         prop_assert!(read.len() <= text.lines().count());
         let mut requests = Requests::default();
         if requests.add("fuzz", &text).is_ok() {
             let merged = requests.merged_text();
-            let again = crate::dotconfig::parse(&merged);
+            let again = vmtest_base::dotconfig::parse(&merged);
             for request in requests.iter() {
                 prop_assert!(
                     again.contains_key(&request.option),

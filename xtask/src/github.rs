@@ -26,7 +26,7 @@ static ON_STDOUT: AtomicBool = AtomicBool::new(false);
 fn token() -> Option<&'static str> {
     static TOKEN: OnceLock<Option<String>> = OnceLock::new();
     let in_job = || std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
-    TOKEN.get_or_init(|| in_job().then(crate::files::nonce)).as_deref()
+    TOKEN.get_or_init(|| in_job().then(vmtest_base::files::nonce)).as_deref()
 }
 
 /// A log that is closed is read by nobody.

@@ -1,65 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask`: parse, call, print the error, return the code.
 
-mod allow;
-mod bisect;
-mod bisection;
-mod bootable;
-mod build_root;
-mod clean_env;
 mod cli;
-mod cmdline;
+
 mod commands;
-mod compare;
-mod condition;
-mod confined;
-mod console_rules;
-mod context;
-mod coverage;
-mod date;
-mod debian_mirror;
-mod decode;
-mod dotconfig;
-mod error;
-mod event;
-mod files;
+
 #[cfg(test)]
 mod fuzz;
-mod gate;
+
 mod github;
-mod guest;
-mod host;
-mod initramfs;
-mod interrupt;
-mod judge;
-mod kernel;
-mod key;
-mod lane;
-mod launch;
-mod leftovers;
-mod lender;
-mod matrix;
-mod mutant;
-mod places;
-mod plain;
-mod plan;
-mod prepare;
-mod proc;
-mod replay;
-mod report;
-mod request;
-mod result;
-mod retry;
-mod sandbox;
-mod shop;
-mod stored;
-mod suite;
-mod thread;
-mod tools;
-mod unit;
-mod virtme_ng;
-mod vm;
-mod workdir;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -69,10 +18,10 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::commands::bisect::Exit;
-use crate::context::Context;
-use crate::error::{Class, Result};
-use crate::event::Bus;
-use crate::workdir::Cache;
+use vmtest_base::error::{Class, Result};
+use vmtest_base::event::Bus;
+use vmtest_host::context::Context;
+use vmtest_host::store::Cache;
 
 fn main() -> ExitCode {
     let _log = github::begin();
@@ -86,11 +35,11 @@ fn main() -> ExitCode {
     };
     let exit = run(cli).unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is closed.
-        let _ = writeln!(std::io::stderr(), "error: {}", plain::plain(&error.to_string()));
+        let _ = writeln!(std::io::stderr(), "error: {}", vmtest_base::sanitize::plain(&error.to_string()));
         Exit::Class(error.class)
     });
-    leftovers::finish();
-    sandbox::finish();
+    vmtest_host::reaper::finish();
+    vmtest_host::sandbox::finish();
     ExitCode::from(match exit {
         Exit::Class(class) => class.code(),
         Exit::Git(code) => code,
@@ -98,9 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit> {
-    proc::close_to_children()?;
-    proc::survive_large_files()?;
-    interrupt::listen()?;
+    vmtest_host::process::close_to_children()?;
+    vmtest_host::process::survive_large_files()?;
+    vmtest_base::interrupt::listen()?;
     let project = project();
     let class = match cli.command {
         Command::Bisect(args) => return commands::bisect::run(&args, &project),
@@ -109,7 +58,7 @@ fn run(cli: Cli) -> Result<Exit> {
             None => commands::vmtest::run(&args, &project),
         },
         Command::Sources(args) => {
-            let bus = Bus::new(vec![report::progress::sink()]);
+            let bus = Bus::new(vec![vmtest_report::progress::sink()]);
             let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
             commands::sources::run(&ctx, &args).map(|()| Class::Pass)
         }
@@ -119,9 +68,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Report(args) => commands::report::run(&args, &project),
         Command::Completions(args) => {
-            commands::papers::completions(&args, Cli::command()).map(|()| Class::Pass)
+            commands::completions::completions(&args, Cli::command()).map(|()| Class::Pass)
         }
-        Command::Man(args) => commands::papers::man(&args, Cli::command()).map(|()| Class::Pass),
+        Command::Man(args) => commands::completions::man(&args, Cli::command()).map(|()| Class::Pass),
         Command::Test(args) => commands::test::run(&args, &project),
     };
     class.map(Exit::Class)

@@ -5,6 +5,8 @@
 //! name from here, so a marker cannot be renamed on one side only. This crate knows nothing about files, ports or
 //! virtual machines.
 
+#![warn(missing_docs)]
+
 pub mod build_id;
 pub mod complaints;
 pub mod taint;

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
-use crate::report::diff::{self, Diff, Side, Slower};
-use crate::result::RunResult;
-use crate::stored::{self, Stored};
+use vmtest_base::error::Result;
+use vmtest_record::diff::{self, Diff, Side, Slower};
+use vmtest_record::load::{self, Stored};
+use vmtest_record::run::RunResult;
 
 /// Options of what reports a run beside an earlier one.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,7 +37,7 @@ impl BaselineArgs {
 impl Baseline {
     /// Compares a run with it; slower phases are told and do not count.
     pub fn compare(&self, dir: &Path, run: &RunResult) -> Diff {
-        let (old, new) = (self.stored.options(), stored::options(dir, run));
+        let (old, new) = (self.stored.options(), load::options(dir, run));
         diff::compare(
             Side { run: &self.stored.result, options: &old },
             Side { run, options: &new },

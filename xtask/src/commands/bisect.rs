@@ -3,38 +3,34 @@
 //! runs it
 //! as `vmtest` would run a column, reads the cells, writes down what they said, and asks again.
 
-mod answer;
-mod axis;
-mod hunt;
-mod question;
 mod script;
-mod state;
 
 use std::path::{Path, PathBuf};
 
 use vmtest_protocol::Effort;
 
-use self::axis::Axis;
-use self::hunt::Hunt;
-use self::question::{Asked, Question};
-use self::state::{Record, SCHEMA};
-use crate::bisect::Trust;
 use crate::commands::output::{Outputs, Wish};
 use crate::commands::{finish, print, start};
-use crate::context::Context;
-use crate::error::{Class, Error, Result};
-use crate::files::write_file;
-use crate::key::{Key, hash_file};
-use crate::matrix::keys;
-use crate::plan::Plan;
-use crate::prepare::{Configuration, Prepared, prepare};
-use crate::report::bisect::Format;
-use crate::report::log::Log;
-use crate::request::{BootChoice, Request};
-use crate::sandbox::Tools;
-use crate::shop::Shop;
-use crate::workdir::{KEPT_RUNS, RunDir};
-use crate::{interrupt, tools};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::interrupt;
+use vmtest_base::key::{Key, hash_file};
+use vmtest_engine::bisect::axis::Axis;
+use vmtest_engine::bisect::hunt::Hunt;
+use vmtest_engine::bisect::question::{Asked, Question};
+use vmtest_engine::bisect::search::Trust;
+use vmtest_engine::bisect::state::{Record, SCHEMA};
+use vmtest_engine::matrix::keys;
+use vmtest_engine::plan::Plan;
+use vmtest_engine::prepare::{Configuration, Prepared, prepare};
+use vmtest_engine::request::{BootChoice, Request};
+use vmtest_engine::resources::Shop;
+use vmtest_host::context::Context;
+use vmtest_host::sandbox::Tools;
+use vmtest_host::store::{KEPT_RUNS, RunDir};
+use vmtest_host::tools;
+use vmtest_report::bisect::Format;
+use vmtest_report::log::Log;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,10 +95,10 @@ pub struct Args {
     boot: Option<BootChoice>,
     /// Accelerator
     #[arg(long, value_enum)]
-    accel: Option<crate::vm::accel::AccelChoice>,
+    accel: Option<vmtest_host::accel::AccelChoice>,
     /// Whose compilers and QEMU
     #[arg(long, value_enum)]
-    toolchain: Option<crate::host::Toolchain>,
+    toolchain: Option<vmtest_host::doctor::Toolchain>,
     /// Further kconfig fragment; repeatable
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
@@ -172,7 +168,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Exit> {
 fn search(args: &Args, project: &Path) -> Result<Class> {
     let outputs = Outputs::open(&args.outputs, args.json.as_deref())?.with_ci();
     if let Some(which) = &args.resume {
-        let (record, run_dir) = state::resume(which)?;
+        let (record, run_dir) = vmtest_engine::bisect::state::resume(which)?;
         let (ctx, prepared) = begin(&record.request, record.mirror.as_deref(), project)?;
         record.axis.check(&ctx, prepared.series.as_ref())?;
         return hunt(&ctx, &prepared, record, &run_dir, outputs);
@@ -196,7 +192,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
         return Ok(Class::Pass);
     }
     let history = {
-        use crate::bisect::History;
+        use vmtest_engine::bisect::search::History;
         axis.history(&ctx)?.between(&ends.new, std::slice::from_ref(&ends.old))?.len()
     };
     if let Axis::Commits { repo } = &axis {
@@ -390,13 +386,13 @@ fn request(args: &Args, kernel: &str) -> Result<Request> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    use crate::error::IoContext;
+    use vmtest_base::error::IoContext;
     std::path::absolute(path).on("cannot resolve", path)
 }
 
 /// A kernel whose path does not depend on the working directory.
 fn absolute_spec(spec: &str) -> Result<String> {
-    use crate::kernel::spec::KernelSpec;
+    use vmtest_kernel::spec::KernelSpec;
     let spec: KernelSpec = spec.parse()?;
     Ok(match spec {
         KernelSpec::Tree(path) => KernelSpec::Tree(absolute(&path)?),

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::commands::print;
-use crate::error::{Error, Result};
-use crate::workdir::{Cache, Inventory, Prune, Pruned, prune};
+use vmtest_base::error::{Error, Result};
+use vmtest_host::store::{Cache, Inventory, Prune, Pruned, prune};
 
 const EXAMPLES: &str = "\
 Examples:

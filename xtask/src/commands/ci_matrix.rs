@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::commands::print;
-use crate::error::{Error, Result};
-use crate::matrix::{Matrix, Shard};
-use crate::proc::shell_word;
+use vmtest_base::error::{Error, Result};
+use vmtest_engine::matrix::{Matrix, Shard};
+use vmtest_host::process::shell_word;
 
 const EXAMPLES: &str = "\
 Examples:

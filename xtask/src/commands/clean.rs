@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use crate::commands::{cache, print};
-use crate::error::{Error, Result};
-use crate::places::runs_dir;
-use crate::workdir::{Cache, Inventory, Prune, keep_newest, prune};
+use vmtest_base::error::{Error, Result};
+use vmtest_base::places::runs_dir;
+use vmtest_host::store::{Cache, Inventory, Prune, keep_newest, prune};
 
 const EXAMPLES: &str = "\
 Examples:

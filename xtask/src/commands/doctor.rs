@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::error::{Class, Error, Result};
-use crate::host::{self, Finding, Toolchain, Verdict};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_host::doctor::{self, Finding, Toolchain, Verdict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ pub struct Args {
 /// When standard output cannot be written.
 pub fn run(args: &Args) -> Result<Class> {
     let Args { json, toolchain } = args;
-    let findings = host::examine(*toolchain);
+    let findings = doctor::examine(*toolchain);
     let text = if *json { as_json(&findings)? } else { as_table(&findings) };
     std::io::stdout()
         .write_all(text.as_bytes())
@@ -106,7 +106,7 @@ fn wrapped(text: &str, indent: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Need;
+    use vmtest_host::doctor::Need;
 
     fn findings() -> Vec<Finding> {
         let there = Finding {
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn every_row_that_this_host_can_show_fits() {
         for toolchain in [Toolchain::Image, Toolchain::Host] {
-            let findings = host::examine(toolchain);
+            let findings = doctor::examine(toolchain);
             let table = as_table(&findings);
             for line in table.lines().take(findings.len() + 1) {
                 assert!(line.len() <= 80, "{} columns: {line}", line.len());

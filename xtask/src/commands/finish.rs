@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a command that makes a run ends: its record, its reports, and the room that runs take.
 
-use crate::places::runs_dir;
 use std::collections::BTreeMap;
+use vmtest_base::places::runs_dir;
 
 use crate::commands::baseline::Baseline;
 use crate::commands::output::Outputs;
 use crate::commands::vmtest::args::VmtestArgs;
-use crate::context::Context;
-use crate::error::{Class, Error, Result};
-use crate::files::write_file;
-use crate::report::export;
-use crate::report::phases::Phases;
-use crate::report::story::Story;
-use crate::result::RunResult;
-use crate::shop::Shop;
-use crate::workdir::{self, RUN_BYTES, RunDir};
-use crate::{interrupt, proc, tools};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::interrupt;
+use vmtest_engine::resources::Shop;
+use vmtest_host::context::Context;
+use vmtest_host::store::{self, RUN_BYTES, RunDir};
+use vmtest_host::{process, tools};
+use vmtest_record::run::RunResult;
+use vmtest_report::format;
+use vmtest_report::phases::Phases;
+use vmtest_report::story::Story;
 
 /// Reports that were asked for and the run to compare with, opened before the long work.
 pub type Reports = (Outputs, Option<Baseline>);
@@ -32,7 +33,7 @@ pub fn finish(
     result: &RunResult,
     (outputs, baseline): Reports,
 ) -> Result<Class> {
-    write_file(&run_dir.path.join("run.json"), export::json(result)?)?;
+    write_file(&run_dir.path.join("run.json"), format::json(result)?)?;
     run_dir.link_as_latest()?;
     tidy(ctx, run_dir, keep, run_size);
     let compared = baseline.map(|baseline| baseline.compare(&run_dir.path, result));
@@ -61,7 +62,7 @@ pub fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, er
 /// Keeps what is stored of runs within its bounds, once this one has its record. The verdict stands whatever comes of it.
 pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
     let limit = run_size.unwrap_or(RUN_BYTES);
-    match workdir::bound(&run_dir.path, limit) {
+    match store::bound(&run_dir.path, limit) {
         Ok(cut) if cut.is_empty() => (),
         Ok(cut) => ctx.bus.note(format!(
             "the run is larger than {} MB: the middle of {} was cut out; --run-size SIZE keeps more",
@@ -71,8 +72,8 @@ pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
         Err(error) => ctx.bus.warn(format!("the run stays as large as it is: {}", error.summary())),
     }
     let old = runs_dir().and_then(|runs| {
-        workdir::bound_unfinished(&runs)?;
-        workdir::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
+        store::bound_unfinished(&runs)?;
+        store::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
     });
     if let Err(error) = old {
         ctx.bus.warn(format!("old runs stay: {}", error.summary()));
@@ -91,6 +92,6 @@ pub fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> BTreeMap<String, String>
 
 /// The command line, as it can be typed again.
 pub fn command_line() -> Vec<String> {
-    let words = std::env::args_os().skip(1).map(|word| proc::shell_word(&word.to_string_lossy()));
+    let words = std::env::args_os().skip(1).map(|word| process::shell_word(&word.to_string_lossy()));
     ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
 }

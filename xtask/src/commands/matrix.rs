@@ -13,28 +13,29 @@ use std::time::Instant;
 use crate::commands::finish::{self, Reports};
 use crate::commands::vmtest::args::VmtestArgs;
 use crate::commands::{print, start, tell};
-use crate::context::Context;
-use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::files::write_file;
-use crate::gate::{self, Room};
-use crate::kernel::series::Series;
-use crate::kernel::spec::KernelSpec;
-use crate::lane::side_by_side;
-use crate::matrix::executor::Executor;
-use crate::matrix::join::{self, Frame, Part};
-use crate::matrix::times::{self, Times};
-use crate::matrix::{Job, Matrix, expect, keys};
-use crate::plan::{Plan, Unit};
-use crate::prepare::{Prepared, prepare_all};
-use crate::report::phases::Phases;
-use crate::request::Request;
-use crate::result::{JobRecord, MatrixRecord, RunResult, SCHEMA};
-use crate::shop::{Common, Shop};
-use crate::suite::program;
-use crate::thread::join as join_thread;
-use crate::unit::{self, Material, Unbuilt, UnitResult};
-use crate::workdir::RunDir;
-use crate::{github, interrupt};
+use crate::github;
+use vmtest_base::error::{Class, Error, PRECEDENCE, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::interrupt;
+use vmtest_base::thread::join as join_thread;
+use vmtest_engine::build_chain::side_by_side;
+use vmtest_engine::column::{self, Material, Unbuilt, UnitResult};
+use vmtest_engine::matrix::executor::Executor;
+use vmtest_engine::matrix::join::{self, Frame, Part};
+use vmtest_engine::matrix::times::{self, Times};
+use vmtest_engine::matrix::{Job, Matrix, expect, keys};
+use vmtest_engine::plan::{Plan, Unit};
+use vmtest_engine::prepare::{Prepared, prepare_all};
+use vmtest_engine::request::Request;
+use vmtest_engine::resources::{Common, Shop};
+use vmtest_host::context::Context;
+use vmtest_host::slots::{self, Room};
+use vmtest_host::store::RunDir;
+use vmtest_kernel::series::Series;
+use vmtest_kernel::spec::KernelSpec;
+use vmtest_record::run::{JobRecord, MatrixRecord, RunResult, SCHEMA};
+use vmtest_report::phases::Phases;
+use vmtest_suite::program;
 
 /// A job and what it stands for.
 struct Planned<'a> {
@@ -233,7 +234,7 @@ impl Run<'_> {
         let kernels = |lane: &Vec<Ready<'_>>, (_, trees): Trees| {
             let build = |(one, tree): (&Ready<'_>, Unbuilt)| {
                 let tools = one.shop.tools().and_then(|_| one.shop.vng()).map(|_| ());
-                let built = unit::build(&one.shop, one.unit, tree, &run_dir);
+                let built = column::build(&one.shop, one.unit, tree, &run_dir);
                 let error = tools.err().or_else(|| built.error().cloned());
                 (one.job.axes.id.clone(), built.kernel().id.clone(), error)
             };
@@ -285,7 +286,7 @@ impl Run<'_> {
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());
         }
-        crate::result::clean(result);
+        vmtest_record::clean::clean(result);
         if let Some(class) = interrupt::requested() {
             result.conclude(Some(class));
         }
@@ -294,7 +295,7 @@ impl Run<'_> {
     /// `--vms`, or as many as there are cores for; memory counts in any case.
     fn room(&self) -> Room {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let memory_mib = gate::memory_for_guests();
+        let memory_mib = slots::memory_for_guests();
         match self.args.vms {
             Some(vms) => Room { holders: vms as usize, cores: None, memory_mib },
             None => Room { holders: cores, cores: u32::try_from(cores).ok(), memory_mib },
@@ -308,9 +309,9 @@ impl Run<'_> {
                 .iter()
                 .zip(trees)
                 .map(|(one, tree)| {
-                    let built = unit::build(&one.shop, one.unit, tree, run_dir);
+                    let built = column::build(&one.shop, one.unit, tree, run_dir);
                     scope.spawn(move || {
-                        let units = unit::boot(&one.shop, one.unit, &built, run_dir);
+                        let units = column::boot(&one.shop, one.unit, &built, run_dir);
                         self.part(one.job, &one.shop, units, material)
                     })
                 })
@@ -337,7 +338,7 @@ impl Run<'_> {
                 .for_each(|cell| cell.boot.clone_from(&axes.boot));
         }
         run.allowed_splats = shop.allowed.records(&run.splats);
-        crate::result::clean(&mut run);
+        vmtest_record::clean::clean(&mut run);
         let expected = expect::apply(&self.matrix.expected, &self.matrix.required, &mut run);
         let record = JobRecord {
             id: axes.id.clone(),
@@ -373,10 +374,10 @@ type Trees = (Result<Material>, Vec<Unbuilt>);
 fn trees(lane: &[Ready<'_>]) -> Trees {
     let material = match lane.first() {
         // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
-        Some(first) => unit::material(&first.shop, first.unit),
+        Some(first) => column::material(&first.shop, first.unit),
         None => Err(Error::host("there is no job")),
     };
-    let trees = lane.iter().map(|one| unit::patch(&one.shop, one.unit, &material)).collect();
+    let trees = lane.iter().map(|one| column::patch(&one.shop, one.unit, &material)).collect();
     (material, trees)
 }
 

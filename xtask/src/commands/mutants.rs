@@ -2,28 +2,32 @@
 //! `cargo xtask test --mutants`: does the suite notice when the series is broken? The default kernel, and the same with each
 //! mutant on top, through the same stages as `vmtest`, booted directly.
 
+mod coverage_page;
+mod table;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use vmtest_protocol::SelfTest;
 
 use crate::commands::{finish, print, start};
-use crate::context::Context;
-use crate::coverage::{self, Columns, Seen};
-use crate::error::{Class, Error, PRECEDENCE, Result};
-use crate::files::write_file;
-use crate::kernel::maintained::MUTANTS;
-use crate::mutant::{self, Finding, Mutant};
-use crate::plan::{Plan, Unit};
-use crate::prepare::{Prepared, prepare};
-use crate::report::coverage::{self as report, Source};
-use crate::report::layout::Look;
-use crate::report::mutants;
-use crate::request::{BootChoice, Request, Suite};
-use crate::shop::Shop;
-use crate::unit::UnitResult;
-use crate::workdir::{KEPT_RUNS, RunDir};
-use crate::{interrupt, lane};
+use coverage_page as report;
+use coverage_page::Source;
+use vmtest_base::error::{Class, Error, PRECEDENCE, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::interrupt;
+use vmtest_engine::build_chain;
+use vmtest_engine::column::UnitResult;
+use vmtest_engine::coverage::{self, Columns, Seen};
+use vmtest_engine::mutants::{self, Finding, Mutant};
+use vmtest_engine::plan::{Plan, Unit};
+use vmtest_engine::prepare::{Prepared, prepare};
+use vmtest_engine::request::{BootChoice, Request, Suite};
+use vmtest_engine::resources::Shop;
+use vmtest_host::context::Context;
+use vmtest_host::store::{KEPT_RUNS, RunDir};
+use vmtest_kernel::maintained::MUTANTS;
+use vmtest_report::layout::Look;
 
 /// Runs all mutants, or those named in `only`. `common` says what
 /// runs them. With `with_coverage` also the suite damaged on
@@ -38,7 +42,7 @@ pub fn run(
     mirror: Option<&str>,
     project: &Path,
 ) -> Result<Class> {
-    let mutants = mutant::load(&project.join("patches").join(MUTANTS), only)?;
+    let mutants = mutants::load(&project.join("patches").join(MUTANTS), only)?;
     // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
     let ctx = start::context(project, mirror, None)?;
@@ -56,9 +60,9 @@ pub fn run(
         .collect();
     let shop = Shop::open(&ctx, &prepared)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
-    mutant::check(&mutants, shop.runner()?.1)?;
+    mutants::check(&mutants, shop.runner()?.1)?;
     let run_dir = start::run_dir(&ctx, None)?;
-    let results = lane::run(&shop, &units, &run_dir)?;
+    let results = build_chain::run(&shop, &units, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
@@ -70,7 +74,7 @@ pub fn run(
     let findings: Vec<(&Mutant, Finding)> = mutants
         .iter()
         .zip(seen)
-        .map(|(mutant, seen)| (mutant, mutant::judge(mutant, control, seen)))
+        .map(|(mutant, seen)| (mutant, mutants::judge(mutant, control, seen)))
         .collect();
     let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
     let mut lacking = String::new();
@@ -103,11 +107,11 @@ pub fn run(
         }
     }
     let code = class.code();
-    let data = mutants::json(&findings, &run_dir.id, &control.kernel.id, code);
+    let data = table::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
     finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
     print(&lacking)?;
-    print(&mutants::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
+    print(&table::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
     Ok(class)
 }
 
@@ -143,7 +147,7 @@ fn of_upstream(
         ..common.clone()
     };
     let prepared = prepared.for_plan(ctx, Plan::new(&request)?)?;
-    let results = lane::run(&Shop::open(ctx, &prepared)?, units, run_dir)?;
+    let results = build_chain::run(&Shop::open(ctx, &prepared)?, units, run_dir)?;
     // Columns are told apart by their place.
     if results.len() != units.len() {
         return Err(Error::host(format!(

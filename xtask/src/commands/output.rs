@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use crate::commands::target::Target;
-use crate::error::{Error, Result};
 use crate::github;
-use crate::report::bisect;
-use crate::report::export::Format;
-use crate::report::layout::Look;
-use crate::report::story::Story;
-use crate::result::RunResult;
-use crate::stored::{self, Consoles};
+use vmtest_base::error::{Error, Result};
+use vmtest_record::load::{self, Consoles};
+use vmtest_record::run::RunResult;
+use vmtest_report::bisect;
+use vmtest_report::format::Format;
+use vmtest_report::layout::Look;
+use vmtest_report::story::Story;
 
 /// The formats that there are of one kind of report.
 pub trait Formats: ValueEnum + Copy + PartialEq + Send + Sync + 'static {
@@ -48,13 +48,13 @@ impl Formats for Format {
 }
 
 impl Formats for bisect::Format {
-    type Story<'a> = crate::bisection::Report;
+    type Story<'a> = vmtest_record::bisection::Report;
     const SHOWN: bisect::Format = bisect::Format::Text;
     const JSON: bisect::Format = bisect::Format::Json;
     const SUMMARY: bisect::Format = bisect::Format::Markdown;
     const ANNOTATIONS: Option<bisect::Format> = None;
 
-    fn render(self, report: &crate::bisection::Report, _: Look) -> Result<String> {
+    fn render(self, report: &vmtest_record::bisection::Report, _: Look) -> Result<String> {
         bisect::Format::render(self, report)
     }
 }
@@ -151,7 +151,7 @@ impl Outputs<Format> {
     /// Consoles of a run, where one of the reports shows them.
     pub fn consoles(&self, dir: &Path, run: &RunResult) -> Consoles {
         let shown = self.list.iter().any(|(format, _)| *format == Format::Html);
-        if shown { stored::consoles(dir, run) } else { Consoles::new() }
+        if shown { load::consoles(dir, run) } else { Consoles::new() }
     }
 }
 

@@ -8,7 +8,7 @@ mod show;
 
 use std::path::Path;
 
-use crate::error::{Class, Result};
+use vmtest_base::error::{Class, Result};
 
 const EXAMPLES: &str = "\
 Examples:

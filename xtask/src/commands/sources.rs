@@ -2,9 +2,9 @@
 //! `cargo xtask sources`: which kernels the Debian archive has, for `src:` and `debian:`.
 
 use crate::commands::print;
-use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::kernel::archive::{self, Form, ImageRelease, Listed, SourceRelease};
+use vmtest_base::error::{Error, Result};
+use vmtest_host::context::Context;
+use vmtest_kernel::archive::{self, Form, ImageRelease, Listed, SourceRelease};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use crate::context::Context;
-use crate::error::Result;
-use crate::event::{Bus, Sink};
-use crate::report::log::Log;
-use crate::report::progress;
-use crate::workdir::{Cache, RunDir};
+use vmtest_base::error::Result;
+use vmtest_base::event::{Bus, Sink};
+use vmtest_host::context::Context;
+use vmtest_host::store::{Cache, RunDir};
+use vmtest_report::log::Log;
+use vmtest_report::progress;
 
 /// What every stage needs. Events go to the progress display and to `more`.
 ///

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::commands::print;
-use crate::error::{Error, IoContext, Result};
-use crate::files::write_file;
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::files::write_file;
 
 /// Where a report goes.
 #[derive(Debug)]

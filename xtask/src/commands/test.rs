@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::commands::mutants;
-use crate::error::{Class, Error, Result};
-use crate::interrupt;
-use crate::proc::{Group, ended};
-use crate::request::Request;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::interrupt;
+use vmtest_engine::request::Request;
+use vmtest_host::process::{Group, ended};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,10 +54,10 @@ pub struct Args {
     only: Vec<String>,
     /// Whose compilers and QEMU for mutants and coverage, as for vmtest
     #[arg(long, value_enum, default_value = "image")]
-    toolchain: crate::host::Toolchain,
+    toolchain: vmtest_host::doctor::Toolchain,
     /// Accelerator for mutants and coverage, as for vmtest
     #[arg(long, value_enum, default_value = "auto")]
-    accel: crate::vm::accel::AccelChoice,
+    accel: vmtest_host::accel::AccelChoice,
     /// Debian mirror for mutants and coverage, where the host's apt has none
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     mirror: Option<String>,

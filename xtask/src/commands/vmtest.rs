@@ -7,25 +7,27 @@ use std::path::Path;
 
 use vmtest_protocol::Listed;
 
-use crate::commands::{finish, look, print, start};
-use crate::context::Context;
-use crate::error::{Class, Error, Result};
-use crate::files::write_file;
-use crate::plan::Plan;
-use crate::prepare::prepare;
-use crate::report::phases::Phases;
-use crate::request::Purpose;
-use crate::result::RunResult;
-use crate::shop::Shop;
-use crate::suite::Runner;
-use crate::unit::UnitResult;
-use crate::workdir::RunDir;
-use crate::{compare, interrupt, lane};
+use crate::commands::{finish, inspect, print, start};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::interrupt;
+use vmtest_engine::build_chain;
+use vmtest_engine::column::UnitResult;
+use vmtest_engine::plan::Plan;
+use vmtest_engine::prepare::prepare;
+use vmtest_engine::request::Purpose;
+use vmtest_engine::resources::Shop;
+use vmtest_host::context::Context;
+use vmtest_host::store::RunDir;
+use vmtest_record::reference_columns;
+use vmtest_record::run::RunResult;
+use vmtest_report::phases::Phases;
+use vmtest_suite::own::Runner;
 
 pub mod args;
 mod preview;
 
-use self::args::VmtestArgs;
+use crate::commands::vmtest::args::VmtestArgs;
 
 /// Runs it; the class decides the exit code.
 ///
@@ -48,11 +50,11 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
     write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &shop))?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
-        let class = look::run(&shop, &plan.units[0], &run_dir)?;
+        let class = inspect::run(&shop, &plan.units[0], &run_dir)?;
         finish::tidy(&ctx, &run_dir, args.keep, args.run_size);
         return Ok(class);
     }
-    let units = lane::run(&shop, &plan.units, &run_dir).inspect_err(|error| {
+    let units = build_chain::run(&shop, &plan.units, &run_dir).inspect_err(|error| {
         // A mistake that only the built runner could show: there is no run to keep.
         if error.class == Class::Usage {
             run_dir.discard();
@@ -81,8 +83,8 @@ fn conclude(
     };
     units.into_iter().for_each(|unit| unit.add_to(&mut result));
     result.allowed_splats = shop.allowed.records(&result.splats);
-    compare::settle(&mut result);
-    crate::result::clean(&mut result);
+    reference_columns::settle(&mut result);
+    vmtest_record::clean::clean(&mut result);
     result.conclude(interrupt::requested());
     result
 }

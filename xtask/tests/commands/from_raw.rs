@@ -11,7 +11,7 @@ use crate::support::{Done, World, text};
 use crate::upstream::{ALPHA, SHAKY, run, tree};
 
 /// As a kernel with the series printed it.
-const CAPTURED: &str = include_str!("../../src/guest/test_progs/fsession_test.txt");
+const CAPTURED: &str = include_str!("../../crates/guest/src/test_progs/fsession_test.txt");
 
 /// A test whose program prints what was captured.
 fn captured() -> String {

@@ -5,18 +5,21 @@
 //! no verdict
 //! has to become 128, also a panic of this program, which ends with 101.
 
+use crate::commands::bisect::question;
 use std::path::Path;
 
-use super::axis::Axis;
-use super::question::Asked;
-use super::{Args, begin, hunt::Hunt, question, request, state};
-use crate::bisect::{Ends, Purpose, Trust, Verdict};
-use crate::error::{Class, Error, Result};
-use crate::proc::shell_word;
-use crate::report::log::Log;
-use crate::request::Request;
-use crate::shop::Shop;
-use crate::workdir::RunDir;
+use crate::commands::bisect::{Args, begin, request};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_engine::bisect::axis::Axis;
+use vmtest_engine::bisect::hunt::Hunt;
+use vmtest_engine::bisect::question::Asked;
+use vmtest_engine::bisect::search::{Ends, Purpose, Trust, Verdict};
+use vmtest_engine::bisect::state;
+use vmtest_engine::request::Request;
+use vmtest_engine::resources::Shop;
+use vmtest_host::process::shell_word;
+use vmtest_host::store::RunDir;
+use vmtest_report::log::Log;
 
 /// Exit code of what is no verdict: git stops.
 const STOP: u8 = 128;
@@ -98,14 +101,14 @@ pub fn judge(args: &Args, spec: &str, project: &Path) -> u8 {
 fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     needs_no_end(args)?;
     let question = question(args)?;
-    let spec = super::absolute_spec(spec)?;
+    let spec = crate::commands::bisect::absolute_spec(spec)?;
     let request = request(args, &spec)?;
     let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
     let repo = match spec.parse()? {
-        crate::kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
+        vmtest_kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
         other => return Err(Error::usage(format!("--judge {other} is no commit")).next("name git:PATH@REV")),
     };
-    let commits = crate::kernel::source::Commits::open(&ctx, &repo.0)?;
+    let commits = vmtest_kernel::source::Commits::open(&ctx, &repo.0)?;
     let commit = commits.commit(&repo.1)?;
     let run_dir = RunDir::create(args.out.as_deref())?;
     let mut record = state::Record {
@@ -125,7 +128,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         report: None,
     };
     let shop = Shop::open(&ctx, &prepared)?;
-    record.suite = super::suite_key(&shop)?;
+    record.suite = crate::commands::bisect::suite_key(&shop)?;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
     let mut hunt = Hunt::new(&shop, record, &run_dir)?;
     loop {

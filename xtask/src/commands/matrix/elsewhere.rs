@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Came, Planned, Run};
-use crate::error::{Class, Error, Result};
-use crate::gate::{Demand, Gate, Room};
-use crate::matrix::executor::Executor;
-use crate::matrix::files;
-use crate::matrix::join::{self, Gap, Part};
-use crate::result::Outcome;
-use crate::thread::join as join_thread;
-use crate::workdir::remove_tree;
+use crate::commands::matrix::{Came, Planned, Run};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::thread::join as join_thread;
+use vmtest_engine::matrix::executor::Executor;
+use vmtest_engine::matrix::files;
+use vmtest_engine::matrix::join::{self, Gap, Part};
+use vmtest_host::slots::{Demand, Gate, Room};
+use vmtest_host::store::remove_tree;
+use vmtest_record::run::Outcome;
 
 impl Run<'_> {
     /// By a command for each job.

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use crate::commands::print;
-use crate::error::{Class, Error, Result};
 use crate::github;
-use crate::report::diff::{self, Side, Slower};
-use crate::stored::Stored;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_record::diff::{self, Side, Slower};
+use vmtest_record::load::Stored;
 
 /// When a phase is slower.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<Class> {
         let text = serde_json::to_string_pretty(&diff);
         text.map_err(|error| Error::host("cannot write the comparison as JSON").why(error))? + "\n"
     } else {
-        diff::render(&diff)
+        vmtest_report::diff::render(&diff)
     };
     if !json {
         github::text_follows();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use crate::commands::baseline::BaselineArgs;
 use crate::commands::output;
-use crate::error::{Class, Result};
-use crate::report::story::Story;
-use crate::stored::{self, Stored};
+use vmtest_base::error::{Class, Result};
+use vmtest_record::load::{self, Stored};
+use vmtest_report::story::Story;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<Class> {
     let compared = baseline.map(|baseline| baseline.compare(&stored.dir, &stored.result));
     let directory = stored.dir.display().to_string();
     let consoles = outputs.consoles(&stored.dir, &stored.result);
-    let bisection = bisection.as_deref().map(stored::bisection).transpose()?;
+    let bisection = bisection.as_deref().map(load::bisection).transpose()?;
     let story = Story {
         compared: compared.as_ref(),
         consoles: &consoles,

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::commands::baseline::BaselineArgs;
 use crate::commands::output::OutputArgs;
 use crate::commands::{finish, start};
-use crate::context::Context;
-use crate::error::{Class, Error, Result};
-use crate::files::write_file;
-use crate::matrix::join::{self, Frame, Part};
-use crate::matrix::{Matrix, expect, files, keys};
-use crate::replay;
-use crate::result::{Outcome, RunResult, SCHEMA};
-use crate::stored::{FILE, Stored};
-use crate::workdir::{self, RUN_BYTES, RunDir};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_engine::matrix::join::{self, Frame, Part};
+use vmtest_engine::matrix::{Matrix, expect, files, keys};
+use vmtest_engine::replay;
+use vmtest_host::context::Context;
+use vmtest_host::store::{self, RUN_BYTES, RunDir};
+use vmtest_record::load::{FILE, Stored};
+use vmtest_record::run::{Outcome, RunResult, SCHEMA};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub struct Args {
     #[command(flatten)]
     baseline: BaselineArgs,
     /// Runs that are kept below the state directory
-    #[arg(long, default_value_t = workdir::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = store::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(value_name = "N")]
     keep: u32,
     /// Size of the joined run's directory [default: 50M for each part]

@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 
 use crate::commands::print;
-use crate::error::{Class, Error, Result};
-use crate::event::Bus;
 use crate::github;
-use crate::replay::{self, Replayed};
-use crate::report::export::Format;
-use crate::report::layout::Look;
-use crate::report::progress;
-use crate::report::story::Story;
-use crate::stored::Stored;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::event::Bus;
+use vmtest_engine::replay::{self, Replayed};
+use vmtest_record::load::Stored;
+use vmtest_report::format::Format;
+use vmtest_report::layout::Look;
+use vmtest_report::progress;
+use vmtest_report::story::Story;
 
 const EXAMPLES: &str = "\
 Examples:

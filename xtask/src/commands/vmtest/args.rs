@@ -8,9 +8,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use vmtest_protocol::{Effort, SelfTest};
 
 use crate::commands::effort;
-use crate::error::EXIT_CODES_HELP;
-use crate::matrix::Shard;
-use crate::request::{BootChoice, Purpose, Request, Suite};
+use vmtest_base::error::EXIT_CODES_HELP;
+use vmtest_engine::matrix::Shard;
+use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
 
 /// What a matrix says for each of its jobs.
 const MATRIX_DECIDES: [&str; 29] = [
@@ -197,10 +197,10 @@ pub struct VmtestArgs {
     pub boot: BootChoice,
     /// Accelerator; auto: KVM where it really works
     #[arg(long, value_enum, default_value = "auto")]
-    pub accel: crate::vm::accel::AccelChoice,
+    pub accel: vmtest_host::accel::AccelChoice,
     /// Whose compilers and QEMU: the build root's, sandboxed, or the host's
     #[arg(long, value_enum, default_value = "image")]
-    pub toolchain: crate::host::Toolchain,
+    pub toolchain: vmtest_host::doctor::Toolchain,
     /// Cells whose skip does not count; globs of kernel and test; repeatable
     #[arg(long = "allow-skip", value_name = "[KERNEL=]GLOB")]
     pub allow_skip: Vec<String>,
@@ -249,7 +249,7 @@ pub struct VmtestArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Runs that are kept below the state directory; older ones are removed, but neither `latest` nor one under way
-    #[arg(long, default_value_t = crate::workdir::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = vmtest_host::store::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(value_name = "N")]
     pub keep: u32,
     /// Size of this run's directory once it is over: the middle of its largest logs is cut out (500M) [default: 50M]

@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use crate::commands::finish::command_line;
 use crate::commands::tell;
-use crate::error::{Class, Result};
-use crate::lane;
-use crate::plan::Plan;
-use crate::prepare::Meaning;
-use crate::request::BootChoice;
-use crate::result::SCHEMA;
-use crate::shop::Shop;
-use crate::suite::Runner;
-use crate::vm::Boot;
-use crate::vm::accel::Kind;
-use crate::vm::machine::{Demands, Machine};
-use crate::workdir::RunDir;
+use vmtest_base::error::{Class, Result};
+use vmtest_engine::build_chain;
+use vmtest_engine::plan::Plan;
+use vmtest_engine::prepare::Meaning;
+use vmtest_engine::request::BootChoice;
+use vmtest_engine::resources::Shop;
+use vmtest_guest::machine::{Demands, Machine};
+use vmtest_guest::spec::Boot;
+use vmtest_host::accel::Kind;
+use vmtest_host::store::RunDir;
+use vmtest_record::run::SCHEMA;
+use vmtest_suite::own::Runner;
 
 /// `--dry-run`.
 pub(super) fn show(shop: &Shop<'_>, to: Option<&Path>) -> Result<Class> {
@@ -92,7 +92,7 @@ fn text(shop: &Shop<'_>) -> Result<String> {
     let (ctx, plan) = (shop.ctx, shop.plan);
     let mut text = String::new();
     let mut meanings = shop.prepared.meanings.iter();
-    for lane in lane::split(&plan.units) {
+    for lane in build_chain::split(&plan.units) {
         let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
         let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
         let state = if resolved.cached { "in the cache" } else { "to be fetched" };

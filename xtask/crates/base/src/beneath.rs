@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files in directories that a stranger's build wrote into, or that a stranger's tree was unpacked to. The build ran in a
+//! sandbox; what it left is read outside of it. So nothing here follows a link, neither at the end of a path nor on the way,
+//! and nothing but a plain file is read: a link `vmlinux` to somebody's key would travel into a guest and into a report.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+
+use crate::error::{Class, Error, IoContext, Result};
+
+mod below;
+
+pub use crate::beneath::below::Kind;
+pub use crate::beneath::below::Top;
+pub use crate::beneath::below::gone;
+pub use crate::beneath::below::leads_out;
+pub use crate::beneath::below::walk;
+
+/// Longest text that is read: a configuration has some 200 KB.
+const MOST_TEXT: u64 = 8 << 20;
+/// What is kept of one build, all files together. A kernel with full debug information has 1 GB.
+const MOST_KEPT: u64 = 2 << 30;
+/// Names that are looked at in one directory.
+const MOST_NAMES: usize = 100_000;
+
+/// Opens what is at `below` in `dir`. `dir` itself is ours.
+fn at(dir: &Path, below: &Path, how: OFlag) -> io::Result<OwnedFd> {
+    let always = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let mut here = open(dir, OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())?;
+    let mut parts = below.components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(Errno::EINVAL.into()) };
+        let way = if parts.peek().is_some() { OFlag::O_DIRECTORY } else { how };
+        here = openat(here.as_fd(), name, always | way, Mode::empty())?;
+    }
+    Ok(here)
+}
+
+/// Opens a plain file at `below` in `dir`, for reading.
+fn file(dir: &Path, below: &Path) -> io::Result<File> {
+    // A pipe without a writer would block for ever.
+    let file = File::from(at(dir, below, OFlag::O_NONBLOCK)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no plain file")) }
+}
+
+/// Whether there is a plain file at `below`.
+pub fn is_file(dir: &Path, below: impl AsRef<Path>) -> bool {
+    file(dir, below.as_ref()).is_ok()
+}
+
+/// Whether `below` is a directory, and so is everything on the way to it: no links.
+pub fn is_dir(dir: &Path, below: impl AsRef<Path>) -> bool {
+    at(dir, below.as_ref(), OFlag::O_DIRECTORY).is_ok()
+}
+
+/// Whether what is at `below` is reached without a link, whatever it is itself.
+pub fn no_link_on_the_way(dir: &Path, below: impl AsRef<Path>) -> bool {
+    below.as_ref().parent().is_none_or(|way| is_dir(dir, way))
+}
+
+/// The text of a plain file.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file, or is longer than any such text.
+pub fn read_text(dir: &Path, below: impl AsRef<Path>) -> Result<String> {
+    read_text_up_to(dir, below, MOST_TEXT)
+}
+
+/// The text of a plain file of so many bytes at most.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file, or is longer.
+pub fn read_text_up_to(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read_up_to(dir, below, most)?).into_owned())
+}
+
+/// The content of a plain file of so many bytes at most.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file, or is longer.
+pub fn read_up_to(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
+    let below = below.as_ref();
+    let read = || {
+        let mut bytes = Vec::new();
+        let length = file(dir, below)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        if length as u64 > most {
+            return Err(io::Error::other(format!("it has more than {most} bytes")));
+        }
+        Ok(bytes)
+    };
+    read().on("cannot read", dir.join(below))
+}
+
+/// The last bytes of a plain file, so many at most.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file.
+pub fn last_bytes(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
+    let below = below.as_ref();
+    let read = || {
+        let mut file = file(dir, below)?;
+        let from = file.metadata()?.len().saturating_sub(most);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    read().on("cannot read", dir.join(below))
+}
+
+/// Room for what is kept of one build. A file of holes takes nothing where it lies and all of its size as a copy, so the
+/// size counts.
+#[derive(Debug)]
+pub struct Room {
+    left: u64,
+    class: Class,
+}
+
+impl Room {
+    /// For one build; too much is an error of this class.
+    pub fn of(class: Class) -> Room {
+        Room { left: MOST_KEPT, class }
+    }
+
+    /// Takes the room for a file, or says that it is too large.
+    ///
+    /// # Errors
+    /// Where there is not so much.
+    pub fn take(&mut self, path: &Path, bytes: u64) -> Result<()> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            Error::new(self.class, format!("{} is too large to keep", path.display())).why(format!(
+                "it has {} MB; {} MB are left of the {} MB that may be kept of one build",
+                bytes >> 20,
+                self.left >> 20,
+                MOST_KEPT >> 20
+            ))
+        })?;
+        Ok(())
+    }
+}
+
+/// Copies a plain file to `to`, with its mode, as far as there is room.
+///
+/// # Errors
+/// When it is not there, is a link or no plain file, and those of the file system; of the room's class when it is too large.
+pub fn copy(dir: &Path, below: impl AsRef<Path>, to: &Path, room: &mut Room) -> Result<()> {
+    let below = below.as_ref();
+    let from = file(dir, below).on("cannot copy", dir.join(below))?;
+    let stat = from.metadata().on("cannot copy", dir.join(below))?;
+    room.take(&dir.join(below), stat.len())?;
+    let mut target = File::create(to).on("cannot create", to)?;
+    // No more than was looked at, whatever happens to it meanwhile.
+    io::copy(&mut from.take(stat.len()), &mut target).on("cannot copy", dir.join(below))?;
+    target.set_permissions(stat.permissions()).on("cannot set the mode of", to)
+}
+
+/// Names of the plain files in a directory; none where it is no directory, or reached by a link.
+pub fn names(dir: &Path, below: impl AsRef<Path>) -> Vec<String> {
+    let below = below.as_ref();
+    if !is_dir(dir, below) {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(dir.join(below)).into_iter().flatten().flatten().take(MOST_NAMES);
+    let plain = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut names: Vec<String> = plain.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn nothing_outside_is_reached() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (home, dir) = (place.path().join("home"), place.path().join("obj"));
+        fs::create_dir_all(home.join("deep")).expect("made");
+        fs::write(home.join("key"), "secret").expect("written");
+        fs::write(home.join("deep/key"), "secret").expect("written");
+        fs::create_dir_all(dir.join("inside")).expect("made");
+        fs::write(dir.join("inside/good"), "fine").expect("written");
+        symlink(home.join("key"), dir.join("link")).expect("linked");
+        symlink("../home/key", dir.join("relative")).expect("linked");
+        symlink(&home, dir.join("way")).expect("linked");
+        // Harmless one by one: the second leads out through the first.
+        symlink(".", dir.join("here")).expect("linked");
+        symlink("here/../home/key", dir.join("chain")).expect("linked");
+        nix::unistd::mkfifo(&dir.join("pipe"), Mode::S_IRWXU).expect("a FIFO");
+        assert_eq!(read_text(&dir, "inside/good").expect("read"), "fine");
+        for bad in
+            ["link", "relative", "way/key", "chain", "here/inside/good", "pipe", "../home/key", "inside", ""]
+        {
+            assert!(read_text(&dir, bad).is_err(), "{bad}");
+            let mut room = Room::of(Class::KernelBuild);
+            assert!(copy(&dir, bad, &place.path().join("copy"), &mut room).is_err(), "{bad}");
+            assert!(last_bytes(&dir, bad, 9).is_err(), "{bad}");
+            assert!(!is_file(&dir, bad), "{bad}");
+        }
+        assert!(read_text(&dir, home.join("key")).is_err(), "an absolute path");
+        assert!(names(&dir, "way").is_empty() && names(&dir, "here/inside").is_empty());
+        assert_eq!(names(&dir, "inside"), ["good"]);
+        assert!(!no_link_on_the_way(&dir, "way/key") && no_link_on_the_way(&dir, "link"));
+        assert!(no_link_on_the_way(&dir, "nothing") && !no_link_on_the_way(&dir, "way/deep/key"));
+    }
+
+    #[test]
+    fn what_is_larger_than_anything_of_its_kind_is_not_read_and_not_copied() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (dir, to) = (place.path().join("obj"), place.path().join("copy"));
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("text"), "12345").expect("written");
+        fs::write(dir.join("hole"), "x").expect("written");
+        File::options()
+            .write(true)
+            .open(dir.join("hole"))
+            .and_then(|file| file.set_len(8 << 30))
+            .expect("grown");
+        assert_eq!(read_up_to(&dir, "text", 5).expect("read"), b"12345");
+        assert!(read_up_to(&dir, "text", 4).is_err() && read_text(&dir, "hole").is_err());
+        assert_eq!(last_bytes(&dir, "text", 2).expect("read"), b"45");
+        assert_eq!(last_bytes(&dir, "hole", 2).expect("read"), [0, 0]);
+        let mut room = Room::of(Class::KernelBuild);
+        copy(&dir, "text", &to, &mut room).expect("copied");
+        let error = copy(&dir, "hole", &to, &mut room).expect_err("too large");
+        assert_eq!(error.class, Class::KernelBuild);
+        assert!(error.to_string().contains("8192 MB"), "{error}");
+        assert_eq!(fs::read(&to).expect("read"), b"12345", "nothing of it was written");
+        // All files of a build together.
+        File::options()
+            .write(true)
+            .open(dir.join("hole"))
+            .and_then(|file| file.set_len(2 << 30))
+            .expect("shrunk");
+        assert!(copy(&dir, "hole", &to, &mut room).is_err());
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happens during a run, for whoever wants to show or keep it: the whole contract between the stages and the
+//! reporters. Stages emit and do not know who listens; reporters read this file and nothing of the stages.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::sanitize::{line, plain};
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Time since the run started.
+    pub at: Duration,
+    /// What.
+    pub kind: Kind,
+}
+
+/// Identifies one phase from start to finish.
+pub type PhaseId = u64;
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A long step begins.
+    PhaseStarted {
+        /// Identifies it.
+        id: PhaseId,
+        /// What is done: `download`, `unpack`, `build root`, `configure`, `build`, `boot` ..
+        name: String,
+        /// On what: a kernel's id, a package.
+        subject: String,
+    },
+    /// A long step came this far.
+    PhaseProgressed {
+        /// Which.
+        id: PhaseId,
+        /// Units done: bytes, objects, subtests.
+        done: u64,
+        /// Units expected; 0 when nobody knows.
+        total: u64,
+        /// What is being worked on right now; may be empty.
+        detail: String,
+    },
+    /// A long step ended.
+    PhaseFinished {
+        /// Which.
+        id: PhaseId,
+        /// Repeated, so that a reader needs no memory.
+        name: String,
+        /// Repeated.
+        subject: String,
+        /// How long it took.
+        took: Duration,
+        /// Nothing had to be done.
+        cached: bool,
+        /// It did what it was for.
+        ok: bool,
+    },
+    /// Something the user should know and need not act on, for example which version a spec became.
+    Noted(String),
+    /// Something the user should act on or be wary of.
+    Warned(String),
+}
+
+/// Receives every event, in order.
+pub trait Sink: Send {
+    /// Called with each event; must not block for long.
+    fn take(&mut self, event: &Event);
+}
+
+/// Hands events to the sinks. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    started: Instant,
+    next_phase: AtomicU64,
+    sinks: Mutex<Vec<Box<dyn Sink>>>,
+}
+
+impl Bus {
+    /// A bus with these sinks; the clock starts now.
+    pub fn new(sinks: Vec<Box<dyn Sink>>) -> Bus {
+        Bus {
+            inner: Arc::new(Inner {
+                started: Instant::now(),
+                next_phase: AtomicU64::new(0),
+                sinks: Mutex::new(sinks),
+            }),
+        }
+    }
+
+    /// Adds a sink, for one that exists only once the run directory does.
+    pub fn add(&self, sink: Box<dyn Sink>) {
+        self.sinks().push(sink);
+    }
+
+    /// Tells every sink.
+    pub fn emit(&self, kind: Kind) {
+        let event = Event { at: self.inner.started.elapsed(), kind: cleaned(kind) };
+        for sink in self.sinks().iter_mut() {
+            sink.take(&event);
+        }
+    }
+
+    /// Something the user should know.
+    pub fn note(&self, text: impl Into<String>) {
+        self.emit(Kind::Noted(text.into()));
+    }
+
+    /// Something the user should be wary of.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(Kind::Warned(text.into()));
+    }
+
+    /// Begins a phase. It counts as failed unless [`Phase::finish`] or [`Phase::cached`] is called.
+    pub fn phase(&self, name: impl Into<String>, subject: impl Into<String>) -> Phase {
+        let phase = Phase {
+            bus: self.clone(),
+            id: self.inner.next_phase.fetch_add(1, Ordering::Relaxed),
+            name: name.into(),
+            subject: subject.into(),
+            started: Instant::now(),
+            ended: false,
+        };
+        self.emit(Kind::PhaseStarted {
+            id: phase.id,
+            name: phase.name.clone(),
+            subject: phase.subject.clone(),
+        });
+        phase
+    }
+
+    fn sinks(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Sink>>> {
+        // A sink that panicked must not silence the others.
+        self.inner.sinks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Without anything that a terminal acts on: kernels, series and guests have a say in these texts.
+fn cleaned(kind: Kind) -> Kind {
+    match kind {
+        Kind::PhaseStarted { id, name, subject } => Kind::PhaseStarted { id, name, subject: line(&subject) },
+        Kind::PhaseProgressed { id, done, total, detail } => {
+            Kind::PhaseProgressed { id, done, total, detail: line(&detail) }
+        }
+        Kind::PhaseFinished { id, name, subject, took, cached, ok } => {
+            Kind::PhaseFinished { id, name, subject: line(&subject), took, cached, ok }
+        }
+        Kind::Noted(text) => Kind::Noted(plain(&text)),
+        Kind::Warned(text) => Kind::Warned(plain(&text)),
+    }
+}
+
+/// A phase that is under way.
+pub struct Phase {
+    bus: Bus,
+    id: PhaseId,
+    name: String,
+    subject: String,
+    started: Instant,
+    ended: bool,
+}
+
+impl Phase {
+    /// Says how far it came; `total` 0 when nobody knows.
+    pub fn progress(&self, done: u64, total: u64, detail: impl Into<String>) {
+        self.bus.emit(Kind::PhaseProgressed { id: self.id, done, total, detail: detail.into() });
+    }
+
+    /// It did what it was for.
+    pub fn finish(mut self) {
+        self.end(false, true);
+    }
+
+    /// Nothing had to be done.
+    pub fn cached(mut self) {
+        self.end(true, true);
+    }
+
+    fn end(&mut self, cached: bool, ok: bool) {
+        self.ended = true;
+        self.bus.emit(Kind::PhaseFinished {
+            id: self.id,
+            name: self.name.clone(),
+            subject: self.subject.clone(),
+            took: self.started.elapsed(),
+            cached,
+            ok,
+        });
+    }
+}
+
+impl Drop for Phase {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(false, false);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every crate of the harness stands on: error classes, events, text, keys, dates. Starts no process.
+
+pub mod beneath;
+pub mod condition;
+pub mod date;
+pub mod dotconfig;
+pub mod error;
+pub mod event;
+pub mod files;
+pub mod interrupt;
+pub mod key;
+pub mod places;
+pub mod sanitize;
+pub mod thread;

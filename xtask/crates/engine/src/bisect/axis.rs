@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is searched: the commits between two of a repository, the patches of a series, or the images that the archive
+//! has
+//! between two versions. Each kernel on the way is a unit like a column of `vmtest`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bisect::search::{Ends, History, Line};
+use crate::plan::{Unit, Upto};
+use vmtest_base::error::{Error, Result};
+use vmtest_host::context::Context;
+use vmtest_host::process::shell_word;
+use vmtest_kernel::archive;
+use vmtest_kernel::series::Series;
+use vmtest_kernel::source::{self, Commits};
+use vmtest_kernel::spec::KernelSpec;
+
+/// What is searched, as it is kept in `bisect.json`: versions and commits are resolved, so that a search goes on in the
+/// same history whatever has moved since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Axis {
+    /// Commits; ids are their hashes.
+    Commits {
+        /// The repository, absolute.
+        repo: PathBuf,
+    },
+    /// First patches of a series; ids are their number, 0 for none.
+    Patches {
+        /// The kernel below them.
+        kernel: String,
+        /// Key of the kernel's source and of the series: others are another history.
+        keys: [String; 2],
+        /// How many there are.
+        of: usize,
+    },
+    /// Images of the archive, oldest first; ids are versions.
+    Images {
+        /// Flavour of all of them.
+        flavour: String,
+        /// Versions.
+        versions: Vec<String>,
+    },
+}
+
+/// What people call a kernel on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Short name: the beginning of a commit's hash, `patch 7`, `debian:7.0.4`.
+    pub name: String,
+    /// Full hash of a commit; empty elsewhere.
+    pub commit: String,
+    /// Subject of a commit or patch; what an image is.
+    pub subject: String,
+    /// Author of a commit or patch; empty elsewhere.
+    pub author: String,
+    /// Day of a commit; empty elsewhere.
+    pub date: String,
+}
+
+impl Known {
+    /// One line.
+    pub fn line(&self) -> String {
+        match self.subject.is_empty() {
+            true => self.name.clone(),
+            false => format!("{} ({})", self.name, self.subject),
+        }
+    }
+}
+
+const FORMS: &str = "take two commits of one repository (git:PATH@A and git:PATH@B), two images of the archive \
+                     (debian:A and debian:B), or one kernel with source twice and --patches for those of a series";
+
+impl Axis {
+    /// Refuses kernels that can have no history between them, before anything is asked of the host or the archive.
+    ///
+    /// # Errors
+    /// Class `Usage`.
+    pub fn plausible(good: &str, bad: &str) -> Result<()> {
+        let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
+        let no = |why: &str| {
+            Err(Error::usage(format!("there is nothing between {one} and {two}")).why(why).next(FORMS))
+        };
+        match (&one, &two) {
+            (KernelSpec::GitRange { .. }, _) | (_, KernelSpec::GitRange { .. }) => {
+                no("an end is one kernel, and a range of commits is many")
+            }
+            _ if std::mem::discriminant(&one) != std::mem::discriminant(&two) => {
+                no("they are of different kinds")
+            }
+            (KernelSpec::Image(_), _) => no("an image is one finished kernel"),
+            (KernelSpec::Debian { flavour, .. }, KernelSpec::Debian { flavour: other, .. })
+                if flavour != other =>
+            {
+                no("they are of different flavours")
+            }
+            (KernelSpec::Git { .. } | KernelSpec::Debian { .. }, _) => Ok(()),
+            _ if one != two => no("nobody knows what lies between them"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which history lies between two kernels. The series is that of `--patches`.
+    ///
+    /// # Errors
+    /// Class `Usage` where there is none, and `Host` where the archive cannot be asked.
+    pub fn between(ctx: &Context, good: &str, bad: &str, series: Option<&Series>) -> Result<(Axis, Ends)> {
+        Axis::plausible(good, bad)?;
+        let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
+        let no = |why: String| {
+            Error::usage(format!("there is nothing between {one} and {two}")).why(why).next(FORMS)
+        };
+        match (&one, &two) {
+            (KernelSpec::Debian { version: from, flavour }, KernelSpec::Debian { version: to, .. }) => {
+                Axis::images(ctx, flavour, from, to)
+            }
+            (KernelSpec::Git { repo, rev: from }, KernelSpec::Git { repo: other, rev: to }) => {
+                let commits = Commits::open(ctx, repo)?;
+                if Commits::open(ctx, other)?.repo != commits.repo {
+                    return Err(no("they are in different repositories".to_owned()));
+                }
+                let (old, new) = (commits.commit(from)?, commits.commit(to)?);
+                match series {
+                    Some(series) if old == new => Axis::patches(ctx, &one, series),
+                    _ if old == new => Err(no("they are the same commit".to_owned())),
+                    _ if commits.precedes(&new, &old)? => {
+                        Err(Error::usage("the ends are the wrong way round")
+                            .why(format!("{two} is an ancestor of {one}"))
+                            .next("--good is the earlier one, also with --find-fix"))
+                    }
+                    _ => {
+                        let bases = commits.merge_bases(&old, &new)?;
+                        let bases = bases.into_iter().filter(|base| *base != old).collect();
+                        Ok((Axis::Commits { repo: commits.repo }, Ends { old, new, bases }))
+                    }
+                }
+            }
+            _ => match series {
+                Some(series) => Axis::patches(ctx, &one, series),
+                None => Err(no("they are the same kernel, and no --patches are named".to_owned())),
+            },
+        }
+    }
+
+    fn images(ctx: &Context, flavour: &str, from: &str, to: &str) -> Result<(Axis, Ends)> {
+        let exact = |version: &str| -> Result<String> {
+            let spec = KernelSpec::Debian { version: version.to_owned(), flavour: flavour.to_owned() };
+            let id = source::resolve(ctx, &spec)?.id;
+            match id.parse()? {
+                KernelSpec::Debian { version, .. } => Ok(version),
+                other => Err(Error::host(format!("{spec} became {other}"))),
+            }
+        };
+        let (old, new) = (exact(from)?, exact(to)?);
+        let versions = archive::images_between(ctx, flavour, &old, &new)?;
+        if versions.len() < 2 {
+            return Err(Error::usage(format!("there is nothing between debian:{old} and debian:{new}"))
+                .why("--good is the earlier version, also with --find-fix"));
+        }
+        Ok((Axis::Images { flavour: flavour.to_owned(), versions }, Ends { old, new, bases: Vec::new() }))
+    }
+
+    fn patches(ctx: &Context, kernel: &KernelSpec, series: &Series) -> Result<(Axis, Ends)> {
+        let of = series.patches.len();
+        let axis = Axis::Patches {
+            kernel: kernel.to_string(),
+            keys: [source_key(ctx, kernel)?, series.key().to_string()],
+            of,
+        };
+        let ends = Ends { old: patch_id(0), new: patch_id(of), bases: Vec::new() };
+        Ok((axis, ends))
+    }
+
+    /// Whether a search of another day can go on: the same commits, patches and sources are there.
+    ///
+    /// # Errors
+    /// Class `Usage` where they are not.
+    pub fn check(&self, ctx: &Context, series: Option<&Series>) -> Result<()> {
+        let Axis::Patches { kernel, keys, .. } = self else { return Ok(()) };
+        let series = series.map(|series| series.key().to_string()).unwrap_or_default();
+        if [source_key(ctx, &kernel.parse()?)?, series] == *keys {
+            return Ok(());
+        }
+        Err(Error::usage("this search cannot go on")
+            .why(format!("{kernel} or its series is not what it was when the search began"))
+            .next("begin a new one"))
+    }
+
+    /// The history of it.
+    ///
+    /// # Errors
+    /// Class `Usage` where the repository is gone.
+    pub fn history(&self, ctx: &Context) -> Result<Order> {
+        Ok(match self {
+            Axis::Commits { repo } => Order::Commits(Commits::open(ctx, repo)?),
+            Axis::Patches { of, .. } => Order::Line(Line((0..=*of).map(patch_id).collect())),
+            Axis::Images { versions, .. } => Order::Line(Line(versions.clone())),
+        })
+    }
+
+    /// The column that a kernel on the way is.
+    ///
+    /// # Errors
+    /// Never for an id of this axis.
+    pub fn unit(&self, id: &str, like: &Unit) -> Result<Unit> {
+        let spec = self.spec(id)?;
+        let upto = match self {
+            Axis::Patches { of, .. } if number(id) < *of => Upto::First { count: number(id), of: *of },
+            _ => Upto::All,
+        };
+        Ok(Unit { spec, upto, ..like.clone() })
+    }
+
+    fn spec(&self, id: &str) -> Result<KernelSpec> {
+        Ok(match self {
+            Axis::Commits { repo } => KernelSpec::Git { repo: repo.clone(), rev: id.to_owned() },
+            Axis::Patches { kernel, .. } => kernel.parse()?,
+            Axis::Images { flavour, .. } => {
+                KernelSpec::Debian { version: id.to_owned(), flavour: flavour.clone() }
+            }
+        })
+    }
+
+    /// Options of `vmtest` that make it a kernel of its own: `--kernel ..`, and `--first-n ..`.
+    ///
+    /// # Errors
+    /// Never for an id of this axis.
+    pub fn words(&self, id: &str) -> Result<Vec<String>> {
+        let mut words = vec!["--kernel".to_owned(), shell_word(&self.spec(id)?.to_string())];
+        if let Axis::Patches { of, .. } = self {
+            if (1..*of).contains(&number(id)) {
+                words.extend(["--first-n".to_owned(), number(id).to_string()]);
+            }
+        }
+        Ok(words)
+    }
+
+    /// Whether a kernel on the way has the series of `--patches` on top, or a part of it.
+    pub fn has_patches(&self, id: &str) -> bool {
+        match self {
+            Axis::Commits { .. } => true,
+            Axis::Patches { .. } => number(id) > 0,
+            Axis::Images { .. } => false,
+        }
+    }
+
+    /// What people call it.
+    ///
+    /// # Errors
+    /// When git cannot read the commit.
+    pub fn known(&self, id: &str, order: &Order, series: Option<&Series>) -> Result<Known> {
+        let known = Known { name: id.to_owned(), ..Known::default() };
+        Ok(match (self, order) {
+            (Axis::Commits { .. }, Order::Commits(commits)) => {
+                let about = commits.about(id)?;
+                Known {
+                    name: id[..12.min(id.len())].to_owned(),
+                    commit: id.to_owned(),
+                    subject: about.subject,
+                    author: about.author,
+                    date: about.date,
+                }
+            }
+            (Axis::Patches { kernel, .. }, _) => match number(id).checked_sub(1) {
+                None => Known { name: kernel.clone(), subject: "no patch".to_owned(), ..known },
+                Some(at) => {
+                    let patch = series.and_then(|series| series.patches.get(at));
+                    let author = patch.and_then(|patch| from_line(&patch.raw)).unwrap_or_default();
+                    let subject = patch.map(|patch| patch.subject.clone()).unwrap_or_default();
+                    Known { name: format!("patch {}", at + 1), subject, author, ..known }
+                }
+            },
+            (Axis::Images { .. }, _) => Known { name: self.spec(id)?.to_string(), ..known },
+            (Axis::Commits { .. }, Order::Line(_)) => known,
+        })
+    }
+
+    /// What one of them is called.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Axis::Commits { .. } => "commit",
+            Axis::Patches { .. } => "patch",
+            Axis::Images { .. } => "image",
+        }
+    }
+}
+
+/// The same of an empty directory for every number of patches.
+fn patch_id(count: usize) -> String {
+    format!("{count:04}")
+}
+
+fn number(id: &str) -> usize {
+    id.parse().unwrap_or(0)
+}
+
+fn source_key(ctx: &Context, kernel: &KernelSpec) -> Result<String> {
+    match source::fetch(ctx, &source::resolve(ctx, kernel)?)? {
+        source::Fetched::Source(tree) => Ok(tree.key.to_string()),
+        source::Fetched::Range { .. } | source::Fetched::Prebuilt(_) => {
+            Err(Error::usage(format!("{kernel} is no source that patches can be put on")))
+        }
+    }
+}
+
+/// The author of a mail.
+fn from_line(raw: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(raw);
+    let head = text.split("\n\n").next()?.lines().find_map(|line| line.strip_prefix("From: "))?;
+    Some(head.trim().to_owned())
+}
+
+/// The order of the kernels of an axis.
+#[derive(Debug)]
+pub enum Order {
+    /// As git knows it.
+    Commits(Commits),
+    /// One after the other.
+    Line(Line),
+}
+
+impl Order {
+    /// Where each kernel stands between the ends, from 0 at the old one. Where the ends part is older than both: 0.
+    ///
+    /// # Errors
+    /// When git cannot walk the history.
+    pub fn places(&self, ends: &Ends) -> Result<BTreeMap<String, usize>> {
+        let after = match self {
+            Order::Commits(commits) => commits.line(&ends.new, &ends.old)?,
+            Order::Line(line) => line.0.iter().skip_while(|id| **id != ends.old).skip(1).cloned().collect(),
+        };
+        let old = std::iter::once(&ends.old).chain(&ends.bases).cloned().map(|id| (id, 0));
+        Ok(after.into_iter().enumerate().map(|(at, id)| (id, at + 1)).chain(old).collect())
+    }
+}
+
+impl History for Order {
+    fn between(&self, new: &str, olds: &[String]) -> Result<Vec<String>> {
+        match self {
+            Order::Commits(commits) => commits.between(new, olds),
+            Order::Line(line) => line.between(new, olds),
+        }
+    }
+
+    fn precedes(&self, old: &str, new: &str) -> Result<bool> {
+        match self {
+            Order::Commits(commits) => commits.precedes(old, new),
+            Order::Line(line) => line.precedes(old, new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmtest_kernel::source::samples::context;
+    use vmtest_kernel::source::samples::git;
+    use vmtest_kernel::source::samples::kernel_repo;
+
+    #[test]
+    fn ends_that_have_no_history_between_them_are_refused_by_name() {
+        let (dir, ctx) = context();
+        let repo = kernel_repo(&dir.path().join("linux"));
+        let other = kernel_repo(&dir.path().join("other"));
+        git(&repo, &["commit", "-q", "--allow-empty", "-m", "two"]);
+        let at = |repo: &PathBuf, rev: &str| format!("git:{}@{rev}", repo.display());
+        let tree = format!("tree:{}", repo.display());
+        for (good, bad, says) in [
+            (at(&repo, "HEAD~1"), "debian:7.0.4".to_owned(), "of different kinds"),
+            ("src:6.18".into(), "src:7.3".into(), "nobody knows what lies between"),
+            ("src:6.18".into(), "src:6.18".into(), "no --patches are named"),
+            ("debian:6.18.1".into(), "debian:7.0.4/amd64".into(), "of different flavours"),
+            (at(&repo, "HEAD"), at(&repo, "HEAD"), "the same commit"),
+            (at(&repo, "HEAD"), at(&repo, "HEAD~1"), "wrong way round"),
+            (at(&repo, "HEAD"), at(&other, "HEAD"), "different repositories"),
+            (at(&repo, "HEAD~1..HEAD"), at(&repo, "HEAD"), "a range of commits is many"),
+            ("image:/a".into(), "image:/a".into(), "an image is one finished kernel"),
+            (tree.clone(), tree, "no --patches are named"),
+            ("six".into(), "debian:7.0.4".into(), "is not a kernel"),
+        ] {
+            let error = Axis::between(&ctx, &good, &bad, None).expect_err("refused");
+            assert_eq!(error.class.code(), 2, "{error}");
+            assert!(error.to_string().contains(says), "{good} {bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_author_of_a_patch_is_in_its_head() {
+        let mail = b"From 0123 Mon Sep 17\nFrom: A B <a@example.org>\nSubject: x\n\nFrom: somebody else\n";
+        assert_eq!(from_line(mail).as_deref(), Some("A B <a@example.org>"));
+        assert_eq!(from_line(b"Subject: x\n\nFrom: nobody\n"), None);
+    }
+}

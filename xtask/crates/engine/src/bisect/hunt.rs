@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One kernel after the other: what the search asks for is made, run, judged and written down.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::bisect::axis::{Axis, Known, Order};
+use crate::bisect::question::{Asked, Finding};
+use crate::bisect::search::{Next, Purpose, Search, Verdict, steps};
+use crate::bisect::state::{self, Record, Step};
+use crate::column::{self, Built, Material, UnitResult};
+use crate::plan::Unit;
+use crate::request::Request;
+use crate::resources::Shop;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::interrupt;
+use vmtest_base::key::Key;
+use vmtest_base::thread::join;
+use vmtest_host::store::RunDir;
+use vmtest_record::reference_columns;
+use vmtest_record::run::{BootRecord, RunResult};
+
+/// Kernels in a row for which this host is to blame, before that is said instead of going on.
+const HOST_TROUBLE: usize = 3;
+
+/// A bisection that runs.
+pub struct Hunt<'a> {
+    shop: &'a Shop<'a>,
+    /// What is known so far.
+    pub record: Record,
+    run_dir: &'a RunDir,
+    /// The order of the kernels.
+    pub order: Order,
+    /// Where each kernel stands in it; empty where one is judged alone.
+    pub places: BTreeMap<String, usize>,
+    /// What all kernels have in common.
+    like: Unit,
+    /// Source and series, where all kernels share them.
+    material: OnceLock<Result<Material>>,
+    /// Kernels that are made.
+    built: BTreeMap<String, Made>,
+    began: Instant,
+}
+
+/// A kernel, or why there is none.
+struct Made {
+    built: Built,
+    seconds: f64,
+}
+
+/// Kernels that were made while another one ran, by their ids.
+type MadeAhead = Vec<(String, Made)>;
+
+/// What is asked for, for people and for the record.
+fn word(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Verify => "end",
+        Purpose::Narrow => "search",
+        Purpose::Confirm => "confirm",
+    }
+}
+
+impl<'a> Hunt<'a> {
+    /// Begins, or goes on.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub fn new(shop: &'a Shop<'a>, record: Record, run_dir: &'a RunDir) -> Result<Hunt<'a>> {
+        let Some(like) = shop.plan.units.first().cloned() else {
+            return Err(Error::usage("there is no kernel to begin with"));
+        };
+        let order = record.axis.history(shop.ctx)?;
+        let alone = record.ends.new.is_empty();
+        Ok(Hunt {
+            places: if alone { BTreeMap::new() } else { order.places(&record.ends)? },
+            order,
+            shop,
+            record,
+            run_dir,
+            like: Unit { label: None, ..like },
+            material: OnceLock::new(),
+            built: BTreeMap::new(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Word for `--resume`: a name where that will do.
+    pub fn resume_word(&self) -> String {
+        let named =
+            vmtest_base::places::runs_dir().is_ok_and(|runs| self.run_dir.path.parent() == Some(&runs));
+        if named {
+            self.run_dir.id.clone()
+        } else {
+            vmtest_host::process::shell_word(&self.run_dir.path.to_string_lossy())
+        }
+    }
+
+    /// Goes on until there is an answer.
+    ///
+    /// # Errors
+    /// An interruption, or trouble of this host. What is known is written down by then.
+    pub fn run(&mut self) -> Result<Next> {
+        loop {
+            interrupt::check()?;
+            let search = self.record.search();
+            match search.next(&self.order)? {
+                Next::Run { id, left, purpose } => self.step(&search, &id, left, purpose)?,
+                end @ (Next::Found { .. } | Next::Hidden { .. } | Next::WrongEnd { .. }) => return Ok(end),
+            }
+        }
+    }
+
+    /// What people call a kernel.
+    ///
+    /// # Errors
+    /// When git cannot read the commit.
+    pub fn known(&self, id: &str) -> Result<Known> {
+        self.record.axis.known(id, &self.order, self.shop.series)
+    }
+
+    /// Its own directory.
+    pub fn run_dir(&self) -> &RunDir {
+        self.run_dir
+    }
+
+    /// Runs a kernel once, and writes down what it came to.
+    ///
+    /// # Errors
+    /// An interruption, or trouble of this host.
+    pub fn step(&mut self, search: &Search, id: &str, left: usize, purpose: Purpose) -> Result<()> {
+        let known = self.known(id)?;
+        let number = 1 + self.record.steps.iter().map(|step| step.number).max().unwrap_or(0);
+        let before = search.runs.get(id).map_or(0, Vec::len);
+        self.announce(search, &known, left, purpose, before);
+        if !self.built.contains_key(id) {
+            let made = self.make(id)?;
+            self.built.insert(id.to_owned(), made);
+        }
+        let ahead = self.ahead(search, id)?;
+        let Some(made) = self.built.get(id) else { return Err(Error::host(format!("{id} was not made"))) };
+        interrupt::check()?;
+        let built_s = if before == 0 { made.seconds } else { 0.0 };
+        let key = self.key(&made.built)?;
+        let remembered = key.as_ref().and_then(|key| state::known_run(self.shop.ctx, key, before));
+        let cached = remembered.is_some();
+        let mut ran_s = 0.0;
+        let mut later = Vec::new();
+        let (result, directory) = match remembered {
+            Some(run) => (run.result, run.directory),
+            None => {
+                let dir = self.run_dir.part(&format!("steps/{number:03}"))?;
+                let unit = self.record.axis.unit(id, &self.like)?;
+                let (units, made_ahead);
+                (units, ran_s, made_ahead) = self.boot(&unit, &made.built, &dir, &ahead)?;
+                later = made_ahead;
+                let result = self.result(&dir, units, made.built.kernel().clone());
+                let text = serde_json::to_string_pretty(&result)
+                    .map_err(|error| Error::host("cannot write run.json").why(error))?;
+                write_file(&dir.path.join("run.json"), text)?;
+                (result, dir.path)
+            }
+        };
+        let mut finding = self.record.question.judge(&result)?;
+        if let Some(why) = never_started(&result, &directory).filter(|_| finding.verdict == Verdict::Skip) {
+            (finding.class, finding.why) = (Class::Host, format!("no guest started: {why}"));
+        }
+        if let Some(key) = key.filter(|_| !cached && worth_keeping(&result)) {
+            state::keep_run(self.shop.ctx, &key, &result, &directory)?;
+        }
+        if id == search.failing_end() || id == search.passing_end() {
+            self.record.question.learn(&finding, &result);
+        }
+        let Finding { verdict, why, title: _, class } = finding;
+        let step = Step {
+            number,
+            id: id.to_owned(),
+            known,
+            verdict,
+            why,
+            class: class.code(),
+            purpose: word(purpose).to_owned(),
+            directory: directory.strip_prefix(&self.run_dir.path).map(Into::into).unwrap_or(directory),
+            cached,
+            boots: if cached { 0 } else { result.boots.len() },
+            built_s,
+            ran_s,
+        };
+        self.tell(&step);
+        self.record.steps.push(step);
+        self.record.save(&self.run_dir.path)?;
+        self.built.extend(later);
+        self.blame_the_host()
+    }
+
+    /// Once is bad luck of one kernel, three times in a row is this host: going on would skip everything.
+    fn blame_the_host(&self) -> Result<()> {
+        let is_host = |step: &&Step| step.class == Class::Host.code();
+        let last: Vec<&Step> = self.record.steps.iter().rev().take_while(is_host).collect();
+        // An image that the mirror lists and does not have says nothing of this host.
+        if last.len() < HOST_TROUBLE || matches!(self.record.axis, Axis::Images { .. }) {
+            return Ok(());
+        }
+        let why = last.first().map(|step| step.why.clone()).unwrap_or_default();
+        Err(Error::host(format!("{} kernels in a row cannot be judged because of this host", last.len()))
+            .why(why))
+    }
+
+    /// Has the kernel made, or learns why it cannot be.
+    fn make(&self, id: &str) -> Result<Made> {
+        let unit = self.record.axis.unit(id, &self.like)?;
+        let started = Instant::now();
+        let own;
+        let material = if matches!(self.record.axis, Axis::Patches { .. }) {
+            self.material.get_or_init(|| column::material(self.shop, &unit))
+        } else {
+            own = column::material(self.shop, &unit);
+            &own
+        };
+        // Build logs of all kernels lie side by side, by their key: one may be made during the run of another.
+        let tree = column::patch(self.shop, &unit, material);
+        let built = column::build(self.shop, &unit, tree, self.run_dir);
+        Ok(Made { built, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Which kernels may be asked next, whatever this one comes to.
+    fn ahead(&self, search: &Search, id: &str) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        // One kernel alone.
+        if self.record.ends.new.is_empty() {
+            return Ok(ids);
+        }
+        for verdict in [Verdict::Bad, Verdict::Good] {
+            let mut supposed = search.supposing(id, verdict);
+            while supposed.verdict(id).is_none() {
+                supposed = supposed.supposing(id, verdict);
+            }
+            if let Next::Run { id: next, .. } = supposed.next(&self.order)? {
+                if next != id && !ids.contains(&next) && !self.built.contains_key(&next) {
+                    ids.push(next);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Boots a kernel, and makes others meanwhile. The seconds are those of the boot: what was made ahead has its own.
+    fn boot(
+        &self,
+        unit: &Unit,
+        built: &Built,
+        dir: &RunDir,
+        ahead: &[String],
+    ) -> Result<(Vec<UnitResult>, f64, MadeAhead)> {
+        if self.record.question.asked == Asked::Build && built.error().is_none() {
+            return Ok((Vec::new(), 0.0, Vec::new()));
+        }
+        let booted = AtomicBool::new(built.error().is_some());
+        std::thread::scope(|scope| {
+            let maker = scope.spawn(|| {
+                let mut made = Vec::new();
+                for id in ahead.iter().filter(|_| self.pays(ahead.len())) {
+                    if booted.load(Ordering::SeqCst) || interrupt::requested().is_some() {
+                        break;
+                    }
+                    made.push((id.clone(), self.make(id)?));
+                }
+                Ok(made)
+            });
+            let started = Instant::now();
+            let results = column::boot(self.shop, unit, built, dir);
+            let seconds = started.elapsed().as_secs_f64();
+            booted.store(true, Ordering::SeqCst);
+            Ok((results, seconds, join(maker)?))
+        })
+    }
+
+    /// Whether it pays to make what may be needed next. What is surely needed does, and so does a download. With two
+    /// candidates one is made in vain, on the processors that the guest needs: only where the guest takes longer.
+    fn pays(&self, candidates: usize) -> bool {
+        let fresh = || self.record.steps.iter().filter(|step| !step.cached && step.boots > 0);
+        let (built, ran) =
+            fresh().fold((0.0, 0.0), |(built, ran), step| (built + step.built_s, ran + step.ran_s));
+        candidates < 2 || matches!(self.record.axis, Axis::Images { .. }) || (ran > built && built > 0.0)
+    }
+
+    /// Stands for everything that the cells of a run depend on; `None` where there is no kernel, or nothing is booted.
+    ///
+    /// How it could be wrong: what the host is like besides its tools (its processor under KVM, its load) is not in it.
+    fn key(&self, built: &Built) -> Result<Option<Key>> {
+        let made_of = built.made_of().filter(|_| self.record.question.asked != Asked::Build);
+        let Some(made_of) = made_of else { return Ok(None) };
+        let (_, chosen) = self.shop.runner()?;
+        let mut key = Key::of("verdict 3")
+            .field("kernel", made_of.as_str())
+            // Of the directory: the kernel's id is in the cells, and so in what is compared.
+            .field("id", &built.kernel().id)
+            .field("judged by", &self.record.suite);
+        for name in chosen {
+            key = key.field("test", name.path());
+        }
+        // All of how it is run, but which kernel that is.
+        for word in (Request { kernels: Vec::new(), ..self.record.request.clone() }).words() {
+            key = key.field("option", word);
+        }
+        Ok(Some(key.finish()))
+    }
+
+    fn result(&self, dir: &RunDir, units: Vec<UnitResult>, kernel: vmtest_record::run::Kernel) -> RunResult {
+        let mut result = RunResult::empty(&dir.id, self.record.command.clone());
+        units.into_iter().for_each(|unit| unit.add_to(&mut result));
+        if result.kernels.is_empty() {
+            result.kernels.push(kernel);
+        }
+        reference_columns::settle(&mut result);
+        vmtest_record::clean::clean(&mut result);
+        result.conclude(interrupt::requested());
+        result
+    }
+
+    fn announce(&self, search: &Search, known: &Known, left: usize, purpose: Purpose, before: usize) {
+        let place = match purpose {
+            Purpose::Verify => "an end".to_owned(),
+            Purpose::Narrow | Purpose::Confirm => {
+                let more = steps(left);
+                let time = self
+                    .time_left(search, more)
+                    .map(|time| format!(", about {time:.0} s"))
+                    .unwrap_or_default();
+                let confirm = if purpose == Purpose::Confirm { ", confirming" } else { "" };
+                format!("{left} left, about {more} step(s){time}{confirm}")
+            }
+        };
+        let run = if self.record.trust.runs > 1 { format!(", run {}", before + 1) } else { String::new() };
+        self.shop.ctx.bus.note(format!("asking {}{run}: {place}", known.line()));
+    }
+
+    fn time_left(&self, search: &Search, more: u32) -> Option<f64> {
+        let fresh: Vec<&Step> = self.record.steps.iter().filter(|step| !step.cached).collect();
+        let average = |time: fn(&Step) -> f64| {
+            fresh.iter().map(|step| time(step)).sum::<f64>() / fresh.len().max(1) as f64
+        };
+        let kernels = fresh.iter().filter(|step| step.built_s > 0.0).count();
+        let builds = fresh.iter().map(|step| step.built_s).sum::<f64>() / kernels.max(1) as f64;
+        // A bad kernel shows it early, half of them are good.
+        let runs = f64::from(search.needed() + 1) / 2.0;
+        (!fresh.is_empty()).then(|| f64::from(more) * (builds + runs * average(|step| step.ran_s)))
+    }
+
+    fn tell(&self, step: &Step) {
+        let again = if step.cached { " (known from an earlier run)" } else { "" };
+        let so_far = |which: fn(Verdict) -> bool| {
+            self.record
+                .steps
+                .iter()
+                .map(|step| step.verdict)
+                .chain([step.verdict])
+                .filter(|it| which(*it))
+                .count()
+        };
+        self.shop.ctx.bus.note(format!(
+            "{} {}{again}: {}; so far good {}, bad {}, skip {}; {:.0} s",
+            step.verdict.name(),
+            step.known.name,
+            step.why,
+            so_far(|verdict| verdict == Verdict::Good),
+            so_far(|verdict| verdict == Verdict::Bad),
+            so_far(|verdict| matches!(verdict, Verdict::Skip | Verdict::Never)),
+            self.began.elapsed().as_secs_f64()
+        ));
+    }
+}
+
+/// Whether a run is kept as an answer for later bisections: only where the kernel itself gave it. A host that is slow, short
+/// of memory or cannot start QEMU ends a guest in the same ways as a kernel that does not boot, hangs or is lost, so none of
+/// these is kept; such a kernel is booted again.
+///
+/// How it could be wrong: a panic or a failed test can be the host's doing, too (an emulator that translates text wrongly).
+/// It is then wrong in the bisection that saw it as well.
+fn worth_keeping(result: &RunResult) -> bool {
+    let classes =
+        result.cells.iter().map(|cell| cell.class).chain(result.boots.iter().map(|boot| boot.class));
+    let the_kernels = |code: u8| match Class::from_code(code) {
+        Some(
+            Class::Pass | Class::TestFailed | Class::Incomplete | Class::Splat | Class::Flaky | Class::Panic,
+        ) => true,
+        Some(
+            Class::Usage
+            | Class::SeriesDoesNotApply
+            | Class::OptionLost
+            | Class::KernelBuild
+            | Class::SuiteBuild
+            | Class::BootFailed
+            | Class::Hang
+            | Class::WallClock
+            | Class::GuestLost
+            | Class::RunnerDied
+            | Class::Host
+            | Class::Interrupted
+            | Class::Terminated,
+        )
+        | None => false,
+    };
+    !result.boots.is_empty() && classes.into_iter().all(the_kernels)
+}
+
+/// The reason of a boot in which the virtual machine complained and no kernel said a word: nothing of the kernel was tried. A
+/// kernel that is silent while its machine runs on is not meant.
+///
+/// How it could be wrong: a QEMU that stops because of what a kernel does before its first word is taken for the host's
+/// fault. The kernel is no more than skipped either way.
+fn never_started(result: &RunResult, directory: &std::path::Path) -> Option<String> {
+    let silent = |boot: &&BootRecord| {
+        let console = std::fs::read(directory.join(&boot.directory).join("console.log")).unwrap_or_default();
+        boot.class == Class::BootFailed.code()
+            && boot.reason.contains("; it said: ")
+            && memchr::memmem::find(&console, b"Linux version ").is_none()
+    };
+    result.boots.iter().find(silent).map(|boot| boot.reason.clone())
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Columns side by side. First the trees of all: what cannot be fetched, or has a patch that does not apply, is found before
+//! the first make. Then kernels and guests. The columns of one kernel in one variant are a lane: its base and the steps of
+//! its series share an object directory, so each is built from what the one before left, and boots while the next is built.
+
+use crate::column::{self, Unbuilt, UnitResult};
+use crate::plan::Unit;
+use crate::resources::Shop;
+use vmtest_base::error::{Class, Result};
+use vmtest_base::interrupt;
+use vmtest_base::thread::join;
+use vmtest_host::store::RunDir;
+
+/// Columns that belong together.
+pub fn split(units: &[Unit]) -> impl Iterator<Item = &[Unit]> {
+    units.chunk_by(|a, b| (&a.spec, &a.variant) == (&b.spec, &b.variant))
+}
+
+/// Runs all columns to their end.
+///
+/// # Errors
+/// Class `Usage` for a mistake that only the built runner could show.
+pub fn run(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<UnitResult>> {
+    let lanes: Vec<(usize, &[Unit])> = split(units).enumerate().collect();
+    // A glob without a match should not wait for a kernel.
+    let runner = || shop.runner().map(|_| ());
+    side_by_side(
+        &lanes,
+        runner,
+        |lane| trees(shop, *lane),
+        |(_, lane), trees| kernels(shop, lane, trees, run_dir),
+    )
+}
+
+/// Runs lanes in two steps, each of them for all lanes at once: `trees` first, and when all of them are there, `kernels`.
+///
+/// # Errors
+/// Class `Usage` from `runner`, which runs beside them and then ends them.
+pub fn side_by_side<L: Sync, T: Send, R: Send>(
+    lanes: &[L],
+    runner: impl FnOnce() -> Result<()> + Send,
+    trees: impl Fn(&L) -> T + Sync,
+    kernels: impl Fn(&L, T) -> Vec<R> + Sync,
+) -> Result<Vec<R>> {
+    let (trees, kernels) = (&trees, &kernels);
+    std::thread::scope(|scope| {
+        let runner = scope.spawn(runner);
+        let columns = scope.spawn(move || {
+            let trees: Vec<T> = std::thread::scope(|scope| {
+                let lanes: Vec<_> = lanes.iter().map(|lane| scope.spawn(move || trees(lane))).collect();
+                lanes.into_iter().map(join).collect()
+            });
+            std::thread::scope(|scope| {
+                let lanes = lanes.iter().zip(trees);
+                let lanes: Vec<_> =
+                    lanes.map(|(lane, tree)| scope.spawn(move || kernels(lane, tree))).collect();
+                lanes.into_iter().flat_map(join).collect()
+            })
+        });
+        if let Err(error) = join(runner) {
+            if error.class == Class::Usage {
+                interrupt::abandon();
+                drop(columns.join());
+                return Err(error);
+            }
+        }
+        Ok(join(columns))
+    })
+}
+
+/// The trees of the columns of a lane, with their patches.
+fn trees(shop: &Shop<'_>, (place, lane): (usize, &[Unit])) -> Vec<Unbuilt> {
+    let (Some(first), Some(last)) = (lane.first(), lane.last()) else { return Vec::new() };
+    // Once for all of them: a tree that is edited meanwhile must not differ from column to column.
+    let material = column::material(shop, first);
+    let trees: Vec<Unbuilt> = lane.iter().map(|unit| column::patch(shop, unit, &material)).collect();
+    let borrows = |unit: &Unit| !unit.spec.has_source();
+    if last.spec.has_source() && shop.plan.units.iter().any(borrows) {
+        lend(shop, place, trees.last());
+    }
+    trees
+}
+
+/// Offers bpftool to kernels without a tree: that of the whole series.
+fn lend(shop: &Shop<'_>, place: usize, tree: Option<&Unbuilt>) {
+    let Some(unbuilt) = tree else { return };
+    let lent: Result<()> = unbuilt.tree().and_then(|tree| match tree {
+        Some(tree) => shop.lenders.offer(place, tree),
+        None => Ok(()),
+    });
+    if let Err(error) = lent {
+        // What is wrong with it is said in its column.
+        let id = &unbuilt.kernel().id;
+        shop.ctx.bus.note(format!("{id}: no bpftool of it for kernels without a tree: {error}"));
+    }
+}
+
+/// Builds the columns of a lane one after the other, and boots each as soon as it is there.
+fn kernels(shop: &Shop<'_>, lane: &[Unit], trees: Vec<Unbuilt>, run_dir: &RunDir) -> Vec<UnitResult> {
+    let mut results: Vec<Vec<UnitResult>> = std::thread::scope(|scope| {
+        let booted: Vec<_> = lane
+            .iter()
+            .zip(trees)
+            .map(|(unit, tree)| {
+                let built = column::build(shop, unit, tree, run_dir);
+                scope.spawn(move || column::boot(shop, unit, &built, run_dir))
+            })
+            .collect();
+        booted.into_iter().map(vmtest_base::thread::join).collect()
+    });
+    for at in 1..results.len() {
+        let before = results[at - 1].first().map(|result| result.kernel.id.clone());
+        if lane[at - 1].role.is_some() {
+            results[at].iter_mut().for_each(|result| result.kernel.compared_to.clone_from(&before));
+        }
+    }
+    results.into_iter().flatten().collect()
+}

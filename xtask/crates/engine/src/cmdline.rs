@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel command line of a guest: what is set there, and whether it fits, as far as that is known before anything is
+//! built.
+
+use crate::plan::{MOST_ROUNDS, Plan, Unit};
+use crate::request::{BootChoice, Purpose};
+use vmtest_base::error::{Error, Result};
+use vmtest_base::files::nonce;
+use vmtest_guest::microvm;
+use vmtest_guest::spec::{Boot, MAX_CMDLINE, Task, VmSpec};
+use vmtest_host::accel::Kind;
+use vmtest_kernel::bpftool::BPFTOOL;
+use vmtest_kernel::variant::Variant;
+
+/// Where a guest sees the bpftool of its tree.
+pub const BPFTOOL_MOUNT: &str = "/obj";
+
+/// Kernel parameters and sysctls of a guest: those of its variant, then the user's.
+pub fn settings(plan: &Plan, variant: Option<&Variant>) -> (Vec<String>, Vec<String>) {
+    let of_variant = |variant: &Variant| {
+        let sysctls = variant.sysctls.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (variant.cmdline.clone(), sysctls)
+    };
+    let (mut append, mut sysctls): (Vec<String>, Vec<String>) = variant.map(of_variant).unwrap_or_default();
+    append.extend(plan.append.iter().cloned());
+    sysctls.extend(plan.sysctls.iter().cloned());
+    (append, sysctls)
+}
+
+/// Refuses a kernel command line that would be cut off. vng adds about 700 characters of its own.
+pub fn fits(spec: &VmSpec) -> Result<()> {
+    let length = microvm::cmdline(spec).len() + if spec.boot == Boot::Vng { 750 } else { 0 };
+    if length < MAX_CMDLINE {
+        return Ok(());
+    }
+    Err(Error::usage(format!("the kernel command line would have {length} characters"))
+        .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
+        .next("use a shorter --exec, or fewer --append and --sysctl; a variant may have some, too"))
+}
+
+/// The same before anything is built, as far as it is known then: subtests can always be named by their places.
+///
+/// # Errors
+/// Class `Usage`.
+pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Result<()> {
+    let (append, sysctls) = settings(plan, variant);
+    let boot = match plan.boot {
+        BootChoice::Direct => Boot::Direct,
+        BootChoice::Auto if !unit.spec.has_source() => Boot::Direct,
+        BootChoice::Auto | BootChoice::Vng => Boot::Vng,
+    };
+    let task = match &plan.purpose {
+        Purpose::Exec(command) => Task::Exec(command.clone()),
+        Purpose::Shell => Task::Shell,
+        Purpose::Test | Purpose::Gdb => Task::Tests {
+            names: Vec::new(),
+            places: "f".repeat(MOST_PLACES),
+            effort: plan.effort,
+            self_test: unit.self_test,
+            rounds: MOST_ROUNDS,
+            until_fail: None,
+        },
+    };
+    fits(&VmSpec {
+        boot,
+        kernel: String::new(),
+        cpus: 1,
+        memory_mib: 0,
+        accel: Kind::Tcg,
+        tcg_thread: "single",
+        cpu: None,
+        append,
+        sysctls,
+        bpftool: Some(format!("{BPFTOOL_MOUNT}/{BPFTOOL}")),
+        wishes: None,
+        nonce: nonce(),
+        task,
+        gdb: false,
+    })
+}
+
+/// Characters that name the subtests of a suite by their places: twice as many as there are today.
+const MOST_PLACES: usize = 64;

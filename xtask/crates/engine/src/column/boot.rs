@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one path that boots a guest of a column, whatever suite runs in it, and hands what was seen of it to the judge.
+
+use std::path::{Path, PathBuf};
+
+use vmtest_protocol::TestName;
+
+use crate::bootable::Bootable;
+use crate::column::attempts::Guest;
+use crate::column::{cell_directory, decode_stacks};
+use crate::launch::{self, Launch};
+use crate::plan::Unit;
+use crate::replay::SavedInput;
+use crate::resources::Shop;
+use vmtest_base::error::{Class, Result};
+use vmtest_base::event::Phase;
+use vmtest_guest::console::Scanner;
+use vmtest_guest::events::Stream;
+use vmtest_guest::judge::{CellBase, JudgeInput, Judged, SuiteInput, Terms, judge};
+use vmtest_guest::machine::Machine;
+use vmtest_guest::observed::Observed;
+use vmtest_guest::spec::{BUNDLE_MOUNT, Boot, Task};
+use vmtest_host::accel::{Accel, Kind};
+use vmtest_host::sandbox::Sandbox;
+use vmtest_host::slots::Pass;
+use vmtest_host::store::RunDir;
+use vmtest_kernel::variant;
+use vmtest_record::run::{BootRecord, Kernel};
+
+/// The suite whose runner reports each subtest.
+pub const OWN: &str = "own";
+
+/// The guests of one column and suite. While it lives, it takes the place of one guest.
+pub struct Guests<'a> {
+    shop: &'a Shop<'a>,
+    bootable: &'a Bootable,
+    boot: Boot,
+    boot_reason: String,
+    base: CellBase,
+    machine: Machine,
+    run_dir: &'a RunDir,
+    _place: Pass<'a>,
+}
+
+/// One guest.
+pub struct BootRequest {
+    /// What it is to do.
+    pub task: Task,
+    /// So many ends of subtests are expected of it.
+    pub expected: u64,
+    /// Which attempt of `--retries` it is, where it is not the first.
+    pub attempt: Option<u32>,
+    /// Which of several guests of one attempt, from 0.
+    pub part: usize,
+}
+
+/// What came of it, before it is judged.
+pub struct BootOutcome {
+    seen: Observed,
+    accel: Accel,
+    attempt: Option<u32>,
+    directory: String,
+    store: PathBuf,
+    phase: Phase,
+}
+
+/// What the cells of a column have in common.
+pub fn base(shop: &Shop<'_>, unit: &Unit, kernel: &str, boot: &str, suite: &str) -> CellBase {
+    CellBase {
+        kernel: kernel.to_owned(),
+        variant: unit.variant.clone().unwrap_or_default(),
+        boot: boot.to_owned(),
+        accel: shop.accel.kind.name().to_owned(),
+        suite: suite.to_owned(),
+        enforced: None,
+    }
+}
+
+impl<'a> Guests<'a> {
+    /// Waits until a guest may run.
+    ///
+    /// # Errors
+    /// When what starts it cannot be had, or no guest must start any more.
+    pub fn admit(
+        shop: &'a Shop<'a>,
+        bootable: &'a Bootable,
+        (boot, boot_reason): (Boot, String),
+        base: CellBase,
+        run_dir: &'a RunDir,
+    ) -> Result<Guests<'a>> {
+        shop.tools()?;
+        if boot == Boot::Vng {
+            shop.vng()?;
+        }
+        let machine = launch::machine(shop, boot)?;
+        let place = shop.guest(launch::demand(shop, bootable, &machine))?;
+        Ok(Guests { shop, bootable, boot, boot_reason, base, machine, run_dir, _place: place })
+    }
+
+    /// Boots one, to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn boot(&self, request: BootRequest) -> Result<BootOutcome> {
+        let BootRequest { task, expected, attempt, part } = request;
+        let suite = &self.base.suite;
+        let mut directory = format!("cells/{}", cell_directory(&self.base));
+        let mut how = vec![self.boot.name().to_owned()];
+        if suite != OWN {
+            directory.push_str(&format!("-{suite}"));
+            how.push(format!("suite {suite}"));
+        }
+        if let Some(number) = attempt {
+            directory.push_str(&format!("-attempt-{number}"));
+        }
+        if part > 0 {
+            directory.push_str(&format!("-{}", part + 1));
+        }
+        let store = self.run_dir.dir(&directory)?;
+        let how: Vec<&str> = how.iter().map(String::as_str).collect();
+        let called = variant::called(&self.base.kernel, Some(&self.base.variant), &how);
+        let phase = self.shop.ctx.bus.phase("boot", called);
+        let watch = |stream: &Stream, _: &Scanner| {
+            let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
+            phase.progress(stream.ended.len() as u64, expected, now);
+        };
+        let Guests { shop, bootable, boot, machine, .. } = self;
+        let launch = Launch { shop, bootable, boot: *boot, machine, task };
+        let (seen, accel) = launch.with_fallback(&store, watch)?;
+        Ok(BootOutcome { seen, accel, attempt, directory, store, phase })
+    }
+
+    /// Judges one, and leaves beside its bytes what it takes to do so again.
+    pub fn judge(&self, outcome: BootOutcome, suite: SuiteInput<'_>) -> Guest {
+        let Guests { shop, bootable, machine, .. } = self;
+        let BootOutcome { seen, accel, attempt, directory, store, phase } = outcome;
+        let Kernel { id, release, build_id, .. } = &bootable.kernel;
+        let emulator = machine.risky_emulator(accel.kind);
+        let input = JudgeInput {
+            base: CellBase { accel: accel.kind.name().to_owned(), ..self.base.clone() },
+            terms: Terms { release, build_id, allowed: &shop.allowed, emulator: emulator.as_deref() },
+            conditions: bootable.variant.as_ref().map(|variant| &variant.conditions[..]).unwrap_or_default(),
+            suite,
+            may_skip: &|name| shop.plan.may_skip(id, name),
+        };
+        let judged = judge(&input, &seen);
+        if let Err(error) = SavedInput::of(&input, &seen, &judged).write(&store) {
+            // What was seen of the guest is worth more.
+            shop.ctx.bus.warn(format!("{id}: it cannot be judged again: {}", error.summary()));
+        }
+        self.say_what_it_is_not(&seen, &judged);
+        let record = self.record(&input.base, &judged, &seen, accel);
+        let record = BootRecord { directory, attempt, ..record };
+        phase.finish();
+        let Judged { cells, mut splats, reported, .. } = judged;
+        decode_stacks(shop, bootable, &mut splats);
+        splats.iter_mut().for_each(|splat| splat.attempt = attempt);
+        let mut kernel = bootable.kernel.clone();
+        if let Some(hello) = &seen.stream.hello {
+            kernel.release.clone_from(&hello.release);
+        }
+        Guest { kernel, record, cells, splats, reported }
+    }
+
+    /// Says where a guest is less than its column is called: it does not do what its variant is about, or has fewer CPUs than
+    /// it was given. Tests of concurrency on one CPU prove little.
+    fn say_what_it_is_not(&self, seen: &Observed, judged: &Judged) {
+        let (bus, id) = (&self.shop.ctx.bus, &self.bootable.kernel.id);
+        for one in judged.conditions.iter().filter(|one| !one.enforced && !one.must) {
+            bus.note(format!(
+                "{id}: not enforced here: {} ({} is {:?}); what passes says nothing about that",
+                one.what, one.read, one.value
+            ));
+        }
+        let given = self.machine.cpus;
+        if let Some(hello) = seen.stream.hello.as_ref().filter(|hello| hello.cpus != given) {
+            bus.warn(format!("{id}: the guest sees {} CPUs of {given}", hello.cpus));
+        }
+    }
+
+    fn record(&self, base: &CellBase, judged: &Judged, seen: &Observed, accel: Accel) -> BootRecord {
+        let machine = &self.machine;
+        let emulated = accel.kind == Kind::Tcg;
+        let limits = launch::limits(self.shop, self.bootable, accel.kind);
+        let limits = [
+            ("first-byte", limits.first_byte),
+            ("boot", limits.boot),
+            ("idle", limits.idle),
+            ("run", limits.run),
+            ("shutdown", limits.shutdown),
+        ];
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let hello = seen.stream.hello.as_ref();
+        let Judged { verdict, conditions, .. } = judged;
+        BootRecord {
+            kernel: base.kernel.clone(),
+            variant: base.variant.clone(),
+            suite: base.suite.clone(),
+            boot: base.boot.clone(),
+            boot_reason: self.boot_reason.clone(),
+            accel: base.accel.clone(),
+            accel_reason: accel.reason,
+            cpus: machine.cpus,
+            cpus_reason: machine.cpus_reason.clone(),
+            tcg_thread: emulated.then(|| machine.tcg_thread.to_owned()),
+            tcg_thread_reason: emulated.then(|| machine.tcg_thread_reason.clone()),
+            limits_s: limits.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs())).collect(),
+            build_id: hello.map(|hello| hello.build_id.clone()).unwrap_or_default(),
+            features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
+            profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),
+            conditions: conditions.clone(),
+            class: verdict.class.code(),
+            reason: verdict.reason.clone(),
+            booted_after_ms: seen.booted_after.map(millis),
+            duration_ms: millis(seen.took),
+            console_tail: if verdict.class == Class::Pass { Vec::new() } else { seen.console.tail(15) },
+            to_verdict_ms: millis(seen.to_verdict),
+            before_kill: seen.before_kill.clone(),
+            ..BootRecord::default()
+        }
+    }
+}
+
+/// Where a guest sees the files of a suite that is not the own one.
+///
+/// # Errors
+/// When the tools cannot be had.
+pub fn seen_in_guest(shop: &Shop<'_>, files: &Path) -> Result<String> {
+    let seen_at = Sandbox::new(shop.tools()?).read_only(files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
+    Ok(seen_at.to_string_lossy().into_owned())
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A boot for a suite of selftests/suites/.
+
+use vmtest_protocol::{Upstream, UpstreamTest};
+
+use crate::bootable::Bootable;
+use crate::column::attempts::{Attempts, Joins};
+use crate::column::boot::{self, BootRequest, Guests};
+use crate::column::{Built, choose_boot};
+use crate::plan::Unit;
+use crate::resources::Shop;
+use vmtest_base::error::{Error, Result};
+use vmtest_guest::judge::{ExternalSuite, Program, SuiteInput, notrun};
+use vmtest_guest::spec::{Boot, Task};
+use vmtest_host::store::RunDir;
+use vmtest_record::run::UnitResult;
+
+/// Runs it on the kernel of a column.
+pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, program: &Program, run_dir: &RunDir) -> UnitResult {
+    let done = match &built.bootable {
+        Ok(bootable) => run(shop, unit, bootable, program, run_dir),
+        Err(error) => Err(error.clone()),
+    };
+    done.unwrap_or_else(|error| {
+        shop.bad();
+        let base = boot::base(shop, unit, &built.kernel.id, Boot::Vng.name(), &program.name);
+        let cells = notrun(&base, &program.names(), error.class, &error.to_string());
+        UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
+    })
+}
+
+fn run(
+    shop: &Shop<'_>,
+    unit: &Unit,
+    bootable: &Bootable,
+    program: &Program,
+    run_dir: &RunDir,
+) -> Result<UnitResult> {
+    let (how, boot_reason) = choose_boot(shop.plan.boot, bootable);
+    if how == Boot::Direct {
+        return Err(Error::host(format!("--suite {} cannot be booted directly", program.name))
+            .why(format!("it needs the shell of the build root; {boot_reason}")));
+    }
+    let base = boot::base(shop, unit, &bootable.kernel.id, Boot::Vng.name(), &program.name);
+    let guests = Guests::admit(shop, bootable, (how, boot_reason), base, run_dir)?;
+    let suite = ExternalSuite::Program(program.clone());
+    let guest = |attempt: Option<u32>| {
+        let tests = vec![UpstreamTest { name: program.name.clone(), subtests: Vec::new() }];
+        let wishes = Upstream {
+            bundle: boot::seen_in_guest(shop, &program.dir)?,
+            program: Some(program.program.clone()),
+            tests,
+            deny: Vec::new(),
+            limit_s: program.limit_s,
+        };
+        let task = Task::Upstream { bundle: program.dir.clone(), wishes };
+        let outcome = guests.boot(BootRequest { task, expected: 1, attempt, part: 0 })?;
+        Ok(guests.judge(outcome, SuiteInput::External(&suite)))
+    };
+    let mut attempts = Attempts::new(guest(None)?);
+    // It runs as a whole: what passed before has to pass again.
+    attempts.again(shop, unit, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
+    Ok(attempts.finish(shop, unit, Vec::new()))
+}

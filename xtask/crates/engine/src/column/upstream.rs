@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The second boot of a column: the tree's own tests, chosen, built, run and judged.
+
+use std::fmt::Write as _;
+
+use vmtest_protocol::{TestName, Upstream, UpstreamTest};
+
+use crate::bootable::Bootable;
+use crate::column::attempts::{Attempts, Guest, Joins};
+use crate::column::boot::{self, BootRequest, Guests};
+use crate::column::{Built, choose_boot};
+use crate::launch;
+use crate::plan::{Unit, UpstreamPlan};
+use crate::resources::Shop;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_guest::judge::{CellBase, Chosen, ExternalSuite, SuiteInput, make_cell, notrun};
+use vmtest_guest::observed::Limits;
+use vmtest_guest::spec::{Boot, Task};
+use vmtest_host::store::RunDir;
+use vmtest_kernel::build::MODULES;
+use vmtest_record::run::{Cell, Kernel, Outcome, UnitResult};
+use vmtest_suite::choice::{self, Choice};
+use vmtest_suite::upstream::{self, Bundle, FILES, Index};
+
+/// As it is asked for.
+const SUITE: &str = "upstream";
+/// Of the time that a guest may take, what one test may.
+const SHARE_OF_RUN: u32 = 4;
+
+/// Runs the tree's own tests on the kernel of a column.
+pub fn boot(
+    shop: &Shop<'_>,
+    unit: &Unit,
+    built: &Built,
+    wanted: UpstreamPlan,
+    run_dir: &RunDir,
+) -> UnitResult {
+    let column = Column { shop, unit, wanted, run_dir };
+    let done = match &built.bootable {
+        Ok(bootable) => match column.run(bootable) {
+            Err(_) if bootable.source_is_gone() => {
+                crate::column::material(shop, unit).and_then(|_| column.run(bootable))
+            }
+            done => done,
+        },
+        Err(error) => Err(error.clone()),
+    };
+    done.unwrap_or_else(|error| {
+        shop.bad();
+        let planned = asked(shop.plan.filter.globs());
+        let cells = notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
+        UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
+    })
+}
+
+/// What was asked for, where nobody knows what the tree has.
+fn asked(globs: &[String]) -> Vec<TestName> {
+    let default = choice::DEFAULT.map(str::to_owned);
+    let globs = if globs.is_empty() { &default[..] } else { globs };
+    let name = |glob: &String| {
+        let (test, subtest) = glob.split_once('/').unwrap_or((glob, ""));
+        TestName { test: test.to_owned(), subtest: subtest.to_owned() }
+    };
+    globs.iter().map(name).collect()
+}
+
+struct Column<'a> {
+    shop: &'a Shop<'a>,
+    unit: &'a Unit,
+    wanted: UpstreamPlan,
+    run_dir: &'a RunDir,
+}
+
+impl Column<'_> {
+    fn base(&self, kernel: &str) -> CellBase {
+        boot::base(self.shop, self.unit, kernel, Boot::Vng.name(), SUITE)
+    }
+
+    fn run(&self, bootable: &Bootable) -> Result<UnitResult> {
+        let shop = self.shop;
+        let Some((tree, kernel_key)) = &bootable.tree else {
+            return Err(Error::usage("a finished kernel has no tests in its source"));
+        };
+        let (boot, boot_reason) = choose_boot(shop.plan.boot, bootable);
+        if boot == Boot::Direct {
+            return Err(Error::host("test_progs cannot be booted directly")
+                .why(format!("it needs the libraries of the build root; {boot_reason}")));
+        }
+        let base = self.base(&bootable.kernel.id);
+        let index = Index::of(shop.ctx, tree)?;
+        let choice = self.choose(&index)?;
+        let Choice { chosen, denied, absent } = &choice;
+        let mut cells = self.apart(&base, denied, absent, chosen.is_empty());
+        if chosen.is_empty() {
+            shop.bad();
+            return Ok(self.without_a_boot(&bootable.kernel, cells));
+        }
+        let log_dir = self.run_dir.dir(&format!("builds/{}", bootable.kernel.key))?;
+        self.say_what_is_dropped(bootable, &index, &log_dir)?;
+        if index.wants_modules(chosen) && !bootable.dir.join(MODULES).is_dir() {
+            shop.ctx.bus.warn(format!(
+                "{}: some of the chosen tests need bpf_testmod, and this kernel has none; --variant upstream has",
+                bootable.kernel.id
+            ));
+        }
+        let bundle = {
+            let _one = shop.make();
+            let from = upstream::Ingredients {
+                tree,
+                index: &index,
+                kernel: &bootable.dir,
+                kernel_key,
+                tools: shop.tools()?,
+                make: shop.plan.make,
+                log_dir: &log_dir,
+            };
+            upstream::ensure(shop.ctx, from, chosen)?
+        };
+        cells.extend(broken(&base, chosen, &bundle));
+        let built: Vec<Chosen> = chosen
+            .iter()
+            .filter(|test| !bundle.broken.iter().any(|one| one.file == test.file))
+            .cloned()
+            .collect();
+        if built.is_empty() {
+            shop.bad();
+            return Ok(self.without_a_boot(&bootable.kernel, cells));
+        }
+        self.boot(bootable, boot_reason, &bundle, &built, cells)
+    }
+
+    fn choose(&self, index: &Index) -> Result<Choice> {
+        let filter = &self.shop.plan.filter;
+        let own = if self.shop.plan.own {
+            let (runner, _) = self.shop.runner()?;
+            runner.known(filter)?.globs().to_vec()
+        } else {
+            Vec::new()
+        };
+        let elsewhere = |glob: &str| own.iter().any(|known| known == glob);
+        let measures = |file: &str| index.measures(file);
+        choice::choose(filter.globs(), index.offer(&measures), self.wanted.ignore_deny_list, &elsewhere)
+    }
+
+    /// Cells of what does not run: the tree says so, or does not have it. They count where nothing else was asked for: a
+    /// column without any evidence is no pass.
+    fn apart(
+        &self,
+        base: &CellBase,
+        denied: &[(TestName, String)],
+        absent: &[TestName],
+        alone: bool,
+    ) -> Vec<Cell> {
+        let class = if alone { Class::Incomplete } else { Class::Pass };
+        let denied = denied.iter().map(|(name, why)| {
+            let found = (Outcome::Notrun, why.clone(), class);
+            Cell { required: alone, ..make_cell(base, name, found, (None, 1), false) }
+        });
+        let absent = absent.iter().map(|name| {
+            let why = "the tree has no such test in prog_tests/".to_owned();
+            make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
+        });
+        denied.chain(absent).collect()
+    }
+
+    fn without_a_boot(&self, kernel: &Kernel, cells: Vec<Cell>) -> UnitResult {
+        UnitResult { kernel: kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
+    }
+
+    /// The tree says how a kernel should be configured for all of its tests; which of that this one is not.
+    fn say_what_is_dropped(
+        &self,
+        bootable: &Bootable,
+        index: &Index,
+        log_dir: &std::path::Path,
+    ) -> Result<()> {
+        let Some(config) = &bootable.config else { return Ok(()) };
+        let dropped = index.dropped(config);
+        let mut text = String::new();
+        for (option, wish, got) in &dropped {
+            let _ = writeln!(text, "CONFIG_{option}: the tree asks for {wish}, this kernel has {got}");
+        }
+        let file = log_dir.join("suite-options.txt");
+        write_file(&file, text)?;
+        self.shop.ctx.bus.note(format!(
+            "{}: of the {} options in the tree's own config for its BPF tests {} are not as there: {}",
+            bootable.kernel.id,
+            index.options.len(),
+            dropped.len(),
+            file.display()
+        ));
+        Ok(())
+    }
+
+    fn boot(
+        &self,
+        bootable: &Bootable,
+        boot_reason: String,
+        bundle: &Bundle,
+        built: &[Chosen],
+        apart: Vec<Cell>,
+    ) -> Result<UnitResult> {
+        let base = self.base(&bootable.kernel.id);
+        let guests = Guests::admit(self.shop, bootable, (Boot::Vng, boot_reason), base, self.run_dir)?;
+        let limits = launch::limits(self.shop, bootable, self.shop.accel.kind);
+        let guest = |tests: &[Chosen], attempt| self.guest(&guests, limits, bundle, tests, attempt);
+        let mut attempts = Attempts::new(guest(built, None)?);
+        // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
+        // before it left.
+        attempts.again(self.shop, self.unit, Joins::Tests, None, |lost, attempt| {
+            let tests: Vec<Chosen> =
+                built.iter().filter(|test| lost.iter().any(|name| name.test == test.name)).cloned().collect();
+            if tests.is_empty() { Vec::new() } else { vec![guest(&tests, Some(attempt))] }
+        });
+        Ok(attempts.finish(self.shop, self.unit, apart))
+    }
+
+    /// One guest that runs these tests.
+    fn guest(
+        &self,
+        guests: &Guests<'_>,
+        limits: Limits,
+        bundle: &Bundle,
+        chosen: &[Chosen],
+        attempt: Option<u32>,
+    ) -> Result<Guest> {
+        let ctx = self.shop.ctx;
+        let tests = |test: &Chosen| UpstreamTest { name: test.name.clone(), subtests: test.subtests.clone() };
+        let deny = |test: &Chosen| {
+            test.deny.iter().map(|pattern| format!("{}/{pattern}", test.name)).collect::<Vec<_>>()
+        };
+        let files = bundle.dir.join(FILES);
+        let wishes = Upstream {
+            bundle: boot::seen_in_guest(self.shop, &files)?,
+            program: None,
+            tests: chosen.iter().map(tests).collect(),
+            deny: chosen.iter().flat_map(deny).collect(),
+            limit_s: u32::try_from((limits.run / SHARE_OF_RUN).as_secs()).unwrap_or(u32::MAX).max(1),
+        };
+        let task = Task::Upstream { bundle: files, wishes };
+        let expected = chosen.len() as u64;
+        let outcome = guests.boot(BootRequest { task, expected, attempt, part: 0 })?;
+        let known = upstream::known(ctx, &bundle.key);
+        let suite = ExternalSuite::Upstream { chosen: chosen.to_vec(), known: known.clone() };
+        let guest = guests.judge(outcome, SuiteInput::External(&suite));
+        upstream::keep_known(ctx, &bundle.key, known, &guest.reported)?;
+        Ok(guest)
+    }
+}
+
+/// Cells of tests that do not compile.
+fn broken(base: &CellBase, chosen: &[Chosen], bundle: &Bundle) -> Vec<Cell> {
+    let cell = |test: &Chosen| {
+        let one = bundle.broken.iter().find(|one| one.file == test.file)?;
+        let name = TestName { test: test.name.clone(), subtest: String::new() };
+        let found = (Outcome::Notrun, format!("it does not compile: {}", one.why), Class::SuiteBuild);
+        let mut cell = make_cell(base, &name, found, (None, 1), false);
+        cell.log = one.detail.join("\n");
+        Some(cell)
+    };
+    chosen.iter().filter_map(cell).collect()
+}

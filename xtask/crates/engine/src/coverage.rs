@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What shows that the subtests can fail: two damages of the suite itself, and the mutants of the series; and what the
+//! tree's own test of sessions notices of those. Pure.
+//!
+//! A subtest is shown to fail when it should by a broken kernel, or by programs that see nothing; that one of its
+//! expectations decides its verdict (`turned`) is asked besides, since it would say nothing of a kernel.
+
+use vmtest_protocol::TestName;
+
+use crate::mutants::Mutant;
+use vmtest_base::error::Class;
+use vmtest_record::run::{Cell, Outcome, UnitResult};
+
+/// The column without any damage, the two with a damaged suite, and the mutants.
+pub struct Columns<'a> {
+    /// Series and suite as they are.
+    pub control: &'a UnitResult,
+    /// One expectation of each subtest turned round.
+    pub turned: &'a UnitResult,
+    /// Programs that see nothing.
+    pub blind: &'a UnitResult,
+    /// The tree's own test of sessions, without any damage.
+    pub upstream: &'a UnitResult,
+    /// The columns of the mutants.
+    pub mutants: Vec<Seen<'a>>,
+}
+
+/// What both suites came to under a mutant.
+pub struct Seen<'a> {
+    /// The mutant.
+    pub mutant: &'a Mutant,
+    /// The own suite.
+    pub own: &'a UnitResult,
+    /// The tree's own test of sessions.
+    pub upstream: &'a UnitResult,
+}
+
+/// What shows that one subtest can fail.
+#[derive(Debug, PartialEq)]
+pub struct Evidence {
+    /// The subtest.
+    pub name: TestName,
+    /// What it came to without any damage.
+    pub control: Outcome,
+    /// Whether it fails with an expectation turned round.
+    pub turned: bool,
+    /// Whether it fails when the programs see nothing.
+    pub blind: bool,
+    /// Mutants under which it fails, of those that say something of it; see [`tells`].
+    pub mutants: Vec<String>,
+}
+
+impl Evidence {
+    /// What is lacking; empty where it is shown to fail when it should.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        let lacking = [
+            (self.control != Outcome::Pass, "it does not pass without damage"),
+            (!self.turned, "it passes with an expectation turned round"),
+            (!self.blind && self.mutants.is_empty(), "no mutant fails it, nor programs that see nothing"),
+        ];
+        lacking.into_iter().filter(|(lacks, _)| *lacks).map(|(_, why)| why).collect()
+    }
+}
+
+/// What each suite says of a mutant.
+#[derive(Debug, PartialEq)]
+pub struct Noticing {
+    /// The mutant.
+    pub mutant: String,
+    /// What it breaks.
+    pub breaks: String,
+    /// By the own suite.
+    pub own: Noticed,
+    /// By the tree's own test of sessions.
+    pub upstream: Noticed,
+}
+
+/// What one suite says of a mutant.
+#[derive(Debug, PartialEq)]
+pub struct Noticed {
+    /// Cells that pass without it and fail with it.
+    pub failed: usize,
+    /// What befell the kernel, or why it never came to a boot; empty where all went well.
+    pub otherwise: String,
+}
+
+fn fails(cell: &Cell) -> bool {
+    // A crash or a time limit shows that the kernel is broken, not that this subtest looked.
+    cell.outcome == Outcome::Fail
+}
+
+fn same(a: &Cell, b: &Cell) -> bool {
+    (&a.suite, &a.test, &a.subtest) == (&b.suite, &b.test, &b.subtest)
+}
+
+/// Of so many subtests a mutant may fail one and still say something of each.
+const BROAD: usize = 4;
+
+/// Whether a failure under this mutant says something of the subtest: it is named there, or the mutant leaves most others
+/// alone. A kernel that refuses every session fails all that use one, and shows nothing of what they look at.
+fn tells(mutant: &Mutant, seen: &UnitResult, cell: &Cell) -> bool {
+    let failed = seen.cells.iter().filter(|cell| fails(cell)).count();
+    failed * BROAD <= seen.cells.len() || mutant.names(&cell.test, &cell.subtest)
+}
+
+/// One for each subtest of the own suite, in its order.
+pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
+    let fails_in =
+        |column: &UnitResult, cell: &Cell| column.cells.iter().any(|other| same(cell, other) && fails(other));
+    let own = columns.control.cells.iter().filter(|cell| cell.suite == "own");
+    own.map(|cell| Evidence {
+        name: cell.name(),
+        control: cell.outcome,
+        turned: fails_in(columns.turned, cell),
+        blind: fails_in(columns.blind, cell),
+        mutants: columns
+            .mutants
+            .iter()
+            .filter(|seen| fails_in(seen.own, cell) && tells(seen.mutant, seen.own, cell))
+            .map(|seen| seen.mutant.name.clone())
+            .collect(),
+    })
+    .collect()
+}
+
+/// One for each mutant.
+pub fn suites(columns: &Columns<'_>) -> Vec<Noticing> {
+    let both = columns.mutants.iter().map(|seen| Noticing {
+        mutant: seen.mutant.name.clone(),
+        breaks: seen.mutant.breaks.clone(),
+        own: noticed(columns.control, seen.own),
+        upstream: noticed(columns.upstream, seen.upstream),
+    });
+    both.collect()
+}
+
+fn noticed(control: &UnitResult, seen: &UnitResult) -> Noticed {
+    let passed =
+        |cell: &Cell| control.cells.iter().any(|other| same(cell, other) && other.outcome == Outcome::Pass);
+    let otherwise = match &seen.boot {
+        Some(boot) if boot.class == Class::Pass.code() => String::new(),
+        Some(boot) => {
+            format!("{}: {}", Class::from_code(boot.class).unwrap_or(Class::Host).label(), boot.reason)
+        }
+        None => format!("not run: {}", seen.cells.first().map_or("no cell", |cell| cell.reason.as_str())),
+    };
+    Noticed { failed: seen.cells.iter().filter(|cell| fails(cell) && passed(cell)).count(), otherwise }
+}
+
+/// What is wrong with the tree's own test where no mutant is: then nobody knows what it would notice. Empty for nothing.
+pub fn upstream_lacks(control: &UnitResult) -> String {
+    let bad = |cell: &Cell| cell.outcome != Outcome::Pass;
+    match (&control.boot, control.cells.iter().find(|cell| bad(cell))) {
+        (_, Some(cell)) => format!("{} is {}: {}", cell.path(), cell.outcome.name(), cell.reason),
+        (Some(boot), _) if boot.class != Class::Pass.code() => boot.reason.clone(),
+        (Some(_), None) if !control.cells.is_empty() => String::new(),
+        _ => "it reports nothing".to_owned(),
+    }
+}
+
+/// The class of what was found: no subtest at all is no coverage.
+pub fn class(subtests: &[Evidence], upstream: &UnitResult) -> Class {
+    match subtests {
+        [] => Class::Incomplete,
+        some if some.iter().any(|one| !one.lacks().is_empty()) => Class::TestFailed,
+        _ if !upstream_lacks(upstream).is_empty() => Class::Incomplete,
+        _ => Class::Pass,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants;
+    use vmtest_record::run::Kernel;
+    use vmtest_record::samples::boot;
+    use vmtest_record::samples::cell;
+
+    fn column(cells: &[(&str, Outcome)]) -> UnitResult {
+        UnitResult {
+            kernel: Kernel { id: "k".into(), ..Kernel::default() },
+            boot: None,
+            again: Vec::new(),
+            cells: cells.iter().map(|(name, outcome)| cell("k", name, *outcome, Class::Pass)).collect(),
+            splats: Vec::new(),
+        }
+    }
+
+    fn booted(cells: &[(&str, Outcome)]) -> UnitResult {
+        UnitResult { boot: Some(boot("k", Class::Pass)), ..column(cells) }
+    }
+
+    fn columns<'a>(control: &'a UnitResult, turned: &'a UnitResult, blind: &'a UnitResult) -> Columns<'a> {
+        Columns { control, turned, blind, upstream: control, mutants: Vec::new() }
+    }
+
+    fn evidence(turned: Outcome, blind: Outcome) -> Vec<Evidence> {
+        let control = column(&[("a", Outcome::Pass)]);
+        let (turned, blind) = (column(&[("a", turned)]), column(&[("a", blind)]));
+        subtests(&columns(&control, &turned, &blind))
+    }
+
+    #[test]
+    fn only_a_failure_shows_that_a_subtest_can_fail() {
+        let upstream = booted(&[("a", Outcome::Pass)]);
+        assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail), &upstream), Class::Pass);
+        for other in [Outcome::Pass, Outcome::Crash, Outcome::Timeout, Outcome::Missing, Outcome::Skip] {
+            assert_eq!(class(&evidence(Outcome::Fail, other), &upstream), Class::TestFailed, "{other:?}");
+            assert_eq!(class(&evidence(other, Outcome::Fail), &upstream), Class::TestFailed, "{other:?}");
+            let upstream = booted(&[("a", Outcome::Pass), ("b", other)]);
+            let expected = if other == Outcome::Pass { Class::Pass } else { Class::Incomplete };
+            assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail), &upstream), expected, "{other:?}");
+        }
+        for upstream in [booted(&[]), column(&[("a", Outcome::Pass)])] {
+            assert_eq!(class(&evidence(Outcome::Fail, Outcome::Fail), &upstream), Class::Incomplete);
+        }
+    }
+
+    /// How many of eight subtests are proven by a mutant that fails the first so many of them and names `glob`.
+    fn counted(failing: usize, glob: &str) -> usize {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let of = |failing: usize| {
+            let outcome = |at| if at < failing { Outcome::Fail } else { Outcome::Pass };
+            let cells: Vec<_> = names.iter().enumerate().map(|(at, name)| (*name, outcome(at))).collect();
+            column(&cells)
+        };
+        let (control, turned, blind, seen) = (of(0), of(8), of(0), of(failing));
+        let mutant = mutants::samples::mutant(&[glob]);
+        let mutants = vec![Seen { mutant: &mutant, own: &seen, upstream: &seen }];
+        let all = subtests(&Columns { mutants, ..columns(&control, &turned, &blind) });
+        all.iter().filter(|one| one.lacks().is_empty()).count()
+    }
+
+    #[test]
+    fn a_mutant_that_breaks_nearly_everything_counts_only_where_it_is_named() {
+        assert_eq!(counted(2, "panic"), 2);
+        assert_eq!(counted(3, "panic"), 0);
+        assert_eq!(counted(8, "basic/a"), 1);
+        assert_eq!(counted(8, "basic"), 8);
+    }
+
+    #[test]
+    fn a_column_that_never_ran_is_no_evidence() {
+        let (control, none) = (column(&[("a", Outcome::Pass)]), column(&[]));
+        let seen = subtests(&columns(&control, &none, &none));
+        assert_eq!(seen[0].lacks().len(), 2);
+        let seen = subtests(&columns(&none, &control, &control));
+        assert_eq!(class(&seen, &booted(&[("a", Outcome::Pass)])), Class::Incomplete);
+    }
+}

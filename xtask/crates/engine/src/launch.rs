@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a kernel that can boot to a guest that ran: what the virtual machine is, the command that starts it, and its one
+//! second chance where KVM does not run ordinary kernels or QEMU breaks.
+
+use crate::cmdline::{BPFTOOL_MOUNT, fits, settings};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::bootable::{Bootable, Bpftool};
+use crate::plan::DEFAULT_MEMORY_MIB;
+use crate::request::Purpose;
+use crate::resources::Shop;
+use vmtest_base::error::{Error, Result};
+use vmtest_base::files::{create_dir, nonce, write_file};
+use vmtest_guest::console::Scanner;
+use vmtest_guest::events::Stream;
+use vmtest_guest::machine::{Demands, Machine};
+use vmtest_guest::observed::{End, Limits, Observed};
+use vmtest_guest::session::{self, Channel, ConsoleOn};
+use vmtest_guest::spec::{self, BUNDLE_MOUNT, Boot, Task, VmSpec, WISHES};
+use vmtest_guest::{judge, microvm, virtme};
+use vmtest_host::accel::{Accel, AccelChoice, Kind};
+use vmtest_host::sandbox::Sandbox;
+use vmtest_host::slots::Demand;
+use vmtest_host::tools;
+use vmtest_host::virtme_ng::VNG_MOUNT;
+use vmtest_kernel::bpftool::{self, BPFTOOL};
+use vmtest_record::load;
+use vmtest_suite::own::RUNNER;
+
+/// A guest to be started: which kernel, how, on what, and for what.
+pub struct Launch<'a> {
+    /// What all columns share.
+    pub shop: &'a Shop<'a>,
+    /// Its kernel.
+    pub bootable: &'a Bootable,
+    /// How it starts.
+    pub boot: Boot,
+    /// What it runs on.
+    pub machine: &'a Machine,
+    /// What it is to do.
+    pub task: Task,
+}
+
+impl Launch<'_> {
+    /// Starts it and watches it to its end. Its bytes go to `store`. Once more, loudly, where it never said a word and that was
+    /// not its doing: some hosts offer a KVM in which ordinary kernels hang without a byte, or on which QEMU stops at an
+    /// assertion (then under TCG); and QEMU may stop at one of its own without KVM (then the same again).
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn with_fallback(
+        &self,
+        store: &Path,
+        watch: impl FnMut(&Stream, &Scanner),
+    ) -> Result<(Observed, Accel)> {
+        let (seen, accel) = self.twice(store, watch)?;
+        // Behind the last start, which may have moved the directory away. For comparisons of runs.
+        let kept = self.bootable.config_text().map(|text| write_file(&store.join(load::CONFIG), text));
+        if let Some(Err(error)) = kept {
+            // What was seen of the guest is worth more.
+            self.warn(&format!("its configuration is not kept: {}", error.summary()));
+        }
+        Ok((seen, accel))
+    }
+
+    fn twice(&self, store: &Path, mut watch: impl FnMut(&Stream, &Scanner)) -> Result<(Observed, Accel)> {
+        let (shop, accel) = (self.shop, self.shop.accel.clone());
+        let seen = self.start(accel.kind, store, &mut watch)?;
+        let died = judge::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());
+        let may_emulate = accel.kind == Kind::Kvm && shop.plan.accel != AccelChoice::Kvm;
+        // What was seen of the first try is evidence.
+        let keep_as = |suffix: &str| {
+            let _ = std::fs::rename(store, PathBuf::from(format!("{}-{suffix}", store.display())));
+        };
+        let why = match (died, may_emulate) {
+            (Some(line), true) => format!("QEMU died under KVM before the guest's first word: {line}"),
+            (None, true) if seen.end == End::NoFirstByte => {
+                let limit = limits(shop, self.bootable, Kind::Kvm).first_byte.as_secs();
+                format!("not a byte under KVM within {limit} s")
+            }
+            (Some(line), false) => {
+                self.warn(&format!(
+                    "the emulator died before the guest's first word: {line}. Trying once more"
+                ));
+                keep_as("emulator-died");
+                return Ok((self.start(accel.kind, store, &mut watch)?, accel));
+            }
+            (None, _) => return Ok((seen, accel)),
+        };
+        self.warn(&format!("{why}; /dev/kvm does not run ordinary kernels here. Trying once more, emulated"));
+        keep_as("kvm");
+        let seen = self.start(Kind::Tcg, store, &mut watch)?;
+        Ok((seen, Accel { kind: Kind::Tcg, reason: format!("{why}; the second try was emulated") }))
+    }
+
+    fn warn(&self, what: &str) {
+        self.shop.ctx.bus.warn(format!("{}: {what}", self.bootable.kernel.id));
+    }
+
+    /// Starts it once and watches it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, kind: Kind, store: &Path, watch: impl FnMut(&Stream, &Scanner)) -> Result<Observed> {
+        let Launch { shop, bootable, boot, .. } = self;
+        create_dir(store)?;
+        let nonce = nonce();
+        let channel = Channel::create()?;
+        let mut spec = self.vm_spec(kind, &nonce)?;
+        if let Task::Upstream { wishes, .. } = &spec.task {
+            let text = serde_json::to_vec(wishes)
+                .map_err(|error| Error::host("cannot say what to run").why(error))?;
+            write_file(&channel.dir().join(WISHES), text)?;
+            let sandbox = Sandbox::new(shop.tools()?).read_only(channel.dir(), "/vm");
+            spec.wishes = Some(sandbox.see(&format!("/vm/{WISHES}")).to_string_lossy().into_owned());
+        }
+        let command = command(shop, bootable, &spec, &channel)?;
+        if spec.gdb {
+            announce_gdb(shop, bootable, &channel);
+        }
+        let console_on = if *boot == Boot::Direct { ConsoleOn::Stdout } else { ConsoleOn::Stderr };
+        let seen_at = Sandbox::new(shop.tools()?).writable(channel.dir(), "/vm").see("/vm");
+        let limits = self.limits(kind);
+        let guest = session::Start { command, console_on, channel, seen_at, nonce, limits, store };
+        session::run(guest, watch)
+    }
+
+    fn limits(&self, kind: Kind) -> Limits {
+        let mut limits = limits(self.shop, self.bootable, kind);
+        if self.shop.plan.purpose != Purpose::Test {
+            // A person decides how long to look.
+            limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
+            limits.idle = limits.run;
+        }
+        if self.shop.plan.purpose == Purpose::Gdb {
+            (limits.first_byte, limits.boot) = (limits.run, limits.run);
+        }
+        limits
+    }
+}
+
+fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
+    shop.ctx.bus.note(format!(
+        "the guest waits for gdb: gdb {} -ex 'target remote {}'",
+        vmtest_host::process::shell_word(&bootable.dir.join(&bootable.file).to_string_lossy()),
+        channel.dir().join("gdb").display()
+    ));
+}
+
+/// What a guest runs on.
+///
+/// # Errors
+/// When the runner or the tools cannot be had.
+pub fn machine(shop: &Shop<'_>, boot: Boot) -> Result<Machine> {
+    let demands = match shop.plan.purpose {
+        Purpose::Test | Purpose::Gdb => {
+            let (runner, chosen) = shop.runner()?;
+            runner.demands(chosen)
+        }
+        Purpose::Exec(_) | Purpose::Shell => Demands::default(),
+    };
+    let qemu = tools::qemu_version(shop.ctx, shop.tools()?)?;
+    Ok(Machine::of(shop.plan.cpus, boot, &demands, qemu))
+}
+
+/// Limits of a guest with this kernel.
+pub fn limits(shop: &Shop<'_>, bootable: &Bootable, accel: Kind) -> Limits {
+    shop.plan.limits(accel, bootable.slowdown())
+}
+
+/// What a guest takes of this host: an emulator without a thread for each CPU keeps one core busy.
+pub fn demand(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine) -> Demand {
+    let single = shop.accel.kind == Kind::Tcg && machine.tcg_thread == "single";
+    Demand {
+        cores: if single { 1 } else { machine.cpus },
+        memory_mib: u64::from(memory_mib(shop, bootable)) + EMULATOR_MIB,
+    }
+}
+
+/// Memory that QEMU takes besides that of the guest: a generous guess, as no two builds of it take the same.
+const EMULATOR_MIB: u64 = 256;
+
+fn memory_mib(shop: &Shop<'_>, bootable: &Bootable) -> u32 {
+    let of_variant = bootable.variant.as_ref().and_then(|variant| variant.memory_mib);
+    shop.plan.memory_mib.or(of_variant).unwrap_or(DEFAULT_MEMORY_MIB)
+}
+
+impl Launch<'_> {
+    /// What the virtual machine is.
+    ///
+    /// # Errors
+    /// Class `Usage` when its kernel command line would be cut off.
+    pub fn vm_spec(&self, kind: Kind, nonce: &str) -> Result<VmSpec> {
+        let Launch { shop, bootable, boot, machine, task } = self;
+        let variant = bootable.variant.as_ref();
+        let (append, sysctls) = settings(shop.plan, variant);
+        let mut spec = VmSpec {
+            boot: *boot,
+            kernel: bootable.file.clone(),
+            cpus: machine.cpus,
+            memory_mib: memory_mib(shop, bootable),
+            accel: kind,
+            tcg_thread: machine.tcg_thread,
+            cpu: shop.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),
+            append,
+            sysctls,
+            bpftool: self.bpftool_in_guest()?,
+            // Its place is known when the guest has its directory.
+            wishes: None,
+            nonce: nonce.to_owned(),
+            task: task.clone(),
+            gdb: shop.plan.purpose == Purpose::Gdb,
+        };
+        match (fits(&spec), &mut spec.task) {
+            // Their places say the same in fewer characters.
+            (Err(_), Task::Tests { names, places, .. }) if !places.is_empty() => names.clear(),
+            (fits, _) => fits?,
+        }
+        fits(&spec)?;
+        check_words(&spec)?;
+        Ok(spec)
+    }
+
+    /// Where the guest finds its bpftool; `None` where it has none.
+    fn bpftool_in_guest(&self) -> Result<Option<String>> {
+        let Launch { shop, bootable, boot, task, .. } = self;
+        Ok(match (&bootable.bpftool, boot, task) {
+            (Bpftool::In(dir), Boot::Vng, Task::Tests { .. }) => {
+                let sandbox = Sandbox::new(shop.tools()?).read_only(dir, BPFTOOL_MOUNT);
+                Some(sandbox.see(&format!("{BPFTOOL_MOUNT}/{BPFTOOL}")).to_string_lossy().into_owned())
+            }
+            (Bpftool::In(_), Boot::Direct, Task::Tests { .. }) if bpftool::is_static(shop.tools()?) => {
+                Some(format!("/{}", vmtest_host::initramfs::BPFTOOL_ENTRY))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Refuses what a kernel would take apart, whatever it came from (a path, a glob): a blank in it would make another parameter
+/// of what follows.
+fn check_words(spec: &VmSpec) -> Result<()> {
+    let words = spec::common_params(spec, "port");
+    let Some(word) = words.iter().find(|word| !word.chars().all(|c| c.is_ascii_graphic() && c != '"')) else {
+        return Ok(());
+    };
+    Err(Error::usage(format!("{word:?} cannot be handed to a kernel"))
+        .why("it holds a blank, a quote or a letter beyond ASCII, at which the kernel would take it apart")
+        .next("name tests by globs without these, and keep the cache at a plain path (VMTEST_CACHE_DIR)"))
+}
+
+/// The command that starts this guest.
+///
+/// # Errors
+/// When something that it needs cannot be had.
+pub fn command(shop: &Shop<'_>, bootable: &Bootable, spec: &VmSpec, channel: &Channel) -> Result<Command> {
+    let (runner, _) = shop.runner()?;
+    let tools = shop.tools()?;
+    let mut sandbox = Sandbox::new(tools);
+    let bpftool = match (&bootable.bpftool, &spec.bpftool) {
+        (Bpftool::In(dir), Some(_)) => Some(dir),
+        _ => None,
+    };
+    if let (Some(dir), Boot::Vng) = (bpftool, spec.boot) {
+        sandbox = sandbox.read_only(dir, BPFTOOL_MOUNT);
+    }
+    sandbox = sandbox
+        .read_only(&bootable.dir, "/kernel")
+        .read_only(&runner.dir, "/suite")
+        .writable(channel.dir(), "/vm")
+        .kvm(spec.accel == Kind::Kvm);
+    if let Task::Upstream { bundle, .. } = &spec.task {
+        sandbox = sandbox.read_only(bundle, BUNDLE_MOUNT);
+    }
+    if spec.task == Task::Shell {
+        sandbox = sandbox.terminal();
+    }
+    match spec.boot {
+        Boot::Direct => direct_command(shop, bpftool, spec, sandbox),
+        Boot::Vng => vng_command(shop, spec, sandbox),
+    }
+}
+
+fn direct_command(
+    shop: &Shop<'_>,
+    bpftool: Option<&PathBuf>,
+    spec: &VmSpec,
+    sandbox: Sandbox<'_>,
+) -> Result<Command> {
+    let (runner, _) = shop.runner()?;
+    let with_shell = !matches!(spec.task, Task::Tests { .. });
+    let bpftool = bpftool.map(|dir| dir.join(BPFTOOL));
+    let tools = shop.tools()?;
+    let initramfs =
+        vmtest_host::initramfs::initramfs(shop.ctx, tools, &runner.path(), bpftool.as_deref(), with_shell)?;
+    let sandbox = sandbox.read_only(initramfs, "/initramfs");
+    let (kernel, initramfs, vm) = (sandbox.see("/kernel"), sandbox.see("/initramfs"), sandbox.see("/vm"));
+    let mut command = sandbox.command("qemu-system-x86_64");
+    command.args(microvm::args(spec, microvm::Paths { kernel: &kernel, initramfs: &initramfs, vm: &vm }));
+    Ok(command)
+}
+
+fn vng_command(shop: &Shop<'_>, spec: &VmSpec, mut sandbox: Sandbox<'_>) -> Result<Command> {
+    if let Some(vng) = shop.vng()? {
+        // udev in the root would cost seconds at each boot, and vng without it suits us.
+        sandbox = sandbox.read_only(&vng.dir, VNG_MOUNT).path_first(format!("{VNG_MOUNT}/bin"));
+    }
+    let (kernel, vm) = (sandbox.see("/kernel"), sandbox.see("/vm"));
+    let runner = sandbox.see(&format!("/suite/{RUNNER}"));
+    for path in [&kernel, &vm, &runner] {
+        if !virtme::is_plain(path) {
+            return Err(Error::host(format!("vng cannot be handed the path {}", path.display()))
+                .why("vng passes it to a shell without quoting")
+                .next(
+                    "leave out --toolchain host, use --boot direct, or move the cache with VMTEST_CACHE_DIR",
+                ));
+        }
+    }
+    let mut command = sandbox.command("vng");
+    command.args(virtme::args(spec, virtme::Paths { kernel: &kernel, runner: &runner, vm: &vm }));
+    Ok(command)
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A request is prepared, built, booted and judged; matrices, bisections and mutants are made of that.
+
+pub mod bisect;
+pub mod bootable;
+pub mod bpftool_donor;
+pub mod build_chain;
+pub mod cmdline;
+pub mod column;
+pub mod coverage;
+pub mod launch;
+pub mod matrix;
+pub mod mutants;
+pub mod plan;
+pub mod prepare;
+pub mod replay;
+pub mod request;
+pub mod resources;
+pub mod stacktrace;

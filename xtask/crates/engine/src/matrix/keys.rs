@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keys by which runs of one matrix know each other: a run of another file, of another harness, or of another job must not
+//! stand for this one. And by which a bisection takes the answer of an earlier one: only where the same would judge it.
+//!
+//! How it could be wrong: these keys are hashes and no signatures. Who can write a run's directory can write any run; what
+//! they prevent is a mistake, a stale artifact above all.
+
+use std::path::{Path, PathBuf};
+
+use crate::matrix::file::Matrix;
+use vmtest_base::error::{IoContext, Result};
+use vmtest_base::key::{Key, hash_file};
+
+/// What decides what a run of this harness means: its own source, the runner's, the configurations, the build root.
+const OF_THE_HARNESS: [&str; 7] =
+    ["Cargo.lock", "Cargo.toml", "images", "kconfig", "selftests", "xtask/crates", "xtask/src"];
+
+/// Of the harness.
+///
+/// # Errors
+/// When the checkout cannot be read.
+pub fn harness(project: &Path) -> Result<Key> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for top in OF_THE_HARNESS.map(|top| project.join(top)).into_iter().filter(|top| top.exists()) {
+        for entry in walkdir::WalkDir::new(&top) {
+            let entry = entry.map_err(std::io::Error::from).on("cannot walk", &top)?;
+            if entry.file_type().is_file() {
+                files.push(entry.into_path());
+            }
+        }
+    }
+    files.sort();
+    let mut key = Key::of("harness 1").field("version", env!("CARGO_PKG_VERSION"));
+    for file in files {
+        let name = file.strip_prefix(project).unwrap_or(&file).to_string_lossy().into_owned();
+        key = key.field(&name, std::fs::read(&file).on("cannot read", &file)?);
+    }
+    Ok(key.finish())
+}
+
+/// Of everything that turns a guest into a verdict, whatever kernel it has: [`harness`], with each variant and what the build
+/// root is made of, and this very program, which may be older than its source.
+///
+/// # Errors
+/// When the checkout or the program cannot be read.
+pub fn judge(project: &Path) -> Result<Key> {
+    let program = std::env::current_exe().on("cannot tell where this program is", project)?;
+    let key = Key::of("judge 1").field("harness", harness(project)?.as_str());
+    Ok(key.field("program", hash_file(&program)?).finish())
+}
+
+/// Of a matrix under this harness.
+pub fn matrix(matrix: &Matrix, harness: &Key) -> Key {
+    let key = Key::of("matrix 1").field("harness", harness.as_str());
+    matrix.texts.iter().fold(key, |key, text| key.field("file", text)).finish()
+}
+
+/// Of a job of it.
+pub fn job(matrix: &str, id: &str) -> Key {
+    Key::of("job 1").field("matrix", matrix).field("id", id).finish()
+}

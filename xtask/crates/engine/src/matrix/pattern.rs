@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Globs over cells and over jobs, as `matrix.toml` writes them: each key that is not named fits everything.
+
+use globset::GlobMatcher;
+use serde::Deserialize;
+
+use vmtest_record::run::{Axes, Cell, CellGlobs, Globs};
+use vmtest_suite::own::compile;
+
+/// Compiled globs; none fit everything.
+#[derive(Debug, Clone, Default)]
+struct Fits(Vec<GlobMatcher>);
+
+impl Fits {
+    fn new(globs: Option<&Globs>) -> Result<Fits, String> {
+        let Some(globs) = globs else { return Ok(Fits::default()) };
+        if globs.all().is_empty() {
+            return Err("an empty list fits nothing".to_owned());
+        }
+        let one =
+            |glob: &String| compile(glob).map(|glob| glob.compile_matcher()).map_err(|error| error.summary());
+        globs.all().iter().map(one).collect::<Result<_, _>>().map(Fits)
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|glob| glob.is_match(text))
+    }
+}
+
+/// Whether these globs are no restriction.
+fn is_everything(globs: Option<&Globs>) -> bool {
+    globs.is_none_or(|globs| {
+        globs.all().iter().any(|glob| !glob.is_empty() && glob.chars().all(|c| c == '*' || c == '/'))
+    })
+}
+
+/// Which cells.
+#[derive(Debug, Clone)]
+pub struct CellPattern {
+    /// As it was written, for the record.
+    pub text: CellGlobs,
+    kernel: Fits,
+    variant: Fits,
+    boot: Fits,
+    suite: Fits,
+    test: Fits,
+}
+
+impl CellPattern {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// Says what is no glob.
+    pub fn new(text: &CellGlobs) -> Result<CellPattern, String> {
+        Ok(CellPattern {
+            kernel: Fits::new(text.kernel.as_ref())?,
+            variant: Fits::new(text.variant.as_ref())?,
+            boot: Fits::new(text.boot.as_ref())?,
+            suite: Fits::new(text.suite.as_ref())?,
+            test: Fits::new(text.test.as_ref())?,
+            text: text.clone(),
+        })
+    }
+
+    /// Whether it fits every cell that there could be.
+    pub fn is_everything(&self) -> bool {
+        let CellGlobs { kernel, variant, boot, suite, test } = &self.text;
+        [kernel, variant, boot, suite, test].into_iter().all(|globs| is_everything(globs.as_ref()))
+    }
+
+    /// Whether it fits this one.
+    pub fn fits(&self, cell: &Cell) -> bool {
+        self.kernel.fits(&cell.kernel)
+            && self.variant.fits(&cell.variant)
+            && self.boot.fits(&cell.boot)
+            && self.suite.fits(&cell.suite)
+            && (self.test.fits(&cell.path()) || self.test.fits(&cell.test))
+    }
+}
+
+/// Which jobs, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobGlobs {
+    /// Over the kernel as it is written in the file.
+    pub kernel: Option<Globs>,
+    /// Over the series as it is written, `none` without one; several are joined by `+`.
+    pub series: Option<Globs>,
+    /// Over the variant; `image` for a kernel that is not built here.
+    pub variant: Option<Globs>,
+    /// `auto`, `vng` or `direct`.
+    pub boot: Option<Globs>,
+    /// Over the suite.
+    pub suite: Option<Globs>,
+}
+
+/// Which jobs.
+#[derive(Debug, Clone)]
+pub struct JobPattern {
+    kernel: Fits,
+    series: Fits,
+    variant: Fits,
+    boot: Fits,
+    suite: Fits,
+}
+
+impl JobPattern {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// Says what is no glob.
+    pub fn new(text: &JobGlobs) -> Result<JobPattern, String> {
+        Ok(JobPattern {
+            kernel: Fits::new(text.kernel.as_ref())?,
+            series: Fits::new(text.series.as_ref())?,
+            variant: Fits::new(text.variant.as_ref())?,
+            boot: Fits::new(text.boot.as_ref())?,
+            suite: Fits::new(text.suite.as_ref())?,
+        })
+    }
+
+    /// Whether it fits this one.
+    pub fn fits(&self, axes: &Axes) -> bool {
+        self.kernel.fits(&axes.kernel)
+            && self.series.fits(&axes.series)
+            && self.variant.fits(&axes.variant)
+            && self.boot.fits(&axes.boot)
+            && self.suite.fits(&axes.suite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmtest_base::error::Class;
+    use vmtest_record::run::Outcome;
+    use vmtest_record::samples;
+
+    fn pattern(toml: &str) -> CellPattern {
+        CellPattern::new(&toml::from_str(toml).expect("globs")).expect("a pattern")
+    }
+
+    #[test]
+    fn what_is_not_named_fits_and_what_is_named_has_to() {
+        let cell = samples::cell("src:6.18.15+fsession", "a", Outcome::Fail, Class::TestFailed);
+        for fits in
+            ["kernel = 'src:6.18*'", "kernel = ['x', 'src:*']", "test = 'basic'", "test = 'basic/*'", ""]
+        {
+            assert!(pattern(fits).fits(&cell), "{fits}");
+        }
+        for other in [
+            "kernel = '6.18'",
+            "suite = 'upstream'",
+            "test = 'bas'",
+            "test = ['basic/b', 'a']",
+            "variant = 'x'",
+        ] {
+            assert!(!pattern(other).fits(&cell), "{other}");
+        }
+        assert!(CellPattern::new(&toml::from_str("kernel = []").expect("globs")).is_err());
+        assert!(CellPattern::new(&toml::from_str("test = '['").expect("globs")).is_err());
+    }
+
+    #[test]
+    fn what_fits_everything_is_known_for_that() {
+        for everything in ["", "kernel = '*'", "test = '*/*'", "kernel = ['a', '**']"] {
+            assert!(pattern(everything).is_everything(), "{everything}");
+        }
+        assert!(!pattern("test = 'basic/*'").is_everything());
+        assert!(!pattern("test = '*'\nkernel = 'src:*'").is_everything());
+    }
+}

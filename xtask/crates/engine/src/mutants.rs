@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mutants: patches on top of the project's series that break it on purpose, each with what it breaks and which subtests
+//! must notice. Reading them, and the judgement, which is pure.
+//!
+//! What a mutant proves is that a test can fail. So a cell counts as noticing only if the same cell passed without the
+//! mutant, and a kernel that dies or complains only where the mutant says that it will: a typo that panics the kernel
+//! would "break" every test and prove none of them.
+
+use std::fs;
+use std::path::Path;
+
+use globset::GlobMatcher;
+use vmtest_protocol::TestName;
+
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_kernel::series::{self, Series};
+use vmtest_record::run::{Cell, Outcome, UnitResult};
+use vmtest_suite::own::compile;
+
+/// Says what a mutant breaks, in its mail.
+const BREAKS: &str = "Breaks:";
+/// Lists what must notice.
+const NOTICED_BY: &str = "Noticed-by:";
+
+/// A patch that breaks the series.
+#[derive(Debug)]
+pub struct Mutant {
+    /// Its file without `.patch`.
+    pub name: String,
+    /// The patch.
+    pub series: Series,
+    /// What it breaks, in words.
+    pub breaks: String,
+    /// All of these must be.
+    pub signs: Vec<Sign>,
+}
+
+/// Something that shows that a mutant was noticed.
+#[derive(Debug)]
+pub enum Sign {
+    /// A subtest that this matches does not pass.
+    Subtest(String, GlobMatcher),
+    /// The kernel complains.
+    Splat,
+    /// The kernel dies.
+    Panic,
+    /// The kernel complains or dies: memory that was freed may do either.
+    Corruption,
+    /// The guest does not end in time.
+    Hang,
+}
+
+impl Sign {
+    fn parse(text: &str) -> Result<Sign> {
+        Ok(match text {
+            "splat" => Sign::Splat,
+            "panic" => Sign::Panic,
+            "corruption" => Sign::Corruption,
+            "hang" => Sign::Hang,
+            glob => Sign::Subtest(glob.to_owned(), compile(glob)?.compile_matcher()),
+        })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        match self {
+            Sign::Subtest(glob, _) => glob,
+            Sign::Splat => "splat",
+            Sign::Panic => "panic",
+            Sign::Corruption => "corruption",
+            Sign::Hang => "hang",
+        }
+    }
+}
+
+impl Mutant {
+    /// Whether it says that this subtest must notice.
+    pub fn names(&self, test: &str, subtest: &str) -> bool {
+        self.signs.iter().any(|sign| matches!(sign, Sign::Subtest(_, glob) if matches(glob, test, subtest)))
+    }
+}
+
+fn matches(glob: &GlobMatcher, test: &str, subtest: &str) -> bool {
+    glob.is_match(format!("{test}/{subtest}")) || glob.is_match(test)
+}
+
+/// Reads the mutants in `dir`, or those of them that are named.
+///
+/// # Errors
+/// Class `Usage` where there is none, a name is none of them, or a file does not say what it breaks and who must notice.
+pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
+    let shown = dir.display();
+    let none =
+        || Error::usage(format!("there are no mutants in {shown}")).next("take a checkout that has them");
+    let Ok(entries) = fs::read_dir(dir) else { return Err(none()) };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.on("cannot list", dir)?.path();
+        if path.extension().is_some_and(|extension| extension == "patch") {
+            files.push((path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path));
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(none());
+    }
+    if let Some(unknown) = only.iter().find(|wanted| !files.iter().any(|(name, _)| name == *wanted)) {
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Error::usage(format!("--only {unknown} is no mutant"))
+            .why(format!("there are {}", names.join(", "))));
+    }
+    files.retain(|(name, _)| only.is_empty() || only.contains(name));
+    files.into_iter().map(|(name, path)| read(name, &path)).collect()
+}
+
+fn read(name: String, path: &Path) -> Result<Mutant> {
+    // The project's own, as the series that it breaks.
+    let mut series = series::Series { origin: None, ..series::load(&[path.to_owned()])? };
+    series.name.clone_from(&name);
+    let wrong = |why: String| {
+        Error::usage(format!("{} is no mutant", path.display()))
+            .why(why)
+            .next(format!("its mail has to say `{BREAKS} WHAT` and `{NOTICED_BY} GLOB[, GLOB]..`"))
+    };
+    let [patch] = series.patches.as_slice() else {
+        return Err(wrong(format!("it holds {} patches", series.patches.len())));
+    };
+    let text = String::from_utf8_lossy(&patch.raw).into_owned();
+    let breaks = field(&text, BREAKS).join(" ");
+    if breaks.is_empty() {
+        return Err(wrong(format!("no line says `{BREAKS}`")));
+    }
+    let listed = field(&text, NOTICED_BY);
+    let globs = listed.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|glob| !glob.is_empty());
+    let signs: Vec<Sign> = globs.map(Sign::parse).collect::<Result<_>>()?;
+    if signs.is_empty() {
+        return Err(wrong(format!("no line says `{NOTICED_BY}` and names something")));
+    }
+    Ok(Mutant { name, series, breaks, signs })
+}
+
+/// Values of a field in the mail of a patch, above the diff; an indented line goes on with the one before.
+fn field(mail: &str, name: &str) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in
+        mail.lines().map(str::trim_end).take_while(|line| *line != "---" && !line.starts_with("diff --git "))
+    {
+        let start = line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        if start {
+            values.push(line[name.len()..].trim().to_owned());
+        } else if let (true, true, Some(last)) = (inside, line.starts_with([' ', '\t']), values.last_mut()) {
+            last.push(' ');
+            last.push_str(line.trim());
+        }
+        inside = start || (inside && line.starts_with([' ', '\t']));
+    }
+    values.retain(|value| !value.is_empty());
+    values
+}
+
+/// Refuses globs that no subtest matches: nobody would ever notice by them.
+///
+/// # Errors
+/// Class `Usage`.
+pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
+    for mutant in mutants {
+        for sign in &mutant.signs {
+            let Sign::Subtest(text, glob) = sign else { continue };
+            if !subtests.iter().any(|name| matches(glob, &name.test, &name.subtest)) {
+                return Err(Error::usage(format!(
+                    "{}: `{NOTICED_BY} {text}` matches no subtest",
+                    mutant.name
+                ))
+                .next(
+                    "`cargo xtask vmtest --list` shows them all; `splat`, `panic`, `corruption` and `hang` are no subtests",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What became of a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that had to notice did.
+    Noticed,
+    /// Something that had to notice did not.
+    Unnoticed,
+    /// It does not apply or build, so it is no mutant of this series.
+    Broken,
+    /// Nobody knows; the class says why.
+    NotJudged(Class),
+}
+
+impl Verdict {
+    /// For a reader.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Noticed => "noticed",
+            Verdict::Unnoticed => "UNNOTICED",
+            Verdict::Broken => "BROKEN",
+            Verdict::NotJudged(_) => "NOT JUDGED",
+        }
+    }
+
+    /// For the exit code.
+    pub fn class(self) -> Class {
+        match self {
+            Verdict::Noticed => Class::Pass,
+            Verdict::Unnoticed | Verdict::Broken => Class::TestFailed,
+            // Without a verdict it cannot be a pass.
+            Verdict::NotJudged(Class::Pass) => Class::Incomplete,
+            Verdict::NotJudged(class) => class,
+        }
+    }
+}
+
+/// A verdict and what it rests on.
+#[derive(Debug)]
+pub struct Finding {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Subtests that pass without the mutant and not with it.
+    pub noticed_by: Vec<String>,
+    /// What befell its kernel besides; empty where nothing did.
+    pub kernel: String,
+    /// Why it was not noticed; empty where it was.
+    pub why: String,
+}
+
+/// Judges a mutant by what its kernel came to, and what the kernel without it (`control`) did.
+pub fn judge(mutant: &Mutant, control: &UnitResult, seen: &UnitResult) -> Finding {
+    let passed = |cell: &Cell| {
+        control.cells.iter().any(|other| {
+            (&other.test, &other.subtest) == (&cell.test, &cell.subtest) && other.outcome == Outcome::Pass
+        })
+    };
+    let noticing: Vec<&Cell> =
+        seen.cells.iter().filter(|cell| notices(cell.outcome) && passed(cell)).collect();
+    let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
+    let finding = |verdict, why: String| Finding {
+        verdict,
+        noticed_by: noticing.iter().map(|cell| cell.path()).collect(),
+        kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass.code()) {
+            Some(boot) => format!("{}: {}", class_of(boot.class).label(), boot.reason),
+            None => String::new(),
+        },
+        why,
+    };
+    match control.boot.as_ref().map(|boot| class_of(boot.class)) {
+        Some(Class::Pass) => (),
+        class => {
+            let first = control.cells.first();
+            let class = class.or(first.map(Cell::class)).unwrap_or(Class::Host);
+            return finding(Verdict::NotJudged(class), format!("the series without it: {}", class.label()));
+        }
+    }
+    let Some(boot) = &seen.boot else {
+        let first = seen.cells.first();
+        let class = first.map_or(Class::Host, Cell::class);
+        let reason = first.map_or("", |cell| cell.reason.as_str()).to_owned();
+        let verdict = match class {
+            Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => Verdict::Broken,
+            other => Verdict::NotJudged(other),
+        };
+        return finding(verdict, reason);
+    };
+    let class = class_of(boot.class);
+    let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
+    let declared = match class {
+        Class::Pass => true,
+        Class::Splat => says(|sign| matches!(sign, Sign::Splat | Sign::Corruption)),
+        Class::Panic => says(|sign| matches!(sign, Sign::Panic | Sign::Corruption)),
+        Class::Hang | Class::WallClock => says(|sign| matches!(sign, Sign::Hang)),
+        Class::GuestLost | Class::BootFailed | Class::RunnerDied => false,
+        // The harness's or the user's doing.
+        other => return finding(Verdict::NotJudged(other), boot.reason.clone()),
+    };
+    if !declared {
+        let why = format!("`{NOTICED_BY}` says nothing of what befell its kernel");
+        return finding(Verdict::Unnoticed, why);
+    }
+    let met = |sign: &Sign| match sign {
+        Sign::Subtest(_, glob) => noticing.iter().any(|cell| matches(glob, &cell.test, &cell.subtest)),
+        Sign::Splat => class == Class::Splat || seen.splats.iter().any(|splat| splat.severity == "splat"),
+        Sign::Panic => class == Class::Panic,
+        Sign::Corruption => matches!(class, Class::Splat | Class::Panic),
+        Sign::Hang => matches!(class, Class::Hang | Class::WallClock),
+    };
+    let unmet: Vec<&str> = mutant.signs.iter().filter(|sign| !met(sign)).map(Sign::text).collect();
+    if !unmet.is_empty() || mutant.signs.is_empty() {
+        let unmet = if unmet.is_empty() {
+            "nothing is to notice it".to_owned()
+        } else {
+            format!("not by {}", unmet.join(", "))
+        };
+        return finding(Verdict::Unnoticed, unmet);
+    }
+    finding(Verdict::Noticed, String::new())
+}
+
+/// Whether an outcome, where there was a pass, shows anything. `missing` and `notrun` never ran.
+fn notices(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Fail
+        | Outcome::Skip
+        | Outcome::Crash
+        | Outcome::Timeout
+        | Outcome::Flaky
+        | Outcome::Xfail => true,
+        Outcome::Pass | Outcome::Missing | Outcome::Notrun => false,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    pub(crate) fn mutant(signs: &[&str]) -> Mutant {
+        Mutant {
+            name: "m".into(),
+            series: Series {
+                name: "m".into(),
+                patches: Vec::new(),
+                base_commit: None,
+                of: 0,
+                origin: None,
+                notes: Vec::new(),
+            },
+            breaks: "something".into(),
+            signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants::samples::mutant;
+    use vmtest_record::run::Kernel;
+    use vmtest_record::samples::boot;
+    use vmtest_record::samples::cell;
+
+    const MAIL: &str = "From: A <a@example.org>\nSubject: [PATCH] bpf: lose the cookie\n\nOn purpose.\n\n\
+                        Breaks: the cookie of a session is\n that of another\nNoticed-by: basic/cookie*, splat\n\
+                        noticed-by: other\nNot: this\n  nor this\n---\nNoticed-by: after/the/line\n";
+
+    #[test]
+    fn fields_are_read_from_the_mail_alone() {
+        assert_eq!(field(MAIL, BREAKS), ["the cookie of a session is that of another"]);
+        assert_eq!(field(MAIL, NOTICED_BY), ["basic/cookie*, splat", "other"]);
+        assert_eq!(field("Breaks:\n", BREAKS), [""; 0]);
+    }
+
+    /// Outcomes of `basic/a` and `basic/b`, and the class of the boot.
+    fn column(outcomes: [Outcome; 2], class: Class) -> UnitResult {
+        let cells =
+            ["a", "b"].into_iter().zip(outcomes).map(|(name, outcome)| cell("k", name, outcome, class));
+        UnitResult {
+            kernel: Kernel::default(),
+            boot: Some(boot("k", class)),
+            again: Vec::new(),
+            cells: cells.collect(),
+            splats: Vec::new(),
+        }
+    }
+
+    fn verdict(signs: &[&str], outcomes: [Outcome; 2], class: Class) -> Verdict {
+        let control = column([Outcome::Pass, Outcome::Pass], Class::Pass);
+        judge(&mutant(signs), &control, &column(outcomes, class)).verdict
+    }
+
+    use Outcome::{Crash, Fail, Missing, Notrun, Pass, Skip, Timeout};
+
+    #[test]
+    fn each_glob_needs_a_cell_that_does_not_pass_any_more() {
+        for outcome in [Fail, Skip, Timeout] {
+            assert_eq!(verdict(&["basic/a"], [outcome, Pass], Class::Pass), Verdict::Noticed);
+        }
+        assert_eq!(verdict(&["basic"], [Pass, Fail], Class::Pass), Verdict::Noticed);
+        assert_eq!(verdict(&["basic/a", "basic/b"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["basic/a"], [Pass, Fail], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["basic/*"], [Pass, Pass], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&[], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
+        for never_ran in [Missing, Notrun] {
+            assert_eq!(verdict(&["basic/*"], [never_ran, never_ran], Class::Pass), Verdict::Unnoticed);
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_dies_or_complains_counts_only_where_that_was_said() {
+        assert_eq!(verdict(&["basic/a"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
+        assert_eq!(verdict(&["panic"], [Crash, Missing], Class::Panic), Verdict::Noticed);
+        assert_eq!(verdict(&["panic", "basic/b"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
+        assert_eq!(verdict(&["panic"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::Panic), Verdict::Noticed);
+        assert_eq!(verdict(&["corruption"], [Pass, Pass], Class::Splat), Verdict::Noticed);
+        assert_eq!(verdict(&["corruption"], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::GuestLost), Verdict::Unnoticed);
+        assert_eq!(verdict(&["basic/a"], [Fail, Pass], Class::Splat), Verdict::Unnoticed);
+        assert_eq!(verdict(&["splat"], [Pass, Pass], Class::Splat), Verdict::Noticed);
+        assert_eq!(verdict(&["hang"], [Timeout, Missing], Class::Hang), Verdict::Noticed);
+        for class in [Class::GuestLost, Class::BootFailed, Class::RunnerDied] {
+            assert_eq!(verdict(&["panic", "hang", "basic/*"], [Crash, Crash], class), Verdict::Unnoticed);
+        }
+    }
+
+    #[test]
+    fn what_did_not_pass_without_the_mutant_proves_nothing() {
+        let control = column([Skip, Pass], Class::Pass);
+        let seen = column([Fail, Pass], Class::Pass);
+        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, Verdict::Unnoticed);
+        let control = column([Crash, Missing], Class::Panic);
+        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, Verdict::NotJudged(Class::Panic));
+    }
+
+    #[test]
+    fn what_was_never_built_or_judged_is_never_noticed() {
+        let control = column([Pass, Pass], Class::Pass);
+        for (class, verdict) in [
+            (Class::KernelBuild, Verdict::Broken),
+            (Class::SeriesDoesNotApply, Verdict::Broken),
+            (Class::Host, Verdict::NotJudged(Class::Host)),
+            (Class::Interrupted, Verdict::NotJudged(Class::Interrupted)),
+        ] {
+            let mut seen = column([Notrun, Notrun], class);
+            seen.boot = None;
+            assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, verdict);
+            assert_ne!(verdict.class(), Class::Pass);
+        }
+        assert_eq!(verdict(&["basic/*"], [Fail, Fail], Class::Host), Verdict::NotJudged(Class::Host));
+        assert_eq!(Verdict::NotJudged(Class::Pass).class(), Class::Incomplete);
+    }
+
+    #[test]
+    fn a_glob_has_to_match_a_subtest() {
+        let subtests = [TestName { test: "basic".into(), subtest: "a".into() }];
+        check(&[mutant(&["basic/*", "basic", "panic"])], &subtests).expect("they match");
+        let error = check(&[mutant(&["basic/b"])], &subtests).expect_err("no match").to_string();
+        assert!(error.contains("m: `Noticed-by: basic/b` matches no subtest"), "{error}");
+    }
+}

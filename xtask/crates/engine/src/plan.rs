@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From what was typed to what will be done. Pure: impossible combinations are refused by name before any work.
+
+mod columns;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmtest_protocol::{Effort, SelfTest, TestName};
+
+use crate::request::{BootChoice, Purpose, Request, Suite};
+use vmtest_base::error::{Error, Result};
+use vmtest_guest::events::MOST_EVENTS;
+use vmtest_guest::judge::Rounds;
+use vmtest_guest::observed::Limits;
+use vmtest_host::accel::{AccelChoice, Kind};
+use vmtest_host::doctor::Toolchain;
+use vmtest_kernel::b4;
+use vmtest_kernel::maintained::Named;
+use vmtest_kernel::make_mark::Make;
+use vmtest_kernel::series::Series;
+use vmtest_kernel::spec::KernelSpec;
+use vmtest_record::run::Role;
+use vmtest_suite::choice;
+use vmtest_suite::own::TestFilter;
+
+pub use crate::plan::columns::Columns;
+pub use crate::plan::columns::Upto;
+pub use crate::plan::columns::expand;
+pub use crate::plan::values::AllowSkip;
+pub use crate::plan::values::Limit;
+pub use crate::plan::values::parameter;
+pub use crate::plan::values::sysctl;
+
+/// Kernel of a run that names none.
+pub const DEFAULT_KERNEL: &str = "src:6.18";
+/// Short name of the series on top of [`DEFAULT_KERNEL`], in a run that names neither kernel nor series.
+pub const DEFAULT_SERIES: &str = "fsession";
+/// Variant of a run that names none.
+pub const DEFAULT_VARIANT: &str = "default";
+/// Memory of a guest when neither the command line nor the variant says.
+pub const DEFAULT_MEMORY_MIB: u32 = 512;
+
+/// One kernel in one variant: a column of the matrix, and one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Which kernel.
+    pub spec: KernelSpec,
+    /// Which variant; `None` for a kernel that is not built here.
+    pub variant: Option<String>,
+    /// Name of its column where the kernel's own would also be another's; `None` elsewhere.
+    pub label: Option<String>,
+    /// How much of the series is on top.
+    pub upto: Upto,
+    /// Another series on top of that; `None`: no.
+    pub on_top: Option<Arc<Series>>,
+    /// What it is for, where it is only there to compare with.
+    pub role: Option<Role>,
+    /// What of the suite is damaged on purpose; `None`: nothing.
+    pub self_test: Option<SelfTest>,
+}
+
+/// How often subtests run in one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// As it was asked for; `None`: once, and with `until_fail` [`MOST_ROUNDS`].
+    pub rounds: Option<u32>,
+    /// End with the first failure, or when four fifths of the run limit are over.
+    pub until_fail: bool,
+}
+
+/// Most rounds of a boot.
+pub const MOST_ROUNDS: u32 = 1000;
+
+impl Repeat {
+    /// Rounds of a boot with so many subtests; those until a failure are as many as there can be events of.
+    ///
+    /// # Errors
+    /// Class `Usage` for more than can be told.
+    pub fn rounds(self, subtests: usize) -> Result<u32> {
+        // Each subtest has a start and an end; some room for everything else.
+        let can = (MOST_EVENTS - 1000) / (2 * subtests.max(1));
+        let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MOST_ROUNDS);
+        match self.rounds {
+            Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too often"))
+                .why(format!("{subtests} subtests can be run {can} times in one boot"))
+                .next("choose fewer subtests with --test, or repeat less often")),
+            Some(rounds) => Ok(rounds),
+            None if self.until_fail => Ok(can),
+            None => Ok(1),
+        }
+    }
+
+    /// What every subtest has to show.
+    pub fn wanted(self) -> Rounds {
+        if self.until_fail { Rounds::UntilFail } else { Rounds::Exactly(self.rounds.unwrap_or(1)) }
+    }
+
+    /// For people; empty for a plain run. `run`: the run limit.
+    pub fn text(self, run: Duration) -> String {
+        let rounds = self.rounds.unwrap_or(MOST_ROUNDS);
+        match (self.until_fail, self.rounds) {
+            (false, None | Some(1)) => String::new(),
+            (false, Some(rounds)) => format!("{rounds} times in one boot"),
+            (true, _) => format!(
+                "until a failure: at most {rounds} times in one boot, nothing is started after {} s",
+                self.time(run).as_secs()
+            ),
+        }
+    }
+
+    /// When nothing is started any more, after the runner: the guest has to end by itself before the run limit.
+    pub fn time(self, run: Duration) -> Duration {
+        run * 4 / 5
+    }
+}
+
+/// What will be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// Columns, in the order asked for: one for each kernel and variant, until [`expand`] makes more of them.
+    pub units: Vec<Unit>,
+    /// Which columns a kernel with a series becomes.
+    pub columns: Columns,
+    /// Only so many patches of the series; `None`: all.
+    pub first_n: Option<usize>,
+    /// Series, in the order asked for.
+    pub patches: Vec<Named>,
+    /// Whether the own suite runs.
+    pub own: bool,
+    /// Whether the tree's own tests run, and how they are chosen; `None`: they do not.
+    pub upstream: Option<UpstreamPlan>,
+    /// Programs of selftests/suites/ that run, by name.
+    pub programs: Vec<String>,
+    /// Which subtests.
+    pub filter: TestFilter,
+    /// How much.
+    pub effort: Effort,
+    /// How often.
+    pub repeat: Repeat,
+    /// How often what failed or was lost runs again.
+    pub retries: u32,
+    /// Whether what passed only then counts as a pass.
+    pub allow_flaky: bool,
+    /// File of splats that do not count.
+    pub allow_splats: Option<PathBuf>,
+    /// How guests start.
+    pub boot: BootChoice,
+    /// What they run on.
+    pub accel: AccelChoice,
+    /// Whose tools.
+    pub toolchain: Toolchain,
+    /// Skips that do not count.
+    pub allow_skip: Vec<AllowSkip>,
+    /// Further fragments.
+    pub config: Vec<PathBuf>,
+    /// Further kernel parameters.
+    pub append: Vec<String>,
+    /// `name=value`.
+    pub sysctls: Vec<String>,
+    /// Virtual CPUs; `None`: what suits the boot.
+    pub cpus: Option<u32>,
+    /// QEMU's CPU model; `None`: the variant's, else what suits the accelerator.
+    pub cpu_model: Option<String>,
+    /// Memory; `None`: the variant's, else [`DEFAULT_MEMORY_MIB`].
+    pub memory_mib: Option<u32>,
+    /// Limits that replace the scaled defaults.
+    pub timeouts: BTreeMap<Limit, Duration>,
+    /// How make runs.
+    pub make: Make,
+    /// Guests at once.
+    pub vms: usize,
+    /// Start nothing after the first bad boot.
+    pub fail_fast: bool,
+    /// What the guests are for.
+    pub purpose: Purpose,
+}
+
+/// How the tree's own tests are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamPlan {
+    /// Run what the tree's deny lists name.
+    pub ignore_deny_list: bool,
+}
+
+impl Plan {
+    /// Makes sense of a request.
+    ///
+    /// # Errors
+    /// Class `Usage`.
+    pub fn new(request: &Request) -> Result<Plan> {
+        // A new field is a compile error here until it is handled.
+        let Request {
+            kernels,
+            patches,
+            with_base,
+            each_patch,
+            first_n,
+            variants,
+            suites,
+            ignore_denylist,
+            tests,
+            effort,
+            repeat,
+            until_fail,
+            retries,
+            allow_flaky,
+            allow_splats,
+            boot,
+            accel,
+            toolchain,
+            allow_skip,
+            config,
+            append,
+            sysctls,
+            cpus,
+            cpu_model,
+            memory,
+            timeouts,
+            make_jobs,
+            vms,
+            fail_fast,
+            purpose,
+            self_test,
+        } = request;
+        let mut units = units(kernels, variants, patches, config)?;
+        units.iter_mut().for_each(|unit| unit.self_test = *self_test);
+        if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
+            return Err(Error::usage("--exec names no command"));
+        }
+        if *purpose != Purpose::Test && units.len() > 1 {
+            return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
+                .why(format!("{} kernels and variants are asked for", units.len())));
+        }
+        let own = suites.contains(&Suite::Own);
+        let upstream =
+            suites.contains(&Suite::Upstream).then_some(UpstreamPlan { ignore_deny_list: *ignore_denylist });
+        let mut programs: Vec<String> = Vec::new();
+        for suite in suites {
+            if let Suite::Program(name) = suite {
+                if !programs.contains(name) {
+                    programs.push(name.clone());
+                }
+            }
+        }
+        let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
+        if let Some(name) = foreign {
+            refuse_foreign(name, &units, purpose, self_test.is_some(), *boot)?;
+            if repeat.is_some() || *until_fail {
+                return Err(Error::usage(format!("--suite {name} runs once"))
+                    .why("--repeat and --until-fail are for the own suite"));
+            }
+        }
+        if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
+            return Err(
+                Error::usage("--test chooses nothing here").why(format!("--suite {name} runs as a whole"))
+            );
+        }
+        if upstream.is_some() {
+            choice::check(tests)?;
+        } else if *ignore_denylist {
+            return Err(
+                Error::usage("--ignore-denylist is about the tree's own tests").next("add --suite upstream")
+            );
+        }
+        let columns = match (with_base, each_patch) {
+            // clap refuses both.
+            (_, true) => Columns::EachPatch,
+            (true, false) => Columns::WithBase,
+            (false, false) => Columns::Whole,
+        };
+        let patches = series(kernels, patches, *toolchain)?;
+        columns::refuse(columns, *first_n, purpose, &units, &patches)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let timeouts: BTreeMap<Limit, Duration> =
+            timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?;
+        let make = Make {
+            jobs: make_jobs.map_or(cores + 1, |jobs| jobs as usize),
+            limit: timeouts.get(&Limit::Build).copied().unwrap_or_else(|| Limit::Build.default(Kind::Tcg)),
+        };
+        Ok(Plan {
+            units,
+            patches,
+            columns,
+            first_n: first_n.map(|count| count as usize),
+            own,
+            upstream,
+            programs,
+            filter: TestFilter::new(tests)?,
+            effort: *effort,
+            repeat: Repeat { rounds: *repeat, until_fail: *until_fail },
+            retries: retries.unwrap_or(0),
+            allow_flaky: *allow_flaky,
+            allow_splats: allow_splats.clone(),
+            boot: *boot,
+            accel: *accel,
+            toolchain: *toolchain,
+            allow_skip: allow_skip.iter().map(|text| AllowSkip::parse(text)).collect::<Result<_>>()?,
+            config: config.clone(),
+            append: append.iter().map(|word| values::parameter(word)).collect::<Result<_>>()?,
+            sysctls: sysctls.iter().map(|text| values::sysctl(text)).collect::<Result<_>>()?,
+            cpus: *cpus,
+            cpu_model: cpu_model.as_deref().map(values::cpu_model).transpose()?,
+            memory_mib: memory.as_deref().map(values::mebibytes).transpose()?,
+            timeouts,
+            make,
+            vms: vms.map_or((cores / 2).max(1), |vms| vms as usize),
+            fail_fast: *fail_fast,
+            purpose: purpose.clone(),
+        })
+    }
+
+    /// Limits of a guest on this accelerator, whose variant makes it `slowdown` times slower. One that was asked for is
+    /// not scaled.
+    pub fn limits(&self, accel: Kind, slowdown: u32) -> Limits {
+        // A stress test in full says nothing for a minute.
+        let effort = if self.effort == Effort::Soak { 3 } else { 1 };
+        let longer = |limit: Limit| match limit {
+            Limit::FirstByte | Limit::Boot | Limit::Shutdown | Limit::Build => 1,
+            Limit::Idle => effort,
+            Limit::Run => effort * self.repeat.rounds.unwrap_or(1),
+        };
+        let of = |limit: Limit| {
+            let scaled = || limit.default(accel) * slowdown * longer(limit);
+            self.timeouts.get(&limit).copied().unwrap_or_else(scaled)
+        };
+        Limits {
+            first_byte: of(Limit::FirstByte),
+            boot: of(Limit::Boot),
+            idle: of(Limit::Idle),
+            run: of(Limit::Run),
+            shutdown: of(Limit::Shutdown),
+        }
+    }
+
+    /// Whether a skip of this cell counts.
+    pub fn may_skip(&self, kernel: &str, name: &TestName) -> bool {
+        self.allow_skip.iter().any(|allow| allow.allows(kernel, name))
+    }
+}
+
+fn units(
+    kernels: &[String],
+    variants: &[String],
+    patches: &[PathBuf],
+    config: &[PathBuf],
+) -> Result<Vec<Unit>> {
+    let default = [DEFAULT_KERNEL.to_owned()];
+    let kernels = if kernels.is_empty() { &default[..] } else { kernels };
+    let mut units: Vec<Unit> = Vec::new();
+    for kernel in kernels {
+        let spec: KernelSpec = kernel.parse()?;
+        if !spec.has_source() {
+            let refused = [
+                ("--patches", !patches.is_empty()),
+                ("--variant", !variants.is_empty()),
+                ("--config", !config.is_empty()),
+            ];
+            if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
+                return Err(Error::usage(format!("{option} cannot be applied to {spec}"))
+                    .why("it is a finished kernel: there is no source here to patch or configure")
+                    .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
+            }
+        }
+        let names: Vec<Option<String>> = if !spec.has_source() {
+            vec![None]
+        } else if variants.is_empty() {
+            vec![Some(DEFAULT_VARIANT.to_owned())]
+        } else {
+            variants.iter().cloned().map(Some).collect()
+        };
+        for variant in names {
+            let unit = Unit {
+                spec: spec.clone(),
+                variant,
+                label: None,
+                upto: Upto::All,
+                on_top: None,
+                role: None,
+                self_test: None,
+            };
+            if units.contains(&unit) {
+                return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
+            }
+            units.push(unit);
+        }
+    }
+    Ok(units)
+}
+
+/// What cannot be done with suites that are programs in the guest.
+fn refuse_foreign(
+    name: &str,
+    units: &[Unit],
+    purpose: &Purpose,
+    self_test: bool,
+    boot: BootChoice,
+) -> Result<()> {
+    if let Some(unit) = units.iter().find(|unit| !unit.spec.has_source()) {
+        return Err(Error::usage(format!("--suite {name} cannot be run on {}", unit.spec))
+            .why("it needs a boot through vng, and upstream's tests a source, and this is a finished kernel")
+            .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
+    }
+    let other = match purpose {
+        Purpose::Test => None,
+        Purpose::Exec(_) => Some("--exec"),
+        Purpose::Shell => Some("--shell"),
+        Purpose::Gdb => Some("--gdb"),
+    };
+    if let Some(option) = other {
+        return Err(Error::usage(format!("{option} runs no suite, or one alone"))
+            .why(format!("--suite {name} is asked for as well")));
+    }
+    if self_test {
+        return Err(Error::usage("--self-test damages the own suite")
+            .why(format!("--suite {name} states its expectations by itself")));
+    }
+    if boot == BootChoice::Direct {
+        return Err(Error::usage(format!("--suite {name} cannot be booted directly"))
+            .why("it needs the shell and libraries of the build root, which only a boot through vng has")
+            .next("leave out --boot direct"));
+    }
+    Ok(())
+}
+
+/// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
+fn series(kernels: &[String], patches: &[PathBuf], toolchain: Toolchain) -> Result<Vec<Named>> {
+    if kernels.is_empty() && patches.is_empty() {
+        return Ok(vec![Named::Maintained(DEFAULT_SERIES)]);
+    }
+    let named = |path: &PathBuf| match path.to_str().filter(|_| b4::is_meant(path)).map(b4::id).transpose()? {
+        Some(Some(id)) => Ok(Named::Mail(id, toolchain)),
+        _ => Ok(Named::Typed(path.clone())),
+    };
+    patches.iter().map(named).collect()
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which columns a kernel with a series becomes: itself alone, with the unpatched kernel before it, or one for each patch.
+//! Pure: how many patches there are is told.
+
+use crate::plan::{Purpose, Unit};
+use vmtest_base::error::{Error, Result};
+use vmtest_kernel::maintained::Named;
+use vmtest_kernel::spec::KernelSpec;
+use vmtest_record::run::Role;
+
+/// Which columns a kernel with a series becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    /// One, with the series on top.
+    Whole,
+    /// The unpatched kernel, and one with the series on top.
+    WithBase,
+    /// The unpatched kernel, and one more for each patch.
+    EachPatch,
+}
+
+/// How much of the series a column has on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upto {
+    /// All of it, however much that is.
+    All,
+    /// The first so many of the series' patches, none included, and fewer than all.
+    First {
+        /// So many.
+        count: usize,
+        /// All.
+        of: usize,
+    },
+}
+
+impl Upto {
+    /// How many that is of a series with `all` patches.
+    pub fn count(self, all: usize) -> usize {
+        match self {
+            Upto::All => all,
+            Upto::First { count, .. } => count,
+        }
+    }
+
+    /// Of a series with `of` patches.
+    fn of(count: usize, of: usize) -> Upto {
+        if count == of { Upto::All } else { Upto::First { count, of } }
+    }
+}
+
+/// Options about parts of a series, where there is no series or the rest asks for something else.
+pub(super) fn refuse(
+    columns: Columns,
+    first_n: Option<u32>,
+    purpose: &Purpose,
+    units: &[Unit],
+    patches: &[Named],
+) -> Result<()> {
+    let option = match (columns, first_n) {
+        (Columns::EachPatch, _) => "--each-patch",
+        (Columns::WithBase, _) => "--with-base",
+        (Columns::Whole, Some(_)) => "--first-n",
+        (Columns::Whole, None) => return Ok(()),
+    };
+    let has_series = |unit: &Unit| !patches.is_empty() || matches!(unit.spec, KernelSpec::GitRange { .. });
+    if !units.iter().any(has_series) {
+        return Err(Error::usage(format!("{option} needs a series"))
+            .why("a kernel that is named is taken as it is, and no patches are named")
+            .next("add --patches, take a range git:PATH@A..B as the kernel, or leave out --kernel"));
+    }
+    if columns != Columns::Whole && *purpose != Purpose::Test {
+        return Err(Error::usage(format!("{option} makes several guests"))
+            .why("--shell, --exec and --gdb look inside one")
+            .next("to look at a kernel with part of a series, take --first-n"));
+    }
+    if columns == Columns::EachPatch && units.len() > 1 {
+        return Err(Error::usage("--each-patch is for one kernel in one variant")
+            .why(format!("{} kernels and variants are asked for", units.len()))
+            .next("test them in several runs"));
+    }
+    Ok(())
+}
+
+/// The columns, each with the place of the unit that it comes from. `patches` says how many each unit has on top.
+///
+/// # Errors
+/// Class `Usage` where `--first-n` is more than there are.
+pub fn expand(
+    units: &[Unit],
+    patches: &[usize],
+    how: Columns,
+    first_n: Option<usize>,
+) -> Result<Vec<(usize, Unit)>> {
+    let mut columns = Vec::new();
+    for (at, (unit, &of)) in units.iter().zip(patches).enumerate() {
+        if of == 0 {
+            columns.push((at, unit.clone()));
+            continue;
+        }
+        let last = first_n.unwrap_or(of);
+        if last == 0 || last > of {
+            return Err(Error::usage(format!("--first-n {last} is no number of patches of this series"))
+                .why(format!("it has {of} on top of {}", unit.spec))
+                .next(format!(
+                    "give a number from 1 to {of}; the kernel without it is --kernel {}",
+                    unit.spec
+                )));
+        }
+        let before: Vec<(usize, Role)> = match how {
+            Columns::Whole => vec![],
+            Columns::WithBase => vec![(0, Role::Base)],
+            Columns::EachPatch => (0..last).map(|count| (count, Role::Step)).collect(),
+        };
+        let column = |count, role| (at, Unit { upto: Upto::of(count, of), role, ..unit.clone() });
+        columns.extend(before.into_iter().map(|(count, role)| column(count, Some(role))));
+        columns.push(column(last, None));
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(spec: &str) -> Unit {
+        Unit {
+            spec: spec.parse().expect("a spec"),
+            variant: Some("default".into()),
+            label: None,
+            upto: Upto::All,
+            on_top: None,
+            role: None,
+            self_test: None,
+        }
+    }
+
+    fn expanded(patches: usize, how: Columns, first_n: Option<usize>) -> Vec<(Upto, Option<Role>)> {
+        let columns = expand(&[unit("src:6.18")], &[patches], how, first_n).expect("columns");
+        columns.into_iter().map(|(_, unit)| (unit.upto, unit.role)).collect()
+    }
+
+    #[test]
+    fn each_patch_is_a_step_and_only_the_last_column_is_judged_as_a_whole() {
+        let first = |count| Upto::First { count, of: 3 };
+        let steps =
+            [(first(0), Some(Role::Step)), (first(1), Some(Role::Step)), (first(2), Some(Role::Step))];
+        assert_eq!(expanded(3, Columns::EachPatch, None), [&steps[..], &[(Upto::All, None)]].concat());
+        assert_eq!(expanded(3, Columns::EachPatch, Some(2)), [&steps[..2], &[(first(2), None)]].concat());
+        let one = [(Upto::First { count: 0, of: 1 }, Some(Role::Step)), (Upto::All, None)];
+        assert_eq!(expanded(1, Columns::EachPatch, None), one);
+    }
+
+    #[test]
+    fn a_base_comes_before_its_kernel_and_only_where_there_is_a_series() {
+        let base = (Upto::First { count: 0, of: 3 }, Some(Role::Base));
+        assert_eq!(expanded(3, Columns::WithBase, None), [base, (Upto::All, None)]);
+        assert_eq!(expanded(3, Columns::WithBase, Some(1)), [base, (Upto::First { count: 1, of: 3 }, None)]);
+        let both = [unit("debian:7.0.13"), unit("src:6.18")];
+        let columns = expand(&both, &[0, 3], Columns::WithBase, None).expect("columns");
+        assert_eq!(columns.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(columns[0].1.role, None);
+    }
+
+    #[test]
+    fn more_patches_than_there_are_is_a_mistake() {
+        for bad in [0, 4] {
+            let error = expand(&[unit("src:6.18")], &[3], Columns::Whole, Some(bad)).expect_err("a mistake");
+            assert_eq!(error.class, vmtest_base::error::Class::Usage);
+            assert!(error.to_string().contains("from 1 to 3"), "{error}");
+        }
+    }
+}

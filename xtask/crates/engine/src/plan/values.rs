@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Values of options, from text. Pure.
+
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use vmtest_protocol::TestName;
+
+use vmtest_base::error::{Error, Result};
+use vmtest_host::accel::Kind;
+use vmtest_kernel::reserved;
+use vmtest_suite::own::compile;
+
+/// A limit that `--timeout` can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// Start to the first byte.
+    FirstByte,
+    /// Start to the runner's hello.
+    Boot,
+    /// Without a byte.
+    Idle,
+    /// Start to end.
+    Run,
+    /// The runner's last word to QEMU's end.
+    Shutdown,
+    /// One make, of a kernel or of a suite.
+    Build,
+}
+
+impl Limit {
+    const ALL: [(&'static str, Limit); 6] = [
+        ("first-byte", Limit::FirstByte),
+        ("boot", Limit::Boot),
+        ("idle", Limit::Idle),
+        ("run", Limit::Run),
+        ("shutdown", Limit::Shutdown),
+        ("build", Limit::Build),
+    ];
+
+    /// Seconds under KVM, and when emulated. An emulated guest is 3 to 30 times slower, most at boot.
+    pub(super) fn default(self, accel: Kind) -> Duration {
+        let (kvm, tcg) = match self {
+            Limit::FirstByte => (10, 30),
+            Limit::Boot => (30, 120),
+            Limit::Idle => (60, 180),
+            Limit::Run => (300, 1200),
+            Limit::Shutdown => (10, 30),
+            // A whole distribution's configuration takes an hour on two cores.
+            Limit::Build => (7200, 7200),
+        };
+        Duration::from_secs(if accel == Kind::Kvm { kvm } else { tcg })
+    }
+}
+
+/// A skip that does not count against the run.
+#[derive(Debug, Clone)]
+pub struct AllowSkip {
+    kernel: Option<GlobMatcher>,
+    test: GlobMatcher,
+}
+
+impl AllowSkip {
+    pub(super) fn parse(text: &str) -> Result<AllowSkip> {
+        let (kernel, test) = match text.split_once('=') {
+            Some((kernel, test)) => (Some(compile(kernel)?.compile_matcher()), test),
+            None => (None, text),
+        };
+        if test.is_empty() {
+            return Err(Error::usage(format!("--allow-skip `{text}` names no test"))
+                .next("write [KERNEL=]GLOB, for example 'debian:6.19*=*'"));
+        }
+        Ok(AllowSkip { kernel, test: compile(test)?.compile_matcher() })
+    }
+
+    /// Whether it allows this cell to be skipped.
+    pub fn allows(&self, kernel: &str, name: &TestName) -> bool {
+        self.kernel.as_ref().is_none_or(|glob| glob.is_match(kernel))
+            && (self.test.is_match(name.path()) || self.test.is_match(&name.test))
+    }
+}
+
+/// A CPU model as QEMU names it, perhaps with flags (`max,-avx`). vng hands it to a shell without quoting.
+///
+/// # Errors
+/// Class `Usage`.
+pub(super) fn cpu_model(text: &str) -> Result<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,+=".contains(c);
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err(Error::usage(format!("--cpu-model `{text}` is no CPU model of QEMU"))
+            .next("`qemu-system-x86_64 -cpu help` lists them; flags follow with commas: max,-avx"));
+    }
+    Ok(text.to_owned())
+}
+
+/// One kernel parameter: it travels between spaces, so it cannot hold one. A byte beyond ASCII may be one for the kernel.
+///
+/// # Errors
+/// Class `Usage`, also for one that is [reserved](vmtest_kernel::reserved).
+pub fn parameter(word: &str) -> Result<String> {
+    if let Some(reserved) = reserved::in_cmdline(word) {
+        return Err(reserved.refused(format!("--append `{}`", word.escape_debug())));
+    }
+    let bad = |c: char| !c.is_ascii_graphic() || "\"'`$\\;&|<>(){}*?!#~".contains(c);
+    if word.is_empty() || word.chars().any(bad) {
+        return Err(Error::usage(format!("--append `{}` is not one kernel parameter", word.escape_debug()))
+            .why("it is empty, or holds a space, a quote or another character that a shell or the kernel would split at")
+            .next("give each parameter its own --append"));
+    }
+    Ok(word.to_owned())
+}
+
+/// A sysctl and its value.
+///
+/// # Errors
+/// Class `Usage`, also for one that is [reserved](vmtest_kernel::reserved).
+pub fn sysctl(text: &str) -> Result<String> {
+    if let Some(reserved) = text.split_once('=').and_then(|(name, value)| reserved::of_sysctl(name, value)) {
+        return Err(reserved.refused(format!("--sysctl `{}`", text.escape_debug())));
+    }
+    let fine = |c: char| c.is_ascii_alphanumeric() || "._-/=,:".contains(c);
+    match text.split_once('=') {
+        Some((name, value))
+            if !name.is_empty() && !value.is_empty() && text.chars().all(fine) && !text.contains("..") =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(Error::usage(format!("--sysctl `{}` is not NAME=VALUE", text.escape_debug()))
+            .next("for example --sysctl net.core.bpf_jit_harden=2")),
+    }
+}
+
+/// `512`, `512M`, `2G`.
+pub(super) fn mebibytes(text: &str) -> Result<u32> {
+    let wrong = || {
+        Error::usage(format!("--memory `{}` is not a size", text.escape_debug()))
+            .next("write 512M or 2G, at least 128M and at most 1024G")
+    };
+    let (digits, factor) = match text.strip_suffix(['M', 'm']) {
+        Some(digits) => (digits, 1),
+        None => text.strip_suffix(['G', 'g']).map_or((text, 1), |digits| (digits, 1024)),
+    };
+    let size: u32 = digits.parse().map_err(|_| wrong())?;
+    size.checked_mul(factor).filter(|size| (128..=1_048_576).contains(size)).ok_or_else(wrong)
+}
+
+pub(super) fn timeout(text: &str) -> Result<(Limit, Duration)> {
+    let names = Limit::ALL.map(|(name, _)| name).join(", ");
+    let wrong = |why: &str| {
+        Error::usage(format!("--timeout `{}` is not PHASE=SECONDS", text.escape_debug()))
+            .why(why)
+            .next(format!("phases are {names}"))
+    };
+    let (name, seconds) = text.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
+    let found = Limit::ALL.into_iter().find(|(known, _)| *known == name);
+    let (_, limit) = found.ok_or_else(|| wrong("there is no such phase"))?;
+    let seconds: u32 = seconds.parse().map_err(|_| wrong("the time is not a whole number"))?;
+    if seconds == 0 {
+        return Err(wrong("nothing ends within 0 seconds"));
+    }
+    Ok((limit, Duration::from_secs(seconds.into())))
+}

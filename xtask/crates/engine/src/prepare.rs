@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a plan to everything that is decided before anything is fetched or made: what the host must have, the merged
+//! configuration of each variant, the series, and which release, commit or path each kernel is.
+//!
+//! Later stages take these from here. Nothing is resolved or read again, so what is built is what was announced.
+
+use std::sync::{Arc, OnceLock};
+use vmtest_suite::program;
+
+use crate::plan::{self, Plan, Unit};
+use crate::request::BootChoice;
+use vmtest_base::error::{Error, Result};
+use vmtest_guest::judge::Program;
+use vmtest_host::build_root::BuildRoot;
+use vmtest_host::context::Context;
+use vmtest_host::doctor::{self, Need, Toolchain};
+use vmtest_kernel::config::{self, Requests};
+use vmtest_kernel::maintained::{self, Named};
+use vmtest_kernel::series::Series;
+use vmtest_kernel::source::{self, Fetched, Resolved};
+use vmtest_kernel::spec::KernelSpec;
+use vmtest_kernel::variant::{self, Variant};
+use vmtest_suite::own::Runner;
+
+/// A plan with everything that it names.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What will be done. Its units are the columns.
+    pub plan: Plan,
+    /// Series of `--patches`; `None` without one.
+    pub series: Option<Series>,
+    /// Programs of selftests/suites/ that run.
+    pub programs: Vec<Program>,
+    /// What each column will be, in the order of the plan's units.
+    pub meanings: Vec<Meaning>,
+    kernels: Vec<Kernel>,
+    configurations: Vec<Configuration>,
+}
+
+/// What a column will be.
+#[derive(Debug, Clone)]
+pub struct Meaning {
+    /// Its kernel without patches.
+    pub resolved: Resolved,
+    /// Patches on top of that.
+    pub on_top: usize,
+    /// Patches of the whole series.
+    pub of: usize,
+}
+
+/// How a kernel is configured, compiled and started.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The variant.
+    pub variant: Variant,
+    /// Its fragments and those of `--config`, merged.
+    pub requests: Requests,
+}
+
+#[derive(Debug, Clone)]
+struct Kernel {
+    spec: KernelSpec,
+    /// With an id that is unique in the run.
+    resolved: Resolved,
+    /// That id, where it is not the kernel's own.
+    label: Option<String>,
+    fetched: Arc<OnceLock<Result<Fetched>>>,
+}
+
+/// Prepares a run.
+///
+/// # Errors
+/// Class `Usage` for everything that can be wrong with what was typed, and `Host` for what the host does not have.
+pub fn prepare(ctx: &Context, plan: Plan) -> Result<Prepared> {
+    let prepared = prepare_all(ctx, vec![plan], &[])?.swap_remove(0);
+    let units = prepared.plan.units.iter().zip(&prepared.meanings);
+    for (at, (unit, meaning)) in units.clone().enumerate() {
+        let id = &meaning.resolved.id;
+        // Cells are told apart by this name, and so are the directories of their consoles.
+        let mut before = units.clone().take(at).filter(|(other, _)| other.spec != unit.spec);
+        if let Some((other, _)) = before.find(|(_, other)| other.resolved.id == *id) {
+            return Err(Error::usage(format!("two kernels would both be the column {id}"))
+                .why(format!("{} and {} have the same name", other.spec, unit.spec))
+                .next("test them in two runs, or give their directories different names"));
+        }
+    }
+    Ok(prepared)
+}
+
+/// Prepares runs that share a host and the names of their kernels. `named` are kernels that have a part in these names and
+/// may be tested elsewhere.
+///
+/// # Errors
+/// Class `Usage` for everything that can be wrong with what was typed, and `Host` for what the host does not have.
+pub fn prepare_all(ctx: &Context, plans: Vec<Plan>, named: &[KernelSpec]) -> Result<Vec<Prepared>> {
+    // Before the host is looked at: it may be a typo.
+    let programs: Vec<_> = plans.iter().map(|plan| programs(ctx, plan)).collect::<Result<_>>()?;
+    doctor::require(&needs(&plans, ctx))?;
+    let configurations = plans.iter().map(|plan| configurations(ctx, plan));
+    let configurations: Vec<_> = configurations.collect::<Result<_>>()?;
+    let mut read: Vec<(Vec<Named>, Option<Series>)> = Vec::new();
+    for plan in &plans {
+        if !read.iter().any(|(patches, _)| *patches == plan.patches) {
+            read.push((plan.patches.clone(), maintained::load(ctx, &plan.patches)?));
+        }
+    }
+    let kernels = resolve(ctx, named, plans.iter().flat_map(|plan| &plan.units))?;
+    let mut all = Vec::new();
+    for ((plan, programs), configurations) in plans.into_iter().zip(programs).zip(configurations) {
+        let series = read.iter().find(|(patches, _)| *patches == plan.patches);
+        let series = series.and_then(|(_, series)| series.clone());
+        let meanings = Vec::new();
+        let kernels = kernels.clone();
+        let mut prepared = Prepared { plan, series, programs, meanings, kernels, configurations };
+        prepared.expand()?;
+        all.push(prepared);
+    }
+    Ok(all)
+}
+
+impl Prepared {
+    /// The same kernels, variants and series for another plan, which differs in what is run on them.
+    ///
+    /// # Errors
+    /// Class `Usage` for a kernel command line that would be cut off, or a program that makes no sense.
+    pub fn for_plan(&self, ctx: &Context, plan: Plan) -> Result<Prepared> {
+        let plan = Plan { units: self.plan.units.clone(), ..plan };
+        for unit in &plan.units {
+            let configuration = self.configurations.iter().find(|one| one.is(unit.variant.as_deref()));
+            crate::cmdline::check_cmdline(&plan, unit, configuration.map(|one| &one.variant))?;
+        }
+        Ok(Prepared {
+            programs: programs(ctx, &plan)?,
+            plan,
+            series: self.series.clone(),
+            meanings: self.meanings.clone(),
+            kernels: self.kernels.clone(),
+            configurations: self.configurations.clone(),
+        })
+    }
+
+    /// Fetches what a kernel was resolved to: once for all columns, and again where it went away from the cache. A kernel
+    /// that the plan does not name, as a step of a bisection, is resolved now.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn fetch(&self, ctx: &Context, spec: &KernelSpec) -> Result<Fetched> {
+        let Some(kernel) = self.kernels.iter().find(|kernel| kernel.spec == *spec) else {
+            return source::fetch(ctx, &source::resolve(ctx, spec)?);
+        };
+        let fetched = kernel.fetched.get_or_init(|| source::fetch(ctx, &kernel.resolved)).clone()?;
+        if fetched.is_there() { Ok(fetched) } else { source::fetch(ctx, &kernel.resolved) }
+    }
+
+    /// How the kernel of a column is configured.
+    ///
+    /// # Errors
+    /// Where no column of the plan has this variant.
+    pub fn configuration(&self, variant: Option<&str>) -> Result<&Configuration> {
+        let found = self.configurations.iter().find(|one| one.is(variant));
+        found.ok_or_else(|| Error::host(format!("the variant {variant:?} was not prepared")))
+    }
+
+    /// Turns the kernels of the plan into columns, and finds what each of them means.
+    fn expand(&mut self) -> Result<()> {
+        let given = self.series.as_ref().map_or(0, |series| series.patches.len());
+        let mut bases: Vec<&Resolved> = Vec::new();
+        for unit in &mut self.plan.units {
+            let kernel = self.kernels.iter().find(|kernel| kernel.spec == unit.spec);
+            let kernel = kernel.ok_or_else(|| Error::host(format!("{} was not resolved", unit.spec)))?;
+            unit.label.clone_from(&kernel.label);
+            bases.push(&kernel.resolved);
+        }
+        let units = self.plan.units.iter().zip(&bases);
+        let count = |(unit, base): (&Unit, &&Resolved)| match unit.spec.has_source() {
+            true => base.commits + given,
+            false => 0,
+        };
+        let patches: Vec<usize> = units.map(count).collect();
+        let columns = plan::expand(&self.plan.units, &patches, self.plan.columns, self.plan.first_n)?;
+        let meaning = |(at, unit): &(usize, Unit)| Meaning {
+            resolved: bases[*at].clone(),
+            on_top: unit.upto.count(patches[*at]),
+            of: patches[*at],
+        };
+        self.meanings = columns.iter().map(meaning).collect();
+        self.plan.units = columns.into_iter().map(|(_, unit)| unit).collect();
+        Ok(())
+    }
+}
+
+impl Configuration {
+    fn is(&self, variant: Option<&str>) -> bool {
+        variant.is_some_and(|name| self.variant.name == name)
+    }
+}
+
+fn programs(ctx: &Context, plan: &Plan) -> Result<Vec<Program>> {
+    plan.programs.iter().map(|name| program::load(&ctx.project, name)).collect()
+}
+
+/// What the host must have for these plans.
+fn needs(plans: &[Plan], ctx: &Context) -> Vec<Need> {
+    let mut needs: Vec<Need> = Vec::new();
+    for need in plans.iter().flat_map(|plan| needs_of(plan, ctx)) {
+        if !needs.contains(&need) {
+            needs.push(need);
+        }
+    }
+    needs
+}
+
+fn needs_of(plan: &Plan, ctx: &Context) -> Vec<Need> {
+    let mut needs = vec![Need::Storage];
+    let archive = |unit: &Unit| matches!(unit.spec, KernelSpec::Src(_) | KernelSpec::Debian { .. });
+    if plan.units.iter().any(archive) {
+        needs.push(Need::Archive);
+    }
+    if plan.units.iter().any(|unit| unit.spec.has_source()) {
+        needs.push(Need::Source);
+    }
+    match plan.toolchain {
+        Toolchain::Image => {
+            needs.push(Need::Sandbox);
+            if !BuildRoot::is_cached(ctx) {
+                needs.push(Need::BuildRoot);
+            }
+        }
+        Toolchain::Host => {
+            needs.push(Need::HostBoot);
+            let builds = plan.units.iter().any(|unit| unit.spec.has_source());
+            if builds {
+                needs.push(Need::HostBuild);
+            }
+            // `auto` takes vng for what is built here, and would miss it only after the build.
+            if plan.boot == BootChoice::Vng || (plan.boot == BootChoice::Auto && builds) {
+                needs.push(Need::HostVng);
+            }
+        }
+    }
+    if !Runner::is_cached(ctx) {
+        needs.push(Need::Runner);
+    }
+    needs
+}
+
+/// The variants of a plan with their fragments, which can be read and make sense.
+fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
+    for path in &plan.config {
+        std::fs::read_to_string(path).map_err(|error| {
+            Error::usage(format!("--config {} cannot be read", path.display())).why(error)
+        })?;
+    }
+    let mut read: Vec<Configuration> = Vec::new();
+    for unit in &plan.units {
+        let name = unit.variant.as_deref();
+        if let Some(name) = name.filter(|_| !read.iter().any(|one| one.is(name))) {
+            let variant = variant::load(&ctx.project.join("kconfig"), name)?;
+            let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
+            let requests = config::read(&fragments)?;
+            read.push(Configuration { variant, requests });
+        }
+        let variant = read.iter().find(|one| one.is(name)).map(|one| &one.variant);
+        crate::cmdline::check_cmdline(plan, unit, variant)?;
+    }
+    Ok(read)
+}
+
+/// Finds what each kernel is, once, and the name of its column: the same in each part of a matrix, or parts could not be
+/// joined.
+fn resolve<'a>(
+    ctx: &Context,
+    named: &[KernelSpec],
+    units: impl Iterator<Item = &'a Unit> + Clone,
+) -> Result<Vec<Kernel>> {
+    let mut specs: Vec<&KernelSpec> = Vec::new();
+    for spec in named.iter().chain(units.clone().map(|unit| &unit.spec)) {
+        if !specs.contains(&spec) {
+            specs.push(spec);
+        }
+    }
+    let (mut known, mut resolved) = (Vec::new(), Vec::new());
+    for spec in specs {
+        match source::resolve(ctx, spec) {
+            Ok(one) => {
+                known.push(spec);
+                resolved.push(one);
+            }
+            Err(error) if units.clone().any(|unit| unit.spec == *spec) => return Err(error),
+            // Another machine has it.
+            Err(_) => (),
+        }
+    }
+    let ids = source::unique_ids(&resolved);
+    let kernels = known.into_iter().zip(resolved).zip(ids);
+    let kernel = |((spec, mut resolved), id): ((&KernelSpec, Resolved), String)| {
+        let label = Some(id.clone()).filter(|id| *id != resolved.id);
+        resolved.id = id;
+        Kernel { spec: spec.clone(), resolved, label, fetched: Arc::default() }
+    };
+    Ok(kernels.map(kernel).collect())
+}

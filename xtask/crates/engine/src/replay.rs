@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A finished run judged once more, from the bytes that its guests sent: what a record says must follow from them.
+//!
+//! Beside the raw bytes of a guest lies what the harness knew when it judged them (`brief.json`): how the guest ended, what
+//! was planned, what was allowed; of a program that speaks for itself also what was chosen of it and what the same program
+//! reported before. How it could be wrong: who changes both the record and the bytes is not found out; nor is a cell that
+//! says `missing` or `notrun` of a test that no guest was asked for, which is no pass.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vmtest_protocol::TestName;
+
+use vmtest_base::condition::Condition;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::write_file;
+use vmtest_base::{beneath, sanitize};
+use vmtest_guest::console::Scanner;
+use vmtest_guest::events::Stream;
+use vmtest_guest::judge::{CellBase, ExternalSuite, JudgeInput, Judged, Rounds, SuiteInput, Terms, judge};
+use vmtest_guest::observed::{End, Observed};
+use vmtest_record::allow_list::Allowed;
+use vmtest_record::load::{MOST_BYTES, Stored, below};
+use vmtest_record::run::{BootRecord, Cell, ColumnId, Outcome, RunResult};
+
+/// Version of its file. 2: with the build id, and guests show that their console was heard.
+const SCHEMA: u32 = 2;
+/// Its name, beside the raw bytes.
+pub const FILE: &str = "brief.json";
+/// Suites, as they are asked for.
+const OWN: &str = "own";
+const UPSTREAM: &str = "upstream";
+/// Differences that an error tells.
+const MOST_TOLD: usize = 10;
+
+/// What the harness knew of a guest besides its bytes, as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedInput {
+    schema: u32,
+    nonce: String,
+    end: End,
+    complaint: String,
+    truncated: bool,
+    /// Bytes of the console and of the events that were judged; what came later was asked for.
+    judged: [u64; 2],
+    planned: Vec<TestName>,
+    may_skip: Vec<TestName>,
+    /// How often each had to run; absent for until one fails.
+    rounds: Option<u32>,
+    release: String,
+    build_id: String,
+    emulator: Option<String>,
+    /// Titles of complaints that were allowed.
+    allowed: Vec<String>,
+    /// What it takes to read another suite than the own; absent for that.
+    #[serde(default, rename = "foreign", skip_serializing_if = "Option::is_none")]
+    external: Option<ExternalSuite>,
+}
+
+impl SavedInput {
+    /// What it takes to judge this guest again. Cells of another suite than the own have names that its program gave them.
+    pub fn of(input: &JudgeInput<'_>, seen: &Observed, judged: &Judged) -> SavedInput {
+        let JudgeInput { base: _, terms, conditions: _, suite, may_skip } = input;
+        let (planned, rounds, external) = match suite {
+            SuiteInput::Own { planned, rounds } => (planned.to_vec(), *rounds, None),
+            SuiteInput::External(suite) => {
+                let names = judged.cells.iter().map(Cell::name).collect();
+                (names, Rounds::Exactly(1), Some((*suite).clone()))
+            }
+        };
+        let allowed = judged.splats.iter().filter(|splat| splat.allowed.is_some());
+        SavedInput {
+            schema: SCHEMA,
+            nonce: seen.stream.nonce().to_owned(),
+            end: seen.end,
+            complaint: seen.complaint.clone(),
+            truncated: seen.truncated,
+            judged: seen.judged,
+            may_skip: planned.iter().filter(|name| may_skip(name)).cloned().collect(),
+            planned,
+            rounds: match rounds {
+                Rounds::Exactly(rounds) => Some(rounds),
+                Rounds::UntilFail => None,
+            },
+            release: terms.release.to_owned(),
+            build_id: terms.build_id.to_owned(),
+            emulator: terms.emulator.map(str::to_owned),
+            allowed: allowed.map(|splat| splat.title.clone()).collect(),
+            external,
+        }
+    }
+
+    /// Writes it beside the bytes.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write(&self, store: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|error| Error::host(format!("cannot write {FILE}")).why(error))?;
+        write_file(&store.join(FILE), text)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Class `Host` where it is not there, or of another version.
+    fn read(dir: &Path) -> Result<SavedInput> {
+        let saved: SavedInput = serde_json::from_str(&beneath::read_text_up_to(dir, FILE, MOST_BYTES)?)
+            .map_err(|error| not_again(dir, error.to_string()))?;
+        match saved.schema {
+            SCHEMA => Ok(saved),
+            other => {
+                let why = format!("the schema of its {FILE} is {other}, and only {SCHEMA} is known here");
+                Err(not_again(dir, why))
+            }
+        }
+    }
+
+    /// Why a guest cannot be judged again; `None` where it can.
+    fn cannot(&self, boot: &BootRecord, boots: &[BootRecord]) -> Option<String> {
+        if (boot.suite == OWN) != self.external.is_none() {
+            return Some(format!("suite {}, and its {FILE} is of another", boot.suite));
+        }
+        self.external.as_ref()?;
+        // Attempts of whole tests are joined by what each of them saw, and the record keeps no more than the sum.
+        if boots.iter().filter(|one| one.column() == boot.column()).count() > 1 {
+            return Some(format!("suite {}, tried again as a whole", boot.suite));
+        }
+        self.truncated.then(|| format!("suite {}, whose words were cut to keep the run small", boot.suite))
+    }
+
+    /// What was seen of the guest: its bytes, read again.
+    fn observed(&self, dir: &Path) -> Result<Observed> {
+        let read = |name: &str, judged: u64| -> Result<Vec<u8>> {
+            let mut bytes = beneath::read_up_to(dir, name, MOST_BYTES)?;
+            let judged = usize::try_from(judged).unwrap_or(usize::MAX);
+            // A file that was cut to keep the run small is shorter, or holds a mark that is in no guest's words.
+            if !self.truncated && bytes.len() < judged {
+                let why = format!("{name} has {} bytes of {judged} that were judged", bytes.len());
+                return Err(not_again(dir, why));
+            }
+            bytes.truncate(judged);
+            Ok(bytes)
+        };
+        let mut console = Scanner::default();
+        console.feed(&read("console.log", self.judged[0])?);
+        console.close();
+        let mut stream = Stream::new(self.nonce.clone());
+        stream.feed(&read("events.jsonl", self.judged[1])?);
+        stream.close();
+        let complaint = self.complaint.clone();
+        Ok(Observed { stream, console, complaint, ..Observed::new(self.end, self.truncated) })
+    }
+
+    /// Judges what was seen as it was judged then.
+    fn judge(&self, boot: &BootRecord, seen: &Observed) -> Result<Judged> {
+        let conditions: Vec<Condition> = boot
+            .conditions
+            .iter()
+            .map(|one| Condition::new(&one.what, &one.read, &one.wanted, one.must))
+            .collect::<Result<_>>()?;
+        let rounds = self.rounds.map_or(Rounds::UntilFail, Rounds::Exactly);
+        let input = JudgeInput {
+            base: CellBase {
+                kernel: boot.kernel.clone(),
+                variant: boot.variant.clone(),
+                boot: boot.boot.clone(),
+                accel: boot.accel.clone(),
+                suite: boot.suite.clone(),
+                enforced: None,
+            },
+            terms: Terms {
+                release: &self.release,
+                build_id: &self.build_id,
+                allowed: &Allowed::exactly(&self.allowed),
+                emulator: self.emulator.as_deref(),
+            },
+            conditions: &conditions,
+            suite: match &self.external {
+                None => SuiteInput::Own { planned: &self.planned, rounds },
+                Some(suite) => SuiteInput::External(suite),
+            },
+            may_skip: &|name| self.may_skip.contains(name),
+        };
+        Ok(judge(&input, seen))
+    }
+}
+
+fn not_again(dir: &Path, why: String) -> Error {
+    Error::host(format!("cannot judge {} again", dir.display())).why(why)
+}
+
+/// What was judged again.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Guests.
+    pub guests: usize,
+    /// Cells of theirs.
+    pub cells: usize,
+    /// Guests that were not, with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// Judges every guest of a run again.
+///
+/// # Errors
+/// Class `Host` where the record says something else than its bytes, or some of them are not there any more.
+pub fn check(stored: &Stored) -> Result<Replayed> {
+    check_with(stored, false)
+}
+
+/// The same as far as the bytes are there: a run whose logs were cut to keep it small is no contradiction.
+///
+/// # Errors
+/// Class `Host` where the record says something else than its bytes.
+pub fn check_what_is_there(stored: &Stored) -> Result<Replayed> {
+    check_with(stored, true)
+}
+
+fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
+    let mut done = Replayed::default();
+    let mut differ: Vec<String> = Vec::new();
+    let mut told: BTreeSet<(ColumnId<'_>, String)> = BTreeSet::new();
+    let mut left_out: Vec<&BootRecord> = Vec::new();
+    for boot in &stored.result.boots {
+        let is_saved = beneath::is_file(&stored.dir, Path::new(&boot.directory).join(FILE));
+        let Some(dir) = below(&stored.dir, &boot.directory).filter(|_| is_saved) else {
+            left_out.push(boot);
+            done.left_out.push(format!("{}: of an older version", boot.directory));
+            continue;
+        };
+        let saved = SavedInput::read(&dir)?;
+        if let Some(why) = saved.cannot(boot, &stored.result.boots) {
+            left_out.push(boot);
+            done.left_out.push(format!("{}: {why}", boot.directory));
+            continue;
+        }
+        let again = saved.observed(&dir).and_then(|seen| Ok((saved.judge(boot, &seen)?, seen)));
+        let (judged, seen) = match again {
+            Err(error) if lenient => {
+                left_out.push(boot);
+                done.left_out.push(format!("{}: {}", boot.directory, error.summary()));
+                continue;
+            }
+            again => again?,
+        };
+        done.guests += 1;
+        done.cells += judged.cells.len();
+        differ.extend(other_ids(&stored.result, boot, &saved, &seen));
+        differ.extend(differences(&stored.result, boot, &judged));
+        for cell in judged.cells {
+            told.insert((boot.column(), sanitize::line(&cell.path())));
+        }
+    }
+    // What never ran, no guest tells of; nor of what the tree has not, which counts.
+    let silent = |cell: &Cell| match said(cell, 1) {
+        (Outcome::Notrun, ..) => true,
+        (Outcome::Missing, class, _) => cell.suite == UPSTREAM && class == Class::Incomplete.code(),
+        _ => false,
+    };
+    // What may be of a guest that was left out is not known.
+    let known = |cell: &&Cell| !silent(cell) && !left_out.iter().any(|boot| boot.column() == cell.column());
+    for cell in stored.result.cells.iter().filter(known) {
+        if !told.contains(&(cell.column(), cell.path())) {
+            let outcome = cell.outcome.name();
+            differ.push(format!("{} on {}: {outcome}, and no guest told of it", cell.path(), cell.kernel));
+        }
+    }
+    if differ.is_empty() {
+        return Ok(done);
+    }
+    let more = differ.len().saturating_sub(MOST_TOLD);
+    let what = format!("{} says something else than what its guests said", stored.dir.display());
+    let error = Error::host(what).detail(differ.into_iter().take(MOST_TOLD));
+    Err(if more > 0 { error.detail([format!("and {more} more")]) } else { error })
+}
+
+/// Build ids of the record that are not those by which this guest was judged.
+fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Observed) -> Vec<String> {
+    // A column may have several kernels, one for each variant.
+    let mut of_column = run.kernels.iter().filter(|kernel| kernel.id == boot.kernel);
+    let started = of_column.any(|kernel| kernel.build_id == saved.build_id);
+    let said = seen.stream.hello.as_ref().map(|hello| sanitize::plain(&hello.build_id)).unwrap_or_default();
+    let mut differ = Vec::new();
+    if !started {
+        let known = &saved.build_id;
+        differ.push(format!(
+            "{}: started with build id {known:?}, which the record does not have",
+            boot.directory
+        ));
+    }
+    if boot.build_id != said {
+        let recorded = &boot.build_id;
+        differ.push(format!("{}: build id {recorded:?}, and its guest said {said:?}", boot.directory));
+    }
+    differ
+}
+
+/// What the record says of this guest and its bytes do not.
+fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<String> {
+    let Judged { verdict, cells, .. } = judged;
+    let mut differ = Vec::new();
+    if (boot.class, &boot.reason) != (verdict.class.code(), &sanitize::plain(&verdict.reason)) {
+        differ.push(format!(
+            "{}: class {} ({}), and its bytes say {} ({})",
+            boot.directory,
+            boot.class,
+            boot.reason,
+            verdict.class.code(),
+            verdict.reason
+        ));
+    }
+    let number = boot.attempt.unwrap_or(1);
+    for cell in cells {
+        let path = sanitize::line(&cell.path());
+        let same = |one: &&Cell| one.column() == boot.column() && one.path() == path;
+        let Some(recorded) = run.cells.iter().find(same) else {
+            differ.push(format!("{path} on {}: not in the record", boot.kernel));
+            continue;
+        };
+        let says = said(recorded, number);
+        let is = (cell.outcome, cell.class, sanitize::plain(&cell.reason));
+        // What a matrix declares or requires makes another class and reason of what a guest said.
+        let same = if run.matrix.is_some() { says.0 == is.0 } else { says == is };
+        if !same {
+            differ.push(format!(
+                "{path} on {}: {} ({}), and its guest said {} ({})",
+                boot.kernel,
+                says.0.name(),
+                says.2,
+                is.0.name(),
+                is.2
+            ));
+        }
+    }
+    differ
+}
+
+/// What a record says that a cell was in one attempt, before a matrix or --allow-flaky made something else of it.
+fn said(cell: &Cell, number: u32) -> (Outcome, u8, String) {
+    if let Some(one) = cell.tries.iter().find(|one| one.number == number) {
+        return (one.outcome, one.class, one.reason.clone());
+    }
+    match &cell.expected {
+        Some(expected) => (expected.outcome, expected.class, expected.why.clone()),
+        None => (cell.outcome, cell.class, cell.reason.clone()),
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a run is asked to do, as data: the command line, a job of a matrix, a bisection and the mutant runner each make one.
+//! It has not been checked: `Plan` does that.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use vmtest_protocol::{Effort, SelfTest};
+
+use vmtest_host::accel::AccelChoice;
+use vmtest_host::doctor::Toolchain;
+
+/// A run, as it was asked for. The words of options are kept as they were typed where only `Plan` can judge them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// Specs of kernels; empty: the default kernel.
+    pub kernels: Vec<String>,
+    /// Paths or names of series, in their order.
+    pub patches: Vec<PathBuf>,
+    /// Put the unpatched kernel before each patched one.
+    pub with_base: bool,
+    /// A column for each patch.
+    pub each_patch: bool,
+    /// Only so many patches of the series; `None`: all.
+    pub first_n: Option<u32>,
+    /// Variants; empty: the default one.
+    pub variants: Vec<String>,
+    /// Suites.
+    pub suites: Vec<Suite>,
+    /// Run what the tree's deny lists name.
+    pub ignore_denylist: bool,
+    /// Globs of subtests; empty: all.
+    pub tests: Vec<String>,
+    /// How much to run.
+    pub effort: Effort,
+    /// Rounds in one boot; `None`: not asked for.
+    pub repeat: Option<u32>,
+    /// Repeat until a failure.
+    pub until_fail: bool,
+    /// How often what failed or was lost runs again; `None`: never.
+    pub retries: Option<u32>,
+    /// Whether a test that passes only then counts as a pass.
+    pub allow_flaky: bool,
+    /// File of splats that do not count.
+    pub allow_splats: Option<PathBuf>,
+    /// How guests start.
+    pub boot: BootChoice,
+    /// What they run on.
+    pub accel: AccelChoice,
+    /// Whose tools.
+    pub toolchain: Toolchain,
+    /// `[KERNEL=]GLOB` of skips that do not count.
+    pub allow_skip: Vec<String>,
+    /// Further config fragments.
+    pub config: Vec<PathBuf>,
+    /// Further kernel parameters.
+    pub append: Vec<String>,
+    /// `name=value`.
+    pub sysctls: Vec<String>,
+    /// Virtual CPUs; `None`: as many as suit the boot.
+    pub cpus: Option<u32>,
+    /// QEMU's CPU model; `None`: the variant's.
+    pub cpu_model: Option<String>,
+    /// Memory of a guest, with its unit; `None`: the variant's.
+    pub memory: Option<String>,
+    /// `PHASE=SECONDS`.
+    pub timeouts: Vec<String>,
+    /// Jobs of make; `None`: by the number of cores.
+    pub make_jobs: Option<u32>,
+    /// Guests at once; `None`: by the number of cores.
+    pub vms: Option<u32>,
+    /// Start nothing after the first bad boot.
+    pub fail_fast: bool,
+    /// What the guests are for.
+    pub purpose: Purpose,
+    /// How the suite is damaged on purpose; `None`: not at all.
+    #[serde(skip)]
+    pub self_test: Option<SelfTest>,
+}
+
+impl Default for Request {
+    /// What `cargo xtask vmtest` without an option asks for.
+    fn default() -> Request {
+        Request {
+            kernels: Vec::new(),
+            patches: Vec::new(),
+            with_base: false,
+            each_patch: false,
+            first_n: None,
+            variants: Vec::new(),
+            suites: vec![Suite::Own],
+            ignore_denylist: false,
+            tests: Vec::new(),
+            effort: Effort::Normal,
+            repeat: None,
+            until_fail: false,
+            retries: None,
+            allow_flaky: false,
+            allow_splats: None,
+            boot: BootChoice::Auto,
+            accel: AccelChoice::Auto,
+            toolchain: Toolchain::Image,
+            allow_skip: Vec::new(),
+            config: Vec::new(),
+            append: Vec::new(),
+            sysctls: Vec::new(),
+            cpus: None,
+            cpu_model: None,
+            memory: None,
+            timeouts: Vec::new(),
+            make_jobs: None,
+            vms: None,
+            fail_fast: false,
+            purpose: Purpose::Test,
+            self_test: None,
+        }
+    }
+}
+
+impl Request {
+    /// The options of `vmtest` that ask for the same, each with its value behind it; what is the default is left out.
+    pub fn words(&self) -> Vec<String> {
+        // A new field is a compile error here until it is handled.
+        let Request {
+            kernels,
+            patches,
+            with_base,
+            each_patch,
+            first_n,
+            variants,
+            suites,
+            ignore_denylist,
+            tests,
+            effort,
+            repeat,
+            until_fail,
+            retries,
+            allow_flaky,
+            allow_splats,
+            boot,
+            accel,
+            toolchain,
+            allow_skip,
+            config,
+            append,
+            sysctls,
+            cpus,
+            cpu_model,
+            memory,
+            timeouts,
+            make_jobs,
+            vms,
+            fail_fast,
+            purpose,
+            self_test,
+        } = self;
+        let default = Request::default();
+        let mut words = Words::default();
+        words.each("--kernel", kernels);
+        words.each("--patches", patches.iter().map(|path| path.display()));
+        words.flag("--with-base", *with_base);
+        words.flag("--each-patch", *each_patch);
+        words.each("--first-n", first_n);
+        words.each("--variant", variants);
+        if *suites != default.suites {
+            words.each("--suite", suites.iter().cloned().map(String::from));
+        }
+        words.flag("--ignore-denylist", *ignore_denylist);
+        words.each("--test", tests);
+        words.each("--effort", Some(effort.name()).filter(|_| *effort != default.effort));
+        words.each("--repeat", repeat);
+        words.flag("--until-fail", *until_fail);
+        words.each("--retries", retries);
+        words.flag("--allow-flaky", *allow_flaky);
+        words.each("--allow-splats", allow_splats.iter().map(|path| path.display()));
+        words.choice("--boot", *boot, default.boot);
+        words.choice("--accel", *accel, default.accel);
+        words.choice("--toolchain", *toolchain, default.toolchain);
+        words.each("--allow-skip", allow_skip);
+        words.each("--config", config.iter().map(|path| path.display()));
+        words.each("--append", append);
+        words.each("--sysctl", sysctls);
+        words.each("--cpus", cpus);
+        words.each("--cpu-model", cpu_model);
+        words.each("--memory", memory);
+        words.each("--timeout", timeouts);
+        words.each("--make-jobs", make_jobs);
+        words.each("--vms", vms);
+        words.flag("--fail-fast", *fail_fast);
+        match purpose {
+            Purpose::Test => (),
+            Purpose::Exec(command) => words.each("--exec", [command]),
+            Purpose::Shell => words.flag("--shell", true),
+            Purpose::Gdb => words.flag("--gdb", true),
+        }
+        words.0.extend(self_test.map(|how| format!("--self-test={}", how.name())));
+        words.0
+    }
+}
+
+/// A command line that grows.
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn each(&mut self, option: &str, values: impl IntoIterator<Item: std::fmt::Display>) {
+        self.0.extend(values.into_iter().flat_map(|value| [option.to_owned(), value.to_string()]));
+    }
+
+    fn flag(&mut self, option: &str, given: bool) {
+        self.0.extend(given.then(|| option.to_owned()));
+    }
+
+    fn choice<T: ValueEnum + PartialEq>(&mut self, option: &str, value: T, default: T) {
+        let named = value.to_possible_value().filter(|_| value != default);
+        self.each(option, named.iter().map(|value| value.get_name()));
+    }
+}
+
+/// Suites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Suite {
+    /// This project's own.
+    Own,
+    /// test_progs of the tree under test, only the chosen tests of it.
+    Upstream,
+    /// A program below selftests/suites/.
+    Program(String),
+}
+
+impl From<String> for Suite {
+    /// Any word; whether there is such a program, the checkout says.
+    fn from(word: String) -> Suite {
+        match word.as_str() {
+            "own" => Suite::Own,
+            "upstream" => Suite::Upstream,
+            _ => Suite::Program(word),
+        }
+    }
+}
+
+impl From<Suite> for String {
+    fn from(suite: Suite) -> String {
+        match suite {
+            Suite::Own => "own".to_owned(),
+            Suite::Upstream => "upstream".to_owned(),
+            Suite::Program(name) => name,
+        }
+    }
+}
+
+/// Ways to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BootChoice {
+    /// vng for what is built here, direct for images.
+    #[default]
+    Auto,
+    /// Through virtme-ng.
+    Vng,
+    /// QEMU microvm with an initramfs.
+    Direct,
+}
+
+/// What the guests are for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Run the suite.
+    #[default]
+    Test,
+    /// Run one command.
+    Exec(String),
+    /// An interactive shell.
+    Shell,
+    /// Wait for a debugger, then run the suite.
+    Gdb,
+}

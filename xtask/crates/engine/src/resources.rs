@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What all columns of a run share: tools, virtme-ng, the runner, the locks. Jobs of a matrix each have a shop of their
+//! own, and these in common. Each is made once, by whoever needs it first.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use vmtest_protocol::TestName;
+
+use crate::bpftool_donor::Lenders;
+use crate::plan::Plan;
+use crate::prepare::Prepared;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_guest::judge::Program;
+use vmtest_host::accel::{self, Accel, AccelChoice};
+use vmtest_host::build_root::BuildRoot;
+use vmtest_host::context::Context;
+use vmtest_host::doctor::Toolchain;
+use vmtest_host::sandbox::Tools;
+use vmtest_host::slots::{Demand, Gate, Pass, Room};
+use vmtest_host::tools;
+use vmtest_host::virtme_ng::Vng;
+use vmtest_kernel::series::Series;
+use vmtest_record::allow_list::Allowed;
+use vmtest_suite::own::Runner;
+
+/// What all columns share.
+pub struct Shop<'a> {
+    /// Cache, events, checkout.
+    pub ctx: &'a Context,
+    /// What was asked for, and everything that it names.
+    pub prepared: &'a Prepared,
+    /// What was asked for.
+    pub plan: &'a Plan,
+    /// Series of `--patches`; `None` without one.
+    pub series: Option<&'a Series>,
+    /// What guests run on.
+    pub accel: Accel,
+    /// Splats that do not count.
+    pub allowed: Allowed,
+    /// Programs of selftests/suites/ that run.
+    pub programs: &'a [Program],
+    /// Whose bpftool a kernel without a tree gets.
+    pub lenders: Lenders,
+    common: Arc<Common>,
+    chosen: OnceLock<Result<Vec<TestName>>>,
+    /// How long its guests are expected to take, beside others.
+    weight: u64,
+}
+
+/// What runs side by side on one machine shares, whatever each of them tests.
+pub struct Common {
+    accel: Accel,
+    tools: OnceLock<Result<Tools>>,
+    vng: OnceLock<Result<Option<Vng>>>,
+    runner: OnceLock<Result<Runner>>,
+    make: Gate,
+    guests: Gate,
+    stopped: AtomicBool,
+}
+
+impl Common {
+    /// Nothing is made yet.
+    ///
+    /// # Errors
+    /// When the asked-for accelerator cannot be had.
+    pub fn new(accel: AccelChoice, guests: Room) -> Result<Arc<Common>> {
+        Ok(Arc::new(Common {
+            accel: accel::decide(accel)?,
+            tools: OnceLock::new(),
+            vng: OnceLock::new(),
+            runner: OnceLock::new(),
+            make: Gate::new(Room::of(1)),
+            guests: Gate::new(guests),
+            stopped: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl<'a> Shop<'a> {
+    /// Opens shop; nothing is made yet.
+    ///
+    /// # Errors
+    /// When the asked-for accelerator cannot be had, or the file of `--allow-splats` makes no sense.
+    pub fn open(ctx: &'a Context, prepared: &'a Prepared) -> Result<Shop<'a>> {
+        let plan = &prepared.plan;
+        Shop::beside(ctx, prepared, Common::new(plan.accel, Room::of(plan.vms))?, 0)
+    }
+
+    /// The same beside others, with which it shares what they have in `common`. `weight`: how long its guests are expected
+    /// to take.
+    ///
+    /// # Errors
+    /// When the file of `--allow-splats` makes no sense.
+    pub fn beside(
+        ctx: &'a Context,
+        prepared: &'a Prepared,
+        common: Arc<Common>,
+        weight: u64,
+    ) -> Result<Shop<'a>> {
+        let plan = &prepared.plan;
+        Ok(Shop {
+            ctx,
+            prepared,
+            plan,
+            series: prepared.series.as_ref(),
+            programs: &prepared.programs,
+            allowed: plan.allow_splats.as_deref().map(Allowed::load).transpose()?.unwrap_or_default(),
+            accel: common.accel.clone(),
+            lenders: Lenders::default(),
+            common,
+            chosen: OnceLock::new(),
+            weight,
+        })
+    }
+
+    /// A column is not all pass: with `--fail-fast` no further guest starts.
+    pub fn bad(&self) {
+        if self.plan.fail_fast {
+            self.common.stopped.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a further guest may start.
+    fn stopped(&self) -> bool {
+        self.common.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a guest may run.
+    ///
+    /// # Errors
+    /// Class `Incomplete` where none may any more.
+    pub fn guest(&self, demand: Demand) -> Result<Pass<'_>> {
+        let pass = self.common.guests.enter(self.weight, demand);
+        if self.stopped() {
+            let why = "not started: --fail-fast, and another column was not all pass";
+            return Err(Error::new(Class::Incomplete, why));
+        }
+        Ok(pass)
+    }
+
+    /// Waits until make may run: it takes all cores already, two at once would only take memory.
+    pub fn make(&self) -> Pass<'_> {
+        self.common.make.enter(self.weight, Demand::default())
+    }
+
+    /// The tools that build and boot.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub fn tools(&self) -> Result<&Tools> {
+        let tools = self.common.tools.get_or_init(|| match self.plan.toolchain {
+            Toolchain::Image => Ok(Tools::Image(BuildRoot::ensure(self.ctx)?)),
+            Toolchain::Host => Ok(Tools::Host(tools::host_key())),
+        });
+        tools.as_ref().map_err(Clone::clone)
+    }
+
+    /// Version of virtme-ng; `None` where no guest needed it, or it is the host's.
+    pub fn vng_version(&self) -> Option<String> {
+        self.common.vng.get()?.as_ref().ok()?.as_ref().map(|vng| vng.version.clone())
+    }
+
+    /// virtme-ng for the build root; `None` with the host's tools, which have their own.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn vng(&self) -> Result<Option<&Vng>> {
+        let vng = self.common.vng.get_or_init(|| match self.plan.toolchain {
+            Toolchain::Image => Vng::ensure(self.ctx).map(Some),
+            Toolchain::Host => Ok(None),
+        });
+        vng.as_ref().map(Option::as_ref).map_err(Clone::clone)
+    }
+
+    /// The runner, and the subtests that were chosen of those it has; none where the own suite is not to run.
+    ///
+    /// # Errors
+    /// Class `SuiteBuild`, or `Usage` when nothing is chosen.
+    pub fn runner(&self) -> Result<(&Runner, &[TestName])> {
+        let runner =
+            self.common.runner.get_or_init(|| Runner::ensure(self.ctx)).as_ref().map_err(Clone::clone)?;
+        let chosen = self.chosen.get_or_init(|| self.choose(runner));
+        chosen.as_ref().map(|chosen| (runner, &chosen[..])).map_err(Clone::clone)
+    }
+
+    fn choose(&self, runner: &Runner) -> Result<Vec<TestName>> {
+        let others = self.plan.upstream.is_some() || !self.programs.is_empty();
+        let chosen = match (self.plan.own, others) {
+            (false, _) => Vec::new(),
+            (true, false) => runner.choose(&self.plan.filter, self.plan.effort)?,
+            // A glob may be meant for the other suite alone.
+            (true, true) => match runner.known(&self.plan.filter)? {
+                filter if filter.is_empty() && !self.plan.filter.is_empty() => Vec::new(),
+                filter => runner.choose(&filter, self.plan.effort)?,
+            },
+        };
+        self.plan.repeat.rounds(chosen.len())?;
+        Ok(chosen)
+    }
+}

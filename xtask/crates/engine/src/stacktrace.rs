@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stacks with files and lines: the tree's own `scripts/decode_stacktrace.sh` on the kernel that was built, in the sandbox.
+//! After the verdict, and for people: where it does not work there is a reason in its place.
+
+use std::time::Duration;
+
+use crate::bootable::Bootable;
+use crate::resources::Shop;
+use vmtest_base::files::read_text;
+use vmtest_host::process::{Job, Stream};
+use vmtest_host::sandbox::{Sandbox, Tools};
+
+const SCRIPT: &str = "scripts/decode_stacktrace.sh";
+/// It asks for each address apart, and each time the whole kernel is read: a fifth of a second on an idle host.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Most lines of a report that are decoded: the death and its callers, not the registers of all that called them.
+const MOST_LINES: usize = 45;
+/// Most lines kept of the answer: an address can be in several inlined functions.
+const MOST_ANSWERS: usize = 120;
+
+/// A stack, or why there is none.
+pub fn stack(shop: &Shop<'_>, bootable: &Bootable, report: &[String]) -> Result<Vec<String>, String> {
+    let tree = bootable.source().ok_or("a finished kernel brings no source and no symbols")?;
+    let lines = worth_decoding(report);
+    if !lines.iter().any(|line| has_address(line)) {
+        return Err("there is no stack in it".to_owned());
+    }
+    if read_text(&tree.join(SCRIPT)).is_err() {
+        return Err(format!("the tree has no {SCRIPT}"));
+    }
+    let tools = shop.tools().map_err(|error| error.what)?;
+    let phase = shop.ctx.bus.phase("decode", &bootable.kernel.id);
+    let mut sandbox = Sandbox::new(tools).read_only(tree, "/src").read_only(&bootable.dir, "/kernel");
+    if matches!(tools, Tools::Image(_)) {
+        // Five times as fast as that of binutils; the build root has it.
+        sandbox = sandbox.env("LLVM", "1");
+    }
+    let mut command = sandbox.command("bash");
+    let kernel = sandbox.see("/kernel").join(&bootable.file);
+    command.arg(sandbox.see("/src").join(SCRIPT)).arg(kernel).arg(sandbox.see("/src"));
+    let mut decoded: Vec<String> = Vec::new();
+    let mut said = String::new();
+    let done = Job::new(command)
+        .input(lines.join("\n") + "\n")
+        .deadline(DEADLINE)
+        .on_line(|stream, line| match stream {
+            Stream::Out if decoded.len() < MOST_ANSWERS => decoded.push(line.trim_end().to_owned()),
+            Stream::Out => {}
+            Stream::Err => line.clone_into(&mut said),
+        })
+        .run();
+    // A part of a stack is better than none: what was decoded until the deadline stands.
+    let why = match done {
+        Ok(done) if done.success() => said,
+        Ok(done) => format!("{}: {said}", vmtest_host::process::ended(done.status)),
+        Err(error) => error.what,
+    };
+    phase.finish();
+    decoded.retain(|line| !line.trim().is_empty());
+    if decoded.iter().any(|line| has_place(line)) { Ok(decoded) } else { Err(format!("{SCRIPT}: {why}")) }
+}
+
+/// The part of a report that names addresses: without the dump of the code, which is another tool's work, and each call
+/// trace once.
+fn worth_decoding(report: &[String]) -> Vec<String> {
+    let lines = report
+        .iter()
+        .filter(|line| has_address(line) || line.contains("Call Trace") || line.contains("Comm:"));
+    let lines = lines.filter(|line| !line.contains("Code: "));
+    lines.take(MOST_LINES).cloned().collect()
+}
+
+/// `name+0x12/0x34`.
+fn has_address(line: &str) -> bool {
+    line.split("+0x").skip(1).any(|rest| rest.contains("/0x"))
+}
+
+/// `(kernel/panic.c:12)`.
+fn has_place(line: &str) -> bool {
+    let inside = line.split('(').skip(1);
+    inside.into_iter().any(|rest| {
+        rest.split(')')
+            .next()
+            .is_some_and(|rest| rest.contains(".c:") || rest.contains(".h:") || rest.contains(".S:"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lines_with_addresses_are_decoded() {
+        let report: Vec<String> = [
+            "[    1.0] BUG: kernel NULL pointer dereference, address: 0",
+            "[    1.0] CPU: 0 UID: 0 PID: 77 Comm: runner Not tainted 6.18.15 #6",
+            "[    1.0] RIP: 0010:lkdtm_EXCEPTION+0x5/0x10",
+            "[    1.0] Code: 00 00 <c7> 04 25+0x1/0x2",
+            "[    1.0] RAX: 0000000000000000",
+            "[    1.0] Call Trace:",
+            "[    1.0]  direct_entry+0xa0/0xc0",
+        ]
+        .map(str::to_owned)
+        .into();
+        assert_eq!(worth_decoding(&report).len(), 4);
+        assert!(has_place("[    1.0] direct_entry (drivers/misc/lkdtm/core.c:397)"));
+        assert!(!has_place("[    1.0] direct_entry+0xa0/0xc0") && !has_place("[ 1.0] (a) b.c"));
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What one guest came to: the one way from what was seen of it to a class, cells and splats, for a guest that just ended and
+//! for one whose bytes are read again. Pure.
+//!
+//! Success is the last branch. A boot is believed only when its runner said `done`, every count agrees, no line is
+//! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
+//! checked.
+
+mod boot;
+mod cells;
+mod conditions;
+mod program;
+mod splats;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use vmtest_protocol::TestName;
+
+use crate::observed::Observed;
+use vmtest_base::condition::Condition;
+use vmtest_record::run::{Cell, ConditionRecord, SplatRecord};
+
+pub use crate::judge::boot::Terms;
+pub use crate::judge::boot::Verdict;
+pub use crate::judge::boot::emulator_died;
+pub use crate::judge::cells::CellBase;
+pub use crate::judge::cells::MaySkip;
+pub use crate::judge::cells::Rounds;
+pub use crate::judge::cells::make_cell;
+pub use crate::judge::cells::notrun;
+pub use crate::judge::program::Program;
+pub use crate::judge::upstream::Chosen;
+pub use crate::judge::upstream::Known;
+pub use crate::judge::upstream::star_matches;
+
+/// What a guest is judged by besides what was seen of it.
+pub struct JudgeInput<'a> {
+    /// What all of its cells have in common.
+    pub base: CellBase,
+    /// What its boot is judged by.
+    pub terms: Terms<'a>,
+    /// What its variant is about.
+    pub conditions: &'a [Condition],
+    /// What ran in it.
+    pub suite: SuiteInput<'a>,
+    /// Which tests a skip does not count for.
+    pub may_skip: MaySkip<'a>,
+}
+
+/// What it takes to read the output of a suite.
+pub enum SuiteInput<'a> {
+    /// The own one, whose runner reports each subtest.
+    Own {
+        /// What was to run.
+        planned: &'a [TestName],
+        /// How often.
+        rounds: Rounds,
+    },
+    /// Another one.
+    External(&'a ExternalSuite),
+}
+
+/// A suite whose program speaks for itself: what is needed to understand it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExternalSuite {
+    /// The tree's own tests.
+    Upstream {
+        /// Those that the guest was to run.
+        chosen: Vec<Chosen>,
+        /// What the same binary had reported before.
+        known: Known,
+    },
+    /// A program of selftests/suites/.
+    Program(Program),
+}
+
+/// What a guest came to.
+#[derive(Debug)]
+pub struct Judged {
+    /// As a whole.
+    pub verdict: Verdict,
+    /// Whether it was what its variant is about; empty where nobody asks, and for a guest that never spoke.
+    pub conditions: Vec<ConditionRecord>,
+    /// Its cells.
+    pub cells: Vec<Cell>,
+    /// What the kernel complained of, without decoded stacks.
+    pub splats: Vec<SplatRecord>,
+    /// Subtests that the tree's own tests reported without doubt; empty for other suites.
+    pub reported: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Judges a guest.
+pub fn judge(input: &JudgeInput<'_>, seen: &Observed) -> Judged {
+    let JudgeInput { base, terms, conditions, suite, may_skip } = input;
+    let hello = seen.stream.hello.as_ref();
+    let conditions = hello.map(|hello| conditions::check(conditions, &hello.features)).unwrap_or_default();
+    let verdict = conditions::judge(&conditions, boot::judge(seen, terms));
+    let base = CellBase { enforced: conditions::enforced(&conditions), ..base.clone() };
+    let (cells, reported) = match suite {
+        SuiteInput::Own { planned, rounds } => {
+            (cells::judge(&base, planned, seen, &verdict, *rounds, may_skip), BTreeMap::new())
+        }
+        SuiteInput::External(ExternalSuite::Upstream { chosen, known }) => {
+            upstream::judge(&base, chosen, known, seen, &verdict, may_skip)
+        }
+        SuiteInput::External(ExternalSuite::Program(program)) => {
+            (program::judge(&base, program, seen, &verdict, may_skip), BTreeMap::new())
+        }
+    };
+    Judged { verdict, conditions, cells, splats: splats::of(&base, seen, terms.allowed), reported }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Cells of the kernel's own tests: what `test_progs` printed, held against how it ended, what was asked for and what
+//! the same binary reported before. Pure.
+//!
+//! A subtest passes when its line says OK and nothing is doubtful about the run that printed it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use vmtest_protocol::{End as TestEnd, OUT_OF_TIME, TestName};
+
+use crate::judge::Verdict;
+use crate::judge::cells::{CellBase, MaySkip, Rounds, make_cell, open_cell};
+use crate::observed::Observed;
+use crate::test_progs::{self, Report, Said, Subtest};
+use vmtest_base::error::Class;
+use vmtest_record::run::{Cell, Outcome};
+
+/// What the runner calls the status that a process ended with.
+const EXIT_STATUS: &str = "exit status";
+/// Bytes of output kept in one cell.
+const MAX_LOG: usize = 64 * 1024;
+
+/// The one kind of pattern that `test_progs` knows: `*` is any text.
+pub fn star_matches(pattern: &str, text: &str) -> bool {
+    let pattern = regex::escape(pattern).replace("\\*", ".*");
+    Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
+}
+
+/// A test that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Its name.
+    pub name: String,
+    /// The file that defines it, without `.c`.
+    pub file: String,
+    /// Patterns of subtests; empty for all.
+    pub subtests: Vec<String>,
+    /// Subtests that do not run though they match.
+    pub deny: Vec<String>,
+}
+
+impl Chosen {
+    /// Whether every subtest of it has to run, so that their numbers may have no hole.
+    pub fn is_whole(&self) -> bool {
+        self.subtests.is_empty() && self.deny.is_empty()
+    }
+
+    /// Whether this subtest is asked for.
+    pub fn wants(&self, subtest: &str) -> bool {
+        (self.subtests.is_empty() || self.subtests.iter().any(|pattern| star_matches(pattern, subtest)))
+            && !self.deny.iter().any(|pattern| star_matches(pattern, subtest))
+    }
+}
+
+/// Subtests that earlier runs of one binary reported: a name that is not there any more went missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known(pub BTreeMap<String, BTreeSet<String>>);
+
+type Reported = BTreeMap<String, BTreeSet<String>>;
+
+/// What the output of a bundle says: cells in the order of the tests, and the subtests that were reported by the tests that
+/// leave no doubt.
+#[derive(Debug, Default)]
+struct Read {
+    cells: Vec<Cell>,
+    reported: Reported,
+}
+
+/// Judges each chosen test, and each that the guest ran unasked.
+pub fn judge(
+    base: &CellBase,
+    chosen: &[Chosen],
+    known: &Known,
+    seen: &Observed,
+    boot: &Verdict,
+    may_skip: MaySkip<'_>,
+) -> (Vec<Cell>, Reported) {
+    let mut judged = Read::default();
+    for test in chosen {
+        let one = One { base, test, seen, boot, may_skip };
+        one.judge(known, &mut judged);
+    }
+    let ended = seen.stream.ended.iter().map(|end| &end.name);
+    for name in ended.chain(seen.stream.running.as_ref()) {
+        if !chosen.iter().any(|test| test.name == name.test && name.subtest.is_empty()) {
+            let found = (Outcome::Fail, "the guest ran what was not planned".to_owned(), Class::Host);
+            judged.cells.push(make_cell(base, name, found, (None, 1), false));
+        }
+    }
+    (judged.cells, judged.reported)
+}
+
+struct One<'a> {
+    base: &'a CellBase,
+    test: &'a Chosen,
+    seen: &'a Observed,
+    boot: &'a Verdict,
+    may_skip: MaySkip<'a>,
+}
+
+impl One<'_> {
+    fn name(&self, subtest: &str) -> TestName {
+        TestName { test: self.test.name.clone(), subtest: subtest.to_owned() }
+    }
+
+    fn cell(&self, subtest: &str, outcome: Outcome, reason: String, class: Class, log: &str) -> Cell {
+        let name = self.name(subtest);
+        let may_skip = (self.may_skip)(&name);
+        let class = if outcome == Outcome::Skip && may_skip { Class::Pass } else { class };
+        let mut cell = make_cell(self.base, &name, (outcome, reason, class), (None, 1), may_skip);
+        if outcome != Outcome::Pass {
+            cell.log = bounded(log);
+        }
+        cell
+    }
+
+    fn judge(&self, known: &Known, judged: &mut Read) {
+        let whole = self.name("");
+        let Some(end) = self.seen.stream.ended.iter().find(|end| end.name == whole) else {
+            let planned = self.seen.stream.plan.as_ref().is_none_or(|plan| plan.contains(&whole));
+            let found = open_cell(&whole, self.seen, self.boot, Rounds::Exactly(1));
+            let found = match found {
+                (Outcome::Missing, _, Class::Incomplete) if !planned => {
+                    let why = "test_progs -l does not name it: it is not built in".to_owned();
+                    (Outcome::Missing, why, Class::Incomplete)
+                }
+                found => found,
+            };
+            return judged.cells.push(make_cell(self.base, &whole, found, (None, 1), false));
+        };
+        if self.boot.class == Class::Host {
+            let found = (Outcome::Fail, self.boot.reason.clone(), Class::Host);
+            return judged.cells.push(make_cell(self.base, &whole, found, (Some(end), 1), false));
+        }
+        let text = self.seen.stream.printed_by(&whole);
+        let report = test_progs::read(&self.test.name, text, self.test.is_whole(), exit_status(end));
+        let mut cells: Vec<Cell> =
+            report.subtests.iter().map(|subtest| self.subtest(subtest, &report)).collect();
+        cells.splice(0..0, self.whole(end, &report));
+        cells.extend(self.missing(known, &report));
+        if cells.is_empty() {
+            // Nothing was found wrong and nothing was found: no pass.
+            let why = "no subtest of it was run".to_owned();
+            cells.push(self.cell("", Outcome::Missing, why, Class::Incomplete, text));
+        }
+        // How long one subtest took, nobody says.
+        if let Some(first) = cells.first_mut() {
+            first.duration_ms = end.duration_us / 1000;
+        }
+        judged.cells.append(&mut cells);
+        if report.doubts.is_empty() {
+            let names = report.subtests.iter().map(|subtest| subtest.name.clone());
+            judged.reported.insert(self.test.name.clone(), names.collect());
+        }
+    }
+
+    fn subtest(&self, subtest: &Subtest, report: &Report) -> Cell {
+        let Subtest { number: _, name, said, log } = subtest;
+        let cell = |outcome, reason, class| self.cell(name, outcome, reason, class, log);
+        match said {
+            Said::Fail => cell(Outcome::Fail, first_complaint(log), Class::TestFailed),
+            Said::Skip => cell(Outcome::Skip, skip_reason(report, log), Class::Incomplete),
+            Said::Ok | Said::SomeSkipped(..) if !report.doubts.is_empty() => {
+                let why = format!("it says OK, but {}", report.doubts.join("; "));
+                cell(Outcome::Missing, why, Class::Incomplete)
+            }
+            Said::SomeSkipped(..) => cell(Outcome::Skip, skip_reason(report, log), Class::Incomplete),
+            Said::Ok if !self.test.wants(name.split(" #").next().unwrap_or(name)) => {
+                cell(Outcome::Fail, "it ran, and nobody asked for it".to_owned(), Class::Host)
+            }
+            Said::Ok => cell(Outcome::Pass, String::new(), Class::Pass),
+        }
+    }
+
+    /// The test as a whole, where its subtests do not say everything.
+    fn whole(&self, end: &TestEnd, report: &Report) -> Option<Cell> {
+        let log = if report.log.trim().is_empty() { &end.log } else { &report.log };
+        let cell = |outcome, reason, class| Some(self.cell("", outcome, reason, class, log));
+        if end.reason.starts_with(OUT_OF_TIME) {
+            return cell(Outcome::Timeout, end.reason.clone(), Class::WallClock);
+        }
+        let any = |wanted: Said| report.subtests.iter().any(|subtest| subtest.said == wanted);
+        if !report.doubts.is_empty() {
+            // How the process ended explains the rest.
+            let died = (exit_status(end).is_none() || report.whole.is_none()) && !end.reason.is_empty();
+            let silent = report.subtests.is_empty() && report.whole.is_none();
+            let doubts = report.doubts.join("; ");
+            let why = match (died, silent) {
+                (true, true) => end.reason.clone(),
+                (true, false) => format!("{} ({doubts})", end.reason),
+                (false, _) => doubts,
+            };
+            return cell(Outcome::Fail, why, Class::TestFailed);
+        }
+        let skips = report.subtests.iter().filter(|subtest| subtest.said == Said::Skip).count() as u32;
+        match report.whole {
+            Some(Said::Fail) if any(Said::Fail) => None,
+            Some(Said::Fail) => cell(Outcome::Fail, first_complaint(&report.log), Class::TestFailed),
+            Some(Said::Ok) if report.subtests.is_empty() && self.test.subtests.is_empty() => {
+                cell(Outcome::Pass, String::new(), Class::Pass)
+            }
+            // With subtests chosen, and none of them run, they are missing.
+            Some(Said::Ok) => None,
+            Some(Said::Skip | Said::SomeSkipped(..))
+                if report.summary.is_some_and(|summary| summary.skipped == skips) && skips > 0 =>
+            {
+                None
+            }
+            Some(Said::Skip | Said::SomeSkipped(..)) => {
+                cell(Outcome::Skip, skip_reason(report, &report.log), Class::Incomplete)
+            }
+            None => cell(Outcome::Fail, "it says nothing".to_owned(), Class::TestFailed),
+        }
+    }
+
+    /// Subtests that were asked for by name, or that the same binary had before, and that did not report.
+    fn missing(&self, known: &Known, report: &Report) -> Vec<Cell> {
+        let reported = |name: &str| report.subtests.iter().any(|subtest| subtest.name == name);
+        let matched =
+            |pattern: &str| report.subtests.iter().any(|subtest| star_matches(pattern, &subtest.name));
+        let missing =
+            |name: &str, why: &str| self.cell(name, Outcome::Missing, why.to_owned(), Class::Incomplete, "");
+        let mut cells: Vec<Cell> = Vec::new();
+        for pattern in self.test.subtests.iter().filter(|pattern| !matched(pattern)) {
+            cells.push(missing(pattern, "asked for, and no subtest of that name reported"));
+        }
+        for name in known.0.get(&self.test.name).into_iter().flatten() {
+            let wanted = self.test.wants(name.split(" #").next().unwrap_or(name));
+            if wanted && !reported(name) && !self.test.subtests.contains(name) {
+                cells.push(missing(name, "an earlier run of the same test_progs reported it"));
+            }
+        }
+        cells
+    }
+}
+
+/// The status that a process ended with; `None` where a signal or its limit ended it.
+pub fn exit_status(end: &TestEnd) -> Option<i32> {
+    end.seen.iter().find(|check| check.what == EXIT_STATUS)?.seen.parse().ok()
+}
+
+/// The line that says what failed; upstream's macros write `function:FAIL:what ..`.
+fn first_complaint(log: &str) -> String {
+    let complaint = log.lines().find(|line| line.contains(":FAIL:"));
+    let any = log.lines().find(|line| !line.trim().is_empty());
+    complaint
+        .or(any)
+        .map_or_else(|| "it failed and does not say why".to_owned(), |line| line.trim().to_owned())
+}
+
+fn skip_reason(report: &Report, log: &str) -> String {
+    let said = log.lines().find(|line| line.contains("SKIP")).map(|line| line.trim().to_owned());
+    let module = report.without_testmod.then(|| "the guest took no bpf_testmod.ko".to_owned());
+    said.or(module).unwrap_or_else(|| "the test skipped it and does not say why".to_owned())
+}
+
+/// The end of a log that is too long for a cell.
+pub fn bounded(log: &str) -> String {
+    if log.len() <= MAX_LOG {
+        return log.to_owned();
+    }
+    let mut from = log.len() - MAX_LOG;
+    while !log.is_char_boundary(from) {
+        from += 1;
+    }
+    format!("[.. {from} bytes are left out ..]\n{}", &log[from..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Scanner;
+    use crate::events::Stream;
+    use crate::observed::End;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+    use std::time::Duration;
+    use vmtest_protocol::{Check, Event, GuestOutcome, Line, Output, Plan, Start};
+
+    const GOOD: &str =
+        "#1/1     t/a:OK\n#1/2     t/b:OK\n#1       t:OK\nSummary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n";
+
+    fn chosen(subtests: &[&str]) -> Chosen {
+        Chosen {
+            name: "t".into(),
+            file: "t".into(),
+            subtests: subtests.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            deny: Vec::new(),
+        }
+    }
+
+    fn end(exit: Result<i32, &str>) -> TestEnd {
+        let (reason, status) = match exit {
+            Ok(0) => (String::new(), Some(0)),
+            Ok(code) => (format!("test_progs exited with {code}"), Some(code)),
+            Err(reason) => (reason.to_owned(), None),
+        };
+        let check = |status: i32| Check {
+            what: EXIT_STATUS.into(),
+            expected: "0".into(),
+            seen: status.to_string(),
+            ok: status == 0,
+        };
+        TestEnd {
+            name: TestName { test: "t".into(), subtest: String::new() },
+            round: 1,
+            measured: String::new(),
+            outcome: if status == Some(0) { GuestOutcome::Pass } else { GuestOutcome::Fail },
+            reason,
+            checks: 1,
+            seen: status.map(check).into_iter().collect(),
+            duration_us: 7000,
+            log: String::new(),
+        }
+    }
+
+    fn observed(events: Vec<Event>) -> Observed {
+        let mut stream = Stream::new("n");
+        for (seq, event) in events.into_iter().enumerate() {
+            let line = Line { n: "n".into(), seq: seq as u64, ms: 0, event };
+            let mut text = serde_json::to_vec(&line).expect("plain data");
+            text.push(b'\n');
+            stream.feed(&text);
+        }
+        Observed {
+            end: End::Exited(ExitStatus::from_raw(0)),
+            stream,
+            console: Scanner::default(),
+            complaint: String::new(),
+            took: Duration::ZERO,
+            booted_after: None,
+            truncated: false,
+            to_verdict: Duration::ZERO,
+            before_kill: Vec::new(),
+            judged: [0, 0],
+        }
+    }
+
+    fn hello() -> Event {
+        let hello = r#"{"ev":"hello","protocol":1,"release":"r","cmdline":"","clocksource":"","cpus":2,"memory_mib":1,"features":{},"profile":{}}"#;
+        serde_json::from_str(hello).expect("a hello")
+    }
+
+    fn ran(text: &str, exit: Result<i32, &str>) -> Observed {
+        let name = TestName { test: "t".into(), subtest: String::new() };
+        observed(vec![
+            hello(),
+            Event::Plan(Plan { tests: vec![name.clone()], rounds: 1, until_fail: false }),
+            Event::Start(Start { name, round: 1 }),
+            Event::Output(Output { fd: 1, text: text.into() }),
+            Event::End(end(exit)),
+        ])
+    }
+
+    fn cells_of(
+        test: &Chosen,
+        known: &Known,
+        seen: &Observed,
+        class: Class,
+    ) -> Vec<(String, Outcome, Class)> {
+        let base = CellBase {
+            kernel: "k".into(),
+            variant: "v".into(),
+            boot: "vng".into(),
+            accel: "tcg".into(),
+            suite: "upstream".into(),
+            enforced: None,
+        };
+        let boot = Verdict { class, reason: "why".into() };
+        let (cells, _) = judge(&base, std::slice::from_ref(test), known, seen, &boot, &|_| false);
+        assert!(cells.iter().all(|cell| cell.suite == "upstream"));
+        cells.iter().map(|cell| (cell.path(), cell.outcome, cell.class())).collect()
+    }
+
+    fn cells(text: &str, exit: Result<i32, &str>) -> Vec<(String, Outcome, Class)> {
+        cells_of(&chosen(&[]), &Known::default(), &ran(text, exit), Class::Pass)
+    }
+
+    fn passes(cells: &[(String, Outcome, Class)]) -> bool {
+        cells.iter().all(|(_, outcome, class)| *outcome == Outcome::Pass && *class == Class::Pass)
+    }
+
+    #[test]
+    fn a_whole_run_passes_and_nothing_less() {
+        let good = cells(GOOD, Ok(0));
+        assert_eq!(good.iter().map(|(path, ..)| path.as_str()).collect::<Vec<_>>(), ["t/a", "t/b"]);
+        assert!(passes(&good));
+        for cut in 0..GOOD.len() - 1 {
+            assert!(!passes(&cells(&GOOD[..cut], Ok(0))), "cut at {cut}");
+        }
+        for exit in [Ok(1), Ok(2), Ok(255), Err("test_progs died of signal 11")] {
+            let cells = cells(GOOD, exit);
+            assert!(!cells.iter().any(|(_, outcome, _)| *outcome == Outcome::Pass), "{cells:?}");
+        }
+        let single = "#1       t:OK\nSummary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n";
+        assert_eq!(cells(single, Ok(0)), [("t".to_owned(), Outcome::Pass, Class::Pass)]);
+    }
+
+    #[test]
+    fn failures_skips_and_limits_have_their_classes() {
+        let text = "x:FAIL:what unexpected\n#1/1     t/a:FAIL\n#1/2     t/b:OK\n#1       t:FAIL\n\nAll error logs:\n\
+                    Summary: 0/1 PASSED, 0 SKIPPED, 1 FAILED\n";
+        let failed = cells(text, Ok(1));
+        assert_eq!(failed[0], ("t/a".to_owned(), Outcome::Fail, Class::TestFailed));
+        assert_eq!(failed[1], ("t/b".to_owned(), Outcome::Pass, Class::Pass));
+        let skipped = cells("#1       t:SKIP\nSummary: 1/0 PASSED, 1 SKIPPED, 0 FAILED\n", Ok(0));
+        assert_eq!(skipped, [("t".to_owned(), Outcome::Skip, Class::Incomplete)]);
+        let late = cells("", Err("no end within 300 s"));
+        assert_eq!(late, [("t".to_owned(), Outcome::Timeout, Class::WallClock)]);
+        // The test as a whole failed outside of its subtests.
+        let outside =
+            "#1/1     t/a:OK\nx:FAIL:cleanup\n#1       t:FAIL\nSummary: 0/1 PASSED, 0 SKIPPED, 1 FAILED\n";
+        let outside = cells(outside, Ok(1));
+        assert_eq!(outside[0], ("t".to_owned(), Outcome::Fail, Class::TestFailed));
+    }
+
+    #[test]
+    fn what_is_not_reported_any_more_is_missing() {
+        let known = Known([("t".to_owned(), ["a", "b", "c"].map(str::to_owned).into())].into());
+        let cells = cells_of(&chosen(&[]), &known, &ran(GOOD, Ok(0)), Class::Pass);
+        assert_eq!(cells[2], ("t/c".to_owned(), Outcome::Missing, Class::Incomplete));
+        let text = "#1/2     t/b:OK\n#1       t:OK\nSummary: 1/1 PASSED, 0 SKIPPED, 0 FAILED\n";
+        let some = cells_of(&chosen(&["b", "none*"]), &known, &ran(text, Ok(0)), Class::Pass);
+        assert_eq!(some.len(), 2);
+        assert_eq!(some[1], ("t/none*".to_owned(), Outcome::Missing, Class::Incomplete));
+        let none = "#1       t:OK\nSummary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n";
+        let none = cells_of(&chosen(&["x"]), &Known::default(), &ran(none, Ok(0)), Class::Pass);
+        assert_eq!(none, [("t/x".to_owned(), Outcome::Missing, Class::Incomplete)]);
+    }
+
+    #[test]
+    fn a_test_that_never_ended_has_the_boots_class() {
+        let name = TestName { test: "t".into(), subtest: String::new() };
+        let seen = observed(vec![
+            hello(),
+            Event::Plan(Plan { tests: vec![name.clone()], rounds: 1, until_fail: false }),
+            Event::Start(Start { name, round: 1 }),
+        ]);
+        let cells = |class| cells_of(&chosen(&[]), &Known::default(), &seen, class);
+        assert_eq!(cells(Class::Panic)[0].1, Outcome::Crash);
+        assert_eq!(cells(Class::Hang)[0].1, Outcome::Timeout);
+        let unplanned =
+            observed(vec![hello(), Event::Plan(Plan { tests: Vec::new(), rounds: 1, until_fail: false })]);
+        let cells = cells_of(&chosen(&[]), &Known::default(), &unplanned, Class::Pass);
+        assert_eq!(cells, [("t".to_owned(), Outcome::Missing, Class::Incomplete)]);
+        let host = cells_of(&chosen(&[]), &Known::default(), &ran(GOOD, Ok(0)), Class::Host);
+        assert_eq!(host, [("t".to_owned(), Outcome::Fail, Class::Host)]);
+    }
+}

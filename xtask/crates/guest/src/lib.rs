@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One virtual machine: how it is started, what it says, and the judge.
+
+pub mod console;
+pub mod events;
+pub mod judge;
+pub mod ktap;
+pub mod last_words;
+pub mod machine;
+pub mod microvm;
+pub mod observed;
+pub mod session;
+pub mod spec;
+pub mod test_progs;
+pub mod virtme;
+pub mod watchdog;

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Booting a guest and watching it: who starts it ([`direct`], [`vng`]: pure argument builders), what its console
+//! means ([`console`]: pure rules), and one life from start to end ([`session`]).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vmtest_protocol::{Effort, SelfTest, Upstream, param};
+
+use vmtest_host::accel::Kind;
+
+/// How a guest starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boot {
+    /// Through virtme-ng: the guest's `/` is the build root.
+    Vng,
+    /// QEMU microvm with an initramfs that holds the runner.
+    Direct,
+}
+
+impl Boot {
+    /// CPUs of a guest when nobody says how many.
+    pub fn default_cpus(self) -> u32 {
+        match self {
+            Boot::Vng => 2,
+            // One fits into a microvm, see `direct`.
+            Boot::Direct => 1,
+        }
+    }
+
+    /// `vng` or `direct`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boot::Vng => "vng",
+            Boot::Direct => "direct",
+        }
+    }
+}
+
+/// What the guest is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Run the suite: which subtests, effort, and what is damaged on purpose. All of the effort where neither names nor places
+    /// are given.
+    Tests {
+        /// Names `test/subtest`; empty where they are too many.
+        names: Vec<String>,
+        /// Their places in the runner's list.
+        places: String,
+        /// How much.
+        effort: Effort,
+        /// What to damage on purpose; `None`: nothing.
+        self_test: Option<SelfTest>,
+        /// How often.
+        rounds: u32,
+        /// End with the first failure, and start nothing any more after this time; `None`: run all rounds.
+        until_fail: Option<Duration>,
+    },
+    /// Run tests of the tree's own `test_progs`.
+    Upstream {
+        /// It and its files, on the host.
+        bundle: PathBuf,
+        /// Which.
+        wishes: Upstream,
+    },
+    /// Run a shell command.
+    Exec(String),
+    /// An interactive shell on the console.
+    Shell,
+}
+
+/// Where a guest sees the bundle of [`Task::Upstream`].
+pub const BUNDLE_MOUNT: &str = "/src";
+/// Name below `/vm` of the file with the wishes of [`Task::Upstream`].
+pub const WISHES: &str = "upstream.json";
+
+/// One virtual machine.
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    /// How it starts.
+    pub boot: Boot,
+    /// File name of the kernel below `/kernel`.
+    pub kernel: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Hardware or emulated.
+    pub accel: Kind,
+    /// `multi` or `single`; only the emulator has a choice.
+    pub tcg_thread: &'static str,
+    /// CPU model; `None`: `host` under KVM, `max` when emulated.
+    pub cpu: Option<String>,
+    /// Kernel parameters of the variant and of `--append`.
+    pub append: Vec<String>,
+    /// `name=value` that the runner sets before the first test.
+    pub sysctls: Vec<String>,
+    /// bpftool as the guest sees it; `None` where there is none.
+    pub bpftool: Option<String>,
+    /// File of [`Task::Upstream`] as the guest sees it; `None` for other tasks.
+    pub wishes: Option<String>,
+    /// Nonce of this boot.
+    pub nonce: String,
+    /// What to do.
+    pub task: Task,
+    /// Wait for gdb on a socket below `/vm`.
+    pub gdb: bool,
+}
+
+/// The kernel's limit for its command line on x86 (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h).
+pub const MAX_CMDLINE: usize = 2048;
+
+/// Parameters of the variant and of `--append`, then those that every guest gets, each with its reason. The kernel takes the
+/// last word that it is given, and on these that is ours; see [`reserved`](vmtest_kernel::reserved).
+pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
+    let mut params = spec.append.clone();
+    params.extend(
+        [
+            // Everything reaches the console, whatever a configuration, a test or a sysctl makes of its level.
+            "ignore_loglevel",
+            // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
+            "panic=-1",
+            "oops=panic",
+            // A triple fault needs neither ACPI nor a keyboard controller, which microvm lacks.
+            "reboot=t",
+        ]
+        .map(str::to_owned),
+    );
+    params.push(format!("{}={}", param::NONCE, spec.nonce));
+    params.push(format!("{}={port}", param::PORT));
+    match &spec.task {
+        Task::Tests { names, places, effort, self_test, rounds, until_fail } => {
+            if !names.is_empty() {
+                params.push(format!("{}={}", param::TEST, names.join(",")));
+            } else if !places.is_empty() {
+                params.push(format!("{}={places}", param::PICK));
+            }
+            params.push(format!("{}={}", param::EFFORT, effort.name()));
+            if *rounds != 1 {
+                params.push(format!("{}={rounds}", param::REPEAT));
+            }
+            if let Some(time) = until_fail {
+                params.push(format!("{}=1", param::UNTIL_FAIL));
+                params.push(format!("{}={}", param::SECONDS, time.as_secs().max(1)));
+            }
+            params.extend(self_test.map(|how| format!("{}={}", param::SELF_TEST, how.name())));
+        }
+        Task::Upstream { .. } => {}
+        Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
+        Task::Shell => params.push(format!("{}=1", param::SHELL)),
+    }
+    params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
+    params.extend(spec.wishes.iter().map(|path| format!("{}={path}", param::UPSTREAM)));
+    params.extend(spec.sysctls.iter().map(|sysctl| format!("{}={sysctl}", param::SYSCTL)));
+    params
+}
+
+/// A value inside a comma-separated QEMU option.
+pub fn qemu_value(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// Longest path of a socket (sockaddr_un, with its 0); QEMU does not start with a longer one.
+const LONGEST_SOCKET: usize = 107;
+
+/// QEMU's own socket, by which a hung guest is asked what it does; `None` where its path is too long, as a deep TMPDIR and
+/// the host's tools make it.
+pub fn qmp_socket(vm: &Path) -> Option<String> {
+    let longest = vm.join(crate::last_words::LONGEST_NAME);
+    let path = vm.join(crate::last_words::QMP).to_string_lossy().into_owned();
+    (longest.as_os_str().len() <= LONGEST_SOCKET).then_some(path)
+}
+
+/// Standard base64; the only place that needs it, and twelve lines.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let word =
+            three.iter().enumerate().fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        for digit in 0..4 {
+            let index = (word >> (18 - 6 * digit)) as usize & 63;
+            text.push(if digit <= three.len() { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+pub(crate) fn example(boot: Boot) -> VmSpec {
+    VmSpec {
+        boot,
+        kernel: "vmlinux".into(),
+        cpus: 2,
+        memory_mib: 512,
+        accel: Kind::Tcg,
+        tcg_thread: "multi",
+        cpu: None,
+        append: vec!["mitigations=off".into()],
+        sysctls: vec!["net.core.bpf_jit_harden=2".into()],
+        bpftool: Some("/obj/bpftool".into()),
+        wishes: None,
+        nonce: "0123abcd".into(),
+        task: Task::Tests {
+            names: vec!["basic/*".into()],
+            places: "c0".into(),
+            effort: Effort::Quick,
+            self_test: None,
+            rounds: 1,
+            until_fail: None,
+        },
+        gdb: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_the_standard_one() {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn names_are_sent_by_place_where_there_are_too_many() {
+        let mut spec = example(Boot::Direct);
+        let Task::Tests { names, .. } = &mut spec.task else { panic!("tests") };
+        names.clear();
+        let params = common_params(&spec, "ttyS1");
+        assert!(params.contains(&"vmtest.pick=c0".to_owned()), "{params:?}");
+        assert!(!params.iter().any(|param| param.starts_with(param::TEST)), "{params:?}");
+    }
+
+    #[test]
+    fn params_say_how_often() {
+        let mut spec = example(Boot::Direct);
+        let Task::Tests { rounds, until_fail, .. } = &mut spec.task else { panic!("tests") };
+        (*rounds, *until_fail) = (7, Some(Duration::from_secs(90)));
+        let params = common_params(&spec, "ttyS1");
+        for needed in ["vmtest.repeat=7", "vmtest.untilfail=1", "vmtest.seconds=90"] {
+            assert!(params.iter().any(|param| param == needed), "{needed}");
+        }
+    }
+
+    #[test]
+    fn params_carry_the_task() {
+        let params = common_params(&example(Boot::Direct), "ttyS1");
+        for needed in [
+            "vmtest.nonce=0123abcd",
+            "vmtest.port=ttyS1",
+            "vmtest.test=basic/*",
+            "vmtest.effort=quick",
+            "vmtest.bpftool=/obj/bpftool",
+            "oops=panic",
+        ] {
+            assert!(params.iter().any(|param| param == needed), "{needed}");
+        }
+        assert!(!params.iter().any(|param| param.starts_with(param::REPEAT)), "once is the default");
+        assert_eq!(params.first().map(String::as_str), Some("mitigations=off"), "our words are the last");
+    }
+}

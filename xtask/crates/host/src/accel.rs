@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether guests run on KVM or are emulated. Observing the host and judging what was seen are apart, so that every
+//! kind of host can be judged in a test.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use vmtest_base::error::{Error, Result};
+
+const DEVICE: &str = "/dev/kvm";
+/// The only version there has been since Linux 2.6.22; its manual says to refuse any other.
+const API_VERSION: i32 = 12;
+const FIRMWARE: &str = "switch on VT-x or SVM in the firmware, or nested virtualization above";
+
+/// What was asked for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum AccelChoice {
+    /// KVM where it is usable, else emulation
+    #[default]
+    Auto,
+    /// KVM, or end with exit code 30
+    Kvm,
+    /// Emulation, also where KVM is usable
+    Tcg,
+}
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The processor.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+impl Kind {
+    /// As QEMU and the records call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Kvm => "kvm",
+            Kind::Tcg => "tcg",
+        }
+    }
+}
+
+/// What will run the guest, and why that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accel {
+    /// What.
+    pub kind: Kind,
+    /// For the record: what was asked for or which condition failed.
+    pub reason: String,
+}
+
+/// Looks at the host where the choice leaves that open.
+///
+/// # Errors
+/// A host error when KVM is demanded and not usable.
+pub fn decide(choice: AccelChoice) -> Result<Accel> {
+    match choice {
+        AccelChoice::Tcg => Ok(Accel { kind: Kind::Tcg, reason: "asked for".to_owned() }),
+        AccelChoice::Auto | AccelChoice::Kvm => judge(choice, &observe()),
+    }
+}
+
+/// The first thing that went wrong with the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It cannot be opened for reading and writing.
+    Open(Errno),
+    /// It does not tell its version.
+    Version(Errno),
+    /// It tells another version than ours.
+    OtherVersion(i32),
+    /// It makes no virtual machine.
+    CreateVm(Errno),
+    /// The machine gets no processor.
+    CreateVcpu(Errno),
+}
+
+/// What a host showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// How far using the device came; `None`: a machine with a processor was made.
+    pub obstacle: Option<Obstacle>,
+    /// /proc/cpuinfo has `svm` or `vmx`.
+    pub cpu_flag: bool,
+}
+
+/// Why KVM cannot be used, and what mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which condition failed.
+    pub why: String,
+    /// What the user can do.
+    pub mend: &'static str,
+}
+
+/// Looks at this host: opens the device and makes a machine with a processor, which is gone again on return.
+pub fn observe() -> Observed {
+    // A test that has only a KVM that does not run kernels, or none, says here that it looks like one that does.
+    #[cfg(debug_assertions)]
+    if std::env::var_os("VMTEST_KVM_LOOKS_USABLE").is_some() {
+        return Observed { obstacle: None, cpu_flag: true };
+    }
+    let cpu_flag = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| has_virtualization(&text));
+    Observed { obstacle: try_device().err(), cpu_flag }
+}
+
+/// The condition that makes KVM unusable on such a host; `None` when it is usable.
+///
+/// The device alone proves nothing: some hosts offer a software KVM (kvm_pvm, for example) that answers every call
+/// and in which an ordinary kernel hangs without a byte of output. Hence the processor's own flag as well.
+pub fn unusable(seen: &Observed) -> Option<Unusable> {
+    const MODULE: &str = "sudo modprobe kvm_intel || sudo modprobe kvm_amd";
+    let absent = |errno| matches!(errno, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO);
+    let (why, mend) = match seen.obstacle {
+        None if seen.cpu_flag => return None,
+        None => (
+            "the device answers, as that of a software KVM in which ordinary kernels hang".to_owned(),
+            FIRMWARE,
+        ),
+        Some(Obstacle::Open(errno @ (Errno::EACCES | Errno::EPERM))) => (
+            format!("{DEVICE} may not be opened ({})", errno.desc()),
+            "sudo usermod -aG kvm \"$USER\" and log in again",
+        ),
+        Some(Obstacle::Open(errno)) if absent(errno) => {
+            (format!("{DEVICE} is not there ({}): its module is not loaded", errno.desc()), MODULE)
+        }
+        Some(Obstacle::Open(errno)) => (format!("{DEVICE} cannot be opened ({})", errno.desc()), MODULE),
+        Some(Obstacle::Version(errno)) => {
+            (format!("{DEVICE} does not tell its version ({})", errno.desc()), MODULE)
+        }
+        Some(Obstacle::OtherVersion(version)) => {
+            (format!("{DEVICE} speaks version {version}, not {API_VERSION}"), MODULE)
+        }
+        Some(Obstacle::CreateVm(Errno::EBUSY)) => (
+            "another hypervisor holds the processor (KVM_CREATE_VM: busy)".to_owned(),
+            "end the other hypervisor (VirtualBox, VMware)",
+        ),
+        Some(Obstacle::CreateVm(errno)) => {
+            (format!("no virtual machine can be made (KVM_CREATE_VM: {})", errno.desc()), FIRMWARE)
+        }
+        Some(Obstacle::CreateVcpu(errno)) => {
+            (format!("no virtual processor can be made (KVM_CREATE_VCPU: {})", errno.desc()), FIRMWARE)
+        }
+    };
+    if seen.cpu_flag {
+        Some(Unusable { why, mend })
+    } else {
+        // Mending the device alone would only show the next obstacle.
+        Some(Unusable { why: format!("/proc/cpuinfo has neither svm nor vmx; {why}"), mend: FIRMWARE })
+    }
+}
+
+/// What a choice comes to on such a host.
+///
+/// # Errors
+/// A host error when KVM is demanded and not usable.
+pub fn judge(choice: AccelChoice, seen: &Observed) -> Result<Accel> {
+    match (choice, unusable(seen)) {
+        (AccelChoice::Tcg, _) => Ok(Accel { kind: Kind::Tcg, reason: "asked for".to_owned() }),
+        (AccelChoice::Kvm, Some(Unusable { why, mend })) => {
+            Err(Error::host("--accel kvm: KVM is not usable")
+                .why(why)
+                .next(format!("{mend}; or emulate: --accel tcg")))
+        }
+        (AccelChoice::Auto, Some(Unusable { why, mend })) => {
+            Ok(Accel { kind: Kind::Tcg, reason: format!("KVM is not usable: {why}; {mend}") })
+        }
+        (AccelChoice::Kvm, None) => Ok(Accel { kind: Kind::Kvm, reason: "asked for".to_owned() }),
+        (AccelChoice::Auto, None) => Ok(Accel { kind: Kind::Kvm, reason: "KVM is usable".to_owned() }),
+    }
+}
+
+/// Whether /proc/cpuinfo names AMD's or Intel's virtualization among the flags of a processor. Newer kernels have a
+/// line `vmx flags` too: that one lists details and does not count.
+fn has_virtualization(cpuinfo: &str) -> bool {
+    cpuinfo
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| name.trim() == "flags")
+        .any(|(_, flags)| flags.split_ascii_whitespace().any(|flag| flag == "svm" || flag == "vmx"))
+}
+
+mod ioctl {
+    //! The three calls that take part in the trial. All of them take an integer, which must be 0 for the first two
+    //! and is the number of the processor for the last.
+
+    const KVM: u8 = 0xAE;
+
+    nix::ioctl_write_int_bad!(
+        /// `KVM_GET_API_VERSION`
+        get_api_version, nix::request_code_none!(KVM, 0x00));
+    nix::ioctl_write_int_bad!(
+        /// `KVM_CREATE_VM`: gives a file descriptor.
+        create_vm, nix::request_code_none!(KVM, 0x01));
+    nix::ioctl_write_int_bad!(
+        /// `KVM_CREATE_VCPU`: gives a file descriptor.
+        create_vcpu, nix::request_code_none!(KVM, 0x41));
+}
+
+/// Makes a machine with a processor and lets both go again.
+fn try_device() -> std::result::Result<(), Obstacle> {
+    let device =
+        File::from(open(DEVICE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(Obstacle::Open)?);
+    // SAFETY: the call takes an integer and touches no memory of ours; the descriptor is open.
+    let version = unsafe { ioctl::get_api_version(device.as_raw_fd(), 0) }.map_err(Obstacle::Version)?;
+    if version != API_VERSION {
+        return Err(Obstacle::OtherVersion(version));
+    }
+    let machine = loop {
+        // SAFETY: as above.
+        match unsafe { ioctl::create_vm(device.as_raw_fd(), 0) } {
+            // Making a machine waits for other CPUs, and any signal ends that wait.
+            Err(Errno::EINTR) => (),
+            made => break made.map_err(Obstacle::CreateVm)?,
+        }
+    };
+    // SAFETY: the kernel just made this descriptor for us, and nothing else knows it.
+    let machine = unsafe { OwnedFd::from_raw_fd(machine) };
+    // SAFETY: as for the version.
+    let processor = unsafe { ioctl::create_vcpu(machine.as_raw_fd(), 0) }.map_err(Obstacle::CreateVcpu)?;
+    // SAFETY: as for the machine.
+    drop(unsafe { OwnedFd::from_raw_fd(processor) });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmtest_base::error::Class;
+
+    // Shortened captures: a guest on a cloud without nesting, an Intel laptop, an AMD server.
+    const CLOUD: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme de pse tsc msr pae hypervisor avx512f\nbugs\t\t: spectre_v1\n";
+    const INTEL: &str = "processor\t: 0\nflags\t\t: fpu vme sse2 ds_cpl vmx smx est\nvmx flags\t: vnmi preemption_timer ept\n";
+    const AMD: &str = "processor\t: 0\nflags\t\t: fpu vme cmp_legacy svm extapic\n";
+
+    #[test]
+    fn only_the_flags_of_a_processor_count() {
+        assert!(!has_virtualization(CLOUD));
+        assert!(has_virtualization(INTEL));
+        assert!(has_virtualization(AMD));
+        assert!(!has_virtualization("flags\t\t: fpu svm_lock vmxnet\nvmx flags\t: vmx\nmodel name\t: svm\n"));
+        assert!(!has_virtualization(""));
+    }
+
+    #[test]
+    fn kvm_needs_the_device_and_the_flag() {
+        let usable = Observed { obstacle: None, cpu_flag: true };
+        for choice in [AccelChoice::Auto, AccelChoice::Kvm] {
+            assert_eq!(judge(choice, &usable).expect("usable").kind, Kind::Kvm);
+        }
+        assert_eq!(judge(AccelChoice::Tcg, &usable).expect("always possible").kind, Kind::Tcg);
+
+        let table = [
+            (None, false, "software KVM", "firmware"),
+            (Some(Obstacle::Open(Errno::EACCES)), true, "may not be opened", "usermod -aG kvm"),
+            (Some(Obstacle::Open(Errno::ENOENT)), true, "module is not loaded", "modprobe"),
+            (Some(Obstacle::Open(Errno::ENOENT)), false, "neither svm nor vmx", "nested virtualization"),
+            (Some(Obstacle::Open(Errno::EACCES)), false, "neither svm nor vmx", "nested virtualization"),
+            (Some(Obstacle::OtherVersion(11)), true, "version 11", "modprobe"),
+            (Some(Obstacle::CreateVm(Errno::EBUSY)), true, "another hypervisor", "VirtualBox"),
+            (Some(Obstacle::CreateVm(Errno::EIO)), true, "KVM_CREATE_VM", "firmware"),
+            (Some(Obstacle::CreateVcpu(Errno::EINVAL)), true, "KVM_CREATE_VCPU", "firmware"),
+        ];
+        for (obstacle, cpu_flag, why, mend) in table {
+            let seen = Observed { obstacle, cpu_flag };
+            let auto = judge(AccelChoice::Auto, &seen).expect("emulation is always possible");
+            assert_eq!(auto.kind, Kind::Tcg, "{seen:?}");
+            assert!(auto.reason.contains(why) && auto.reason.contains(mend), "{seen:?}: {}", auto.reason);
+            let error = judge(AccelChoice::Kvm, &seen).expect_err("demanded, and not usable");
+            assert_eq!(error.class, Class::Host);
+            assert!(error.to_string().contains(why) && error.to_string().contains(mend), "{error}");
+        }
+    }
+}

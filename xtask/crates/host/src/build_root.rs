@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The build root: a Debian made by mmdebstrap from the manifest in `images/`, which builds and guests stand on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::process::Job;
+use crate::store::CacheKind;
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::files::{create_dir, read_text, write_file};
+use vmtest_base::key::{Key, hash_file};
+
+/// A Debian with compilers, QEMU and what virtme-ng needs.
+#[derive(Debug, Clone)]
+pub struct BuildRoot {
+    /// Its `/`.
+    pub dir: PathBuf,
+    /// Hash of the packages' versions.
+    pub key: Key,
+}
+
+/// Mount points that exist in every build root. The root is mounted read-only, so no others can be made.
+pub const MOUNT_POINTS: [&str; 8] =
+    ["/src", "/obj", "/ccache", "/kernel", "/vm", "/suite", "/opt/vng", "/initramfs"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    suite: String,
+    packages: Vec<String>,
+}
+
+impl BuildRoot {
+    /// The build root of `images/build-root.toml`; made on first use (about a minute and 1 GB).
+    ///
+    /// # Errors
+    /// Class `Host` when it cannot be made.
+    pub fn ensure(ctx: &Context) -> Result<BuildRoot> {
+        let file = ctx.project.join("images/build-root.toml");
+        let text = read_text(&file)?;
+        let manifest: Manifest = toml::from_str(&text)
+            .map_err(|error| Error::host(format!("cannot read {}", file.display())).why(error))?;
+        let packages = manifest.packages.join(",");
+        let key = Key::of("root 1")
+            .field("suite", &manifest.suite)
+            .field("packages", &packages)
+            .field("mounts", MOUNT_POINTS.join(" "))
+            .finish();
+        let phase = ctx.bus.phase("build root", format!("Debian {}", manifest.suite));
+        let (entry, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Root, key.as_str(), |dir| {
+            bootstrap(ctx, &phase, &manifest.suite, &packages, dir)
+        })?;
+        let key = read_text(&entry.join("key"))?;
+        let root =
+            BuildRoot { dir: entry.join("root"), key: Key::of("tools").field("packages", key).finish() };
+        if cached {
+            phase.cached()
+        } else {
+            phase.finish()
+        }
+        Ok(root)
+    }
+
+    /// Whether it is there already.
+    pub fn is_cached(ctx: &Context) -> bool {
+        let entries = fs::read_dir(ctx.cache.path(CacheKind::Root, "")).map(Iterator::count);
+        entries.unwrap_or(0) > 0
+    }
+}
+
+/// mmdebstrap writes a tar, and that is unpacked as the caller: a directory made by an unprivileged mmdebstrap would
+/// belong to another user id, and the caller could not delete it.
+fn bootstrap(
+    ctx: &Context,
+    phase: &vmtest_base::event::Phase,
+    suite: &str,
+    packages: &str,
+    dir: &Path,
+) -> Result<()> {
+    let tar = dir.join("root.tar");
+    let source = crate::debian_mirror::sources_line(ctx, suite)?;
+    let mode = if nix::unistd::geteuid().is_root() { "root" } else { "unshare" };
+    let mut command = Command::new("mmdebstrap");
+    command.arg(format!("--mode={mode}")).arg("--variant=essential").arg(format!("--include={packages}"));
+    for unread in ["man", "doc", "locale", "info"] {
+        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{unread}/*"));
+    }
+    // busybox, git and QEMU recommend daemons and documentation.
+    command.arg("--aptopt=Apt::Install-Recommends \"false\"").arg(suite).arg(&tar).arg("-");
+    phase.progress(0, 0, "mmdebstrap");
+    Job::new(command)
+        .input(source)
+        .on_line(|_, line| {
+            if let Some(step) = line.strip_prefix("I: ") {
+                phase.progress(0, 0, step.trim_end_matches("..."));
+            }
+        })
+        .run()?
+        .ok(format!("cannot make the build root of Debian {suite} with mmdebstrap"))?;
+    phase.progress(0, 0, "unpacking");
+    let root = dir.join("root");
+    create_dir(&root)?;
+    let mut command = Command::new("tar");
+    command.arg("--extract").arg("--file").arg(&tar).arg("--directory").arg(&root);
+    command.args(["--no-same-owner", "--exclude=./dev/*"]);
+    Job::new(command).run()?.ok("cannot unpack the build root")?;
+    fs::remove_file(&tar).on("cannot remove", &tar)?;
+    for point in MOUNT_POINTS {
+        create_dir(&root.join(point.trim_start_matches('/')))?;
+    }
+    let status = root.join("var/lib/dpkg/status");
+    write_file(&dir.join("key"), hash_file(&status)?)
+}

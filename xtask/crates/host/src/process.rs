@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The only place that starts long children. Each gets a process group of its own, a reader thread per stream, an
+//! optional log file and deadline, and a kept tail for the error. It ends politely, then surely.
+//!
+//! Short queries (a version, a list) go through xshell instead.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
+use nix::unistd::Pid;
+
+use crate::reaper;
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::interrupt;
+
+/// Time between the polite signal and the sure one.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often a wait looks for an interruption.
+const TICK: Duration = Duration::from_millis(50);
+/// Lines kept for an error.
+const TAIL_LINES: usize = 40;
+/// Longest line kept; a child may print without ever ending a line.
+const MAX_LINE: usize = 64 * 1024;
+
+/// Lines that wait to be looked at.
+const QUEUED_LINES: usize = 256;
+/// Bytes of a log; what comes after is read, looked at and dropped, with a mark in the file.
+pub const MAX_LOG: u64 = 64 * 1024 * 1024;
+
+/// Which stream a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Called with each line of a child.
+type OnLine<'a> = Box<dyn FnMut(Stream, &str) + 'a>;
+
+/// A long child to run.
+pub struct Job<'a> {
+    command: Command,
+    log: Option<PathBuf>,
+    deadline: Option<(Duration, Class)>,
+    input: Option<Vec<u8>>,
+    on_line: OnLine<'a>,
+}
+
+/// A child that ended by itself.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its last lines, both streams, as they came.
+    pub tail: Vec<String>,
+    /// Its standard output, up to [`MAX_OUTPUT`] bytes.
+    pub stdout: String,
+    /// The command line, for errors.
+    pub command: String,
+}
+
+/// Largest file that what runs in a sandbox may write: twice the largest kernel that is kept.
+pub const LARGEST_FILE: u64 = 4 << 30;
+/// Bytes of standard output kept in [`Finished::stdout`].
+pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+
+impl Finished {
+    /// Whether it exited with 0.
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// A host error that says how the command ended, with its tail.
+    pub fn error(&self, what: impl Into<String>) -> Error {
+        match self.no_space() {
+            Some(line) => full_disk(what, &self.command, line),
+            None => Error::host(what)
+                .why(format!("`{}` {}", self.command, ended(self.status)))
+                .detail(self.tail.clone()),
+        }
+    }
+
+    /// The line in which it complains of a full disk, the one that it gave up at; `None` where it does not.
+    pub fn no_space(&self) -> Option<&str> {
+        let full = |line: &&String| {
+            ["No space left", "Out of diskspace", "Disk quota", "enough free space"]
+                .iter()
+                .any(|text| line.contains(text))
+        };
+        self.tail.iter().rfind(full).map(|line| line.trim())
+    }
+
+    /// The line in which it complains of a file that may not grow, where the caller of this program set that limit: then what
+    /// failed is no verdict on a patch or a source. The sandbox has one as well, which says something of what runs there.
+    fn cut_off(&self) -> Option<String> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
+        if self.success() || limit >= LARGEST_FILE {
+            return None;
+        }
+        if self.status.signal() == Some(Signal::SIGXFSZ as i32) {
+            return Some(ended(self.status));
+        }
+        let says = |line: &&String| {
+            ["File size limit exceeded", "File too large"].iter().any(|text| line.contains(text))
+        };
+        self.tail.iter().rfind(says).map(|line| line.trim().to_owned())
+    }
+
+    /// Itself when it succeeded.
+    ///
+    /// # Errors
+    /// A host error that opens with `what`.
+    pub fn ok(self, what: impl Into<String>) -> Result<Finished> {
+        if self.success() { Ok(self) } else { Err(self.error(what)) }
+    }
+}
+
+/// The error of a child that found no room.
+pub fn full_disk(what: impl Into<String>, command: &str, line: &str) -> Error {
+    Error::host(what)
+        .why(format!("the disk is full, says `{command}`"))
+        .detail([line.to_owned()])
+        .next(vmtest_base::error::FREE_SPACE)
+}
+
+/// "exited with status 2", "was killed by signal 9".
+pub fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+/// The command line as one could type it.
+pub fn display(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|arg| shell_word(&arg.to_string_lossy())));
+    words.join(" ")
+}
+
+/// Quotes a word for a POSIX shell where that is needed.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+impl<'a> Job<'a> {
+    /// A job that ignores the child's lines.
+    pub fn new(command: Command) -> Job<'a> {
+        Job { command, log: None, deadline: None, input: None, on_line: Box::new(|_, _| ()) }
+    }
+
+    /// Writes every byte of both streams to this file, created or truncated.
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Job<'a> {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// Ends the child after this time, as an error of the host.
+    pub fn deadline(self, limit: Duration) -> Job<'a> {
+        self.deadline_of(limit, Class::Host)
+    }
+
+    /// Ends the child after this time, as an error of this class.
+    pub fn deadline_of(mut self, limit: Duration, class: Class) -> Job<'a> {
+        self.deadline = Some((limit, class));
+        self
+    }
+
+    /// Feeds this to its standard input, which is otherwise empty.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Job<'a> {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Calls this with each line, without its end.
+    pub fn on_line(mut self, callback: impl FnMut(Stream, &str) + 'a) -> Job<'a> {
+        self.on_line = Box::new(callback);
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, when the deadline passes, when the harness is interrupted, or when it failed on a full disk.
+    /// A child that ran and failed is no error otherwise: see [`Finished::ok`].
+    pub fn run(self) -> Result<Finished> {
+        let Job { mut command, log, deadline, input, mut on_line } = self;
+        let shown = display(&command);
+        let mut log_file = match &log {
+            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone(), MAX_LOG)),
+            None => None,
+        };
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut group = Group::spawn(command)?;
+        let writer = input.and_then(|bytes| {
+            let mut stdin = group.child.stdin.take()?;
+            // A child that closes its input early says why on its error stream.
+            Some(std::thread::spawn(move || drop(stdin.write_all(&bytes))))
+        });
+        let lines = group.lines();
+        let started = Instant::now();
+        let mut ended_at = None;
+        let mut tail = VecDeque::new();
+        let mut stdout = String::new();
+        loop {
+            interrupt::check()?;
+            if let Some((limit, class)) = deadline.filter(|(limit, _)| started.elapsed() > *limit) {
+                let what = format!("`{shown}` did not end within {} s", limit.as_secs());
+                return Err(Error::new(class, what).detail(tail));
+            }
+            match lines.recv_timeout(TICK) {
+                Ok((stream, line)) => {
+                    if let Some((file, path, left)) = &mut log_file {
+                        let length = line.len() as u64 + 1;
+                        let text = match *left {
+                            0 => String::new(),
+                            _ if length <= *left => format!("{line}\n"),
+                            _ => "[vmtest: truncated]\n".to_owned(),
+                        };
+                        *left = left.saturating_sub(length);
+                        file.write_all(text.as_bytes()).on("cannot write", &path)?;
+                    }
+                    on_line(stream, &line);
+                    if stream == Stream::Out && stdout.len() + line.len() < MAX_OUTPUT {
+                        stdout.push_str(&line);
+                        stdout.push('\n');
+                    }
+                    if tail.len() == TAIL_LINES {
+                        tail.pop_front();
+                    }
+                    tail.push_back(line);
+                }
+                // A child that it left behind may hold the streams open for ever.
+                Err(RecvTimeoutError::Timeout) if group.try_wait()?.is_some() => {
+                    let ended_at = ended_at.get_or_insert_with(Instant::now);
+                    if ended_at.elapsed() > GRACE {
+                        group.end();
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let status = group.wait()?;
+        if let Some(writer) = writer {
+            drop(writer.join());
+        }
+        let done = Finished { status, tail: tail.into(), stdout, command: shown };
+        if let Some(line) = done.cut_off() {
+            return Err(Error::host("a file exceeded the size limit of the caller")
+                .why(vmtest_base::error::limit_of_files())
+                .why(format!("`{}` {}", done.command, ended(done.status)))
+                .detail([line])
+                .next(vmtest_base::error::RAISE_LIMIT));
+        }
+        match crate::store::full_place().filter(|_| !done.success()) {
+            None => Ok(done),
+            // Not every program says so, and what failed for this is no verdict on a patch or a source.
+            Some(place) => Err(Error::host(format!("there is no room left in {}", place.display()))
+                .why(format!("`{}` {}", done.command, ended(done.status)))
+                .detail(done.tail)
+                .next(vmtest_base::error::FREE_SPACE)),
+        }
+    }
+}
+
+/// To be called once, before anything else: no child gets what the caller of this program left open. A sandbox would be open
+/// through a descriptor of a directory, and a file that only the caller may read would be read.
+///
+/// # Errors
+/// Where /proc does not say what is open.
+pub fn close_to_children() -> Result<()> {
+    let fds = Path::new("/proc/self/fd");
+    // Listed first: the list is open itself while it is read.
+    let open: Vec<RawFd> = std::fs::read_dir(fds)
+        .on("cannot list", fds)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd > libc::STDERR_FILENO) {
+        // SAFETY: it was open a moment ago, and no other thread runs; that of the list is closed by now, which fcntl reports.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+    Ok(())
+}
+
+/// To be called once: a file that grows past the caller's `ulimit -f` is an error like any other, and not the end of this
+/// program without a word.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn survive_large_files() -> Result<()> {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.on("cannot ignore", "SIGXFSZ").map(drop)
+}
+
+/// A child with a process group of its own. Dropping it ends the whole group.
+pub struct Group {
+    child: Child,
+    pid: Pid,
+    shown: String,
+    reaped: Option<ExitStatus>,
+}
+
+impl Group {
+    /// Starts it with both output streams piped; standard input is as the command says.
+    ///
+    /// The child is killed when the *thread* that calls this ends, so that nothing outlives the harness even when that
+    /// is killed: call it from the thread that waits.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(mut command: Command) -> Result<Group> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.env(reaper::VARIABLE, reaper::nonce());
+        let group = Group::start(command)?;
+        reaper::note(group.child.id());
+        Ok(group)
+    }
+
+    /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_interactive(command: Command) -> Result<Group> {
+        Group::start(command)
+    }
+
+    fn start(mut command: Command) -> Result<Group> {
+        let shown = display(&command);
+        // SAFETY: prctl(2) and sigaction(2) are plain system calls: async-signal-safe, and they allocate nothing.
+        unsafe {
+            command.pre_exec(|| {
+                // This process ignores it, and that would be inherited.
+                signal(Signal::SIGXFSZ, SigHandler::SigDfl)?;
+                Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+            });
+        }
+        let child = command.spawn().map_err(|error| {
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let base = Error::host(format!("cannot start `{shown}`")).why(error);
+            if missing {
+                base.next("`cargo xtask doctor` names what is missing and the package that has it")
+            } else {
+                base
+            }
+        })?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        Ok(Group { child, pid, shown, reaped: None })
+    }
+
+    /// The command line, for errors.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Takes both streams apart: bytes instead of lines. `None` after [`Group::lines`].
+    pub fn streams(&mut self) -> Option<(impl Read + AsFd + Send + 'static, impl Read + Send + 'static)> {
+        Some((self.child.stdout.take()?, self.child.stderr.take()?))
+    }
+
+    /// Its standard input, where the command has a pipe there. `None` after the first call.
+    pub fn take_stdin(&mut self) -> Option<impl Write + Send + 'static> {
+        self.child.stdin.take()
+    }
+
+    /// Lines of both streams, in the order of arrival; the channel closes when both streams have.
+    pub fn lines(&mut self) -> Receiver<(Stream, String)> {
+        // Bounded: a child that floods waits for us, not in our memory.
+        let (sender, receiver) = sync_channel(QUEUED_LINES);
+        if let Some(out) = self.child.stdout.take() {
+            read_lines(out, Stream::Out, sender.clone());
+        }
+        if let Some(err) = self.child.stderr.take() {
+            read_lines(err, Stream::Err, sender);
+        }
+        receiver
+    }
+
+    /// Its status if it has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.reaped.is_none() {
+            self.reaped = self.child.try_wait().on("cannot wait for", &self.shown)?;
+        }
+        Ok(self.reaped)
+    }
+
+    /// Waits for the child, then ends what is left of its group.
+    ///
+    /// # Errors
+    /// When interrupted, or the kernel does not say.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends the group: SIGTERM, a grace, SIGKILL; then reaps the child.
+    pub fn end(&mut self) {
+        self.end_within(GRACE);
+    }
+
+    /// Ends the group with this much grace.
+    pub fn end_within(&mut self, grace: Duration) {
+        if self.reaped.is_some() {
+            // The leader is gone: its number still names the group while a member lives, and no one else's.
+            let _ = killpg(self.pid, Signal::SIGKILL);
+            return;
+        }
+        let _ = killpg(self.pid, Signal::SIGTERM);
+        let until = Instant::now() + grace;
+        while Instant::now() < until && !interrupt::insistent() {
+            if matches!(self.try_wait(), Ok(Some(_)) | Err(_)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = killpg(self.pid, Signal::SIGKILL);
+        let _ = self.child.kill();
+        if self.reaped.is_none() {
+            self.reaped = self.child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: SyncSender<(Stream, String)>) {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let limit = MAX_LINE as u64;
+            match reader.by_ref().take(limit).read_until(b'\n', &mut bytes) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let line = text.trim_end_matches(['\n', '\r']).to_owned();
+                    if sender.send((which, line)).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Whether a program of this name is on PATH, and where.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok() && file.is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_streams_arrive_and_the_status_is_kept() {
+        let mut seen = Vec::new();
+        let done = Job::new(shell("echo out; echo err >&2; exit 3"))
+            .on_line(|stream, line| seen.push((stream, line.to_owned())))
+            .run()
+            .expect("sh runs");
+        assert_eq!(done.status.code(), Some(3));
+        assert_eq!(done.stdout, "out\n");
+        assert!(seen.contains(&(Stream::Err, "err".to_owned())));
+        assert!(done.ok("cannot test").expect_err("status 3").to_string().contains("exited with status 3"));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_whole_group() {
+        let begun = Instant::now();
+        let error = Job::new(shell("sleep 77 & sleep 77")).deadline(Duration::from_millis(200)).run();
+        assert!(error.expect_err("too slow").what.contains("did not end"));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_child_that_floods_fills_neither_memory_nor_disk() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let log = dir.path().join("log");
+        let done = Job::new(shell("yes 0123456789abcdef | head -c 90000000; echo; echo last"))
+            .log(&log)
+            .run()
+            .expect("ran");
+        let size = std::fs::metadata(&log).expect("there").len();
+        assert!(size <= MAX_LOG + 32 && size > MAX_LOG - 64, "{size}");
+        assert_eq!(done.tail.last().map(String::as_str), Some("last"));
+        let text = std::fs::read_to_string(&log).expect("read");
+        assert!(text.ends_with("[vmtest: truncated]\n"));
+    }
+
+    #[test]
+    fn input_is_fed() {
+        let done = Job::new(shell("cat")).input("a\nb\n").run().expect("cat runs");
+        assert_eq!(done.stdout, "a\nb\n");
+    }
+
+    #[test]
+    fn words_are_quoted_where_needed() {
+        assert_eq!(shell_word("a b'c"), r"'a b'\''c'");
+        assert_eq!(shell_word("O=/obj"), "O=/obj");
+    }
+}

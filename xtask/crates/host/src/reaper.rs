@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a killed harness left running. Inside the sandbox nothing is: it dies with its parent. With the host's tools the
+//! kernel kills what we started, but not what that had started; the next start ends those, and nobody else's.
+//!
+//! Each harness writes down the process groups that it starts: number and start time, under a nonce of its own that all of
+//! them have in their environment. A process is ended only if all three match: it has the nonce, it is in a group or session
+//! of that number, and it began no earlier than its leader. Numbers are used again, and environments are copied.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use vmtest_base::error::{IoContext, Result};
+
+/// Variable with the nonce in the environment of everything that is started.
+pub const VARIABLE: &str = "VMTEST_NONCE";
+/// In front of the name of a record.
+const PREFIX: &str = "p-";
+/// In front of the process that a record is of.
+const OWNER: &str = "owner ";
+/// How long a lock may outlive the harness that had it.
+const MOMENT: Duration = Duration::from_millis(500);
+/// How long leftovers may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The record of this process.
+struct Record {
+    path: PathBuf,
+    file: Flock<File>,
+}
+
+static RECORD: Mutex<Option<Record>> = Mutex::new(None);
+
+/// This process' nonce.
+pub fn nonce() -> &'static str {
+    static NONCE: OnceLock<String> = OnceLock::new();
+    NONCE.get_or_init(vmtest_base::files::nonce)
+}
+
+/// Begins the record of this process in `dir`, and ends what earlier ones left running. Without a record nothing is worse
+/// than before there were records, so nothing here is an error.
+pub fn begin(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            end_what_it_tells(&path);
+        }
+    }
+    let mut record = RECORD.lock().unwrap_or_else(PoisonError::into_inner);
+    if record.is_none() {
+        *record = new_record(&dir.join(format!("{PREFIX}{}", nonce())));
+    }
+}
+
+/// A record that another start cannot have taken for a dead one's: between its creation and its lock it looks like that,
+/// and is removed.
+fn new_record(path: &Path) -> Option<Record> {
+    for _ in 0..100 {
+        let file = OpenOptions::new().append(true).create(true).open(path).ok()?;
+        let mut file = Flock::lock(file, FlockArg::LockExclusive).ok()?;
+        let there = fs::metadata(path).is_ok_and(|named| {
+            file.metadata().is_ok_and(|held| (named.dev(), named.ino()) == (held.dev(), held.ino()))
+        });
+        if there {
+            let own = std::process::id();
+            let began = Seen::of(own).map_or(0, |seen| seen.began);
+            let _ = (&mut file as &mut File).write_all(format!("{OWNER}{own} {began}\n").as_bytes());
+            return Some(Record { path: path.to_path_buf(), file });
+        }
+    }
+    None
+}
+
+/// Ends what the record of a harness tells of, and removes it, if that harness is dead.
+fn end_what_it_tells(path: &Path) {
+    let Ok(mut file) = File::open(path) else { return };
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // Its lock is held as long as its harness lives, and a moment longer where that was killed while it started
+    // something: the child has the lock until it becomes another program.
+    let until = Instant::now() + MOMENT;
+    let _lock = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => break lock,
+            Err((same, _)) if owner_is_gone(&text) && Instant::now() < until => file = same,
+            Err(_) => return,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // Again, now that nobody writes.
+    let text = fs::read_to_string(path).unwrap_or_default();
+    if end_all(&text) && remove_directories(&text) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Whether no process has the number and the start time of the harness that wrote this record.
+fn owner_is_gone(record: &str) -> bool {
+    let owner = record.lines().find_map(|line| {
+        let (pid, began) = line.strip_prefix(OWNER)?.split_once(' ')?;
+        Some((pid.parse::<u32>().ok()?, began.parse::<u64>().ok()?))
+    });
+    owner.is_some_and(|(pid, began)| Seen::of(pid).is_none_or(|seen| seen.began != began))
+}
+
+/// This process ends by itself: it leaves nothing running.
+pub fn finish() {
+    if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = fs::remove_file(&record.path);
+    }
+}
+
+/// Writes down a process group that was started.
+pub fn note(leader: u32) {
+    let Some(seen) = Seen::of(leader) else { return };
+    if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let line = format!("{} {leader} {}\n", nonce(), seen.began);
+        let _ = (&mut record.file as &mut File).write_all(line.as_bytes());
+    }
+}
+
+/// A directory in the temporary directory that goes away with the value, and with the next start where this process is
+/// killed. For plain files only.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn temporary_directory() -> Result<tempfile::TempDir> {
+    let base = std::env::temp_dir();
+    let name = format!("{DIRECTORY_PREFIX}{}", vmtest_base::files::nonce());
+    // Written down before it is there: killed in between, nobody would know of it.
+    note_directory(&base.join(&name));
+    let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&base);
+    made.on("cannot create a directory in", &base)
+}
+
+fn note_directory(path: &Path) {
+    let Some(name) = path.to_str().filter(|name| !name.contains('\n')) else { return };
+    if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let _ = (&mut record.file as &mut File).write_all(format!("directory {name}\n").as_bytes());
+    }
+}
+
+/// How the names of such directories begin.
+const DIRECTORY_PREFIX: &str = "vmtest-";
+
+/// Removes the directories that a record tells of; whether none is left. The cache is ours, so the record is; the name is
+/// looked at all the same.
+fn remove_directories(record: &str) -> bool {
+    let paths = record.lines().filter_map(|line| line.strip_prefix("directory ")).map(Path::new);
+    let named = |path: &&Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.is_absolute() && name.is_some_and(|name| name.starts_with(DIRECTORY_PREFIX))
+    };
+    // Not only until the first that stays.
+    paths.filter(named).filter(|path| !remove_directory(path)).count() == 0
+}
+
+/// Removes a directory of plain files; whether it is gone. What was told to end may put one more file into it on its way
+/// out (QEMU its socket), so once is not enough.
+fn remove_directory(path: &Path) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while path.symlink_metadata().is_ok_and(|stat| stat.is_dir()) {
+        // Only what we put there: a FIFO, a socket, a list of wishes. Nothing of it is a directory.
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+        if fs::remove_dir(path).is_err() {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    true
+}
+
+/// A process as /proc tells of it.
+struct Seen {
+    group: u32,
+    session: u32,
+    /// Clock ticks since the host started.
+    began: u64,
+}
+
+impl Seen {
+    fn of(pid: u32) -> Option<Seen> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name of the program is in brackets and may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let (group, session) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        let began = fields.nth(15)?.parse().ok()?;
+        // A zombie is gone already.
+        (!matches!(state, "Z" | "X")).then_some(Seen { group, session, began })
+    }
+}
+
+/// Ends everything that a record tells of; whether nothing is left.
+fn end_all(record: &str) -> bool {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = leftovers(record);
+        if left.is_empty() {
+            return true;
+        }
+        for pid in left {
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), Signal::SIGKILL);
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Processes that run and of which nonce, number and start time match.
+fn leftovers(record: &str) -> Vec<u32> {
+    let started: Vec<(&str, u32, u64)> = record
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+        })
+        .filter(|(nonce, ..)| nonce.len() == 16)
+        .collect();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let Some(seen) = Seen::of(*pid) else { return false };
+        let ours = |(_, leader, began): &&(&str, u32, u64)| {
+            (seen.group == *leader || seen.session == *leader) && seen.began >= *began
+        };
+        let Some((nonce, ..)) = started.iter().find(ours) else { return false };
+        *pid != std::process::id() && has_nonce(*pid, nonce)
+    })
+    .collect()
+}
+
+fn has_nonce(pid: u32, nonce: &str) -> bool {
+    let wanted = format!("{VARIABLE}={nonce}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start(nonce: &str) -> Sleeper {
+            let mut command = Command::new("sleep");
+            command.arg("1000").env(VARIABLE, nonce).process_group(0);
+            Sleeper(command.spawn().expect("sleep runs"))
+        }
+        fn record(&self, nonce: &str, later: i64) -> String {
+            let began = Seen::of(self.0.id()).expect("it runs").began.saturating_add_signed(later);
+            format!("{nonce} {} {began}\n", self.0.id())
+        }
+        fn lives(&mut self) -> bool {
+            self.0.try_wait().expect("waited").is_none()
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    const MINE: &str = "0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210";
+
+    #[test]
+    fn only_what_matches_in_all_three_is_ended() {
+        let mut same_nonce = Sleeper::start(MINE);
+        let mut same_number = Sleeper::start(OTHER);
+        let mut earlier = Sleeper::start(MINE);
+        let mut mine = Sleeper::start(MINE);
+        // What the program is called must not matter, nor a record that was cut short.
+        let record = [
+            same_number.record(MINE, 0),
+            earlier.record(MINE, 1),
+            mine.record(MINE, 0),
+            format!("{MINE} {}", same_nonce.0.id()),
+        ]
+        .concat();
+        // The environment is the child's own only when it has become the new program.
+        let begun = Instant::now();
+        while leftovers(&record).is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(leftovers(&record), [mine.0.id()]);
+        assert!(end_all(&record));
+        assert!(!mine.lives());
+        assert!(same_nonce.lives() && same_number.lives() && earlier.lives());
+    }
+
+    #[test]
+    fn a_directory_that_is_still_written_to_goes_or_its_record_stays() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (records, busy) = (dir.path().join("records"), dir.path().join("vmtest-busy"));
+        fs::create_dir_all(&records).expect("made");
+        fs::create_dir_all(&busy).expect("made");
+        let record = records.join("p-dead");
+        fs::write(&record, format!("directory {}\n", busy.display())).expect("written");
+        // Nothing of ours is a directory, so it cannot be taken away, and is told of again by the next start.
+        fs::create_dir(busy.join("stays")).expect("made");
+        begin(&records);
+        assert!(record.exists() && busy.exists());
+        fs::remove_dir(busy.join("stays")).expect("removed");
+        // Something on its way out leaves one more file, after the directory was looked at.
+        let late = std::thread::spawn({
+            let busy = busy.clone();
+            move || {
+                (0..300).filter(|number| fs::write(busy.join(format!("socket-{number}")), "").is_ok()).count()
+            }
+        });
+        begin(&records);
+        let written = late.join().expect("joined");
+        begin(&records);
+        assert!(!record.exists() && !busy.exists(), "{written} files were written");
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_owner_for_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let record = dir.path().join("p-killed");
+        let mut gone = Command::new("true").spawn().expect("true runs");
+        let pid = gone.id();
+        gone.wait().expect("waited");
+        fs::write(&record, format!("owner {pid} 1\n")).expect("written");
+        let held =
+            Flock::lock(File::open(&record).expect("open"), FlockArg::LockExclusiveNonblock).expect("locked");
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(held);
+        });
+        end_what_it_tells(&record);
+        release.join().expect("joined");
+        assert!(!record.exists());
+    }
+
+    #[test]
+    fn a_record_is_locked_and_tells_its_owner() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("p-own");
+        let record = new_record(&path).expect("made");
+        let text = fs::read_to_string(&path).expect("read");
+        assert!(text.starts_with("owner ") && !owner_is_gone(&text), "{text}");
+        end_what_it_tells(&path);
+        assert!(path.exists(), "a living harness' record was taken away");
+        drop(record);
+        end_what_it_tells(&path);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_harness_started_is_ended_and_what_a_living_one_did_is_not() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (mut dead, mut living) = (Sleeper::start(MINE), Sleeper::start(OTHER));
+        std::thread::sleep(Duration::from_millis(100));
+        fs::write(dir.path().join("p-dead"), dead.record(MINE, 0)).expect("written");
+        fs::write(dir.path().join("p-living"), living.record(OTHER, 0)).expect("written");
+        let handle = File::open(dir.path().join("p-living")).expect("open");
+        let _owner = Flock::lock(handle, FlockArg::LockExclusiveNonblock).expect("locked");
+        begin(dir.path());
+        assert!(!dead.lives() && living.lives());
+        assert!(!dir.path().join("p-dead").exists() && dir.path().join("p-living").exists());
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How much of this host one sandbox may take: size of files, memory, processes. What runs away in there ends there.
+//!
+//! Most are limits of each process. The number of processes is one of the user namespace (RLIMIT_NPROC), which the kernel
+//! does not ask of root; root has a cgroup instead, where one can be made.
+
+use crate::process::LARGEST_FILE;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+
+/// Of all files in /tmp; of those in /dev/shm; of those in /run. Memory, all of it.
+const TMP: u64 = 2 << 30;
+const SHARED: u64 = 256 << 20;
+const RUN: u64 = 16 << 20;
+/// Open files of a process.
+const DESCRIPTORS: u64 = 65_536;
+/// Locked memory of a process: what systemd gives everybody.
+const LOCKED: u64 = 8 << 20;
+/// Processes and threads, and as many again for each processor: make starts several of them per job.
+const PROCESSES: u64 = 4096;
+const PER_PROCESSOR: u64 = 16;
+/// Whom the kernel kills first when memory runs out: in here before anything of the host. -1000 to 1000.
+const FIRST_TO_GO: i32 = 500;
+
+/// What a process may take, in the kernel's terms.
+fn limits() -> Vec<(Resource, rlim_t, rlim_t)> {
+    let memory = memory();
+    let wanted = [
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_FSIZE, LARGEST_FILE),
+        (Resource::RLIMIT_NOFILE, DESCRIPTORS),
+        (Resource::RLIMIT_MEMLOCK, LOCKED),
+        // Not RLIMIT_AS: programs reserve address space that they never use, for example 64 MB for each thread.
+        (Resource::RLIMIT_DATA, memory),
+    ];
+    // What the caller has holds as well.
+    let within = |(resource, most): (Resource, rlim_t)| {
+        let (soft, hard) = getrlimit(resource).unwrap_or((most, most));
+        (resource, soft.min(most), hard.min(most))
+    };
+    wanted.into_iter().map(within).collect()
+}
+
+/// Size of /tmp, /dev/shm and /run; a quarter of the memory at most.
+pub fn sizes() -> [(&'static str, u64); 3] {
+    let most = memory() / 4;
+    [("/tmp", TMP.min(most)), ("/dev/shm", SHARED.min(most)), ("/run", RUN)]
+}
+
+/// Processes and threads.
+pub fn processes() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    PROCESSES + PER_PROCESSOR * processors as u64
+}
+
+/// The command that starts another one with no more than [`processes`]. Inside, where only what is in there counts: outside
+/// all processes of the user would.
+pub fn within_processes() -> [String; 2] {
+    ["/usr/bin/prlimit".to_owned(), format!("--nproc={}", processes())]
+}
+
+/// Bytes of memory of this machine.
+fn memory() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = text.lines().find_map(|line| {
+            line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+        });
+        // Without /proc nothing is known, and no sandbox opens.
+        kib.map_or(u64::MAX, |kib| kib * 1024)
+    })
+}
+
+/// Puts these limits on a command.
+pub fn apply(command: &mut Command) {
+    let limits = limits();
+    let cgroup = cgroup();
+    let expendable = expendable();
+    // SAFETY: setrlimit(2) and write(2) are async-signal-safe, and nothing here allocates.
+    unsafe {
+        command.pre_exec(move || {
+            for (resource, soft, hard) in &limits {
+                setrlimit(*resource, *soft, *hard)?;
+            }
+            if let Some(text) = &expendable {
+                // Not worth a failure: it only says who dies first.
+                let path = c"/proc/self/oom_score_adj";
+                let how = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC;
+                if let Ok(file) = nix::fcntl::open(path, how, nix::sys::stat::Mode::empty()) {
+                    let _ = nix::unistd::write(&file, text.as_bytes());
+                }
+            }
+            for file in cgroup {
+                nix::unistd::write(file, b"0")?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// What to write to say so; `None` where the caller is as expendable already, which nobody but root may take back.
+fn expendable() -> Option<String> {
+    let now: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
+    (now < FIRST_TO_GO).then(|| FIRST_TO_GO.to_string())
+}
+
+/// In front of the names of our cgroups; the number of the process follows.
+const PREFIX: &str = "vmtest-";
+/// Where cgroups are mounted.
+const MOUNTED: &str = "/sys/fs/cgroup";
+
+/// Directories to remove in the end.
+static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// The cgroups of this process' sandboxes: the files that take a process in. None for everybody but root, and where none
+/// can be made.
+fn cgroup() -> &'static [File] {
+    static FILES: OnceLock<Vec<File>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        if !nix::unistd::geteuid().is_root() {
+            return Vec::new();
+        }
+        let ours = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let made: Vec<File> = places(&ours).iter().filter_map(|place| bounded(place)).collect();
+        // Most hosts take all or have none: one process tells.
+        if takes_in(&made) { made } else { made.into_iter().filter(|one| takes_in([one])).collect() }
+    })
+}
+
+/// Where to make them, so that the limits of the caller hold as well. In version 1 below its own, for both controllers. In
+/// version 2 beside its own: one that holds processes cannot pass memory on.
+fn places(ours: &str) -> Vec<PathBuf> {
+    let top = Path::new(MOUNTED);
+    let place = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let below = Path::new(path.trim_start_matches('/'));
+        match controllers {
+            "" => Some(top.join(below.parent().unwrap_or(below))),
+            "pids" | "memory" => Some(top.join(controllers).join(below)),
+            _ => None,
+        }
+    };
+    ours.lines().filter_map(place).collect()
+}
+
+/// A cgroup in `place` with limits; `None` where there cannot be one.
+fn bounded(place: &Path) -> Option<File> {
+    if !place.join("cgroup.procs").exists() {
+        return None;
+    }
+    for entry in fs::read_dir(place).ok()?.flatten() {
+        // Of a harness that was killed. One that holds a process cannot be removed.
+        let owner = entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)).map(str::to_owned);
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+    let dir = place.join(format!("{PREFIX}{}", std::process::id()));
+    fs::create_dir(&dir).ok()?;
+    MADE.lock().unwrap_or_else(PoisonError::into_inner).push(dir.clone());
+    let processes = set_first(&dir, &["pids.max"], processes());
+    // The rest is left to the host.
+    let memory = set_first(&dir, &["memory.max", "memory.limit_in_bytes"], memory() / 10 * 9);
+    let file = File::options().write(true).open(dir.join("cgroup.procs")).ok();
+    file.filter(|_| processes || memory)
+}
+
+fn set_first(dir: &Path, names: &[&str], value: u64) -> bool {
+    let there = names.iter().map(|name| dir.join(name)).find(|path| path.exists());
+    there.is_some_and(|path| fs::write(path, value.to_string()).is_ok())
+}
+
+/// Whether a process really can be put in all of them: some hosts refuse what the files promise.
+fn takes_in<'a>(files: impl IntoIterator<Item = &'a File>) -> bool {
+    let Ok(files) = files.into_iter().map(File::try_clone).collect::<std::io::Result<Vec<_>>>() else {
+        return false;
+    };
+    if files.is_empty() {
+        return true;
+    }
+    let mut command = Command::new("true");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // SAFETY: write(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            Ok(files.iter().try_for_each(|file| nix::unistd::write(file, b"0").map(drop))?)
+        });
+    }
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Removes what this process made for its sandboxes.
+pub fn finish() {
+    for dir in MADE.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_of_the_caller_hold_as_well() {
+        let names = |text: &str| -> Vec<String> {
+            places(text).iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(
+            names("0::/user.slice/user-0.slice/session-3.scope\n"),
+            [format!("{MOUNTED}/user.slice/user-0.slice")]
+        );
+        assert_eq!(names("0::/\n"), [format!("{MOUNTED}/")]);
+        let first = "9:name=systemd:/\n8:pids:/a\n4:memory:/b/c\n1:cpu:/\n";
+        assert_eq!(names(first), [format!("{MOUNTED}/pids/a"), format!("{MOUNTED}/memory/b/c")]);
+        assert_eq!(names(""), [""; 0]);
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where things are kept: the cache with its keys and locks, and one directory per run.
+
+mod cache;
+mod inventory;
+mod kind;
+mod remove;
+mod run_dir;
+mod seal;
+mod walk;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+pub use crate::store::cache::Cache;
+pub use crate::store::cache::Lock;
+pub use crate::store::cache::Scratch;
+pub use crate::store::inventory::Inventory;
+pub use crate::store::inventory::Prune;
+pub use crate::store::inventory::Pruned;
+pub use crate::store::inventory::prune;
+pub use crate::store::kind::CacheKind;
+pub use crate::store::remove::remove_tree;
+pub use crate::store::run_dir::KEPT_RUNS;
+pub use crate::store::run_dir::RUN_BYTES;
+pub use crate::store::run_dir::RunDir;
+pub use crate::store::run_dir::bound;
+pub use crate::store::run_dir::bound_unfinished;
+pub use crate::store::run_dir::keep_newest;
+pub use crate::store::seal::SEAL;
+
+/// Places that this process writes to, to name the one that is full: many programs fail there without saying why.
+static PLACES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// With less than this left a disk is full, whatever gave back what it had half written.
+const NO_ROOM: u64 = 1 << 20;
+
+/// The same, for the number of files.
+const FEW_FILES: u64 = 32;
+
+fn remember_place(path: &Path) {
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+}
+
+/// A place of ours without room for more bytes, or for more files.
+pub fn full_place() -> Option<PathBuf> {
+    let full = |place: &&PathBuf| {
+        let stat = nix::sys::statvfs::statvfs(place.as_path());
+        stat.is_ok_and(|stat| {
+            stat.blocks_available() * stat.fragment_size() < NO_ROOM
+                || (stat.files() > 0 && stat.files_available() < FEW_FILES)
+        })
+    };
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner).iter().find(full).cloned()
+}
+
+/// Names a place of the user for origins: its path, or below the directory that `VMTEST_ORIGIN_BASE` names what is below
+/// that. The jobs of a pipeline have their checkouts at different paths, and one cache.
+pub fn origin_name(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let base = std::env::var_os("VMTEST_ORIGIN_BASE").filter(|base| !base.is_empty());
+    let base = base.and_then(|base| Path::new(&base).canonicalize().ok());
+    match base.and_then(|base| path.strip_prefix(base).ok().map(Path::to_owned)) {
+        // No path begins so.
+        Some(below) => [b"below the base: ", below.as_os_str().as_bytes()].concat(),
+        None => path.as_os_str().as_bytes().to_vec(),
+    }
+}

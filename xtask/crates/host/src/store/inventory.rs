@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the cache holds: each entry with its size and its time of last use, and which of them go first. Entries are known
+//! by their kind and the shape of their names, so that a directory of somebody else's is never taken for one.
+
+use crate::store::CacheKind;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::store::cache::Cache;
+use crate::store::walk::{is_dir, walk};
+use vmtest_base::error::Result;
+use vmtest_base::interrupt;
+
+/// Whether an entry of this kind can have this name.
+fn is_entry_name(kind: CacheKind, name: &str) -> bool {
+    let hex = |text: &str, length: usize| {
+        text.len() == length
+            && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let key = |text: &str| hex(text, 20);
+    let commit = |text: &str| hex(text, 40) || hex(text, 64);
+    let prefixed = |prefix: &str| name.strip_prefix(prefix);
+    match kind {
+        CacheKind::Source => {
+            let of_a_repository = |(id, lineage): (&str, &str)| commit(id) && key(lineage);
+            prefixed("git-")
+                .is_some_and(|name| commit(name) || name.split_once('-').is_some_and(of_a_repository))
+                || prefixed("tar-").is_some_and(key)
+                || ["debian-tarball-", "debian-package-"].into_iter().any(|form| prefixed(form).is_some())
+        }
+        CacheKind::Image => prefixed("debian-").is_some() || prefixed("file-").is_some_and(key),
+        CacheKind::GitPatches => name.split_once('-').is_some_and(|(a, b)| commit(a) && commit(b)),
+        CacheKind::Apt => name == "host" || key(name),
+        CacheKind::Ccache | CacheKind::Objects => {
+            key(name) || name.split_once('-').is_some_and(|(a, b)| key(a) && key(b))
+        }
+        _ => key(name),
+    }
+}
+
+/// One entry.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// Its kind.
+    pub kind: CacheKind,
+    /// Its name among those.
+    pub name: String,
+    /// What it takes on the disk; a file that several entries hold is counted for the first of them.
+    pub bytes: u64,
+    /// Seconds since 1970.
+    pub last_use: u64,
+    /// A process makes it or uses it now.
+    pub in_use: bool,
+    /// Bytes of files that have no other name.
+    #[serde(skip)]
+    own: u64,
+    /// Files of it that have other names: device and inode.
+    #[serde(skip)]
+    shared: Vec<(u64, u64)>,
+}
+
+impl Entry {
+    /// Time since its last use.
+    pub fn age(&self) -> Duration {
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(self.last_use);
+        SystemTime::now().duration_since(then).unwrap_or_default()
+    }
+}
+
+/// Everything in the cache.
+#[derive(Debug, Default, Serialize)]
+pub struct Inventory {
+    /// Every entry, by kind and then the one that was not used for longest first.
+    pub entries: Vec<Entry>,
+    /// Names in the cache's directory that are not ours, and in its kinds.
+    pub foreign: Vec<String>,
+    /// Shared files: bytes and how many entries hold them.
+    #[serde(skip)]
+    links: HashMap<(u64, u64), (u64, u32)>,
+}
+
+impl Inventory {
+    /// Reads the whole cache: some seconds for a large one.
+    ///
+    /// # Errors
+    /// When interrupted.
+    pub fn of(cache: &Cache) -> Result<Inventory> {
+        let mut inventory = Inventory::default();
+        for &kind in CacheKind::ALL {
+            let mut of_kind = Vec::new();
+            for name in names(&cache.path(kind, "")) {
+                if !is_entry_name(kind, &name) {
+                    inventory.foreign.push(format!("{kind}/{name}"));
+                    continue;
+                }
+                of_kind.extend(inventory.measure(cache, kind, name)?);
+            }
+            of_kind.sort_by_key(|entry: &Entry| entry.last_use);
+            inventory.entries.extend(of_kind);
+        }
+        let known =
+            |name: &String| CacheKind::named(name).is_some() || ["tmp", "locks"].contains(&name.as_str());
+        inventory.foreign.extend(names(cache.root()).into_iter().filter(|name| !known(name)));
+        Ok(inventory)
+    }
+
+    fn measure(&mut self, cache: &Cache, kind: CacheKind, name: String) -> Result<Option<Entry>> {
+        let path = cache.path(kind, &name);
+        let Ok(top) = path.symlink_metadata() else { return Ok(None) };
+        let mut entry = Entry {
+            kind,
+            last_use: u64::try_from(top.mtime()).unwrap_or(0),
+            in_use: cache.is_used(kind, &name),
+            name,
+            bytes: 0,
+            own: 0,
+            shared: Vec::new(),
+        };
+        let mut met = HashSet::new();
+        walk(&path, |stat| {
+            interrupt::check()?;
+            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            if is_dir(stat) || stat.st_nlink < 2 {
+                entry.own += bytes;
+                return Ok(());
+            }
+            let id = (stat.st_dev, stat.st_ino);
+            if met.insert(id) {
+                entry.shared.push(id);
+                let link = self.links.entry(id).or_insert((bytes, 0));
+                entry.bytes += if link.1 == 0 { bytes } else { 0 };
+                link.1 += 1;
+            }
+            Ok(())
+        })?;
+        entry.bytes += entry.own;
+        Ok(Some(entry))
+    }
+
+    /// Bytes of all entries.
+    pub fn total(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.bytes).sum()
+    }
+
+    /// Entries and bytes by kind.
+    pub fn by_kind(&self) -> BTreeMap<CacheKind, (u64, u64)> {
+        let mut kinds = BTreeMap::new();
+        for entry in &self.entries {
+            let (count, bytes): &mut (u64, u64) = kinds.entry(entry.kind).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + entry.bytes);
+        }
+        kinds
+    }
+}
+
+/// What is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prune {
+    /// The ones that were not used for longest, until this many bytes are left.
+    ToSize(u64),
+    /// What was not used for this long.
+    OlderThan(Duration),
+    /// Everything.
+    All,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Default, Serialize)]
+pub struct Pruned {
+    /// Entries that went, as `kind/name`, the first one first.
+    pub removed: Vec<String>,
+    /// Bytes that the disk got back.
+    pub freed: u64,
+    /// Bytes that are left.
+    pub left: u64,
+    /// Entries that would have gone and are in use.
+    pub in_use: Vec<String>,
+}
+
+/// Removes entries that nobody uses, the one that was not used for longest first; with `dry_run` only says which.
+///
+/// # Errors
+/// When interrupted, or the file system refuses.
+pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool) -> Result<Pruned> {
+    let mut pruned = Pruned { left: inventory.total(), ..Pruned::default() };
+    let mut entries = std::mem::take(&mut inventory.entries);
+    entries.sort_by_key(|entry| entry.last_use);
+    for entry in entries {
+        interrupt::check()?;
+        let goes = match what {
+            Prune::ToSize(size) => pruned.left > size,
+            Prune::OlderThan(age) => entry.age() >= age,
+            Prune::All => true,
+        };
+        if !goes {
+            continue;
+        }
+        let name = format!("{}/{}", entry.kind, entry.name);
+        // Asked again at the moment when it matters: it may be in use since it was measured, or not any more.
+        let doomed = match dry_run {
+            true => None,
+            false => cache.take_away(entry.kind, &entry.name)?,
+        };
+        if doomed.is_none() && (!dry_run || entry.in_use) {
+            pruned.in_use.push(name);
+            continue;
+        }
+        doomed.into_iter().for_each(crate::store::cache::Doomed::remove);
+        let mut freed = entry.own;
+        for id in &entry.shared {
+            // Its bytes are free when the last entry that holds it is gone.
+            if let Some((bytes, holders)) = inventory.links.get_mut(id) {
+                *holders -= 1;
+                freed += if *holders == 0 { *bytes } else { 0 };
+            }
+        }
+        pruned.freed += freed;
+        pruned.left = pruned.left.saturating_sub(freed);
+        pruned.removed.push(name);
+    }
+    if !dry_run {
+        cache.remove_leftovers_now();
+    }
+    Ok(pruned)
+}
+
+/// Names in a directory, sorted; none where there is no such directory.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::CacheKind;
+    use std::fs::{self, File};
+    use std::path::PathBuf;
+
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            Place { dir: tempfile::tempdir().expect("temporary directory") }
+        }
+        /// Another process.
+        fn cache(&self) -> Cache {
+            Cache::at(self.dir.path().to_owned()).expect("a cache")
+        }
+        fn entry(&self, kind: CacheKind, digit: &str, kib: usize, days: u64) -> PathBuf {
+            let path = self.dir.path().join(kind.name()).join(digit.repeat(20));
+            fs::create_dir_all(&path).expect("made");
+            fs::write(path.join("file"), vec![1; kib * 1024]).expect("written");
+            let then = SystemTime::now() - Duration::from_secs(days * 86_400);
+            File::open(&path).and_then(|dir| dir.set_modified(then)).expect("times can be set");
+            path
+        }
+        fn prune(&self, what: Prune, dry_run: bool) -> Pruned {
+            let cache = self.cache();
+            prune(&cache, Inventory::of(&cache).expect("read"), what, dry_run).expect("pruned")
+        }
+    }
+
+    #[test]
+    fn the_ones_not_used_for_longest_go_first_and_what_is_used_stays() {
+        let place = Place::new();
+        place.entry(CacheKind::Kernel, "a", 100, 30);
+        place.entry(CacheKind::Kernel, "b", 100, 20);
+        place.entry(CacheKind::Objects, "c", 100, 10);
+        place.entry(CacheKind::Runner, "d", 100, 1);
+        let user = place.cache();
+        assert!(user.hold(&user.path(CacheKind::Kernel, &"a".repeat(20))));
+        File::open(user.path(CacheKind::Kernel, &"a".repeat(20)))
+            .and_then(|dir| dir.set_modified(SystemTime::now() - Duration::from_secs(30 * 86_400)))
+            .expect("times can be set");
+        let would = place.prune(Prune::ToSize(230 * 1024), true);
+        let did = place.prune(Prune::ToSize(230 * 1024), false);
+        assert_eq!(would.removed, did.removed);
+        assert_eq!(
+            did.removed,
+            [format!("kernel/{}", "b".repeat(20)), format!("objects/{}", "c".repeat(20))]
+        );
+        assert_eq!(did.in_use, [format!("kernel/{}", "a".repeat(20))]);
+        assert_eq!(place.prune(Prune::OlderThan(Duration::from_secs(86_000)), false).removed.len(), 1);
+        drop(user);
+        assert_eq!(place.prune(Prune::All, false).removed, [format!("kernel/{}", "a".repeat(20))]);
+        assert!(Inventory::of(&place.cache()).expect("read").entries.is_empty());
+    }
+
+    #[test]
+    fn a_file_with_several_names_is_counted_once_and_free_when_the_last_one_goes() {
+        let place = Place::new();
+        let source = place.entry(CacheKind::Trees, "a", 400, 9);
+        let objects = place.entry(CacheKind::Objects, "b", 4, 5);
+        fs::hard_link(source.join("file"), objects.join("link")).expect("linked");
+        let inventory = Inventory::of(&place.cache()).expect("read");
+        let bytes = |kind| inventory.by_kind()[kind].1;
+        assert!(bytes(&CacheKind::Trees) >= 400 * 1024 && bytes(&CacheKind::Objects) < 100 * 1024);
+        let total = inventory.total();
+        // The older one alone frees next to nothing, so the other one has to go as well.
+        let pruned = place.prune(Prune::ToSize(100 * 1024), false);
+        assert_eq!((pruned.removed.len(), pruned.left), (2, 0));
+        assert_eq!(pruned.freed, total);
+    }
+
+    #[test]
+    fn what_is_too_deep_for_a_path_is_counted_and_removed() {
+        let place = Place::new();
+        let entry = place.entry(CacheKind::Objects, "a", 1, 9);
+        // One process: another one would begin to tidy up beside it.
+        let cache = place.cache();
+        let before = Inventory::of(&cache).expect("read").total();
+        crate::store::walk::tests::deep(&entry.join("obj"), 200, &"x".repeat(250));
+        let dead = place.dir.path().join("tmp/t-dead");
+        crate::store::walk::tests::deep(&dead, 200, &"x".repeat(250));
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::open(&dead).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
+        let inventory = Inventory::of(&cache).expect("read");
+        let total = inventory.total();
+        assert!(total >= before + 100_000, "{before} {total}");
+        let pruned = prune(&cache, inventory, Prune::All, false).expect("pruned");
+        assert_eq!((pruned.left, pruned.removed.len()), (0, 1));
+        assert!(pruned.freed >= total - before);
+        assert_eq!(fs::read_dir(place.dir.path().join("tmp")).expect("listed").count(), 0);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named_and_never_removed() {
+        let place = Place::new();
+        for mine in ["kernel/linux-6.18/vmlinux", "source/my-project/a.c", "photos/b.jpg", "tools/hammer"] {
+            let path = place.dir.path().join(mine);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, "mine").expect("written");
+        }
+        let inventory = Inventory::of(&place.cache()).expect("read");
+        assert_eq!(inventory.foreign, ["source/my-project", "kernel/linux-6.18", "tools/hammer", "photos"]);
+        assert!(place.prune(Prune::All, false).removed.is_empty());
+        assert!(place.dir.path().join("kernel/linux-6.18/vmlinux").exists());
+        assert!(place.dir.path().join("photos/b.jpg").exists());
+    }
+}

@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The seal of a cache entry: what every file of it was when the entry was made. An entry is checked against its seal before
+//! it is used.
+//!
+//! The rule of the cache: *an entry may be shared only if everything that produced it was a function of its key*. Either all
+//! that ran to make it is in the key (a download with its checksum, a tool that is made of hashed files alone), or the
+//! key holds the origin of what ran, and of one origin the set of what make executes ([`vmtest_kernel::executed`]). A seal
+//! says that an entry is still what was made; it cannot say that the right thing was made.
+//!
+//! A file whose size, mode, time of change and inode change time (ctime) are as sealed is taken for unchanged: no program
+//! can set a ctime, so an overwritten file shows also when its size and mtime are restored. Where any of them differs the
+//! content is hashed and decides; when it is right (a hard link was made, the cache was restored from an archive) the new
+//! times are sealed.
+//!
+//! How it could be wrong: damage below the file system (a bad disk that reports no error) leaves all times as they are. So
+//! does a clock that is set back to the tick of the first write. Whoever can write the cache can also write a seal.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::store::kind::CacheKind;
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::files::{HALF, write_file};
+use vmtest_base::interrupt;
+use vmtest_base::key::{hash_bytes, hash_file};
+
+/// Name of the seal in the entry.
+pub const SEAL: &str = ".vmtest-seal";
+/// First line; another version is no seal.
+const VERSION: &str = "vmtest seal 2";
+
+/// Which files of an entry are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All of them.
+    All,
+    /// In a build root: what is executed or loaded, and the names in the directories that hold such. Of 12,000 files that is a
+    /// third.
+    Executed,
+}
+
+/// How an entry of this kind is checked; `None` for what changes all its life and has means of its own.
+pub(super) fn scope(kind: CacheKind) -> Option<Scope> {
+    match kind {
+        // Fetched into, written by make and ccache; a snapshot has its own manifest.
+        CacheKind::Git | CacheKind::Objects | CacheKind::Ccache | CacheKind::Apt | CacheKind::Trees => None,
+        // Single files, each written as a whole.
+        kind if kind.is_fact() => None,
+        CacheKind::Root => Some(Scope::Executed),
+        _ => Some(Scope::All),
+    }
+}
+
+/// Whether it is checked only before something is made of it: a look at each of 90,000 files takes longer than a whole run
+/// of a kernel that is in the cache.
+pub(super) fn is_lazy(kind: CacheKind) -> bool {
+    kind == CacheKind::Source
+}
+
+/// What a seal says of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is what was made.
+    Whole,
+    /// It has no seal: an earlier version of the harness made it.
+    Unsealed,
+    /// It is not; what shows it.
+    Damaged(String),
+}
+
+/// A file, link or directory as it was sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    stamp: Stamp,
+    /// Of the content, of a link's target, or of the names in a directory.
+    hash: String,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    mode: u32,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> std::io::Result<Stamp> {
+        let stat = fs::symlink_metadata(path)?;
+        Ok(Stamp {
+            mode: stat.mode(),
+            // That of a directory is the file system's.
+            size: if stat.is_dir() { 0 } else { stat.size() },
+            modified: (stat.mtime(), stat.mtime_nsec()),
+            changed: (stat.ctime(), stat.ctime_nsec()),
+        })
+    }
+
+    /// For [`digest`].
+    fn bytes(&self) -> [u8; 44] {
+        let mut bytes = [0; 44];
+        bytes[..4].copy_from_slice(&self.mode.to_le_bytes());
+        bytes[4..12].copy_from_slice(&self.size.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.modified.0.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.modified.1.to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.changed.0.to_le_bytes());
+        bytes[36..].copy_from_slice(&self.changed.1.to_le_bytes());
+        bytes
+    }
+
+    fn kind(&self) -> u32 {
+        self.mode & 0o170_000
+    }
+
+    /// The same but for times.
+    fn is_alike(&self, other: &Stamp) -> bool {
+        (self.mode, self.size) == (other.mode, other.size)
+    }
+}
+
+const DIRECTORY: u32 = 0o040_000;
+const LINK: u32 = 0o120_000;
+const FILE: u32 = 0o100_000;
+
+/// Writes the seal of a finished entry.
+///
+/// # Errors
+/// When a file cannot be read or the seal not be written.
+pub(super) fn write(entry: &Path, scope: Scope) -> Result<()> {
+    let paths = list(entry, scope)?;
+    let lines = each(&paths, |path| {
+        let whole = entry.join(path);
+        let stamp = Stamp::of(&whole).on("cannot look at", &whole)?;
+        let hash = content(&whole, &stamp).on("cannot read", &whole)?;
+        Ok(Line { stamp, hash, path: path.clone() })
+    })?;
+    store(entry, &lines)
+}
+
+/// Layout: [`VERSION`], how many lines, a digest of all stamps, each path, each line, a hash of all of that; with a NUL behind
+/// each but the last. The paths come first and the digest is one comparison, because that is all that most checks need.
+fn store(entry: &Path, lines: &[Line]) -> Result<()> {
+    let stamps: Vec<[u8; 44]> = lines.iter().skip(1).map(|line| line.stamp.bytes()).collect();
+    let mut bytes = format!("{VERSION}\0{}\0{}\0", lines.len(), digest(&stamps)).into_bytes();
+    for line in lines {
+        bytes.extend_from_slice(line.path.as_os_str().as_bytes());
+        bytes.push(0);
+    }
+    for Line { stamp: Stamp { mode, size, modified, changed }, hash, path: _ } in lines {
+        let times = format!("{}.{} {}.{}", modified.0, modified.1, changed.0, changed.1);
+        bytes.extend_from_slice(format!("{mode:o} {size} {times} {hash}\0").as_bytes());
+    }
+    let sum = hash_bytes(&bytes);
+    bytes.extend_from_slice(sum.as_bytes());
+    write_file(&entry.join(SEAL), bytes)
+}
+
+/// Of the stamps of all but the entry itself, whose times say when it was used last.
+fn digest(stamps: &[[u8; 44]]) -> String {
+    hash_bytes(stamps.as_flattened())
+}
+
+/// A seal as it is read.
+struct Sealed<'a> {
+    digest: &'a [u8],
+    paths: Vec<&'a Path>,
+    /// Not looked at unless the digest differs.
+    lines: std::slice::Split<'a, u8, fn(&u8) -> bool>,
+}
+
+fn parse(bytes: &[u8]) -> Option<Sealed<'_>> {
+    const SUM: usize = 64;
+    let (text, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM)?)?;
+    if hash_bytes(text).as_bytes() != sum {
+        return None;
+    }
+    // By memchr: in a build without optimisation a comparison of each byte takes most of the time.
+    let mut ends = memchr::memchr_iter(0, text);
+    let mut from = 0;
+    let mut next = || {
+        let end = ends.next()?;
+        let part = text.get(from..end)?;
+        from = end + 1;
+        Some(part)
+    };
+    if next()? != VERSION.as_bytes() {
+        return None;
+    }
+    let count: usize = std::str::from_utf8(next()?).ok()?.parse().ok()?;
+    let digest = next()?;
+    let mut paths = Vec::with_capacity(count.min(text.len()));
+    for _ in 0..count {
+        paths.push(Path::new(OsStr::from_bytes(next()?)));
+    }
+    let is_end: fn(&u8) -> bool = |byte| *byte == 0;
+    Some(Sealed { digest, paths, lines: text.get(from..)?.split(is_end) })
+}
+
+impl Sealed<'_> {
+    /// What is still to be compared: of an entry in which no stamp differs only the names in its top. `None` where a line
+    /// makes no sense.
+    fn top_or_all(mut self, same: bool) -> Option<Vec<Line>> {
+        if same {
+            self.paths.truncate(1);
+        }
+        let line = |(path, line): (&Path, &[u8])| {
+            let mut words = std::str::from_utf8(line).ok()?.split(' ');
+            let time = |word: &str| {
+                let (seconds, nanoseconds) = word.split_once('.')?;
+                Some((seconds.parse().ok()?, nanoseconds.parse().ok()?))
+            };
+            let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+            let size = words.next()?.parse().ok()?;
+            let (modified, changed) = (time(words.next()?)?, time(words.next()?)?);
+            let hash = words.next()?.to_owned();
+            Some(Line { stamp: Stamp { mode, size, modified, changed }, hash, path: path.to_owned() })
+        };
+        let count = self.paths.len();
+        let lines: Vec<Line> =
+            self.paths.into_iter().zip(self.lines).map(line).collect::<Option<Vec<_>>>()?;
+        (lines.len() == count).then_some(lines)
+    }
+}
+
+/// Compares an entry with its seal.
+///
+/// # Errors
+/// When interrupted, or a file cannot be read for another reason than that it is gone.
+pub(super) fn check(entry: &Path) -> Result<State> {
+    let seal = entry.join(SEAL);
+    let bytes = match fs::read(&seal) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::Unsealed),
+        Err(error) => return Err(error).on("cannot read", &seal),
+    };
+    let unreadable = || Ok(State::Damaged("its seal cannot be read".into()));
+    let Some(sealed) = parse(&bytes) else { return unreadable() };
+    let Some((top, below)) = sealed.paths.split_first() else { return unreadable() };
+    let stamps = each(below, |path| Ok(Stamp::of(&entry.join(path)).map_or([0; 44], |stamp| stamp.bytes())))?;
+    let same = top.as_os_str().is_empty() && digest(&stamps).as_bytes() == sealed.digest;
+    let Some(mut lines) = sealed.top_or_all(same) else { return unreadable() };
+    let seen = each(&lines, |line| look(entry, line))?;
+    let mut renewed = false;
+    for (line, seen) in lines.iter_mut().zip(seen) {
+        match seen {
+            Seen::Same => (),
+            Seen::Touched(stamp) => (line.stamp, renewed) = (stamp, true),
+            Seen::Other(why) => {
+                return Ok(State::Damaged(format!("{} {why}", line.path.display())));
+            }
+        }
+    }
+    if renewed {
+        // A cache that may only be read is hashed each time.
+        let _ = store(entry, &lines);
+    }
+    Ok(State::Whole)
+}
+
+enum Seen {
+    Same,
+    Touched(Stamp),
+    Other(&'static str),
+}
+
+fn look(entry: &Path, line: &Line) -> Result<Seen> {
+    let path = entry.join(&line.path);
+    let now = match Stamp::of(&path) {
+        Ok(now) => now,
+        Err(error) if is_gone(&error) => return Ok(Seen::Other("is gone")),
+        Err(error) => return Err(error).on("cannot look at", &path),
+    };
+    let is_top = line.path.as_os_str().is_empty();
+    // The times of the top say when the entry was used last.
+    if now == line.stamp && !is_top {
+        return Ok(Seen::Same);
+    }
+    if now.kind() != line.stamp.kind() {
+        return Ok(Seen::Other("is something else"));
+    }
+    if now.size != line.stamp.size {
+        return Ok(Seen::Other("has another size"));
+    }
+    if !now.is_alike(&line.stamp) && !is_top {
+        return Ok(Seen::Other("has another mode"));
+    }
+    match content(&path, &now) {
+        Ok(hash) if hash == line.hash => Ok(if is_top { Seen::Same } else { Seen::Touched(now) }),
+        Ok(_) if now.kind() == DIRECTORY => Ok(Seen::Other("holds other names")),
+        Ok(_) => Ok(Seen::Other("has another content")),
+        Err(error) if is_gone(&error) => Ok(Seen::Other("is gone")),
+        // What a disk cannot read any more is damaged as well.
+        Err(_) => Ok(Seen::Other("cannot be read")),
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// Hash of what a file holds, a link points to, or a directory lists.
+fn content(path: &Path, stamp: &Stamp) -> std::io::Result<String> {
+    match stamp.kind() {
+        LINK => Ok(hash_bytes(fs::read_link(path)?.as_os_str().as_bytes())),
+        DIRECTORY => {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let name = entry?.file_name();
+                // Ours, also while it is being written.
+                if !name.as_bytes().starts_with(HALF.as_bytes()) {
+                    names.push(name);
+                }
+            }
+            names.sort();
+            let joined: Vec<u8> = names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
+            Ok(hash_bytes(&joined))
+        }
+        FILE => hash_file(path).map_err(|error| std::io::Error::other(error.to_string())),
+        // A device, a pipe: there is nothing to read.
+        _ => Ok(String::from("-")),
+    }
+}
+
+/// Paths below the entry that are sealed, the entry itself first.
+fn list(entry: &Path, scope: Scope) -> Result<Vec<PathBuf>> {
+    let mut paths = BTreeSet::from([PathBuf::new()]);
+    for found in walkdir::WalkDir::new(entry).follow_root_links(false).min_depth(1) {
+        let found = found.map_err(std::io::Error::from).on("cannot walk", entry)?;
+        let Ok(below) = found.path().strip_prefix(entry) else { continue };
+        if found.depth() == 1 && below.as_os_str().as_bytes().starts_with(HALF.as_bytes()) {
+            continue;
+        }
+        match scope {
+            Scope::All => drop(paths.insert(below.to_owned())),
+            Scope::Executed if found.depth() == 1 => drop(paths.insert(below.to_owned())),
+            Scope::Executed if is_executed(&found) => {
+                paths.insert(below.to_owned());
+                // A program that comes to others would be found before them.
+                paths.extend(below.parent().map(Path::to_owned));
+            }
+            Scope::Executed => (),
+        }
+    }
+    Ok(paths.into_iter().collect())
+}
+
+/// Programs, libraries and what interpreters load.
+fn is_executed(found: &walkdir::DirEntry) -> bool {
+    let name = found.file_name().to_string_lossy();
+    let loaded =
+        name.contains(".so") || [".py", ".pm", ".pl", ".a", ".o"].iter().any(|end| name.ends_with(end));
+    let runs = || found.metadata().is_ok_and(|stat| stat.is_file() && stat.mode() & 0o111 != 0);
+    found.file_type().is_file() && (loaded || runs())
+}
+
+/// Does this for each, on all cores.
+fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    // A few are done sooner than a thread begins.
+    let share = items.len().div_ceil(threads).max(64);
+    let work = &work;
+    let parts: Vec<Result<Vec<R>>> = std::thread::scope(|scope| {
+        let one = |items| {
+            scope.spawn(move || {
+                let mut done = Vec::new();
+                for (at, item) in <[T]>::iter(items).enumerate() {
+                    if at % 256 == 0 {
+                        interrupt::check()?;
+                    }
+                    done.push(work(item)?);
+                }
+                Ok(done)
+            })
+        };
+        let workers: Vec<_> = items.chunks(share).map(one).collect();
+        workers.into_iter().map(vmtest_base::thread::join).collect()
+    });
+    parts.into_iter().try_fold(Vec::with_capacity(items.len()), |mut all, part| {
+        all.extend(part?);
+        Ok::<_, Error>(all)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    fn entry() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::create_dir_all(dir.path().join("modules")).expect("made");
+        fs::write(dir.path().join("vmlinux"), "0123456789").expect("written");
+        fs::write(dir.path().join("modules/a.ko"), "a").expect("written");
+        std::os::unix::fs::symlink("vmlinux", dir.path().join("link")).expect("linked");
+        write(dir.path(), Scope::All).expect("sealed");
+        dir
+    }
+
+    fn damaged(does: impl FnOnce(&Path)) -> String {
+        let dir = entry();
+        assert_eq!(check(dir.path()).expect("checked"), State::Whole);
+        does(dir.path());
+        match check(dir.path()).expect("checked") {
+            State::Damaged(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn overwritten_bytes_show_also_when_size_and_mtime_are_as_they_were() {
+        let why = damaged(|dir| {
+            let path = dir.join("vmlinux");
+            let then = path.metadata().and_then(|stat| stat.modified()).expect("there");
+            // Times of the kernel are of its last tick.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            fs::write(&path, "0123FLIP89").expect("written");
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(then))
+                .expect("times can be set");
+        });
+        assert_eq!(why, "vmlinux has another content");
+    }
+
+    #[test]
+    fn everything_else_that_can_befall_an_entry_shows() {
+        let write = |path: PathBuf, text: &str| fs::write(path, text).expect("written");
+        assert_eq!(damaged(|dir| write(dir.join("vmlinux"), "0123")), "vmlinux has another size");
+        assert_eq!(damaged(|dir| write(dir.join("modules/b.ko"), "b")), "modules holds other names");
+        assert_eq!(damaged(|dir| write(dir.join("more"), "")), " holds other names");
+        assert_eq!(
+            damaged(|dir| fs::remove_file(dir.join("modules/a.ko")).expect("removed")),
+            "modules holds other names"
+        );
+        assert_eq!(
+            damaged(|dir| {
+                fs::remove_file(dir.join("link")).expect("removed");
+                std::os::unix::fs::symlink("modules", dir.join("link")).expect("linked");
+            }),
+            "link has another content"
+        );
+        assert_eq!(damaged(|dir| write(dir.join(SEAL), "vmtest seal 1")), "its seal cannot be read");
+        assert_eq!(
+            damaged(|dir| {
+                let mut bytes = fs::read(dir.join(SEAL)).expect("read");
+                bytes[40] ^= 1;
+                fs::write(dir.join(SEAL), bytes).expect("written");
+            }),
+            "its seal cannot be read"
+        );
+    }
+
+    #[test]
+    fn a_copy_and_new_links_are_whole_and_sealed_anew() {
+        let dir = entry();
+        let before = fs::read(dir.path().join(SEAL)).expect("read");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::hard_link(dir.path().join("vmlinux"), dir.path().with_extension("linked")).expect("linked");
+        let _ = fs::File::open(dir.path()).and_then(|top| top.set_modified(SystemTime::UNIX_EPOCH));
+        assert_eq!(check(dir.path()).expect("checked"), State::Whole);
+        assert_ne!(fs::read(dir.path().join(SEAL)).expect("read"), before);
+        let _ = fs::remove_file(dir.path().with_extension("linked"));
+        fs::remove_file(dir.path().join(SEAL)).expect("removed");
+        assert_eq!(check(dir.path()).expect("checked"), State::Unsealed);
+    }
+
+    #[test]
+    fn of_a_build_root_what_is_executed_is_sealed() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let root = dir.path().join("root/usr");
+        fs::create_dir_all(root.join("bin")).expect("made");
+        for (name, mode) in [("bin/gcc", 0o755), ("libz.so.1", 0o644), ("copyright", 0o644)] {
+            use std::os::unix::fs::PermissionsExt;
+            fs::write(root.join(name), "x").expect("written");
+            fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).expect("modes can be set");
+        }
+        fs::write(dir.path().join("key"), "k").expect("written");
+        write(dir.path(), Scope::Executed).expect("sealed");
+        for (name, whole) in [("usr/copyright", true), ("usr/libz.so.1", false), ("usr/bin/gcc", false)] {
+            let path = dir.path().join("root").join(name);
+            fs::write(&path, "longer").expect("written");
+            assert_eq!(check(dir.path()).expect("checked") == State::Whole, whole, "{name}");
+            fs::write(&path, "x").expect("written");
+            assert_eq!(check(dir.path()).expect("checked"), State::Whole, "what is right again is right");
+        }
+        fs::write(root.join("bin/as"), "planted").expect("written");
+        assert!(matches!(check(dir.path()).expect("checked"), State::Damaged(_)), "a program more");
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Versions of the tools that build and boot: for the record, for keys, and for what depends on them.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use crate::context::Context;
+use crate::process::Job;
+use crate::sandbox::{Sandbox, Tools};
+use crate::store::CacheKind;
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::files::{create_dir, read_text, write_file};
+use vmtest_base::interrupt;
+use vmtest_base::key::Key;
+
+const ASKED: [(&str, &str); 7] = [
+    ("make", "--version"),
+    ("gcc", "--version"),
+    ("clang", "--version"),
+    ("ld", "--version"),
+    ("pahole", "--version"),
+    ("ccache", "--version"),
+    (QEMU, "--version"),
+];
+const QEMU: &str = "qemu-system-x86_64";
+
+/// Name to first line of `--version`; tools that are not there are left out. Asked once for each set of tools.
+///
+/// # Errors
+/// When the answer cannot be stored.
+pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>> {
+    let stored = ctx.cache.path(CacheKind::Tools, tools.key().as_str());
+    if let Some(known) = read_text(&stored).ok().and_then(|text| serde_json::from_str(&text).ok()) {
+        return Ok(known);
+    }
+    let sandbox = Sandbox::new(tools);
+    let found: BTreeMap<String, String> = ASKED
+        .iter()
+        .filter_map(|(name, flag)| {
+            let mut command = sandbox.command(name);
+            command.arg(flag);
+            Some(((*name).to_owned(), first_line(command)?))
+        })
+        .collect();
+    // Who is told to end while he asks gets no answers, and must not remember that there are none.
+    interrupt::check()?;
+    create_dir(&ctx.cache.path(CacheKind::Tools, ""))?;
+    // Not beside its place, where a killed run would leave half of it for good.
+    let scratch = ctx.cache.scratch()?;
+    let made = scratch.path().join("versions");
+    // A map of strings: serialising it cannot fail.
+    write_file(&made, serde_json::to_vec(&found).unwrap_or_default())?;
+    std::fs::rename(&made, &stored).on("cannot rename into place", &stored)?;
+    Ok(found)
+}
+
+/// Major and minor version of QEMU.
+///
+/// # Errors
+/// Class `Host` when there is none, or it says no version.
+pub fn qemu_version(ctx: &Context, tools: &Tools) -> Result<(u32, u32)> {
+    let versions = versions(ctx, tools)?;
+    versions.get(QEMU).and_then(|line| version_in(line)).ok_or_else(|| {
+        Error::host(format!("cannot tell the version of {QEMU}"))
+            .next("`cargo xtask doctor --toolchain host` says what is missing")
+    })
+}
+
+/// Key of the host's own tools: their versions.
+pub fn host_key() -> Key {
+    let mut key = Key::of("host tools 1");
+    for (name, flag) in ASKED {
+        let mut command = Command::new(name);
+        command.arg(flag).env("LC_ALL", "C.UTF-8");
+        key = key.field(name, first_line(command).unwrap_or_default());
+    }
+    key.finish()
+}
+
+/// What the host's own virtme-ng says it is; it is not in [`host_key`], as no kernel is built by it. Empty where there is
+/// none.
+pub fn host_vng() -> String {
+    let mut command = Command::new("vng");
+    command.arg("--version").env("LC_ALL", "C.UTF-8");
+    first_line(command).unwrap_or_default()
+}
+
+fn first_line(command: Command) -> Option<String> {
+    let done = Job::new(command).run().ok().filter(crate::process::Finished::success)?;
+    done.stdout.lines().next().map(str::to_owned)
+}
+
+/// The first `N.N` in a line.
+fn version_in(line: &str) -> Option<(u32, u32)> {
+    line.split(|c: char| !(c.is_ascii_digit() || c == '.')).find_map(|word| {
+        let mut numbers = word.split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_real_lines() {
+        let line = "QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)";
+        assert_eq!(version_in(line), Some((10, 0)));
+        assert_eq!(version_in("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"), Some((7, 2)));
+        assert_eq!(version_in("no version"), None);
+    }
+}

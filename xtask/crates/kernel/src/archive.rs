@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `src:` and `debian:`: kernels of the Debian archive through a private apt root in the cache. apt downloads and
+//! verifies every byte with the archive's keyring; the host's own apt state is only asked for its mirror and proxies.
+
+mod apt;
+mod candidate;
+mod image;
+mod index;
+mod list;
+mod package;
+mod source;
+mod version;
+
+pub use crate::archive::index::Form;
+pub use crate::archive::index::ImageRelease;
+pub use crate::archive::index::SourceRelease;
+pub use crate::archive::list::Listed;
+pub use crate::archive::list::images_between;
+pub use crate::archive::list::list;
+pub use crate::archive::version::compare_versions;
+pub(crate) use image::{Choice as ImageChoice, fetch_image, resolve_image};
+pub(crate) use source::{Choice as SourceChoice, fetch_source, resolve_source};

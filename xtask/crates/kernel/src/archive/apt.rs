@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The private apt root in the cache: its configuration, its lists and the downloads through it.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use xshell::{Shell, cmd};
+
+use crate::archive::index::{Index, read_packages, read_sources};
+use crate::source::{had_space, succeeded};
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::event::Phase;
+use vmtest_base::files::{create_dir, read_text, write_file};
+use vmtest_base::interrupt;
+use vmtest_base::key::{Key, hash_file};
+use vmtest_host::context::Context;
+use vmtest_host::debian_mirror::{KEYRING, OTHER_WAYS, SUITES, mirror, sources_list};
+use vmtest_host::process::{Finished, Job};
+use vmtest_host::store::CacheKind;
+
+/// An index older than this is read again.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+/// After a failed update an older index serves this long before the mirror is asked again: a matrix resolves many
+/// specs, and each would wait for the network.
+const RETRY: Duration = Duration::from_secs(600);
+
+/// The private apt root for one mirror.
+pub(super) struct Archive<'a> {
+    pub(super) ctx: &'a Context,
+    root: PathBuf,
+}
+
+impl<'a> Archive<'a> {
+    pub(super) fn new(ctx: &'a Context) -> Archive<'a> {
+        // One root for each mirror that is named, so that an index never speaks for another mirror.
+        let name = match ctx.mirror() {
+            None => "host".to_owned(),
+            Some(mirror) => Key::of("mirror 1").field("uri", mirror).finish().to_string(),
+        };
+        Archive { ctx, root: ctx.cache.path(CacheKind::Apt, &name) }
+    }
+
+    /// The index, read again when it is missing or old. Without a network an old one serves.
+    pub(super) fn index(&self) -> Result<Index> {
+        let stored = self.stored();
+        if let Some(index) = &stored {
+            if self.is_recent("index.json", FRESH) || self.is_recent("failed", RETRY) {
+                return Ok(index.clone());
+            }
+        }
+        let name = self.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let _lock = self.ctx.cache.lock(&self.ctx.bus, CacheKind::Apt, &name)?;
+        // Another run may have read it while this one waited.
+        if let Some(index) = self.stored().filter(|_| self.is_recent("index.json", FRESH)) {
+            return Ok(index);
+        }
+        match (self.update(), stored) {
+            (Err(error), Some(index)) if error.class == Class::Host => {
+                write_file(&self.root.join("failed"), error.to_string())?;
+                let age = now().saturating_sub(index.read_at) / 3600;
+                self.ctx.bus.warn(format!(
+                    "using the archive's index of {age} hours ago, since it cannot be read again: {}",
+                    error.summary()
+                ));
+                Ok(index)
+            }
+            (updated, _) => updated,
+        }
+    }
+
+    fn stored(&self) -> Option<Index> {
+        serde_json::from_str(&read_text(&self.root.join("index.json")).ok()?).ok()
+    }
+
+    fn is_recent(&self, name: &str, limit: Duration) -> bool {
+        let modified = fs::metadata(self.root.join(name)).and_then(|stat| stat.modified());
+        modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < limit))
+    }
+
+    /// Reads the archive's lists.
+    fn update(&self) -> Result<Index> {
+        require_tools()?;
+        let shell =
+            Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))?;
+        let mirror = mirror(self.ctx, &shell)?;
+        self.configure(&shell, &mirror)?;
+        let phase = self.ctx.bus.phase("index", "Debian archive");
+        let done = self.apt_get(&self.root, &["update".to_owned()], &phase, 0)?;
+        // Else the lists that found no room would look like suites that the mirror lacks.
+        had_space(&done, "cannot read the Debian archive's lists")?;
+        let complaint = |line: &&String| line.starts_with("E: ") || line.starts_with("W: ");
+        let complaints: Vec<String> = done.tail.iter().filter(complaint).cloned().collect();
+        let mut index = Index { mirror, read_at: now(), ..Index::default() };
+        let mut lacking = Vec::new();
+        for (suite, name) in SUITES {
+            interrupt::check()?;
+            // One stale or missing suite must not hide the others.
+            if !self.read_suite(suite, name, &mut index)? {
+                lacking.push(lack(suite, name, &complaints));
+            }
+        }
+        self.believe(&index, complaints, done.success())?;
+        for text in lacking {
+            self.ctx.bus.warn(text);
+        }
+        self.keep(&index)?;
+        phase.finish();
+        Ok(index)
+    }
+
+    /// Adds the kernels of one suite; `false` when its lists are not complete.
+    fn read_suite(&self, suite: &str, name: &str, index: &mut Index) -> Result<bool> {
+        let lists = self.root.join("lists");
+        let mut found = 0;
+        for file in fs::read_dir(&lists).on("cannot list", &lists)? {
+            let path = file.on("cannot list", &lists)?.path();
+            let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some((_, list)) = file_name.split_once(&format!("_dists_{suite}_main_")) else {
+                continue;
+            };
+            match list {
+                "source_Sources" => read_sources(&read_text(&path)?, name, index),
+                "binary-amd64_Packages" => read_packages(&read_text(&path)?, name, index),
+                _ => continue,
+            }
+            found += 1;
+        }
+        Ok(found == 2)
+    }
+
+    /// Whether what was read may replace the stored index. apt counts a network that is down as a warning and ends
+    /// with 0; lists that it kept from before say nothing that the stored index does not.
+    fn believe(&self, index: &Index, complaints: Vec<String>, success: bool) -> Result<()> {
+        let unreachable = complaints.iter().any(|line| line.contains("Failed to fetch"));
+        let nothing = index.sources.is_empty() && index.images.is_empty();
+        if (unreachable && (nothing || self.stored().is_some())) || (nothing && !success) {
+            return Err(Error::host("cannot read the Debian archive's lists").detail(complaints).next(format!(
+                "check the network and the mirror {}, choose another with --mirror URL or VMTEST_DEBIAN_MIRROR, \
+                 {OTHER_WAYS}",
+                index.mirror
+            )));
+        }
+        if nothing {
+            return Err(Error::host("cannot find kernels in the Debian archive")
+                .why(format!("the lists of {} name none", index.mirror))
+                .next(format!(
+                    "choose another mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}"
+                )));
+        }
+        Ok(())
+    }
+
+    /// Stores the index, and forgets what was true of the one before.
+    fn keep(&self, index: &Index) -> Result<()> {
+        let text = serde_json::to_string_pretty(index)
+            .map_err(|error| Error::host("cannot write the index of kernels").why(error))?;
+        // What the mirror lacked yesterday it may have today.
+        let _ = fs::remove_file(self.root.join("absent"));
+        let _ = fs::remove_file(self.root.join("failed"));
+        write_file(&self.root.join("index.json"), text)
+    }
+
+    /// Writes a configuration that takes nothing from the host's but proxies and TLS settings.
+    fn configure(&self, shell: &Shell, mirror: &str) -> Result<()> {
+        let root = &self.root;
+        for dir in ["lists/partial", "cache/archives/partial", "none"] {
+            create_dir(&root.join(dir))?;
+        }
+        self.ctx.cache.hold(root);
+        let mut conf = configuration(root);
+        conf.push_str(&network_settings(shell));
+        // Not for everyone: a proxy's address may hold a password.
+        let path = root.join("apt.conf");
+        let _ = fs::remove_file(&path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(conf.as_bytes())).on("cannot write", &path)?;
+        write_file(&root.join("sources.list"), sources_list(mirror))
+    }
+
+    /// Runs apt-get, which tells how far it came on a file descriptor of choice.
+    fn apt_get(&self, dir: &Path, args: &[String], phase: &Phase, total: u64) -> Result<Finished> {
+        let mut command = Command::new("apt-get");
+        command.env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C");
+        command.args(["-q", "-o", "APT::Status-Fd=1"]).args(args).current_dir(dir);
+        let mut done = Job::new(command)
+            .on_line(|_, line| {
+                if let Some((percent, detail)) = download_status(line) {
+                    // Without a size percent is the unit.
+                    let (at, of) = if total == 0 {
+                        (percent, 100.0)
+                    } else {
+                        (percent / 100.0 * total as f64, total as f64)
+                    };
+                    phase.progress(at as u64, of as u64, detail);
+                }
+            })
+            .run()?;
+        done.tail.retain(|line| download_status(line).is_none());
+        Ok(done)
+    }
+
+    /// Downloads with apt into a scratch directory and gives the one file that arrived; `None` when the mirror does
+    /// not have what it lists. `sha256` is what the index says of it.
+    pub(super) fn download(
+        &self,
+        into: &Path,
+        args: &[String],
+        size: u64,
+        sha256: Option<&str>,
+        what: &str,
+    ) -> Result<Option<PathBuf>> {
+        let phase = self.ctx.bus.phase("download", what);
+        let done = self.apt_get(into, args, &phase, size)?;
+        if is_gone(&done) {
+            return Ok(None);
+        }
+        let done = succeeded(done, format!("cannot download {what}")).map_err(|error| match error.next {
+            Some(_) => error,
+            None => error.next(format!(
+                "run it again, choose a mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}"
+            )),
+        })?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(into).on("cannot list", into)? {
+            files.push(entry.on("cannot list", into)?.path());
+        }
+        let [file] = files.as_slice() else {
+            return Err(Error::host(format!("cannot download {what}"))
+                .why(format!("apt left {} files where one was asked for", files.len()))
+                .detail(done.tail));
+        };
+        // apt has checked it; what is kept for months is worth a second look, and a copy that was cut short has no other.
+        if let Some(expected) =
+            sha256.filter(|expected| !hash_file(file).is_ok_and(|hash| hash == **expected))
+        {
+            return Err(Error::host(format!("cannot download {what}"))
+                .why(format!("what arrived is not what the archive lists: its SHA-256 is not {expected}"))
+                .next(format!(
+                    "run it again, choose a mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}"
+                )));
+        }
+        phase.finish();
+        Ok(Some(file.clone()))
+    }
+
+    /// Hashes of the files that the mirror lists and turned out to lack.
+    pub(super) fn absent(&self) -> Vec<String> {
+        read_text(&self.root.join("absent")).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// Adds one to [`Archive::absent`].
+    pub(super) fn remember_absent(&self, sha256: &str) -> Result<()> {
+        let mut all = self.absent();
+        all.push(sha256.to_owned());
+        write_file(&self.root.join("absent"), all.join("\n"))
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Whether this host can read and verify the archive.
+fn require_tools() -> Result<()> {
+    for tool in ["apt-get", "dpkg-deb"] {
+        if vmtest_host::process::find_program(tool).is_none() {
+            return Err(Error::host("cannot read the Debian archive")
+                .why(format!("there is no `{tool}` on this host"))
+                .next(format!("install the packages `apt` and `dpkg`, {OTHER_WAYS}")));
+        }
+    }
+    if !Path::new(KEYRING).exists() {
+        return Err(Error::host("cannot read the Debian archive")
+            .why(format!("{KEYRING} is missing, so nothing could be verified"))
+            .next(format!("install the package `debian-archive-keyring`, {OTHER_WAYS}")));
+    }
+    Ok(())
+}
+
+/// Why a suite has no lists.
+fn lack(suite: &str, name: &str, complaints: &[String]) -> String {
+    let about =
+        |line: &&str| line.contains(&format!("dists/{suite}/")) || line.contains(&format!(" {suite} "));
+    let why: Vec<&str> = complaints.iter().map(String::as_str).filter(about).collect();
+    let why = if why.is_empty() { "it is not there".to_owned() } else { why.join("; ") };
+    format!("the mirror offers no usable suite {suite} ({name}): {why}")
+}
+
+/// apt's configuration for a root of its own.
+fn configuration(root: &Path) -> String {
+    let at = root.display();
+    let mut conf = format!(
+        "Dir::Etc::Parts \"{at}/none\";\nDir::Etc::Main \"/dev/null\";\n\
+         Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"{at}/none\";\n\
+         Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"{at}/none\";\n\
+         Dir::State \"{at}\";\nDir::State::lists \"{at}/lists\";\nDir::State::status \"/dev/null\";\n\
+         Dir::Cache \"{at}/cache\";\n\
+         APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
+         Acquire::Languages \"none\";\nAcquire::GzipIndexes \"false\";\nAcquire::Retries \"2\";\n\
+         Acquire::http::Timeout \"30\";\nAcquire::https::Timeout \"30\";\n"
+    );
+    if nix::unistd::geteuid().is_root() {
+        // The cache may lie where apt's own user cannot go.
+        conf.push_str("APT::Sandbox::User \"root\";\n");
+    }
+    conf
+}
+
+/// What the host's apt needs to reach any mirror.
+fn network_settings(shell: &Shell) -> String {
+    let host = cmd!(shell, "apt-config dump").quiet().ignore_stderr().env("LC_ALL", "C").read();
+    let wanted = ["Acquire::http::", "Acquire::https::", "Acquire::ForceIPv"];
+    let host = host.unwrap_or_default();
+    let lines = host.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Percent and message of a line like `dlstatus:1:43.2150:Retrieving file 1 of 1`.
+fn download_status(line: &str) -> Option<(f64, &str)> {
+    let mut parts = line.strip_prefix("dlstatus:")?.splitn(3, ':').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next().unwrap_or_default()))
+}
+
+/// Whether apt-get failed because the list names a file that the mirror has no more, or a version that went with
+/// another list.
+fn is_gone(done: &Finished) -> bool {
+    let says = |line: &String| {
+        ["404  Not Found", "Unable to locate package", "File not found"]
+            .iter()
+            .any(|text| line.contains(text))
+    };
+    !done.success() && done.tail.iter().any(says)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_lines_of_apt_are_read() {
+        let line = "dlstatus:1:43.2150:Retrieving file 1 of 1 (3s remaining)";
+        assert_eq!(download_status(line), Some((43.215, "Retrieving file 1 of 1 (3s remaining)")));
+        assert_eq!(download_status("Get:1 http://mirror.example/debian trixie InRelease [140 kB]"), None);
+    }
+
+    #[test]
+    fn a_suite_that_is_missing_says_what_apt_said_of_it() {
+        let said = ["W: http://mirror.example/debian/dists/testing/InRelease: expired".to_owned()];
+        assert!(lack("testing", "testing", &said).ends_with("InRelease: expired"));
+        assert!(lack("trixie", "stable", &said).ends_with("it is not there"));
+    }
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which kernels the Debian archive lists, and in which order to try them. Pure: apt fetches and verifies the lists,
+//! this reads them.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::version::{compare_versions, matches, newest_first};
+use vmtest_host::debian_mirror::SUITES;
+
+/// Every kernel that the archive lists.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Index {
+    /// The mirror it was read from.
+    pub mirror: String,
+    /// When, in seconds since 1970.
+    pub read_at: u64,
+    /// Sources, unordered.
+    pub sources: Vec<SourceRelease>,
+    /// Prebuilt images, unordered.
+    pub images: Vec<ImageRelease>,
+}
+
+/// In which form a source comes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The upstream tarball of the source package `linux`.
+    Tarball,
+    /// The tarball inside the binary package of this name: upstream with Debian's patches.
+    Package(String),
+}
+
+/// One version of the kernel's source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRelease {
+    /// Upstream version: `6.18.15`.
+    pub upstream: String,
+    /// Version of the package: `6.18.15-1~bpo13+1`.
+    pub version: String,
+    /// How it comes.
+    pub form: Form,
+    /// Name for people of the suite that has it.
+    pub suite: String,
+    /// Of the file to download.
+    pub sha256: String,
+    /// Bytes to download.
+    pub size: u64,
+}
+
+/// One prebuilt image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRelease {
+    /// Upstream version: `7.0.13`.
+    pub upstream: String,
+    /// `cloud-amd64`, `amd64` ..
+    pub flavour: String,
+    /// Package that holds the vmlinuz: `linux-binary-..` of newer versions, `linux-image-..` of older ones.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// Package of the same version that holds the configuration, when that is another and is listed.
+    pub config_package: Option<String>,
+    /// Signed for secure boot; an unsigned one is taken only where nothing else is.
+    pub signed: bool,
+    /// Name for people of the suite that has it.
+    pub suite: String,
+    /// Of the package.
+    pub sha256: String,
+    /// Bytes to download.
+    pub size: u64,
+}
+
+fn suite_rank(suite: &str) -> usize {
+    SUITES.iter().position(|(_, name)| *name == suite).unwrap_or(SUITES.len())
+}
+
+impl Index {
+    /// Sources that `wanted` may mean, in the order to try: newest version first, of one version the plain tarball
+    /// first, then the newest package.
+    pub fn sources_for(&self, wanted: &str) -> Vec<&SourceRelease> {
+        let mut found: Vec<_> =
+            self.sources.iter().filter(|release| matches(&release.upstream, wanted)).collect();
+        found.sort_by(|a, b| {
+            compare_versions(&b.upstream, &a.upstream)
+                .then(a.form.cmp(&b.form))
+                .then_with(|| compare_versions(&b.version, &a.version))
+                .then_with(|| suite_rank(&a.suite).cmp(&suite_rank(&b.suite)))
+        });
+        // Revisions of one version share the tarball, and a suite may repeat what another has.
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|release| seen.insert(&release.sha256));
+        found
+    }
+
+    /// Images that `wanted` may mean, in the order to try: newest version first, then by suite, signed first.
+    pub fn images_for(&self, wanted: &str, flavour: &str) -> Vec<&ImageRelease> {
+        let mut found: Vec<_> = self
+            .images
+            .iter()
+            .filter(|image| image.flavour == flavour && matches(&image.upstream, wanted))
+            .collect();
+        found.sort_by(|a, b| {
+            compare_versions(&b.upstream, &a.upstream)
+                .then_with(|| suite_rank(&a.suite).cmp(&suite_rank(&b.suite)))
+                .then_with(|| b.signed.cmp(&a.signed))
+                .then_with(|| compare_versions(&b.version, &a.version))
+        });
+        found
+    }
+
+    /// Every upstream version that is listed in any form, newest first.
+    pub fn versions(&self) -> Vec<&str> {
+        let sources = self.sources.iter().map(|release| release.upstream.as_str());
+        newest_first(sources.chain(self.images.iter().map(|image| image.upstream.as_str())))
+    }
+}
+
+static STANZAS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?m)^Package: linux(?:-(?:source|image|binary|base)-\S+)?$").expect("a valid pattern")
+});
+
+static IMAGE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"^linux-(image|binary|base)-(unsigned-)?((\d+(?:\.\d+)+)(?:\+[a-z0-9.]+)?)-((?:[a-z0-9]+-)*amd64)(-unsigned)?$",
+    )
+    .expect("a valid pattern")
+});
+
+/// The stanzas of kernels. A whole list has 60 MB, so a regex finds them: it is compiled with optimisation even in a
+/// debug build, and a loop of our own is not.
+fn stanzas(text: &str) -> impl Iterator<Item = &str> {
+    STANZAS.find_iter(text).map(|found| {
+        let rest = &text[found.start()..];
+        rest.split_once("\n\n").map_or(rest, |(stanza, _)| stanza)
+    })
+}
+
+/// A field of one line.
+fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+    stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// `6.18.15` of `6.18.15-1~bpo13+1`.
+fn upstream_of(version: &str) -> Option<&str> {
+    let upstream = version.rsplit_once('-')?.0;
+    upstream.starts_with(|c: char| c.is_ascii_digit()).then_some(upstream)
+}
+
+/// Adds the kernels of a `Sources` list.
+pub(super) fn read_sources(text: &str, suite: &str, index: &mut Index) {
+    for stanza in stanzas(text).filter(|stanza| field(stanza, "Package") == Some("linux")) {
+        let Some(version) = field(stanza, "Version") else { continue };
+        let Some(upstream) = upstream_of(version) else { continue };
+        let sums = stanza.lines().skip_while(|line| !line.starts_with("Checksums-Sha256:")).skip(1);
+        let tarball = sums.take_while(|line| line.starts_with(' ')).find_map(|line| {
+            let mut words = line.split_whitespace();
+            let (sum, size, name) = (words.next()?, words.next()?, words.next()?);
+            name.contains(".orig.tar.").then(|| Some((sum, size.parse().ok()?)))?
+        });
+        let Some((sha256, size)) = tarball else { continue };
+        index.sources.push(SourceRelease {
+            upstream: upstream.to_owned(),
+            version: version.to_owned(),
+            form: Form::Tarball,
+            suite: suite.to_owned(),
+            sha256: sha256.to_owned(),
+            size,
+        });
+    }
+}
+
+/// The fields of a binary package's stanza that matter here.
+struct Package<'a> {
+    name: &'a str,
+    version: &'a str,
+    sha256: &'a str,
+    size: u64,
+    depends: &'a str,
+}
+
+impl<'a> Package<'a> {
+    /// `None` for a stanza that lacks a field.
+    fn read(stanza: &'a str) -> Option<Package<'a>> {
+        Some(Package {
+            name: field(stanza, "Package")?,
+            version: field(stanza, "Version")?,
+            sha256: field(stanza, "SHA256")?,
+            size: field(stanza, "Size")?.parse().ok()?,
+            depends: field(stanza, "Depends").unwrap_or_default(),
+        })
+    }
+
+    /// The release, where the package holds the kernel's source.
+    fn source(&self, suite: &str) -> Option<SourceRelease> {
+        Some(SourceRelease {
+            upstream: upstream_of(self.version)?.to_owned(),
+            version: self.version.to_owned(),
+            form: Form::Package(self.name.to_owned()),
+            suite: suite.to_owned(),
+            sha256: self.sha256.to_owned(),
+            size: self.size,
+        })
+    }
+}
+
+/// Adds the kernels of a `Packages` list.
+pub(super) fn read_packages(text: &str, suite: &str, index: &mut Index) {
+    // Packages `linux-base-..` with the configuration, by release and version.
+    let mut bases = BTreeMap::new();
+    // Images that lack theirs, by the same.
+    let mut bare = Vec::new();
+    for package in stanzas(text).filter_map(Package::read) {
+        if package.name.starts_with("linux-source-") {
+            index.sources.extend(package.source(suite));
+            continue;
+        }
+        let Some(name) = IMAGE.captures(package.name) else { continue };
+        let key = (format!("{}-{}", &name[3], &name[5]), package.version.to_owned());
+        let kind = &name[1];
+        if kind == "base" {
+            bases.insert(key, package.name.to_owned());
+            continue;
+        }
+        // From 6.19 on the image is an empty package that depends on the one with the kernel in it.
+        if kind == "image" && package.depends.contains("linux-binary-") {
+            continue;
+        }
+        let image = ImageRelease {
+            upstream: name[4].to_owned(),
+            flavour: name[5].to_owned(),
+            package: package.name.to_owned(),
+            version: package.version.to_owned(),
+            config_package: None,
+            signed: name.get(2).is_none() && name.get(6).is_none(),
+            suite: suite.to_owned(),
+            sha256: package.sha256.to_owned(),
+            size: package.size,
+        };
+        if kind == "image" {
+            index.images.push(image);
+        } else {
+            bare.push((key, image));
+        }
+    }
+    for (key, image) in bare {
+        index.images.push(ImageRelease { config_package: bases.get(&key).cloned(), ..image });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Cut from the lists of trixie-backports and trixie, 2026-11-21.
+    const SOURCES: &str = "\
+Package: linux-apfs-rw
+Version: 0.3.14-1
+Checksums-Sha256:
+ aa 1 linux-apfs-rw_0.3.14.orig.tar.gz
+
+Package: linux
+Binary: bpftool, linux-source-6.18
+ linux-image-6.18.15+deb13-armmp
+Version: 6.18.15-1~bpo13+1
+Files:
+ 058c74935487581b319197a053adb68f 157422084 linux_6.18.15.orig.tar.xz
+Checksums-Sha256:
+ b3bb191e2a309680cd7990bc7c2d1df6016fcae41aa479fbecef12f69d74a616 204594 linux_6.18.15-1~bpo13+1.dsc
+ fdf4c4d487c95b17a41cb38003faef86669e532a44fe702eb31a3390b6a60cca 157422084 linux_6.18.15.orig.tar.xz
+Homepage: https://www.kernel.org/
+
+Package: linux
+Version: 7.3.4-1~bpo13+1
+Checksums-Sha256:
+ 9894ebada187044287613061502d9131dfd600ea4cd03f7028541d7cf44000df 165838432 linux_7.3.4.orig.tar.xz
+";
+
+    const PACKAGES: &str = "\
+Package: linux-source-7.3
+Source: linux
+Version: 7.3.4-1~bpo13+1
+Depends: binutils, xz-utils
+Size: 166780612
+SHA256: 703e369ddd4cce971452f5a593ee55df3a5c10c83caf0fa0df039633ed181ee3
+
+Package: linux-image-7.2.12+deb13-cloud-amd64
+Version: 7.2.12-1~bpo13+1
+Depends: kmod, linux-binary-7.2.12+deb13-cloud-amd64 (= 7.2.12-1~bpo13+1)
+Size: 1924
+SHA256: 07
+
+Package: linux-binary-7.2.12+deb13-cloud-amd64
+Version: 7.2.12-1~bpo13+1
+Depends: linux-base-7.2.12+deb13-cloud-amd64 (= 7.2.12-1~bpo13+1)
+Size: 13149508
+SHA256: 7e
+
+Package: linux-binary-unsigned-7.2.12+deb13-cloud-amd64
+Version: 7.2.12-1~bpo13+1
+Size: 13149500
+SHA256: 7f
+
+Package: linux-base-7.2.12+deb13-cloud-amd64
+Version: 7.2.12-1~bpo13+1
+Size: 1025208
+SHA256: e0
+
+Package: linux-image-6.18.15+deb13-cloud-amd64
+Version: 6.18.15-1~bpo13+1
+Replaces: linux-image-6.18.15+deb13-cloud-amd64-unsigned
+Depends: kmod, linux-base-6.18.15+deb13-cloud-amd64 (= 6.18.15-1~bpo13+1)
+Size: 49146196
+SHA256: 5a
+
+Package: linux-image-6.18.15+deb13-cloud-amd64-dbg
+Version: 6.18.15-1~bpo13+1
+Size: 1
+SHA256: 5b
+
+Package: linux-image-amd64
+Version: 7.2.12-1~bpo13+1
+Size: 1
+SHA256: 5c
+";
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        read_sources(SOURCES, "backports", &mut index);
+        read_packages(PACKAGES, "backports", &mut index);
+        index
+    }
+
+    #[test]
+    fn sources_are_found_in_both_forms_tarball_first() {
+        let index = index();
+        let found: Vec<_> = index.sources_for("7.3").into_iter().map(|s| (&s.form, s.size)).collect();
+        let package = Form::Package("linux-source-7.3".to_owned());
+        assert_eq!(found, [(&Form::Tarball, 165_838_432), (&package, 166_780_612)]);
+        let older = index.sources_for("6.18");
+        assert_eq!(older[0].upstream, "6.18.15");
+        assert!(older[0].sha256.starts_with("fdf4c4d4"), "the tarball's, not the .dsc's");
+        assert!(index.sources_for("6.1").is_empty(), "6.18 is no 6.1");
+    }
+
+    #[test]
+    fn images_are_taken_from_the_package_that_holds_the_kernel() {
+        let index = index();
+        let found = index.images_for("7.2.12", "cloud-amd64");
+        assert_eq!(found.len(), 2, "the hollow package is left out");
+        assert_eq!(found[0].package, "linux-binary-7.2.12+deb13-cloud-amd64", "signed first");
+        assert_eq!(found[0].config_package.as_deref(), Some("linux-base-7.2.12+deb13-cloud-amd64"));
+        let old = index.images_for("6.18", "cloud-amd64");
+        assert_eq!((old.len(), old[0].config_package.as_ref()), (1, None));
+        assert!(index.images_for("6.18", "amd64").is_empty());
+    }
+}

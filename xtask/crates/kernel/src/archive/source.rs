@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `src:VERSION`: source from the archive, as upstream's tarball or as Debian's source package of that version.
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::apt::Archive;
+use crate::archive::candidate::{Candidate, Presence, entries, first_present, went_away, without};
+use crate::archive::index::{Form, Index, SourceRelease};
+use crate::archive::package::{Picked, extract};
+use crate::archive::version::{compare_versions, matches, newest_first};
+use crate::source::{self, Resolved, SourceTree, unpack};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::read_text;
+use vmtest_base::interrupt;
+use vmtest_base::key::Key;
+use vmtest_host::context::Context;
+use vmtest_host::store::CacheKind;
+
+/// The version that the project's own series is made for, in the first word of this file.
+const SERIES_BASE: &str = "patches/fsession-6.18/base";
+
+impl Candidate for SourceRelease {
+    const KIND: CacheKind = CacheKind::Source;
+
+    fn entry(&self) -> String {
+        let form = match self.form {
+            Form::Tarball => "tarball",
+            Form::Package(_) => "package",
+        };
+        format!("debian-{form}-{}-{}", self.upstream, &self.sha256[..12.min(self.sha256.len())])
+    }
+
+    fn describe(&self) -> String {
+        match &self.form {
+            Form::Tarball => format!("upstream tarball of linux {} in {}", self.version, self.suite),
+            Form::Package(name) => {
+                format!("package {name} {} in {}, with Debian's patches", self.version, self.suite)
+            }
+        }
+    }
+
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// Upstream version of an entry that [`Candidate::entry`] named.
+fn upstream_of_entry(name: &str) -> Option<&str> {
+    let (_form, rest) = name.strip_prefix("debian-")?.split_once('-')?;
+    Some(rest.rsplit_once('-')?.0)
+}
+
+/// A source in the cache that is exactly this version: no index and no network is needed for it.
+pub(super) fn cached_source(ctx: &Context, upstream: &str) -> Option<String> {
+    let names = entries(ctx, SourceRelease::KIND).into_iter();
+    // "package" < "tarball": the plain tarball is preferred.
+    names.filter(|name| upstream_of_entry(name) == Some(upstream)).max()
+}
+
+/// The newest version in the cache that `wanted` may mean, for a host that cannot ask the archive.
+fn newest_cached(ctx: &Context, wanted: &str) -> Option<Choice> {
+    let names = entries(ctx, SourceRelease::KIND);
+    let versions = names.iter().filter_map(|name| upstream_of_entry(name));
+    let upstream = versions.filter(|found| matches(found, wanted)).max_by(|a, b| compare_versions(a, b))?;
+    Some(Choice::Cached { entry: cached_source(ctx, upstream)?, upstream: upstream.to_owned() })
+}
+
+/// The version that the project's series is for, where it is one of those that `wanted` may mean.
+fn series_base(ctx: &Context, wanted: &str) -> Option<String> {
+    let text = read_text(&ctx.project.join(SERIES_BASE)).ok()?;
+    let base = text.split_whitespace().next()?;
+    matches(base, wanted).then(|| base.to_owned())
+}
+
+/// What a `src:` spec means.
+#[derive(Debug, Clone)]
+pub(crate) enum Choice {
+    /// An entry of the cache.
+    Cached { entry: String, upstream: String },
+    /// Releases to try, in this order; never empty.
+    Try { releases: Vec<SourceRelease>, why: &'static str },
+}
+
+/// The cache first, then the archive's index, then whatever the cache has of that series.
+fn choose(
+    ctx: &Context,
+    wanted: &str,
+    index: impl FnOnce() -> Result<Index>,
+    absent: impl FnOnce() -> Vec<String>,
+) -> Result<Choice> {
+    let base = series_base(ctx, wanted);
+    let exact = base.as_deref().unwrap_or(wanted);
+    if let Some(entry) = cached_source(ctx, exact) {
+        return Ok(Choice::Cached { entry, upstream: exact.to_owned() });
+    }
+    match index() {
+        Ok(index) => choose_release(ctx, wanted, base.as_deref(), &index, &absent()),
+        Err(error) if error.class == Class::Host => {
+            let Some(cached) = newest_cached(ctx, wanted) else { return Err(error) };
+            ctx.bus.warn(format!("src:{wanted} is what the cache has of it: {}", error.summary()));
+            Ok(cached)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn choose_release(
+    ctx: &Context,
+    wanted: &str,
+    base: Option<&str>,
+    index: &Index,
+    absent: &[String],
+) -> Result<Choice> {
+    let mut releases = Vec::new();
+    let mut why = "newest of that series";
+    if let Some(base) = base {
+        releases = without(absent, index.sources_for(base));
+        if releases.is_empty() {
+            ctx.bus.note(format!("{SERIES_BASE} names {base}, which the archive has no more"));
+        } else {
+            why = "base of the project's series";
+        }
+    }
+    for release in without(absent, index.sources_for(wanted)) {
+        if !releases.contains(&release) {
+            releases.push(release);
+        }
+    }
+    let Some(first) = releases.first() else { return Err(no_such_source(wanted, index)) };
+    if first.upstream == wanted {
+        why = "as asked";
+    }
+    Ok(Choice::Try { releases, why })
+}
+
+fn no_such_source(wanted: &str, index: &Index) -> Error {
+    let here = newest_first(index.sources.iter().map(|release| release.upstream.as_str()));
+    Error::host(format!("cannot find source of kernel {wanted} in the Debian archive"))
+        .why(format!("{} lists {}", index.mirror, here.join(", ")))
+        .next("take one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` shows all")
+}
+
+/// What `src:WANTED` means.
+///
+/// # Errors
+/// When the archive cannot be asked, or has no such version.
+pub(crate) fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
+    let archive = Archive::new(ctx);
+    let choice = choose(ctx, wanted, || archive.index(), || archive.absent())?;
+    let (upstream, description, cached) = match &choice {
+        Choice::Cached { upstream, entry } => {
+            (upstream, format!("kernel {upstream} of the Debian archive, cached ({entry})"), true)
+        }
+        Choice::Try { releases, why } => {
+            let first = &releases[0];
+            let cached = ctx.cache.get(SourceRelease::KIND, &first.entry()).is_some();
+            (&first.upstream, format!("{}; {why}", first.describe()), cached)
+        }
+    };
+    Ok(Resolved {
+        id: format!("src:{upstream}"),
+        description,
+        cached,
+        path: None,
+        commits: 0,
+        choice: source::Choice::Source(wanted.to_owned(), choice),
+    })
+}
+
+/// Gets what `src:WANTED` was resolved to: the first of its candidates that the mirror really has.
+///
+/// # Errors
+/// When a download or the disk fails, or the archive does not have a version any more that went away from the cache.
+pub(crate) fn fetch_source(ctx: &Context, wanted: &str, choice: &Choice) -> Result<SourceTree> {
+    let archive = Archive::new(ctx);
+    match choice {
+        Choice::Cached { entry, upstream } => match ctx.cache.get(SourceRelease::KIND, entry) {
+            Some(dir) => Ok(tree(upstream, entry, dir)),
+            None => {
+                went_away(ctx, SourceRelease::KIND, entry)?;
+                // The same version again, since the column has its name.
+                let again = choose(ctx, upstream, || archive.index(), || archive.absent())?;
+                fetch_source(ctx, upstream, &again)
+            }
+        },
+        Choice::Try { releases, why } => {
+            ctx.bus.note(format!("src:{wanted} is {}; {why}", releases[0].describe()));
+            let get = |release: &SourceRelease, dir: &Path| get_source(&archive, release, dir);
+            let (release, dir) = first_present(&archive, &format!("src:{wanted}"), releases, get)?;
+            Ok(tree(&release.upstream, &release.entry(), dir))
+        }
+    }
+}
+
+fn tree(upstream: &str, entry: &str, dir: PathBuf) -> SourceTree {
+    SourceTree {
+        id: format!("src:{upstream}"),
+        dir,
+        key: Key::of("source archive 1").field("entry", entry).finish(),
+        lineage: Key::of("archive lineage 1").field("version", upstream).finish(),
+        origin: None,
+        base_commit: None,
+    }
+}
+
+/// Downloads a release and unpacks it into `dir`.
+fn get_source(archive: &Archive<'_>, release: &SourceRelease, dir: &Path) -> Result<Presence> {
+    let ctx = archive.ctx;
+    let id = format!("src:{}", release.upstream);
+    let scratch = ctx.cache.scratch()?;
+    let tarball_package = format!("linux={}", release.version);
+    let args: Vec<String> = match &release.form {
+        Form::Tarball => {
+            ["source", "--download-only", "--tar-only", &tarball_package].map(str::to_owned).into()
+        }
+        Form::Package(name) => vec!["download".to_owned(), format!("{name}={}", release.version)],
+    };
+    let Some(file) =
+        archive.download(scratch.path(), &args, release.size, Some(&release.sha256), &release.describe())?
+    else {
+        return Ok(Presence::Absent);
+    };
+    interrupt::check()?;
+    match &release.form {
+        Form::Tarball => drop(unpack(ctx, &file, dir, &id)?),
+        Form::Package(_) => {
+            extract(&file, scratch.path(), inner_tarball)?;
+            unpack(ctx, &scratch.path().join("source.tar"), dir, &id)?;
+        }
+    }
+    Ok(Presence::Present)
+}
+
+/// The tarball inside a package `linux-source-X.Y`.
+fn inner_tarball(members: &[&str]) -> Option<Vec<Picked>> {
+    let wanted = |name: &str| name.contains("/usr/src/linux-source-") && name.contains(".tar.");
+    let found = members.iter().find(|name| wanted(name))?;
+    Some(vec![((*found).to_owned(), "source.tar")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::samples::context;
+    use vmtest_base::files::create_dir;
+
+    fn release(upstream: &str, form: Form, sha256: &str) -> SourceRelease {
+        SourceRelease {
+            upstream: upstream.to_owned(),
+            version: format!("{upstream}-1~bpo13+1"),
+            form,
+            suite: "backports".to_owned(),
+            sha256: sha256.to_owned(),
+            size: 1,
+        }
+    }
+
+    fn keep(ctx: &Context, release: &SourceRelease) {
+        create_dir(&ctx.cache.path(SourceRelease::KIND, &release.entry())).expect("made");
+    }
+
+    #[test]
+    fn cache_entries_tell_what_they_are_without_an_index() {
+        let package = Form::Package("linux-source-7.3".to_owned());
+        let release = release("7.3.4", package, "703e369ddd4cce971452f5a593ee55df");
+        assert_eq!(upstream_of_entry(&release.entry()), Some("7.3.4"));
+        assert_eq!(upstream_of_entry("git-1234"), None);
+    }
+
+    #[test]
+    fn without_an_index_the_cache_serves() {
+        let (_dir, ctx) = context();
+        let no_index = || Err(Error::host("cannot read the Debian archive's lists"));
+        let error = choose(&ctx, "6.18", no_index, Vec::new).expect_err("the cache is empty");
+        assert_eq!(error.what, "cannot read the Debian archive's lists");
+
+        keep(&ctx, &release("6.18.5", Form::Tarball, "aa"));
+        keep(&ctx, &release("6.18.15", Form::Package("linux-source-6.18".to_owned()), "bb"));
+        keep(&ctx, &release("7.3.4", Form::Tarball, "cc"));
+        match choose(&ctx, "6.18", no_index, Vec::new).expect("the newest of the series") {
+            Choice::Cached { entry, upstream } => {
+                assert_eq!((entry.as_str(), upstream.as_str()), ("debian-package-6.18.15-bb", "6.18.15"));
+            }
+            Choice::Try { .. } => panic!("nothing is left to download"),
+        }
+        choose(&ctx, "6.1", no_index, Vec::new).expect_err("6.18 is no 6.1");
+        let mistake = || Err(Error::usage("`x` is no mirror"));
+        let error = choose(&ctx, "6.18", mistake, Vec::new).expect_err("what was typed wrong is said");
+        assert_eq!(error.class, Class::Usage);
+    }
+
+    #[test]
+    fn what_is_cached_exactly_needs_no_index() {
+        let (_dir, ctx) = context();
+        keep(&ctx, &release("7.3.4", Form::Tarball, "cc"));
+        keep(&ctx, &release("7.3.4", Form::Package("linux-source-7.3".to_owned()), "dd"));
+        let index = || panic!("asked for the index");
+        let choice = choose(&ctx, "7.3.4", index, Vec::new).expect("cached");
+        assert!(matches!(choice, Choice::Cached { entry, .. } if entry == "debian-tarball-7.3.4-cc"));
+    }
+
+    #[test]
+    fn the_base_of_the_series_comes_first_while_the_mirror_has_it() {
+        let (_dir, ctx) = context();
+        let base = ctx.project.join(SERIES_BASE);
+        create_dir(base.parent().expect("has a parent")).expect("made");
+        std::fs::write(&base, "6.18.5 and more\n").expect("written");
+        let sources = vec![release("6.18.15", Form::Tarball, "aa"), release("6.18.5", Form::Tarball, "bb")];
+        let index = Index { sources, ..Index::default() };
+        let order = |absent: Vec<String>| match choose(&ctx, "6.18", || Ok(index.clone()), || absent) {
+            Ok(Choice::Try { releases, why }) => {
+                (releases.into_iter().map(|release| release.upstream).collect::<Vec<_>>(), why)
+            }
+            other => panic!("{other:?}"),
+        };
+        let (versions, why) = order(Vec::new());
+        assert_eq!((versions.join(" "), why), ("6.18.5 6.18.15".to_owned(), "base of the project's series"));
+        let (versions, why) = order(vec!["bb".to_owned()]);
+        assert_eq!((versions.join(" "), why), ("6.18.15".to_owned(), "newest of that series"));
+        let error = choose(&ctx, "7.0", || Ok(index.clone()), Vec::new).expect_err("nothing of it");
+        assert!(error.to_string().contains("lists 6.18.15, 6.18.5"), "{error}");
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A series by the id of one of its mails, or by the address of its thread in the archive of kernel lists: b4 fetches it as
+//! an mbox into the cache, and from there it is a file as any other. b4 is the build root's, and the only program in there
+//! that ever gets a network.
+//!
+//! Trailers that others sent in reply are not added: the same id gives the same series on another day.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::key::Key;
+use vmtest_host::build_root::BuildRoot;
+use vmtest_host::context::Context;
+use vmtest_host::doctor::Toolchain;
+use vmtest_host::process::Job;
+use vmtest_host::sandbox::{Sandbox, Tools};
+use vmtest_host::store::CacheKind;
+use vmtest_host::tools;
+
+/// A thread has a few hundred mails; whoever has not answered by then does not.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Hosts under which a thread of the kernel's lists is addressed.
+const ARCHIVES: [&str; 2] = ["lore.kernel.org", "patch.msgid.link"];
+/// What b4 is told to call the mbox.
+const FETCHED: &str = "series";
+/// Longest part of an id in a file name, and so in the name of a column.
+const MOST_NAME: usize = 40;
+
+/// The message id that this names; `None` for what is meant as a path.
+///
+/// # Errors
+/// Class `Usage` for what is meant as mail and is none.
+pub fn id(text: &str) -> Result<Option<String>> {
+    let wrong = |why: String| {
+        Error::usage(format!("--patches {} names no mail", text.escape_debug())).why(why).next(
+            "give the message id (<20260101000000.1234-1-a@example.org>), or its address in the lists' archive",
+        )
+    };
+    let found = if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if !ARCHIVES.contains(&host) {
+            return Err(wrong(format!("only threads at {} are known", ARCHIVES.join(" and "))));
+        }
+        let path = path.split(['?', '#']).next().unwrap_or_default().replace("%40", "@");
+        match path.split('/').find(|part| part.contains('@')) {
+            Some(part) => part.to_owned(),
+            None => return Err(wrong("no part of the address is a message id".to_owned())),
+        }
+    } else if text.contains('@') && !text.contains('/') {
+        text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).to_owned()
+    } else {
+        return Ok(None);
+    };
+    // It becomes an argument and part of an address.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+=~!$&'*^{}|%".contains(c);
+    match found.split_once('@') {
+        Some((local, domain))
+            if !local.is_empty()
+                && !domain.is_empty()
+                && !found.starts_with('-')
+                && found.len() < 256
+                && local.chars().all(plain)
+                && domain.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) =>
+        {
+            Ok(Some(found))
+        }
+        _ => Err(wrong(format!("{:?} is no message id", found.escape_debug().to_string()))),
+    }
+}
+
+/// The series as an mbox.
+///
+/// # Errors
+/// Class `Host` where it cannot be fetched, `Usage` where the archive knows no such mail.
+pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
+    // The column is named after the file.
+    let file = format!("{}.mbx", name(id));
+    let key = Key::of("mail 1").field("id", id).finish();
+    let phase = ctx.bus.phase("mail", id);
+    let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Mail, key.as_str(), |dir| {
+        let tools = match toolchain {
+            Toolchain::Image => Tools::Image(BuildRoot::ensure(ctx)?),
+            Toolchain::Host => Tools::Host(tools::host_key()),
+        };
+        phase.progress(0, 0, "asking the lists' archive");
+        let sandbox = Sandbox::new(&tools).writable(dir, "/obj").network();
+        let mut command = sandbox.command("b4");
+        command.args([
+            "am",
+            "--no-cache",
+            "--no-add-trailers",
+            "--no-cover",
+            // Ours, without a dot: b4 takes what follows the last one away.
+            "--mbox-name",
+            FETCHED,
+            "--outdir",
+        ]);
+        command.arg(sandbox.see("/obj")).arg(id);
+        let done = Job::new(command).deadline(LIMIT).run().map_err(|error| failed(id, error))?;
+        let fetched = dir.join(format!("{FETCHED}.mbx"));
+        if done.success() && fetched.is_file() {
+            return std::fs::rename(&fetched, dir.join(&file)).on("cannot rename", &fetched);
+        }
+        let said = done.tail.join("\n");
+        if ["is not known", "404", "No patches found"].iter().any(|words| said.contains(words)) {
+            return Err(Error::usage(format!("--patches {id}: the lists' archive has no such series"))
+                .why(last(&done.tail))
+                .next("look whether the id is whole; a mail that is a minute old may not be there yet"));
+        }
+        Err(failed(id, Error::new(Class::Host, last(&done.tail))))
+    })?;
+    match cached {
+        true => phase.cached(),
+        false => phase.finish(),
+    }
+    Ok(dir.join(file))
+}
+
+fn last(tail: &[String]) -> String {
+    tail.iter().rev().find(|line| !line.trim().is_empty()).map_or_else(
+        || "b4 said nothing and left nothing".to_owned(),
+        |line| line.trim().chars().take(300).collect(),
+    )
+}
+
+fn failed(id: &str, error: Error) -> Error {
+    let said = error.summary();
+    let offline = ["resolve", "Network is unreachable", "Name or service", "timed out", "Connection refused"];
+    let why = if offline.iter().any(|words| said.contains(words)) {
+        "the lists' archive cannot be reached: this host has no network, or no name service".to_owned()
+    } else {
+        "b4 failed".to_owned()
+    };
+    let mbox = format!(
+        "on a machine with a network `b4 am {}` saves the series as an mbox; --patches FILE.mbx takes that",
+        vmtest_host::process::shell_word(id)
+    );
+    // An interruption stays one.
+    let class =
+        if matches!(error.class, Class::Interrupted | Class::Terminated) { error.class } else { Class::Host };
+    Error { class, ..Error::host(format!("cannot fetch the series {id}")).why(why).why(said).next(mbox) }
+}
+
+/// A file name for it: the part before the `@`, as far as it is plain.
+fn name(id: &str) -> String {
+    let local = id.split('@').next().unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let name: String = local.chars().map(plain).take(MOST_NAME).collect();
+    let name = name.trim_matches(['.', '-']);
+    if name.is_empty() { "mail".to_owned() } else { name.to_owned() }
+}
+
+/// Whether this text is meant as mail: a path that is there is a path all the same.
+pub fn is_meant(path: &Path) -> bool {
+    path.symlink_metadata().is_err() && path.to_str().is_some_and(|text| !matches!(id(text), Ok(None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "20251104104913.689439-1-a.b@example.org";
+
+    #[test]
+    fn ids_and_addresses_of_threads_name_mail_and_paths_do_not() {
+        let brackets = format!("<{ID}>");
+        let addresses = [
+            format!("https://lore.kernel.org/bpf/{ID}/"),
+            format!("https://lore.kernel.org/all/{ID}/T/#u"),
+            format!("http://lore.kernel.org/r/{}", ID.replace('@', "%40")),
+            format!("https://patch.msgid.link/{ID}"),
+        ];
+        for text in addresses.iter().map(String::as_str).chain([ID, brackets.as_str()]) {
+            assert_eq!(id(text).expect(text).as_deref(), Some(ID), "{text}");
+        }
+        for path in ["fsession", "a/b@c", "./x@y", "/tmp/a@b.mbx", "my.patch", ""] {
+            assert_eq!(id(path).expect(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_a_mistake() {
+        for bad in [
+            "@example.org",
+            "a@",
+            "a b@c",
+            "-o@c",
+            "a@b@c",
+            "a;reboot@c",
+            "<a@b",
+            "https://lore.kernel.org/bpf/",
+            "https://example.org/a@b/",
+            "https://lore.kernel.org.example.org/a@b/",
+            "https://lore.kernel.org/a@b c/",
+        ] {
+            let error = id(bad).expect_err(bad);
+            assert_eq!(error.class, Class::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_files_are_plain() {
+        assert_eq!(name(ID), "20251104104913.689439-1-a.b");
+        assert_eq!(name("..@x"), "mail");
+        assert_eq!(name("a$(b)@x"), "a__b_");
+        assert!(name(&format!("{}@x", "y".repeat(200))).len() <= MOST_NAME);
+    }
+}

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Requests for kconfig options, and whether the resulting `.config` kept them. An option that vanishes without a word
+//! makes a kernel that boots and whose tests then fail for a reason that nobody sees.
+//!
+//! A fragment holds `CONFIG_X=value` and `# CONFIG_X is not set` lines; of the lines between `# vmtest: either` and
+//! `# vmtest: end` at least one must hold. Running `make` is not done here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::kconfig::Kconfig;
+use crate::reserved;
+use vmtest_base::dotconfig::DotConfig;
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::files::read_text;
+use vmtest_base::key::Key;
+
+/// What an option should be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// `y`
+    Yes,
+    /// `m`
+    Module,
+    /// `n`, or not set.
+    No,
+    /// A number or a quoted string, as it stands in the file.
+    Text(String),
+}
+
+impl Value {
+    fn parse(text: &str) -> Option<Value> {
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
+        let is_hex = |digits: &str| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_hexdigit());
+        match text {
+            "y" => Some(Value::Yes),
+            "m" => Some(Value::Module),
+            "n" => Some(Value::No),
+            _ if is_number(text.strip_prefix('-').unwrap_or(text)) => Some(Value::Text(text.into())),
+            _ if text.strip_prefix("0x").is_some_and(is_hex) => Some(Value::Text(text.into())),
+            _ if text.len() > 1 && text.starts_with('"') && text.ends_with('"') => {
+                Some(Value::Text(text.into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Value::Yes => "y",
+            Value::Module => "m",
+            Value::No => "n",
+            Value::Text(text) => text,
+        })
+    }
+}
+
+/// One wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Without `CONFIG_`.
+    pub option: String,
+    /// What it should be.
+    pub value: Value,
+    /// `file:line`
+    pub origin: String,
+    /// Number of the `either` block that it stands in; `None` outside of one.
+    pub either: Option<usize>,
+}
+
+/// Merged wishes: of several for one option the last one counts.
+#[derive(Debug, Clone, Default)]
+pub struct Requests {
+    by_option: BTreeMap<String, Request>,
+    blocks: usize,
+}
+
+impl Requests {
+    /// All of them, sorted by option.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.by_option.values()
+    }
+
+    /// What `KCONFIG_ALLCONFIG` gets.
+    pub fn merged_text(&self) -> String {
+        let mut text = String::new();
+        for Request { option, value, .. } in self.by_option.values() {
+            text.push_str(&match value {
+                Value::No => format!("# CONFIG_{option} is not set\n"),
+                value => format!("CONFIG_{option}={value}\n"),
+            });
+        }
+        text
+    }
+
+    /// Hash of what is asked for, not of where.
+    pub fn key(&self) -> Key {
+        Key::of("config-1").field("requests", self.merged_text()).finish()
+    }
+
+    /// Adds the text of one fragment; `name` is what an origin shows.
+    ///
+    /// # Errors
+    /// Usage with `name:line` for a line that is neither a request, a comment nor a directive.
+    pub fn add(&mut self, name: &str, text: &str) -> Result<()> {
+        let mut either: Option<(usize, usize)> = None;
+        let mut here: BTreeMap<String, (usize, Value)> = BTreeMap::new();
+        for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
+            let origin = format!("{name}:{number}");
+            let malformed = |why: &str| {
+                Err(Error::usage(format!("{origin}: {why}: {line:?}"))
+                    .next("kconfig/README.md says what may stand in a fragment"))
+            };
+            if let Some(directive) = line.strip_prefix("# vmtest:") {
+                match (directive.trim(), either) {
+                    ("either", None) => {
+                        self.blocks += 1;
+                        either = Some((self.blocks, number));
+                    }
+                    ("end", Some(_)) => either = None,
+                    ("either", Some(_)) => return malformed("`either` inside of `either`"),
+                    ("end", None) => return malformed("`end` without `either`"),
+                    _ => return malformed("no such directive"),
+                }
+                continue;
+            }
+            let unset = line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"));
+            let (option, value) = match (unset, line.strip_prefix("CONFIG_")) {
+                (Some(option), _) => (option, Value::No),
+                (None, Some(setting)) => match setting.split_once('=') {
+                    Some((option, value)) => match Value::parse(value) {
+                        Some(value) => (option, value),
+                        None => {
+                            return malformed("the value is neither y, m, n, a number nor a quoted string");
+                        }
+                    },
+                    None => return malformed("no `=` in it"),
+                },
+                (None, None) if line.is_empty() || line.starts_with('#') => continue,
+                (None, None) => return malformed("no request"),
+            };
+            if option.is_empty() || !option.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+                return malformed("no option has such a name");
+            }
+            if let Some(found) = reserved::of_option(option, &value.to_string()) {
+                return Err(found.refused(format!("{origin}: {line}")));
+            }
+            if let Some((before, other)) = here.insert(option.to_owned(), (number, value.clone())) {
+                if other != value {
+                    return malformed(&format!("it contradicts line {before}"));
+                }
+            }
+            let either = either.map(|(block, _)| block);
+            let request = Request { option: option.to_owned(), value, origin, either };
+            self.by_option.insert(option.to_owned(), request);
+        }
+        match either {
+            Some((_, line)) => Err(Error::usage(format!("{name}:{line}: `either` has no `end`"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads fragments; later ones override earlier ones.
+///
+/// # Errors
+/// Usage for a malformed line, a host error for a file that cannot be read.
+pub fn read(fragments: &[PathBuf]) -> Result<Requests> {
+    let mut requests = Requests::default();
+    for path in fragments {
+        requests.add(&shown(path), &read_text(path)?)?;
+    }
+    Ok(requests)
+}
+
+/// From `kconfig/` on, as a reader of the project knows it.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.rfind("/kconfig/").map_or(text.as_ref(), |at| &text[at + 1..]).to_owned()
+}
+
+/// A request that the configuration did not keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Without `CONFIG_`.
+    pub option: String,
+    /// The value asked for.
+    pub wanted: String,
+    /// The value it has; `n` where it is absent.
+    pub got: String,
+    /// Who asked.
+    pub origin: String,
+    /// Why, as far as the Kconfig files tell; empty before [`explain`].
+    pub missing: Vec<String>,
+}
+
+/// Which requests the configuration did not keep.
+pub fn lost(requests: &Requests, dotconfig: &DotConfig) -> Vec<Lost> {
+    let got = |request: &Request| dotconfig.get(&request.option).map_or("n", String::as_str);
+    let holds = |request: &&Request| got(request) == request.value.to_string();
+    let kept: BTreeSet<usize> = requests.iter().filter(holds).filter_map(|request| request.either).collect();
+    requests
+        .iter()
+        .filter(|request| !holds(request))
+        .filter(|request| request.either.is_none_or(|block| !kept.contains(&block)))
+        .map(|request| Lost {
+            option: request.option.clone(),
+            wanted: request.value.to_string(),
+            got: got(request).to_owned(),
+            origin: match request.either {
+                Some(_) => format!("{}, in a block of which one line must hold", request.origin),
+                None => request.origin.clone(),
+            },
+            missing: Vec::new(),
+        })
+        .collect()
+}
+
+/// Says why, from the Kconfig files of the tree.
+pub fn explain(lost: &mut [Lost], tree: &Path, dotconfig: &DotConfig) {
+    if lost.is_empty() {
+        return;
+    }
+    let kconfig = Kconfig::read(tree);
+    for one in lost {
+        one.missing = if kconfig.is_empty() {
+            vec![format!("the reason is unknown: no Kconfig file can be read in {}", tree.display())]
+        } else {
+            kconfig.explain(&one.option, &one.wanted, dotconfig)
+        };
+    }
+}
+
+/// The error that names every one of them.
+pub fn lost_error(lost: &[Lost], kernel_id: &str) -> Error {
+    let line = |one: &Lost| {
+        let Lost { option, wanted, got, origin, missing: _ } = one;
+        format!("CONFIG_{option}={wanted} became {got} (asked for at {origin})")
+    };
+    let first = lost.first().map(line).unwrap_or_default();
+    let what = match lost.len() {
+        0 | 1 => format!("{kernel_id}: a requested option is lost: {first}"),
+        count => format!("{kernel_id}: {count} requested options are lost, first {first}"),
+    };
+    let mut error = Error::new(Class::OptionLost, what);
+    if let Some(cause) = lost.first().and_then(|one| one.missing.first()) {
+        error = error.why(cause);
+    }
+    for (at, one) in lost.iter().enumerate() {
+        // What the first lines say already is not said again.
+        let told = usize::from(at == 0);
+        let head = (lost.len() > 1).then(|| line(one));
+        let causes = one.missing.iter().skip(if lost.len() > 1 { 0 } else { told });
+        error = error.detail(head.into_iter().chain(causes.map(|cause| format!("  {cause}"))));
+    }
+    error.next("ask for what is missing as well, in a fragment of the variant; or drop the request")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(texts: &[&str]) -> Requests {
+        let mut requests = Requests::default();
+        for (at, text) in texts.iter().enumerate() {
+            requests.add(&format!("f{at}"), text).expect("well-formed");
+        }
+        requests
+    }
+
+    /// Cut from what 7.3 made of the default fragments.
+    const DOTCONFIG: &str = "#\n# Automatically generated file; DO NOT EDIT.\n#\nCONFIG_CC_VERSION_TEXT=\"gcc (Debian \
+                             14.2.0-19) 14.2.0\"\nCONFIG_BPF=y\nCONFIG_BPF_JIT=y\n# CONFIG_COREDUMP is not set\n\
+                             CONFIG_PANIC_TIMEOUT=-1\nCONFIG_SYSCTL=y\nCONFIG_NR_CPUS=64\n";
+
+    #[test]
+    fn a_dotconfig_is_read() {
+        let config = vmtest_base::dotconfig::parse(DOTCONFIG);
+        assert_eq!(config["BPF_JIT"], "y");
+        assert_eq!(config["COREDUMP"], "n");
+        assert_eq!(config["CC_VERSION_TEXT"], "\"gcc (Debian 14.2.0-19) 14.2.0\"");
+        assert_eq!(config.len(), 7);
+    }
+
+    #[test]
+    fn later_fragments_override_and_the_text_is_merged() {
+        let merged =
+            requests(&["CONFIG_BPF_JIT=y\nCONFIG_A=\"x y\"\n", "CONFIG_BPF_JIT=n\n# CONFIG_B is not set\n"]);
+        assert_eq!(
+            merged.merged_text(),
+            "CONFIG_A=\"x y\"\n# CONFIG_B is not set\n# CONFIG_BPF_JIT is not set\n"
+        );
+        assert_eq!(merged.by_option["BPF_JIT"].origin, "f1:1");
+        let elsewhere = requests(&["# moved\n\nCONFIG_A=\"x y\"\nCONFIG_BPF_JIT=n\nCONFIG_B=n\n"]);
+        assert_eq!(merged.key(), elsewhere.key());
+        assert_ne!(merged.key(), requests(&["CONFIG_B=n"]).key());
+    }
+
+    #[test]
+    fn what_the_result_does_not_hold_is_lost() {
+        let wanted = requests(&["CONFIG_BPF_JIT=n\nCONFIG_COREDUMP=n\nCONFIG_ABSENT=n\nCONFIG_NR_CPUS=8\n\
+                                 CONFIG_PANIC_TIMEOUT=-1\nCONFIG_BPF_EVENTS=y\n"]);
+        let lost = lost(&wanted, &vmtest_base::dotconfig::parse(DOTCONFIG));
+        let seen: Vec<_> =
+            lost.iter().map(|one| (one.option.as_str(), one.wanted.as_str(), one.got.as_str())).collect();
+        assert_eq!(seen, [("BPF_EVENTS", "y", "n"), ("BPF_JIT", "n", "y"), ("NR_CPUS", "8", "64")]);
+        assert_eq!(lost[0].origin, "f0:6");
+    }
+
+    #[test]
+    fn of_an_either_block_one_line_is_enough() {
+        let block = "# vmtest: either\nCONFIG_PROC_SYSCTL=y\nCONFIG_SYSCTL=y\n# vmtest: end\n";
+        let config = vmtest_base::dotconfig::parse(DOTCONFIG);
+        assert_eq!(lost(&requests(&[block]), &config), []);
+        let none = block.replace("SYSCTL", "SYSCTX");
+        assert_eq!(lost(&requests(&[&none]), &config).len(), 2);
+        // An own request later on is meant strictly.
+        assert_eq!(lost(&requests(&[block, "CONFIG_PROC_SYSCTL=y\n"]), &config).len(), 1);
+    }
+
+    #[test]
+    fn malformed_lines_are_named() {
+        for (text, says) in [
+            ("CONFIG_A=yes", "f:1: the value is neither"),
+            ("\nCONFIG_A", "f:2: no `=`"),
+            ("CONFIG_A=y # why", "f:1: the value"),
+            ("CONFIG_A B=y", "f:1: no option has such a name"),
+            ("A=y", "f:1: no request"),
+            ("CONFIG_A=y\nCONFIG_A=n", "f:2: it contradicts line 1"),
+            ("# vmtest: eihter", "f:1: no such directive"),
+            ("# vmtest: either\nCONFIG_A=y", "f:1: `either` has no `end`"),
+            ("# vmtest: end", "f:1: `end` without"),
+        ] {
+            let error = Requests::default().add("f", text).expect_err(text);
+            assert_eq!(error.class, Class::Usage);
+            assert!(error.what.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_error_names_option_values_origin_and_cause() {
+        let one = Lost {
+            option: "BPF_EVENTS".into(),
+            wanted: "y".into(),
+            got: "n".into(),
+            origin: "kconfig/fragments/tracing.config:18".into(),
+            missing: vec!["BPF_EVENTS needs (A || B): both are n".into(), "A needs C: it is n".into()],
+        };
+        let error = lost_error(std::slice::from_ref(&one), "src:6.18.15");
+        assert_eq!(error.class, Class::OptionLost);
+        assert_eq!(
+            error.summary(),
+            "src:6.18.15: a requested option is lost: CONFIG_BPF_EVENTS=y became n (asked for at \
+             kconfig/fragments/tracing.config:18): BPF_EVENTS needs (A || B): both are n"
+        );
+        assert_eq!(error.detail, ["  A needs C: it is n"]);
+        let two = lost_error(&[one.clone(), one], "k");
+        assert_eq!(two.detail.len(), 6);
+    }
+
+    #[test]
+    fn origins_are_shown_from_the_project_on() {
+        assert_eq!(shown(Path::new("/x/y/kconfig/fragments/a.config")), "kconfig/fragments/a.config");
+        assert_eq!(shown(Path::new("a.config")), "a.config");
+    }
+}

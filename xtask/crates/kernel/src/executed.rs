@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What make executes of a tree when it builds a kernel: makefiles, scripts, what Kconfig runs, and the sources of
+//! programs that are built for the host and then run. Such a program can write what it likes into the object directory, so
+//! what one state of a stranger's tree left there is used for states that execute the same, and for no others.
+//!
+//! Everything is taken for executed that is not known to be harmless: C, assembler and documentation outside of the
+//! directories whose programs run on the host. Those are scripts/, tools/ (but not its tests, which are never built
+//! among a kernel's objects) and the like, and every directory whose makefile names a program for the host.
+//!
+//! How it could be wrong: a makefile can run a C file as a script, or build a program for the host without saying so in a
+//! word that is known here. The archive's makefiles do not, and where a series changes them nothing that it leaves is used
+//! again at all. A stranger's whole tree may: then two of its states with the same makefiles, one hostile and one not, share
+//! objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use crate::patch::Overlay;
+use crate::patched::PatchedTree;
+use vmtest_base::error::{IoContext, Result};
+use vmtest_base::files::{create_dir, write_file};
+use vmtest_base::interrupt;
+use vmtest_base::key::{Key, KeyBuilder, hash_bytes, hash_file};
+use vmtest_host::context::Context;
+use vmtest_host::store::{CacheKind, SEAL};
+
+/// What runs on the host is built in these directories.
+const DIRECTORIES: [&str; 5] = ["certs/", "rust/", "scripts/", "tools/", "usr/"];
+/// What is not, though it lies in one of them: no kernel needs it.
+const TESTS: &str = "tools/testing/";
+/// What no kernel is built from.
+const PROSE: [&str; 2] = ["Documentation/", "LICENSES/"];
+/// Of the tests, what is built among a kernel's objects.
+const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods/";
+/// Headers and sources that programs of [`DIRECTORIES`] find by a directory on their command lines.
+const INCLUDED: [&str; 7] = [
+    "arch/x86/include/asm/inat.h",
+    "arch/x86/include/asm/inat_types.h",
+    "arch/x86/include/asm/insn.h",
+    "arch/x86/lib/inat.c",
+    "arch/x86/lib/insn.c",
+    "include/linux/asn1.h",
+    "include/linux/asn1_ber_bytecode.h",
+];
+/// In a makefile, the words for programs that are built for the host.
+const FOR_THE_HOST: [&str; 4] = ["hostprogs", "userprogs", "HOSTCC", "HOSTCXX"];
+/// Endings of what a compiler only reads, and of what nobody reads.
+const READ: [&str; 14] = [
+    ".c",
+    ".h",
+    ".S",
+    ".rs",
+    ".dts",
+    ".dtsi",
+    ".dtso",
+    ".rst",
+    ".txt",
+    ".md",
+    ".yaml",
+    ".json",
+    "_defconfig",
+    ".config",
+];
+/// Whole names of what nobody reads.
+const UNREAD: [&str; 7] =
+    [".gitignore", ".gitattributes", ".mailmap", "COPYING", "CREDITS", "MAINTAINERS", "README"];
+
+/// How a file takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Not, unless it lies where programs for the host are built.
+    Read,
+    /// With the lines that can run something.
+    Kconfig,
+    /// As a whole.
+    Executed,
+}
+
+fn part(path: &str) -> Part {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let within = |dir: &str| path.starts_with(dir);
+    if (path.starts_with(TESTS) && !path.starts_with(TEST_MODULES)) || PROSE.iter().any(|dir| within(dir)) {
+        return Part::Read;
+    }
+    let of_an_arch = path.strip_prefix("arch/").and_then(|rest| rest.split_once('/'));
+    if DIRECTORIES.iter().any(|dir| within(dir))
+        || of_an_arch.is_some_and(|(_, rest)| rest.starts_with("tools/"))
+    {
+        return Part::Executed;
+    }
+    if name.starts_with("Kconfig") {
+        Part::Kconfig
+    } else if UNREAD.contains(&name) || READ.iter().any(|end| name.ends_with(end)) {
+        if INCLUDED.contains(&path) { Part::Executed } else { Part::Read }
+    } else {
+        Part::Executed
+    }
+}
+
+fn is_makefile(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with("Makefile") || name.starts_with("Kbuild")
+}
+
+/// What make executes of one state of a tree.
+#[derive(Debug)]
+pub struct Executed {
+    /// Every file that takes part, by its path in the tree, and where it is.
+    files: BTreeMap<String, PathBuf>,
+    /// Directories whose makefiles name programs for the host, with a slash at the end.
+    directories: Vec<String>,
+}
+
+impl Executed {
+    /// Of a source, with the files of a series over it where there is one.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or when interrupted.
+    pub fn of(source: &Path, overlay: Option<&Overlay>) -> Result<Executed> {
+        let mut all = BTreeMap::new();
+        for entry in WalkDir::new(source).min_depth(1) {
+            interrupt::check()?;
+            let entry = entry.map_err(std::io::Error::from).on("cannot walk", source)?;
+            let below =
+                entry.path().strip_prefix(source).unwrap_or(entry.path()).to_string_lossy().into_owned();
+            if !entry.file_type().is_dir() && below != SEAL {
+                all.insert(below, entry.into_path());
+            }
+        }
+        if let Some(overlay) = overlay {
+            overlay.deleted.iter().for_each(|path| drop(all.remove(path)));
+            let at = |path: &String| (path.clone(), overlay.dir.join("files").join(path));
+            all.extend(overlay.changed.iter().map(at));
+        }
+        let mut directories = Vec::new();
+        for (path, file) in all.iter().filter(|(path, _)| is_makefile(path)) {
+            let text = bytes(file)?;
+            if FOR_THE_HOST.iter().any(|word| memmem::find(&text, word.as_bytes()).is_some()) {
+                let dir = path.rsplit_once('/').map(|(dir, _)| format!("{dir}/"));
+                // That of the top speaks for everybody.
+                directories.extend(dir);
+            }
+        }
+        let mut executed = Executed { files: BTreeMap::new(), directories };
+        let mut found: Vec<&String> = all.keys().filter(|path| executed.takes(path)).collect();
+        let mut paths: BTreeSet<&String> = found.iter().copied().collect();
+        // What a program for the host includes by its place is a part of it, wherever that is.
+        while let Some(path) = found.pop() {
+            for included in included(path, &all[path], executed.takes(path))? {
+                if let Some((path, _)) = all.get_key_value(&included) {
+                    if paths.insert(path) {
+                        found.push(path);
+                    }
+                }
+            }
+        }
+        executed.files = paths.into_iter().map(|path| (path.clone(), all[path].clone())).collect();
+        Ok(executed)
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        let unread = || UNREAD.contains(&path.rsplit('/').next().unwrap_or(path));
+        part(path) != Part::Read
+            || (self.directories.iter().any(|dir| path.starts_with(dir))
+                && !path.starts_with(TESTS)
+                && !unread())
+    }
+
+    /// The first path of a series that changes what is executed here; `None` where it changes nothing of it.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn changed_by(&self, overlay: &Overlay) -> Result<Option<String>> {
+        for path in overlay.changed.iter().chain(&overlay.deleted) {
+            if !self.files.contains_key(path) && !self.takes(path) {
+                continue;
+            }
+            let before = self.files.get(path).map(|file| line(path, file)).transpose()?;
+            let file = overlay.dir.join("files").join(path);
+            let after = file.symlink_metadata().is_ok().then(|| line(path, &file)).transpose()?;
+            if before != after {
+                return Ok(Some(path.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hash of all of it.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or when interrupted.
+    pub fn key(&self) -> Result<Key> {
+        let mut key = Key::of("executed 1");
+        for (path, file) in &self.files {
+            interrupt::check()?;
+            key = key.field(path, line(path, file)?);
+        }
+        Ok(key.finish())
+    }
+}
+
+/// What of a file decides: its content and whether it may be executed.
+fn line(path: &str, file: &Path) -> Result<String> {
+    let stat = file.symlink_metadata().on("cannot look at", file)?;
+    if stat.is_symlink() {
+        let target = fs::read_link(file).on("cannot read the link", file)?;
+        return Ok(format!("link {}", target.display()));
+    }
+    if !stat.is_file() {
+        return Ok("neither file nor link".to_owned());
+    }
+    if part(path) == Part::Kconfig {
+        return Ok(format!(
+            "kconfig {}",
+            hash_bytes(running_lines(&String::from_utf8_lossy(&bytes(file)?)).as_bytes())
+        ));
+    }
+    let runs = stat.permissions().mode() & 0o100 != 0;
+    Ok(format!("{runs} {}", hash_file(file)?))
+}
+
+/// The lines of a Kconfig file that run a command or read another file, with their continuations.
+fn running_lines(text: &str) -> String {
+    let mut lines = String::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        let words = line.trim_start();
+        let reads = ["source", "rsource", "osource", "orsource"].iter().any(|word| words.starts_with(word));
+        if goes_on || reads || line.contains('$') {
+            lines.push_str(line);
+            lines.push('\n');
+            goes_on = line.ends_with('\\');
+        }
+    }
+    lines
+}
+
+/// Paths of the tree that a C file includes by their place. Of one that lies where everything takes part only those that lead
+/// out of there are of interest.
+fn included(path: &str, file: &Path, among_its_like: bool) -> Result<Vec<String>> {
+    if ![".c", ".h", ".S"].iter().any(|end| path.ends_with(end)) {
+        return Ok(Vec::new());
+    }
+    let bytes = bytes(file)?;
+    if among_its_like && memmem::find(&bytes, b"\"../").is_none() {
+        return Ok(Vec::new());
+    }
+    let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let text = String::from_utf8_lossy(&bytes);
+    let names = text.lines().filter_map(|line| {
+        let rest = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")?;
+        let name = rest.trim_start().strip_prefix('"')?;
+        name.split('"').next()
+    });
+    Ok(names.filter_map(|name| joined(dir, name)).collect())
+}
+
+/// A path of the tree; `None` for one that leads out of it.
+fn joined(dir: &str, name: &str) -> Option<String> {
+    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
+    for part in name.split('/') {
+        match part {
+            "" | "." => (),
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// What a file of the tree holds; nothing where it is a link or no file.
+fn bytes(file: &Path) -> Result<Vec<u8>> {
+    if !file.symlink_metadata().is_ok_and(|stat| stat.is_file()) {
+        return Ok(Vec::new());
+    }
+    fs::read(file).on("cannot read", file)
+}
+
+/// Which object directory a state of a tree is built in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// That of its origin: what ran there is trusted, or is what runs now.
+    Origin,
+    /// One for its origin and what is executed, which this key stands for.
+    Executed(Key),
+    /// One that is thrown away: the series changes what is executed, first in this path.
+    ThrownAway(String),
+}
+
+/// How what a build of this tree leaves is kept from others. What the archive signed and the project maintains is trusted;
+/// what make executes of a stranger's is looked at, once for each state.
+///
+/// # Errors
+/// When the tree cannot be read, or when interrupted.
+pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
+    let Some(origin) = tree.origin() else { return Ok(Isolation::Origin) };
+    let memo =
+        Key::of("isolation 1").field("tree", tree.key().as_str()).field("origin", origin.as_str()).finish();
+    let memo = ctx.cache.path(CacheKind::Hashes, memo.as_str());
+    if let Some(known) = fs::read(&memo).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        return Ok(known);
+    }
+    ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
+    let found = match (&tree.source().origin, tree.overlay()) {
+        (None, Some(overlay)) => {
+            let plain = Executed::of(&tree.source().dir, None)?;
+            plain.changed_by(overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
+        }
+        (_, overlay) => Isolation::Executed(Executed::of(&tree.source().dir, overlay)?.key()?),
+    };
+    if let Some(dir) = memo.parent() {
+        create_dir(dir)?;
+    }
+    // An enum of strings: serialising it cannot fail.
+    write_file(&memo, serde_json::to_vec(&found).unwrap_or_default())?;
+    Ok(found)
+}
+
+/// Adds to a key whose makefiles run, for what they make of hashed files: they read more than those. Nothing for what the
+/// project trusts.
+///
+/// # Errors
+/// Those of [`isolation`].
+pub fn isolated(ctx: &Context, tree: &PatchedTree, key: KeyBuilder) -> Result<KeyBuilder> {
+    let Some(origin) = tree.origin() else { return Ok(key) };
+    let key = key.field("origin", origin.as_str());
+    Ok(match isolation(ctx, tree)? {
+        Isolation::Origin => key,
+        Isolation::Executed(executed) => key.field("executed", executed.as_str()),
+        Isolation::ThrownAway(_) => key.field("tree", tree.key().as_str()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, text).expect("written");
+        }
+        dir
+    }
+
+    const TREE: [(&str, &str); 13] = [
+        ("Makefile", "include scripts/Kbuild.include\nHOSTCC = gcc\n"),
+        ("Kconfig", "config A\n\tbool \"a\"\n\tdefault y if $(success,true)\n\nconfig B\n\tbool \"b\"\n"),
+        ("kernel/Makefile", "obj-y += fork.o\n"),
+        ("kernel/fork.c", "#include \"../scripts/x.h\"\n"),
+        ("kernel/bpf/check.sh", "#!/bin/sh\n"),
+        ("lib/crc/Makefile", "hostprogs := gen_table\n"),
+        ("lib/crc/gen_table.c", "#include \"../../include/linux/poly.h\"\n"),
+        ("lib/string.c", ""),
+        ("include/linux/poly.h", "#include \"more.h\"\n"),
+        ("include/linux/more.h", ""),
+        ("include/linux/bpf.h", ""),
+        ("scripts/mod/modpost.c", "#include \"../../include/linux/bpf.h\"\n"),
+        ("MAINTAINERS", ""),
+    ];
+
+    /// Whether a tree in which this file is another one executes the same.
+    fn same(path: &str, text: &str) -> bool {
+        let (before, after) = (tree(&TREE), tree(&TREE));
+        let file = after.path().join(path);
+        fs::create_dir_all(file.parent().expect("a parent")).expect("made");
+        fs::write(file, text).expect("written");
+        let key =
+            |dir: &tempfile::TempDir| Executed::of(dir.path(), None).and_then(|all| all.key()).expect("read");
+        let equal = key(&before) == key(&after);
+        // A series that does the same.
+        let over = tree(&[(&format!("files/{path}"), text)]);
+        let overlay = Overlay {
+            dir: over.path().to_owned(),
+            changed: vec![path.to_owned()],
+            deleted: Vec::new(),
+            origin: None,
+        };
+        let plain = Executed::of(before.path(), None).expect("read");
+        assert_eq!(plain.changed_by(&overlay).expect("read").is_none(), equal, "{path}");
+        assert_eq!(
+            Executed::of(before.path(), Some(&overlay)).and_then(|all| all.key()).expect("read"),
+            key(&after),
+            "{path}"
+        );
+        equal
+    }
+
+    #[test]
+    fn what_a_compiler_only_reads_changes_nothing() {
+        for path in ["kernel/fork.c", "lib/string.c", "kernel/new.c", "include/linux/other.h", "MAINTAINERS"]
+        {
+            assert!(same(path, "changed\n"), "{path}");
+        }
+        assert!(same("Documentation/bpf/x.rst", "words\n"));
+        assert!(same("tools/testing/selftests/bpf/progs/x.c", "int x;\n"));
+        assert!(same("tools/testing/selftests/bpf/Makefile", "evil:\n\ttouch x\n"), "built elsewhere");
+        let help = TREE[1].1.replace("bool \"b\"", "bool \"another\"");
+        assert!(same("Kconfig", &help), "a question more, and nothing is run");
+    }
+
+    #[test]
+    fn what_make_runs_or_reads_orders_from_does() {
+        for path in [
+            "Makefile",
+            "kernel/Makefile",
+            "kernel/Kbuild",
+            "new/Makefile",
+            "kernel/bpf/check.sh",
+            "kernel/x.py",
+            "kernel/x.pl",
+            "kernel/x.awk",
+            "kernel/vmlinux.lds",
+            "kernel/rules.mk",
+            "kernel/anything",
+            "scripts/link-vmlinux.sh",
+            "scripts/mod/modpost.c",
+            "scripts/new.h",
+            "tools/objtool/check.c",
+            "tools/testing/selftests/bpf/test_kmods/Makefile",
+            "arch/x86/tools/relocs.c",
+            "usr/gen_init_cpio.c",
+            "certs/extract-cert.c",
+            "lib/crc/gen_table.c",
+            "lib/crc/local.h",
+            "include/linux/poly.h",
+            "include/linux/more.h",
+            "include/linux/bpf.h",
+            "arch/x86/lib/insn.c",
+        ] {
+            assert!(!same(path, "changed\n"), "{path}");
+        }
+        let runs = TREE[1].1.replace("true", "touch /obj/x");
+        assert!(!same("Kconfig", &runs));
+        assert!(!same("Kconfig", &format!("{}\nconfig C\n\tdef_bool $(shell,\\\n\tevil)\n", TREE[1].1)));
+        assert!(!same("kernel/Makefile", "hostprogs := fork\n"));
+    }
+
+    #[test]
+    fn a_removed_script_is_a_change() {
+        let dir = tree(&TREE);
+        let overlay = Overlay {
+            dir: dir.path().join("nowhere"),
+            changed: Vec::new(),
+            deleted: vec!["kernel/fork.c".to_owned(), "kernel/bpf/check.sh".to_owned()],
+            origin: None,
+        };
+        let plain = Executed::of(dir.path(), None).expect("read");
+        assert_eq!(plain.changed_by(&overlay).expect("read").as_deref(), Some("kernel/bpf/check.sh"));
+    }
+}

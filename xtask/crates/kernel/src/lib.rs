@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From what the user typed to a kernel that can boot. Stages are types: a value of the next one can only be made
+//! from the one before, and each carries the key of everything that went into it.
+
+pub mod archive;
+pub mod b4;
+pub mod bpftool;
+pub mod build;
+pub mod build_id;
+pub mod build_log;
+pub mod config;
+pub mod executed;
+pub mod kconfig;
+pub mod maintained;
+pub mod make_mark;
+pub mod patch;
+pub mod patched;
+pub mod reserved;
+pub mod series;
+pub mod source;
+pub mod source_view;
+pub mod spec;
+pub mod variant;

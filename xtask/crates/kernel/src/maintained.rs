@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Series that the project itself maintains, in `patches/` of the checkout, and what a `--patches` means: a path, or
+//! the short name of one of them. `patches/fsession-6.18` is `fsession`: the version says for which kernel it is and
+//! belongs into the directory's name, not into that of a column.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use crate::b4;
+use crate::series::{self, Note, Place, Series};
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_host::context::Context;
+use vmtest_host::doctor::Toolchain;
+
+/// Holds mutants of a series, and so is none.
+pub const MUTANTS: &str = "mutants";
+
+/// Where a series is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// As typed: a path, or a short name where there is no such path.
+    Typed(PathBuf),
+    /// By its short name alone: what lies in the working directory has no say in what a run without arguments is.
+    Maintained(&'static str),
+    /// By the id of a mail, fetched by these tools.
+    Mail(String, Toolchain),
+}
+
+/// Reads what was named, as one series in this order; `None` where nothing was.
+///
+/// # Errors
+/// Those of [`series::load`], and class `Usage` for a name that is no path and no series of the project.
+pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let places = named.iter().map(|named| match named {
+        Named::Typed(path) => locate(ctx, path),
+        // By its file, which is the same for the same mail: what its builds leave is used for that alone.
+        Named::Mail(id, toolchain) => {
+            b4::fetch(ctx, id, *toolchain).map(|path| Place { path, name: None })
+        }
+        Named::Maintained(name) => find(&ctx.project, name).map_err(|error| {
+            error.next("`--kernel src:VERSION` without --patches tests a kernel as it is; --patches PATH another series")
+        }),
+    });
+    let series = series::load_named(&places.collect::<Result<Vec<_>>>()?)?;
+    for note in &series.notes {
+        match note {
+            Note::Plain(text) => ctx.bus.note(text),
+            Note::Loud(text) => ctx.bus.warn(text),
+        }
+    }
+    Ok(Some(series))
+}
+
+/// Where a series is that a file names, as a path that holds from anywhere: a word is a short name, whatever lies beside
+/// the file, and with a slash it is a path from `dir`. What comes by mail stays as it is.
+///
+/// # Errors
+/// Class `Usage` for a name that no series has.
+pub fn from_file(project: &Path, dir: &Path, text: &str) -> Result<PathBuf> {
+    if b4::id(text)?.is_some() {
+        return Ok(PathBuf::from(text));
+    }
+    if text.contains('/') {
+        return Ok(dir.join(text));
+    }
+    Ok(find(project, text)?.path)
+}
+
+fn locate(ctx: &Context, typed: &Path) -> Result<Place> {
+    let name = short_form(typed);
+    if typed.symlink_metadata().is_ok() {
+        if let Some(place) = name.and_then(|name| find(&ctx.project, name).ok()) {
+            if !same(&place.path, typed) {
+                ctx.bus.note(format!(
+                    "--patches {0} is {0} in this directory, not the project's {1}",
+                    typed.display(),
+                    place.path.display()
+                ));
+            }
+        }
+        return Ok(Place { path: typed.to_owned(), name: maintained_name(&ctx.project, typed) });
+    }
+    match name {
+        Some(name) => find(&ctx.project, name),
+        // Reading it says what is wrong.
+        None => Ok(Place { path: typed.to_owned(), name: None }),
+    }
+}
+
+/// A word without a slash can be a short name.
+fn short_form(typed: &Path) -> Option<&str> {
+    let mut parts = typed.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(_)), None) => typed.to_str().filter(|text| !text.contains('/')),
+        _ => None,
+    }
+}
+
+/// The one series of the project with this short name, or with this directory name.
+fn find(project: &Path, name: &str) -> Result<Place> {
+    let all = directories(project)?;
+    let exact = all.iter().filter(|dir| *dir == name);
+    let short = all.iter().filter(|dir| *dir != name && short_name(dir) == name);
+    let found: Vec<&String> = if exact.clone().count() > 0 { exact.collect() } else { short.collect() };
+    let error = |why: String| {
+        Error::usage(format!("cannot read the series {name}"))
+            .why(why)
+            .next("name a directory of *.patch files, an mbox or one patch, or a series of the project")
+    };
+    match found.as_slice() {
+        [one] => {
+            Ok(Place { path: project.join("patches").join(one), name: Some(short_name(one).to_owned()) })
+        }
+        [] => {
+            let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            let here = project.join("patches");
+            Err(error(format!(
+                "no such file or directory is here, and {} has no series of that name; it has: {there}",
+                here.display()
+            )))
+        }
+        several => {
+            let listed: Vec<&str> = several.iter().map(|dir| dir.as_str()).collect();
+            Err(error(format!("several series of the project have that name: {}", listed.join(", ")))
+                .next("name one of them in full"))
+        }
+    }
+}
+
+/// Names of the series in `patches/`, sorted.
+fn directories(project: &Path) -> Result<Vec<String>> {
+    let patches = project.join("patches");
+    let Ok(entries) = fs::read_dir(&patches) else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.on("cannot list", &patches)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && name != MUTANTS && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// `fsession-6.18` without its version; a name that ends in no version stays.
+fn short_name(directory: &str) -> &str {
+    let version = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_digit())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
+    };
+    match directory.rsplit_once('-') {
+        Some((name, end)) if !name.is_empty() && version(end) => name,
+        _ => directory,
+    }
+}
+
+/// The short name of a series of the project, also when it is named by its path.
+fn maintained_name(project: &Path, path: &Path) -> Option<String> {
+    let whole = path.canonicalize().ok().filter(|path| path.is_dir())?;
+    let inside = same(whole.parent()?, &project.join("patches"));
+    inside.then(|| Some(short_name(whole.file_name()?.to_str()?).to_owned())).flatten()
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(directories: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for name in directories {
+            fs::create_dir_all(dir.path().join("patches").join(name)).expect("made");
+        }
+        dir
+    }
+
+    #[test]
+    fn a_short_name_is_a_directory_without_its_version() {
+        assert_eq!(short_name("fsession-6.18"), "fsession");
+        assert_eq!(short_name("fsession-7.0rc1"), "fsession");
+        assert_eq!(short_name("session-cookie"), "session-cookie");
+        assert_eq!(short_name("-6.18"), "-6.18");
+        let dir = project(&["fsession-6.18", "fsession-next-6.18", "other", "mutants"]);
+        let found = |name: &str| find(dir.path(), name).expect(name);
+        assert_eq!(found("fsession").path, dir.path().join("patches/fsession-6.18"));
+        assert_eq!(found("fsession").name.as_deref(), Some("fsession"));
+        assert_eq!(found("fsession-6.18").name.as_deref(), Some("fsession"));
+        assert_eq!(found("other").name.as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn what_is_not_exactly_one_is_told_with_what_there_is() {
+        let dir = project(&["fsession-6.18", "fsession-6.12", "mutants"]);
+        let says = |name: &str| {
+            let error = find(dir.path(), name).expect_err(name);
+            assert_eq!(error.class, vmtest_base::error::Class::Usage);
+            error.to_string()
+        };
+        assert!(says("fsession").contains("fsession-6.12, fsession-6.18"));
+        assert!(says("fsess").contains("it has: fsession-6.12, fsession-6.18"));
+        // Its patches do not go on top of each other.
+        assert!(says("mutants").contains("no series of that name"));
+        let error = find(project(&[]).path(), "fsession").expect_err("none").to_string();
+        assert!(error.contains("it has: none"), "{error}");
+    }
+
+    #[test]
+    fn only_a_word_can_be_a_short_name() {
+        assert_eq!(short_form(Path::new("fsession")), Some("fsession"));
+        for path in ["./fsession", "fsession/", "a/b", "/fsession", ".", ".."] {
+            assert_eq!(short_form(Path::new(path)), None, "{path}");
+        }
+    }
+}

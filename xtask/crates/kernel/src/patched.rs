@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A source with a series on top. It can only be made from a source, by applying the series.
+
+use crate::patch::{self, Overlay};
+use crate::series::Series;
+use crate::source::SourceTree;
+use vmtest_base::beneath;
+use vmtest_base::error::Result;
+use vmtest_base::key::Key;
+use vmtest_host::context::Context;
+
+/// Source with a series on top, not yet written anywhere as a whole.
+#[derive(Debug, Clone)]
+pub struct PatchedTree {
+    /// Column of the matrix: `src:6.18.15+fsession`.
+    id: String,
+    /// Where the source came from.
+    source: SourceTree,
+    /// Files of the series; `None` without one.
+    overlay: Option<Overlay>,
+    /// Hash of source and series.
+    key: Key,
+}
+
+impl PatchedTree {
+    /// A source as it is.
+    pub fn unpatched(source: SourceTree) -> PatchedTree {
+        PatchedTree { id: source.id.clone(), key: source.key.clone(), source, overlay: None }
+    }
+
+    /// A source with this series on top.
+    ///
+    /// # Errors
+    /// [`vmtest_base::error::Class::SeriesDoesNotApply`] with the patch, file and hunk.
+    pub fn patched(ctx: &Context, source: SourceTree, series: &Series) -> Result<PatchedTree> {
+        let (base_commit, origin) = (source.base_commit.as_deref(), source.origin.as_ref());
+        let (key, overlay) = patch::apply(ctx, &source.dir, &source.key, base_commit, origin, series)?;
+        Ok(PatchedTree { id: format!("{}+{}", source.id, series.name), source, overlay: Some(overlay), key })
+    }
+
+    /// Column of the matrix: `src:6.18.15+fsession`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the source came from.
+    pub fn source(&self) -> &SourceTree {
+        &self.source
+    }
+
+    /// Files of the series; `None` without one.
+    pub fn overlay(&self) -> Option<&Overlay> {
+        self.overlay.as_ref()
+    }
+
+    /// Hash of source and series.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Whose makefiles run when this is built; `None` for what the archive signed and this project maintains. A build can
+    /// write what it likes into its objects and into ccache, so both are kept apart by this: a stranger's series must not
+    /// leave something behind that the build of another one believes.
+    pub fn origin(&self) -> Option<Key> {
+        let series = self.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
+        match (&self.source.origin, series) {
+            (None, None) => None,
+            (source, series) => {
+                let text = |key: Option<&Key>| key.map(|key| key.as_str().to_owned()).unwrap_or_default();
+                let key = Key::of("origin 1").field("source", text(source.as_ref()));
+                Some(key.field("series", text(series)).finish())
+            }
+        }
+    }
+
+    /// A file of it; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<String>> {
+        let has = |paths: &[String]| paths.iter().any(|other| other == path);
+        let top = match &self.overlay {
+            Some(overlay) if has(&overlay.deleted) => return Ok(None),
+            Some(overlay) if has(&overlay.changed) => overlay.dir.join("files"),
+            _ => self.source.dir.clone(),
+        };
+        if beneath::is_file(&top, path) { beneath::read_text(&top, path).map(Some) } else { Ok(None) }
+    }
+}

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Kernel parameters, sysctls and options of the configuration that nobody but the harness may set: one table, asked by every
+//! way in (`--append`, `--sysctl`, `--config`, variants, matrix files). Pure.
+//!
+//! What a kernel complains of is evidence, and so is how it dies. A word that keeps complaints from the console, or lets a dead
+//! kernel go on, would make passes of what was not seen. Words that make a kernel louder or die sooner are free
+//! (`panic_on_warn=1`, `softlockup_panic=1`), and so are those that switch a detector off (`nosoftlockup`): what nobody
+//! looks for is not found, as in a kernel that was built without KASAN.
+//!
+//! How it could be wrong: a word that silences and is not in the table. So our own words come last on the command line, and
+//! a guest whose console does not show the runner's last word does not pass, whatever the reason (`verdict`).
+
+use vmtest_base::error::Error;
+
+/// Why a word may not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// What it sets, as the kernel reads it.
+    name: String,
+    why: &'static str,
+    next: &'static str,
+}
+
+impl Reserved {
+    /// The error that says where it was given (`--append`).
+    pub fn refused(self, given: impl std::fmt::Display) -> Error {
+        Error::usage(format!("{given} cannot be used: {} is the harness' own", self.name))
+            .why(self.why)
+            .next(self.next)
+    }
+}
+
+/// What decides together over a group of names.
+struct Group {
+    /// In lower case, with `_` for `-`; one that ends with `*` stands for all that begin so.
+    names: &'static [&'static str],
+    why: &'static str,
+    next: &'static str,
+}
+
+const CONSOLE: &str =
+    "what a kernel complains of is evidence: all of it reaches the console, and nothing may turn that down";
+const LOUD: &str = "leave it out; the terminal shows nothing of the console, console.log of the run has it";
+const DEATH: &str = "a kernel that dies has to end its guest at once, or it is not seen to be dead: each has panic=-1 oops=panic reboot=t";
+const SOONER: &str = "leave it out; what lets a kernel die sooner is free, for example panic_on_warn=1";
+
+const PARAMETERS: [Group; 4] = [
+    Group {
+        names: &[
+            "quiet",
+            "loglevel",
+            "ignore_loglevel",
+            "printk.*",
+            "console",
+            "console_msg_format",
+            "earlyprintk",
+            "earlycon",
+        ],
+        why: CONSOLE,
+        next: LOUD,
+    },
+    Group { names: &["panic", "panic_*", "oops", "pause_on_oops", "reboot"], why: DEATH, next: SOONER },
+    Group {
+        names: &["vmtest.*"],
+        why: "by these the harness tells its runner what to do",
+        next: "use the option that there is for it: --test, --effort, --sysctl, --exec ..",
+    },
+    Group {
+        names: &["bootconfig", ""],
+        why: "it would bring parameters along that nobody looked at, or take away what follows",
+        next: "give each parameter by itself",
+    },
+];
+
+const SYSCTLS: [Group; 3] = [
+    Group { names: &["kernel.printk*"], why: CONSOLE, next: LOUD },
+    Group { names: &["kernel.panic*"], why: DEATH, next: SOONER },
+    Group {
+        names: &["kernel.tainted", "kernel.sysrq"],
+        why: "by these a kernel tells what went wrong, and a hung one is asked",
+        next: "leave it out",
+    },
+];
+
+/// Options that take the console or the complaints away when they are off, or bring words along when they are on.
+const OFF: [&str; 5] = ["PRINTK", "PRINTK_TIME", "BUG", "SERIAL_8250_CONSOLE", "TTY"];
+const ON: [&str; 3] = ["CMDLINE_OVERRIDE", "BOOT_CONFIG_EMBED", "BOOT_CONFIG_FORCE"];
+
+/// Why a text for the kernel's command line may not be used; `None`: it may. More than one word in it is each looked at.
+pub fn in_cmdline(text: &str) -> Option<Reserved> {
+    // The kernel takes quotes off, and a blank is for it also what others take for a letter of a longer text.
+    text.split(|c: char| !c.is_ascii_graphic()).filter(|word| !word.is_empty()).find_map(in_word)
+}
+
+fn in_word(word: &str) -> Option<Reserved> {
+    let word = word.replace(['"', '\''], "");
+    let (name, value) = word.split_once('=').map_or((&*word, None), |(name, value)| (name, Some(value)));
+    let name = as_read(name);
+    // `sysctl.kernel.printk=1`, `sysctl/kernel/printk=1`: set before the first process.
+    if let Some(sysctl) = name.strip_prefix("sysctl").filter(|rest| rest.starts_with(['.', '/'])) {
+        return of_sysctl(sysctl, value.unwrap_or_default());
+    }
+    // `--` and `-`: what follows is for init.
+    let name = if name.chars().all(|c| c == '_') { "" } else { &*name };
+    if name.starts_with("panic_on_") && value.is_none_or(is_on) {
+        return None;
+    }
+    let called = if name.is_empty() { &*word } else { name };
+    find(&PARAMETERS, name, called)
+}
+
+/// Why a sysctl may not be set to this; `None`: it may.
+pub fn of_sysctl(name: &str, value: &str) -> Option<Reserved> {
+    // As paths below /proc/sys, where a dot is a slash and several are one.
+    let parts: Vec<&str> = name.split(['.', '/']).filter(|part| !part.is_empty()).collect();
+    let name = as_read(&parts.join("."));
+    if name.starts_with("kernel.panic_on_") && is_on(value) {
+        return None;
+    }
+    find(&SYSCTLS, &name, &name)
+}
+
+/// Why an option of the configuration may not have this value; `None`: it may. `option` is without `CONFIG_`, and the value
+/// as a fragment has it.
+pub fn of_option(option: &str, value: &str) -> Option<Reserved> {
+    let reserved = |why, next| Some(Reserved { name: format!("CONFIG_{option}"), why, next });
+    match option {
+        "CMDLINE" => in_cmdline(value.trim_matches('"')),
+        _ if OFF.contains(&option) && value == "n" => reserved(CONSOLE, "leave it as it is"),
+        _ if ON.contains(&option) && value != "n" => {
+            reserved("the kernel would not take the harness' command line as it is", "leave it off")
+        }
+        _ => None,
+    }
+}
+
+/// As the kernel compares names: `-` is `_`. Case counts for it and not here: an unknown word does no good either.
+fn as_read(name: &str) -> String {
+    name.replace('-', "_").to_lowercase()
+}
+
+/// Whether a number is not 0, in whatever base.
+fn is_on(value: &str) -> bool {
+    let value = value.trim().to_lowercase();
+    let digits = value.strip_prefix("0x").unwrap_or(&value);
+    let digits = digits.split(',').next().unwrap_or_default();
+    digits.bytes().all(|c| c.is_ascii_hexdigit()) && digits.bytes().any(|c| c != b'0')
+}
+
+fn find(groups: &[Group], name: &str, called: &str) -> Option<Reserved> {
+    let fits = |pattern: &&str| match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == *pattern,
+    };
+    let group = groups.iter().find(|group| group.names.iter().any(fits))?;
+    Some(Reserved { name: format!("`{called}`"), why: group.why, next: group.next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_silences_a_kernel_or_lets_a_dead_one_go_on_is_refused_in_every_spelling() {
+        for text in [
+            "quiet",
+            "\"quiet\"",
+            "'quiet'",
+            "\"loglevel=1\"",
+            "lo\"glevel=1",
+            "QUIET",
+            "foo quiet",
+            "foo\tquiet",
+            "foo\u{a0}quiet",
+            // Its second byte is a blank for the kernel.
+            "fooàquiet",
+            "loglevel=1",
+            "loglevel",
+            "ignore_loglevel",
+            "ignore-loglevel",
+            "printk.console_no_auto_verbose",
+            "printk.console-no-auto-verbose=1",
+            "printk.ignore_loglevel=0",
+            "printk.devkmsg=off",
+            "printk.time=0",
+            "console=",
+            "console=null",
+            "console=tty0",
+            "console_msg_format=syslog",
+            "console-msg-format=syslog",
+            "earlyprintk=vga",
+            "earlycon=uart,io,0x2f8",
+            "panic=0",
+            "panic=30",
+            "panic",
+            "panic_print=0",
+            "panic-timeout=9",
+            "panic_on_warn=0",
+            "panic_on_oops=0",
+            "panic-on-oops=0x0",
+            "oops=",
+            "oops=continue",
+            "pause_on_oops=60",
+            "reboot=w",
+            "vmtest.selftest=turned",
+            "vmtest.nonce=1",
+            "sysctl.kernel.printk=1",
+            "sysctl/kernel/printk=1",
+            "sysctl.kernel/printk=1",
+            "sysctl.kernel..printk=1",
+            "sysctl.kernel.panic_on_oops=0",
+            "\"sysctl.kernel.printk=1 1 1 1\"",
+            "sysctl.kernel.tainted=0",
+            "bootconfig",
+            "--",
+            "\"--\"",
+            "a -- b",
+        ] {
+            assert!(in_cmdline(text).is_some(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_hides_nothing_is_free() {
+        for text in [
+            "",
+            "nosmp",
+            "debug",
+            "initcall_debug",
+            "nosoftlockup",
+            "nowatchdog",
+            "hung_task_panic=0",
+            "softlockup_panic=1",
+            "rcupdate.rcu_cpu_stall_suppress=1",
+            "watchdog_thresh=3",
+            "panic_on_warn=1",
+            "panic_on_warn",
+            "panic_on_taint=0x200,nousertaint",
+            "rdinit=/nothing",
+            "spectre_v2=retpoline",
+            "retbleed=stuff",
+            "quietly=1",
+            "consoleblank=0",
+            "log_buf_len=4M",
+            "dyndbg=+p",
+            "sysctl.net.core.bpf_jit_harden=2",
+            "sysctl.kernel.panic_on_warn=1",
+            "xsysctl.kernel.printk=1",
+        ] {
+            assert_eq!(in_cmdline(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sysctls_are_paths_however_they_are_written() {
+        for (name, value) in [
+            ("kernel.printk", "1"),
+            ("kernel/printk", "1"),
+            ("/kernel/printk", "1"),
+            ("kernel//printk", "1"),
+            ("kernel.printk_ratelimit", "0"),
+            ("kernel.printk_devkmsg", "off"),
+            ("kernel.panic", "0"),
+            ("kernel/panic", "60"),
+            ("kernel.panic_on_oops", "0"),
+            ("kernel.panic_on_oops", "00"),
+            ("kernel.panic_on_oops", "-0"),
+            ("kernel.panic_on_warn", "0x0"),
+            ("kernel.panic_print", "0"),
+            ("kernel.tainted", "512"),
+            ("kernel.sysrq", "0"),
+        ] {
+            assert!(of_sysctl(name, value).is_some(), "{name}={value}");
+        }
+        for (name, value) in [
+            ("kernel.panic_on_rcu_stall", "1"),
+            ("kernel.panic_on_warn", "1"),
+            ("kernel.hardlockup_panic", "1"),
+            ("kernel.hung_task_timeout_secs", "5"),
+            ("net.core.bpf_jit_enable", "0"),
+            ("vm.panic_on_oom", "1"),
+        ] {
+            assert_eq!(of_sysctl(name, value), None, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_brings_none_of_it_along() {
+        for (option, value) in [
+            ("PRINTK", "n"),
+            ("BUG", "n"),
+            ("SERIAL_8250_CONSOLE", "n"),
+            ("CMDLINE", "\"nosmp quiet\""),
+            ("CMDLINE", "\"panic=0\""),
+            ("CMDLINE_OVERRIDE", "y"),
+            ("BOOT_CONFIG_EMBED", "y"),
+        ] {
+            assert!(of_option(option, value).is_some(), "{option}={value}");
+        }
+        // The level of the console is not asked where `ignore_loglevel` stands.
+        for (option, value) in [
+            ("PRINTK", "y"),
+            ("CMDLINE", "\"nosmp\""),
+            ("CMDLINE_BOOL", "y"),
+            ("CMDLINE_OVERRIDE", "n"),
+            ("CONSOLE_LOGLEVEL_DEFAULT", "1"),
+            ("PANIC_TIMEOUT", "-1"),
+        ] {
+            assert_eq!(of_option(option, value), None, "{option}={value}");
+        }
+    }
+
+    #[test]
+    fn the_error_says_what_where_why_and_what_else() {
+        let error = in_cmdline("\"quiet\"").expect("reserved").refused("--append `\"quiet\"`").to_string();
+        for part in ["--append `\"quiet\"` cannot be used: `quiet` is", "evidence", "leave it out"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The bytes of a file with patches, unpacked where it is compressed, and only so many of them: a few kilobytes can unpack to
+//! more than a disk holds.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use vmtest_base::error::{Error, IoContext, Result};
+
+/// Longest file, unpacked. The diff between two releases of the kernel is a quarter of it.
+const MOST_BYTES: u64 = 256 << 20;
+/// Memory for unpacking; xz -9 needs 65 MiB.
+const MOST_MEMORY: u64 = 128 << 20;
+
+/// Endings of names of files that are unpacked here.
+pub(super) const PACKED: [&str; 2] = ["gz", "xz"];
+
+/// What a file is compressed with, by its first bytes; and whether it is unpacked here.
+fn packing(bytes: &[u8]) -> Option<&'static str> {
+    let known: [(&[u8], &str); 4] = [
+        (&[0x1f, 0x8b], "gunzip"),
+        (&[0xfd, b'7', b'z', b'X', b'Z', 0], "unxz"),
+        (b"BZh", "bunzip2"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "unzstd"),
+    ];
+    known.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, tool)| *tool)
+}
+
+/// The text of a file that the caller named: a pipe is as good as a file.
+pub(super) fn named(file: &Path) -> Result<Vec<u8>> {
+    whole(File::open(file).on("cannot read", file)?, file, MOST_BYTES)
+}
+
+/// The text of a file that was found in a directory.
+pub(super) fn found(file: &Path) -> Result<Vec<u8>> {
+    // A pipe without a writer would block for ever.
+    let mut how = File::options();
+    let open = how.read(true).custom_flags(nix::libc::O_NONBLOCK).open(file).on("cannot read", file)?;
+    if !open.metadata().on("cannot read", file)?.is_file() {
+        return Err(Error::usage(format!("{} is not a file", file.display()))
+            .next("remove it from the directory, or name the patch files one by one"));
+    }
+    whole(open, file, MOST_BYTES)
+}
+
+fn whole(open: impl Read, file: &Path, most: u64) -> Result<Vec<u8>> {
+    let shown = file.display();
+    let mut bytes = Vec::new();
+    open.take(most + 1).read_to_end(&mut bytes).on("cannot read", file)?;
+    let damaged = |error: std::io::Error| {
+        Error::usage(format!("{shown} cannot be unpacked")).why(error).next("download it again")
+    };
+    let tool = packing(&bytes);
+    bytes = match tool {
+        None => bytes,
+        Some("gunzip") => {
+            unpacked(flate2::read::MultiGzDecoder::new(Cursor::new(bytes)), most).map_err(damaged)?
+        }
+        Some("unxz") => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(MOST_MEMORY, flags)
+                .map_err(|error| damaged(error.into()))?;
+            unpacked(liblzma::read::XzDecoder::new_stream(Cursor::new(bytes), stream), most)
+                .map_err(damaged)?
+        }
+        Some(tool) => {
+            return Err(Error::usage(format!("{shown} is compressed, and not with gzip or xz"))
+                .next(format!("unpack it with {tool} first")));
+        }
+    };
+    if bytes.len() as u64 > most {
+        return Err(Error::usage(format!("{shown} has more than {} MiB", most >> 20))
+            .why("no series is that long")
+            .next("give a file that holds the series alone"));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::usage(format!("{shown} is empty")).next("download or write it again"));
+    }
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        // An editor's mark; git would not see the mail behind it.
+        bytes.drain(..3);
+    }
+    Ok(bytes)
+}
+
+fn unpacked(from: impl Read, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use vmtest_base::error::Class;
+
+    fn written(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("a.mbox");
+        std::fs::write(&file, bytes).expect("written");
+        (dir, file)
+    }
+
+    fn gz(parts: &[&[u8]]) -> Vec<u8> {
+        let pack = |part: &[u8]| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(part).expect("packed");
+            packer.finish().expect("packed")
+        };
+        parts.iter().flat_map(|part| pack(part)).collect()
+    }
+
+    fn xz(text: &[u8]) -> Vec<u8> {
+        let mut packer = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        packer.write_all(text).expect("packed");
+        packer.finish().expect("packed")
+    }
+
+    #[test]
+    fn files_are_unpacked_by_what_they_are_and_not_by_their_names() {
+        for bytes in
+            [b"text".to_vec(), gz(&[b"text"]), gz(&[b"te", b"xt"]), xz(b"text"), b"\xef\xbb\xbftext".to_vec()]
+        {
+            let (_dir, file) = written(&bytes);
+            assert_eq!(named(&file).expect("read"), b"text");
+            assert_eq!(found(&file).expect("read"), b"text");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_packed_in_another_way_or_no_file_is_a_mistake() {
+        let whole = gz(&[&[b'x'; 5000]]);
+        let cut = &whole[..whole.len() - 5];
+        let long = xz(&(0..50_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>());
+        for (bytes, says) in [
+            (cut, "cannot be unpacked"),
+            (&long[..long.len() / 2], "cannot be unpacked"),
+            (b"BZh91AY&SY", "unpack it with bunzip2 first"),
+            (b"\x28\xb5\x2f\xfd\0", "unpack it with unzstd first"),
+            (b" \n", "is empty"),
+            (&gz(&[b"\n"]), "is empty"),
+        ] {
+            let (_dir, file) = written(bytes);
+            let error = named(&file).expect_err(says);
+            assert!(error.class == Class::Usage && error.to_string().contains(says), "{error}");
+        }
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let pipe = dir.path().join("0001-a.patch");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        assert!(found(&pipe).expect_err("a pipe").to_string().contains("is not a file"));
+    }
+
+    #[test]
+    fn a_small_file_that_unpacks_to_very_much_is_refused() {
+        let zeros = vec![b'x'; 3 << 20];
+        for bomb in [gz(&[&zeros]), xz(&zeros)] {
+            assert!(bomb.len() < 20_000);
+            let error = whole(Cursor::new(bomb), Path::new("a.mbox"), 2 << 20).expect_err("a bomb");
+            assert!(error.to_string().contains("has more than 2 MiB"), "{error}");
+        }
+    }
+}

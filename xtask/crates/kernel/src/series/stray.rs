@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Diffs in a mail outside of the place where the diff of a patch stands: in the message, among the remarks below `---`, after the
+//! signature. `git am` applies all of them, whoever reads the mail takes them for an illustration, and no history has them
+//! in this place. What is tested is what `git am` makes of it; this finds what has to be said of that.
+//!
+//! It could be wrong in two ways. It sees nothing in a mail without `---`, `Signed-off-by:` and signature, which
+//! is a bare diff with text between its parts. And a mail with two patches attached looks the same as one with a stray diff.
+
+use crate::series::{Lines, header_pair};
+
+/// What is odd about the diff of a mail, as the end of a sentence; `None` for nothing. `diff` is what git takes for it:
+/// everything from the first line that can begin a diff, or from the `---`.
+pub(super) fn stray(diff: &str) -> Option<String> {
+    let mut found: Option<(String, &'static str)> = None;
+    // The first header so far, and the last line that ends a place where no diff should have been.
+    let (mut first, mut ended): (Option<String>, Option<&'static str>) = (None, None);
+    let mut signed = false;
+    let mut inside = Lines::default();
+    let mut lines = diff.lines().peekable();
+    // From one header to the next hunk there can be more: `---` and `+++` below `diff --git`.
+    let mut open = false;
+    while let Some(line) = lines.next() {
+        if inside.take(line) {
+            open = false;
+            continue;
+        }
+        let text = line.trim_end();
+        if let Some(name) = header_pair(line, lines.peek().copied()) {
+            if !line.starts_with("diff --git ") && open {
+                open = false;
+                continue;
+            }
+            open = line.starts_with("diff --git ");
+            if signed && found.is_none() {
+                found = Some((name.clone(), "below its signature"));
+            }
+            match (&first, ended) {
+                (Some(early), Some(place)) => found = found.or(Some((early.clone(), place))),
+                (None, _) => first = Some(name),
+                _ => (),
+            }
+        } else if text == "--" {
+            signed = true;
+        } else if first.is_some() && ended.is_none() {
+            if text == "---" || line.starts_with("Signed-off-by: ") {
+                ended = Some("in its message, before the line `---`");
+            } else if is_summary(text) {
+                ended = Some("above its list of changed files");
+            }
+        }
+    }
+    found.map(|(name, place)| format!("a diff of {name} stands {place}"))
+}
+
+/// ` 2 files changed, 3 insertions(+)`.
+fn is_summary(line: &str) -> bool {
+    let mut words = line.strip_prefix(' ').unwrap_or_default().split([' ', ',']);
+    words.next().is_some_and(|count| !count.is_empty() && count.bytes().all(|c| c.is_ascii_digit()))
+        && words.next().is_some_and(|word| word == "file" || word == "files")
+        && words.next() == Some("changed")
+}
+
+/// Files of which only `Binary files a/x and b/x differ` stands there, without a header: git passes over it in silence.
+pub(super) fn without_data(diff: &str) -> Option<String> {
+    let mut inside = Lines::default();
+    let mut git = false;
+    for line in diff.lines() {
+        if inside.take(line) {
+            git = false;
+        } else if line.starts_with("diff ") {
+            git = line.starts_with("diff --git ");
+        } else if let Some(names) =
+            line.strip_prefix("Binary files ").and_then(|rest| rest.strip_suffix(" differ"))
+        {
+            let is_path = |name: &str| name.contains('/') && !name.contains(' ');
+            if !git && names.split_once(" and ").is_some_and(|(old, new)| is_path(old) && is_path(new)) {
+                return Some(names.to_owned());
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "diff --git a/one.c b/one.c\nindex 1..2 100644\n--- a/one.c\n+++ b/one.c\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
+    const PLAIN: &str = "--- a/one.c\n+++ b/one.c\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
+    const TWO: &str = "diff --git a/two.c b/two.c\n--- a/two.c\n+++ b/two.c\n@@ -1 +1,2 @@\n a\n+b\n";
+    const STAT: &str = " two.c | 1 +\n 1 file changed, 1 insertion(+)\n\n";
+
+    #[test]
+    fn a_diff_in_the_message_in_the_remarks_or_after_the_signature_is_found() {
+        let says = |diff: String, place: &str| {
+            let found = stray(&diff);
+            assert!(found.as_deref().is_some_and(|text| text.contains(place)), "{found:?} of {diff}");
+        };
+        let text = "\nwhich is why.\n\n";
+        for one in
+            [ONE, PLAIN, "diff --git a/one.c b/one.c\n", "--- a/one.c\n+++ b/one.c\n@@ -1,9 +1,9 @@\n a\n"]
+        {
+            says(format!("{one}{text}---\n{STAT}{TWO}"), "one.c stands in its message");
+            says(format!("{one}{text}Signed-off-by: A <a@b>\n\n{TWO}"), "one.c stands in its message");
+        }
+        says(
+            format!("---\nv2: as here:\n{ONE}\n{STAT}{TWO}"),
+            "one.c stands above its list of changed files",
+        );
+        says(format!("---\n{STAT}{TWO}-- \n2.47\n\n{ONE}"), "one.c stands below its signature");
+        says(format!("{TWO}-- \n2.47\n\n{PLAIN}"), "one.c stands below its signature");
+    }
+
+    #[test]
+    fn a_patch_as_git_writes_it_has_none() {
+        // A removed line `- `, and one `--`, look like a signature and a rule.
+        let odd = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,4 +1,2 @@\n a\n-- \n---\n+--- a/y\n-\n";
+        for diff in [
+            format!("---\n{STAT}{ONE}{TWO}-- \n2.47\n\n"),
+            format!("---\n{STAT}{odd}{TWO}-- \n2.47\n"),
+            format!("{PLAIN}{TWO}"),
+            format!("---\nremarks\n\n{STAT}{TWO}"),
+            format!("---\n{STAT}diff --git a/run.sh b/run.sh\nold mode 100644\nnew mode 100755\n{TWO}"),
+            String::new(),
+        ] {
+            assert_eq!(stray(&diff), None, "{diff}");
+        }
+    }
+
+    #[test]
+    fn a_binary_file_without_data_is_found_where_git_says_nothing() {
+        let plain = format!("diff -ruN a/bin b/bin\nBinary files a/bin and b/bin differ\n{PLAIN}");
+        assert_eq!(without_data(&plain).as_deref(), Some("a/bin and b/bin"));
+        let harmless = [
+            "diff --git a/bin b/bin\nBinary files a/bin and b/bin differ\n",
+            " Binary files a/x and b/x differ\n",
+        ];
+        assert!(harmless.iter().all(|diff| without_data(diff).is_none()));
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which mails of a mailbox are the series. An archive hands out threads: cover letters, reviews, reports of robots,
+//! a "maybe like this?" with a diff in it, the version before, and mails that came over two lists.
+//!
+//! It could be wrong by leaving out a patch, or by taking what is none. So whatever is left out is said with the reason,
+//! numbers have to be complete, and what has two meanings is refused. A fixup in a reply is never applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::series::{Mail, Note, directory};
+use vmtest_base::error::{Class, Error, Result};
+
+/// The patches among the mails, in their order in the file, and what was left out.
+pub(super) struct Chosen {
+    pub patches: Vec<Mail>,
+    pub notes: Vec<Note>,
+    /// Commit for which the series was made.
+    pub base_commit: Option<String>,
+}
+
+/// Missing numbers that an error lists: somebody may have written 1/4000000000.
+const MOST_MISSING: usize = 20;
+
+/// Where mails lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As an archive gives them: any order, anything among them.
+    Mailbox,
+    /// In files that were chosen by somebody.
+    Directory,
+}
+
+/// Takes the patches out of a thread; `shown` says where it came from.
+pub(super) fn choose(shown: &str, mails: Vec<Mail>, kind: Kind) -> Result<Chosen> {
+    let mut notes = Vec::new();
+    let (covers, patches) = without_replies(mails, kind, &mut notes);
+    let mut patches = without_twins(patches, &mut notes);
+    if kind == Kind::Mailbox {
+        patches = without_extras(shown, &covers, patches, &mut notes)?;
+        patches = newest(shown, &covers, patches, &mut notes)?;
+    }
+    if patches.is_empty() {
+        return Err(nothing(shown, &covers, &notes));
+    }
+    let versions: BTreeSet<u32> = patches.iter().map(|mail| mail.tags.version).collect();
+    let of_series = covers.iter().filter(|cover| versions.contains(&cover.tags.version));
+    let base_commit = of_series.chain(&patches).find_map(|mail| mail.base_commit.clone());
+    Ok(Chosen { patches, notes, base_commit })
+}
+
+fn nothing(shown: &str, covers: &[Mail], notes: &[Note]) -> Error {
+    let what = match covers {
+        [] => format!("{shown} holds no patch"),
+        _ => format!("{shown} holds a cover letter and no patch"),
+    };
+    Error::new(Class::SeriesDoesNotApply, what)
+        .detail(notes.iter().map(|note| note.text().to_owned()))
+        .next("add the patches: `b4 am MESSAGE-ID` fetches a whole series as one mbox")
+}
+
+fn left_out(mail: &Mail, why: &str) -> String {
+    format!("left out: {} ({:?}): {why}", mail.label, mail.subject())
+}
+
+/// Cover letters, and what is not a reply.
+fn without_replies(mails: Vec<Mail>, kind: Kind, notes: &mut Vec<Note>) -> (Vec<Mail>, Vec<Mail>) {
+    // Where nothing is marked as a patch, everything may be one.
+    let marked = mails.iter().any(|mail| mail.tags.patch && !mail.tags.reply);
+    let is_reply = |mail: &Mail| {
+        let unmarked = marked && !mail.tags.patch;
+        if mail.tags.reply {
+            Some("it is a reply")
+        } else if unmarked && mail.fields.answers() {
+            Some("it answers another mail and is not marked as a patch")
+        } else if unmarked && mail.quotes && kind == Kind::Mailbox {
+            Some("it quotes another mail and is not marked as a patch")
+        } else if unmarked && !mail.has_diff && kind == Kind::Mailbox {
+            Some("it is not marked as a patch and has no diff")
+        } else {
+            None
+        }
+    };
+    let (mut covers, mut patches) = (Vec::new(), Vec::new());
+    for mail in mails {
+        // format-patch writes the cover letter as 0000- or v2-0000-.
+        let is_cover = mail.tags.is_cover() || (!mail.has_diff && mail.label.contains("0000-cover-letter"));
+        match is_reply(&mail) {
+            Some(why) if mail.has_diff => {
+                let diff = "; the diff in it is not applied";
+                notes.push(Note::plain(left_out(&mail, &format!("{why}{diff}"))));
+            }
+            Some(why) => notes.push(Note::plain(left_out(&mail, why))),
+            None if is_cover => {
+                if mail.has_diff {
+                    let why = "it is the cover letter; the diff in it is not applied";
+                    notes.push(Note::loud(left_out(&mail, why)));
+                }
+                covers.push(mail);
+            }
+            None => patches.push(mail),
+        }
+    }
+    (covers, patches)
+}
+
+/// The same mail twice, over two lists or by a resend, is one. A mail without a diff that has the number of one with a diff
+/// is a reply whose subject was left as it is.
+fn without_twins(mails: Vec<Mail>, notes: &mut Vec<Note>) -> Vec<Mail> {
+    let place = |mail: &Mail| mail.tags.place.map(|place| (mail.tags.version, place));
+    let taken: BTreeMap<_, String> = mails
+        .iter()
+        .filter(|mail| mail.has_diff)
+        .filter_map(|mail| Some((place(mail)?, mail.label.clone())))
+        .collect();
+    let mut kept: Vec<Mail> = Vec::new();
+    for mail in mails {
+        let same = |other: &&Mail| {
+            let same_mail = mail.fields.id.is_some() && mail.fields.id == other.fields.id;
+            let known = mail.tags.place.is_some() || (mail.fields.id.is_some() && other.fields.id.is_some());
+            other.change() == mail.change() && (same_mail || (known && mail.tags == other.tags))
+        };
+        let why = if mail.has_diff {
+            kept.iter().find(same).map(|first| format!("it is the same as {}", first.label))
+        } else {
+            let other = place(&mail).and_then(|place| taken.get(&place));
+            other.map(|other| format!("it has the number of {other} and no diff"))
+        };
+        match why {
+            Some(why) => notes.push(Note::plain(left_out(&mail, &why))),
+            None => kept.push(mail),
+        }
+    }
+    kept
+}
+
+/// Of several versions the newest, where it is clear that they are versions of one series.
+fn newest(shown: &str, covers: &[Mail], mails: Vec<Mail>, notes: &mut Vec<Note>) -> Result<Vec<Mail>> {
+    let versions: BTreeSet<u32> = mails.iter().map(|mail| mail.tags.version).collect();
+    let (Some(last), true) = (versions.last().copied(), versions.len() > 1) else { return Ok(mails) };
+    let listed: Vec<String> = versions.iter().map(u32::to_string).collect();
+    let refused = |why: String| {
+        Error::new(
+            Class::SeriesDoesNotApply,
+            format!("{shown} mixes versions {} of a series, and {why}", listed.join(" and ")),
+        )
+        .next("keep the mails of one version")
+    };
+    let (new, old): (Vec<Mail>, Vec<Mail>) = mails.into_iter().partition(|mail| mail.tags.version == last);
+    let numbered = |mails: &[Mail]| mails.iter().any(|mail| mail.tags.place.is_some());
+    if numbered(&old) && !numbered(&new) {
+        return Err(refused(format!(
+            "version {last} has no numbers: it may replace one patch or all of them"
+        )));
+    }
+    let places: Vec<(u32, u32)> = new.iter().filter_map(|mail| mail.tags.place).collect();
+    let numbers = places.iter().map(|(number, _)| *number).collect();
+    let missing = places.first().map(|(_, total)| missing(*total, &numbers));
+    if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {
+        return Err(refused(format!("version {last} is incomplete: {missing} is missing")));
+    }
+    let with = |mails: &[Mail], one: fn(&Mail) -> bool| -> BTreeSet<String> {
+        mails.iter().filter(|mail| one(mail)).map(|mail| mail.tags.subject.clone()).collect()
+    };
+    let is_cover = |mail: &&Mail| mail.tags.version == last;
+    let mut subjects = with(&new, |_| true);
+    subjects.extend(covers.iter().filter(is_cover).map(|mail| mail.tags.subject.clone()));
+    let mut before = with(&old, |_| true);
+    before.extend(covers.iter().filter(|mail| !is_cover(mail)).map(|mail| mail.tags.subject.clone()));
+    let old_ids: BTreeSet<&String> = old
+        .iter()
+        .chain(covers.iter().filter(|mail| !is_cover(mail)))
+        .filter_map(|mail| mail.fields.id.as_ref())
+        .collect();
+    let mut later = new.iter().chain(covers.iter().filter(is_cover));
+    let threaded = later.any(|mail| mail.fields.refers_to.iter().any(|id| old_ids.contains(id)));
+    if !threaded && subjects.is_disjoint(&before) {
+        return Err(refused("no patch is in both of them: they may be two series".to_owned()));
+    }
+    let older: Vec<&str> = old.iter().map(|mail| mail.label.as_str()).collect();
+    notes.push(Note::loud(format!(
+        "{shown} holds versions {} of the series: version {last} is taken, and left out are {}",
+        listed.join(" and "),
+        older.join("; ")
+    )));
+    Ok(new)
+}
+
+/// Patches in reply to a patch of a numbered series, and those behind its end.
+fn without_extras(
+    shown: &str,
+    covers: &[Mail],
+    mails: Vec<Mail>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Mail>> {
+    let ids: BTreeSet<String> =
+        covers.iter().chain(&mails).filter_map(|mail| mail.fields.id.clone()).collect();
+    let answers = |mail: &Mail| mail.fields.refers_to.iter().any(|id| ids.contains(id));
+    let numbered = mails.iter().any(|mail| mail.tags.place.is_some());
+    // A later version may well answer the one before.
+    let first = mails.iter().map(|mail| mail.tags.version).min();
+    let mut kept = Vec::new();
+    for mail in mails {
+        let why = match mail.tags.place {
+            Some((number, total)) if number > total => "its number is beyond the end of the series",
+            None if Some(mail.tags.version) > first && !mail.tags.is_fixup() => {
+                kept.push(mail);
+                continue;
+            }
+            None if answers(&mail) && (numbered || mail.tags.is_fixup()) => {
+                "it answers another mail of the thread and is not one of its numbered patches"
+            }
+            None if answers(&mail) && mail.tags.patch => {
+                let what = format!(
+                    "cannot order {shown}: {} ({:?}) answers another patch",
+                    mail.label,
+                    mail.subject()
+                );
+                return Err(Error::new(Class::SeriesDoesNotApply, what)
+                    .why("it may be the next patch of a series without numbers, or what somebody proposes instead")
+                    .next("give the patches that are meant in files of their own, in their order"));
+            }
+            _ => {
+                kept.push(mail);
+                continue;
+            }
+        };
+        let diff = if mail.has_diff { "; the diff in it is not applied" } else { "" };
+        notes.push(Note::loud(left_out(&mail, &format!("{why}{diff}"))));
+    }
+    Ok(kept)
+}
+
+/// Numbers up to `total` that are not among these.
+pub(super) fn missing(total: u32, there: &BTreeSet<u32>) -> String {
+    let mut missing = (1..=total).filter(|number| !there.contains(number));
+    let mut listed: Vec<String> =
+        missing.by_ref().take(MOST_MISSING).map(|number| number.to_string()).collect();
+    if missing.next().is_some() {
+        listed.push("..".to_owned());
+    }
+    listed.join(", ")
+}
+
+/// Versions are mixed in a directory when two of them have a patch in the same place or with the same subject, or when
+/// their files are named so.
+pub(super) fn refuse_mixed_versions(shown: &str, mails: &[Mail]) -> Result<()> {
+    let refused = |one: u32, other: u32, why: String| {
+        let what = format!("{shown} mixes versions {one} and {other} of a series");
+        Err(Error::new(Class::SeriesDoesNotApply, what).why(why).next("keep the patches of one version"))
+    };
+    let mut named: BTreeMap<u32, &str> = BTreeMap::new();
+    for (at, mail) in mails.iter().enumerate() {
+        for other in &mails[..at] {
+            let same_place = mail.tags.place.is_some() && mail.tags.place == other.tags.place;
+            let same_subject = !mail.tags.subject.is_empty() && mail.tags.subject == other.tags.subject;
+            if mail.tags.version != other.tags.version && (same_place || same_subject) {
+                let why = format!("{} and {} are the same patch", other.label, mail.label);
+                return refused(other.tags.version, mail.tags.version, why);
+            }
+        }
+        if let Some(version) = directory::version_of(&mail.label) {
+            named.entry(version).or_insert(&mail.label);
+        }
+    }
+    match named.iter().collect::<Vec<_>>().as_slice() {
+        [(one, first), (other, second), ..] => {
+            refused(**one, **other, format!("{first} and {second} are named so"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The first stage: from a [`KernelSpec`] to source in the cache, or to a prebuilt image. [`resolve`] says what a spec
+//! means without fetching anything; [`fetch`] gets it. What a user owns is only ever read.
+
+mod git;
+mod image;
+#[cfg(any(test, feature = "testing"))]
+pub mod samples;
+mod tarball;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use crate::archive;
+use crate::series::Series;
+use crate::spec::KernelSpec;
+use vmtest_base::error::Result;
+use vmtest_base::key::Key;
+use vmtest_host::context::Context;
+use vmtest_host::store::origin_name;
+
+pub use crate::source::git::Commits;
+pub use crate::source::image::release_of;
+pub use crate::source::tarball::had_space;
+pub use crate::source::tarball::succeeded;
+pub use crate::source::tarball::unpack;
+
+/// Largest file, and largest sum of files, that a source may have: a kernel has 20 MB and 2 GB.
+const MOST_FILE: u64 = 4 << 30;
+const MOST_TREE: u64 = 32 << 30;
+
+/// Kernel source in the cache.
+#[derive(Debug, Clone)]
+pub struct SourceTree {
+    /// Column of the matrix: `src:6.18.15`, `tree:linux`, `git:linux@1a2b3c4d5e6f`, `tar:linux-6.18.15`.
+    pub id: String,
+    /// The source itself. Later stages never modify it: they may hold hard links into it.
+    pub dir: PathBuf,
+    /// Of the content.
+    pub key: Key,
+    /// The same for successive states of one tree, repository or version: names the object directory.
+    pub lineage: Key,
+    /// Whose it is, where the archive did not sign it.
+    pub origin: Option<Key>,
+    /// The commit it is, where it came from a repository as a commit.
+    pub base_commit: Option<String>,
+}
+
+/// A kernel that somebody else built, in the cache.
+#[derive(Debug, Clone)]
+pub struct Prebuilt {
+    /// Column of the matrix: `debian:7.0.13`, `image:bzImage`.
+    pub id: String,
+    /// A bzImage or a vmlinux.
+    pub image: PathBuf,
+    /// Its configuration; `None` where nobody ships one.
+    pub config: Option<PathBuf>,
+    /// `uname -r` of it, where the file says so.
+    pub release: Option<String>,
+    /// Of the content.
+    pub key: Key,
+}
+
+/// What a spec became.
+#[derive(Debug, Clone)]
+pub enum Fetched {
+    /// Source.
+    Source(SourceTree),
+    /// A base and the patches that a range of commits is.
+    Range {
+        /// The commit before the first of the range.
+        base: SourceTree,
+        /// Its commits in order, named as the range was typed. Their origin is that of the base.
+        series: Series,
+    },
+    /// A kernel that needs no build.
+    Prebuilt(Prebuilt),
+}
+
+impl Fetched {
+    /// Whether it is still in the cache: it is removed where it is found to be damaged.
+    pub fn is_there(&self) -> bool {
+        let path = match self {
+            Fetched::Source(tree) | Fetched::Range { base: tree, .. } => &tree.dir,
+            Fetched::Prebuilt(prebuilt) => &prebuilt.image,
+        };
+        path.symlink_metadata().is_ok()
+    }
+}
+
+/// What a spec means, before anything is fetched.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Column of the matrix, as [`fetch`] will name it, unless the mirror lacks what it lists.
+    pub id: String,
+    /// Which version, package and suite it became and why, or facts about the path.
+    pub description: String,
+    /// Whether it is in the cache already (a tree's snapshot is refreshed all the same).
+    pub cached: bool,
+    /// The user's tree or file, as an absolute path; `None` where the id alone says everything: a version of the
+    /// archive, a commit.
+    pub path: Option<PathBuf>,
+    /// Commits of a range, each of which becomes a patch; 0 for everything else.
+    pub commits: usize,
+    /// What [`fetch`] gets, whatever the archive lists or a branch names by then.
+    pub(crate) choice: Choice,
+}
+
+/// What a spec was resolved to.
+#[derive(Debug, Clone)]
+pub(crate) enum Choice {
+    /// Source from the archive, and the version as it was typed.
+    Source(String, archive::SourceChoice),
+    /// A prebuilt image from the archive, with version and flavour as they were typed.
+    Image(String, String, archive::ImageChoice),
+    /// The commit with this full hash in this repository.
+    Commit(PathBuf, String),
+    /// These commits of this repository.
+    Range(PathBuf, git::Range),
+    /// A tree, as it is when it is fetched.
+    Tree(PathBuf),
+    /// A source tarball.
+    Tarball(PathBuf),
+    /// A kernel file.
+    File(PathBuf),
+}
+
+/// Says what a spec means. The network is used only where the archive's index is missing or old.
+///
+/// # Errors
+/// A usage error for a path that is no kernel, a host error where the archive cannot be asked or has no such version.
+pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
+    match spec {
+        KernelSpec::Src(version) => archive::resolve_source(ctx, version),
+        KernelSpec::Debian { version, flavour } => archive::resolve_image(ctx, version, flavour),
+        KernelSpec::Tree(path) => tree::resolve(ctx, path),
+        KernelSpec::Git { repo, rev } => git::resolve(ctx, repo, rev),
+        KernelSpec::GitRange { repo, from, to } => git::resolve_range(ctx, repo, from, to),
+        KernelSpec::Tar(file) => tarball::resolve(ctx, file),
+        KernelSpec::Image(file) => image::resolve(ctx, file),
+    }
+}
+
+/// Gets what was resolved into the cache. The choice is not made again.
+///
+/// # Errors
+/// Host errors for downloads, disks and tools, and usage errors for files that changed since they were resolved.
+pub fn fetch(ctx: &Context, resolved: &Resolved) -> Result<Fetched> {
+    match &resolved.choice {
+        Choice::Source(asked, choice) => archive::fetch_source(ctx, asked, choice).map(Fetched::Source),
+        Choice::Image(asked, flavour, choice) => {
+            archive::fetch_image(ctx, asked, flavour, choice).map(Fetched::Prebuilt)
+        }
+        Choice::Commit(repo, commit) => git::fetch(ctx, repo, commit).map(Fetched::Source),
+        Choice::Range(repo, range) => git::fetch_range(ctx, repo, range),
+        Choice::Tree(path) => tree::fetch(ctx, path).map(Fetched::Source),
+        Choice::Tarball(file) => tarball::fetch(ctx, file).map(Fetched::Source),
+        Choice::File(file) => image::fetch(ctx, file).map(Fetched::Prebuilt),
+    }
+}
+
+/// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless it also stands for
+/// another path: then each of these gets as many directories as tell it from the others (`tree:a/linux`,
+/// `tree:b/linux`), in whatever order they were named. What is the same kernel keeps one id.
+pub fn unique_ids(kernels: &[Resolved]) -> Vec<String> {
+    let id = |kernel: &Resolved| {
+        let rivals = || kernels.iter().filter(|other| other.id == kernel.id && other.path != kernel.path);
+        let (Some((scheme, _)), Some(path)) = (kernel.id.split_once(':'), &kernel.path) else {
+            return kernel.id.clone();
+        };
+        if rivals().next().is_none() {
+            return kernel.id.clone();
+        }
+        let depths = 2..=path.components().count();
+        let told_apart = |depth: &usize| {
+            rivals().all(|other| {
+                other.path.as_deref().is_none_or(|other| end(other, *depth) != end(path, *depth))
+            })
+        };
+        let depth = depths.clone().find(told_apart).unwrap_or(*depths.end());
+        format!("{scheme}:{}", end(path, depth).display())
+    };
+    kernels.iter().map(id).collect()
+}
+
+/// The last components of a path.
+fn end(path: &Path, components: usize) -> PathBuf {
+    path.iter().skip(path.iter().count().saturating_sub(components)).collect()
+}
+
+/// The version in a kernel's Makefile; `None` where the directory is no kernel tree.
+fn kernel_version(dir: &Path) -> Option<String> {
+    version_of_makefile(&vmtest_base::beneath::read_text(dir, "Makefile").ok()?)
+}
+
+/// The version that this Makefile of a kernel says.
+pub fn version_of_makefile(text: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line = text.lines().take(20).find(|line| line.split('=').next().map(str::trim) == Some(name))?;
+        Some(line.split_once('=')?.1.trim().to_owned())
+    };
+    let (major, minor) = (value("VERSION")?, value("PATCHLEVEL")?);
+    let sublevel = value("SUBLEVEL").filter(|level| !level.is_empty() && level != "0");
+    let point = sublevel.map(|level| format!(".{level}")).unwrap_or_default();
+    Some(format!("{major}.{minor}{point}{}", value("EXTRAVERSION").unwrap_or_default()))
+}
+
+/// Origin of what lies at this path.
+fn origin(path: &Path) -> Key {
+    Key::of("source origin 1").field("place", origin_name(path)).finish()
+}
+
+/// Last component of a path, for a column id.
+fn short_name(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_makefile_tells_the_version() {
+        let text = "# SPDX\nVERSION = 6\nPATCHLEVEL = 18\nSUBLEVEL = 15\nEXTRAVERSION =\nNAME = Baby\n";
+        assert_eq!(version_of_makefile(text).as_deref(), Some("6.18.15"));
+        let rc = "VERSION = 7\nPATCHLEVEL = 4\nSUBLEVEL = 0\nEXTRAVERSION = -rc3\n";
+        assert_eq!(version_of_makefile(rc).as_deref(), Some("7.4-rc3"));
+        assert_eq!(version_of_makefile("all:\n\tcc x.c\n"), None);
+    }
+
+    fn ids(kernels: &[(&str, &str)]) -> Vec<String> {
+        let resolved = |(id, path): &(&str, &str)| Resolved {
+            id: (*id).to_owned(),
+            description: String::new(),
+            cached: false,
+            path: Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
+            commits: 0,
+            choice: Choice::Tree(PathBuf::from(path)),
+        };
+        unique_ids(&kernels.iter().map(resolved).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn ids_stay_short_where_nothing_collides() {
+        let alone = [("tree:linux", "/a/linux"), ("tree:bpf-next", "/a/bpf-next"), ("src:6.18.15", "")];
+        assert_eq!(ids(&alone), ["tree:linux", "tree:bpf-next", "src:6.18.15"]);
+        let variants = [("tree:linux", "/a/linux"), ("tree:linux", "/a/linux")];
+        assert_eq!(ids(&variants), ["tree:linux", "tree:linux"], "one kernel, two variants");
+        let archive = [("src:6.18.15", ""), ("src:6.18.15", "")];
+        assert_eq!(ids(&archive), ["src:6.18.15", "src:6.18.15"]);
+    }
+
+    #[test]
+    fn paths_that_share_a_name_get_their_directories() {
+        let two = [("tree:linux", "/x/a/linux"), ("tree:linux", "/x/b/linux")];
+        assert_eq!(ids(&two), ["tree:a/linux", "tree:b/linux"]);
+        let turned = [two[1], ("src:6.18.15", ""), two[0]];
+        assert_eq!(
+            ids(&turned),
+            ["tree:b/linux", "src:6.18.15", "tree:a/linux"],
+            "the order does not matter"
+        );
+        let deep = [("tree:linux", "/x/a/linux"), ("tree:linux", "/y/a/linux"), ("tree:linux", "/y/b/linux")];
+        assert_eq!(ids(&deep), ["tree:x/a/linux", "tree:y/a/linux", "tree:b/linux"]);
+        let top = [("tree:linux", "/linux"), ("tree:linux", "/a/linux"), ("tree:linux", "/b/a/linux")];
+        assert_eq!(ids(&top), ["tree:/linux", "tree:/a/linux", "tree:b/a/linux"]);
+        let compressions =
+            [("tar:linux-7.3", "/x/linux-7.3.tar.gz"), ("tar:linux-7.3", "/x/linux-7.3.tar.xz")];
+        assert_eq!(ids(&compressions), ["tar:x/linux-7.3.tar.gz", "tar:x/linux-7.3.tar.xz"]);
+    }
+}

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `git:PATH@REV` and `git:PATH@A..B`. The user's repository is only read, and git never sees its configuration, which may
+//! be a stranger's and can name commands: see [`place`]. A bare repository in the cache borrows its objects, and
+//! everything that writes (an index, a checkout) happens there.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use crate::source::git::place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
+use crate::source::tarball::succeeded;
+use crate::source::{
+    Choice, Fetched, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name,
+};
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::files::{create_dir, read_text, write_file};
+use vmtest_base::interrupt;
+use vmtest_base::key::Key;
+use vmtest_host::clean_env;
+use vmtest_host::context::Context;
+use vmtest_host::process::{Finished, Job};
+use vmtest_host::store::{Cache, CacheKind, SEAL, remove_tree};
+
+pub(super) mod place;
+mod range;
+
+pub(crate) use range::Range;
+
+/// Contents as they were committed: a tree's own attributes must not change a byte on the way through git.
+const ATTRIBUTES: &str = "* -text !eol !filter !ident !working-tree-encoding\n";
+
+/// A longer call on the repository in the cache.
+fn ours(clone: &Path) -> Command {
+    let mut command = clean_env::git(clone);
+    command.arg("--git-dir").arg(clone);
+    command
+}
+
+/// The user's repository.
+pub(super) struct Repo {
+    /// As it was named, absolute.
+    path: PathBuf,
+    place: Place,
+    lineage: Key,
+    cache: Cache,
+    desk: Desk,
+}
+
+impl Repo {
+    pub(super) fn open(cache: &Cache, path: &Path) -> Result<Repo> {
+        let no = |why: String| {
+            Error::usage(format!("{} is no git repository", path.display()))
+                .why(why)
+                .next("name the repository of a kernel; a tree without one is tree:PATH")
+        };
+        let path = path.canonicalize().map_err(|error| no(error.to_string()))?;
+        if path.as_os_str().as_encoded_bytes().contains(&b'\n') {
+            return Err(no("there is a newline in its path".to_owned()).next("give it a path without one"));
+        }
+        if !path.is_dir() {
+            return Err(no("it is not a directory".to_owned()));
+        }
+        let place = Place::find(cache, &path)?.map_err(no)?;
+        // The common directory, so that linked worktrees of one repository share their objects.
+        let common = place.common.as_os_str().as_encoded_bytes();
+        let lineage = Key::of("git lineage 1").field("repository", common).finish();
+        let desk = place.desk(cache)?;
+        Ok(Repo { path, place, lineage, cache: cache.clone(), desk })
+    }
+
+    pub(super) fn commit(&self, rev: &str) -> Result<String> {
+        let wanted = format!("{rev}^{{commit}}");
+        let words = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
+        let said = if is_id(rev) {
+            self.desk.ask(&words)?
+        } else {
+            self.place.desk_with_refs(&self.cache, rev.contains("@{"))?.ask(&words)?
+        };
+        said.map_err(|said| {
+            let error = Error::usage(format!("`{rev}` names no commit in {}", self.path.display()))
+                .next("`git rev-parse --verify REV` there must print one; fetch it first if it is elsewhere");
+            if said.is_empty() { error } else { error.why(said) }
+        })
+    }
+
+    fn subject(&self, commit: &str) -> String {
+        let asked = self.desk.ask(&["log", "-1", "--format=%s", "--no-show-signature", commit]);
+        asked.ok().and_then(std::result::Result::ok).unwrap_or_default()
+    }
+
+    /// The repository in the cache that borrows this one's objects: whatever is committed there later is seen here at
+    /// once, since nothing is copied.
+    fn clone_in_cache(&self, ctx: &Context) -> Result<PathBuf> {
+        let (clone, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Git, self.lineage.as_str(), |dir| {
+            let mut command = clean_env::git(dir);
+            command.args(["init", "--quiet", "--bare", "--template="]);
+            command.arg(format!("--object-format={}", self.place.format)).arg(dir);
+            run(Job::new(command), LOOK_UP)?.ok("cannot make a repository in the cache")?;
+            for below in ["objects/info", "info"] {
+                create_dir(&dir.join(below))?;
+            }
+            let alternates = dir.join("objects/info/alternates");
+            fs::write(&alternates, alternate(&self.place.objects)).on("cannot write", &alternates)
+        })?;
+        // An entry of an earlier version has none.
+        let attributes = clone.join("info/attributes");
+        if read_text(&attributes).ok().as_deref() != Some(ATTRIBUTES) {
+            create_dir(&clone.join("info"))?;
+            write_file(&attributes, ATTRIBUTES)?;
+        }
+        // A shallow repository has commits whose parents are absent, and says so here.
+        match self.place.shallow()? {
+            Some(shallow) => write_file(&clone.join("shallow"), shallow)?,
+            None => drop(fs::remove_file(clone.join("shallow"))),
+        }
+        Ok(clone)
+    }
+
+    fn id(&self, commit: &str) -> String {
+        let name = short_name(&self.path);
+        format!("git:{}@{}", name.trim_end_matches(".git"), &commit[..12.min(commit.len())])
+    }
+
+    /// The content of a commit in the cache.
+    fn source(&self, ctx: &Context, commit: &str) -> Result<SourceTree> {
+        let id = self.id(commit);
+        let clone = self.clone_in_cache(ctx)?;
+        let (dir, cached) =
+            ctx.cache.get_or_make(&ctx.bus, CacheKind::Source, &entry(&self.lineage, commit), |dir| {
+                let phase = ctx.bus.phase("checkout", &id);
+                check_out(ctx, &clone, &self.lineage, commit, dir)
+                    .map_err(|error| self.absent_objects(error))?;
+                if kernel_version(dir).is_none() {
+                    return Err(Error::usage(format!("{id} is no kernel")).why(
+                        "that commit has no Makefile with VERSION and PATCHLEVEL in its top directory",
+                    ));
+                }
+                phase.finish();
+                Ok(())
+            })?;
+        if !cached {
+            write_file(&clone.join("vmtest-last"), commit)?;
+        }
+        Ok(SourceTree {
+            id,
+            dir,
+            key: Key::of("source commit 1").field("commit", commit).finish(),
+            lineage: self.lineage.clone(),
+            origin: Some(crate::source::origin(&self.path)),
+            base_commit: Some(commit.to_owned()),
+        })
+    }
+
+    /// In a partial clone git would fetch what is absent, by a command that the repository names. Here it does not.
+    fn absent_objects(&self, error: Error) -> Error {
+        if !self.place.is_partial() || error.next.is_some() {
+            return error;
+        }
+        error.why("it is a partial clone, and some of its objects were never fetched").next(format!(
+            "nothing is fetched from here: `git -C {} checkout REV` gets the objects of a commit",
+            self.path.display()
+        ))
+    }
+}
+
+/// Of one repository: what another one has under the name of this commit may be something else.
+fn entry(lineage: &Key, commit: &str) -> String {
+    format!("git-{commit}-{lineage}")
+}
+
+/// Fills `dir` with a commit. A bisection visits dozens of commits of one repository, so the previous one is
+/// hard-linked and only what differs is written: 2 s and some directories instead of 1.6 GB.
+fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Path) -> Result<()> {
+    let scratch = ctx.cache.scratch()?;
+    let index = scratch.path().join("index");
+    let git = || {
+        let mut command = ours(clone);
+        command.env("GIT_INDEX_FILE", &index).arg("--work-tree").arg(dir).current_dir(dir);
+        command
+    };
+    let ask = |command: Command, what: &str| {
+        let what = format!("cannot {what} {commit}");
+        succeeded(run(Job::new(command), WALK)?, what)
+    };
+    let mut sizes = git();
+    sizes.args(["ls-tree", "-r", "--long", "--full-tree", commit]);
+    if let Some(why) = too_large(&ask(sizes, "list the files of")?.stdout) {
+        return Err(Error::usage(format!("{commit} is too large for a kernel")).why(why));
+    }
+    let mut read = git();
+    read.args(["read-tree", commit]);
+    ask(read, "read the tree of")?;
+    interrupt::check()?;
+    let previous = read_text(&clone.join("vmtest-last")).ok();
+    let neighbour =
+        previous.and_then(|old| Some((ctx.cache.get(CacheKind::Source, &entry(lineage, &old))?, old)));
+    // What is damaged there would be linked into this one.
+    let neighbour = neighbour.filter(|(dir, _)| ctx.cache.verify(&ctx.bus, dir).is_ok());
+    let Some((old_dir, old)) = neighbour else {
+        let mut all = git();
+        all.args(["checkout-index", "--all", "--force"]);
+        ask(all, "check out")?;
+        return Ok(());
+    };
+    let mut link = clean_env::command("cp");
+    link.args(["--archive", "--link", "--no-target-directory"]).arg(&old_dir).arg(dir);
+    succeeded(Job::new(link).run()?, format!("cannot link {}", old_dir.display()))?;
+    // That of the other one.
+    let _ = fs::remove_file(dir.join(SEAL));
+    interrupt::check()?;
+    let mut diff = git();
+    // Names are quoted, one a line, by core.quotePath; --stdin of checkout-index reads them back.
+    diff.args(["diff-tree", "-r", "--no-renames", "--name-status", &old, commit]);
+    let changes = ask(diff, "compare with")?.stdout;
+    if changes.len() + (1 << 20) > vmtest_host::process::MAX_OUTPUT {
+        return Err(Error::host(format!("cannot compare {old} with {commit}")).why("they differ in too much"));
+    }
+    let changes: Vec<(&str, &str)> = changes.lines().filter_map(|line| line.split_once('\t')).collect();
+    // What is gone goes first: a directory may have become a file of its name, and a link a directory.
+    for (_, name) in changes.iter().filter(|(status, _)| *status == "D") {
+        remove(dir, &dir.join(unquote(name)))?;
+    }
+    let mut wanted = String::new();
+    for (_, name) in changes.iter().filter(|(status, _)| *status != "D") {
+        remove(dir, &dir.join(unquote(name)))?;
+        wanted.push_str(name);
+        wanted.push('\n');
+    }
+    let mut some = git();
+    some.args(["checkout-index", "--force", "--stdin"]);
+    let done = run(Job::new(some).input(wanted), WALK)?;
+    succeeded(done, format!("cannot check out {commit}"))?;
+    Ok(())
+}
+
+/// What of a listing by `ls-tree --long` no kernel has: a few kilobytes of objects can be terabytes of files.
+fn too_large(listing: &str) -> Option<String> {
+    if listing.len() + (1 << 20) > vmtest_host::process::MAX_OUTPUT {
+        return Some("it has too many files".to_owned());
+    }
+    let mut total = 0_u64;
+    for (fields, path) in listing.lines().filter_map(|line| line.split_once('\t')) {
+        let size = fields.rsplit(' ').next().and_then(|size| size.parse().ok()).unwrap_or(0_u64);
+        total = total.saturating_add(size);
+        if size > MOST_FILE || total > MOST_TREE {
+            return Some(format!("with {path} it has {} GB", total >> 30));
+        }
+    }
+    None
+}
+
+/// Removes what is at `path`, and directories above it that are empty now: git keeps none.
+fn remove(dir: &Path, path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => (),
+        Err(error) if vmtest_base::beneath::gone(&error) => (),
+        // Everything that git knows below it is gone by now.
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => remove_tree(path),
+        Err(error) => return Err(error).on("cannot remove", path),
+    }
+    let mut parent = path.parent();
+    while let Some(above) = parent.filter(|above| *above != dir && fs::remove_dir(above).is_ok()) {
+        parent = above.parent();
+    }
+    Ok(())
+}
+
+/// Undoes git's C quoting of unusual names.
+pub(super) fn unquote(name: &str) -> OsString {
+    let Some(inner) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) else {
+        return name.into();
+    };
+    let mut bytes = Vec::new();
+    let mut rest = inner.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next() {
+            Some(first @ b'0'..=b'3') => {
+                let digits = [first, rest.next().unwrap_or(b'0'), rest.next().unwrap_or(b'0')];
+                bytes.push(digits.iter().fold(0_u8, |value, digit| value.wrapping_mul(8) + (digit & 7)));
+            }
+            Some(b'n') => bytes.push(b'\n'),
+            Some(b't') => bytes.push(b'\t'),
+            Some(other) => bytes.push(other),
+            None => (),
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+pub(super) fn resolve(ctx: &Context, path: &Path, rev: &str) -> Result<Resolved> {
+    let repo = Repo::open(&ctx.cache, path)?;
+    let commit = repo.commit(rev)?;
+    Ok(Resolved {
+        id: repo.id(&commit),
+        description: format!("{rev} is {} \"{}\"", &commit[..12], repo.subject(&commit)),
+        cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &commit)).is_some(),
+        path: None,
+        commits: 0,
+        choice: Choice::Commit(path.to_owned(), commit),
+    })
+}
+
+pub(super) fn resolve_range(ctx: &Context, path: &Path, from: &str, to: &str) -> Result<Resolved> {
+    let repo = Repo::open(&ctx.cache, path)?;
+    let range = Range::of(&repo, from, to)?;
+    Ok(Resolved {
+        id: repo.id(&range.base),
+        description: range.describe(&repo),
+        cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &range.base)).is_some(),
+        path: None,
+        commits: range.commits.len(),
+        choice: Choice::Range(path.to_owned(), range),
+    })
+}
+
+pub(super) fn fetch(ctx: &Context, repo: &Path, rev: &str) -> Result<SourceTree> {
+    let repo = Repo::open(&ctx.cache, repo)?;
+    let commit = repo.commit(rev)?;
+    repo.source(ctx, &commit)
+}
+
+pub(super) fn fetch_range(ctx: &Context, repo: &Path, range: &Range) -> Result<Fetched> {
+    let repo = Repo::open(&ctx.cache, repo)?;
+    let base = repo.source(ctx, &range.base)?;
+    let series = range.series(ctx, &repo).map_err(|error| repo.absent_objects(error))?;
+    Ok(Fetched::Range { base, series })
+}
+
+/// The history between two commits, as git walks it; in the cache's clone, so that nothing is written to the user's
+/// repository.
+#[derive(Debug)]
+pub struct Commits {
+    /// The repository, absolute.
+    pub repo: PathBuf,
+    cache: Cache,
+    clone: PathBuf,
+    known: Mutex<BTreeMap<(String, String), bool>>,
+}
+
+/// What a commit says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// First line of its message.
+    pub subject: String,
+    /// Name and address.
+    pub author: String,
+    /// Day of the author's date.
+    pub date: String,
+}
+
+impl Commits {
+    /// Opens a repository for questions about its history.
+    ///
+    /// # Errors
+    /// Class `Usage` where it is none.
+    pub fn open(ctx: &Context, repo: &Path) -> Result<Commits> {
+        let repo = Repo::open(&ctx.cache, repo)?;
+        let clone = repo.clone_in_cache(ctx)?;
+        Ok(Commits { repo: repo.path, cache: repo.cache, clone, known: Mutex::default() })
+    }
+
+    /// The full name of a commit.
+    ///
+    /// # Errors
+    /// Class `Usage` where there is none.
+    pub fn commit(&self, rev: &str) -> Result<String> {
+        Repo::open(&self.cache, &self.repo)?.commit(rev)
+    }
+
+    fn ask(&self, words: &[&str]) -> Result<Finished> {
+        let mut command = ours(&self.clone);
+        command.args(words);
+        run(Job::new(command), WALK)
+    }
+
+    /// Ancestors of `new`, itself included, that are no ancestors of any of `olds`, in the order in which `git bisect`
+    /// prefers them: it weighs merges.
+    ///
+    /// # Errors
+    /// When git cannot walk them.
+    pub fn between(&self, new: &str, olds: &[String]) -> Result<Vec<String>> {
+        let mut words = vec!["rev-list", "--bisect-all", new, "--not"];
+        words.extend(olds.iter().map(String::as_str));
+        let listed = self.ask(&words)?.ok(format!("cannot list the commits up to {new}"))?.stdout;
+        Ok(listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+    }
+
+    /// The same commits in a line, oldest first: each stands behind all of its parents.
+    ///
+    /// # Errors
+    /// When git cannot walk them.
+    pub fn line(&self, new: &str, old: &str) -> Result<Vec<String>> {
+        let words = ["rev-list", "--topo-order", "--reverse", new, "--not", old];
+        let listed = self.ask(&words)?.ok(format!("cannot list the commits up to {new}"))?.stdout;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+
+    /// Whether `old` is `new` or one of its ancestors.
+    ///
+    /// # Errors
+    /// When git cannot tell.
+    pub fn precedes(&self, old: &str, new: &str) -> Result<bool> {
+        let pair = (old.to_owned(), new.to_owned());
+        if old == new {
+            return Ok(true);
+        }
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = known().get(&pair) {
+            return Ok(*answer);
+        }
+        let asked = self.ask(&["merge-base", "--is-ancestor", old, new])?;
+        let answer = match asked.status.code() {
+            Some(0) => true,
+            Some(1) => false,
+            _ => return Err(asked.error(format!("cannot tell whether {old} is an ancestor of {new}"))),
+        };
+        known().insert(pair, answer);
+        Ok(answer)
+    }
+
+    /// Where the histories of both part.
+    ///
+    /// # Errors
+    /// Class `Usage` where they never met.
+    pub fn merge_bases(&self, one: &str, other: &str) -> Result<Vec<String>> {
+        let asked = self.ask(&["merge-base", "--all", one, other])?;
+        let bases: Vec<String> = asked.stdout.lines().map(str::to_owned).collect();
+        if bases.is_empty() {
+            return Err(Error::usage(format!("{one} and {other} have no common ancestor"))
+                .why("there is no history between them to search"));
+        }
+        Ok(bases)
+    }
+
+    /// What a commit says of itself.
+    ///
+    /// # Errors
+    /// When git cannot read it.
+    pub fn about(&self, commit: &str) -> Result<About> {
+        let format = "--format=%s%n%an <%ae>%n%ad";
+        let words = ["log", "-1", "--no-show-signature", "--date=short", format, commit];
+        let said = self.ask(&words)?.ok(format!("cannot read {commit}"))?.stdout;
+        let mut lines = said.lines().map(str::to_owned);
+        let mut line = || lines.next().unwrap_or_default();
+        Ok(About { subject: line(), author: line(), date: line() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

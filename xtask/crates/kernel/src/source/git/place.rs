@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a repository that is not ours keeps what, and a git directory of our own to ask about it.
+//!
+//! Git runs commands that a repository's configuration names: to fetch what is missing, to watch files, to filter
+//! contents, to show things. So it never sees that configuration. It gets a directory of ours that borrows the objects,
+//! and whatever else a question needs is copied there by us: refs, an index. All of it is read by plain reads of plain
+//! files with a bound, and only what has the form that it should have is passed on.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, io};
+
+use vmtest_base::beneath::{self, Kind, Top};
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::files::create_dir;
+use vmtest_host::clean_env;
+use vmtest_host::process::{Finished, Job};
+use vmtest_host::store::{Cache, Scratch};
+
+/// `.git` files, `HEAD`, one ref.
+const SMALL: u64 = 4096;
+/// A configuration, `info/exclude`.
+const TEXT: u64 = 8 << 20;
+/// `packed-refs`, one file of a reftable or of a log. A kernel with all of its tags and remotes has some 10 MB.
+const REFS: u64 = 256 << 20;
+/// An index. A kernel's has 10 MB.
+const INDEX: u64 = 1 << 30;
+/// Files of refs or logs.
+const MOST_FILES: usize = 500_000;
+
+/// For a question that looks a name up.
+pub(super) const LOOK_UP: Duration = Duration::from_secs(60);
+/// For one that walks a history or reads a whole tree.
+pub(in crate::source) const WALK: Duration = Duration::from_secs(15 * 60);
+
+/// Where a repository keeps what.
+#[derive(Debug, Clone)]
+pub(in crate::source) struct Place {
+    /// `HEAD` and the index: of a linked worktree its own.
+    git_dir: PathBuf,
+    /// Refs, objects and configuration.
+    pub(super) common: PathBuf,
+    /// With every link resolved.
+    pub(super) objects: PathBuf,
+    /// `sha1` or `sha256`.
+    pub(super) format: String,
+    reftable: bool,
+    /// Names of remotes and upstream branches, for `@{upstream}`.
+    tracking: Vec<(String, String)>,
+}
+
+/// What is wrong with a repository, so that it is not one.
+type Wrong = String;
+
+fn wrong(path: &Path) -> impl Fn(io::Error) -> Wrong + '_ {
+    move |error| format!("cannot read {}: {error}", path.display())
+}
+
+/// A small file of git's own, as text without the end of its line.
+fn line(dir: &Path, name: &str) -> io::Result<String> {
+    let bytes = Top::open(dir)?.read(Path::new(name), SMALL)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// Writes a file that goes away with its directory: nobody waits for the disk.
+fn put(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    fs::write(path, bytes).on("cannot write", path)
+}
+
+/// Whether it looks like a git directory, as git itself decides.
+fn is_git_dir(dir: &Path) -> bool {
+    let there = |name: &str| dir.join(name).symlink_metadata().is_ok();
+    there("HEAD") && (there("commondir") || (dir.join("objects").is_dir() && dir.join("refs").is_dir()))
+}
+
+impl Place {
+    /// Finds the repository at a path, or above it as git does.
+    pub(in crate::source) fn find(cache: &Cache, path: &Path) -> Result<std::result::Result<Place, Wrong>> {
+        for dir in path.ancestors() {
+            if let Some(found) = Place::of_worktree(cache, dir)? {
+                return Ok(found);
+            }
+            if is_git_dir(dir) {
+                return Place::at(cache, dir.to_owned());
+            }
+        }
+        Ok(Err("it has no .git, and no directory above it has one".to_owned()))
+    }
+
+    /// The repository that a directory is the top of; `None` where it has no `.git`.
+    pub(in crate::source) fn of_worktree(
+        cache: &Cache,
+        top: &Path,
+    ) -> Result<Option<std::result::Result<Place, Wrong>>> {
+        let dot_git = top.join(".git");
+        let Ok(stat) = dot_git.metadata() else {
+            let dangling = dot_git.symlink_metadata().is_ok();
+            return Ok(dangling.then(|| Err(format!("{} is a link to nothing", dot_git.display()))));
+        };
+        if stat.is_dir() {
+            return if is_git_dir(&dot_git) { Place::at(cache, dot_git).map(Some) } else { Ok(None) };
+        }
+        Ok(Some(match line(top, ".git").map_err(wrong(&dot_git)) {
+            Err(why) => Err(why),
+            Ok(text) => match text.strip_prefix("gitdir: ") {
+                Some(dir) if is_git_dir(&top.join(dir)) => return Place::at(cache, top.join(dir)).map(Some),
+                Some(dir) => Err(format!("{} names {dir}, which is not a git directory", dot_git.display())),
+                None => Err(format!("{} does not name a git directory", dot_git.display())),
+            },
+        }))
+    }
+
+    fn at(cache: &Cache, git_dir: PathBuf) -> Result<std::result::Result<Place, Wrong>> {
+        let read = || -> std::result::Result<(PathBuf, PathBuf, PathBuf), Wrong> {
+            let git_dir = git_dir.canonicalize().map_err(wrong(&git_dir))?;
+            let common = match line(&git_dir, "commondir") {
+                Ok(dir) => git_dir.join(dir),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => git_dir.clone(),
+                Err(error) => return Err(wrong(&git_dir.join("commondir"))(error)),
+            };
+            let common = common.canonicalize().map_err(wrong(&common))?;
+            let objects = common.join("objects");
+            let objects = objects.canonicalize().map_err(wrong(&objects))?;
+            // Git would wait for somebody to write to a pipe in there.
+            beneath::walk(&objects, Path::new(""), &mut |path, kind| match kind {
+                Kind::Special(name) => {
+                    Err(io::Error::other(format!("{} is {name}", objects.join(path).display())))
+                }
+                _ => Ok(true),
+            })
+            .map_err(|error| format!("its objects cannot be read: {error}"))?;
+            Ok((git_dir, common, objects))
+        };
+        let (git_dir, common, objects) = match read() {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(why)),
+        };
+        let settings = match settings(cache, &common)? {
+            Ok(settings) => settings,
+            Err(why) => return Ok(Err(why)),
+        };
+        let last = |name: &str| {
+            settings.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.to_ascii_lowercase())
+        };
+        let format = last("extensions.objectformat").unwrap_or_else(|| "sha1".to_owned());
+        let refs = last("extensions.refstorage").unwrap_or_else(|| "files".to_owned());
+        if !["sha1", "sha256"].contains(&format.as_str()) || !["files", "reftable"].contains(&refs.as_str()) {
+            return Ok(Err(format!("it keeps objects as {format:?} and refs as {refs:?}")));
+        }
+        let tracking = settings.into_iter().filter(|(key, _)| !key.starts_with("extensions.")).collect();
+        Ok(Ok(Place { git_dir, common, objects, format, reftable: refs == "reftable", tracking }))
+    }
+
+    /// The commits whose parents are absent in a shallow repository.
+    pub(super) fn shallow(&self) -> Result<Option<String>> {
+        let file = self.common.join("shallow");
+        let bytes = match Top::open(&self.common).and_then(|mut top| top.read(Path::new("shallow"), REFS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.on("cannot read", &file)?,
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let ids: String = text.lines().filter(|id| is_id(id)).map(|id| format!("{id}\n")).collect();
+        Ok(Some(ids))
+    }
+
+    /// A git directory of ours with these objects and nothing else.
+    pub(in crate::source) fn desk(&self, cache: &Cache) -> Result<Desk> {
+        let desk = Desk::empty(cache, &self.format)?;
+        create_dir(&desk.dir().join("objects/info"))?;
+        put(&desk.dir().join("objects/info/alternates"), alternate(&self.objects))?;
+        if let Some(shallow) = self.shallow()? {
+            put(&desk.dir().join("shallow"), shallow)?;
+        }
+        Ok(desk)
+    }
+
+    /// The same with the names of commits, and with the logs of what they were before.
+    pub(super) fn desk_with_refs(&self, cache: &Cache, logs: bool) -> Result<Desk> {
+        let desk = self.desk(cache)?;
+        let dir = desk.dir();
+        let mut names = Names::default();
+        if self.reftable {
+            if self.git_dir != self.common {
+                return Err(Error::usage(format!("the refs of {} cannot be read", self.git_dir.display()))
+                    .why("it is a linked worktree of a repository that keeps refs as a reftable")
+                    .next(format!("name the repository itself: {}", self.common.display())));
+            }
+            copy_files(&self.common, Path::new("reftable"), &dir.join("reftable"))?;
+        } else {
+            names.read_packed(&self.common)?;
+            let linked = self.git_dir != self.common;
+            names.read_loose(&self.common, |name| !linked || !is_of_one_worktree(name))?;
+            if linked {
+                names.read_loose(&self.git_dir, is_of_one_worktree)?;
+            }
+        }
+        names.read_heads(&self.git_dir)?;
+        names.write(dir)?;
+        if logs {
+            copy_files(&self.common, Path::new("logs"), &dir.join("logs"))?;
+            if self.git_dir != self.common {
+                copy_files(&self.git_dir, Path::new("logs"), &dir.join("logs"))?;
+            }
+        }
+        let mut config = config(&self.format, self.reftable);
+        for (key, value) in &self.tracking {
+            config.push_str(&setting(key, value).unwrap_or_default());
+        }
+        put(&dir.join("config"), config)?;
+        Ok(desk)
+    }
+
+    /// The same with the list of tracked files, and with the patterns of `info/exclude` behind the caller's own.
+    pub(in crate::source) fn desk_with_index(&self, cache: &Cache, mut excludes: Vec<u8>) -> Result<Desk> {
+        let desk = self.desk(cache)?;
+        let mut top = Top::open(&self.git_dir).on("cannot open", &self.git_dir)?;
+        let mut names = vec![PathBuf::from("index")];
+        for entry in fs::read_dir(&self.git_dir).on("cannot list", &self.git_dir)? {
+            let name = entry.on("cannot list", &self.git_dir)?.file_name();
+            // Of a split index, the part that changes seldom.
+            if name.as_bytes().starts_with(b"sharedindex.") {
+                names.push(name.into());
+            }
+        }
+        for name in names {
+            match top.read(&name, INDEX) {
+                Ok(bytes) => fs::write(desk.dir().join(&name), bytes).on("cannot write", desk.dir())?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+                Err(error) => return Err(error).on("cannot read", self.git_dir.join(&name)),
+            }
+        }
+        let file = Path::new("info/exclude");
+        match Top::open(&self.common).and_then(|mut top| top.read(file, TEXT)) {
+            Ok(bytes) => {
+                excludes.push(b'\n');
+                excludes.extend(bytes);
+            }
+            Err(error) if beneath::gone(&error) => (),
+            Err(error) => return Err(error).on("cannot read", self.common.join(file)),
+        }
+        desk.exclude(&excludes)?;
+        Ok(desk)
+    }
+
+    /// Whether objects may be absent here because they were never fetched.
+    pub(super) fn is_partial(&self) -> bool {
+        let packs = fs::read_dir(self.objects.join("pack")).into_iter().flatten().flatten();
+        packs.map(|entry| entry.path()).any(|path| path.extension() == Some(OsStr::new("promisor")))
+    }
+}
+
+/// A git directory of ours to ask questions in; it goes away with the value.
+pub(in crate::source) struct Desk {
+    scratch: Scratch,
+}
+
+impl Desk {
+    /// One without objects.
+    pub(in crate::source) fn empty(cache: &Cache, format: &str) -> Result<Desk> {
+        let desk = Desk { scratch: cache.scratch()? };
+        for dir in ["objects", "refs", "info"] {
+            create_dir(&desk.dir().join(dir))?;
+        }
+        put(&desk.dir().join("HEAD"), "ref: refs/heads/none\n")?;
+        put(&desk.dir().join("config"), config(format, false))?;
+        Ok(desk)
+    }
+
+    fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Patterns of files that are not listed.
+    pub(in crate::source) fn exclude(&self, patterns: &[u8]) -> Result<()> {
+        put(&self.dir().join("info/exclude"), patterns)
+    }
+
+    /// A question, without the words of it.
+    pub(in crate::source) fn git(&self) -> Command {
+        let mut command = clean_env::git(self.dir());
+        command.arg("--git-dir").arg(self.dir());
+        command
+    }
+
+    /// What git says when it succeeds, else its complaint.
+    pub(super) fn ask(&self, words: &[&str]) -> Result<std::result::Result<String, String>> {
+        let mut command = self.git();
+        command.args(words);
+        let limit = if words.first() == Some(&"rev-parse") { LOOK_UP } else { WALK };
+        let done = run(Job::new(command), limit)?;
+        Ok(if done.success() { Ok(done.stdout.trim().to_owned()) } else { Err(done.tail.join("\n")) })
+    }
+}
+
+/// Runs a git that reads what is not ours: it gets so long.
+pub(in crate::source) fn run(job: Job<'_>, limit: Duration) -> Result<Finished> {
+    job.deadline_of(limit, Class::Host).run().map_err(|error| match error.class {
+        Class::Host if error.what.contains("did not end within") => error.next(
+            "look for a pipe or a dead network mount in the tree, the repository and those it borrows from",
+        ),
+        _ => error,
+    })
+}
+
+/// What an alternates file says of a directory. A path that begins with a quote or holds a newline must be quoted.
+pub(super) fn alternate(objects: &Path) -> Vec<u8> {
+    let path = objects.as_os_str().as_bytes();
+    let mut text = Vec::new();
+    if path.starts_with(b"\"") || path.starts_with(b"#") || path.contains(&b'\n') {
+        text.push(b'"');
+        for byte in path {
+            match byte {
+                b'\\' | b'"' => text.extend([b'\\', *byte]),
+                b'\n' => text.extend(b"\\n"),
+                other => text.push(*other),
+            }
+        }
+        text.push(b'"');
+    } else {
+        text.extend(path);
+    }
+    text.push(b'\n');
+    text
+}
+
+/// Ours, whatever theirs says.
+fn config(format: &str, reftable: bool) -> String {
+    let mut text =
+        "[core]\n\tbare = true\n\tfsmonitor = false\n\tuntrackedCache = false\n\tlogAllRefUpdates = false\n\
+                    \thooksPath = /dev/null\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+            .to_owned();
+    let mut extensions = String::new();
+    if format != "sha1" {
+        extensions.push_str(&format!("\tobjectFormat = {format}\n"));
+    }
+    if reftable {
+        extensions.push_str("\trefStorage = reftable\n");
+    }
+    if !extensions.is_empty() {
+        text.push_str(&format!("[core]\n\trepositoryFormatVersion = 1\n[extensions]\n{extensions}"));
+    }
+    text
+}
+
+/// The settings of a repository that say how to read it, or what its branches follow. No include is followed.
+fn settings(cache: &Cache, common: &Path) -> Result<std::result::Result<Vec<(String, String)>, Wrong>> {
+    let file = common.join("config");
+    let bytes = match Top::open(common).and_then(|mut top| top.read(Path::new("config"), TEXT)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Vec::new())),
+        Err(error) => return Ok(Err(wrong(&file)(error))),
+    };
+    let scratch = cache.scratch()?;
+    let copy = scratch.path().join("theirs");
+    put(&copy, bytes)?;
+    let mut command = clean_env::git(scratch.path());
+    command.args(["config", "--file", "theirs", "--no-includes", "--null", "--get-regexp"]);
+    command.arg(r"^(extensions\.(objectformat|refstorage)|branch\..*\.(remote|merge)|remote\..*\.fetch)$");
+    let done = run(Job::new(command), LOOK_UP)?;
+    match done.status.code() {
+        Some(0 | 1) => (),
+        _ => return Ok(Err(format!("{} is damaged: {}", file.display(), done.tail.join("; ")))),
+    }
+    let pairs = done.stdout.trim_end_matches('\n').split('\0').filter_map(|pair| pair.split_once('\n'));
+    Ok(Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()))
+}
+
+/// A setting of a branch or remote in the form of a configuration file; `None` for what has no such form.
+fn setting(key: &str, value: &str) -> Option<String> {
+    let (section, rest) = key.split_once('.')?;
+    let (name, variable) = rest.rsplit_once('.')?;
+    if name.chars().chain(value.chars()).any(char::is_control) {
+        return None;
+    }
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    Some(format!("[{section} \"{}\"]\n\t{variable} = \"{}\"\n", quoted(name), quoted(value)))
+}
+
+/// Whether this is the full name of an object.
+pub(super) fn is_id(text: &str) -> bool {
+    [40, 64].contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a name can be a ref, and a path inside a directory of ours.
+fn is_ref(name: &[u8]) -> bool {
+    let odd = |byte: &u8| *byte <= b' ' || *byte == 0x7f || b"~^:?*[\\".contains(byte);
+    name.starts_with(b"refs/")
+        && !name.starts_with(b"refs/replace/")
+        && !name.iter().any(odd)
+        && name.split(|byte| *byte == b'/').all(|part| {
+            !part.is_empty()
+                && !part.starts_with(b".")
+                && !part.ends_with(b".lock")
+                && !part.windows(2).any(|two| two == b"..")
+        })
+}
+
+/// Whether each worktree of a repository has a ref of this name for itself.
+fn is_of_one_worktree(name: &[u8]) -> bool {
+    [&b"refs/bisect/"[..], b"refs/worktree/", b"refs/rewritten/"].iter().any(|begin| name.starts_with(begin))
+}
+
+/// Names of commits and tags, from wherever a repository keeps them.
+#[derive(Default)]
+struct Names {
+    ids: BTreeMap<Vec<u8>, String>,
+    /// `HEAD`, `refs/remotes/origin/HEAD`: names of other names.
+    symbolic: BTreeMap<Vec<u8>, String>,
+}
+
+impl Names {
+    fn read_packed(&mut self, common: &Path) -> Result<()> {
+        let file = common.join("packed-refs");
+        // Tools that share a repository between directories make it a link.
+        let (dir, name) = match file.canonicalize() {
+            Ok(real) => {
+                (real.parent().unwrap_or(common).to_owned(), real.file_name().unwrap_or_default().to_owned())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).on("cannot read", &file),
+        };
+        let bytes =
+            Top::open(&dir).and_then(|mut top| top.read(Path::new(&name), REFS)).on("cannot read", &file)?;
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let Some(at) = line.iter().position(|byte| *byte == b' ') else { continue };
+            self.add(&line[at + 1..], &String::from_utf8_lossy(&line[..at]));
+        }
+        Ok(())
+    }
+
+    /// Refs that are files of their own win over packed ones.
+    fn read_loose(&mut self, dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let Ok(refs) = dir.join("refs").canonicalize() else { return Ok(()) };
+        let mut top = Top::open(&refs).on("cannot open", &refs)?;
+        let mut count = 0;
+        beneath::walk(&refs, Path::new(""), &mut |path, kind| {
+            if kind == Kind::File {
+                count += 1;
+                if count > MOST_FILES {
+                    return Err(io::Error::other("there are too many files"));
+                }
+                let name = [b"refs/", path.as_os_str().as_bytes()].concat();
+                match top.read(path, SMALL) {
+                    Ok(_) if !wanted(&name) => (),
+                    Ok(bytes) => self.add(&name, String::from_utf8_lossy(&bytes).trim_end()),
+                    Err(error) if beneath::gone(&error) => (),
+                    Err(error) => return Err(io::Error::other(format!("{}: {error}", path.display()))),
+                }
+            }
+            Ok(true)
+        })
+        .on("cannot read", &refs)
+    }
+
+    /// `HEAD`, `FETCH_HEAD`, `ORIG_HEAD` and so on: the first commit in each.
+    fn read_heads(&mut self, git_dir: &Path) -> Result<()> {
+        let mut top = Top::open(git_dir).on("cannot open", git_dir)?;
+        for entry in fs::read_dir(git_dir).on("cannot list", git_dir)? {
+            let name = entry.on("cannot list", git_dir)?.file_name();
+            let bytes = name.as_bytes();
+            if !bytes.ends_with(b"HEAD")
+                || !bytes.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_')
+            {
+                continue;
+            }
+            let path = Path::new(&name);
+            let text = match top.read_link(path) {
+                // Git of 2005.
+                Ok(target) => format!("ref: {}", target.to_string_lossy()),
+                Err(_) if name == "FETCH_HEAD" => {
+                    let bytes = top.read(path, REFS).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&bytes);
+                    text.split(['\t', '\n']).next().unwrap_or_default().to_owned()
+                }
+                Err(_) => {
+                    let bytes = top.read(path, SMALL).on("cannot read", git_dir.join(path))?;
+                    String::from_utf8_lossy(&bytes).trim_end().to_owned()
+                }
+            };
+            self.put(bytes, &text);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &[u8], text: &str) {
+        if is_ref(name) {
+            self.put(name, text);
+        }
+    }
+
+    fn put(&mut self, name: &[u8], text: &str) {
+        if is_id(text) {
+            self.symbolic.remove(name);
+            self.ids.insert(name.to_owned(), text.to_owned());
+        } else if let Some(other) =
+            text.strip_prefix("ref:").map(str::trim).filter(|other| is_ref(other.as_bytes()))
+        {
+            self.ids.remove(name);
+            self.symbolic.insert(name.to_owned(), other.to_owned());
+        }
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        let mut packed = b"# pack-refs with: sorted \n".to_vec();
+        for (name, id) in &self.ids {
+            if name.starts_with(b"refs/") {
+                packed.extend([id.as_bytes(), b" ", name, b"\n"].concat());
+            } else {
+                put(&dir.join(OsStr::from_bytes(name)), format!("{id}\n"))?;
+            }
+        }
+        for (name, other) in &self.symbolic {
+            let path = dir.join(OsStr::from_bytes(name));
+            create_dir(path.parent().unwrap_or(dir))?;
+            put(&path, format!("ref: {other}\n"))?;
+        }
+        put(&dir.join("packed-refs"), packed)
+    }
+}
+
+/// Copies plain files below a directory that may be absent.
+fn copy_files(from: &Path, name: &Path, to: &Path) -> Result<()> {
+    let Ok(whole) = from.join(name).canonicalize() else { return Ok(()) };
+    let mut top = Top::open(&whole).on("cannot open", &whole)?;
+    let mut count = 0;
+    let mut files = Vec::new();
+    beneath::walk(&whole, Path::new(""), &mut |path, kind| {
+        if kind == Kind::File {
+            count += 1;
+            if count > MOST_FILES {
+                return Err(io::Error::other("there are too many files"));
+            }
+            files.push(path.to_owned());
+        }
+        Ok(true)
+    })
+    .on("cannot read", &whole)?;
+    for path in files {
+        let copy = to.join(&path);
+        create_dir(copy.parent().unwrap_or(to))?;
+        match top.read(&path, REFS) {
+            Ok(bytes) => fs::write(&copy, bytes).on("cannot write", &copy)?,
+            Err(error) if beneath::gone(&error) => (),
+            Err(error) => return Err(error).on("cannot read", whole.join(&path)),
+        }
+    }
+    Ok(())
+}
+
+/// The patterns of files that the *caller* never wants, from the caller's own settings: those of no repository. None
+/// where there are none.
+pub(in crate::source) fn users_excludes(cache: &Cache) -> Result<Vec<u8>> {
+    let scratch = cache.scratch()?;
+    let mut command = clean_env::git(scratch.path());
+    for name in ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"] {
+        command.env_remove(name);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let Some(home) = home else { return Ok(Vec::new()) };
+    let config_home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let config_home = config_home.unwrap_or_else(|| home.join(".config"));
+    command.env("HOME", &home).env("XDG_CONFIG_HOME", &config_home);
+    command.args(["config", "--global", "--type=path", "--get", "core.excludesFile"]);
+    let done = run(Job::new(command), LOOK_UP)?;
+    let named = done.stdout.trim_end_matches('\n');
+    let file = if done.success() && !named.is_empty() {
+        PathBuf::from(named)
+    } else {
+        config_home.join("git/ignore")
+    };
+    let Ok(file) = file.canonicalize() else { return Ok(Vec::new()) };
+    let (Some(dir), Some(name)) = (file.parent(), file.file_name()) else { return Ok(Vec::new()) };
+    Top::open(dir).and_then(|mut top| top.read(Path::new(name), TEXT)).on("cannot read", &file)
+}

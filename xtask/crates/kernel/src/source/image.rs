@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `image:FILE`: a bzImage or vmlinux that somebody else built. It is copied, since its owner may rebuild it in place
+//! while it boots.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
+use crate::source::tarball::{remembered_hash, same_content};
+use crate::source::{Choice, Prebuilt, Resolved, short_name};
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::key::{Key, hash_file};
+use vmtest_host::context::Context;
+use vmtest_host::store::CacheKind;
+
+/// What the first bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// Compressed, with the set-up code in front.
+    BzImage,
+    /// ELF for x86_64.
+    Vmlinux,
+}
+
+/// Enough for the boot sector and the set-up code, which holds the version string.
+const HEAD: u64 = 64 * 1024;
+
+fn format_of(head: &[u8]) -> Option<Format> {
+    let word = |at: usize| Some(u16::from_le_bytes([*head.get(at)?, *head.get(at + 1)?]));
+    if head.get(0x202..0x206) == Some(b"HdrS") && word(0x1fe) == Some(0xaa55) {
+        return Some(Format::BzImage);
+    }
+    const ELFCLASS64: u8 = 2;
+    const EM_X86_64: u16 = 62;
+    (head.starts_with(b"\x7fELF") && head.get(4) == Some(&ELFCLASS64) && word(18) == Some(EM_X86_64))
+        .then_some(Format::Vmlinux)
+}
+
+/// First word of the version string that the header of a bzImage points to.
+fn bzimage_release(head: &[u8]) -> Option<String> {
+    let pointer = usize::from(u16::from_le_bytes([*head.get(0x20e)?, *head.get(0x20f)?]));
+    let text = head.get(0x200 + pointer..).filter(|_| pointer != 0)?;
+    let end = text.iter().position(|byte| *byte == 0 || *byte == b' ')?;
+    let release = std::str::from_utf8(&text[..end]).ok()?;
+    release.starts_with(|c: char| c.is_ascii_digit()).then(|| release.to_owned())
+}
+
+static BANNER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?-u)Linux version (\d[!-~]*) \(").expect("a valid pattern"));
+
+/// The release in the banner of a vmlinux. Every kernel has one, and no other program.
+fn banner(mut file: File, path: &Path) -> Result<Option<String>> {
+    const STEP: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    loop {
+        if file.by_ref().take(STEP).read_to_end(&mut bytes).on("cannot read", path)? == 0 {
+            return Ok(None);
+        }
+        if let Some(found) = BANNER.captures(&bytes) {
+            return Ok(Some(String::from_utf8_lossy(&found[1]).into_owned()));
+        }
+        // Keeps enough for a banner that lies across two steps.
+        let done = bytes.len().saturating_sub(256);
+        bytes.drain(..done);
+    }
+}
+
+/// `uname -r` of a kernel image; `None` for a bzImage that does not say.
+///
+/// # Errors
+/// A usage error when the file is no kernel for x86_64.
+pub fn release_of(path: &Path) -> Result<Option<String>> {
+    let no = |why: &str| {
+        Error::usage(format!("{} is no kernel", path.display()))
+            .why(why)
+            .next("name a bzImage (arch/x86/boot/bzImage, /boot/vmlinuz-*) or a vmlinux for x86_64")
+    };
+    // Before it is opened: a pipe would block for ever.
+    if !fs::metadata(path).on("cannot read", path)?.is_file() {
+        return Err(no("it is no file"));
+    }
+    let mut file = File::open(path).on("cannot open", path)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head).on("cannot read", path)?;
+    match format_of(&head) {
+        None => Err(no("it has neither the header of a bzImage nor that of an x86_64 ELF file")),
+        Some(Format::BzImage) => Ok(bzimage_release(&head)),
+        Some(Format::Vmlinux) => {
+            let file = File::open(path).on("cannot open", path)?;
+            match banner(file, path)? {
+                Some(release) => Ok(Some(release)),
+                None => Err(no("it is an ELF file without the banner that every kernel has")),
+            }
+        }
+    }
+}
+
+fn checked(file: &Path) -> Result<(PathBuf, Option<String>)> {
+    let path = file
+        .canonicalize()
+        .map_err(|error| Error::usage(format!("image:{} cannot be used", file.display())).why(error))?;
+    let release = release_of(&path)?;
+    Ok((path, release))
+}
+
+pub(super) fn resolve(_ctx: &Context, file: &Path) -> Result<Resolved> {
+    let (path, release) = checked(file)?;
+    let release = release.unwrap_or_else(|| "of an unnamed release".to_owned());
+    Ok(Resolved {
+        id: format!("image:{}", short_name(&path)),
+        description: format!("kernel {release}, {}", path.display()),
+        cached: false,
+        path: Some(path.clone()),
+        commits: 0,
+        choice: Choice::File(path),
+    })
+}
+
+pub(super) fn fetch(ctx: &Context, file: &Path) -> Result<Prebuilt> {
+    let (path, _) = checked(file)?;
+    let hash = remembered_hash(ctx, &path)?;
+    let (dir, _) =
+        ctx.cache.get_or_make(&ctx.bus, CacheKind::Image, &format!("file-{}", &hash[..20]), |dir| {
+            fs::copy(&path, dir.join("image")).on("cannot copy", &path)?;
+            same_content(&path, &hash, &hash_file(&dir.join("image"))?)
+        })?;
+    let image = dir.join("image");
+    Ok(Prebuilt {
+        id: format!("image:{}", short_name(&path)),
+        release: release_of(&image)?,
+        image,
+        config: None,
+        key: Key::of("image file 1").field("sha256", &hash).finish(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bzimage(release: &str) -> Vec<u8> {
+        let mut head = vec![0_u8; 0x400];
+        head[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        head[0x202..0x206].copy_from_slice(b"HdrS");
+        head[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+        let text = format!("{release} (a@b) #1 SMP\0");
+        head[0x300..0x300 + text.len()].copy_from_slice(text.as_bytes());
+        head
+    }
+
+    #[test]
+    fn formats_are_told_by_their_magic() {
+        assert_eq!(format_of(&bzimage("6.18.15")), Some(Format::BzImage));
+        let mut elf = vec![0_u8; 64];
+        elf[..5].copy_from_slice(b"\x7fELF\x02");
+        elf[18] = 62;
+        assert_eq!(format_of(&elf), Some(Format::Vmlinux));
+        elf[18] = 183;
+        assert_eq!(format_of(&elf), None, "arm64");
+        assert_eq!(format_of(b"#!/bin/sh\n"), None);
+        assert_eq!(format_of(b""), None);
+    }
+
+    #[test]
+    fn the_release_is_read_from_either_format() {
+        assert_eq!(
+            bzimage_release(&bzimage("7.0.13+deb13-cloud-amd64")).as_deref(),
+            Some("7.0.13+deb13-cloud-amd64")
+        );
+        let cut = &bzimage("6.18.15")[..0x250];
+        assert_eq!(bzimage_release(cut), None);
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("vmlinux");
+        let mut elf = vec![0_u8; (1 << 20) - 10];
+        elf[..5].copy_from_slice(b"\x7fELF\x02");
+        elf[18] = 62;
+        fs::write(&path, &elf).expect("written");
+        assert!(release_of(&path).expect_err("no banner").to_string().contains("is no kernel"));
+        elf.extend_from_slice(b"Linux version 7.3.4-x (me@here) #1");
+        fs::write(&path, &elf).expect("written");
+        assert_eq!(release_of(&path).expect("a kernel").as_deref(), Some("7.3.4-x"));
+    }
+}

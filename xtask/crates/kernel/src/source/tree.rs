@@ -1,0 +1,550 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `tree:PATH`: a snapshot of the user's tree in the cache: what git tracks and what it would not ignore, with the
+//! mtimes kept, so that a tree that was built in place can be built elsewhere and make rebuilds only what changed.
+//!
+//! The tree may be a stranger's. Git lists its files without its configuration (see [`crate::source::git::place`]), and each file
+//! is reached without following a link: a path that leads out of the tree is not part of it.
+//!
+//! What changed is found by what a file system keeps of a file, the time of change among it, which nobody can set. The key
+//! is of the contents: another checkout of the same state, on another machine of a CI system, has the same. A changed file
+//! is replaced by a new one, never written to: later stages hold hard links.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, io};
+use vmtest_host::store::CacheKind;
+
+use nix::sys::stat::{FileStat, UtimensatFlags, fstat, utimensat};
+use nix::sys::time::TimeSpec;
+
+use crate::source::git::place::{self, Desk, Place, WALK};
+use crate::source::git::{Repo, unquote};
+use crate::source::tree::manifest::Held;
+use crate::source::{Choice, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
+use vmtest_base::beneath::{self, Kind, Top};
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::event::Phase;
+use vmtest_base::files::{create_dir, write_file};
+use vmtest_base::interrupt;
+use vmtest_base::key::{Key, hash_bytes, hash_file};
+use vmtest_host::context::Context;
+use vmtest_host::process::{Job, Stream};
+
+mod manifest;
+
+const FILE_TYPE: u32 = 0o170_000;
+const SYMLINK: u32 = 0o120_000;
+
+/// Largest `.gitignore`; git reads it whole.
+const MOST_PATTERNS: i64 = 16 << 20;
+/// Names in a warning.
+const SHOWN: usize = 5;
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Stamp {
+    mode: u32,
+    size: u64,
+    mtime: (i64, i64),
+    /// Time of change, file system and number: an edit that keeps size and mtime alters one of them.
+    ctime: (i64, i64),
+    inode: (u64, u64),
+}
+
+impl Stamp {
+    fn of(stat: &FileStat) -> Stamp {
+        Stamp {
+            mode: stat.st_mode,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: (stat.st_mtime, stat.st_mtime_nsec),
+            ctime: (stat.st_ctime, stat.st_ctime_nsec),
+            inode: (stat.st_dev, stat.st_ino),
+        }
+    }
+
+    /// What a copy of the file has as well.
+    fn visible(&self) -> (u32, u64, (i64, i64)) {
+        (self.mode, self.size, self.mtime)
+    }
+
+    /// Whether an edit after `now` could leave the stamp as it is: a file system's clock has ticks, of up to two seconds.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        const TICK: i64 = 2;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.ctime.0.max(self.mtime.0) + TICK >= i64::try_from(now).unwrap_or(i64::MAX)
+    }
+}
+
+/// A file of the tree, by its path below the top.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Entry {
+    path: Vec<u8>,
+    stamp: Stamp,
+}
+
+impl Entry {
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+}
+
+/// The state of a regular file or symbolic link; else what it is, `None` for what is not there.
+fn stamp(top: &mut Top, path: &Path) -> Result<std::result::Result<Stamp, Option<Kind>>> {
+    let stat = match top.stat(path) {
+        Ok(stat) => stat,
+        Err(error) if beneath::gone(&error) => return Ok(Err(None)),
+        Err(error) => return Err(error).on("cannot read", path),
+    };
+    Ok(match Kind::of(stat.st_mode) {
+        Kind::File | Kind::Link => Ok(Stamp::of(&stat)),
+        kind => Err(Some(kind)),
+    })
+}
+
+fn below(top: &Path, path: &[u8]) -> PathBuf {
+    top.join(OsStr::from_bytes(path))
+}
+
+/// What git would wait for, or read whole: refused by name before git looks. Other special files are named and left out.
+fn look_for_traps(ctx: &Context, top: &Path) -> Result<()> {
+    let mut special: Vec<String> = Vec::new();
+    let mut trap = None;
+    let mut opener = Top::open(top).on("cannot open", top)?;
+    let walked = beneath::walk(top, Path::new(""), &mut |path, kind| {
+        let name = path.file_name().unwrap_or_default();
+        if path == Path::new(".git") {
+            return Ok(false);
+        }
+        let for_git = name == ".gitignore" || path.iter().any(|part| part == ".git");
+        match kind {
+            Kind::Special(kind) if for_git => {
+                trap = Some((path.to_owned(), format!("it is {kind}, and git would read it")));
+                return Err(io::Error::other("a trap"));
+            }
+            Kind::Special(kind) => special.push(format!("{} ({kind})", path.display())),
+            Kind::File if name == ".gitignore" && opener.stat(path)?.st_size > MOST_PATTERNS => {
+                trap = Some((path.to_owned(), "it is too long for a list of patterns".to_owned()));
+                return Err(io::Error::other("a trap"));
+            }
+            _ => (),
+        }
+        if interrupt::requested().is_some() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        Ok(kind == Kind::Dir)
+    });
+    interrupt::check()?;
+    if let Some((path, why)) = trap {
+        return Err(Error::usage(format!("the files of {} cannot be listed", top.display()))
+            .why(format!("{}: {why}", path.display()))
+            .next("remove it, or look at where this tree comes from"));
+    }
+    walked.on("cannot list", top)?;
+    warn_of(ctx, top, "are not files and are left out", &special);
+    Ok(())
+}
+
+fn warn_of(ctx: &Context, top: &Path, what: &str, names: &[String]) {
+    if !names.is_empty() {
+        let shown = names[..SHOWN.min(names.len())].join(", ");
+        let more = match names.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        ctx.bus.warn(format!("{}: {shown}{more} {what}", top.display()));
+    }
+}
+
+/// Paths of all files that belong to the tree, sorted.
+fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
+    look_for_traps(ctx, top)?;
+    let cannot = || Error::host(format!("cannot list the files of {}", top.display()));
+    let excludes = place::users_excludes(&ctx.cache)?;
+    let desk = match Place::of_worktree(&ctx.cache, top)? {
+        Some(Ok(place)) => place.desk_with_index(&ctx.cache, excludes)?,
+        Some(Err(why)) => {
+            return Err(cannot().why(why).next("fix its .git, or remove it: a tree needs none"));
+        }
+        None => {
+            // No repository: an empty one lends its reading of .gitignore files.
+            let desk = Desk::empty(&ctx.cache, "sha1")?;
+            desk.exclude(&excludes)?;
+            desk
+        }
+    };
+    let mut command = desk.git();
+    command.arg("--work-tree").arg(top).args(["-c", "core.quotePath=true"]);
+    command.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let mut paths: Vec<Vec<u8>> = Vec::new();
+    let lines = |stream: Stream, line: &str| {
+        if stream == Stream::Out {
+            paths.push(unquote(line).into_vec());
+        }
+    };
+    let done = place::run(Job::new(command).on_line(lines), WALK)?;
+    if !done.success() {
+        return Err(done.error(cannot().what));
+    }
+    if !paths.iter().any(|path| path == b"Makefile") {
+        // Debian's source packages ship a .gitignore that hides everything but their own directory.
+        ctx.bus.warn(format!("{}: its .gitignore hides the source, so every file is taken", top.display()));
+        paths = everything(top)?;
+    }
+    // A file in conflict is listed once for each side.
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths)
+}
+
+/// Every file below a directory, `.git` aside.
+fn everything(top: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut paths = Vec::new();
+    beneath::walk(top, Path::new(""), &mut |path, kind| {
+        if matches!(kind, Kind::File | Kind::Link) {
+            paths.push(path.as_os_str().as_bytes().to_vec());
+        }
+        Ok(path != Path::new(".git"))
+    })
+    .on("cannot list", top)?;
+    paths.retain(|path| path != b".git");
+    Ok(paths)
+}
+
+/// The state of each path, in their order; on all cores, since that is 90,000 system calls.
+fn stamps(ctx: &Context, top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<Entry>> {
+    let threads = threads();
+    let share = paths.len().div_ceil(threads).max(1);
+    type Part = Result<(Vec<Entry>, Vec<String>)>;
+    let parts: Vec<Part> = std::thread::scope(|scope| {
+        let workers: Vec<_> = paths
+            .chunks(share)
+            .map(|paths| {
+                scope.spawn(move || {
+                    let mut opener = Top::open(top).on("cannot open", top)?;
+                    let mut entries = Vec::with_capacity(paths.len());
+                    let mut behind = Vec::new();
+                    for path in paths {
+                        let entry = |stamp| Entry { path: path.clone(), stamp };
+                        let name = Path::new(OsStr::from_bytes(path));
+                        match stamp(&mut opener, name)? {
+                            Ok(stamp) => entries.push(entry(stamp)),
+                            // Reached by a link, it is not a file of the tree.
+                            Err(None) if below(top, path).symlink_metadata().is_ok() => {
+                                behind.push(name.display().to_string());
+                            }
+                            Err(_) => (),
+                        }
+                    }
+                    Ok((entries, behind))
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().expect("stat does not panic")).collect()
+    });
+    let mut entries = Vec::with_capacity(paths.len());
+    let mut behind = Vec::new();
+    for part in parts {
+        let (some, links) = part?;
+        entries.extend(some);
+        behind.extend(links);
+    }
+    warn_of(ctx, top, "are reached through a link and left out", &behind);
+    drop_below_symlinks(&mut entries);
+    refuse_too_much(top, &entries)?;
+    Ok(entries)
+}
+
+/// A directory that became a symbolic link leaves tracked paths "below" it. Writing those into the snapshot would
+/// follow the link, out of the cache.
+fn drop_below_symlinks(entries: &mut Vec<Entry>) {
+    let links: Vec<Vec<u8>> = entries
+        .iter()
+        .filter(|entry| entry.stamp.mode & FILE_TYPE == SYMLINK)
+        .map(|entry| [&entry.path[..], b"/"].concat())
+        .collect();
+    for link in links {
+        let begin = entries.partition_point(|entry| entry.path < link);
+        let count = entries[begin..].iter().take_while(|entry| entry.path.starts_with(&link)).count();
+        entries.drain(begin..begin + count);
+    }
+}
+
+/// A file with a hole of a terabyte takes no room in a tree, and all of it in a copy.
+fn refuse_too_much(top: &Path, entries: &[Entry]) -> Result<()> {
+    let cannot = || Error::usage(format!("tree:{} is too large", top.display()));
+    let next = "remove what is not source, or list it in .gitignore or .git/info/exclude";
+    if let Some(large) = entries.iter().find(|entry| entry.stamp.size > MOST_FILE) {
+        let why = format!("{} has {} GB", large.path().display(), large.stamp.size >> 30);
+        return Err(cannot().why(why).next(next));
+    }
+    let total: u64 = entries.iter().map(|entry| entry.stamp.size).sum();
+    if total > MOST_TREE {
+        return Err(cannot().why(format!("its files have {} GB", total >> 30)).next(next));
+    }
+    Ok(())
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(8)
+}
+
+fn checked(path: &Path) -> Result<(PathBuf, String)> {
+    let no = |why: String| Error::usage(format!("tree:{} is no kernel tree", path.display())).why(why);
+    let top = path.canonicalize().map_err(|error| no(error.to_string()))?;
+    if !top.is_dir() {
+        return Err(
+            no("it is no directory".to_owned()).next("a tarball is tar:FILE, a kernel image image:FILE")
+        );
+    }
+    if let Some(version) = kernel_version(&top) {
+        return Ok((top, version));
+    }
+    let error = no("it has no Makefile with VERSION and PATCHLEVEL".to_owned());
+    let inside = top.ancestors().skip(1).find(|above| kernel_version(above).is_some());
+    Err(match inside {
+        Some(above) => error.next(format!("name the top of the tree: tree:{}", above.display())),
+        None => error.next("name the top directory of a kernel's source"),
+    })
+}
+
+fn lineage(top: &Path) -> Key {
+    Key::of("tree lineage 1").field("path", top.as_os_str().as_bytes()).finish()
+}
+
+pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
+    let (top, version) = checked(path)?;
+    let repo = if top.join(".git").exists() { Repo::open(&ctx.cache, &top).ok() } else { None };
+    let head = repo.and_then(|repo| repo.commit("HEAD").ok());
+    let head = head.map(|commit| format!(" at {}", &commit[..12])).unwrap_or_default();
+    let home = ctx.cache.path(CacheKind::Trees, lineage(&top).as_str());
+    Ok(Resolved {
+        id: format!("tree:{}", short_name(&top)),
+        description: format!("kernel {version}{head}, as it is in {}", top.display()),
+        cached: home.join("manifest").exists(),
+        path: Some(top.clone()),
+        commits: 0,
+        choice: Choice::Tree(top),
+    })
+}
+
+pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {
+    let (top, _) = checked(path)?;
+    let lineage = lineage(&top);
+    let id = format!("tree:{}", short_name(&top));
+    let home = ctx.cache.path(CacheKind::Trees, lineage.as_str());
+    let _lock = ctx.cache.lock(&ctx.bus, CacheKind::Trees, lineage.as_str())?;
+    create_dir(&home.join("files"))?;
+    ctx.cache.hold(&home);
+    let phase = ctx.bus.phase("snapshot", &id);
+    let wanted = stamps(ctx, &top, list(ctx, &top)?)?;
+    interrupt::check()?;
+    let (held, unchanged) = refresh(&top, &home, wanted, &phase)?;
+    let key = manifest::key(&held);
+    if unchanged {
+        phase.cached()
+    } else {
+        phase.finish()
+    }
+    Ok(SourceTree {
+        id,
+        dir: home.join("files"),
+        key,
+        origin: Some(crate::source::origin(&top)),
+        lineage,
+        base_commit: None,
+    })
+}
+
+/// Makes the snapshot in `home` what `wanted` says. Gives what it holds, and whether it did so already.
+fn refresh(top: &Path, home: &Path, wanted: Vec<Entry>, phase: &Phase) -> Result<(Vec<Held>, bool)> {
+    let (files, manifest_path) = (home.join("files"), home.join("manifest"));
+    let record = fs::read(&manifest_path).ok();
+    let known = record.as_deref().and_then(manifest::parse);
+    if let Some(known) = &known
+        && known.iter().all(|held| !held.fresh)
+        && known.iter().map(|held| &held.entry).eq(&wanted)
+    {
+        return Ok((known.clone(), true));
+    }
+    let have: HashMap<&[u8], &Held> = match &known {
+        Some(known) => known.iter().map(|held| (&held.entry.path[..], held)).collect(),
+        None => HashMap::new(),
+    };
+    // Without a manifest a refresh was cut short: all is copied again.
+    let there = match &known {
+        Some(known) => known.iter().map(|held| held.entry.path.clone()).collect(),
+        None => everything(&files)?,
+    };
+    if record.is_some() {
+        fs::remove_file(&manifest_path).on("cannot remove", &manifest_path)?;
+    }
+    let wanted_paths: HashSet<&[u8]> = wanted.iter().map(|entry| &entry.path[..]).collect();
+    for gone in there.iter().filter(|path| !wanted_paths.contains(&path[..])) {
+        remove(&files, &below(&files, gone))?;
+    }
+    let is_held = |entry: &Entry| have.get(&entry.path[..]).is_some_and(|held| held.is(&entry.stamp));
+    let changed: Vec<&Entry> = wanted.iter().filter(|entry| !is_held(entry)).collect();
+    let copied = copy_all(top, home, &changed, &have, phase)?;
+    // Files may have changed once more while they were copied: the manifest says what the snapshot holds.
+    let mut copied: HashMap<&[u8], Option<Held>> = copied.into_iter().collect();
+    let mut held = Vec::with_capacity(wanted.len());
+    for entry in &wanted {
+        match copied.remove(&entry.path[..]) {
+            Some(Some(new)) => held.push(new),
+            Some(None) => remove(&files, &below(&files, &entry.path))?,
+            None => held.extend(have.get(&entry.path[..]).map(|old| (*old).clone())),
+        }
+    }
+    let same = known.as_deref().is_some_and(|known| manifest::key(known) == manifest::key(&held));
+    let handle = fs::File::open(&files).on("cannot open", &files)?;
+    // A manifest that outlives the content it names, after a power cut, would never be noticed.
+    nix::unistd::syncfs(&handle).on("cannot sync", &files)?;
+    write_file(&manifest_path, manifest::write(&held))?;
+    Ok((held, same))
+}
+
+/// Removes a file, and directories that it leaves empty.
+fn remove(files: &Path, path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).on("cannot remove", path);
+        }
+        _ => (),
+    }
+    let mut parent = path.parent();
+    while let Some(dir) = parent.filter(|dir| *dir != files && fs::remove_dir(dir).is_ok()) {
+        parent = dir.parent();
+    }
+    Ok(())
+}
+
+/// What became of a file that was to be copied: `None` where it vanished meanwhile.
+type Copied<'a> = (&'a [u8], Option<Held>);
+
+/// Copies files into the snapshot, or finds that it has them already.
+fn copy_all<'a>(
+    top: &Path,
+    home: &Path,
+    entries: &[&'a Entry],
+    have: &HashMap<&[u8], &Held>,
+    phase: &Phase,
+) -> Result<Vec<Copied<'a>>> {
+    let files = home.join("files");
+    let mut dirs: Vec<PathBuf> =
+        entries.iter().filter_map(|entry| Some(below(&files, &entry.path).parent()?.to_owned())).collect();
+    dirs.dedup();
+    for dir in dirs {
+        create_dir(&dir)?;
+    }
+    let next = AtomicUsize::new(0);
+    let work = |number: usize| -> Result<Vec<Copied<'a>>> {
+        let scratch = home.join(format!("new-{number}"));
+        let mut opener = Top::open(top).on("cannot open", top)?;
+        let mut copied = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(entry) = entries.get(at) else { return Ok(copied) };
+            if at % 64 == 0 {
+                interrupt::check()?;
+            }
+            if number == 0 && copied.len() % 256 == 0 {
+                phase.progress(at as u64, entries.len() as u64, String::from_utf8_lossy(&entry.path));
+            }
+            let old = have.get(&entry.path[..]).copied();
+            let to = below(&files, &entry.path);
+            copied.push((&entry.path[..], copy(&mut opener, top, entry, old, &to, &scratch)?));
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads()).map(|number| scope.spawn(move || work(number))).collect();
+        let mut all = work(0)?;
+        for worker in workers {
+            all.extend(worker.join().expect("a copy does not panic")?);
+        }
+        Ok(all)
+    })
+}
+
+/// Copies one file under a temporary name and renames it, unless `old` says that the same content is there. A file that
+/// changes meanwhile is copied again.
+fn copy(
+    opener: &mut Top,
+    top: &Path,
+    entry: &Entry,
+    old: Option<&Held>,
+    to: &Path,
+    scratch: &Path,
+) -> Result<Option<Held>> {
+    const ATTEMPTS: usize = 5;
+    let from = below(top, &entry.path);
+    for _ in 0..ATTEMPTS {
+        let now = SystemTime::now();
+        let Ok(before) = stamp(opener, entry.path())? else { return Ok(None) };
+        if before.mode & FILE_TYPE != entry.stamp.mode & FILE_TYPE {
+            // What the list was made for is not there any more; a link could now be in the way of another file.
+            break;
+        }
+        match fs::remove_file(scratch) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).on("cannot remove", scratch);
+            }
+            _ => (),
+        }
+        let made = copy_content(opener, entry.path(), &before, scratch);
+        if made.is_ok() && stamp(opener, entry.path())? == Ok(before) {
+            let (seconds, nanoseconds) = before.mtime;
+            let mtime = TimeSpec::new(seconds, nanoseconds);
+            utimensat(nix::fcntl::AT_FDCWD, scratch, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
+                .on("cannot set the time of", scratch)?;
+            // Of the copy: nothing changes that any more.
+            let hash = content(scratch, before)?;
+            let entry = Entry { path: entry.path.clone(), stamp: before };
+            // The old file stays where only times of change differ: later stages hold links to it.
+            let same = |old: &Held| old.hash == hash && old.entry.stamp.visible() == before.visible();
+            if old.is_some_and(same) {
+                fs::remove_file(scratch).on("cannot remove", scratch)?;
+            } else {
+                fs::rename(scratch, to).on("cannot rename into place", to)?;
+            }
+            return Ok(Some(Held { entry, hash, fresh: before.is_fresh(now) }));
+        }
+        if stamp(opener, entry.path())? == Ok(before) {
+            made.on("cannot copy", &from)?;
+        }
+    }
+    Err(Error::host(format!("cannot copy {}", from.display()))
+        .why("it kept changing while it was read")
+        .next("wait until whatever writes there is done, then run this again"))
+}
+
+/// Copies what was stamped, and nothing that took its place.
+fn copy_content(opener: &mut Top, path: &Path, before: &Stamp, to: &Path) -> io::Result<()> {
+    if before.mode & FILE_TYPE == SYMLINK {
+        return std::os::unix::fs::symlink(opener.read_link(path)?, to);
+    }
+    let mut from = opener.file(path)?;
+    if Stamp::of(&fstat(&from)?) != *before {
+        return Err(io::Error::other("it changed"));
+    }
+    let mut copy = fs::File::create_new(to)?;
+    // A file that grows meanwhile may have no end. Reflinks where the file system can.
+    io::copy(&mut io::Read::take(&mut from, before.size), &mut copy)?;
+    copy.set_permissions(fs::Permissions::from_mode(before.mode & 0o777))
+}
+
+/// Hash of what a file or link of ours holds.
+fn content(path: &Path, stamp: Stamp) -> Result<String> {
+    if stamp.mode & FILE_TYPE == SYMLINK {
+        let target = fs::read_link(path).on("cannot read", path)?;
+        return Ok(hash_bytes(target.as_os_str().as_bytes()));
+    }
+    hash_file(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Kernel specs as they are typed: `src:6.18`, `debian:7.0.13`, `tree:PATH` .. Pure: nothing is looked up here.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use vmtest_base::error::Error;
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KernelSpec {
+    /// Source from the Debian archive: a version or a prefix of one.
+    Src(String),
+    /// Prebuilt image of the Debian archive.
+    Debian {
+        /// Upstream version, for example `7.0.13`.
+        version: String,
+        /// Flavour; `cloud-amd64` unless named (`debian:7.0.13/amd64`).
+        flavour: String,
+    },
+    /// The user's tree, as it is now.
+    Tree(PathBuf),
+    /// A commit of the user's repository.
+    Git {
+        /// The repository.
+        repo: PathBuf,
+        /// Any revision git understands.
+        rev: String,
+    },
+    /// The commits after one and up to another, as a series on top of the first.
+    GitRange {
+        /// The repository.
+        repo: PathBuf,
+        /// The base.
+        from: String,
+        /// The last commit.
+        to: String,
+    },
+    /// A source tarball.
+    Tar(PathBuf),
+    /// A bzImage or vmlinux.
+    Image(PathBuf),
+}
+
+/// Flavour of `debian:` kernels when none is named: the smallest image, with everything virtual built in.
+pub const DEFAULT_FLAVOUR: &str = "cloud-amd64";
+
+const FORMS: &str =
+    "use one of src:VERSION, debian:VERSION, tree:PATH, git:PATH@REV, git:PATH@A..B, tar:FILE, image:FILE";
+
+impl KernelSpec {
+    /// Whether there is source that patches, variants and suites can be applied to.
+    pub fn has_source(&self) -> bool {
+        !matches!(self, KernelSpec::Debian { .. } | KernelSpec::Image(_))
+    }
+}
+
+impl FromStr for KernelSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<KernelSpec, Error> {
+        let wrong = |why: &str| Error::usage(format!("`{text}` is not a kernel")).why(why).next(FORMS);
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(wrong("it names no scheme"));
+        };
+        if rest.is_empty() {
+            return Err(wrong("nothing follows the scheme"));
+        }
+        match scheme {
+            "src" => Ok(KernelSpec::Src(version(rest).map_err(|why| wrong(&why))?)),
+            "debian" => {
+                let (number, flavour) = rest.split_once('/').unwrap_or((rest, DEFAULT_FLAVOUR));
+                let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '+';
+                if flavour.is_empty() || !flavour.chars().all(plain) {
+                    return Err(wrong("the flavour holds something else than letters, digits and dashes"));
+                }
+                Ok(KernelSpec::Debian {
+                    version: version(number).map_err(|why| wrong(&why))?,
+                    flavour: flavour.to_owned(),
+                })
+            }
+            "tree" => Ok(KernelSpec::Tree(rest.into())),
+            "tar" => Ok(KernelSpec::Tar(rest.into())),
+            "image" => Ok(KernelSpec::Image(rest.into())),
+            "git" => git(rest).ok_or_else(|| wrong("git: needs PATH@REV or PATH@A..B")),
+            _ => Err(wrong(&format!("`{scheme}:` is unknown"))),
+        }
+    }
+}
+
+/// The last `@` parts path and revision: a path may hold one, `HEAD@{1}` aside, and that is written `@{1}`.
+fn git(rest: &str) -> Option<KernelSpec> {
+    let split = rest.rfind("@{").filter(|at| *at > 0).map(|at| rest[..at].rfind('@').unwrap_or(at));
+    let at = split.or_else(|| rest.rfind('@'))?;
+    let (repo, rev) = (PathBuf::from(&rest[..at]), &rest[at + 1..]);
+    if repo.as_os_str().is_empty() || rev.is_empty() || rev.starts_with('-') {
+        return None;
+    }
+    match rev.split_once("..") {
+        None => Some(KernelSpec::Git { repo, rev: rev.to_owned() }),
+        Some((from, to)) if !from.is_empty() && !to.is_empty() && !to.starts_with(['.', '-']) => {
+            Some(KernelSpec::GitRange { repo, from: from.to_owned(), to: to.to_owned() })
+        }
+        Some(_) => None,
+    }
+}
+
+/// Digits and dots only: it becomes part of package names and paths.
+fn version(text: &str) -> Result<String, String> {
+    let numbers = text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()));
+    if numbers && text.contains('.') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a version such as 6.18 or 7.3.4"))
+    }
+}
+
+impl fmt::Display for KernelSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KernelSpec::Src(version) => write!(out, "src:{version}"),
+            KernelSpec::Debian { version, flavour } if flavour == DEFAULT_FLAVOUR => {
+                write!(out, "debian:{version}")
+            }
+            KernelSpec::Debian { version, flavour } => write!(out, "debian:{version}/{flavour}"),
+            KernelSpec::Tree(path) => write!(out, "tree:{}", path.display()),
+            KernelSpec::Git { repo, rev } => write!(out, "git:{}@{rev}", repo.display()),
+            KernelSpec::GitRange { repo, from, to } => write!(out, "git:{}@{from}..{to}", repo.display()),
+            KernelSpec::Tar(path) => write!(out, "tar:{}", path.display()),
+            KernelSpec::Image(path) => write!(out, "image:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_survives_a_round_trip() {
+        for text in [
+            "src:6.18",
+            "debian:7.0.13",
+            "debian:7.0.13/amd64",
+            "tree:/a b/linux",
+            "git:/l@v6.18",
+            "git:/l@ome/linux@HEAD~2",
+            "git:/l@A..B",
+            "tar:/x.tar.xz",
+            "image:vmlinux",
+        ] {
+            assert_eq!(text.parse::<KernelSpec>().expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_usage_errors_that_name_the_forms() {
+        for text in [
+            "6.18",
+            "src:",
+            "src:six",
+            "src:../x",
+            "src:6",
+            "debian:7.0.13/$x",
+            "git:/l",
+            "git:/l@a..",
+            "git:@b",
+            "svn:x",
+        ] {
+            let error = text.parse::<KernelSpec>().expect_err(text);
+            assert_eq!(error.class, vmtest_base::error::Class::Usage);
+            assert!(error.to_string().contains("tree:PATH"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A variant: one way to configure, build and start a kernel, read from `kconfig/NAME.toml`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::reserved;
+use vmtest_base::condition::Condition;
+use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::files::read_text;
+
+/// What compiles the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compiler {
+    /// gcc and binutils.
+    #[default]
+    Gcc,
+    /// clang, lld and the other tools of LLVM.
+    Clang,
+}
+
+impl Compiler {
+    /// As variants and records call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compiler::Gcc => "gcc",
+            Compiler::Clang => "clang",
+        }
+    }
+}
+
+/// One way to configure, build and start a kernel.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// The file name without `.toml`.
+    pub name: String,
+    /// One sentence for `--help` and reports.
+    pub about: String,
+    /// Fragments in their order: later ones override earlier ones.
+    pub fragments: Vec<PathBuf>,
+    /// What compiles it.
+    pub compiler: Compiler,
+    /// `NAME=value` on make's own command line, which overrides the tree's makefiles.
+    pub make: Vec<String>,
+    /// Words for the kernel command line.
+    pub cmdline: Vec<String>,
+    /// What the runner sets before the first test, sorted by name.
+    pub sysctls: Vec<(String, String)>,
+    /// QEMU's name of a CPU model; `None`: what suits the acceleration.
+    pub cpu: Option<String>,
+    /// Memory of the guest; `None`: the harness' default.
+    pub memory_mib: Option<u32>,
+    /// How many times slower than a default kernel its guests are: every limit is that many times as long.
+    pub slowdown: u32,
+    /// What it is about, as the runner can read it in the guest.
+    pub conditions: Vec<Condition>,
+}
+
+/// A `[[condition]]` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConditionLines {
+    what: String,
+    read: String,
+    is: String,
+    #[serde(default)]
+    must: bool,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    about: String,
+    fragments: Vec<PathBuf>,
+    #[serde(default)]
+    compiler: Compiler,
+    #[serde(default)]
+    make: Vec<String>,
+    #[serde(default)]
+    cmdline: Vec<String>,
+    #[serde(default)]
+    sysctls: BTreeMap<String, String>,
+    cpu: Option<String>,
+    memory_mib: Option<u32>,
+    #[serde(default = "as_fast_as_default")]
+    slowdown: u32,
+    #[serde(default, rename = "condition")]
+    conditions: Vec<ConditionLines>,
+}
+
+fn as_fast_as_default() -> u32 {
+    1
+}
+
+/// Largest factor: it turns the 20 minutes of an emulated run into half a day, and leaves no typing mistake room.
+const MOST_SLOWDOWN: u32 = 32;
+
+/// What progress and timeline call a kernel: variants of one are built and booted beside each other. `more` says how.
+pub fn called(id: &str, variant: Option<&str>, more: &[&str]) -> String {
+    let variant = variant.filter(|name| !name.is_empty() && *name != "default");
+    let words: Vec<&str> = variant.into_iter().chain(more.iter().copied()).collect();
+    if words.is_empty() { id.to_owned() } else { format!("{id} ({})", words.join(", ")) }
+}
+
+/// Reads `NAME.toml` of `kconfig_dir`.
+///
+/// # Errors
+/// Usage for a name that no variant has, and for a file that says what cannot be.
+pub fn load(kconfig_dir: &Path, name: &str) -> Result<Variant> {
+    let path = kconfig_dir.join(format!("{name}.toml"));
+    if !is_name(name) || !path.is_file() {
+        let known = list(kconfig_dir)?;
+        return Err(Error::usage(format!("there is no variant {name:?}"))
+            .why(format!("kconfig/ holds {}", known.join(", ")))
+            .next("choose one of these, or write kconfig/NAME.toml: kconfig/README.md says how"));
+    }
+    parse(kconfig_dir, name, &read_text(&path)?)
+        .map_err(|error| error.within(format!("cannot use kconfig/{name}.toml")))
+}
+
+/// Names of all variants, sorted.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn list(kconfig_dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(kconfig_dir).on("cannot list", kconfig_dir)? {
+        let file = entry.on("cannot list", kconfig_dir)?.file_name();
+        let name = file.to_str().and_then(|file| file.strip_suffix(".toml")).filter(|name| is_name(name));
+        names.extend(name.map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Names stand in reports, paths and globs.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+}
+
+fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
+    let file: File = toml::from_str(text).map_err(|error| Error::usage(error.to_string().trim_end()))?;
+    let File { about, fragments, compiler, make, cmdline, sysctls, cpu, memory_mib, slowdown, conditions } =
+        file;
+    if fragments.is_empty() {
+        return Err(Error::usage("`fragments` is empty: allnoconfig alone does not boot"));
+    }
+    for fragment in &fragments {
+        if !fragment.components().all(|part| matches!(part, Component::Normal(_))) {
+            let what = format!("fragment {} is no path below kconfig/", fragment.display());
+            return Err(Error::usage(what));
+        }
+        if !kconfig_dir.join(fragment).is_file() {
+            return Err(Error::usage(format!("there is no fragment kconfig/{}", fragment.display())));
+        }
+    }
+    if let Some((word, found)) = cmdline.iter().find_map(|word| Some((word, reserved::in_cmdline(word)?))) {
+        return Err(found.refused(format!("{word:?} in `cmdline`")));
+    }
+    let mut set = sysctls.iter();
+    if let Some((name, found)) = set.find_map(|(name, value)| Some((name, reserved::of_sysctl(name, value)?)))
+    {
+        return Err(found.refused(format!("{name:?} in `sysctls`")));
+    }
+    // Both travel on a command line that spaces take apart.
+    let is_word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'');
+    if let Some(bad) = cmdline.iter().find(|word| !is_word(word)) {
+        return Err(Error::usage(format!("{bad:?} in `cmdline` is not one word")));
+    }
+    // Only variables: a target or an option would make something else than was asked for.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let is_setting = |word: &str| {
+        is_word(word)
+            && word.split_once('=').is_some_and(|(name, _)| {
+                name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_name)
+            })
+    };
+    if let Some(bad) = make.iter().find(|word| !is_setting(word)) {
+        return Err(Error::usage(format!("{bad:?} in `make` is not NAME=value")));
+    }
+    let is_sysctl = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if let Some((bad, _)) = sysctls.iter().find(|(key, value)| {
+        key.is_empty() || !key.chars().all(is_sysctl) || key.contains("..") || !is_word(value)
+    }) {
+        return Err(Error::usage(format!(
+            "{bad:?} in `sysctls` is not a sysctl, or its value is not one word"
+        )));
+    }
+    if let Some(bad) = cpu.as_deref().filter(|cpu| !is_word(cpu)) {
+        return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));
+    }
+    if !(1..=MOST_SLOWDOWN).contains(&slowdown) {
+        return Err(Error::usage(format!("`slowdown` {slowdown} is not between 1 and {MOST_SLOWDOWN}")));
+    }
+    Ok(Variant {
+        name: name.to_owned(),
+        about,
+        fragments: fragments.into_iter().map(|fragment| kconfig_dir.join(fragment)).collect(),
+        compiler,
+        make,
+        cmdline,
+        sysctls: sysctls.into_iter().collect(),
+        cpu,
+        memory_mib,
+        slowdown,
+        conditions: conditions
+            .iter()
+            .map(|one| Condition::new(&one.what, &one.read, &one.is, one.must))
+            .collect::<Result<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config;
+    use vmtest_base::error::Class;
+
+    fn kconfig_dir() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../kconfig")
+    }
+
+    fn refused(text: &str, says: &str) {
+        let error = parse(&kconfig_dir(), "x", text).expect_err(says);
+        assert_eq!(error.class, Class::Usage);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[test]
+    fn every_variant_of_the_project_can_be_read() {
+        let names = list(&kconfig_dir()).expect("kconfig/ is there");
+        assert!(names.contains(&"default".to_owned()));
+        for name in names {
+            let variant = load(&kconfig_dir(), &name).expect("readable");
+            config::read(&variant.fragments).expect("well-formed fragments");
+        }
+    }
+
+    #[test]
+    fn default_holds_every_fragment_and_the_others_build_on_it() {
+        let default = load(&kconfig_dir(), "default").expect("there");
+        let listed: BTreeSet<&PathBuf> = default.fragments.iter().collect();
+        for entry in fs::read_dir(kconfig_dir().join("fragments")).expect("there") {
+            let path = entry.expect("readable").path();
+            assert!(path.is_dir() || listed.contains(&path), "{} is in no default", path.display());
+        }
+        for name in list(&kconfig_dir()).expect("there") {
+            let variant = load(&kconfig_dir(), &name).expect("readable");
+            assert!(variant.fragments.starts_with(&default.fragments), "{name} begins as default does");
+        }
+    }
+
+    #[test]
+    fn without_a_jit_nothing_asks_for_it() {
+        let nojit = load(&kconfig_dir(), "nojit").expect("there");
+        let text = config::read(&nojit.fragments).expect("well-formed").merged_text();
+        assert!(text.contains("# CONFIG_BPF_JIT is not set\n"));
+        assert!(text.contains("# CONFIG_BPF_JIT_ALWAYS_ON is not set\n"));
+    }
+
+    #[test]
+    fn with_the_interpreter_the_jit_is_there_and_off() {
+        let interp = load(&kconfig_dir(), "interp").expect("there");
+        let text = config::read(&interp.fragments).expect("well-formed").merged_text();
+        assert!(text.contains("CONFIG_BPF_JIT=y\n"));
+        assert!(text.contains("# CONFIG_BPF_JIT_ALWAYS_ON is not set\n"));
+        assert_eq!(interp.sysctls, [("net.core.bpf_jit_enable".to_owned(), "0".to_owned())]);
+    }
+
+    /// What the runner reads is written down in two places; a name that nobody reads would never be met.
+    #[test]
+    fn every_condition_is_about_something_that_the_runner_reads() {
+        let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../selftests/src/features.rs");
+        let runner = fs::read_to_string(runner).expect("the runner's source");
+        for name in list(&kconfig_dir()).expect("there") {
+            for condition in load(&kconfig_dir(), &name).expect("readable").conditions {
+                let word = condition.read.strip_prefix("cpu.").unwrap_or(&condition.read);
+                assert!(runner.contains(&format!("\"{word}\"")), "{name}: nobody reads {}", condition.read);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_what_there_is() {
+        for name in ["nope", "../default", "Default", ""] {
+            let error = load(&kconfig_dir(), name).expect_err(name);
+            assert_eq!(error.class, Class::Usage);
+            assert!(
+                error.to_string().contains("debug, default, faults, harden, ibt, interp, nojit"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let good = "about = 'x'\nfragments = ['fragments/bpf.config']\n";
+        assert_eq!(parse(&kconfig_dir(), "x", good).expect("good").compiler, Compiler::Gcc);
+        let full = format!(
+            "{good}compiler = 'clang'\ncmdline = ['a=b']\ncpu = 'max'\nmemory_mib = 512\nslowdown = 3\nsysctls = {{ 'kernel.x' = '1' }}"
+        );
+        let full = parse(&kconfig_dir(), "x", &full).expect("good");
+        assert_eq!(full.sysctls, [("kernel.x".to_owned(), "1".to_owned())]);
+        assert_eq!((full.slowdown, parse(&kconfig_dir(), "x", good).expect("good").slowdown), (3, 1));
+        refused(&format!("{good}slowdown = 0"), "slowdown");
+        refused(&format!("{good}slowdown = 33"), "slowdown");
+        refused(&format!("{good}[[condition]]\nwhat = 'x'\nread = 'y'\nis = '('"), "makes no sense");
+        refused(&format!("{good}[[condition]]\nwhat = 'x'\nread = 'y'\nis = '.*'"), "fits the empty text");
+        refused(&format!("{good}[[condition]]\nwhat = ''\nread = 'y'\nis = 'z'"), "have to say something");
+        refused(&format!("{good}colour = 'red'"), "unknown field `colour`");
+        refused(&format!("{good}compiler = 'tcc'"), "tcc");
+        refused(&format!("{good}cmdline = ['a b']"), "not one word");
+        refused(&format!("{good}cmdline = ['a=\"b\"']"), "not one word");
+        for word in ["quiet", "\"quiet\"", "a quiet", "sysctl/kernel/printk=1", "panic=0", "--"] {
+            refused(&format!("{good}cmdline = ['{word}']"), "is the harness' own");
+        }
+        refused(&format!("{good}sysctls = {{ 'kernel/printk' = '1' }}"), "is the harness' own");
+        // Else it would be a word of the command line.
+        refused(&format!("{good}sysctls = {{ 'kernel.x' = '1 quiet' }}"), "not one word");
+        for word in ["clean", "--eval=x", "O=a b", "=x", "a/b=c"] {
+            refused(&format!("{good}make = ['{word}']"), "not NAME=value");
+        }
+        refused(&format!("{good}sysctls = {{ 'a b' = '1' }}"), "not a sysctl");
+        refused("about = 'x'\nfragments = []", "is empty");
+        refused("about = 'x'\nfragments = ['../x']", "no path below kconfig/");
+        refused("about = 'x'\nfragments = ['fragments/none.config']", "there is no fragment");
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Splats that do not fail a run: a file of titles, each with a reason and a date after which it allows nothing any more.
+//! Pure but for the reading.
+//!
+//! How it could be wrong: a pattern that fits more than it was written for hides another complaint. So a pattern that fits
+//! two complaints with nothing in common is refused, what was allowed is shown each time, and no entry ever allows the death
+//! of a kernel.
+
+use std::path::Path;
+
+use regex::Regex;
+use serde::Deserialize;
+use vmtest_protocol::taint;
+
+use crate::console_rules::Severity;
+use crate::run::{AllowRecord, SplatRecord};
+use vmtest_base::date;
+use vmtest_base::error::{Error, Result};
+use vmtest_base::files::read_text;
+
+/// What is allowed; nothing by default.
+#[derive(Debug, Default)]
+pub struct Allowed {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    title: Regex,
+    reason: String,
+    expires: String,
+    expired: bool,
+}
+
+/// Complaints that no two of have a cause in common. A pattern that fits two of them names none.
+const UNLIKE: [&str; 9] = [
+    "WARNING: CPU: 0 PID: 1 at kernel/bpf/trampoline.c:42 bpf_tramp_image_put+0x1/0x2",
+    "WARNING: possible circular locking dependency detected",
+    "BUG: KASAN: slab-use-after-free in sk_psock_get+0x1/0x2",
+    "UBSAN: array-index-out-of-bounds in net/core/filter.c:9:5",
+    "INFO: task kworker/u8:1:77 blocked for more than 120 seconds.",
+    "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+    "refcount_t: addition on 0",
+    "unregister_netdevice: waiting for lo to become free. Usage count = 2",
+    "Out of memory: Killed process 99 (cc1)",
+];
+
+/// Why a pattern names no complaint in particular; `None` where it may.
+fn too_wide(pattern: &Regex) -> Option<String> {
+    let fits: Vec<&str> = UNLIKE.into_iter().filter(|title| pattern.is_match(title)).collect();
+    let everything = fits.len() == UNLIKE.len() || pattern.is_match("");
+    match &fits[..] {
+        _ if everything => Some(format!("title {:?} fits everything", pattern.as_str())),
+        [one, other, ..] => Some(format!(
+            "title {:?} fits complaints that have nothing in common, such as {one:?} and {other:?}; name one of them, \
+             with its file or function, and write an entry for each",
+            pattern.as_str()
+        )),
+        _ => None,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    allow: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    title: String,
+    reason: String,
+    expires: String,
+}
+
+impl Allowed {
+    /// Reads the file of `--allow-splats`.
+    ///
+    /// # Errors
+    /// Class `Usage` for one that makes no sense.
+    pub fn load(path: &Path) -> Result<Allowed> {
+        Allowed::parse(&read_text(path)?, &date::today())
+            .map_err(|why| Error::usage(format!("--allow-splats {} cannot be used", path.display())).why(why))
+    }
+
+    /// Exactly these titles: what was allowed once, when a run is judged again.
+    pub fn exactly(titles: &[String]) -> Allowed {
+        let entry = |title: &String| {
+            let title = Regex::new(&format!("^(?:{})$", regex::escape(title))).ok()?;
+            Some(Entry { title, reason: "allowed then".to_owned(), expires: String::new(), expired: false })
+        };
+        Allowed { entries: titles.iter().filter_map(entry).collect() }
+    }
+
+    fn parse(text: &str, today: &str) -> std::result::Result<Allowed, String> {
+        let File { allow } = toml::from_str(text).map_err(|error| error.to_string())?;
+        if allow.is_empty() {
+            return Err("there is no [[allow]] in it".to_owned());
+        }
+        let entry = |Line { title, reason, expires }: Line| {
+            let pattern = Regex::new(&title).map_err(|error| format!("title {title:?}: {error}"))?;
+            if title.trim().is_empty() {
+                return Err(format!("title {title:?} fits everything"));
+            }
+            if reason.trim().is_empty() {
+                return Err(format!("{title:?} has no reason"));
+            }
+            if !date::is_date(&expires) {
+                return Err(format!("{title:?} expires at {expires:?}, which is no date: write YYYY-MM-DD"));
+            }
+            if let Some(why) = too_wide(&pattern) {
+                return Err(why);
+            }
+            // The day itself still counts.
+            Ok(Entry { title: pattern, reason, expired: expires.as_str() < today, expires })
+        };
+        Ok(Allowed { entries: allow.into_iter().map(entry).collect::<std::result::Result<_, _>>()? })
+    }
+
+    /// Why a splat with this title does not count; `None`: it does.
+    pub fn allows(&self, title: &str) -> Option<&str> {
+        // A kernel that is tainted by an oops died, even if nobody saw that.
+        let died = taint::named(title) & taint::DIED != 0;
+        if died || crate::console_rules::severity(title) == Some(Severity::Death) {
+            return None;
+        }
+        let entry = self.entries.iter().find(|entry| !entry.expired && entry.title.is_match(title));
+        entry.map(|entry| entry.reason.as_str())
+    }
+
+    /// What became of each entry in a run with these splats.
+    pub fn records(&self, splats: &[SplatRecord]) -> Vec<AllowRecord> {
+        let record = |entry: &Entry| {
+            let fits =
+                splats.iter().filter(|splat| splat.severity == "splat" && entry.title.is_match(&splat.title));
+            let state = if entry.expired { "expired" } else { "unused" };
+            let state = if !entry.expired && fits.clone().any(|splat| splat.allowed.is_some()) {
+                "used"
+            } else {
+                state
+            };
+            AllowRecord {
+                title: entry.title.as_str().to_owned(),
+                reason: entry.reason.clone(),
+                expires: entry.expires.clone(),
+                state: state.to_owned(),
+                splats: fits.count() as u64,
+            }
+        };
+        self.entries.iter().map(record).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: &str = "2026-11-21";
+
+    fn file(title: &str, expires: &str) -> String {
+        format!("[[allow]]\ntitle = '{title}'\nreason = 'known'\nexpires = '{expires}'\n")
+    }
+
+    fn allows(title: &str, expires: &str, splat: &str) -> bool {
+        Allowed::parse(&file(title, expires), TODAY).expect("a list").allows(splat).is_some()
+    }
+
+    const WARNING: &str = "WARNING: CPU: 0 PID: 1 at kernel/bpf/trampoline.c:42 x+0x1/0x2";
+
+    #[test]
+    fn an_entry_allows_what_it_names_until_its_last_day() {
+        assert!(allows("trampoline\\.c:42 ", "2026-11-21", WARNING));
+        assert!(!allows("trampoline\\.c:42 ", "2026-11-20", WARNING), "expired");
+        assert!(!allows("trampoline\\.c:43 ", "2027-01-01", WARNING));
+    }
+
+    #[test]
+    fn no_entry_allows_a_death() {
+        for (death, pattern) in [
+            ("Kernel panic - not syncing: x", "panic"),
+            ("Oops: int3: 0000 [#1] SMP", "int3"),
+            ("BUG: kernel NULL pointer dereference, address: 0", "BUG"),
+            ("kernel BUG at mm/slub.c:1!", "slub"),
+            ("general protection fault, probably for non-canonical address", "protection fault"),
+            ("kernel tainted: D (an oops or BUG), W (a warning)", "tainted"),
+        ] {
+            assert!(!allows(pattern, "2027-01-01", death), "{death}");
+        }
+        assert!(allows("BUG", "2027-01-01", "BUG: KASAN: slab-use-after-free in x"));
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_refused() {
+        for (text, why) in [
+            (String::new(), "no [[allow]]"),
+            (file(".*", "2027-01-01"), "fits everything"),
+            (file("", "2027-01-01"), "fits everything"),
+            (file("(", "2027-01-01"), "title"),
+            (file("x", "soon"), "no date"),
+            (file("x", "2027-13-01"), "no date"),
+            (file("x", "2027-01-01").replace("known", " "), "no reason"),
+            ("[[allow]]\ntitle = 'x'\nreason = 'y'\n".to_owned(), "expires"),
+            (file("x", "2027-01-01") + "until = 'x'\n", "until"),
+        ] {
+            let error = Allowed::parse(&text, TODAY).expect_err(&text);
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_names_no_complaint_is_refused() {
+        for wide in [
+            ".",
+            ".*",
+            ".+",
+            "^",
+            "$",
+            "^.",
+            "(?s).",
+            "(?i)[a-z]",
+            "[a-z]",
+            r"\w",
+            r"\d",
+            r"\s",
+            r"\S+",
+            "x?",
+            ":",
+            "[^q]",
+            "a|e|i|o|u",
+            "WARNING",
+            "INFO",
+            "(?i)warning:",
+            "for|on|in",
+            "KASAN|trampoline",
+            r"\b",
+            r"\w+:",
+            "^[A-Z]",
+        ] {
+            let error = Allowed::parse(&file(wide, "2027-01-01"), TODAY).expect_err(wide);
+            assert!(error.contains(&format!("{wide:?}")) && error.contains("fits"), "{wide}: {error}");
+            // The message says which, among others.
+            let two = file("one", "2027-01-01") + &file(wide, "2027-01-01");
+            assert!(Allowed::parse(&two, TODAY).expect_err(wide).contains(&format!("{wide:?}")), "{wide}");
+        }
+        for title in UNLIKE {
+            assert!(allows(&regex::escape(title), "2027-01-01", title), "{title}");
+        }
+        let readme = r"kernel/bpf/trampoline\.c:\d+ bpf_tramp_image_put";
+        assert!(allows(readme, "2027-01-01", UNLIKE[0]));
+    }
+
+    #[test]
+    fn what_became_of_each_entry_is_told() {
+        let text =
+            [file("one", "2027-01-01"), file("two", "2020-01-01"), file("three", "2027-01-01")].concat();
+        let allowed = Allowed::parse(&text, TODAY).expect("a list");
+        let splat = |title: &str| SplatRecord {
+            title: title.to_owned(),
+            severity: "splat".to_owned(),
+            allowed: allowed.allows(title).map(str::to_owned),
+            ..SplatRecord::default()
+        };
+        let states: Vec<(String, u64)> = allowed
+            .records(&[splat("WARNING: one"), splat("WARNING: two"), splat("WARNING: one")])
+            .into_iter()
+            .map(|record| (record.state, record.splats))
+            .collect();
+        assert_eq!(states, [("used".into(), 2), ("expired".into(), 1), ("unused".into(), 0)]);
+    }
+}

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a format for test results is told: each cell, and also what no cell tells, or a kernel that died after its last
+//! test would be a report full of passes. One rule for all formats: the exit code is 0 exactly when nothing here is
+//! bad.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::run::{BootRecord, Cell, ColumnId, Outcome, RunResult, SplatRecord};
+use vmtest_base::error::{Class, PRECEDENCE};
+
+/// What a finding means to who only knows tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// There is evidence that it is right.
+    Passed,
+    /// It does not count: an allowed skip, a known failure, a column that is only there to compare with.
+    Aside,
+    /// Something was found in the kernel under test: a test failed, or the kernel complained.
+    Failed,
+    /// It could not be judged, or the kernel died: who asks for the test gets no answer.
+    Error,
+}
+
+impl Verdict {
+    /// Whether it fails the run.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Verdict::Failed | Verdict::Error)
+    }
+}
+
+/// One line of a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding<'a> {
+    /// Group of tests; [`RUN`] or [`GUEST`] for what is told by no cell.
+    pub test: &'a str,
+    /// Name in the group; the whole name where it is empty.
+    pub subtest: &'a str,
+    /// What it means.
+    pub verdict: Verdict,
+    /// The outcome, or the class in words: `fail`, `kernel panic or oops`.
+    pub word: &'static str,
+    /// Exit class.
+    pub class: Class,
+    /// Why; empty for a plain pass.
+    pub reason: &'a str,
+    /// Lines that show it.
+    pub detail: Vec<&'a str>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// In place of a test, for what befell the run; no test has such a name.
+const RUN: &str = "[run]";
+/// The same, for what befell a guest.
+const GUEST: &str = "[guest]";
+
+/// Why a run is no pass in which nothing failed.
+pub const NO_PLAIN_PASS: &str = "no test passed without an allowance";
+
+impl Finding<'_> {
+    /// Whether it is a test, and not what befell a guest or the run.
+    pub fn is_test(&self) -> bool {
+        ![RUN, GUEST].contains(&self.test)
+    }
+
+    /// `test/subtest`.
+    pub fn path(&self) -> String {
+        if self.subtest.is_empty() { self.test.to_owned() } else { format!("{}/{}", self.test, self.subtest) }
+    }
+
+    /// The reason in one line, never empty for what is no pass.
+    pub fn why(&self) -> String {
+        let reason = self.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        match (self.verdict, reason.is_empty()) {
+            (Verdict::Passed, true) => String::new(),
+            (_, true) => format!("{}: no reason was given", self.word),
+            (_, false) => reason,
+        }
+    }
+}
+
+/// The findings of one suite on one kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column<'a> {
+    /// Which; all of it empty for what concerns the run as a whole.
+    pub id: ColumnId<'a>,
+    /// At least one.
+    pub findings: Vec<Finding<'a>>,
+}
+
+impl Column<'_> {
+    /// `src:6.18/debug (direct)`, with the suite where it is not our own.
+    pub fn name(&self) -> String {
+        let ColumnId { kernel, variant, boot, suite } = self.id;
+        if kernel.is_empty() {
+            return "run".to_owned();
+        }
+        let variant = if variant == "default" { "" } else { variant };
+        let slash = if variant.is_empty() { "" } else { "/" };
+        let suite = if suite == "own" { "" } else { suite };
+        let more: Vec<&str> = [boot, suite].into_iter().filter(|word| !word.is_empty()).collect();
+        let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
+        format!("{kernel}{slash}{variant}{more}")
+    }
+
+    /// Findings with this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.findings.iter().filter(|finding| finding.verdict == verdict).count()
+    }
+}
+
+/// Everything that there is to tell of a run.
+pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
+    let mut columns: Vec<Column<'_>> = Vec::new();
+    for cell in &run.cells {
+        column(&mut columns, cell.column()).findings.push(of_cell(run, cell));
+    }
+    for boot in run.untold_boots() {
+        column(&mut columns, boot.column()).findings.push(of_boot(run, boot));
+    }
+    let told = columns.iter().flat_map(|column| &column.findings).any(|finding| finding.verdict.is_bad());
+    let decides = Class::from_code(run.exit_code).unwrap_or(Class::Host);
+    // An interruption, nothing at all, or a record that is not what it should be.
+    if decides != Class::Pass && (!told || !is_told(&columns, decides)) {
+        let finding = Finding {
+            test: RUN,
+            subtest: "",
+            verdict: of_class(decides),
+            word: decides.label(),
+            class: decides,
+            reason: if run.cells.is_empty() {
+                "nothing was judged"
+            } else if run.has_no_evidence() {
+                NO_PLAIN_PASS
+            } else {
+                ""
+            },
+            detail: Vec::new(),
+            duration_ms: 0,
+        };
+        column(&mut columns, ColumnId::default()).findings.push(finding);
+    }
+    columns
+}
+
+fn is_told(columns: &[Column<'_>], class: Class) -> bool {
+    columns.iter().flat_map(|column| &column.findings).any(|finding| finding.class == class)
+}
+
+fn column<'c, 'a>(columns: &'c mut Vec<Column<'a>>, id: ColumnId<'a>) -> &'c mut Column<'a> {
+    let at = columns.iter().position(|one| one.id == id).unwrap_or_else(|| {
+        columns.push(Column { id, findings: Vec::new() });
+        columns.len() - 1
+    });
+    &mut columns[at]
+}
+
+/// What an exit class means for a test.
+fn of_class(class: Class) -> Verdict {
+    match class {
+        Class::Pass => Verdict::Passed,
+        Class::TestFailed | Class::Splat | Class::Flaky => Verdict::Failed,
+        Class::Usage | Class::Incomplete | Class::SeriesDoesNotApply | Class::OptionLost => Verdict::Error,
+        Class::KernelBuild | Class::SuiteBuild | Class::BootFailed | Class::Panic | Class::Hang => {
+            Verdict::Error
+        }
+        Class::WallClock | Class::GuestLost | Class::RunnerDied | Class::Host => Verdict::Error,
+        Class::Interrupted | Class::Terminated => Verdict::Error,
+    }
+}
+
+/// What a cell means.
+pub fn verdict(cell: &Cell) -> Verdict {
+    if !cell.counts() {
+        return Verdict::Aside;
+    }
+    match (cell.outcome, of_class(cell.class())) {
+        (Outcome::Pass | Outcome::Flaky, verdict) => verdict,
+        // A class of its own says that it is allowed, or not required.
+        (Outcome::Skip | Outcome::Xfail | Outcome::Notrun, Verdict::Passed) => Verdict::Aside,
+        (Outcome::Fail, Verdict::Failed) => Verdict::Failed,
+        // No class makes a pass of these, whoever wrote the record.
+        _ => Verdict::Error,
+    }
+}
+
+fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
+    let log: Vec<&str> = cell.log.lines().collect();
+    let path = cell.path();
+    // What befell the guest during it shows on the console, not in its log.
+    let befell = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
+    let detail = match cell.outcome {
+        Outcome::Crash | Outcome::Timeout => {
+            let splat = run.splats.iter().find(befell);
+            log.into_iter().chain(splat.into_iter().flat_map(splat_lines)).collect()
+        }
+        _ => log,
+    };
+    Finding {
+        test: &cell.test,
+        subtest: &cell.subtest,
+        verdict: verdict(cell),
+        word: cell.outcome.name(),
+        class: cell.class(),
+        reason: &cell.reason,
+        detail,
+        duration_ms: cell.duration_ms,
+    }
+}
+
+/// What a kernel said, with files and lines where they are known.
+pub fn splat_lines(splat: &SplatRecord) -> impl Iterator<Item = &str> {
+    let lines = if splat.stack.is_empty() { &splat.lines } else { &splat.stack };
+    lines.iter().map(String::as_str)
+}
+
+fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
+    let complained = |splat: &&SplatRecord| {
+        (splat.variant_id(), splat.attempt) == (boot.variant_id(), boot.attempt) && splat.allowed.is_none()
+    };
+    let splats: Vec<&str> = run.splats.iter().filter(complained).flat_map(splat_lines).collect();
+    let tail = if splats.is_empty() { &boot.console_tail[..] } else { &[] };
+    let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+    Finding {
+        test: GUEST,
+        subtest: "",
+        verdict: of_class(class),
+        word: class.label(),
+        class,
+        reason: &boot.reason,
+        detail: boot.before_kill.iter().chain(tail).map(String::as_str).chain(splats).collect(),
+        duration_ms: boot.duration_ms,
+    }
+}
+
+/// A series that brings tests of its own, or changes those of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnTests<'a> {
+    /// One sentence.
+    pub what: String,
+    /// The first of the files, and how many more there are.
+    pub files: Vec<&'a str>,
+    /// How many more.
+    pub more: usize,
+}
+
+/// Files that are listed.
+const MOST_FILES: usize = 8;
+
+impl OwnTests<'_> {
+    /// The files in one line.
+    pub fn list(&self) -> String {
+        let more = if self.more > 0 { format!(" and {} more", self.more) } else { String::new() };
+        format!("{}{more}", self.files.join(", "))
+    }
+}
+
+/// What a reader has to know of where the tests come from; `None` where no series of the run changes any.
+pub fn own_tests(run: &RunResult) -> Option<OwnTests<'_>> {
+    let changed = run.kernels.iter().flat_map(|kernel| &kernel.tests_changed);
+    let mut files: Vec<&str> = changed.map(String::as_str).collect();
+    files.sort_unstable();
+    files.dedup();
+    let count = files.len();
+    let plural = if count == 1 { "file" } else { "files" };
+    let used = run.boots.iter().any(|boot| boot.suite == "upstream");
+    let used = if used { "" } else { "; no suite of this run uses them" };
+    files.truncate(MOST_FILES);
+    (count > 0).then(|| OwnTests {
+        what: format!(
+            "the tests are the series' own: it changes {count} {plural} of the tree's BPF tests{used}"
+        ),
+        more: count - files.len(),
+        files,
+    })
+}
+
+/// A reason that findings of one kernel share.
+#[derive(Debug, Clone)]
+pub struct Reason<'c, 'a> {
+    /// Column of the first of them.
+    pub column: &'c Column<'a>,
+    /// The first of them.
+    pub finding: &'c Finding<'a>,
+    /// The reason.
+    pub why: String,
+    /// How many share it.
+    pub count: usize,
+}
+
+impl Reason<'_, '_> {
+    /// `fail: basic/x and 2 more on src:6.18 (direct)`.
+    pub fn title(&self) -> String {
+        let more = if self.count > 1 { format!(" and {} more", self.count - 1) } else { String::new() };
+        format!("{}: {}{more} on {}", self.finding.word, self.finding.path(), self.column.name())
+    }
+}
+
+/// What is bad, what decides the exit code first; each reason of a kernel once: one that does not build has every test
+/// as a finding.
+pub fn reasons<'c, 'a>(columns: &'c [Column<'a>]) -> Vec<Reason<'c, 'a>> {
+    let all = columns.iter().flat_map(|column| column.findings.iter().map(move |finding| (column, finding)));
+    let mut bad: Vec<_> = all.filter(|(_, finding)| finding.verdict.is_bad()).collect();
+    bad.sort_by_key(|(_, finding)| PRECEDENCE.into_iter().position(|class| class == finding.class));
+    let mut reasons: Vec<Reason<'_, '_>> = Vec::new();
+    let mut places: BTreeMap<(&str, &str, String), usize> = BTreeMap::new();
+    for (column, finding) in bad {
+        let why = finding.why();
+        let next = reasons.len();
+        match places.entry((column.id.kernel, column.id.variant, why.clone())) {
+            Entry::Occupied(place) => reasons[*place.get()].count += 1,
+            Entry::Vacant(place) => {
+                place.insert(next);
+                reasons.push(Reason { column, finding, why, count: 1 });
+            }
+        }
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Kernel;
+    use crate::samples::boot;
+    use crate::samples::cell;
+    use crate::samples::run;
+
+    fn bad(run: &RunResult) -> usize {
+        columns(run)
+            .iter()
+            .flat_map(|column| &column.findings)
+            .filter(|finding| finding.verdict.is_bad())
+            .count()
+    }
+
+    const OUTCOMES: [Outcome; 9] = [
+        Outcome::Pass,
+        Outcome::Fail,
+        Outcome::Skip,
+        Outcome::Missing,
+        Outcome::Crash,
+        Outcome::Timeout,
+        Outcome::Flaky,
+        Outcome::Xfail,
+        Outcome::Notrun,
+    ];
+
+    #[test]
+    fn something_is_bad_exactly_when_the_exit_code_is_not_0() {
+        for class in PRECEDENCE {
+            for outcome in OUTCOMES {
+                let good = || cell("k", "a", Outcome::Pass, Class::Pass);
+                let one = run(vec![good(), cell("k", "b", outcome, class)]);
+                if one.exit_code != 0 {
+                    assert!(bad(&one) > 0, "{class:?} {outcome:?}");
+                }
+                // A record whose classes say more than its outcomes is no pass either.
+                let hollow =
+                    matches!(outcome, Outcome::Fail | Outcome::Missing | Outcome::Crash | Outcome::Timeout);
+                if class == Class::Pass {
+                    assert_eq!(bad(&one) > 0, hollow, "{outcome:?}");
+                }
+                let mut aside = run(vec![good(), Cell { required: false, ..cell("k", "b", outcome, class) }]);
+                aside.conclude(None);
+                if class != Class::Pass {
+                    assert_eq!((bad(&aside), aside.exit_code), (0, 0), "{class:?} {outcome:?}");
+                }
+            }
+            let mut run = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
+            run.boots = vec![boot("k", class)];
+            run.conclude(None);
+            assert_eq!(bad(&run) > 0, class != Class::Pass, "a boot with {class:?}");
+        }
+    }
+
+    #[test]
+    fn the_tests_of_a_series_are_told_once_with_their_files() {
+        let mut run = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
+        assert_eq!(own_tests(&run), None);
+        let files: Vec<String> = (0..9).map(|at| format!("tools/testing/selftests/bpf/{at}.c")).collect();
+        let kernel = |files: &[String]| Kernel { tests_changed: files.to_vec(), ..Kernel::default() };
+        run.kernels = vec![kernel(&files[..1])];
+        let told = own_tests(&run).expect("some");
+        assert!(told.what.contains(" 1 file of") && told.what.ends_with("no suite of this run uses them"));
+        run.kernels.push(kernel(&files));
+        run.boots = vec![BootRecord { suite: "upstream".into(), ..boot("k", Class::Pass) }];
+        let told = own_tests(&run).expect("some");
+        assert!(told.what.ends_with("changes 9 files of the tree's BPF tests"), "{}", told.what);
+        assert!(told.list().ends_with("bpf/7.c and 1 more"), "{}", told.list());
+    }
+
+    #[test]
+    fn nothing_and_an_interruption_are_told() {
+        let nothing = run(Vec::new());
+        assert_eq!((bad(&nothing), columns(&nothing)[0].findings[0].reason), (1, "nothing was judged"));
+        let mut run = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
+        run.conclude(Some(Class::Interrupted));
+        let columns = columns(&run);
+        let last = &columns[1].findings[0];
+        assert_eq!(
+            (columns[1].name(), last.verdict, last.word),
+            ("run".to_owned(), Verdict::Error, "interrupted")
+        );
+        assert_eq!(last.why(), "interrupted: no reason was given");
+        assert_eq!(reasons(&columns).len(), 1);
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A finished run, read back from its directory into the model that it was written from. Nothing of it is believed that
+//! the record itself contradicts: a report must not say pass because somebody cut a file short. It may come from another
+//! machine: no link in its directory is followed, and nothing but a plain file of a bounded size is read.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::reference_columns;
+use crate::run::{BootRecord, RunResult, SCHEMA};
+use vmtest_base::beneath;
+use vmtest_base::dotconfig::DotConfig;
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::places::runs_dir;
+
+/// The record of a bisection in its directory.
+const BISECTION: &str = "bisect.json";
+/// The record in a run's directory.
+pub const FILE: &str = "run.json";
+/// Configuration of a guest's kernel, beside its console; absent where nobody knows it.
+pub const CONFIG: &str = "config";
+/// Bytes of a console that are looked at, from its end.
+const MOST_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
+/// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
+pub const MOST_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Consoles by the directories of their guests, as far as they are there.
+pub type Consoles = BTreeMap<String, String>;
+
+/// A run that is over.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Everything that it saw.
+    pub dir: PathBuf,
+    /// Its record.
+    pub result: RunResult,
+}
+
+impl Stored {
+    /// Opens a run: `latest`, its name, its directory, or its `run.json`.
+    ///
+    /// # Errors
+    /// Class `Usage` where there is none, class `Host` where its record cannot be believed.
+    pub fn open(which: &Path) -> Result<Stored> {
+        let dir = find(which)?;
+        let result = read(&dir)?;
+        Ok(Stored { dir, result })
+    }
+
+    /// Configurations of its kernels, by their ids and variants.
+    pub fn options(&self) -> BTreeMap<(String, String), DotConfig> {
+        options(&self.dir, &self.result)
+    }
+}
+
+/// Configurations of the kernels of a run in this directory, by their ids and variants, as far as there are any.
+pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotConfig> {
+    let of_boot = |boot: &BootRecord| {
+        let text = beneath::read_text(dir, Path::new(&boot.directory).join(CONFIG)).ok()?;
+        Some(((boot.kernel.clone(), boot.variant.clone()), vmtest_base::dotconfig::parse(&text)))
+    };
+    run.boots.iter().filter_map(of_boot).collect()
+}
+
+/// Consoles of the guests of a run that there is something to see of, by their directories.
+pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
+    let complained = |boot: &BootRecord| {
+        boot.class != Class::Pass.code()
+            || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
+    };
+    let of_boot = |boot: &BootRecord| {
+        let path = Path::new(&boot.directory).join("console.log");
+        // Whatever bytes a guest wrote.
+        let bytes = beneath::last_bytes(dir, path, MOST_OF_A_CONSOLE).ok()?;
+        Some((boot.directory.clone(), String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    run.boots.iter().filter(|boot| complained(boot)).filter_map(of_boot).collect()
+}
+
+/// A bisection that came to an end.
+///
+/// # Errors
+/// Class `Usage` where there is none, class `Host` where its record cannot be read.
+pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
+    let named = runs_dir().map(|runs| runs.join(which));
+    let places = [Some(which.to_owned()), named.ok()];
+    let dir = places.into_iter().flatten().find(|dir| beneath::is_file(dir, BISECTION));
+    let dir = dir.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
+    let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
+    let text = beneath::read_text_up_to(&dir, BISECTION, MOST_BYTES)?;
+    let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
+    // What is read here is the same in both; only the question to each kernel is stored in another form.
+    if record["schema"] != 1 && record["schema"] != 2 {
+        return Err(no(format!("its schema is {}, and only 1 and 2 are known here", record["schema"])));
+    }
+    serde_json::from_value(record["report"].clone())
+        .map_err(|_| no("it has not come to an end".to_owned()).next("cargo xtask bisect --resume goes on"))
+}
+
+/// A place below a run's directory; `None` for a name in a record that leads elsewhere.
+pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
+    let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    (plain && !name.is_empty()).then(|| dir.join(name))
+}
+
+/// The directory of a run that left a record.
+///
+/// # Errors
+/// Class `Usage` where there is none.
+pub fn find(which: &Path) -> Result<PathBuf> {
+    let no = |why: String| Error::usage(format!("there is no finished run {}", which.display())).why(why);
+    if which.file_name().is_some_and(|name| name == FILE)
+        && which.symlink_metadata().is_ok_and(|stat| stat.is_file())
+    {
+        let dir = which.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return dir.canonicalize().on("cannot resolve", dir);
+    }
+    let runs = runs_dir().ok();
+    let named = runs.as_ref().map(|runs| runs.join(which));
+    let places = [Some(which.to_owned()), named];
+    let mut found = places.into_iter().flatten().filter(|place| place.is_dir());
+    let Some(dir) = found.next() else {
+        let below =
+            runs.map_or_else(String::new, |runs| format!(", nor the name of a run in {}", runs.display()));
+        return Err(no(format!("it is no directory{below}"))
+            .next("name the directory that the run told of, its name, or `latest`"));
+    };
+    if !beneath::is_file(&dir, FILE) {
+        return Err(
+            match [BISECTION, "mutants.json"].into_iter().find(|file| beneath::is_file(&dir, file)) {
+                Some(file) => no(format!("{} holds {file}, which is another kind of run", dir.display())),
+                None => no(format!("{} holds no {FILE}: it is under way, or was killed", dir.display())),
+            },
+        );
+    }
+    dir.canonicalize().on("cannot resolve", &dir)
+}
+
+/// Reads the record in the directory of a run.
+///
+/// # Errors
+/// Class `Host` where it is of another version, or contradicts itself.
+pub fn read(dir: &Path) -> Result<RunResult> {
+    let no = |why: String| Error::host(format!("cannot believe {}", dir.join(FILE).display())).why(why);
+    let text = beneath::read_text_up_to(dir, FILE, MOST_BYTES)?;
+    /// Enough of it to say why the rest cannot be read.
+    #[derive(serde::Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let version: Version = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
+    if version.schema != SCHEMA {
+        return Err(no(format!("its schema is {}, and only {SCHEMA} is known here", version.schema)));
+    }
+    let mut run: RunResult = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
+    // Somebody else may have written it: what is shown of it goes to a terminal.
+    crate::clean::clean(&mut run);
+    check(&run).map_err(no)?;
+    Ok(run)
+}
+
+/// Whether the exit code and the classes follow from the cells and boots.
+///
+/// How it could be wrong: a cell that was taken out together with its count leaves a record that agrees with itself. Only
+/// the raw events know of that.
+///
+/// # Errors
+/// What contradicts what.
+pub fn check(run: &RunResult) -> std::result::Result<(), String> {
+    for code in run.cells.iter().map(|cell| cell.class).chain(run.boots.iter().map(|boot| boot.class)) {
+        if Class::from_code(code).is_none() {
+            return Err(format!("there is no class {code}"));
+        }
+    }
+    let mut again = run.clone();
+    reference_columns::settle(&mut again);
+    let interrupted =
+        [Class::Interrupted, Class::Terminated].into_iter().find(|class| class.code() == run.exit_code);
+    again.conclude(interrupted);
+    if again.exit_code != run.exit_code || again.classes != run.classes {
+        return Err(format!(
+            "it says exit {} of {:?}, and its cells come to exit {} of {:?}",
+            run.exit_code, run.classes, again.exit_code, again.classes
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Outcome;
+    use crate::samples::boot;
+    use crate::samples::cell;
+    use crate::samples::run;
+    use vmtest_base::error::PRECEDENCE;
+
+    #[test]
+    fn a_record_names_no_place_outside_of_its_run() {
+        let dir = Path::new("/runs/r");
+        assert_eq!(below(dir, "cells/a"), Some("/runs/r/cells/a".into()));
+        for name in ["", "/etc", "../r2", "cells/../../x", "."] {
+            assert_eq!(below(dir, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_contradicts_itself_is_not_believed() {
+        for class in PRECEDENCE {
+            let outcome = if class == Class::Pass { Outcome::Pass } else { Outcome::Fail };
+            let mut run = run(vec![cell("k", "a", outcome, class)]);
+            run.boots = vec![boot("k", Class::Pass)];
+            check(&run).expect("as it was written");
+            run.exit_code = if class == Class::Pass { 1 } else { 0 };
+            check(&run).expect_err("another exit code");
+            run.exit_code = class.code();
+            run.cells.push(cell("k", "b", Outcome::Pass, Class::Pass));
+            check(&run).expect_err("a cell that was not counted");
+        }
+        let mut nothing = run(Vec::new());
+        assert_eq!(nothing.exit_code, Class::Usage.code());
+        nothing.exit_code = 0;
+        check(&nothing).expect_err("nothing is no pass");
+        let mut strange = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
+        strange.cells[0].class = 99;
+        strange.conclude(None);
+        check(&strange).expect_err("no such class");
+    }
+}

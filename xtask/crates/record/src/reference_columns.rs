@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Columns that are there to compare with: which cells of theirs count, and what changed from one to the next. Pure.
+//!
+//! Such a column (`role`: the base of `--with-base`, a step of `--each-patch`) answers "and before?". What its tests say
+//! is information: a kernel without the feature skips, half of a series may fail. Three things count all the same, or a
+//! run could pass without evidence: whatever happens to the kernel itself (it does not build, boot or survive, it
+//! complains) and to the harness; a test that had passed in an earlier column, also where it is gone; and everything where
+//! the column that is to be judged is not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::run::{Cell, ColumnId, Kernel, Outcome, Role, RunResult};
+use vmtest_base::error::Class;
+
+/// Decides which cells count, and notes in each what it was before. A test that passed in an earlier column and is absent
+/// from a later one that ran gets a `missing` cell there, and that counts.
+///
+/// An earlier column is one of the same kernel in the same variant: its base, or a step of its series. Two kernels that
+/// the user names are not compared, in whatever order: an older tree never had all the tests of a newer one.
+///
+/// How it could be wrong: a series that renames a subtest or removes one on purpose ends with 3, and the reader of the
+/// report decides. A test that never passed can vanish unnoticed; there was no evidence to lose.
+pub fn settle(run: &mut RunResult) {
+    let chains = chains(&run.kernels);
+    let mut places: BTreeMap<(String, Row), usize> = BTreeMap::new();
+    for (at, cell) in run.cells.iter().enumerate() {
+        places.insert((cell.kernel.clone(), Row::of(cell)), at);
+    }
+    for chain in chains.iter().filter(|chain| chain.len() > 1) {
+        let of_chain = |kernel: &String| chain.iter().any(|(id, _)| id == kernel);
+        let rows = places.keys().filter(|(kernel, _)| of_chain(kernel)).map(|(_, row)| row.clone());
+        for row in rows.collect::<BTreeSet<Row>>() {
+            let mut known = None;
+            // Where it passed last.
+            let mut passed: Option<Cell> = None;
+            for (id, role) in chain {
+                let Some(cell) = places.get(&(id.clone(), row.clone())).and_then(|at| run.cells.get_mut(*at))
+                else {
+                    if let Some(cell) = passed.as_ref().and_then(|passed| gone(run, id, passed)) {
+                        let was = known.replace(Outcome::Missing).filter(|known| *known != Outcome::Missing);
+                        run.cells.push(Cell { was, ..cell });
+                    }
+                    continue;
+                };
+                // Nothing ran, so nothing is known of it; why not counts.
+                if cell.outcome == Outcome::Notrun {
+                    if let Some(passed) = passed.as_ref().filter(|_| cell.class() == Class::Pass) {
+                        // Its own tree says that it need not run: a series cannot excuse itself from a test.
+                        cell.reason =
+                            format!("{}, and does not run here: {}", passed_on(passed), cell.reason);
+                        cell.class = Class::Incomplete.code();
+                        cell.required = true;
+                        cell.was = known;
+                    }
+                    continue;
+                }
+                cell.was = known.filter(|known| *known != cell.outcome);
+                if role.is_some() && passed.is_none() && says_a_test(cell.class()) {
+                    cell.required = false;
+                }
+                if cell.outcome == Outcome::Pass {
+                    passed = Some(cell.clone());
+                }
+                known = Some(cell.outcome);
+            }
+        }
+    }
+}
+
+/// A row of the matrix in one variant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    variant: String,
+    suite: String,
+    test: String,
+    subtest: String,
+}
+
+impl Row {
+    fn of(cell: &Cell) -> Row {
+        let Cell { variant, suite, test, subtest, .. } = cell.clone();
+        Row { variant, suite, test, subtest }
+    }
+}
+
+fn passed_on(cell: &Cell) -> String {
+    format!("{} passed on {}", cell.path(), cell.kernel)
+}
+
+/// The cell of a row that passed and is absent from this column. `None` where the suite never ran there: a cell that
+/// counts already says which stage failed.
+fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
+    let column = ColumnId { kernel, ..passed.column().any_boot() };
+    let boot = run.boots.iter().find(|boot| boot.column().any_boot() == column);
+    let mut cells = run.cells.iter().filter(|cell| cell.column().any_boot() == column);
+    let stopped = |cell: &Cell| cell.outcome == Outcome::Notrun && cell.class() != Class::Pass;
+    if boot.is_none() && cells.clone().any(stopped) {
+        return None;
+    }
+    // What the test as a whole came to may explain it.
+    let whole = cells.find(|cell| cell.test == passed.test && cell.subtest.is_empty());
+    let why = match whole.filter(|whole| whole.outcome != Outcome::Pass) {
+        Some(whole) => format!("{} as a whole is {}: {}", whole.test, whole.outcome.name(), whole.reason),
+        None => "nothing reported it".to_owned(),
+    };
+    Some(Cell {
+        kernel: kernel.to_owned(),
+        boot: boot.map_or_else(|| passed.boot.clone(), |boot| boot.boot.clone()),
+        accel: boot.map_or_else(|| passed.accel.clone(), |boot| boot.accel.clone()),
+        outcome: Outcome::Missing,
+        reason: format!("{}, and is gone here: {why}", passed_on(passed)),
+        required: true,
+        attempts: 0,
+        duration_ms: 0,
+        class: Class::Incomplete.code(),
+        measured: String::new(),
+        enforced: None,
+        expected: None,
+        tries: Vec::new(),
+        unmet: Vec::new(),
+        log: String::new(),
+        ..passed.clone()
+    })
+}
+
+/// Whether this is what a test found, and not what happened to the kernel or the harness.
+fn says_a_test(class: Class) -> bool {
+    matches!(class, Class::TestFailed | Class::Incomplete | Class::Flaky)
+}
+
+/// Columns that belong together, first to last; only those that end in one that is judged as a whole.
+fn chains(kernels: &[Kernel]) -> Vec<Vec<(String, Option<Role>)>> {
+    let judged = kernels.iter().filter(|kernel| kernel.role.is_none());
+    let chain = |last: &Kernel| {
+        let mut chain = vec![(last.id.clone(), last.role)];
+        let mut before = last.compared_to.clone();
+        while let Some(kernel) = before.and_then(|id| kernels.iter().find(|kernel| kernel.id == id)) {
+            // A file that somebody else wrote may go in circles.
+            if chain.iter().any(|(id, _)| *id == kernel.id) {
+                break;
+            }
+            chain.push((kernel.id.clone(), kernel.role));
+            before = kernel.compared_to.clone();
+        }
+        chain.reverse();
+        chain
+    };
+    let mut chains: Vec<_> = Vec::new();
+    for chain in judged.map(chain) {
+        // One kernel in two variants is one chain: its cells are told apart by their variant.
+        if !chains.contains(&chain) {
+            chains.push(chain);
+        }
+    }
+    chains
+}
+
+/// How far a kernel came before its tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It went through.
+    Ok,
+    /// It did not.
+    Failed(Class),
+    /// It never came to that.
+    Unknown,
+}
+
+/// Whether a column was built, and whether its boot went through.
+pub fn stages(run: &RunResult, kernel: &Kernel) -> (Stage, Stage) {
+    if let Some(boot) = run.boots.iter().find(|boot| boot.kernel == kernel.id) {
+        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        return (Stage::Ok, if class == Class::Pass { Stage::Ok } else { Stage::Failed(class) });
+    }
+    let mut classes = run.cells.iter().filter(|cell| cell.kernel == kernel.id).map(Cell::class);
+    let build = match classes.next() {
+        Some(class @ (Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild)) => {
+            Stage::Failed(class)
+        }
+        // Built, and then something else came between.
+        _ if !kernel.release.is_empty() => Stage::Ok,
+        _ => Stage::Unknown,
+    };
+    (build, Stage::Unknown)
+}
+
+/// What a column did to something that the columns before it knew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// It had worked, and does not any more.
+    Breaks,
+    /// It had not worked, and does now.
+    Starts,
+    /// It does not work in another way than before.
+    Differs,
+}
+
+/// What happened to this cell; `None` where it is as it was, or nobody knows how it was.
+pub fn change(cell: &Cell) -> Option<Change> {
+    match (cell.was?, cell.outcome) {
+        (Outcome::Pass, _) => Some(Change::Breaks),
+        (_, Outcome::Pass) => Some(Change::Starts),
+        _ => Some(Change::Differs),
+    }
+}
+
+/// Where a stage broke or was mended, column by column.
+pub fn stage_changes(stages: impl IntoIterator<Item = Stage>) -> Vec<Option<Change>> {
+    let mut known = None;
+    let change = |stage: Stage| {
+        let ok = match stage {
+            Stage::Ok => true,
+            Stage::Failed(_) => false,
+            Stage::Unknown => return None,
+        };
+        match (known.replace(ok), ok) {
+            (Some(true), false) => Some(Change::Breaks),
+            (Some(false), true) => Some(Change::Starts),
+            _ => None,
+        }
+    };
+    stages.into_iter().map(change).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::BootRecord;
+    use crate::samples::boot;
+    use crate::samples::cell;
+    use crate::samples::run;
+
+    /// A run of one subtest: `base`, steps and at last the judged column.
+    fn steps(outcomes: &[(Outcome, Class)]) -> RunResult {
+        let mut run = run(Vec::new());
+        for (at, (outcome, class)) in outcomes.iter().enumerate() {
+            let id = format!("k@{at}");
+            run.cells.push(cell(&id, "x", *outcome, *class));
+            run.kernels.push(Kernel {
+                id,
+                role: Some(Role::Step).filter(|_| at + 1 < outcomes.len()),
+                compared_to: at.checked_sub(1).map(|before| format!("k@{before}")),
+                ..Kernel::default()
+            });
+        }
+        settle(&mut run);
+        run.conclude(None);
+        run
+    }
+
+    const PASS: (Outcome, Class) = (Outcome::Pass, Class::Pass);
+    const SKIP: (Outcome, Class) = (Outcome::Skip, Class::Incomplete);
+    const FAIL: (Outcome, Class) = (Outcome::Fail, Class::TestFailed);
+    const UNBUILT: (Outcome, Class) = (Outcome::Notrun, Class::KernelBuild);
+    const MISSING: (Outcome, Class) = (Outcome::Missing, Class::Incomplete);
+
+    fn changes(run: &RunResult) -> Vec<Option<Change>> {
+        run.cells.iter().map(change).collect()
+    }
+
+    #[test]
+    fn half_a_series_may_skip_and_fail_if_the_whole_passes() {
+        let run = steps(&[SKIP, SKIP, FAIL, PASS]);
+        assert_eq!(run.exit_code, 0);
+        assert_eq!(run.classes, [(0, 1)].into());
+        assert_eq!(changes(&run), [None, None, Some(Change::Differs), Some(Change::Starts)]);
+        assert_eq!(run.cells[3].was, Some(Outcome::Fail));
+        assert_eq!(run.cells.iter().filter(|cell| cell.required).count(), 1);
+        // What the cell is stays in its class: who adds up classes finds no pass that was none.
+        assert_eq!(run.cells[2].class, 1);
+    }
+
+    #[test]
+    fn the_last_column_is_judged_as_any_other() {
+        assert_eq!(steps(&[SKIP, SKIP, SKIP]).exit_code, 3);
+        assert_eq!(steps(&[SKIP, PASS, SKIP]).exit_code, 3);
+        assert_eq!(steps(&[SKIP, FAIL]).exit_code, 1);
+        assert_eq!(steps(&[PASS, MISSING]).exit_code, 3);
+        assert_eq!(steps(&[PASS, FAIL]).cells[1].was, Some(Outcome::Pass));
+    }
+
+    #[test]
+    fn what_worked_before_counts_wherever_it_breaks() {
+        for broken in [SKIP, FAIL, MISSING] {
+            let run = steps(&[PASS, broken, broken, PASS]);
+            assert_eq!(run.exit_code, broken.1.code(), "{broken:?}");
+            assert_eq!(run.classes[&broken.1.code()], 2);
+            // One patch broke it, one mended it.
+            assert_eq!(changes(&run), [None, Some(Change::Breaks), None, Some(Change::Starts)]);
+        }
+        // Also when a column between does not know.
+        let run = steps(&[PASS, UNBUILT, FAIL, PASS]);
+        assert_eq!(run.exit_code, 1);
+        assert_eq!(changes(&run), [None, None, Some(Change::Breaks), Some(Change::Starts)]);
+    }
+
+    #[test]
+    fn what_happens_to_the_kernel_counts_in_every_column() {
+        assert_eq!(steps(&[UNBUILT, PASS]).exit_code, 12);
+        assert_eq!(steps(&[SKIP, UNBUILT, PASS]).exit_code, 12);
+        assert_eq!(steps(&[(Outcome::Crash, Class::Panic), PASS]).exit_code, 21);
+        assert_eq!(steps(&[(Outcome::Notrun, Class::BootFailed), PASS]).exit_code, 20);
+        assert_eq!(steps(&[(Outcome::Fail, Class::Host), PASS]).exit_code, 30);
+        assert_eq!(steps(&[UNBUILT, PASS]).cells[1].was, None, "nobody knows what it was");
+    }
+
+    #[test]
+    fn without_the_column_to_judge_nothing_is_excused() {
+        let mut run = steps(&[SKIP, PASS]);
+        run.kernels.pop();
+        run.cells.pop();
+        run.cells[0].required = true;
+        settle(&mut run);
+        run.conclude(None);
+        assert_eq!(run.exit_code, 3);
+    }
+
+    #[test]
+    fn variants_are_compared_with_themselves() {
+        let mut run = steps(&[SKIP, PASS]);
+        let mut other = run.cells.clone();
+        other.iter_mut().for_each(|cell| {
+            cell.variant = "nojit".into();
+            cell.was = None;
+            cell.required = true;
+        });
+        other[1].outcome = Outcome::Skip;
+        other[1].class = 3;
+        run.cells.extend(other);
+        let kernels = run.kernels.clone();
+        run.kernels.extend(kernels);
+        settle(&mut run);
+        run.conclude(None);
+        assert_eq!((run.exit_code, run.cells[3].was), (3, None));
+    }
+
+    /// A run of columns of upstream's suite, each with the subtests that it reported; all of them ran.
+    fn reported(columns: &[&[(&str, Outcome, Class)]]) -> RunResult {
+        let mut all = run(Vec::new());
+        for (at, cells) in columns.iter().enumerate() {
+            let id = format!("k@{at}");
+            let made = cells.iter().map(|(subtest, outcome, class)| {
+                let one = cell(&id, subtest, *outcome, *class);
+                Cell { suite: "upstream".into(), test: "fsession_test".into(), ..one }
+            });
+            all.cells.extend(made);
+            all.boots.push(BootRecord { suite: "upstream".into(), ..boot(&id, Class::Pass) });
+            all.kernels.push(Kernel {
+                id,
+                role: Some(Role::Step).filter(|_| at + 1 < columns.len()),
+                compared_to: at.checked_sub(1).map(|before| format!("k@{before}")),
+                ..Kernel::default()
+            });
+        }
+        settle(&mut all);
+        all.conclude(None);
+        all
+    }
+
+    fn ok(subtest: &str) -> (&str, Outcome, Class) {
+        (subtest, Outcome::Pass, Class::Pass)
+    }
+
+    fn missing_in(run: &RunResult) -> Vec<(&str, &str)> {
+        let missing = run.cells.iter().filter(|cell| cell.outcome == Outcome::Missing);
+        missing.map(|cell| (cell.kernel.as_str(), cell.subtest.as_str())).collect()
+    }
+
+    #[test]
+    fn a_test_that_passed_and_is_gone_is_missing_and_counts() {
+        let lost = reported(&[&[ok("basic"), ok("cookie")], &[ok("basic")]]);
+        assert_eq!(lost.exit_code, 3);
+        assert_eq!(missing_in(&lost), [("k@1", "cookie")]);
+        let cell = lost.cells.last().expect("a cell");
+        assert_eq!(cell.reason, "fsession_test/cookie passed on k@0, and is gone here: nothing reported it");
+        assert_eq!((cell.required, cell.was, &cell.suite[..]), (true, Some(Outcome::Pass), "upstream"));
+        assert_eq!(change(cell), Some(Change::Breaks));
+        // Judged again from its record it is the same.
+        let mut again = lost.clone();
+        settle(&mut again);
+        assert_eq!(again, lost);
+        // In the middle of a series as at its end, a renamed one as a removed one, and all of a test.
+        let lost = reported(&[&[ok("a"), ok("b")], &[ok("a")], &[ok("a")], &[ok("a"), ok("b")]]);
+        assert_eq!((lost.exit_code, missing_in(&lost)), (3, vec![("k@1", "b"), ("k@2", "b")]));
+        assert_eq!(
+            lost.cells.iter().filter_map(change).collect::<Vec<_>>(),
+            [Change::Starts, Change::Breaks]
+        );
+        let renamed = reported(&[&[ok("a"), ok("b")], &[ok("a"), ok("b2")]]);
+        assert_eq!((renamed.exit_code, missing_in(&renamed)), (3, vec![("k@1", "b")]));
+        let absent = ("", Outcome::Missing, Class::Incomplete);
+        let removed = reported(&[&[ok("a"), ok("b")], &[absent], &[ok("a"), ok("b")]]);
+        assert_eq!(removed.exit_code, 3);
+        assert_eq!(missing_in(&removed)[1..], [("k@1", "a"), ("k@1", "b")]);
+        assert!(removed.cells.last().is_some_and(|cell| cell.reason.contains("as a whole is missing")));
+        let nothing = reported(&[&[ok("a")], &[]]);
+        assert_eq!((nothing.exit_code, missing_in(&nothing)), (3, vec![("k@1", "a")]));
+    }
+
+    #[test]
+    fn a_test_that_never_passed_can_go_and_a_new_one_can_come() {
+        let failed = ("b", Outcome::Fail, Class::TestFailed);
+        assert_eq!(reported(&[&[ok("a"), failed], &[ok("a"), ok("c")]]).exit_code, 0);
+    }
+
+    #[test]
+    fn a_series_cannot_excuse_itself_from_a_test() {
+        let denied = ("a", Outcome::Notrun, Class::Pass);
+        let run = reported(&[&[ok("a"), ok("b")], &[denied, ok("b")]]);
+        assert_eq!((run.exit_code, run.cells[2].required), (3, true));
+        assert_eq!(change(&run.cells[2]), Some(Change::Breaks));
+        // What was on the list before is as it was.
+        assert_eq!(reported(&[&[denied, ok("b")], &[denied, ok("b")]]).exit_code, 0);
+    }
+
+    #[test]
+    fn what_never_ran_has_lost_no_test() {
+        let stopped = ("", Outcome::Notrun, Class::SuiteBuild);
+        let mut run = reported(&[&[ok("a")], &[]]);
+        run.cells.truncate(1);
+        run.boots.truncate(1);
+        run.cells.push(Cell {
+            suite: "upstream".into(),
+            test: "fsession_test".into(),
+            ..cell("k@1", stopped.0, stopped.1, stopped.2)
+        });
+        settle(&mut run);
+        run.conclude(None);
+        assert_eq!((run.exit_code, missing_in(&run)), (13, vec![]));
+    }
+
+    #[test]
+    fn kernels_variants_and_suites_are_not_compared_with_each_other() {
+        let mut run = reported(&[&[ok("a"), ok("b")], &[ok("a"), ok("b")]]);
+        run.kernels.iter_mut().for_each(|kernel| (kernel.role, kernel.compared_to) = (None, None));
+        run.cells.pop();
+        settle(&mut run);
+        assert_eq!(missing_in(&run), []);
+        let mut run = reported(&[&[ok("a")], &[ok("a")]]);
+        run.cells[1].suite = "own".into();
+        settle(&mut run);
+        assert_eq!(missing_in(&run), [("k@1", "a")], "another suite's test of that name is another");
+    }
+
+    #[test]
+    fn a_stage_is_broken_once() {
+        use Stage::{Failed, Ok, Unknown};
+        let failed = Failed(Class::KernelBuild);
+        let changes = stage_changes([Ok, failed, Unknown, failed, Ok, Ok]);
+        assert_eq!(changes, [None, Some(Change::Breaks), None, None, Some(Change::Starts), None]);
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exporter: what a bisection came to, as text for a terminal and as Markdown for a mail or an issue. The data is the
+//! report itself.
+
+use std::fmt::Write as _;
+use vmtest_record::bisection::runs;
+
+use crate::html;
+use crate::layout::flush;
+use clap::ValueEnum;
+use vmtest_base::error::{Error, Result};
+use vmtest_base::sanitize;
+use vmtest_record::bisection::Report;
+
+/// Formats of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// What bisect prints.
+    Text,
+    /// The report itself, as data.
+    Json,
+    /// For an issue, or the summary of a CI job.
+    Markdown,
+    /// One page with the picture, for a browser.
+    Html,
+}
+
+impl Format {
+    /// The report in this format.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn render(self, report: &Report) -> Result<String> {
+        Ok(match self {
+            Format::Text => sanitize::plain(&text(report)),
+            Format::Json => json(report)?,
+            Format::Markdown => sanitize::plain(&markdown(report)),
+            Format::Html => sanitize::plain(&html::bisection_page(report)),
+        })
+    }
+}
+
+fn json(report: &Report) -> Result<String> {
+    let text = serde_json::to_string_pretty(report);
+    Ok(text.map_err(|error| Error::host("cannot write the report as JSON").why(error))? + "\n")
+}
+
+fn cost(report: &Report) -> String {
+    let mut names: Vec<&str> = report.path.iter().map(|step| step.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let again = report.path.iter().filter(|step| step.cached).count();
+    let again = if again > 0 { format!(", {again} verdict(s) known before") } else { String::new() };
+    let (of, boots) = (report.history, report.boots);
+    format!("{} of {of} kernels asked, {boots} boot(s), {:.0} s{again}", names.len(), report.duration_s)
+}
+
+/// For a terminal.
+pub fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let line = |text: &mut String, indent: usize, what: &str| {
+        text.push_str(&flush(&format!("{:indent$}{what}", "")));
+    };
+    line(&mut text, 0, &report.summary);
+    if let Some(first) = &report.first {
+        for (name, value) in [("commit", &first.commit), ("author", &first.author), ("date", &first.date)] {
+            if !value.is_empty() {
+                line(&mut text, 4, &format!("{name:7} {value}"));
+            }
+        }
+    }
+    for one in &report.among {
+        line(&mut text, 4, &format!("{:5} {}", one.verdict, one.line()));
+        if one.verdict == "skip" {
+            line(&mut text, 10, &one.why);
+        }
+    }
+    for one in report.before.iter().chain(&report.after) {
+        text.push('\n');
+        line(&mut text, 0, &format!("{} {}", one.verdict, one.line()));
+        line(&mut text, 4, &format!("{}{}", one.times(), one.why));
+        for console in one.console.iter().rev().take(5).rev() {
+            // As it came: a console line that is broken anew cannot be searched for.
+            let _ = writeln!(text, "    | {console}");
+        }
+        if !one.directory.is_empty() {
+            let _ = writeln!(text, "    in {}", one.directory);
+        }
+        if !one.again.is_empty() {
+            let _ = writeln!(text, "    see it again: {}", one.again);
+        }
+    }
+    let _ = writeln!(text, "\npath: {}", cost(report));
+    for run in runs(&report.path) {
+        let Some(step) = run.first() else { continue };
+        let times = if run.len() > 1 { format!(" x{}", run.len()) } else { String::new() };
+        let about = if step.subject.is_empty() { String::new() } else { format!(" ({})", step.subject) };
+        line(&mut text, 4, &format!("{:7} {:4}{times} {}{about}", step.purpose, step.verdict, step.name));
+    }
+    for note in &report.notes {
+        line(&mut text, 0, &format!("note: {note}"));
+    }
+    let _ = writeln!(text, "\nrun:    {}", report.directory);
+    if !report.resume.is_empty() {
+        let _ = writeln!(text, "go on:  {}", report.resume);
+    }
+    let _ = writeln!(text, "exit {}: {}", report.exit_code, report.answer);
+    text
+}
+
+/// A table's cell cannot hold these.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// For a mail or an issue.
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!("# {}\n\n{}\n\n", report.question, report.summary);
+    if let Some(first) = &report.first {
+        for (name, value) in [("Commit", &first.commit), ("Author", &first.author), ("Date", &first.date)] {
+            if !value.is_empty() {
+                let _ = writeln!(text, "- {name}: {value}");
+            }
+        }
+        text.push('\n');
+    }
+    if !report.among.is_empty() {
+        text.push_str("| verdict | kernel | why |\n|---|---|---|\n");
+        for one in &report.among {
+            let _ = writeln!(text, "| {} | {} | {} |", one.verdict, cell(&one.line()), cell(&one.why));
+        }
+        text.push('\n');
+    }
+    for one in report.before.iter().chain(&report.after) {
+        let _ = writeln!(text, "## {} {}\n\n{}{}\n", one.verdict, one.line(), one.times(), one.why);
+        if !one.again.is_empty() {
+            let _ = writeln!(text, "See it again:\n\n    {}\n", one.again);
+        }
+        for file in &one.files {
+            let _ = writeln!(text, "- `{file}`");
+        }
+        if !one.console.is_empty() {
+            text.push_str("\nEnd of its console:\n\n");
+            for line in &one.console {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
+        text.push('\n');
+    }
+    let _ = writeln!(text, "## Path\n\n{}\n", cost(report));
+    text.push_str("| | verdict | runs | kernel | why |\n|---|---|---|---|---|\n");
+    for run in runs(&report.path) {
+        let Some(step) = run.first() else { continue };
+        let about = if step.subject.is_empty() { String::new() } else { format!(" ({})", step.subject) };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {}{} | {} |",
+            step.purpose,
+            step.verdict,
+            run.len(),
+            cell(&step.name),
+            cell(&about),
+            cell(&step.why)
+        );
+    }
+    text.push('\n');
+    for note in &report.notes {
+        let _ = writeln!(text, "- {note}");
+    }
+    let _ = writeln!(text, "\n`{}`", report.command);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmtest_record::bisection::Step;
+    use vmtest_record::bisection::Subject;
+
+    fn report() -> Report {
+        let subject = |name: &str, verdict: &str, why: &str| Subject {
+            name: name.into(),
+            subject: format!("bpf: {name}"),
+            verdict: verdict.into(),
+            why: why.into(),
+            runs: [1, 0],
+            directory: "/runs/x/steps/1".into(),
+            again: "cargo xtask vmtest --kernel x".into(),
+            ..Subject::default()
+        };
+        let step = |name: &str, verdict: &str| Step {
+            name: name.into(),
+            verdict: verdict.into(),
+            why: "a | b".into(),
+            purpose: "end".into(),
+            ..Step::default()
+        };
+        Report {
+            summary: "first bad commit: bbb (bpf: bbb)".into(),
+            question: "First bad commit".into(),
+            answer: "found".into(),
+            directory: "/runs/x".into(),
+            first: Some(Subject { commit: "bbbbbb".into(), author: "A <a@b>".into(), ..Subject::default() }),
+            before: vec![subject("aaa", "good", "all 3 tests passed")],
+            after: Some(subject("bbb", "bad", "basic/x fail: it ran twice")),
+            path: vec![step("bbb", "bad"), step("aaa", "good"), step("aaa", "good")],
+            history: 9,
+            boots: 3,
+            duration_s: 12.3,
+            notes: vec!["a note".into()],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn the_text_tells_the_culprit_first_and_the_code_last() {
+        let text = text(&report());
+        assert!(
+            text.starts_with("first bad commit: bbb (bpf: bbb)\n    commit  bbbbbb\n    author  A <a@b>\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("note: a note\n\nrun:    /runs/x\nexit 0: found\n"), "{text}");
+        assert!(text.contains("path: 2 of 9 kernels asked, 3 boot(s), 12 s\n"), "{text}");
+        assert!(text.contains("end     good x2 aaa\n"), "{text}");
+        assert!(text.contains("bad bbb (bpf: bbb)\n    1 run: basic/x fail: it ran twice\n"), "{text}");
+    }
+
+    #[test]
+    fn markdown_has_whole_tables() {
+        let text = markdown(&report());
+        assert!(text.contains("| end | good | 2 | aaa | a \\| b |\n"), "{text}");
+        assert!(text.contains("- Commit: bbbbbb\n") && text.contains("## bad bbb (bpf: bbb)\n"), "{text}");
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Text of strangers inside the languages that reports are written in. Names, reasons and logs come from guests and
+//! patches: none of it may end an element, begin a command, or be a character that a parser refuses.
+
+use vmtest_base::sanitize::plain;
+
+/// XML 1.0 has no way to write most control characters, not even as a reference.
+fn is_xml(c: char) -> bool {
+    !matches!(c, '\u{fffe}' | '\u{ffff}') && (c >= ' ' || c == '\n' || c == '\t')
+}
+
+/// Text of an element, or of an attribute in double quotes, in XML and HTML. A parser turns line ends of an attribute
+/// into spaces.
+pub fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in plain(text).chars().map(|c| if is_xml(c) { c } else { '\u{fffd}' }) {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// One line of Markdown in which nothing is markup, not in a table either: every sign that could be is a reference.
+pub fn markdown(text: &str) -> String {
+    let text: Vec<char> = plain(text).chars().collect();
+    let mut out = String::with_capacity(text.len());
+    let is_word = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(char::is_ascii_alphanumeric);
+    for (at, c) in text.iter().copied().enumerate() {
+        match c {
+            '\n' | '\t' => out.push(' '),
+            // Inside a word it is one.
+            '_' if is_word(at.checked_sub(1)) && is_word(Some(at + 1)) => out.push(c),
+            c if c.is_ascii_punctuation() && !"-./:+=,()".contains(c) => {
+                out.push_str(&format!("&#{};", c as u32));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The message of a workflow command: it ends at the end of its line.
+pub fn command(text: &str) -> String {
+    plain(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A property of a workflow command: it ends at a comma or two colons as well.
+pub fn command_property(text: &str) -> String {
+    command(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// Description of a KTAP result: `#` begins a directive, and a line is all there is.
+pub fn ktap(text: &str) -> String {
+    let mut line: String = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    line = line.replace('#', "+");
+    // What begins like this is a separator in front of the description, and would be eaten.
+    line.trim_start_matches("- ").to_owned()
+}
+
+/// At most this many bytes, cut at the end of a character, with a mark.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}\n[cut here: {} bytes more in run.json]", &text[..end], text.len() - end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "a|b`c`*d*<script>&\"'[x](y)@z\n::error::x%0A\u{0}\u{8}\u{1b}[2J\u{ffff}# SKIP";
+
+    #[test]
+    fn nothing_of_a_stranger_is_markup() {
+        let text = xml(HOSTILE);
+        assert!(!text.contains(['<', '>', '"', '\'', '\u{0}', '\u{8}', '\u{1b}', '\u{ffff}']), "{text}");
+        assert!(text.starts_with("a|b`c`*d*&lt;script&gt;&amp;&quot;&apos;"));
+        let text = markdown(HOSTILE);
+        assert!(!text.contains(['|', '`', '*', '<', '>', '[', '@', '\n', '\u{1b}']), "{text}");
+        assert_eq!(markdown("_a_b__c_ :x:"), "&#95;a_b&#95;&#95;c&#95; :x:");
+        let text = command(HOSTILE);
+        assert!(!text.contains('\n') && text.contains("%0A::error::x%250A"), "{text}");
+        assert!(!command_property("a:b,c").contains([':', ',']));
+        assert!(!ktap(HOSTILE).contains(['#', '\n']));
+        assert_eq!(ktap("- ok 1  two"), "ok 1 two");
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character() {
+        assert_eq!(cut("äöü", 6), "äöü");
+        assert_eq!(cut("äöü", 3), "ä\n[cut here: 4 bytes more in run.json]");
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every format of a report, from the one model. A format knows nothing of files, flags or virtual machines.
+
+use clap::ValueEnum;
+
+use crate::layout::Look;
+use crate::story::Story;
+use crate::{github, html, junit, ktap, mail, markdown, table};
+use vmtest_base::error::{Error, Result};
+use vmtest_record::run::RunResult;
+
+/// Formats of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// What vmtest prints.
+    Table,
+    /// run.json itself.
+    Json,
+    /// JUnit XML, for whatever collects test results.
+    Junit,
+    /// The kernel's own test format; TAP readers understand it as well.
+    Ktap,
+    /// For the summary of a CI job.
+    Markdown,
+    /// Annotations of GitHub: `::error ..`.
+    Github,
+    /// For the reply to a patch: at most 30 lines of 75 columns.
+    Mail,
+    /// One page with everything, for a browser.
+    Html,
+}
+
+impl Format {
+    /// The report.
+    ///
+    /// # Errors
+    /// When the record cannot be written as JSON.
+    pub fn render(self, story: &Story<'_>, look: Look) -> Result<String> {
+        Ok(match self {
+            Format::Table => table::render(story, look),
+            Format::Json => json(story.run)?,
+            Format::Junit => junit::render(story),
+            Format::Ktap => ktap::render(story),
+            Format::Markdown => markdown::render(story),
+            Format::Github => github::render(story),
+            Format::Mail => mail::render(story),
+            Format::Html => html::render(story),
+        })
+    }
+}
+
+/// `run.json`.
+///
+/// # Errors
+/// When the record cannot be written as JSON.
+pub fn json(run: &RunResult) -> Result<String> {
+    let text = serde_json::to_string_pretty(run);
+    Ok(text.map_err(|error| Error::host("cannot write run.json").why(error))? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Look;
+    use crate::mail;
+    use vmtest_base::error::Class;
+    use vmtest_base::error::PRECEDENCE;
+    use vmtest_record::run::Cell;
+    use vmtest_record::run::Kernel;
+    use vmtest_record::run::Outcome;
+    use vmtest_record::samples::boot;
+    use vmtest_record::samples::cell;
+    use vmtest_record::samples::run;
+
+    fn render(format: Format, run: &RunResult) -> String {
+        let story = Story::of(run, "/runs/r");
+        format.render(&story, Look { colour: false }).expect("rendered")
+    }
+
+    /// Whether a reader of this format takes the run for a pass.
+    fn passes(format: Format, run: &RunResult) -> bool {
+        let text = render(format, run);
+        match format {
+            Format::Table => text.lines().last().is_some_and(|line| line.starts_with("exit 0: ")),
+            Format::Json => {
+                let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                json["exit_code"] == 0
+            }
+            Format::Junit => {
+                text.contains("<testcase ") && !text.contains("<error ") && !text.contains("<failure ")
+            }
+            Format::Ktap => text.contains("\nok 1 ") && !text.contains("not ok "),
+            Format::Markdown => text.starts_with("## ✅ vmtest: exit 0: "),
+            Format::Github => !text.contains("::error ") && text.contains("::notice title=vmtest::exit 0: "),
+            Format::Mail => text.starts_with("vmtest: passed, exit 0: "),
+            Format::Html => {
+                text.contains("<h1><span class=\"badge ok\">passed</span> exit 0: ")
+                    && !text.contains("What is wrong")
+            }
+        }
+    }
+
+    #[test]
+    fn no_class_is_a_pass_in_any_format_but_the_one() {
+        let good = || cell("k", "a", Outcome::Pass, Class::Pass);
+        for format in Format::value_variants() {
+            assert!(!passes(*format, &run(Vec::new())), "{format:?}: nothing");
+            for class in PRECEDENCE {
+                let passed = class == Class::Pass;
+                let outcome = if passed { Outcome::Pass } else { Outcome::Missing };
+                let one = run(vec![good(), cell("k", "b", outcome, class)]);
+                assert_eq!(passes(*format, &one), passed, "{format:?}: a cell with {class:?}");
+                let mut one = run(vec![good()]);
+                one.boots = vec![boot("k", class)];
+                one.conclude(None);
+                assert_eq!(passes(*format, &one), passed, "{format:?}: a boot with {class:?}");
+                let interrupted = matches!(class, Class::Interrupted | Class::Terminated);
+                one.boots.clear();
+                one.conclude(Some(class).filter(|_| interrupted));
+                assert_eq!(passes(*format, &one), !interrupted, "{format:?}: {class:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mail_is_short_whatever_the_run() {
+        let mut cells = Vec::new();
+        for kernel in 0..40 {
+            for test in 0..40 {
+                let long = "an_uncommonly_long_name_of_a_test_that_nobody_would_break_".repeat(3);
+                let one = cell(
+                    &format!("{long}{kernel}"),
+                    &format!("{long}{test}"),
+                    Outcome::Fail,
+                    Class::TestFailed,
+                );
+                cells.push(Cell { reason: format!("reason {test}: {long}\nand more"), ..one });
+            }
+        }
+        let mut run = run(cells);
+        run.command = vec!["x".repeat(4000)];
+        run.kernels = vec![Kernel { series: vec!["a subject ".repeat(30)], ..Kernel::default() }];
+        let text = render(Format::Mail, &run);
+        assert!(text.lines().count() <= mail::LINES, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= mail::WIDTH), "{text}");
+        assert!(text.contains("and 32 more columns") && text.contains("more that did not pass"), "{text}");
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that a person or a program reads. Two plug points: *sinks* see each event as it happens, *exporters* turn
+//! the final model into text and know nothing about files, flags or virtual machines.
+
+pub mod bisect;
+pub mod diff;
+
+pub mod escape;
+pub mod format;
+
+pub mod github;
+pub mod html;
+pub mod junit;
+pub mod ktap;
+pub mod layout;
+pub mod log;
+pub mod mail;
+pub mod markdown;
+
+pub mod phases;
+pub mod progress;
+pub mod steps;
+pub mod story;
+pub mod table;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sink: every event, unfiltered, into the run's `log`. It is there before any other report, and any other report can
+//! be checked against it.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use vmtest_base::error::{IoContext, Result};
+use vmtest_base::event::{Event, Kind, Sink};
+
+/// Writes one line an event.
+pub struct Log {
+    file: File,
+}
+
+impl Log {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn create(path: &Path) -> Result<Log> {
+        Ok(Log { file: File::create(path).on("cannot create", path)? })
+    }
+
+    /// Opens the file, behind what is in it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn append(path: &Path) -> Result<Log> {
+        Ok(Log { file: File::options().create(true).append(true).open(path).on("cannot open", path)? })
+    }
+}
+
+impl Sink for Log {
+    fn take(&mut self, event: &Event) {
+        let at = event.at.as_secs_f64();
+        // A full disk shows up where results are written; a missing log line must not end a run.
+        let _ = match &event.kind {
+            Kind::PhaseStarted { name, subject, .. } => {
+                writeln!(self.file, "{at:9.3} start  {name}: {subject}")
+            }
+            Kind::PhaseProgressed { .. } => Ok(()),
+            Kind::PhaseFinished { name, subject, took, cached, ok, .. } => {
+                let how = if !ok {
+                    "failed"
+                } else if *cached {
+                    "cached"
+                } else {
+                    "done"
+                };
+                writeln!(self.file, "{at:9.3} {how:6} {name}: {subject} ({:.3} s)", took.as_secs_f64())
+            }
+            Kind::Noted(text) => writeln!(self.file, "{at:9.3} note   {text}"),
+            Kind::Warned(text) => writeln!(self.file, "{at:9.3} warn   {text}"),
+        };
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sink: what is being done, how far it is, how long it will take. Bars on a terminal, plain lines everywhere else.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use vmtest_base::event::{Event, Kind, PhaseId, Sink};
+
+/// Without a terminal, a phase that goes on says so this often.
+const EVERY: Duration = Duration::from_secs(20);
+/// A phase shorter than this is not worth a line of its own.
+const WORTH_A_LINE: Duration = Duration::from_millis(200);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bars that redraw themselves.
+    Bars,
+    /// Lines that stay.
+    Lines,
+}
+
+/// Decides the style from what is known about the output.
+pub fn style(terminal: bool, ci: bool, dumb: bool) -> Style {
+    if terminal && !ci && !dumb { Style::Bars } else { Style::Lines }
+}
+
+/// The sink for this process' standard error.
+pub fn sink() -> Box<dyn Sink> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    match style(std::io::stderr().is_terminal(), set("CI"), dumb) {
+        Style::Bars => Box::new(Bars { all: MultiProgress::new(), bars: HashMap::new() }),
+        Style::Lines => Box::new(Lines { phases: HashMap::new() }),
+    }
+}
+
+struct Bars {
+    all: MultiProgress,
+    bars: HashMap<PhaseId, ProgressBar>,
+}
+
+impl Sink for Bars {
+    fn take(&mut self, event: &Event) {
+        match &event.kind {
+            Kind::PhaseStarted { id, name, subject } => {
+                let bar = self.all.add(ProgressBar::new_spinner());
+                bar.set_style(look("{spinner} {prefix} {wide_msg} {elapsed}"));
+                bar.set_prefix(format!("{name}: {subject}"));
+                bar.enable_steady_tick(Duration::from_millis(120));
+                self.bars.insert(*id, bar);
+            }
+            Kind::PhaseProgressed { id, done, total, detail } => {
+                let Some(bar) = self.bars.get(id) else { return };
+                if *total > 0 && bar.length() != Some(*total) {
+                    bar.set_length(*total);
+                    bar.set_style(look(
+                        "{spinner} {prefix} {bar:20} {pos}/{len} {elapsed}, {eta} left {wide_msg}",
+                    ));
+                }
+                bar.set_position(*done);
+                bar.set_message(detail.clone());
+            }
+            Kind::PhaseFinished { id, name, subject, took, cached, ok } => {
+                if let Some(bar) = self.bars.remove(id) {
+                    bar.finish_and_clear();
+                    self.all.remove(&bar);
+                }
+                if let Some(line) = finished(name, subject, *took, *cached, *ok) {
+                    drop(self.all.println(line));
+                }
+            }
+            Kind::Noted(text) => drop(self.all.println(format!("note: {text}"))),
+            Kind::Warned(text) => drop(self.all.println(format!("warning: {text}"))),
+        }
+    }
+}
+
+fn look(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; a mistake in one shows as the default look.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+struct Running {
+    name: String,
+    subject: String,
+    started: Instant,
+    said: Instant,
+}
+
+struct Lines {
+    phases: HashMap<PhaseId, Running>,
+}
+
+impl Sink for Lines {
+    fn take(&mut self, event: &Event) {
+        let mut out = std::io::stderr().lock();
+        // Nobody reads a standard error that is closed.
+        let _ = match &event.kind {
+            Kind::PhaseStarted { id, name, subject } => {
+                let now = Instant::now();
+                let (name, subject) = (name.clone(), subject.clone());
+                self.phases.insert(*id, Running { name, subject, started: now, said: now });
+                Ok(())
+            }
+            Kind::PhaseProgressed { id, done, total, detail } => match self.phases.get_mut(id) {
+                Some(phase) if phase.said.elapsed() >= EVERY => {
+                    phase.said = Instant::now();
+                    let far = so_far(*done, *total, phase.started.elapsed());
+                    writeln!(out, "{}: {}: {far} {detail}", phase.name, phase.subject)
+                }
+                _ => Ok(()),
+            },
+            Kind::PhaseFinished { id, name, subject, took, cached, ok } => {
+                self.phases.remove(id);
+                match finished(name, subject, *took, *cached, *ok) {
+                    Some(line) => writeln!(out, "{line}"),
+                    None => Ok(()),
+                }
+            }
+            Kind::Noted(text) => writeln!(out, "note: {text}"),
+            Kind::Warned(text) => writeln!(out, "warning: {text}"),
+        };
+    }
+}
+
+/// "412 of 1450, 80 s, 200 s left".
+fn so_far(done: u64, total: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    match (done, total) {
+        (0, _) => format!("{seconds} s"),
+        (_, 0) => format!("{done}, {seconds} s"),
+        _ => {
+            let left = elapsed.as_secs_f64() * (total.saturating_sub(done)) as f64 / done as f64;
+            format!("{done} of {total}, {seconds} s, {left:.0} s left")
+        }
+    }
+}
+
+fn finished(name: &str, subject: &str, took: Duration, cached: bool, ok: bool) -> Option<String> {
+    let seconds = took.as_secs_f64();
+    match (ok, cached) {
+        (false, _) => Some(format!("{name}: {subject}: failed after {seconds:.1} s")),
+        (true, true) => None,
+        (true, false) if took < WORTH_A_LINE => None,
+        (true, false) => Some(format!("{name}: {subject}: {seconds:.1} s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_only_where_they_can_be_drawn() {
+        assert_eq!(style(true, false, false), Style::Bars);
+        for (terminal, ci, dumb) in [(false, false, false), (true, true, false), (true, false, true)] {
+            assert_eq!(style(terminal, ci, dumb), Style::Lines);
+        }
+    }
+
+    #[test]
+    fn time_left_follows_from_what_was_done() {
+        assert_eq!(so_far(100, 400, Duration::from_secs(20)), "100 of 400, 20 s, 60 s left");
+        assert_eq!(so_far(0, 400, Duration::from_secs(5)), "5 s");
+    }
+}

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exporter: the matrix of `--each-patch`, one narrow column for each patch, with build and boot on top; and below it, in
+//! words, which patch lets tests pass and which breaks what worked.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::layout::{Look, WIDTH, flush, wrapped};
+use vmtest_record::reference_columns::{self, Change, Stage};
+use vmtest_record::run::{Cell, Kernel, Outcome, Role, RunResult};
+
+/// Narrowest column of labels; a series too long for one table beside it gets several.
+const LABELS: usize = 26;
+/// Subtests of one group that a line names.
+const NAMED: usize = 4;
+
+/// Whether this is such a run.
+pub fn applies(run: &RunResult) -> bool {
+    run.kernels.iter().any(|kernel| kernel.role == Some(Role::Step))
+}
+
+/// Whether a cell is one of half a series that counts for nothing: its reason would be told for each patch again.
+pub fn is_background(run: &RunResult, cell: &Cell) -> bool {
+    !cell.counts()
+        && run.kernels.iter().any(|kernel| kernel.id == cell.kernel && kernel.role == Some(Role::Step))
+}
+
+/// One column.
+struct Step<'a> {
+    kernel: &'a Kernel,
+    stages: [Stage; 2],
+    stage_changes: [Option<Change>; 2],
+}
+
+/// Patches, matrix, legend, and what each patch did.
+pub fn render(text: &mut String, run: &RunResult, look: Look) {
+    let steps = steps(run);
+    subjects(text, &steps);
+    let rows = rows(run);
+    let digits = steps.len().to_string().len().max(2);
+    let label_width = rows.iter().map(|row| row.len()).max().unwrap_or(0).max("build".len());
+    // The mark of the change follows the outcome, so two characters and a space.
+    let wide = digits + 1;
+    let fit = ((WIDTH - LABELS - 2) / wide).max(1);
+    for (block, some) in steps.chunks(fit).enumerate() {
+        let first = block * fit;
+        // "base" is wider than a number.
+        let extra = if first == 0 { 2 } else { 0 };
+        let label_width = label_width.min(WIDTH - some.len() * wide - extra);
+        let head = (0..some.len()).map(|at| match first + at {
+            0 => format!("{:>width$}", "base", width = wide + extra),
+            number => format!("{number:>wide$}"),
+        });
+        let _ = writeln!(text, "{:label_width$}{}", "", head.collect::<String>());
+        for (at, name) in ["build", "boot"].into_iter().enumerate() {
+            let marks = some.iter().map(|step| (stage_mark(step.stages[at]), step.stage_changes[at]));
+            line(text, name, label_width, marks, (wide, extra), look);
+        }
+        for row in &rows {
+            let cell = |step: &Step<'_>| {
+                run.cells.iter().find(|cell| cell.kernel == step.kernel.id && cell.path() == *row)
+            };
+            let marks = some.iter().map(|step| match cell(step) {
+                Some(cell) => (
+                    mark(cell.outcome),
+                    reference_columns::change(cell).filter(|change| *change != Change::Differs),
+                ),
+                None => (("-", None), None),
+            });
+            line(text, row, label_width, marks, (wide, extra), look);
+        }
+        text.push('\n');
+    }
+    legend(text, run);
+    story(text, run, &steps);
+}
+
+fn steps(run: &RunResult) -> Vec<Step<'_>> {
+    let mut kernels: Vec<&Kernel> = Vec::new();
+    for kernel in &run.kernels {
+        if !kernels.iter().any(|known| known.id == kernel.id) {
+            kernels.push(kernel);
+        }
+    }
+    let stages: Vec<_> = kernels.iter().map(|kernel| reference_columns::stages(run, kernel)).collect();
+    let builds = reference_columns::stage_changes(stages.iter().map(|(build, _)| *build));
+    let boots = reference_columns::stage_changes(stages.iter().map(|(_, boot)| *boot));
+    kernels
+        .into_iter()
+        .zip(stages)
+        .zip(builds.into_iter().zip(boots))
+        .map(|((kernel, (build, boot)), (build_change, boot_change))| Step {
+            kernel,
+            stages: [build, boot],
+            stage_changes: [build_change, boot_change],
+        })
+        .collect()
+}
+
+/// Subject of the patch that a column has and the one before has not.
+fn subject<'a>(step: &Step<'a>) -> &'a str {
+    step.kernel.series.last().map_or("?", String::as_str)
+}
+
+fn subjects(text: &mut String, steps: &[Step<'_>]) {
+    for (number, step) in steps.iter().enumerate() {
+        let (name, what) = if number == 0 {
+            ("base".to_owned(), step.kernel.id.as_str())
+        } else {
+            (number.to_string(), subject(step))
+        };
+        let what: String = what.chars().take(WIDTH - 6).collect();
+        let _ = writeln!(text, "{name:>4}  {what}");
+    }
+    text.push('\n');
+}
+
+fn rows(run: &RunResult) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for path in run.cells.iter().map(Cell::path) {
+        if !rows.contains(&path) {
+            rows.push(path);
+        }
+    }
+    rows
+}
+
+/// What stands in the table, and its colour.
+type Mark = (&'static str, Option<&'static str>);
+
+const GREEN: Option<&str> = Some("32");
+const RED: Option<&str> = Some("31");
+const YELLOW: Option<&str> = Some("33");
+
+fn mark(outcome: Outcome) -> Mark {
+    match outcome {
+        Outcome::Pass => ("P", GREEN),
+        Outcome::Fail => ("F", RED),
+        Outcome::Skip => (".", None),
+        Outcome::Missing => ("?", RED),
+        Outcome::Crash => ("C", RED),
+        Outcome::Timeout => ("T", RED),
+        Outcome::Flaky => ("~", YELLOW),
+        Outcome::Xfail => ("x", YELLOW),
+        Outcome::Notrun => ("-", None),
+    }
+}
+
+fn stage_mark(stage: Stage) -> Mark {
+    match stage {
+        Stage::Ok => ("ok", GREEN),
+        Stage::Failed(_) => ("F", RED),
+        Stage::Unknown => ("-", None),
+    }
+}
+
+fn line(
+    text: &mut String,
+    label: &str,
+    label_width: usize,
+    marks: impl Iterator<Item = (Mark, Option<Change>)>,
+    (wide, extra): (usize, usize),
+    look: Look,
+) {
+    let label: String = label.chars().take(label_width).collect();
+    let mut line = format!("{label:label_width$}");
+    for (at, ((word, colour), change)) in marks.enumerate() {
+        let sign = match (word, change) {
+            // Where the place is taken: only a failure is broken, and that has one letter.
+            ("ok", _) | (_, None | Some(Change::Differs)) => "",
+            (_, Some(Change::Starts)) => "*",
+            (_, Some(Change::Breaks)) => "!",
+        };
+        let shown = format!("{word}{sign}");
+        let width = wide + if at == 0 { extra } else { 0 };
+        // The outcome stands under the last digit of its number but one, its sign under the last.
+        let padded = format!("{shown:<2}");
+        let before = width.saturating_sub(2);
+        let _ = match colour.filter(|_| look.colour && !shown.is_empty()) {
+            Some(colour) => write!(line, "{:before$}\x1b[{colour}m{padded}\x1b[0m", ""),
+            None => write!(line, "{:before$}{padded}", ""),
+        };
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn legend(text: &mut String, run: &RunResult) {
+    let mut seen: Vec<Outcome> = run.cells.iter().map(|cell| cell.outcome).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let words: Vec<String> =
+        seen.into_iter().map(|outcome| format!("{} {}", mark(outcome).0, outcome.name())).collect();
+    let changes: Vec<Change> = run.cells.iter().filter_map(reference_columns::change).collect();
+    let mut text_of = words.join("   ");
+    if changes.contains(&Change::Starts) {
+        text_of.push_str("   * starts to pass");
+    }
+    text_of.push_str("   ! breaks what worked");
+    let _ = writeln!(text, "{text_of}");
+}
+
+/// What each patch did, in words, in the order of the patches.
+fn story(text: &mut String, run: &RunResult, steps: &[Step<'_>]) {
+    let mut told = Vec::new();
+    for (number, step) in steps.iter().enumerate() {
+        let who = if number == 0 { "base".to_owned() } else { format!("patch {number} ({})", subject(step)) };
+        let mut say = |what: String| told.push(flush(&format!("{who} {what}")));
+        for (at, what) in ["build", "boot"].into_iter().enumerate() {
+            match (step.stages[at], step.stage_changes[at]) {
+                (Stage::Failed(class), Some(Change::Breaks)) => {
+                    say(format!("BREAKS the {what}: {}", class.label()))
+                }
+                (Stage::Failed(class), _) if number == 0 => {
+                    say(format!("fails its {what}: {}", class.label()))
+                }
+                (Stage::Failed(class), _) => say(format!("still fails its {what}: {}", class.label())),
+                (_, Some(Change::Starts)) => say(format!("mends the {what}")),
+                _ => (),
+            }
+        }
+        for change in [Change::Breaks, Change::Starts] {
+            let cells: Vec<&Cell> = run
+                .cells
+                .iter()
+                .filter(|cell| {
+                    cell.kernel == step.kernel.id && reference_columns::change(cell) == Some(change)
+                })
+                .collect();
+            let subtests =
+                if cells.len() == 1 { "1 subtest".to_owned() } else { format!("{} subtests", cells.len()) };
+            let which = wrapped(&groups(run, &cells, change));
+            match change {
+                _ if cells.is_empty() => (),
+                Change::Breaks => say(format!("BREAKS {subtests} that passed before\n{which}")),
+                Change::Starts | Change::Differs => say(format!("lets {subtests} pass\n{which}")),
+            }
+        }
+    }
+    if told.is_empty() {
+        told.push("no patch lets a subtest pass, and none breaks one\n".to_owned());
+    }
+    for what in told {
+        let _ = write!(text, "\n{what}");
+    }
+}
+
+/// `basic/* (31), mixed/x, mixed/y`: whole groups by one word.
+fn groups(run: &RunResult, cells: &[&Cell], change: Change) -> String {
+    let mut tests: Vec<&str> = Vec::new();
+    let mut by_test: BTreeMap<&str, Vec<&Cell>> = BTreeMap::new();
+    for cell in cells {
+        if !tests.contains(&cell.test.as_str()) {
+            tests.push(&cell.test);
+        }
+        by_test.entry(&cell.test).or_default().push(cell);
+    }
+    let mut parts = Vec::new();
+    for test in tests {
+        let some = &by_test[test];
+        let all = run.cells.iter().filter(|cell| cell.kernel == some[0].kernel && cell.test == test).count();
+        // What became of a broken one is the finding; a pass is a pass.
+        let outcomes: Vec<&str> = {
+            let mut names: Vec<&str> = some.iter().map(|cell| cell.outcome.name()).collect();
+            names.dedup();
+            if change == Change::Breaks { names } else { Vec::new() }
+        };
+        let became = if outcomes.is_empty() { String::new() } else { format!(" ({})", outcomes.join(", ")) };
+        if some.len() == all && all > 1 {
+            parts.push(format!("{test}/*, all {all}{became}"));
+            continue;
+        }
+        let named: Vec<String> = some.iter().take(NAMED).map(|cell| cell.path()).collect();
+        let more = some.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more of {test}") } else { String::new() };
+        parts.push(format!("{}{more}{became}", named.join(", ")));
+    }
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmtest_base::error::Class;
+    use vmtest_record::samples::boot;
+    use vmtest_record::samples::cell;
+    use vmtest_record::samples::run;
+
+    fn kernel(at: usize, of: usize) -> Kernel {
+        Kernel {
+            id: if at == 0 { "src:6.18.15".into() } else { format!("src:6.18.15+fsession@{at}/{of}") },
+            release: "6.18.15".into(),
+            series: (1..=at).map(|number| format!("bpf: subject of patch {number}")).collect(),
+            role: Some(Role::Step).filter(|_| at < of),
+            compared_to: at.checked_sub(1).map(|before| kernel(before, of).id),
+            ..Kernel::default()
+        }
+    }
+
+    /// A series that lets everything pass with patch 2, breaks the build with 3 and one test for good with 4.
+    fn example(patches: usize) -> RunResult {
+        let mut run = run(Vec::new());
+        for at in 0..=patches {
+            let kernel = kernel(at, patches);
+            for name in ["runs_twice", "a_subtest_with_a_name_that_nobody_would_ever_give_it"] {
+                let (outcome, class) = match at {
+                    0 | 1 => (Outcome::Skip, Class::Incomplete),
+                    3 => (Outcome::Notrun, Class::KernelBuild),
+                    4.. if name == "runs_twice" => (Outcome::Fail, Class::TestFailed),
+                    _ => (Outcome::Pass, Class::Pass),
+                };
+                run.cells.push(cell(&kernel.id, name, outcome, class));
+            }
+            if at != 3 {
+                run.boots.push(boot(&kernel.id, Class::Pass));
+            }
+            run.kernels.push(Kernel {
+                release: if at == 3 { String::new() } else { kernel.release.clone() },
+                ..kernel
+            });
+        }
+        reference_columns::settle(&mut run);
+        run.conclude(None);
+        run
+    }
+
+    fn rendered(run: &RunResult) -> String {
+        let mut text = String::new();
+        render(&mut text, run, Look { colour: false });
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert_eq!(line, line.trim_end());
+        }
+        text
+    }
+
+    #[test]
+    fn the_table_shows_where_it_starts_and_what_breaks() {
+        let text = rendered(&example(5));
+        let table: Vec<&str> = text
+            .lines()
+            .filter(|line| ["build", "boot", "basic"].iter().any(|name| line.starts_with(name)))
+            .collect();
+        assert!(table[0].starts_with("build") && table[0].ends_with("ok ok ok F! ok ok"), "{}", table[0]);
+        assert!(table[1].starts_with("boot") && table[1].ends_with("ok ok ok -  ok ok"), "{}", table[1]);
+        assert!(
+            table[2].starts_with("basic/runs_twice") && table[2].ends_with(".  .  P* -  F! F"),
+            "{}",
+            table[2]
+        );
+        assert!(table[3].ends_with(".  .  P* -  P  P"), "{}", table[3]);
+        for line in [
+            "   3  bpf: subject of patch 3",
+            "patch 2 (bpf: subject of patch 2) lets 2 subtests pass",
+            "    basic/*, all 2",
+            "patch 3 (bpf: subject of patch 3) BREAKS the build: kernel build failed",
+            "patch 4 (bpf: subject of patch 4) mends the build",
+            "patch 4 (bpf: subject of patch 4) BREAKS 1 subtest that passed before",
+            "    basic/runs_twice (fail)",
+        ] {
+            assert!(text.lines().any(|seen| seen == line), "{line}\n{text}");
+        }
+        assert!(text.contains("* starts to pass   ! breaks what worked"));
+    }
+
+    #[test]
+    fn a_long_series_is_cut_into_tables_that_fit() {
+        let text = rendered(&example(40));
+        assert!(text.matches("\nbuild").count() > 1, "{text}");
+        for number in 0..=40 {
+            let number = if number == 0 { "base".to_owned() } else { number.to_string() };
+            let heads = text.lines().filter(|line| line.split_whitespace().any(|word| word == number));
+            assert!(heads.count() >= 2, "{number} in the list and above a column\n{text}");
+        }
+        rendered(&example(120));
+    }
+
+    #[test]
+    fn a_boot_that_dies_is_broken_once() {
+        let mut run = example(2);
+        run.boots[1].class = Class::Panic.code();
+        run.boots[2].class = Class::Panic.code();
+        let text = rendered(&run);
+        assert!(
+            text.contains("patch 1 (bpf: subject of patch 1) BREAKS the boot: kernel panic or oops"),
+            "{text}"
+        );
+        assert!(text.contains("patch 2 (bpf: subject of patch 2) still fails its boot"), "{text}");
+    }
+
+    #[test]
+    fn a_series_that_changes_nothing_says_so() {
+        let mut run = example(2);
+        run.cells.iter_mut().for_each(|cell| {
+            cell.outcome = Outcome::Skip;
+            cell.was = None;
+        });
+        assert!(rendered(&run).ends_with("no patch lets a subtest pass, and none breaks one\n"));
+    }
+}

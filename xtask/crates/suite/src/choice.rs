@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which of the kernel's own tests run: what was asked for, the tests that the tree has, its deny list. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vmtest_protocol::TestName;
+
+use crate::own::compile;
+use vmtest_base::error::{Error, Result};
+use vmtest_guest::judge::{Chosen, star_matches};
+
+/// What runs when nothing is named: sessions, and their neighbours on the trampoline. Subtests follow a slash.
+pub const DEFAULT: [&str; 17] = [
+    "fsession_test",
+    "tracing_failure",
+    "kprobe_multi_test/session",
+    "kprobe_multi_test/session_cookie",
+    "uprobe_multi_test/session",
+    "uprobe_multi_test/session_cookie",
+    "uprobe_multi_test/session_cookie_recursive",
+    "get_func_ip_test",
+    "get_func_args_test",
+    "fentry_test",
+    "fexit_test",
+    "fentry_fexit",
+    "modify_return",
+    "fexit_bpf2bpf",
+    "trampoline_count",
+    "bpf_cookie",
+    "recursion",
+];
+
+/// What says that a test measures and does not judge.
+pub const BENCHMARK: &str = "bench";
+
+/// A line of a deny list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// Pattern of a test.
+    pub test: String,
+    /// Pattern of its subtests; `None`: all of the test.
+    pub subtest: Option<String>,
+    /// What the list says about it; may be empty.
+    pub why: String,
+}
+
+/// Reads a `DENYLIST` of the tree.
+pub fn deny_list(text: &str) -> Vec<Denied> {
+    let line = |line: &str| {
+        let (pattern, why) = line.split_once('#').unwrap_or((line, ""));
+        let pattern = pattern.trim();
+        let (test, subtest) = match pattern.split_once('/') {
+            Some((test, subtest)) => (test, Some(subtest.to_owned())),
+            None => (pattern, None),
+        };
+        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        (!test.is_empty()).then(|| Denied { test: test.to_owned(), subtest, why })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Tests to build and run, in the order of their names.
+    pub chosen: Vec<Chosen>,
+    /// What was asked for and is on the tree's deny list, with what the list says.
+    pub denied: Vec<(TestName, String)>,
+    /// What was asked for and the tree does not have.
+    pub absent: Vec<TestName>,
+}
+
+/// What a tree has, as far as the choice depends on it.
+#[derive(Clone, Copy)]
+pub struct Offer<'a> {
+    /// Test to the file that defines it.
+    pub tests: &'a BTreeMap<String, String>,
+    /// Whether the tests of a file have subtests that measure.
+    pub measures: &'a dyn Fn(&str) -> bool,
+    /// The tree's deny lists.
+    pub deny: &'a [Denied],
+}
+
+/// What `--test` may say for this suite.
+///
+/// # Errors
+/// Class `Usage` for a pattern that `test_progs` would not understand.
+pub fn check(globs: &[String]) -> Result<()> {
+    for glob in globs {
+        let (test, subtest) = split(glob);
+        compile(test)?;
+        if let Some(bad) = subtest.unwrap_or_default().chars().find(|c| "?[]{},\\\"".contains(*c)) {
+            return Err(Error::usage(format!(
+                "--test {glob}: test_progs does not understand `{bad}` in a subtest"
+            ))
+            .next("`*` stands for any text"));
+        }
+    }
+    Ok(())
+}
+
+fn split(glob: &str) -> (&str, Option<&str>) {
+    match glob.split_once('/') {
+        Some((test, "*")) => (test, None),
+        Some((test, subtest)) => (test, Some(subtest)),
+        None => (glob, None),
+    }
+}
+
+/// Chooses. `elsewhere` says of a glob that another suite knows it: then nothing is absent here.
+///
+/// # Errors
+/// Class `Usage` for a malformed glob.
+pub fn choose(
+    globs: &[String],
+    offer: Offer<'_>,
+    ignore_deny_list: bool,
+    elsewhere: &dyn Fn(&str) -> bool,
+) -> Result<Choice> {
+    let default: Vec<String> = DEFAULT.iter().map(|name| (*name).to_owned()).collect();
+    let globs = if globs.is_empty() { &default } else { globs };
+    check(globs)?;
+    let mut choice = Choice::default();
+    // Test to its patterns; an empty list is all of it.
+    let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut all: Vec<&str> = Vec::new();
+    for glob in globs {
+        let (test, subtest) = split(glob);
+        let matcher = compile(test)?.compile_matcher();
+        let named = |name: &str| !name.contains(BENCHMARK) || test.contains(BENCHMARK);
+        let hits: Vec<&str> = offer
+            .tests
+            .keys()
+            .map(String::as_str)
+            .filter(|name| matcher.is_match(name) && named(name))
+            .collect();
+        if hits.is_empty() && !elsewhere(glob) {
+            let absent = TestName { test: test.to_owned(), subtest: subtest.unwrap_or_default().to_owned() };
+            if !choice.absent.contains(&absent) {
+                choice.absent.push(absent);
+            }
+        }
+        for name in hits {
+            let patterns = wanted.entry(name).or_default();
+            match subtest {
+                None => all.push(name),
+                Some(subtest) if !patterns.iter().any(|known| known == subtest) => {
+                    patterns.push(subtest.to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for (name, mut subtests) in wanted {
+        if all.contains(&name) {
+            subtests.clear();
+        }
+        let lines: Vec<&Denied> =
+            offer.deny.iter().filter(|line| !ignore_deny_list && star_matches(&line.test, name)).collect();
+        let denied = |line: &Denied| {
+            let why = if line.why.is_empty() { String::new() } else { format!(": {}", line.why) };
+            format!("on the tree's deny list{why}; --ignore-denylist runs it")
+        };
+        if let Some(line) = lines.iter().find(|line| line.subtest.is_none()) {
+            choice.denied.push((TestName { test: name.to_owned(), subtest: String::new() }, denied(line)));
+            continue;
+        }
+        let mut deny: Vec<String> = Vec::new();
+        for line in lines {
+            let Some(pattern) = &line.subtest else { continue };
+            choice.denied.push((TestName { test: name.to_owned(), subtest: pattern.clone() }, denied(line)));
+            deny.push(pattern.clone());
+        }
+        let Some(file) = offer.tests.get(name) else { continue };
+        let measured = subtests.iter().any(|pattern| pattern.contains(BENCHMARK));
+        if (offer.measures)(file) && !measured && !name.contains(BENCHMARK) {
+            deny.push(format!("*{BENCHMARK}*"));
+        }
+        choice.chosen.push(Chosen { name: name.to_owned(), file: file.clone(), subtests, deny });
+    }
+    Ok(choice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tests() -> BTreeMap<String, String> {
+        ["fsession_test", "tracing_failure", "kprobe_multi_test", "uprobe_multi_test", "varlen", "tailcalls"]
+            .iter()
+            .map(|name| ((*name).to_owned(), (*name).to_owned()))
+            .chain([("kprobe_multi_bench_attach".to_owned(), "kprobe_multi_test".to_owned())])
+            .collect()
+    }
+
+    fn chosen(globs: &[&str], ignore: bool) -> Choice {
+        let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
+        let deny =
+            deny_list("# TEMPORARY\nvarlen    # sums\n\ntailcalls/tailcall_bpf2bpf*\t\t# no\tmixing\n");
+        let tests = tests();
+        let offer = Offer { tests: &tests, measures: &|file| file == "uprobe_multi_test", deny: &deny };
+        choose(&globs, offer, ignore, &|glob| glob == "basic/*").expect("well-formed")
+    }
+
+    fn names(choice: &Choice) -> Vec<&str> {
+        choice.chosen.iter().map(|chosen| chosen.name.as_str()).collect()
+    }
+
+    #[test]
+    fn globs_choose_tests_and_subtests() {
+        let some = chosen(&["fsession_test", "tracing_failure/*", "uprobe_multi_test/session*"], false);
+        assert_eq!(names(&some), ["fsession_test", "tracing_failure", "uprobe_multi_test"]);
+        assert!(some.chosen[0].is_whole() && some.chosen[1].is_whole() && !some.chosen[2].is_whole());
+        assert!(some.chosen[2].wants("session_cookie") && !some.chosen[2].wants("skel_api"));
+        assert_eq!(
+            chosen(&["uprobe_multi_test/session", "uprobe_multi_test"], true).chosen[0].subtests,
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn what_the_tree_lacks_is_absent_unless_another_suite_has_it() {
+        let some = chosen(&["nope", "fsession_test/x", "none*/y", "basic/*"], false);
+        let absent: Vec<String> = some.absent.iter().map(TestName::path).collect();
+        assert_eq!(
+            (names(&some), absent),
+            (vec!["fsession_test"], vec!["nope".into(), "none*/y".to_owned()])
+        );
+        let default = chosen(&[], false);
+        assert!(default.absent.iter().any(|name| name.test == "fexit_bpf2bpf"));
+        assert_eq!(default.chosen.len(), 4);
+    }
+
+    #[test]
+    fn benchmarks_run_only_when_they_are_named() {
+        assert!(!names(&chosen(&["*"], true)).contains(&"kprobe_multi_bench_attach"));
+        assert_eq!(names(&chosen(&["*bench*"], true)), ["kprobe_multi_bench_attach"]);
+        let uprobe = chosen(&["uprobe_multi_test"], true);
+        assert!(!uprobe.chosen[0].wants("bench_usdt") && !uprobe.chosen[0].is_whole());
+        assert!(chosen(&["uprobe_multi_test/bench_usdt"], true).chosen[0].wants("bench_usdt"));
+    }
+
+    #[test]
+    fn the_deny_list_is_honoured_and_shown() {
+        let some = chosen(&["varlen", "tailcalls"], false);
+        assert_eq!(names(&some), ["tailcalls"]);
+        assert!(!some.chosen[0].wants("tailcall_bpf2bpf_1") && some.chosen[0].wants("tailcall_1"));
+        let denied: Vec<String> = some.denied.iter().map(|(name, _)| name.path()).collect();
+        assert_eq!(denied, ["tailcalls/tailcall_bpf2bpf*", "varlen"]);
+        assert!(some.denied[1].1.contains("sums"));
+        let all = chosen(&["varlen", "tailcalls"], true);
+        assert_eq!((all.chosen.len(), all.denied.len()), (2, 0));
+        assert!(all.chosen[0].is_whole());
+    }
+
+    #[test]
+    fn patterns_that_test_progs_does_not_know_are_refused() {
+        for glob in ["a/b?", "a/{b,c}", "a/b,c", "["] {
+            assert!(check(&[glob.to_owned()]).is_err(), "{glob}");
+        }
+        assert!(check(&["fs*_test/*cookie*".to_owned()]).is_ok());
+        assert!(star_matches("a*c", "abc") && !star_matches("a.c", "abc") && star_matches("*", ""));
+    }
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The own suite: the static runner, built on the host by cargo, and the list of its subtests. And, below, the kernel's
+//! own: what it consists of ([`sources`]), which of it runs ([`choice`]), and how it is built ([`upstream`]). What
+//! its output means is the judge's ([`vmtest_guest::judge`]).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use vmtest_host::store::CacheKind;
+use vmtest_protocol::{Effort, Listed, TestName, names_group};
+
+use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::files::read_text;
+use vmtest_base::key::Key;
+use vmtest_guest::machine::Demands;
+use vmtest_host::context::Context;
+use vmtest_host::process::Job;
+
+/// File name of the runner in its cache entry.
+pub const RUNNER: &str = "vmtest-runner";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The built runner.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// Directory that holds it and nothing else.
+    pub dir: PathBuf,
+    /// Every subtest it knows.
+    pub listed: Vec<Listed>,
+}
+
+impl Runner {
+    /// The program.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(RUNNER)
+    }
+
+    /// Whether one from the present sources is in the cache.
+    pub fn is_cached(ctx: &Context) -> bool {
+        sources_key(&ctx.project).is_ok_and(|key| ctx.cache.get(CacheKind::Runner, key.as_str()).is_some())
+    }
+
+    /// Builds the runner, unless one from the same sources is in the cache.
+    ///
+    /// # Errors
+    /// Class `SuiteBuild` with the compiler's first error.
+    pub fn ensure(ctx: &Context) -> Result<Runner> {
+        let key = sources_key(&ctx.project)?;
+        let phase = ctx.bus.phase("runner", "own suite");
+        let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Runner, key.as_str(), |dir| {
+            let built = build(ctx, &phase)?;
+            // Not of the copy: while another thread forks, a program that we just wrote is "busy".
+            let listing = Job::new({
+                let mut command = Command::new(&built);
+                command.arg("--list");
+                command
+            })
+            .run()?
+            .ok("the runner cannot list its tests")?;
+            // Read before it is kept: what cannot be read would stay in the cache.
+            parse_list(&listing.stdout)?;
+            fs::copy(&built, dir.join(RUNNER)).on("cannot copy", &built)?;
+            vmtest_base::files::write_file(&dir.join("list.json"), listing.stdout)
+        })?;
+        let listed = parse_list(&read_text(&dir.join("list.json"))?)?;
+        if cached {
+            phase.cached()
+        } else {
+            phase.finish()
+        }
+        Ok(Runner { dir, listed })
+    }
+
+    /// Whether a subtest uses the bpftool of the tree under test.
+    pub fn uses_bpftool(&self, name: &TestName) -> bool {
+        self.listed.iter().any(|listed| listed.bpftool && listed.name == *name)
+    }
+
+    /// What these subtests ask of the machine.
+    pub fn demands(&self, chosen: &[TestName]) -> Demands {
+        let who = |asks: fn(&Listed) -> bool| {
+            let mut names = self.listed.iter().filter(|one| asks(one) && chosen.contains(&one.name));
+            let first = names.next()?.name.path();
+            Some((1 + names.count(), first))
+        };
+        Demands {
+            several_cpus: who(|listed| listed.several_cpus),
+            single_thread: who(|listed| listed.single_thread),
+        }
+    }
+
+    /// The globs of a filter that choose something here.
+    ///
+    /// # Errors
+    /// Never for a filter that exists.
+    pub fn known(&self, filter: &TestFilter) -> Result<TestFilter> {
+        let unknown = filter.unmatched(self.listed.iter().map(|listed| &listed.name));
+        let known: Vec<String> =
+            filter.globs().iter().filter(|glob| !unknown.contains(glob)).cloned().collect();
+        TestFilter::new(&known)
+    }
+
+    /// Names of the subtests that a filter and an effort choose, in their order.
+    ///
+    /// # Errors
+    /// Class `Usage` for a glob that matches no subtest of any effort, with what there is.
+    pub fn choose(&self, filter: &TestFilter, effort: Effort) -> Result<Vec<TestName>> {
+        if let Some(glob) = filter.unmatched(self.listed.iter().map(|listed| &listed.name)).first() {
+            let mut groups: Vec<&str> = self.listed.iter().map(|listed| listed.name.test.as_str()).collect();
+            groups.dedup();
+            return Err(Error::usage(format!("--test {glob} matches no subtest"))
+                .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
+                .next("`cargo xtask vmtest --list` shows them all"));
+        }
+        // A subtest that is named runs whatever the effort.
+        let group_is_named = |listed: &Listed| {
+            !listed.only_named || filter.globs().iter().any(|glob| names_group(glob, &listed.name.test))
+        };
+        let wanted = |listed: &&Listed| {
+            if filter.is_empty() {
+                listed.effort <= effort && !listed.only_named
+            } else {
+                filter.matches(&listed.name)
+                    && (filter.names(&listed.name) || listed.effort <= effort)
+                    && group_is_named(listed)
+            }
+        };
+        let chosen: Vec<TestName> =
+            self.listed.iter().filter(wanted).map(|listed| listed.name.clone()).collect();
+        if chosen.is_empty() {
+            return Err(Error::usage("no subtest is left to run")
+                .why("what --test chooses belongs to a higher effort")
+                .next("leave out --effort, or name a subtest in full"));
+        }
+        Ok(chosen)
+    }
+}
+
+/// Longest list of names that is sent to the guest as such, for people who read its command line.
+const MOST_NAMES: usize = 700;
+
+impl Runner {
+    /// How to ask the guest for exactly these subtests: their names, where they are few, and their places in the runner's
+    /// list ([`vmtest_protocol::pick`]). Neither means all of the effort.
+    pub fn ask_for(&self, chosen: &[TestName], effort: Effort) -> (Vec<String>, String) {
+        let all = self.listed.iter().filter(|listed| listed.effort <= effort && !listed.only_named);
+        let all = all.map(|listed| &listed.name);
+        if all.eq(chosen.iter()) {
+            return (Vec::new(), String::new());
+        }
+        let names: Vec<String> = chosen.iter().map(TestName::path).collect();
+        let short = names.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES;
+        let places = self.listed.iter().map(|listed| chosen.contains(&listed.name));
+        (if short { names } else { Vec::new() }, vmtest_protocol::pick(places))
+    }
+}
+
+impl Runner {
+    /// The same names in lists that can be sent to a guest by name.
+    pub fn in_parts(&self, names: &[TestName]) -> Vec<Vec<TestName>> {
+        let mut parts: Vec<Vec<TestName>> = Vec::new();
+        let mut length = MOST_NAMES;
+        for name in names {
+            length += name.path().len() + 1;
+            if length > MOST_NAMES {
+                parts.push(Vec::new());
+                length = name.path().len() + 1;
+            }
+            parts.last_mut().into_iter().for_each(|part| part.push(name.clone()));
+        }
+        parts
+    }
+}
+
+fn parse_list(text: &str) -> Result<Vec<Listed>> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(Class::SuiteBuild, "the runner's list of tests cannot be read").why(error)
+    })
+}
+
+/// Hash of everything that the runner is built from.
+fn sources_key(project: &Path) -> Result<Key> {
+    let mut files: Vec<PathBuf> = vec![project.join("Cargo.lock"), project.join("Cargo.toml")];
+    for entry in walkdir::WalkDir::new(project.join("selftests")) {
+        let entry = entry.map_err(std::io::Error::from).on("cannot walk", project.join("selftests"))?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    files.sort();
+    let mut key = Key::of("runner 1");
+    for file in files {
+        key = key.field(
+            &file.strip_prefix(project).unwrap_or(&file).to_string_lossy(),
+            fs::read(&file).on("cannot read", &file)?,
+        );
+    }
+    Ok(key.finish())
+}
+
+fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target_dir = ctx.project.join("target");
+    let mut command = Command::new(cargo);
+    command.current_dir(&ctx.project).args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        RUNNER,
+        "--target",
+        TARGET,
+    ]);
+    command.arg("--target-dir").arg(&target_dir);
+    // Static, so that one file runs in any guest; position independent as Rust makes it.
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    // Of a make that called us: its jobserver is a pair of descriptors, which no child of ours has.
+    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"] {
+        command.env_remove(name);
+    }
+    let mut units = 0;
+    let done = Job::new(command)
+        .on_line(|_, line| {
+            if let Some(unit) = line.trim_start().strip_prefix("Compiling ") {
+                units += 1;
+                phase.progress(units, 0, unit);
+            }
+        })
+        .run()?;
+    if !done.success() {
+        let first = vmtest_kernel::build_log::first_error(done.tail.iter().map(String::as_str));
+        let detail = if first.is_empty() { done.tail.clone() } else { first };
+        return Err(Error::new(Class::SuiteBuild, "the runner of the own suite does not build")
+            .why(format!("`{}` {}", done.command, vmtest_host::process::ended(done.status)))
+            .detail(detail)
+            .next("`cargo xtask doctor` says whether clang and libelf.a are there; `scripts/setup.sh` installs them"));
+    }
+    Ok(target_dir.join(TARGET).join("release").join(RUNNER))
+}
+
+/// Globs that choose subtests: a glob matches `test/subtest`, or `test` for all of a group.
+#[derive(Debug, Clone)]
+pub struct TestFilter {
+    globs: Vec<String>,
+    set: GlobSet,
+}
+
+impl TestFilter {
+    /// A filter of these globs; none chooses everything.
+    ///
+    /// # Errors
+    /// Class `Usage` for a malformed glob.
+    pub fn new(globs: &[String]) -> Result<TestFilter> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            set.add(compile(glob)?);
+        }
+        let set = set.build().map_err(|error| Error::usage("the globs of --test are too many").why(error))?;
+        Ok(TestFilter { globs: globs.to_vec(), set })
+    }
+
+    /// Whether it chooses everything.
+    pub fn is_empty(&self) -> bool {
+        self.globs.is_empty()
+    }
+
+    /// The globs as they were typed.
+    pub fn globs(&self) -> &[String] {
+        &self.globs
+    }
+
+    /// Whether it chooses this subtest.
+    pub fn matches(&self, name: &TestName) -> bool {
+        self.is_empty() || self.set.is_match(name.path()) || self.set.is_match(&name.test)
+    }
+
+    /// Whether it names this subtest in full.
+    pub fn names(&self, name: &TestName) -> bool {
+        self.globs.contains(&name.path())
+    }
+
+    /// Globs that choose none of these.
+    fn unmatched<'a>(&self, names: impl Iterator<Item = &'a TestName>) -> Vec<String> {
+        let mut hit = vec![false; self.globs.len()];
+        for name in names {
+            for index in self.set.matches(name.path()).into_iter().chain(self.set.matches(&name.test)) {
+                hit[index] = true;
+            }
+        }
+        self.globs.iter().zip(hit).filter(|(_, hit)| !hit).map(|(glob, _)| glob.clone()).collect()
+    }
+}
+
+/// Compiles one glob; `*` crosses slashes.
+///
+/// # Errors
+/// Class `Usage` for a malformed one.
+pub fn compile(glob: &str) -> Result<globset::Glob> {
+    GlobBuilder::new(glob)
+        .literal_separator(false)
+        .build()
+        .map_err(|error| Error::usage(format!("`{glob}` is not a glob")).why(error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runner() -> Runner {
+        let listed = [
+            ("basic", "runs_twice", Effort::Quick),
+            ("basic", "args", Effort::Normal),
+            ("mixed", "orders", Effort::Normal),
+            ("faults", "panic", Effort::Normal),
+        ];
+        let listed = listed.map(|(test, subtest, effort)| Listed {
+            name: TestName { test: test.into(), subtest: subtest.into() },
+            about: String::new(),
+            effort,
+            single_thread: test == "mixed",
+            several_cpus: subtest == "args",
+            bpftool: test == "tools",
+            only_named: test == "faults",
+        });
+        Runner { dir: PathBuf::new(), listed: listed.into() }
+    }
+
+    fn chosen(globs: &[&str], effort: Effort) -> Result<Vec<String>> {
+        let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
+        let names = runner().choose(&TestFilter::new(&globs)?, effort)?;
+        Ok(names.iter().map(TestName::path).collect())
+    }
+
+    #[test]
+    fn globs_choose_groups_and_subtests() {
+        assert_eq!(chosen(&[], Effort::Quick).expect("some"), ["basic/runs_twice"]);
+        assert_eq!(chosen(&["basic"], Effort::Normal).expect("some").len(), 2);
+        assert_eq!(chosen(&["*r*s"], Effort::Normal).expect("some").len(), 2);
+        assert_eq!(chosen(&["mixed/orders"], Effort::Quick).expect("named in full"), ["mixed/orders"]);
+    }
+
+    #[test]
+    fn a_group_that_kills_the_kernel_has_to_be_named() {
+        for globs in [&[][..], &["*"], &["*/*"], &["*s/p*", "mixed"]] {
+            assert!(
+                !chosen(globs, Effort::Soak).expect("some").contains(&"faults/panic".to_owned()),
+                "{globs:?}"
+            );
+        }
+        for glob in ["faults", "faults/*", "faults/panic"] {
+            assert_eq!(chosen(&[glob], Effort::Normal).expect("some"), ["faults/panic"]);
+        }
+        let runner = runner();
+        let all: Vec<TestName> =
+            runner.choose(&TestFilter::new(&[]).expect("none"), Effort::Soak).expect("some");
+        let (names, places) = runner.ask_for(&all, Effort::Soak);
+        assert!(
+            names.is_empty() && places.is_empty(),
+            "all of them is what the guest runs when nothing is named"
+        );
+    }
+
+    #[test]
+    fn any_choice_can_be_sent_to_a_guest() {
+        let listed = |n: usize| Listed {
+            name: TestName {
+                test: format!("group_{}", n / 9),
+                subtest: format!("a_subtest_with_a_long_name_{n}"),
+            },
+            ..runner().listed[0].clone()
+        };
+        let runner = Runner { dir: PathBuf::new(), listed: (0..150).map(listed).collect() };
+        for globs in [
+            &["*/*_[0-8]*"][..],
+            &["*/*_{1,2,3,4,5,6,7}*"],
+            &["group_?", "group_1?/*[!9]"],
+            &["*/*1*", "*/*2*", "*/*3*", "*/*4*", "*/*5*", "*/*6*"],
+            &["*/*_7"],
+        ] {
+            let filter = TestFilter::new(&globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>())
+                .expect("globs");
+            let chosen = runner.choose(&filter, Effort::Normal).expect("some");
+            let (sent, places) = runner.ask_for(&chosen, Effort::Normal);
+            assert!(sent.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES, "{globs:?}");
+            assert!(sent.is_empty() || sent.len() == chosen.len(), "{globs:?}");
+            assert!(places.len() < 40, "{globs:?}");
+            let places = vmtest_protocol::picked(&places, runner.listed.len()).expect("of this list");
+            let names = runner.listed.iter().zip(places).filter(|(_, picked)| *picked);
+            assert!(names.map(|(listed, _)| &listed.name).eq(&chosen), "{globs:?}");
+        }
+    }
+
+    #[test]
+    fn the_machine_is_asked_for_what_the_chosen_ones_need() {
+        let name = |test: &str, subtest: &str| TestName { test: test.into(), subtest: subtest.into() };
+        let runner = runner();
+        assert_eq!(runner.demands(&[name("basic", "runs_twice")]), Demands::default());
+        let all: Vec<TestName> = runner.listed.iter().map(|listed| listed.name.clone()).collect();
+        let demands = runner.demands(&all);
+        assert_eq!(demands.several_cpus, Some((1, "basic/args".to_owned())));
+        assert_eq!(demands.single_thread, Some((1, "mixed/orders".to_owned())));
+    }
+
+    #[test]
+    fn many_names_go_in_several_parts() {
+        let names: Vec<TestName> =
+            (0..100).map(|n| TestName { test: "basic".into(), subtest: format!("a_subtest_{n}") }).collect();
+        let parts = runner().in_parts(&names);
+        assert_eq!(parts.concat(), names);
+        assert!(parts.len() > 1);
+        for part in parts {
+            assert!(
+                !part.is_empty()
+                    && part.iter().map(|name| name.path().len() + 1).sum::<usize>() <= MOST_NAMES
+            );
+        }
+        assert!(runner().in_parts(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_glob_without_a_match_is_a_mistake() {
+        for globs in [&["basci/*"][..], &["basic/*", "nothing"], &["["]] {
+            assert_eq!(chosen(globs, Effort::Normal).expect_err("a mistake").class, Class::Usage);
+        }
+        assert_eq!(chosen(&["mixed"], Effort::Quick).expect_err("nothing left").class, Class::Usage);
+    }
+}

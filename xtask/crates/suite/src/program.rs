@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Suites that are a program: a directory of selftests/suites/ with a `suite.toml`, whose program prints KTAP in the guest.
+//!
+//! Reads `suite.toml`; what the output means is the judge's ([`vmtest_guest::judge`]).
+
+use std::fs;
+use std::path::{Component, Path};
+
+use serde::Deserialize;
+
+use vmtest_base::error::{Error, Result};
+use vmtest_base::files::read_text;
+use vmtest_guest::judge::Program;
+
+/// Where they are, below the checkout.
+const SUITES: &str = "selftests/suites";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    about: String,
+    program: String,
+    tests: Vec<String>,
+    limit_s: u32,
+}
+
+/// Reads the suite of that name.
+///
+/// # Errors
+/// Class `Usage` for a name that is none, with those that are, and for a `suite.toml` that makes no sense.
+pub fn load(project: &Path, name: &str) -> Result<Program> {
+    let names = names(project);
+    if !names.iter().any(|known| known == name) {
+        let more = if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) };
+        return Err(Error::usage(format!("--suite {name} is no suite"))
+            .why(format!("there are own, upstream{more}"))
+            .next("docs/adding-a-suite.md says how to add one"));
+    }
+    let dir = project.join(SUITES).join(name);
+    let path = dir.join("suite.toml");
+    let wrong = |why: String| Error::usage(format!("{} makes no suite", path.display())).why(why);
+    let File { about, program, tests, limit_s } =
+        toml::from_str(&read_text(&path)?).map_err(|error| wrong(error.to_string()))?;
+    let plain = Path::new(&program).components().all(|part| matches!(part, Component::Normal(_)));
+    if program.is_empty() || !plain || !dir.join(&program).is_file() {
+        return Err(wrong(format!("`program` names no file below it: {program}")));
+    }
+    if tests.is_empty() || limit_s == 0 {
+        return Err(wrong("`tests` needs a name, and `limit_s` a second".to_owned()));
+    }
+    let mut sorted = tests.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() != tests.len() {
+        return Err(wrong("`tests` names one of them twice".to_owned()));
+    }
+    Ok(Program { name: name.to_owned(), about, dir, program, tests, limit_s })
+}
+
+/// Names of those that there are.
+fn names(project: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(project.join(SUITES)) else { return Vec::new() };
+    let suites = entries.flatten().filter(|entry| entry.path().join("suite.toml").is_file());
+    let mut names: Vec<String> =
+        suites.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}

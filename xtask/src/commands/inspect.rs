@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `vmtest --shell` and `--exec`: look inside a guest with the same kernel and the same root as the tests have.
+
+use std::io::{IsTerminal, Write};
+use vmtest_record::run::Kernel;
+
+use vmtest_protocol::WorkerEnd;
+
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::sanitize::plain;
+use vmtest_engine::bootable::Bootable;
+use vmtest_engine::column;
+use vmtest_engine::launch::{self, Launch};
+use vmtest_engine::plan::Unit;
+use vmtest_engine::request::Purpose;
+use vmtest_engine::resources::Shop;
+use vmtest_guest::events::Stream;
+use vmtest_guest::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, Verdict, judge};
+use vmtest_guest::machine::Machine;
+use vmtest_guest::observed::Observed;
+use vmtest_guest::session::{self, Channel};
+use vmtest_guest::spec::{Boot, Task};
+use vmtest_host::store::RunDir;
+
+/// Prepares the kernel, boots it, and does what was asked.
+///
+/// # Errors
+/// When the kernel cannot be made, or the guest cannot be started.
+pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
+    let tree = column::patch(shop, unit, &column::material(shop, unit));
+    let bootable = column::build(shop, unit, tree, run_dir).bootable()?;
+    let (boot, _) = column::choose_boot(shop.plan.boot, &bootable);
+    match &shop.plan.purpose {
+        Purpose::Exec(command) => exec(shop, &bootable, boot, command, run_dir),
+        Purpose::Shell => shell(shop, &bootable, boot),
+        Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to look at")),
+    }
+}
+
+fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir: &RunDir) -> Result<Class> {
+    let store = run_dir.dir("cells/exec")?;
+    let mut shown = 0;
+    let machine = launch::machine(shop, boot)?;
+    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Exec(command.to_owned()) };
+    let seen = guest.start(shop.accel.kind, &store, |stream, _| shown = show(stream, shown))?;
+    show(&seen.stream, shown);
+    let verdict = verdict(shop, bootable, &machine, &seen);
+    // A command that fails is not a runner that died.
+    if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
+        if let WorkerEnd::Exited(status) = done.worker {
+            shop.ctx.bus.note(format!("the command exited with {status}"));
+            return Ok(Class::TestFailed);
+        }
+    }
+    if verdict.class != Class::Pass {
+        return Err(Error::new(verdict.class, format!("`{command}` was not run to its end"))
+            .why(verdict.reason)
+            .detail(seen.console.tail(15))
+            .next(format!("the whole console is in {}", store.display())));
+    }
+    Ok(Class::Pass)
+}
+
+/// What a guest without tests came to.
+fn verdict(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) -> Verdict {
+    let Kernel { id, release, build_id, .. } = &bootable.kernel;
+    let emulator = machine.risky_emulator(shop.accel.kind);
+    let terms = Terms { release, build_id, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    let base = CellBase { kernel: id.clone(), ..CellBase::default() };
+    let suite = SuiteInput::Own { planned: &[], rounds: Rounds::Exactly(1) };
+    judge(&JudgeInput { base, terms, conditions: &[], suite, may_skip: &|_| false }, seen).verdict
+}
+
+/// Writes what has come since, and says how much that was.
+fn show(stream: &Stream, from: usize) -> usize {
+    for output in stream.output.iter().skip(from) {
+        let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        // Data stays as it is; a terminal would act on it.
+        let text = match if output.fd == 2 { err } else { out } {
+            true => plain(&output.text),
+            false => output.text.clone(),
+        };
+        // A reader that went away has seen enough.
+        let _ = match output.fd {
+            2 => std::io::stderr().lock().write_all(text.as_bytes()),
+            _ => std::io::stdout().lock().write_all(text.as_bytes()),
+        };
+    }
+    stream.output.len()
+}
+
+fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
+    let channel = Channel::create()?;
+    let machine = launch::machine(shop, boot)?;
+    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Shell };
+    let spec = guest.vm_spec(shop.accel.kind, &vmtest_base::files::nonce())?;
+    let command = launch::command(shop, bootable, &spec, &channel)?;
+    shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
+    session::interact(command)?;
+    Ok(Class::Pass)
+}

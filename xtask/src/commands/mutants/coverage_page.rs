@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Exporter: what shows that the subtests can fail, as the page docs/coverage.md.
+
+use std::fmt::Write as _;
+
+use vmtest_engine::coverage::{Evidence, Noticed, Noticing};
+
+/// How a page came about.
+pub struct Source<'a> {
+    /// Column without any damage.
+    pub kernel: &'a str,
+    /// Its accelerator.
+    pub accel: &'a str,
+    /// The run.
+    pub run: &'a str,
+}
+
+/// The page. No time in it but the run's: it changes only when the evidence does.
+pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) -> String {
+    let Source { kernel, accel, run } = source;
+    let mut text = format!(
+        "<!-- SPDX-License-Identifier: MIT OR Apache-2.0 -->\n\
+         # What shows that the tests can fail\n\n\
+         Written by `cargo xtask test --coverage` (run {run}, {kernel}, {accel}); not by hand.\n\n\
+         Each subtest of the own suite passes on that kernel, and was then run against what is broken on purpose:\n\n\
+         - *turned*: one of its expectations is turned round. It shows that they decide the verdict.\n\
+         - *blind*: its BPF programs see nothing, and programs made of instructions do nothing.\n\
+         - *mutants*: the series with one more patch, which breaks it (`patches/mutants/`). One that fails more than a quarter\n\
+         of all counts only for the subtests that it names.\n\n\
+         `fail` is what has to come of it; `-` is a pass. A crash or a time limit does not count. Each subtest needs `fail` when\n\
+         turned, and by programs that see nothing or by a mutant. {} subtests, {} of them without that.\n\n\
+         | subtest | turned | blind | mutants |\n|---|---|---|---|\n",
+        subtests.len(),
+        subtests.iter().filter(|one| !one.lacks().is_empty()).count(),
+    );
+    let word = |fails: bool| if fails { "fail" } else { "-" };
+    for one in subtests {
+        let mutants = match one.mutants.len() {
+            0 => "-".to_owned(),
+            // Some mutants break everything; their names say nothing of this subtest.
+            count @ 6.. => format!("{}, and {} more", one.mutants[..4].join(", "), count - 4),
+            _ => one.mutants.join(", "),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {mutants} |",
+            one.name.path(),
+            word(one.turned),
+            word(one.blind)
+        );
+    }
+    for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
+        let _ = writeln!(text, "\n**{}**: {}.", one.name.path(), one.lacks().join("; "));
+    }
+    text.push_str(
+        "\n## What each suite notices\n\n\
+         Cells that pass without the mutant and fail with it, of the own suite and of the tree's own `fsession_test`\n\
+         (`--suite upstream`), and what befell the kernel.\n\n\
+         | mutant | breaks | own | upstream |\n|---|---|---|---|\n",
+    );
+    for one in mutants {
+        let (own, upstream) = (noticed(&one.own), noticed(&one.upstream));
+        let _ = writeln!(text, "| {} | {} | {own} | {upstream} |", one.mutant, plain(&one.breaks));
+    }
+    text
+}
+
+fn noticed(noticed: &Noticed) -> String {
+    match noticed.otherwise.as_str() {
+        "" => noticed.failed.to_string(),
+        otherwise => format!("{}; {}", noticed.failed, plain(otherwise)),
+    }
+}
+
+/// Inside of a table's cell.
+fn plain(text: &str) -> String {
+    text.lines().next().unwrap_or_default().replace('|', "\\|")
+}
+
+/// What lacks, one line each, for a terminal.
+pub fn lacking(subtests: &[Evidence], upstream: &str) -> String {
+    let mut text = String::new();
+    for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
+        let _ = writeln!(text, "UNPROVEN {}: {}", one.name.path(), one.lacks().join("; "));
+    }
+    if !upstream.is_empty() {
+        let _ = writeln!(text, "UNPROVEN upstream: without a mutant {upstream}");
+    }
+    text
+}
