@@ -10,10 +10,11 @@
 //! default one by some `.c` files: it begins with its objects, or takes what is the same from ccache (the bisection, whose
 //! repository is an origin of its own).
 
-#[path = "vm/bisect.rs"]
 mod bisect;
-#[path = "vm/report.rs"]
+mod failures;
+mod isolation;
 mod report;
+mod soak;
 
 use std::fs;
 use std::path::{Path, PathBuf};
