@@ -13,7 +13,7 @@ export LC_ALL=C
 
 usage() {
     cat <<'END'
-Usage: scripts/setup.sh [--check] [--ci] [--toolchain-host]
+Usage: scripts/setup.sh [--check] [--ci] [--interop] [--toolchain-host]
 
 Installs what `cargo xtask vmtest` needs on this host: Debian and Ubuntu by
 apt-get (through sudo unless root); for Fedora and Arch it names the packages.
@@ -21,7 +21,11 @@ The one thing it does not install is Rust, 1.85 or newer.
 
   --check            only look; exit 1 if something lacks
   --ci               for the throw-away machines of a CI system: never asks,
-                     lifts Ubuntu's limit on user namespaces, opens /dev/kvm
+                     lifts Ubuntu's limit on user namespaces, opens /dev/kvm;
+                     implies --interop
+  --interop          also the programs that the project's own tests give
+                     reports, completions and man pages to: a browser,
+                     shells, validators, linters (`cargo xtask test`)
   --toolchain-host   also what `vmtest --toolchain host` needs: compilers,
                      pahole and QEMU of the host instead of those in the
                      build root
@@ -33,11 +37,12 @@ say() { printf '%s\n' "setup: $*"; }
 complain() { printf '%s\n' "setup: $*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-check=false ci=false toolchain_host=false
+check=false ci=false interop=false toolchain_host=false
 for argument in "$@"; do
     case $argument in
         --check) check=true ;;
-        --ci) ci=true ;;
+        --ci) ci=true interop=true ;;
+        --interop) interop=true ;;
         --toolchain-host) toolchain_host=true ;;
         --help | -h)
             usage
@@ -158,23 +163,25 @@ look() {
     need zlib1g-dev zlib-static zlib has_static_zlib
     # The tests of this project run whole commands with `--toolchain host` and fakes of everything but the headers.
     need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
-    # They also give reports to programs that are not ours: XML to a validator, KTAP to a TAP reader.
-    need libxml2-utils libxml2 libxml2 has xmllint
-    need perl perl-Test-Harness perl has prove
-    # JUnit to a reader that CI systems use (Arch has no package: `pip install junitparser`).
-    need python3-junitparser python3-junitparser - has_junitparser
-    # And completions to their shells, man pages to their reader.
-    need zsh zsh zsh has zsh
-    need fish fish fish has fish
-    need mandoc mandoc mandoc has mandoc
-    # And the workflows to a linter and a parser that come through npm.
-    need npm npm npm has npm
-    # And the page of a run to a browser: half a minute, 450 MB. Ubuntu has it as a snap only, which is no reason to stop
-    # there: its CI machines have Chrome, and runs need none.
-    if ! is_ubuntu; then
-        need chromium chromium chromium has_browser
-    elif ! has_browser; then
-        notes=("the tests of this project (not runs) need Chromium or Chrome: 'snap install chromium'")
+    if $interop; then
+        # XML to a validator, KTAP to a TAP reader.
+        need libxml2-utils libxml2 libxml2 has xmllint
+        need perl perl-Test-Harness perl has prove
+        # JUnit to a reader that CI systems use (Arch has no package: `pip install junitparser`).
+        need python3-junitparser python3-junitparser - has_junitparser
+        # Completions to their shells, man pages to their reader.
+        need zsh zsh zsh has zsh
+        need fish fish fish has fish
+        need mandoc mandoc mandoc has mandoc
+        # The workflows to a linter and a parser that come through npm.
+        need npm npm npm has npm
+        # The page of a run to a browser: half a minute, 450 MB. Ubuntu has it as a snap only, which is no reason to stop
+        # there: its CI machines have Chrome.
+        if ! is_ubuntu; then
+            need chromium chromium chromium has_browser
+        elif ! has_browser; then
+            notes=("the tests of this project (not runs) need Chromium or Chrome: 'snap install chromium'")
+        fi
     fi
     if $toolchain_host; then
         need bc bc bc has bc
@@ -281,7 +288,8 @@ report() {
 look
 if ((${#packages[@]} > 0)); then
     if $check; then
-        complain "lacking packages: ${packages[*]}"
+        complain "missing packages: ${packages[*]}"
+        complain "to install them: scripts/setup.sh$($interop && echo ' --interop')$($toolchain_host && echo ' --toolchain-host')"
     elif [[ $family != debian ]]; then
         case $family in
             fedora) complain "install these: sudo dnf install ${packages[*]}" ;;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test`: the harness tests itself. The cheap things first: format, lints, unit tests and whole commands with fake tools;
-//! then real virtual machines.
+//! `cargo xtask test`: the harness tests itself. The cheap things first: format, lints, unit tests and whole commands with fake tools,
+//! programs that are not ours; then real virtual machines.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,7 +15,8 @@ use vmtest_host::process::{Group, ended};
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                        everything; virtual machines take a while
-  cargo xtask test --fast                 what needs no virtual machine
+  cargo xtask test --fast                 needs cargo and nothing else
+  cargo xtask test --interop
   cargo xtask test --mutants --only m01
   cargo xtask test --failures --row panic";
 
@@ -22,26 +24,29 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Only what needs no virtual machine and no kernel
-    #[arg(long, conflicts_with = "vm")]
+    /// Only what needs no virtual machine, no kernel and no program of others
+    #[arg(long, conflicts_with_all = ["vm", "interop"])]
     fast: bool,
+    /// Only what gives reports, completions, man pages and workflows to programs of others: a browser, shells, validators,
+    /// linters. `scripts/setup.sh --interop` installs them
+    #[arg(long, conflicts_with = "vm")]
+    interop: bool,
     /// Only the virtual machines
     #[arg(long)]
     vm: bool,
     /// Only the mutants of patches/mutants/: each breaks the project's series, and the subtests that it names must notice
-    #[arg(long, conflicts_with_all = ["fast", "vm"])]
+    #[arg(long, conflicts_with_all = ["fast", "interop", "vm"])]
     mutants: bool,
     /// All mutants, and the suite damaged on purpose: writes docs/coverage.md, which says of each subtest what shows that it
     /// can fail
-    #[arg(long, conflicts_with_all = ["fast", "vm", "mutants"])]
+    #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants"])]
     coverage: bool,
     /// Only runs that are killed at random: N with fake tools, and a twentieth as many real guests
-    #[arg(long, value_name = "N", conflicts_with_all = ["fast", "vm", "mutants", "coverage"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage"])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     soak: Option<u32>,
-    /// Every way for a guest to die, caused for real: writes docs/failures.md and docs/failures.json. Takes a kernel of the
-    /// variant faults, and an hour
-    #[arg(long, conflicts_with_all = ["fast", "vm", "mutants", "coverage", "soak"])]
+    /// Every way for a guest to die, caused for real: writes docs/failures.md. Takes a kernel of the variant faults, and an hour
+    #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage", "soak"])]
     failures: bool,
     /// Only this row of docs/failures.md; repeatable
     #[arg(long, value_name = "NAME")]
@@ -70,6 +75,7 @@ pub struct Args {
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let Args {
         fast,
+        interop,
         vm,
         mutants,
         coverage,
@@ -86,34 +92,56 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         let request = Request { toolchain: *toolchain, accel: *accel, ..Request::default() };
         return mutants::run(only, *coverage, &request, mirror.as_deref(), project);
     }
-    if *failures {
-        return failures_page(row, *times, project);
-    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    if *failures {
+        return failures_page(&cargo, row, *times, project);
+    }
     if let Some(rounds) = rounds {
         return soak(&cargo, *rounds, project);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (commands, guests) = (threads(WAITING * cores), threads(cores.min(GUESTS)));
-    let of_guests = ["--test", "isolation", "--test", "soak", "--test", "vm", "--test", "failures"];
-    let of_guests = [&["test", "--locked", "--package", "xtask"], &of_guests[..], &["--", &guests]].concat();
-    let steps: [(&str, bool, &[&str]); 4] = [
-        ("format", !vm, &["fmt", "--all", "--check"]),
-        ("lints", !vm, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        ("unit tests and whole commands", !vm, &["test", "--locked", "--workspace", "--", &commands]),
-        ("virtual machines", !fast, &of_guests),
+    let all = !(*fast || *interop || *vm);
+    let setup = project.join("scripts/setup.sh").into_os_string();
+    // The default members are tested together with the same features of all that they use as `cargo xtask` itself is built with:
+    // so the harness is compiled once. The runner of the guest shares crates with it and would change that.
+    let steps: [(&str, bool, &OsStr, &[&str]); 7] = [
+        ("programs of others", all || *interop, &setup, &["--check", "--interop"]),
+        ("format", all || *fast, &cargo, &["fmt", "--all", "--check"]),
+        (
+            "lints",
+            all || *fast,
+            &cargo,
+            &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        ),
+        ("unit tests and whole commands", all || *fast, &cargo, &["test", "--locked", "--", &commands]),
+        ("tests of the runner", all || *fast, &cargo, &["test", "--locked", "--package", "vmtest-runner"]),
+        (
+            "programs of others",
+            all || *interop,
+            &cargo,
+            &[&IT[..], &["interop", "--", "--ignored", &commands]].concat(),
+        ),
+        (
+            "virtual machines",
+            all || *vm,
+            &cargo,
+            &["test", "--locked", "--package", "xtask", "--test", "vm", "--", &guests],
+        ),
     ];
-    for (name, wanted, words) in steps {
+    for (name, wanted, program, words) in steps {
         if !wanted {
             continue;
         }
-        let mut command = Command::new(&cargo);
+        let mut command = Command::new(program);
         command.args(words).current_dir(project);
         step(name, command)?;
     }
     Ok(Class::Pass)
 }
 
+/// Whole commands.
+const IT: [&str; 6] = ["test", "--locked", "--package", "xtask", "--test", "it"];
 /// Tests at once for each core: a whole command waits for its fake tools half of its time, and for the disk.
 const WAITING: usize = 2;
 /// Tests with guests at once, where there are as many cores. A guest with two CPUs uses 0.8 of a core (it waits for grace periods),
@@ -124,11 +152,11 @@ fn threads(count: usize) -> String {
     format!("--test-threads={count}")
 }
 
-fn soak(cargo: &std::ffi::OsStr, rounds: u32, project: &Path) -> Result<Class> {
+fn soak(cargo: &OsStr, rounds: u32, project: &Path) -> Result<Class> {
     let package = ["test", "--locked", "--package", "xtask"];
     for (name, words) in [
-        ("soak with fake tools", &["--test", "commands", "soak"][..]),
-        ("soak with real guests", &["--test", "soak"]),
+        ("soak with fake tools", ["--test", "it", "soak"]),
+        ("soak with real guests", ["--test", "vm", "soak"]),
     ] {
         let mut command = Command::new(cargo);
         command.args(package).args(words).args(["--", "--nocapture"]).current_dir(project);
@@ -140,13 +168,19 @@ fn soak(cargo: &std::ffi::OsStr, rounds: u32, project: &Path) -> Result<Class> {
 }
 
 /// The rows are declared beside the tests, and so is what writes the page.
-fn failures_page(rows: &[String], times: u32, project: &Path) -> Result<Class> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let wanted = if rows.is_empty() { "all".to_owned() } else { rows.join(" ") };
-    let mut command = Command::new(&cargo);
-    let words = ["test", "--locked", "--package", "xtask", "--test", "failures", "--"];
-    command.args(words).args(["--ignored", "--nocapture", "every_row"]).current_dir(project);
-    command.env("VMTEST_FAILURES", wanted).env("VMTEST_FAILURES_TIMES", times.to_string());
+fn failures_page(cargo: &OsStr, rows: &[String], times: u32, project: &Path) -> Result<Class> {
+    let mut command = Command::new(cargo);
+    command.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "vmtest-testing",
+        "--",
+        "--times",
+        &times.to_string(),
+    ]);
+    command.args(rows).current_dir(project);
     step("failures", command)?;
     Ok(Class::Pass)
 }

@@ -4,6 +4,7 @@
 //! `VMTEST_SEED=7 cargo test -p xtask --test vm bisect -- --nocapture` takes another history.
 
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -61,10 +62,18 @@ impl Repo {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// The base of the series with the series on top; made once, since that takes minutes.
+    /// The base of the series with the series on top; made once for each state of the series, since that takes minutes.
     fn base() -> (Repo, String) {
         let source = default_source();
-        let name = source.file_name().expect("a name").to_string_lossy().into_owned();
+        let series = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/fsession-6.18");
+        let mut patches: Vec<PathBuf> =
+            fs::read_dir(series).expect("the series").flatten().map(|entry| entry.path()).collect();
+        patches.retain(|path| path.extension().is_some_and(|kind| kind == "patch"));
+        patches.sort();
+        let mut state = std::hash::DefaultHasher::new();
+        patches.iter().for_each(|path| fs::read(path).expect("a patch").hash(&mut state));
+        let source_name = source.file_name().expect("a name").to_string_lossy();
+        let name = format!("{source_name}-{:x}", state.finish());
         let repo = Repo(Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm/bisect").join(name));
         let done = repo.0.join("vmtest-base");
         if let Ok(commit) = fs::read_to_string(&done) {
@@ -77,11 +86,6 @@ impl Repo {
         let add = ["-c", "core.bare=false", "-c", "core.compression=1", "--work-tree", tree, "-C", tree];
         repo.git(&[&add[..], &["add", "--all", "--force", "."]].concat(), "");
         let mut commit = repo.commit(None, "the base of the series");
-        let series = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/fsession-6.18");
-        let mut patches: Vec<PathBuf> =
-            fs::read_dir(series).expect("the series").flatten().map(|entry| entry.path()).collect();
-        patches.retain(|path| path.extension().is_some_and(|kind| kind == "patch"));
-        patches.sort();
         for patch in patches {
             commit = repo.patch(&commit, &patch);
         }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reports of a real run with everything in it, read by the kernel's own reader of KTAP, out of the cached source.
 
-#[path = "../support/schema.rs"]
-#[allow(dead_code, reason = "what the whole-command tests ask for as well")]
-mod schema;
-
 use std::process::Command;
+
+use vmtest_testing::schema;
 
 use super::{default_source, images, vmtest};
 

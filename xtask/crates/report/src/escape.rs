@@ -9,11 +9,16 @@ fn is_xml(c: char) -> bool {
     !matches!(c, '\u{fffe}' | '\u{ffff}') && (c >= ' ' || c == '\n' || c == '\t')
 }
 
+/// Text for whoever escapes it: what no XML may hold is marked.
+pub fn xml_chars(text: &str) -> String {
+    plain(text).chars().map(|c| if is_xml(c) { c } else { '\u{fffd}' }).collect()
+}
+
 /// Text of an element, or of an attribute in double quotes, in XML and HTML. A parser turns line ends of an attribute
 /// into spaces.
 pub fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in plain(text).chars().map(|c| if is_xml(c) { c } else { '\u{fffd}' }) {
+    for c in xml_chars(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),

@@ -2,9 +2,11 @@
 //! Exporter: JUnit XML, for whatever collects test results. One suite for each column; `failure` is what a test found,
 //! `error` is what could not be judged or died. `schema/junit.xsd` says what it may hold.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
-use crate::escape::{cut, xml};
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::escape::{cut, xml_chars};
 use crate::story::Story;
 use crate::table;
 use vmtest_record::findings::{self, Column, Finding, Verdict};
@@ -12,52 +14,37 @@ use vmtest_record::findings::{self, Column, Finding, Verdict};
 /// Most bytes of a log in one test case.
 const LOG_BYTES: usize = 64 * 1024;
 
-/// The whole document.
-pub fn render(story: &Story<'_>) -> String {
-    let run = story.run;
-    let columns = findings::columns(run);
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let sum = |count: &dyn Fn(&Column<'_>) -> usize| columns.iter().map(count).sum::<usize>();
-    let _ = writeln!(
-        text,
-        // No `skipped` here: the schema of Jenkins has it in suites only.
-        "<testsuites name=\"vmtest\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{}\">",
-        sum(&|column| column.findings.len()),
-        sum(&|column| column.count(Verdict::Failed)),
-        sum(&|column| column.count(Verdict::Error)),
-        seconds(columns.iter().flat_map(|column| &column.findings).map(|finding| finding.duration_ms).sum()),
-    );
-    for column in &columns {
-        suite(&mut text, story, column);
-    }
-    text.push_str("</testsuites>\n");
-    text
+/// Text of strangers. quick-junit drops control characters without a trace, and tabs are among them.
+fn clean(text: &str) -> String {
+    xml_chars(text).replace('\t', "        ")
 }
 
-fn suite(text: &mut String, story: &Story<'_>, column: &Column<'_>) {
-    let run = story.run;
-    let time = seconds(column.findings.iter().map(|finding| finding.duration_ms).sum());
-    let _ = write!(
-        text,
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{time}\"",
-        xml(&column.name()),
-        column.findings.len(),
-        column.count(Verdict::Failed),
-        column.count(Verdict::Error),
-        column.count(Verdict::Aside),
+/// The whole document.
+pub fn render(story: &Story<'_>) -> String {
+    let columns = findings::columns(story.run);
+    let mut report = Report::new("vmtest");
+    report.set_time(duration(columns.iter().flat_map(|column| &column.findings)));
+    report.add_test_suites(columns.iter().map(|column| suite(story, column)));
+    let text = report.to_string().expect("a report in memory can be written");
+    // The schema of Jenkins has this attribute in suites only, and quick-junit writes it here as well.
+    text.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1)
+}
+
+fn suite(story: &Story<'_>, column: &Column<'_>) -> TestSuite {
+    let mut suite = TestSuite::new(clean(&column.name()));
+    suite.set_time(duration(&column.findings));
+    if let Some(at) = vmtest_base::date::of_run(&story.run.run) {
+        suite.extra.insert("timestamp".into(), at.to_string().into());
+    }
+    suite.add_properties(
+        properties(story, column).into_iter().map(|(name, value)| Property::new(name, clean(&value))),
     );
-    if let Some(at) = vmtest_base::date::of_run(&run.run) {
-        let _ = write!(text, " timestamp=\"{at}\"");
-    }
-    text.push_str(">\n    <properties>\n");
-    for (name, value) in properties(story, column) {
-        let _ = writeln!(text, "      <property name=\"{}\" value=\"{}\"/>", xml(name), xml(&value));
-    }
-    text.push_str("    </properties>\n");
-    for finding in &column.findings {
-        case(text, column, finding);
-    }
-    text.push_str("  </testsuite>\n");
+    suite.add_test_cases(column.findings.iter().map(|finding| case(column, finding)));
+    suite
+}
+
+fn duration<'a>(findings: impl IntoIterator<Item = &'a Finding<'a>>) -> Duration {
+    Duration::from_millis(findings.into_iter().map(|finding| finding.duration_ms).sum())
 }
 
 fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, String)> {
@@ -83,38 +70,34 @@ fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, Stri
     properties
 }
 
-fn case(text: &mut String, column: &Column<'_>, finding: &Finding<'_>) {
-    let class: Vec<&str> =
-        [column.id.suite, finding.test].into_iter().filter(|word| !word.is_empty()).collect();
-    let name = if finding.subtest.is_empty() { finding.test } else { finding.subtest };
-    let _ = write!(
-        text,
-        "    <testcase classname=\"{}\" name=\"{}\" time=\"{}\"",
-        xml(&class.join(".")),
-        xml(name),
-        seconds(finding.duration_ms)
-    );
+fn case(column: &Column<'_>, finding: &Finding<'_>) -> TestCase {
     let why = finding.why();
+    let word = clean(finding.word);
     let detail = cut(&finding.detail.join("\n"), LOG_BYTES);
     let detail =
         if detail.is_empty() { finding.reason.to_owned() } else { format!("{}\n\n{detail}", finding.reason) };
-    let element = match finding.verdict {
-        Verdict::Passed if why.is_empty() => {
-            text.push_str("/>\n");
-            return;
-        }
-        Verdict::Passed => format!("<system-out>{}: {}</system-out>", xml(finding.word), xml(&detail)),
-        Verdict::Aside => format!("<skipped message=\"{}: {}\"/>", xml(finding.word), xml(&why)),
-        Verdict::Failed => body("failure", finding.word, &why, &detail),
-        Verdict::Error => body("error", finding.word, &why, &detail),
+    let problem = |kind: NonSuccessKind| {
+        let mut status = TestCaseStatus::non_success(kind);
+        status.set_type(&word).set_message(clean(&why)).set_description(clean(&detail));
+        status
     };
-    let _ = write!(text, ">\n      {element}\n    </testcase>\n");
-}
-
-fn body(element: &str, kind: &str, message: &str, detail: &str) -> String {
-    format!("<{element} type=\"{}\" message=\"{}\">{}</{element}>", xml(kind), xml(message), xml(detail))
-}
-
-fn seconds(milliseconds: u64) -> String {
-    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
+    let status = match finding.verdict {
+        Verdict::Passed => TestCaseStatus::success(),
+        Verdict::Aside => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(format!("{word}: {}", clean(&why)));
+            status
+        }
+        Verdict::Failed => problem(NonSuccessKind::Failure),
+        Verdict::Error => problem(NonSuccessKind::Error),
+    };
+    let name = if finding.subtest.is_empty() { finding.test } else { finding.subtest };
+    let mut case = TestCase::new(clean(name), status);
+    let class: Vec<&str> =
+        [column.id.suite, finding.test].into_iter().filter(|word| !word.is_empty()).collect();
+    case.set_classname(clean(&class.join("."))).set_time(duration([finding]));
+    if finding.verdict == Verdict::Passed && !why.is_empty() {
+        case.set_system_out(format!("{word}: {}", clean(&detail)));
+    }
+    case
 }

@@ -39,7 +39,7 @@ fn browser(page: &str, words: &[&str]) -> String {
             Err(error) => panic!("{name}: {error}"),
         }
     }
-    panic!("none of {BROWSERS:?} is there; scripts/setup.sh installs it");
+    panic!("none of {BROWSERS:?} is there; scripts/setup.sh --ci installs one");
 }
 
 /// A run with two columns, in which something fails and a guest dies, as a page.
@@ -78,13 +78,14 @@ fn told(world: &World, page: &Path, script: &str, words: &[&str]) -> Value {
     value
 }
 
-const HELPERS: &str = include_str!("../support/browser/helpers.js");
+const HELPERS: &str = include_str!("scripts/helpers.js");
 
 #[test]
+#[ignore = "takes a browser; cargo xtask test --interop"]
 fn filters_and_keys_do_what_they_say() {
     let world = World::new();
     let page = page(&world);
-    let script = include_str!("../support/browser/filters.js");
+    let script = include_str!("scripts/filters.js");
     let told = told(&world, &page, script, &[]);
     let is = |name: &str, value: Value| assert_eq!(told[name], value, "{name}\n{told:#}");
     is("all", serde_json::json!([3, "3 rows"]));
@@ -110,10 +111,11 @@ fn filters_and_keys_do_what_they_say() {
 }
 
 #[test]
+#[ignore = "takes a browser; cargo xtask test --interop"]
 fn it_is_readable_in_light_and_dark_and_everything_has_a_name() {
     let world = World::new();
     let page = page(&world);
-    let script = include_str!("../support/browser/readable.js");
+    let script = include_str!("scripts/readable.js");
     for (words, dark) in [(&[][..], false), (&[DARK], true), (&["--window-size=520,900"], false)] {
         let told = told(&world, &page, script, words);
         assert_eq!(told["dark"], dark, "{told:#}");
@@ -129,6 +131,7 @@ fn it_is_readable_in_light_and_dark_and_everything_has_a_name() {
 }
 
 #[test]
+#[ignore = "takes a browser; cargo xtask test --interop"]
 fn without_a_network_and_without_a_script_everything_is_there() {
     let world = World::new();
     let page = page(&world);
@@ -175,10 +178,11 @@ fn bisections(world: &World) -> [PathBuf; 2] {
 }
 
 #[test]
+#[ignore = "takes a browser; cargo xtask test --interop"]
 fn the_picture_of_a_bisection_is_readable() {
     let world = World::new();
-    let readable = include_str!("../support/browser/readable.js");
-    let picture = include_str!("../support/browser/bisection.js");
+    let readable = include_str!("scripts/readable.js");
+    let picture = include_str!("scripts/bisection.js");
     for (page, name) in bisections(&world).iter().zip(["found", "hidden"]) {
         for (words, mode) in [(&[][..], "light"), (&[DARK], "dark"), (&["--window-size=520,900"], "narrow")] {
             let told = told(&world, page, &format!("{readable}\n{picture}"), words);
@@ -212,6 +216,7 @@ fn the_picture_of_a_bisection_is_readable() {
 }
 
 #[test]
+#[ignore = "takes a browser; cargo xtask test --interop"]
 fn what_a_guest_says_never_runs() {
     let world = World::new();
     let page = page(&world);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Done, World, text};
 
-const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/junit.py");
+const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/junit.py");
 
 /// How many cases became what.
 type Counts = BTreeMap<&'static str, usize>;
@@ -26,7 +26,7 @@ fn read(file: &Path) -> Value {
         }
         said += &String::from_utf8_lossy(&output.stderr);
     }
-    panic!("{said}\nwithout junitparser nothing is proven; scripts/setup.sh installs it");
+    panic!("{said}\nwithout junitparser nothing is proven; scripts/setup.sh --ci installs it");
 }
 
 /// What docs/reports.md says that a cell becomes.
@@ -77,6 +77,7 @@ fn agree(done: &Done, file: &Path) -> Counts {
 }
 
 #[test]
+#[ignore = "takes junitparser; cargo xtask test --interop"]
 fn a_reader_of_ci_systems_sees_what_the_record_says() {
     let none = Counts::new;
     for (does, words, code, besides) in [
@@ -107,6 +108,7 @@ fn a_reader_of_ci_systems_sees_what_the_record_says() {
 }
 
 #[test]
+#[ignore = "takes junitparser; cargo xtask test --interop"]
 fn the_report_of_an_interrupted_run_says_so() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: idle").display());

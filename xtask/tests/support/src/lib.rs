@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A world of its own for each whole-command test: the built binary, a cache, a state directory, a home, tiny kernel
-//! trees, and a PATH with nothing on it but fakes (`support/fakes`) and the basics that they and the harness use.
+//! trees, and a PATH with nothing on it but fakes (`fakes/`) and the basics that they and the harness use.
 //!
 //! The checkout is a fake as well: `kconfig/` and `images/` are the real ones, but the "runner" is a script made by a
 //! fake cargo, so that no test waits for a real build and each knows the list of subtests.
 
-#[allow(dead_code, reason = "not every test that shares these asks for it")]
+pub mod failures;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -54,6 +54,30 @@ const TOOLS: [&str; 15] = [
 /// Files that the harness looks for and that no PATH can fake.
 const FILES: [&str; 2] = ["/usr/include/openssl/ssl.h", "/usr/include/libelf.h"];
 
+/// The harness that cargo built beside the program that asks.
+pub fn binary() -> PathBuf {
+    build_dir().join("xtask")
+}
+
+/// `target/tmp/NAME`, made when it is missing.
+pub fn scratch(name: &str) -> PathBuf {
+    let dir = build_dir().parent().expect("target").join("tmp").join(name);
+    fs::create_dir_all(&dir).expect("a directory");
+    dir
+}
+
+/// `target/debug`. Test programs are in its `deps`.
+fn build_dir() -> PathBuf {
+    let program = std::env::current_exe().expect("this program has a path");
+    let dir = program.parent().expect("a directory");
+    if dir.ends_with("deps") { dir.parent().expect("a parent").to_owned() } else { dir.to_owned() }
+}
+
+/// The directory that holds the workspace.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).expect("the checkout")
+}
+
 /// One test's world. It goes away with the value.
 pub struct World {
     dir: tempfile::TempDir,
@@ -86,6 +110,7 @@ pub struct Running {
 
 impl World {
     /// A new world.
+    #[expect(clippy::new_without_default, reason = "it makes directories")]
     pub fn new() -> World {
         if let Some(lacking) = FILES.iter().find(|file| !Path::new(file).exists()) {
             panic!("{lacking} is not there, and --toolchain host asks for it; scripts/setup.sh installs it");
@@ -96,7 +121,7 @@ impl World {
         for below in ["bin", "home", "tmp", "state", "project/xtask", "project/selftests"] {
             fs::create_dir_all(world.path(below)).expect("a directory");
         }
-        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fakes");
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("fakes");
         let link = |from: PathBuf, name: &str| symlink(from, world.path("bin").join(name)).expect("a link");
         // Links and not copies: a program that was just written may be "busy" when another test forks.
         for (fake, name) in
@@ -113,9 +138,8 @@ impl World {
                 link(found, name);
             }
         }
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
         for real in ["kconfig", "images"] {
-            symlink(checkout.join(real), world.path("project").join(real)).expect("a link");
+            symlink(checkout().join(real), world.path("project").join(real)).expect("a link");
         }
         for file in ["Cargo.lock", "Cargo.toml", "selftests/lib.rs"] {
             world.write(&format!("project/{file}"), "fake\n");
@@ -261,7 +285,7 @@ impl World {
 
     /// A command of the harness in this world.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(binary());
         command.args(words).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         for (name, below) in [
             ("PATH", "bin"),

@@ -107,6 +107,7 @@ fn a_killed_guest_leaves_nothing_and_control_c_takes_less_than_five_seconds() {
     fs::create_dir(place.path().join("tmp")).expect("made");
     let kernel = kernel();
     let mut report = String::new();
+    let mut killed = 0;
     // The runner is built, the image fetched.
     let mut first = start(place.path(), &kernel, boots + 1);
     assert_eq!(first.child.wait().expect("waited").code(), Some(0), "{}", said(place.path(), boots + 1));
@@ -126,6 +127,7 @@ fn a_killed_guest_leaves_nothing_and_control_c_takes_less_than_five_seconds() {
         }
         let told = Instant::now();
         run.signal(signal);
+        killed += 1;
         let status = run.child.wait().expect("waited");
         let until = Duration::from_secs(5);
         while !processes_of(place.path()).is_empty() {
@@ -150,6 +152,7 @@ fn a_killed_guest_leaves_nothing_and_control_c_takes_less_than_five_seconds() {
     let mut last = start(place.path(), &kernel, boots);
     let status = last.child.wait().expect("waited");
     assert_eq!(status.code(), Some(0), "{}", said(place.path(), boots));
+    assert!(killed * 2 > boots, "most of them ended before they were killed\n{report}");
     let left: Vec<_> = fs::read_dir(place.path().join("tmp")).expect("listed").flatten().collect();
     assert!(left.is_empty(), "{left:?}");
     println!("{report}");

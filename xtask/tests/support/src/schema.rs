@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `schema/run.schema.json`: validates records, and takes out of them what differs between two runs of the same thing.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 /// The schema.
 pub fn schema() -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/run.schema.json");
+    let file = crate::checkout().join("schema/run.schema.json");
     serde_json::from_str(&std::fs::read_to_string(file).expect("the schema")).expect("JSON")
 }
 

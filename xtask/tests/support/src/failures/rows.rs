@@ -5,7 +5,7 @@
 /// What causes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// A fake guest that does this (`support/fakes/guest`).
+    /// A fake guest that does this (`fakes/guest`).
     Fake {
         /// What it does.
         does: &'static str,

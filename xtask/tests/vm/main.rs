@@ -10,10 +10,11 @@
 //! default one by some `.c` files: it begins with its objects, or takes what is the same from ccache (the bisection, whose
 //! repository is an origin of its own).
 
-#[path = "vm/bisect.rs"]
 mod bisect;
-#[path = "vm/report.rs"]
+mod failures;
+mod isolation;
 mod report;
+mod soak;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,19 @@ impl Ran {
         assert!(outcomes.len() >= 70 && wrong.is_empty(), "{kernel}: {wrong:?}");
     }
 
+    /// Every cell is `notrun`, and there are some.
+    fn assert_never_ran(&self) {
+        let outcomes = self.outcomes("");
+        assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| outcome == "notrun"), "{outcomes:?}");
+    }
+
+    /// Whether a kernel of this run came from the cache.
+    fn was_cached(&self) -> bool {
+        let run = self.run();
+        let mut phases = run["phases"].as_array().expect("phases").iter();
+        phases.any(|phase| phase["name"] == "build" && phase["cached"] == true)
+    }
+
     /// Every cell of the kernel is a pass or a declared known bug, and there are enough of them to mean something.
     fn assert_good(&self, kernel: &str, at_least: usize) {
         let outcomes = self.outcomes(kernel);
@@ -138,15 +152,31 @@ fn base_kernel() -> &'static str {
     default_kernel().0.split('+').next().expect("a first part")
 }
 
-/// The cached source of the base, to make users' trees of.
+/// The cached source of the base, to make users' trees of. A run whose kernel is cached needs none, so it may have to be fetched.
 fn default_source() -> PathBuf {
+    static SOURCE: OnceLock<PathBuf> = OnceLock::new();
+    let fetched = || {
+        assert_eq!(vmtest("source", &["--kernel", BASE, "--config", text(&misspelt("source"))]).code, 11);
+        find_source().expect("the base's source is cached")
+    };
+    SOURCE.get_or_init(|| find_source().unwrap_or_else(fetched)).clone()
+}
+
+/// A fragment with an option that does not exist, in a file of its own.
+fn misspelt(name: &str) -> PathBuf {
+    let fragment = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("misspelt-{name}.config"));
+    fs::write(&fragment, "CONFIG_BFP_JIT=y\n").expect("written");
+    fragment
+}
+
+fn find_source() -> Option<PathBuf> {
     let version = base_kernel().strip_prefix("src:").expect("the base is a src: kernel").to_owned();
     let cache = std::env::var_os("VMTEST_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"))
             .join("vmtest")
     });
-    let found = fs::read_dir(cache.join("source")).expect("sources are cached").flatten().find(|entry| {
+    let found = fs::read_dir(cache.join("source")).into_iter().flatten().flatten().find(|entry| {
         // Commits of bisections are called the same version.
         if !entry.file_name().to_string_lossy().starts_with("debian-") {
             return false;
@@ -158,7 +188,13 @@ fn default_source() -> PathBuf {
         };
         format!("{}.{}.{}", number("VERSION"), number("PATCHLEVEL"), number("SUBLEVEL")) == version
     });
-    found.expect("the base's source is cached").path()
+    found.map(|entry| entry.path())
+}
+
+/// A line of C that no cache knows.
+fn new_line() -> String {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos();
+    format!("static int __maybe_unused vmtest_{now};")
 }
 
 /// A file that a series for the trampoline has no reason to touch.
@@ -216,6 +252,7 @@ fn a_the_default_kernel_passes_through_vng_and_its_base_lacks_the_feature() {
 
 #[test]
 fn b_the_same_kernel_boots_directly_with_one_and_two_cpus() {
+    default_kernel();
     for (name, words, code) in [("direct-1", &["--cpus", "1"][..], 3), ("direct-2", &["--cpus", "2"], 0)] {
         let ran = vmtest(name, &[&["--boot", "direct"], words].concat());
         assert_eq!(ran.code, code);
@@ -233,13 +270,7 @@ fn b_the_same_kernel_boots_directly_with_one_and_two_cpus() {
             assert!(bad.len() >= 3 && bad.iter().all(lacks_cpu), "{bad:?}");
         }
         assert!(!ran.err.contains("CPUs of"), "{}", ran.err);
-        assert!(
-            ran.run()["phases"]
-                .as_array()
-                .expect("phases")
-                .iter()
-                .any(|phase| { phase["name"] == "build" && phase["cached"] == true })
-        );
+        assert!(ran.was_cached());
     }
 }
 
@@ -284,13 +315,12 @@ fn d_a_matrix_of_kernels_with_and_without_the_feature() {
 fn e_a_series_is_built_on_top_and_only_what_it_changes() {
     // Two versions at one path, each new to every cache: what the first one compiles depends on what the cache holds, what
     // the second one compiles does not.
-    let version = |number: u32| {
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos();
-        let patch = series("harmless", &format!("static int __maybe_unused vmtest_harmless_{number}_{now};"));
+    let version = || {
+        let patch = series("harmless", &new_line());
         vmtest("series", &["--patches", "fsession", "--patches", text(&patch), "--effort", "quick"])
     };
-    assert_eq!(version(1).code, 0);
-    let ran = version(2);
+    assert_eq!(version().code, 0);
+    let ran = version();
     assert_eq!(ran.code, 0);
     let run = ran.run();
     let id = run["kernels"][0]["id"].as_str().expect("an id").to_owned();
@@ -311,7 +341,7 @@ fn f_what_does_not_build_apply_or_configure_says_so_and_never_boots() {
     let ran = vmtest("broken", &["--patches", "fsession", "--patches", text(&broken), "--effort", "quick"]);
     assert_eq!(ran.code, 12);
     assert!(ran.out.contains(TARGET) && ran.out.contains("nonexistent_symbol"), "{}", ran.out);
-    assert!(ran.outcomes("").iter().all(|outcome| outcome == "notrun"));
+    ran.assert_never_ran();
 
     let stale = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stale.patch");
     let good = fs::read_to_string(series("stale-source", "static int __maybe_unused x;")).expect("written");
@@ -320,9 +350,7 @@ fn f_what_does_not_build_apply_or_configure_says_so_and_never_boots() {
     assert_eq!(ran.code, 10);
     assert!(ran.out.contains("patch 1 of 1") && ran.out.contains(TARGET), "{}", ran.out);
 
-    let fragment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("misspelt.config");
-    fs::write(&fragment, "CONFIG_BFP_JIT=y\n").expect("written");
-    let ran = vmtest("misspelt", &["--config", text(&fragment), "--effort", "quick"]);
+    let ran = vmtest("misspelt", &["--config", text(&misspelt("f")), "--effort", "quick"]);
     assert_eq!(ran.code, 11);
     assert!(ran.out.contains("BFP_JIT") && ran.out.contains("BPF_JIT"), "{}", ran.out);
 }
@@ -343,7 +371,8 @@ fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
     assert!(copied);
     let file = tree.join(TARGET);
     let mut source = fs::read_to_string(&file).expect("the file is there");
-    source.push_str("static int __maybe_unused vmtest_in_a_tree;\n");
+    // It has to be built: a kernel out of the cache would leave any tree as it was.
+    source.push_str(&format!("{}\n", new_line()));
     fs::remove_file(&file).expect("removed");
     fs::write(&file, source).expect("written");
     let listing = |tree: &Path| {
@@ -355,6 +384,7 @@ fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
     let spec = format!("tree:{}", text(&tree));
     let ran = vmtest("tree", &["--kernel", &spec, "--patches", "fsession", "--effort", "quick"]);
     assert_eq!(ran.code, 0);
+    assert!(!ran.was_cached(), "nothing was built");
     assert!(before == listing(&tree), "the user's tree was changed");
     let _ = fs::remove_dir_all(tree.parent().expect("has one"));
 }
@@ -379,7 +409,7 @@ fn h_deaths_are_never_passes() {
     assert_eq!(ran.code, 21);
     let ran = vmtest("no-time", &["--boot", "vng", "--timeout", "boot=1", "--effort", "quick"]);
     assert_eq!(ran.code, 20);
-    assert!(ran.outcomes("").iter().all(|outcome| outcome == "notrun"));
+    ran.assert_never_ran();
 }
 
 #[test]

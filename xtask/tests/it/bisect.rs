@@ -591,7 +591,7 @@ fn an_answer_is_remembered_only_for_what_gave_it() {
         ("project/kconfig/rt.toml", format!("{text}memory_mib = 256\n")),
         ("project/kconfig/rt.toml", format!("{text}slowdown = 2\n")),
         ("project/kconfig/rt.toml", format!("{text}\n[sysctls]\n\"kernel.pid_max\" = \"4096\"\n")),
-        ("project/xtask/src/vm/console.rs", "// another rule\n".to_owned()),
+        ("project/xtask/crates/guest/src/console.rs", "// another rule\n".to_owned()),
     ] {
         world.write(file, &more);
         let boots = search();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What strangers hand in: series, trees and guests that try to reach what is not theirs. Here with fake tools; builds in the
-//! real sandbox are in `tests/isolation.rs`.
+//! real sandbox are in `tests/vm/isolation.rs`.
 
 use std::fs;
 use std::path::Path;

@@ -110,6 +110,6 @@ fn the_page_has_the_fields_of_the_schema() {
     let page = std::fs::read_to_string(&file).expect("the page");
     assert!(
         page == wanted,
-        "docs/reports.md lags behind the schema: VMTEST_BLESS=1 cargo test -p xtask --test commands schema"
+        "docs/reports.md lags behind the schema: VMTEST_BLESS=1 cargo test -p xtask --test it schema"
     );
 }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completions, asked of the shells that they are for, and man pages, read by a reader of man pages.
+//! Completions in the shells that they are for, and man pages in a reader of man pages.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::{Done, World};
-
-fn run(world: &World, words: &[&str]) -> Done {
-    world.start(world.command(words)).done()
-}
+use super::output;
+use crate::papers::run;
+use crate::support::World;
 
 /// The completions of a shell, in a file of this name.
 fn completions(world: &World, shell: &str, file: &str) -> PathBuf {
@@ -18,45 +16,17 @@ fn completions(world: &World, shell: &str, file: &str) -> PathBuf {
     world.write(file, &script.stdout)
 }
 
-/// Runs a program of the host that has to be there: a test that skipped it would prove nothing.
+/// A program of the host in this world.
 fn host(world: &World, program: &str, words: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(words).current_dir(world.path("")).env("HOME", world.path("home")).env("LC_ALL", "C.UTF-8");
-    command.output().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup.sh installs it"))
+    output(program, &mut command)
 }
 
 fn lines(output: &Output) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-}
-
-#[test]
-fn bash_completes_behind_cargo_xtask() {
-    let world = World::new();
-    let script = run(&world, &["completions", "bash"]);
-    script.exits(0);
-    world.write("xtask.bash", &script.stdout);
-    let complete = |words: &[&str]| {
-        let list = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
-        let text = format!(
-            "_cargo() {{ COMPREPLY=(cargos-own); }}\nsource xtask.bash\nCOMP_WORDS=({list})\nCOMP_CWORD={}\n\
-             _cargo_xtask cargo \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
-             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            words.len() - 1
-        );
-        let output =
-            Command::new("bash").arg("-c").arg(text).current_dir(world.path("")).output().expect("bash");
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert!(complete(&["cargo", "xtask", ""]).contains(&"vmtest".to_owned()));
-    assert_eq!(complete(&["cargo", "xtask", "repo"]), ["report"]);
-    assert_eq!(complete(&["cargo", "xtask", "report", "di"]), ["diff"]);
-    assert_eq!(complete(&["cargo", "xtask", "vmtest", "--with-b"]), ["--with-base"]);
-    assert_eq!(complete(&["cargo", "xtask", "vmtest", "--boot", "d"]), ["direct"]);
-    assert_eq!(complete(&["cargo", "bu"]), ["cargos-own"]);
-    run(&world, &["completions", "tcsh"]).exits(2);
 }
 
 /// What zsh makes of lines when Tab is pressed at their ends, on a terminal.
@@ -81,6 +51,7 @@ zpty -d shell
 "#;
 
 #[test]
+#[ignore = "takes zsh; cargo xtask test --interop"]
 fn zsh_completes_behind_cargo_xtask() {
     let world = World::new();
     completions(&world, "zsh", "_xtask");
@@ -105,19 +76,15 @@ fn zsh_completes_behind_cargo_xtask() {
     let mut words = vec!["-f", "ask.zsh"];
     words.extend(asked.map(|(line, _)| line));
     let mut command = Command::new("zsh");
-    command
-        .args(words)
-        .current_dir(world.path(""))
-        .env("HOME", world.path("home"))
-        .env("CARGO_FPATH", cargos);
-    let output = command.env("TERM", "dumb").output();
-    let output = output.unwrap_or_else(|error| panic!("zsh: {error}; scripts/setup.sh installs it"));
+    command.args(words).current_dir(world.path("")).env("HOME", world.path("home"));
+    let output = output("zsh", command.env("CARGO_FPATH", cargos).env("TERM", "dumb"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told = world.read("told");
     assert_eq!(told.lines().collect::<Vec<_>>(), asked.map(|(_, line)| line), "{told}");
 }
 
 #[test]
+#[ignore = "takes fish; cargo xtask test --interop"]
 fn fish_completes_behind_cargo_xtask() {
     let world = World::new();
     completions(&world, "fish", "xtask.fish");
@@ -140,18 +107,11 @@ fn fish_completes_behind_cargo_xtask() {
 }
 
 #[test]
-fn every_command_has_a_man_page_that_its_reader_understands() {
+#[ignore = "takes mandoc; cargo xtask test --interop"]
+fn a_reader_of_man_pages_understands_each() {
     let world = World::new();
     let dir = world.path("man").display().to_string();
-    let done = run(&world, &["man", "--dir", &dir]);
-    done.exits(0);
-    for name in ["xtask", "xtask-vmtest", "xtask-bisect", "xtask-report", "xtask-report-diff", "xtask-doctor"]
-    {
-        let page = world.read(&format!("man/{name}.1"));
-        assert!(page.contains(&format!(".TH {}", name.to_uppercase())), "{name}: {page}");
-        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{name}");
-        assert!(done.stdout.contains(&format!("{dir}/{name}.1\n")), "{done}");
-    }
+    run(&world, &["man", "--dir", &dir]).exits(0);
     let shown = |name: &str| {
         let page = world.path(&format!("man/{name}.1")).display().to_string();
         let struck = lines(&host(&world, "mandoc", &["-T", "ascii", &page])).join(" ");

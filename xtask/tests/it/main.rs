@@ -2,10 +2,11 @@
 //! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network: the real
 //! binary with fakes of everything that it starts (`support/`).
 
+use vmtest_testing as support;
+
 mod allowed;
 mod bisect;
 mod bisect_reports;
-mod browser;
 mod cache;
 mod deaths;
 mod diff;
@@ -19,25 +20,19 @@ mod from_raw;
 mod input;
 mod intake;
 mod interfaces;
+mod interop;
 mod isolation;
-mod junit;
 mod lost_tests;
 mod matrix;
 mod matrix_expect;
 mod mutants;
 mod origins;
-#[path = "../failures/page.rs"]
-mod page;
 mod papers;
 mod prepare;
 mod programs;
 mod repeat;
 mod report;
 mod retries;
-#[path = "../failures/rows.rs"]
-mod rows;
-#[path = "../failures/run.rs"]
-mod run;
 mod runs;
 mod schema;
 mod sealed;
@@ -45,7 +40,5 @@ mod series;
 mod signals;
 mod soak;
 mod steps;
-#[path = "../support/mod.rs"]
-mod support;
 mod upstream;
 mod workflows;

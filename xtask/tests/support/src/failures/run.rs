@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::rows::{Cause, Row};
-use crate::support::World;
+use super::rows::{Cause, Row};
+use crate::World;
 
 /// Longest that a run may take, with all its limits, on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(400);
@@ -102,14 +102,14 @@ fn kernel_of(code: &[u8]) -> Vec<u8> {
 }
 
 fn scratch(row: &Row) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("failures").join(row.name)
+    crate::scratch("failures").join(row.name)
 }
 
 /// Runs a real guest.
 fn real(row: &Row, words: &[&str], victim: Option<&str>) -> Seen {
     let dir = scratch(row);
     let _ = fs::remove_dir_all(&dir);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(crate::binary());
     command.args(["vmtest", "--out"]).arg(&dir).args(words).env("CI", "true").stdin(Stdio::null());
     let said = dir.with_extension("said");
     fs::create_dir_all(said.parent().expect("it has one")).expect("a directory");

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every way to die: declared once, caused, and written down in docs/failures.md.
+
+pub mod page;
+pub mod rows;
+pub mod run;
