@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     let exit = run(cli).unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is closed.
-        let _ = writeln!(std::io::stderr(), "error: {}", vmtest_base::sanitize::plain(&error.to_string()));
+        let _ = writeln!(std::io::stderr(), "error: {}", vmtest_base::sanitize::lines(&error.to_string()));
         Exit::Class(error.class)
     });
     vmtest_host::reaper::finish();

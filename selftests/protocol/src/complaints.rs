@@ -384,13 +384,13 @@ const PROGRAMS: [&str; 13] = [
 ];
 
 /// Most prefixes in front of a message: `rcu: `, `smp: csd: `.
-const MOST_PREFIXES: usize = 3;
+const MAX_PREFIXES: usize = 3;
 
 /// Looks where a message may begin.
 fn at_starts(message: &[u8], of_kernel: bool) -> Option<Found> {
     let start = message.len() - message.trim_ascii_start().len();
     let mut at = start;
-    for _ in 0..=MOST_PREFIXES {
+    for _ in 0..=MAX_PREFIXES {
         let begin = at + frame(&message[at..]);
         let text = &message[begin..];
         let wanted = |rule: &&Rule| fits(rule.pattern, text) && (of_kernel || rule.place != Place::OfKernel);

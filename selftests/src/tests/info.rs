@@ -114,17 +114,17 @@ pub struct Counted {
 
 /// Calls the target of `slow` until the kernel has noticed that it takes time: only then tools show what it counts.
 pub fn count_slow_runs(t: &mut Context) -> Result<Counted, String> {
-    const MOST_CALLS: u64 = 2000;
+    const MAX_CALLS: u64 = 2000;
     let _stats = crate::bpf::enable_stats().map_err(|errno| format!("BPF_ENABLE_STATS: {errno}"))?;
     let before = t.session.info("slow")?;
     let _link = t.attach("slow")?;
-    for call in 1..=MOST_CALLS {
+    for call in 1..=MAX_CALLS {
         t.call_fentry_tests()?;
         if t.session.info("slow")?.run_time_ns > before.run_time_ns {
             return Ok(Counted { id: before.id, runs: before.run_cnt + 2 * call });
         }
     }
-    Err(format!("run_time_ns stays {} in {MOST_CALLS} calls of a slow program", before.run_time_ns))
+    Err(format!("run_time_ns stays {} in {MAX_CALLS} calls of a slow program", before.run_time_ns))
 }
 
 fn of_program(t: &mut Context) -> Result<(), String> {

@@ -135,8 +135,8 @@ fn rounds_are_as_many_as_can_be_told() {
     assert_eq!(repeat(&[]).rounds(100).expect("once"), 1);
     assert_eq!(repeat(&["--repeat", "1000"]).rounds(100).expect("fits"), 1000);
     assert_eq!(repeat(&["--repeat", "1000"]).rounds(1000).expect_err("too many").class, Class::Usage);
-    assert_eq!(repeat(&["--until-fail"]).rounds(3).expect("bounded"), MOST_ROUNDS);
-    assert!(repeat(&["--until-fail"]).rounds(1000).expect("bounded") < MOST_ROUNDS);
+    assert_eq!(repeat(&["--until-fail"]).rounds(3).expect("bounded"), MAX_ROUNDS);
+    assert!(repeat(&["--until-fail"]).rounds(1000).expect("bounded") < MAX_ROUNDS);
     assert_eq!(repeat(&["--until-fail", "--repeat", "7"]).rounds(3).expect("bounded"), 7);
     assert_eq!(repeat(&["--repeat", "7"]).wanted(), Rounds::Exactly(7));
     assert_eq!(repeat(&["--until-fail", "--repeat", "7"]).wanted(), Rounds::UntilFail);

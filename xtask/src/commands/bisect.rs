@@ -24,7 +24,7 @@ use vmtest_engine::matrix::keys;
 use vmtest_engine::plan::Plan;
 use vmtest_engine::prepare::{Configuration, Prepared, prepare};
 use vmtest_engine::request::{BootChoice, Request};
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::sandbox::Tools;
 use vmtest_host::store::{KEPT_RUNS, RunDir};
@@ -227,14 +227,14 @@ fn hunt(
     run_dir: &RunDir,
     outputs: Outputs<Format>,
 ) -> Result<Class> {
-    let shop = Shop::open(ctx, prepared)?;
+    let resources = Resources::open(ctx, prepared)?;
     // Before any kernel: a glob that matches nothing is a mistake.
-    shop.runner().inspect_err(|error| {
+    resources.runner().inspect_err(|error| {
         if error.class == Class::Usage && record.steps.is_empty() {
             run_dir.discard();
         }
     })?;
-    let suite = suite_key(&shop)?;
+    let suite = suite_key(&resources)?;
     if !record.suite.is_empty() && record.suite != suite {
         return Err(Error::usage("this bisection cannot go on")
             .why(
@@ -247,7 +247,7 @@ fn hunt(
     record.save(&run_dir.path)?;
     // At once: `--resume latest` is for a run that did not end.
     run_dir.link_as_latest()?;
-    let mut hunt = Hunt::new(&shop, record, run_dir)?;
+    let mut hunt = Hunt::new(&resources, record, run_dir)?;
     let end = match hunt.run() {
         Ok(end) => end,
         Err(error) => {
@@ -274,22 +274,22 @@ fn hunt(
 
 /// Stands for what all kernels have in common and verdicts depend on: what judges them, the tests, the tools, the
 /// configuration. Answers of a bisection with another one are not taken up.
-fn suite_key(shop: &Shop<'_>) -> Result<String> {
-    let (runner, _) = shop.runner()?;
-    let tools = shop.tools()?;
+fn suite_key(resources: &Resources<'_>) -> Result<String> {
+    let (runner, _) = resources.runner()?;
+    let tools = resources.tools()?;
     let mut key = Key::of("bisection 2")
-        .field("judge", keys::judge(&shop.ctx.project)?.as_str())
+        .field("judge", keys::judge(&resources.ctx.project)?.as_str())
         .field("runner", runner.dir.file_name().unwrap_or_default().as_encoded_bytes())
         .field("tools", tools.key().as_str())
-        .field("accel", shop.accel.kind.name());
+        .field("accel", resources.accel.kind.name());
     if let Tools::Host(_) = tools {
         key = key.field("virtme-ng", tools::host_vng());
     }
-    for program in shop.programs {
+    for program in resources.programs {
         key = key.field("program", files_of(&program.dir)?);
     }
-    if let Some(name) = shop.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
-        let Configuration { variant, requests } = shop.prepared.configuration(Some(name))?;
+    if let Some(name) = resources.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
+        let Configuration { variant, requests } = resources.prepared.configuration(Some(name))?;
         key = key.field("config", requests.key().as_str());
         key = key.field("compiler", variant.compiler.name());
         key = variant.make.iter().fold(key, |key, setting| key.field("make", setting));

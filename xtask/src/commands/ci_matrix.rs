@@ -21,7 +21,7 @@ Each job runs `cargo xtask vmtest --matrix FILE --cell ID` (or --shard I/N), kee
 fails, and `cargo xtask report merge DIR... --matrix FILE` is the verdict.";
 
 /// Most jobs that GitHub makes of one matrix.
-const MOST_GITHUB: usize = 256;
+const MAX_GITHUB: usize = 256;
 
 /// The jobs of a matrix for a CI system.
 #[derive(Debug, clap::Args)]
@@ -67,9 +67,9 @@ pub fn run(args: &Args, project: &Path) -> Result<()> {
     let jobs = jobs(&matrix, args.shards);
     let text = match args.format {
         Format::Github => {
-            if jobs.len() > MOST_GITHUB {
+            if jobs.len() > MAX_GITHUB {
                 return Err(Error::usage(format!("{} has {} jobs", file.display(), jobs.len()))
-                    .why(format!("GitHub makes at most {MOST_GITHUB} of one matrix"))
+                    .why(format!("GitHub makes at most {MAX_GITHUB} of one matrix"))
                     .next("take --shards N"));
             }
             json!({ "include": jobs }).to_string()

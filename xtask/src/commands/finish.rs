@@ -10,7 +10,7 @@ use crate::commands::vmtest::args::VmtestArgs;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::{self, RUN_BYTES, RunDir};
 use vmtest_host::{process, tools};
@@ -81,10 +81,10 @@ pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
 }
 
 /// Versions of what built and ran the kernels.
-pub fn tool_versions(ctx: &Context, shop: &Shop<'_>) -> BTreeMap<String, String> {
-    let mut found = shop.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default();
+pub fn tool_versions(ctx: &Context, resources: &Resources<'_>) -> BTreeMap<String, String> {
+    let mut found = resources.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default();
     found.insert("xtask".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    if let Some(version) = shop.vng_version() {
+    if let Some(version) = resources.vng_version() {
         found.insert("virtme-ng".to_owned(), version);
     }
     found

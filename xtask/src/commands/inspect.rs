@@ -7,13 +7,13 @@ use vmtest_record::run::Kernel;
 use vmtest_protocol::WorkerEnd;
 
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_base::sanitize::plain;
+use vmtest_base::sanitize::lines;
 use vmtest_engine::bootable::Bootable;
 use vmtest_engine::column;
 use vmtest_engine::launch::{self, Launch};
 use vmtest_engine::plan::Unit;
 use vmtest_engine::request::Purpose;
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_guest::events::Stream;
 use vmtest_guest::judge::{CellBase, JudgeInput, Rounds, SuiteInput, Terms, Verdict, judge};
 use vmtest_guest::machine::Machine;
@@ -26,29 +26,35 @@ use vmtest_host::store::RunDir;
 ///
 /// # Errors
 /// When the kernel cannot be made, or the guest cannot be started.
-pub fn run(shop: &Shop<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
-    let tree = column::patch(shop, unit, &column::material(shop, unit));
-    let bootable = column::build(shop, unit, tree, run_dir).bootable()?;
-    let (boot, _) = column::choose_boot(shop.plan.boot, &bootable);
-    match &shop.plan.purpose {
-        Purpose::Exec(command) => exec(shop, &bootable, boot, command, run_dir),
-        Purpose::Shell => shell(shop, &bootable, boot),
+pub fn run(resources: &Resources<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
+    let tree = column::patch(resources, unit, &column::material(resources, unit));
+    let bootable = column::build(resources, unit, tree, run_dir).bootable()?;
+    let (boot, _) = column::choose_boot(resources.plan.boot, &bootable);
+    match &resources.plan.purpose {
+        Purpose::Exec(command) => exec(resources, &bootable, boot, command, run_dir),
+        Purpose::Shell => shell(resources, &bootable, boot),
         Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to look at")),
     }
 }
 
-fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir: &RunDir) -> Result<Class> {
+fn exec(
+    resources: &Resources<'_>,
+    bootable: &Bootable,
+    boot: Boot,
+    command: &str,
+    run_dir: &RunDir,
+) -> Result<Class> {
     let store = run_dir.dir("cells/exec")?;
     let mut shown = 0;
-    let machine = launch::machine(shop, boot)?;
-    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Exec(command.to_owned()) };
-    let seen = guest.start(shop.accel.kind, &store, |stream, _| shown = show(stream, shown))?;
+    let machine = launch::machine(resources, boot)?;
+    let guest = Launch { resources, bootable, boot, machine: &machine, task: Task::Exec(command.to_owned()) };
+    let seen = guest.start(resources.accel.kind, &store, |stream, _| shown = show(stream, shown))?;
     show(&seen.stream, shown);
-    let verdict = verdict(shop, bootable, &machine, &seen);
+    let verdict = verdict(resources, bootable, &machine, &seen);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {
-            shop.ctx.bus.note(format!("the command exited with {status}"));
+            resources.ctx.bus.note(format!("the command exited with {status}"));
             return Ok(Class::TestFailed);
         }
     }
@@ -62,10 +68,10 @@ fn exec(shop: &Shop<'_>, bootable: &Bootable, boot: Boot, command: &str, run_dir
 }
 
 /// What a guest without tests came to.
-fn verdict(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) -> Verdict {
+fn verdict(resources: &Resources<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) -> Verdict {
     let Kernel { id, release, build_id, .. } = &bootable.kernel;
-    let emulator = machine.risky_emulator(shop.accel.kind);
-    let terms = Terms { release, build_id, allowed: &shop.allowed, emulator: emulator.as_deref() };
+    let emulator = machine.risky_emulator(resources.accel.kind);
+    let terms = Terms { release, build_id, allowed: &resources.allowed, emulator: emulator.as_deref() };
     let base = CellBase { kernel: id.clone(), ..CellBase::default() };
     let suite = SuiteInput::Own { planned: &[], rounds: Rounds::Exactly(1) };
     judge(&JudgeInput { base, terms, conditions: &[], suite, may_skip: &|_| false }, seen).verdict
@@ -77,7 +83,7 @@ fn show(stream: &Stream, from: usize) -> usize {
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
         // Data stays as it is; a terminal would act on it.
         let text = match if output.fd == 2 { err } else { out } {
-            true => plain(&output.text),
+            true => lines(&output.text),
             false => output.text.clone(),
         };
         // A reader that went away has seen enough.
@@ -89,13 +95,13 @@ fn show(stream: &Stream, from: usize) -> usize {
     stream.output.len()
 }
 
-fn shell(shop: &Shop<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
+fn shell(resources: &Resources<'_>, bootable: &Bootable, boot: Boot) -> Result<Class> {
     let channel = Channel::create()?;
-    let machine = launch::machine(shop, boot)?;
-    let guest = Launch { shop, bootable, boot, machine: &machine, task: Task::Shell };
-    let spec = guest.vm_spec(shop.accel.kind, &vmtest_base::files::nonce())?;
-    let command = launch::command(shop, bootable, &spec, &channel)?;
-    shop.ctx.bus.note("the guest's console follows; `exit` ends the guest");
+    let machine = launch::machine(resources, boot)?;
+    let guest = Launch { resources, bootable, boot, machine: &machine, task: Task::Shell };
+    let spec = guest.vm_spec(resources.accel.kind, &vmtest_base::files::nonce())?;
+    let command = launch::command(resources, bootable, &spec, &channel)?;
+    resources.ctx.bus.note("the guest's console follows; `exit` ends the guest");
     session::interact(command)?;
     Ok(Class::Pass)
 }

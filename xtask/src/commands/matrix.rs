@@ -19,7 +19,7 @@ use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
 use vmtest_base::thread::join as join_thread;
 use vmtest_engine::build_chain::side_by_side;
-use vmtest_engine::column::{self, Material, Unbuilt, UnitResult};
+use vmtest_engine::column::{self, ColumnResult, Material, Unbuilt};
 use vmtest_engine::matrix::executor::Executor;
 use vmtest_engine::matrix::join::{self, Frame, Part};
 use vmtest_engine::matrix::times::{self, Times};
@@ -27,13 +27,14 @@ use vmtest_engine::matrix::{Job, Matrix, expect, keys};
 use vmtest_engine::plan::{Plan, Unit};
 use vmtest_engine::prepare::{Prepared, prepare_all};
 use vmtest_engine::request::Request;
-use vmtest_engine::resources::{Common, Shop};
+use vmtest_engine::resources::{Common, Resources};
 use vmtest_host::context::Context;
-use vmtest_host::slots::{self, Room};
+use vmtest_host::slots::{self, Capacity};
 use vmtest_host::store::RunDir;
 use vmtest_kernel::series::Series;
 use vmtest_kernel::spec::KernelSpec;
-use vmtest_record::run::{JobRecord, MatrixRecord, RunResult, SCHEMA};
+use vmtest_record::matrix::{JobRecord, MatrixRecord};
+use vmtest_record::run::{RunResult, SCHEMA};
 use vmtest_report::phases::Phases;
 use vmtest_suite::program;
 
@@ -54,7 +55,7 @@ struct Checked<'a> {
 /// A job that runs here.
 struct Ready<'a> {
     job: &'a Job,
-    shop: Shop<'a>,
+    resources: Resources<'a>,
     unit: &'a Unit,
     weight: u64,
 }
@@ -217,7 +218,7 @@ impl Run<'_> {
             }
         })?;
         let tools = match (interrupt::requested(), lanes.iter().flatten().next()) {
-            (None, Some(one)) => finish::tool_versions(self.ctx, &one.shop),
+            (None, Some(one)) => finish::tool_versions(self.ctx, &one.resources),
             _ => BTreeMap::new(),
         };
         let mut result = join::join(self.frame, parts, &BTreeMap::new())?;
@@ -233,8 +234,8 @@ impl Run<'_> {
         let run_dir = start::run_dir(self.ctx, self.args.out.as_deref())?;
         let kernels = |lane: &Vec<Ready<'_>>, (_, trees): Trees| {
             let build = |(one, tree): (&Ready<'_>, Unbuilt)| {
-                let tools = one.shop.tools().and_then(|_| one.shop.vng()).map(|_| ());
-                let built = column::build(&one.shop, one.unit, tree, &run_dir);
+                let tools = one.resources.tools().and_then(|_| one.resources.vng()).map(|_| ());
+                let built = column::build(&one.resources, one.unit, tree, &run_dir);
                 let error = tools.err().or_else(|| built.error().cloned());
                 (one.job.axes.id.clone(), built.kernel().id.clone(), error)
             };
@@ -271,9 +272,9 @@ impl Run<'_> {
         let common = Common::new(self.args.accel, self.room())?;
         let mut ready = Vec::new();
         for Checked { job, weight, prepared } in checked {
-            let shop = Shop::beside(self.ctx, prepared, Arc::clone(&common), *weight)?;
+            let resources = Resources::beside(self.ctx, prepared, Arc::clone(&common), *weight)?;
             if let Some(unit) = prepared.plan.units.first() {
-                ready.push(Ready { job, shop, unit, weight: *weight });
+                ready.push(Ready { job, resources, unit, weight: *weight });
             }
         }
         Ok(ready)
@@ -293,12 +294,12 @@ impl Run<'_> {
     }
 
     /// `--vms`, or as many as there are cores for; memory counts in any case.
-    fn room(&self) -> Room {
+    fn room(&self) -> Capacity {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let memory_mib = slots::memory_for_guests();
         match self.args.vms {
-            Some(vms) => Room { holders: vms as usize, cores: None, memory_mib },
-            None => Room { holders: cores, cores: u32::try_from(cores).ok(), memory_mib },
+            Some(vms) => Capacity { holders: vms as usize, cores: None, memory_mib },
+            None => Capacity { holders: cores, cores: u32::try_from(cores).ok(), memory_mib },
         }
     }
 
@@ -309,10 +310,10 @@ impl Run<'_> {
                 .iter()
                 .zip(trees)
                 .map(|(one, tree)| {
-                    let built = column::build(&one.shop, one.unit, tree, run_dir);
+                    let built = column::build(&one.resources, one.unit, tree, run_dir);
                     scope.spawn(move || {
-                        let units = column::boot(&one.shop, one.unit, &built, run_dir);
-                        self.part(one.job, &one.shop, units, material)
+                        let units = column::boot(&one.resources, one.unit, &built, run_dir);
+                        self.part(one.job, &one.resources, units, material)
                     })
                 })
                 .collect();
@@ -321,7 +322,13 @@ impl Run<'_> {
     }
 
     /// A job that ran, as a run of its own.
-    fn part(&self, job: &Job, shop: &Shop<'_>, units: Vec<UnitResult>, material: &Result<Material>) -> Part {
+    fn part(
+        &self,
+        job: &Job,
+        resources: &Resources<'_>,
+        units: Vec<ColumnResult>,
+        material: &Result<Material>,
+    ) -> Part {
         let (source, series) = match material {
             Ok(Material::Source(tree, series)) => (tree.key.to_string(), series.as_ref().map(Series::key)),
             Ok(Material::Prebuilt(image)) => (image.key.to_string(), None),
@@ -337,7 +344,7 @@ impl Run<'_> {
                 .filter(|cell| cell.boot.is_empty())
                 .for_each(|cell| cell.boot.clone_from(&axes.boot));
         }
-        run.allowed_splats = shop.allowed.records(&run.splats);
+        run.allowed_splats = resources.allowed.records(&run.splats);
         vmtest_record::clean::clean(&mut run);
         let expected = expect::apply(&self.matrix.expected, &self.matrix.required, &mut run);
         let record = JobRecord {
@@ -374,16 +381,16 @@ type Trees = (Result<Material>, Vec<Unbuilt>);
 fn trees(lane: &[Ready<'_>]) -> Trees {
     let material = match lane.first() {
         // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
-        Some(first) => column::material(&first.shop, first.unit),
+        Some(first) => column::material(&first.resources, first.unit),
         None => Err(Error::host("there is no job")),
     };
-    let trees = lane.iter().map(|one| column::patch(&one.shop, one.unit, &material)).collect();
+    let trees = lane.iter().map(|one| column::patch(&one.resources, one.unit, &material)).collect();
     (material, trees)
 }
 
 /// The runner with the subtests of each job: a glob without a match should not wait for a kernel.
 fn runner(lanes: &[Vec<Ready<'_>>]) -> Result<()> {
-    lanes.iter().flatten().try_for_each(|one| one.shop.runner().map(|_| ()))
+    lanes.iter().flatten().try_for_each(|one| one.resources.runner().map(|_| ()))
 }
 
 /// Jobs of one kernel build are a lane: they share it and wait for it together. What takes longest is first.

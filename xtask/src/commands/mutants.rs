@@ -17,13 +17,13 @@ use vmtest_base::error::{Class, Error, PRECEDENCE, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
 use vmtest_engine::build_chain;
-use vmtest_engine::column::UnitResult;
+use vmtest_engine::column::ColumnResult;
 use vmtest_engine::coverage::{self, Columns, Seen};
 use vmtest_engine::mutants::{self, Finding, Mutant};
 use vmtest_engine::plan::{Plan, Unit};
 use vmtest_engine::prepare::{Prepared, prepare};
 use vmtest_engine::request::{BootChoice, Request, Suite};
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::{KEPT_RUNS, RunDir};
 use vmtest_kernel::maintained::MUTANTS;
@@ -58,11 +58,11 @@ pub fn run(
         .chain(damages.iter().copied().map(damaged))
         .chain(mutants.iter().map(with))
         .collect();
-    let shop = Shop::open(&ctx, &prepared)?;
+    let resources = Resources::open(&ctx, &prepared)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
-    mutants::check(&mutants, shop.runner()?.1)?;
+    mutants::check(&mutants, resources.runner()?.1)?;
     let run_dir = start::run_dir(&ctx, None)?;
-    let results = build_chain::run(&shop, &units, &run_dir)?;
+    let results = build_chain::run(&resources, &units, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
@@ -124,7 +124,7 @@ fn worst(findings: &[(&Mutant, Finding)], mutants: usize) -> Class {
     PRECEDENCE.into_iter().find(|class| classes.contains(class)).unwrap_or(Class::Host)
 }
 
-fn accel_of(column: &UnitResult) -> &str {
+fn accel_of(column: &ColumnResult) -> &str {
     column.boot.as_ref().map_or("not booted", |boot| boot.accel.as_str())
 }
 
@@ -139,7 +139,7 @@ fn of_upstream(
     prepared: &Prepared,
     units: &[Unit],
     run_dir: &RunDir,
-) -> Result<Vec<UnitResult>> {
+) -> Result<Vec<ColumnResult>> {
     let request = Request {
         boot: BootChoice::Vng,
         suites: vec![Suite::Upstream],
@@ -147,7 +147,7 @@ fn of_upstream(
         ..common.clone()
     };
     let prepared = prepared.for_plan(ctx, Plan::new(&request)?)?;
-    let results = build_chain::run(&Shop::open(ctx, &prepared)?, units, run_dir)?;
+    let results = build_chain::run(&Resources::open(ctx, &prepared)?, units, run_dir)?;
     // Columns are told apart by their place.
     if results.len() != units.len() {
         return Err(Error::host(format!(

@@ -4,7 +4,7 @@
 use crate::commands::print;
 use vmtest_base::error::{Error, Result};
 use vmtest_host::context::Context;
-use vmtest_kernel::archive::{self, Form, ImageRelease, Listed, SourceRelease};
+use vmtest_kernel::source::archive::{self, Form, ImageRelease, Listed, SourceRelease};
 
 const EXAMPLES: &str = "\
 Examples:

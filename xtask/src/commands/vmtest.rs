@@ -12,11 +12,11 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
 use vmtest_engine::build_chain;
-use vmtest_engine::column::UnitResult;
+use vmtest_engine::column::ColumnResult;
 use vmtest_engine::plan::Plan;
 use vmtest_engine::prepare::prepare;
 use vmtest_engine::request::Purpose;
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::RunDir;
 use vmtest_record::reference_columns;
@@ -42,39 +42,39 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     }
     let early = |error: &Error| finish::record_interruption(&ctx, args, &phases, error);
     let prepared = prepare(&ctx, plan).inspect_err(early)?;
-    let (plan, shop) = (&prepared.plan, Shop::open(&ctx, &prepared).inspect_err(early)?);
+    let (plan, resources) = (&prepared.plan, Resources::open(&ctx, &prepared).inspect_err(early)?);
     if args.dry_run {
-        return preview::show(&shop, args.json.as_deref());
+        return preview::show(&resources, args.json.as_deref());
     }
     let reports = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
-    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &shop))?;
+    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &resources))?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
-        let class = inspect::run(&shop, &plan.units[0], &run_dir)?;
+        let class = inspect::run(&resources, &plan.units[0], &run_dir)?;
         finish::tidy(&ctx, &run_dir, args.keep, args.run_size);
         return Ok(class);
     }
-    let units = build_chain::run(&shop, &plan.units, &run_dir).inspect_err(|error| {
+    let units = build_chain::run(&resources, &plan.units, &run_dir).inspect_err(|error| {
         // A mistake that only the built runner could show: there is no run to keep.
         if error.class == Class::Usage {
             run_dir.discard();
         }
     })?;
-    let result = conclude(&ctx, &shop, units, &phases, &run_dir);
+    let result = conclude(&ctx, &resources, units, &phases, &run_dir);
     finish::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, reports)
 }
 
 fn conclude(
     ctx: &Context,
-    shop: &Shop<'_>,
-    units: Vec<UnitResult>,
+    resources: &Resources<'_>,
+    units: Vec<ColumnResult>,
     phases: &Phases,
     run_dir: &RunDir,
 ) -> RunResult {
     // Asking for versions would build what an interrupted run has not got.
     let tools = match interrupt::requested() {
         Some(_) => Default::default(),
-        None => finish::tool_versions(ctx, shop),
+        None => finish::tool_versions(ctx, resources),
     };
     let mut result = RunResult {
         tools,
@@ -82,7 +82,7 @@ fn conclude(
         ..RunResult::empty(&run_dir.id, finish::command_line())
     };
     units.into_iter().for_each(|unit| unit.add_to(&mut result));
-    result.allowed_splats = shop.allowed.records(&result.splats);
+    result.allowed_splats = resources.allowed.records(&result.splats);
     reference_columns::settle(&mut result);
     vmtest_record::clean::clean(&mut result);
     result.conclude(interrupt::requested());

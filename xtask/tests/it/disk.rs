@@ -142,7 +142,7 @@ fn program(name: &str) -> PathBuf {
 
 /// How a disk gets full.
 #[derive(Debug, Clone, Copy)]
-enum Room {
+enum Capacity {
     /// So many KiB once the work has begun: before, the harness would see that there is not enough.
     Kib(u32),
     /// So many files.
@@ -151,7 +151,7 @@ enum Room {
 
 /// Runs `vmtest` with cache and runs on a file system with little room, then once more on the same after that got more. The
 /// file system goes with the mount namespace.
-fn on_a_small_disk(world: &World, words: &[&str], room: Room) -> (Done, Done) {
+fn on_a_small_disk(world: &World, words: &[&str], room: Capacity) -> (Done, Done) {
     let disk = world.path("disk");
     fs::create_dir_all(&disk).expect("made");
     let command = world.vmtest(words);
@@ -172,8 +172,8 @@ fn on_a_small_disk(world: &World, words: &[&str], room: Room) -> (Done, Done) {
         $mount -o remount,size=8g,nr_inodes=1000000 \"$disk\" || exit 99\n\
         exec \"$@\"";
     let (first, later) = match room {
-        Room::Kib(kib) => ("nr_inodes=1000000".to_owned(), format!("size={kib}k")),
-        Room::Files(files) => (format!("nr_inodes={files}"), String::new()),
+        Capacity::Kib(kib) => ("nr_inodes=1000000".to_owned(), format!("size={kib}k")),
+        Capacity::Files(files) => (format!("nr_inodes={files}"), String::new()),
     };
     inside.args(["--mount", "sh", "-c", script, "sh"]).arg(&disk).arg(program("mount")).args([first, later]);
     inside.arg(command.get_program()).args(command.get_args());
@@ -196,8 +196,8 @@ fn a_full_disk_is_named_and_nothing_half_made_is_believed() {
     let world = World::new();
     let (spec, patches) = broken_and_mended(&world);
     let words = ["--kernel", &spec, "--patches", &patches, "--boot", "direct"];
-    let kib = (40..420).step_by(20).map(Room::Kib);
-    let files = (6..240).step_by(13).map(Room::Files);
+    let kib = (40..420).step_by(20).map(Capacity::Kib);
+    let files = (6..240).step_by(13).map(Capacity::Files);
     let (mut full, mut enough) = (0, 0);
     for room in kib.chain(files) {
         let (first, after) = on_a_small_disk(&world, &words, room);

@@ -5,6 +5,7 @@
 use vmtest_testing as support;
 
 mod allowed;
+mod architecture;
 mod bisect;
 mod bisect_reports;
 mod cache;

@@ -23,11 +23,11 @@ pub use crate::beneath::below::leads_out;
 pub use crate::beneath::below::walk;
 
 /// Longest text that is read: a configuration has some 200 KB.
-const MOST_TEXT: u64 = 8 << 20;
+const MAX_TEXT: u64 = 8 << 20;
 /// What is kept of one build, all files together. A kernel with full debug information has 1 GB.
-const MOST_KEPT: u64 = 2 << 30;
+const MAX_KEPT: u64 = 2 << 30;
 /// Names that are looked at in one directory.
-const MOST_NAMES: usize = 100_000;
+const MAX_NAMES: usize = 100_000;
 
 /// Opens what is at `below` in `dir`. `dir` itself is ours.
 fn at(dir: &Path, below: &Path, how: OFlag) -> io::Result<OwnedFd> {
@@ -69,7 +69,7 @@ pub fn no_link_on_the_way(dir: &Path, below: impl AsRef<Path>) -> bool {
 /// # Errors
 /// When it is not there, is a link or no plain file, or is longer than any such text.
 pub fn read_text(dir: &Path, below: impl AsRef<Path>) -> Result<String> {
-    read_text_up_to(dir, below, MOST_TEXT)
+    read_text_up_to(dir, below, MAX_TEXT)
 }
 
 /// The text of a plain file of so many bytes at most.
@@ -113,18 +113,18 @@ pub fn last_bytes(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<
     read().on("cannot read", dir.join(below))
 }
 
-/// Room for what is kept of one build. A file of holes takes nothing where it lies and all of its size as a copy, so the
+/// Budget for what is kept of one build. A file of holes takes nothing where it lies and all of its size as a copy, so the
 /// size counts.
 #[derive(Debug)]
-pub struct Room {
+pub struct Budget {
     left: u64,
     class: Class,
 }
 
-impl Room {
+impl Budget {
     /// For one build; too much is an error of this class.
-    pub fn of(class: Class) -> Room {
-        Room { left: MOST_KEPT, class }
+    pub fn of(class: Class) -> Budget {
+        Budget { left: MAX_KEPT, class }
     }
 
     /// Takes the room for a file, or says that it is too large.
@@ -137,7 +137,7 @@ impl Room {
                 "it has {} MB; {} MB are left of the {} MB that may be kept of one build",
                 bytes >> 20,
                 self.left >> 20,
-                MOST_KEPT >> 20
+                MAX_KEPT >> 20
             ))
         })?;
         Ok(())
@@ -148,7 +148,7 @@ impl Room {
 ///
 /// # Errors
 /// When it is not there, is a link or no plain file, and those of the file system; of the room's class when it is too large.
-pub fn copy(dir: &Path, below: impl AsRef<Path>, to: &Path, room: &mut Room) -> Result<()> {
+pub fn copy(dir: &Path, below: impl AsRef<Path>, to: &Path, room: &mut Budget) -> Result<()> {
     let below = below.as_ref();
     let from = file(dir, below).on("cannot copy", dir.join(below))?;
     let stat = from.metadata().on("cannot copy", dir.join(below))?;
@@ -165,7 +165,7 @@ pub fn names(dir: &Path, below: impl AsRef<Path>) -> Vec<String> {
     if !is_dir(dir, below) {
         return Vec::new();
     }
-    let entries = std::fs::read_dir(dir.join(below)).into_iter().flatten().flatten().take(MOST_NAMES);
+    let entries = std::fs::read_dir(dir.join(below)).into_iter().flatten().flatten().take(MAX_NAMES);
     let plain = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     let mut names: Vec<String> = plain.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
@@ -199,7 +199,7 @@ mod tests {
             ["link", "relative", "way/key", "chain", "here/inside/good", "pipe", "../home/key", "inside", ""]
         {
             assert!(read_text(&dir, bad).is_err(), "{bad}");
-            let mut room = Room::of(Class::KernelBuild);
+            let mut room = Budget::of(Class::KernelBuild);
             assert!(copy(&dir, bad, &place.path().join("copy"), &mut room).is_err(), "{bad}");
             assert!(last_bytes(&dir, bad, 9).is_err(), "{bad}");
             assert!(!is_file(&dir, bad), "{bad}");
@@ -227,7 +227,7 @@ mod tests {
         assert!(read_up_to(&dir, "text", 4).is_err() && read_text(&dir, "hole").is_err());
         assert_eq!(last_bytes(&dir, "text", 2).expect("read"), b"45");
         assert_eq!(last_bytes(&dir, "hole", 2).expect("read"), [0, 0]);
-        let mut room = Room::of(Class::KernelBuild);
+        let mut room = Budget::of(Class::KernelBuild);
         copy(&dir, "text", &to, &mut room).expect("copied");
         let error = copy(&dir, "hole", &to, &mut room).expect_err("too large");
         assert_eq!(error.class, Class::KernelBuild);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::sanitize::{line, plain};
+use crate::sanitize::{line, lines};
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -151,8 +151,8 @@ fn cleaned(kind: Kind) -> Kind {
         Kind::PhaseFinished { id, name, subject, took, cached, ok } => {
             Kind::PhaseFinished { id, name, subject: line(&subject), took, cached, ok }
         }
-        Kind::Noted(text) => Kind::Noted(plain(&text)),
-        Kind::Warned(text) => Kind::Warned(plain(&text)),
+        Kind::Noted(text) => Kind::Noted(lines(&text)),
+        Kind::Warned(text) => Kind::Warned(lines(&text)),
     }
 }
 

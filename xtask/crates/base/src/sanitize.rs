@@ -13,7 +13,7 @@ fn misleads(c: char) -> bool {
 }
 
 /// Text of several lines, with nothing in it that a terminal acts on.
-pub fn plain(text: &str) -> String {
+pub fn lines(text: &str) -> String {
     text.chars().map(|c| if misleads(c) { STAND_IN } else { c }).collect()
 }
 
@@ -30,7 +30,7 @@ pub fn with_colours(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\x1b') {
-        clean.push_str(&plain(&rest[..at]));
+        clean.push_str(&lines(&rest[..at]));
         rest = &rest[at..];
         match COLOURS.iter().find(|colour| rest.starts_with(**colour)) {
             Some(colour) => {
@@ -43,7 +43,7 @@ pub fn with_colours(text: &str) -> String {
             }
         }
     }
-    clean + &plain(rest)
+    clean + &lines(rest)
 }
 
 #[cfg(test)]
@@ -53,11 +53,11 @@ mod tests {
     #[test]
     fn what_a_terminal_acts_on_is_gone() {
         let hostile = "a\x1b[2J\x1b]0;title\x07\r\u{9b}31mb\u{202e}c\u{200b}\u{2028}\u{feff}\u{7f}\0";
-        for text in [plain(hostile), line(hostile), with_colours(hostile)] {
+        for text in [lines(hostile), line(hostile), with_colours(hostile)] {
             assert!(!text.contains(misleads), "{text:?}");
             assert!(text.starts_with('a') && text.contains("·[2J·]0;title"));
         }
-        assert_eq!(plain("two\nlines\tand ünïcode ✓"), "two\nlines\tand ünïcode ✓");
+        assert_eq!(lines("two\nlines\tand ünïcode ✓"), "two\nlines\tand ünïcode ✓");
         assert_eq!(line("two\nlines"), "two·lines");
         assert_eq!(with_colours("\x1b[32mpass\x1b[0m \x1b[8mhidden"), "\x1b[32mpass\x1b[0m ·[8mhidden");
     }

@@ -6,16 +6,16 @@ use std::sync::{Mutex, PoisonError};
 
 use vmtest_base::error::Result;
 use vmtest_kernel::patched::PatchedTree;
-use vmtest_kernel::{archive, source};
+use vmtest_kernel::source::{self, archive};
 
 /// The newest tree that was offered so far. All are offered before the first kernel is built.
 #[derive(Default)]
-pub struct Lenders {
+pub struct Donors {
     /// Version, place of the lane, tree.
     newest: Mutex<Option<(String, usize, PatchedTree)>>,
 }
 
-impl Lenders {
+impl Donors {
     /// The tree to borrow from; `None` where no tree of the run knows sessions.
     pub fn newest(&self) -> Option<PatchedTree> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,16 +80,16 @@ mod tests {
     }
 
     /// Name of the tree that is borrowed from.
-    fn newest(lenders: &Lenders) -> Option<String> {
-        lenders.newest().map(|tree| tree.id().to_owned())
+    fn newest(donors: &Donors) -> Option<String> {
+        donors.newest().map(|tree| tree.id().to_owned())
     }
 
     #[test]
     fn the_newest_that_knows_sessions_lends() {
         let top = tempfile::tempdir().expect("a directory");
         let make = |name, version, knows| tree(top.path(), name, version, knows);
-        let lenders = Lenders::default();
-        assert_eq!(newest(&lenders), None, "nothing was offered");
+        let donors = Donors::default();
+        assert_eq!(newest(&donors), None, "nothing was offered");
         let trees = [
             make("old", (6, 18), true),
             make("later", (7, 9), true),
@@ -97,13 +97,13 @@ mod tests {
             make("plain", (7, 11), false),
         ];
         for (place, tree) in trees.iter().enumerate() {
-            lenders.offer(place, tree).expect("its files can be read");
+            donors.offer(place, tree).expect("its files can be read");
         }
-        assert_eq!(newest(&lenders).as_deref(), Some("newest"));
+        assert_eq!(newest(&donors).as_deref(), Some("newest"));
 
-        let lenders = Lenders::default();
-        lenders.offer(1, &make("second", (7, 1), true)).expect("its files can be read");
-        lenders.offer(0, &make("first", (7, 1), true)).expect("its files can be read");
-        assert_eq!(newest(&lenders).as_deref(), Some("first"), "of equals the first of the command line");
+        let donors = Donors::default();
+        donors.offer(1, &make("second", (7, 1), true)).expect("its files can be read");
+        donors.offer(0, &make("first", (7, 1), true)).expect("its files can be read");
+        assert_eq!(newest(&donors).as_deref(), Some("first"), "of equals the first of the command line");
     }
 }

@@ -3,9 +3,9 @@
 //! the first make. Then kernels and guests. The columns of one kernel in one variant are a lane: its base and the steps of
 //! its series share an object directory, so each is built from what the one before left, and boots while the next is built.
 
-use crate::column::{self, Unbuilt, UnitResult};
+use crate::column::{self, ColumnResult, Unbuilt};
 use crate::plan::Unit;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::interrupt;
 use vmtest_base::thread::join;
@@ -20,15 +20,15 @@ pub fn split(units: &[Unit]) -> impl Iterator<Item = &[Unit]> {
 ///
 /// # Errors
 /// Class `Usage` for a mistake that only the built runner could show.
-pub fn run(shop: &Shop<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<UnitResult>> {
+pub fn run(resources: &Resources<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<ColumnResult>> {
     let lanes: Vec<(usize, &[Unit])> = split(units).enumerate().collect();
     // A glob without a match should not wait for a kernel.
-    let runner = || shop.runner().map(|_| ());
+    let runner = || resources.runner().map(|_| ());
     side_by_side(
         &lanes,
         runner,
-        |lane| trees(shop, *lane),
-        |(_, lane), trees| kernels(shop, lane, trees, run_dir),
+        |lane| trees(resources, *lane),
+        |(_, lane), trees| kernels(resources, lane, trees, run_dir),
     )
 }
 
@@ -69,41 +69,46 @@ pub fn side_by_side<L: Sync, T: Send, R: Send>(
 }
 
 /// The trees of the columns of a lane, with their patches.
-fn trees(shop: &Shop<'_>, (place, lane): (usize, &[Unit])) -> Vec<Unbuilt> {
+fn trees(resources: &Resources<'_>, (place, lane): (usize, &[Unit])) -> Vec<Unbuilt> {
     let (Some(first), Some(last)) = (lane.first(), lane.last()) else { return Vec::new() };
     // Once for all of them: a tree that is edited meanwhile must not differ from column to column.
-    let material = column::material(shop, first);
-    let trees: Vec<Unbuilt> = lane.iter().map(|unit| column::patch(shop, unit, &material)).collect();
+    let material = column::material(resources, first);
+    let trees: Vec<Unbuilt> = lane.iter().map(|unit| column::patch(resources, unit, &material)).collect();
     let borrows = |unit: &Unit| !unit.spec.has_source();
-    if last.spec.has_source() && shop.plan.units.iter().any(borrows) {
-        lend(shop, place, trees.last());
+    if last.spec.has_source() && resources.plan.units.iter().any(borrows) {
+        lend(resources, place, trees.last());
     }
     trees
 }
 
 /// Offers bpftool to kernels without a tree: that of the whole series.
-fn lend(shop: &Shop<'_>, place: usize, tree: Option<&Unbuilt>) {
+fn lend(resources: &Resources<'_>, place: usize, tree: Option<&Unbuilt>) {
     let Some(unbuilt) = tree else { return };
     let lent: Result<()> = unbuilt.tree().and_then(|tree| match tree {
-        Some(tree) => shop.lenders.offer(place, tree),
+        Some(tree) => resources.donors.offer(place, tree),
         None => Ok(()),
     });
     if let Err(error) = lent {
         // What is wrong with it is said in its column.
         let id = &unbuilt.kernel().id;
-        shop.ctx.bus.note(format!("{id}: no bpftool of it for kernels without a tree: {error}"));
+        resources.ctx.bus.note(format!("{id}: no bpftool of it for kernels without a tree: {error}"));
     }
 }
 
 /// Builds the columns of a lane one after the other, and boots each as soon as it is there.
-fn kernels(shop: &Shop<'_>, lane: &[Unit], trees: Vec<Unbuilt>, run_dir: &RunDir) -> Vec<UnitResult> {
-    let mut results: Vec<Vec<UnitResult>> = std::thread::scope(|scope| {
+fn kernels(
+    resources: &Resources<'_>,
+    lane: &[Unit],
+    trees: Vec<Unbuilt>,
+    run_dir: &RunDir,
+) -> Vec<ColumnResult> {
+    let mut results: Vec<Vec<ColumnResult>> = std::thread::scope(|scope| {
         let booted: Vec<_> = lane
             .iter()
             .zip(trees)
             .map(|(unit, tree)| {
-                let built = column::build(shop, unit, tree, run_dir);
-                scope.spawn(move || column::boot(shop, unit, &built, run_dir))
+                let built = column::build(resources, unit, tree, run_dir);
+                scope.spawn(move || column::boot(resources, unit, &built, run_dir))
             })
             .collect();
         booted.into_iter().map(vmtest_base::thread::join).collect()

@@ -2,7 +2,7 @@
 //! The kernel command line of a guest: what is set there, and whether it fits, as far as that is known before anything is
 //! built.
 
-use crate::plan::{MOST_ROUNDS, Plan, Unit};
+use crate::plan::{MAX_ROUNDS, Plan, Unit};
 use crate::request::{BootChoice, Purpose};
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::nonce;
@@ -54,10 +54,10 @@ pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Res
         Purpose::Shell => Task::Shell,
         Purpose::Test | Purpose::Gdb => Task::Tests {
             names: Vec::new(),
-            places: "f".repeat(MOST_PLACES),
+            places: "f".repeat(MAX_PLACES),
             effort: plan.effort,
             self_test: unit.self_test,
-            rounds: MOST_ROUNDS,
+            rounds: MAX_ROUNDS,
             until_fail: None,
         },
     };
@@ -80,4 +80,4 @@ pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Res
 }
 
 /// Characters that name the subtests of a suite by their places: twice as many as there are today.
-const MOST_PLACES: usize = 64;
+const MAX_PLACES: usize = 64;

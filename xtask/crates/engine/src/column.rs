@@ -15,12 +15,11 @@ use vmtest_protocol::TestName;
 use crate::bootable::{Bootable, Bpftool};
 use crate::column::attempts::{Attempts, Joins};
 use crate::column::boot::{BootRequest, Guests};
-use crate::launch;
 use crate::plan::{Unit, Upto};
 use crate::prepare::Configuration;
 use crate::request::{BootChoice, Purpose};
-use crate::resources::Shop;
-use crate::stacktrace;
+use crate::resources::Resources;
+use crate::{launch, stacktrace};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::read_text;
 use vmtest_base::interrupt;
@@ -34,7 +33,7 @@ use vmtest_kernel::patched::PatchedTree;
 use vmtest_kernel::series::Series;
 use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
 use vmtest_kernel::{bpftool, build_id, variant};
-pub use vmtest_record::run::UnitResult;
+pub use vmtest_record::column::ColumnResult;
 use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
 
 /// A series that changes something below it is judged by tests of its own.
@@ -60,13 +59,13 @@ impl Material {
 ///
 /// # Errors
 /// When it cannot be had, or a range of commits is no series.
-pub fn material(shop: &Shop<'_>, unit: &Unit) -> Result<Material> {
-    let (mut tree, series) = match shop.prepared.fetch(shop.ctx, &unit.spec)? {
+pub fn material(resources: &Resources<'_>, unit: &Unit) -> Result<Material> {
+    let (mut tree, series) = match resources.prepared.fetch(resources.ctx, &unit.spec)? {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
-        Fetched::Source(tree) => (tree, shop.series.cloned()),
+        Fetched::Source(tree) => (tree, resources.series.cloned()),
         Fetched::Range { base, series } => (
             base,
-            Some(match shop.series {
+            Some(match resources.series {
                 Some(more) => series.and(more),
                 None => series,
             }),
@@ -118,15 +117,14 @@ impl Unbuilt {
 }
 
 /// Puts the patches of a column on its source.
-pub fn patch(shop: &Shop<'_>, unit: &Unit, material: &Result<Material>) -> Unbuilt {
-    let id = early_id(shop, unit);
+pub fn patch(resources: &Resources<'_>, unit: &Unit, material: &Result<Material>) -> Unbuilt {
+    let id = early_id(resources, unit);
     let mut kernel = Kernel { id, spec: unit.spec.to_string(), role: unit.role, ..Kernel::default() };
     let from = match material {
-        Ok(material) => match patched(shop, unit, material, &mut kernel) {
+        Ok(material) => match patched(resources, unit, material, &mut kernel) {
             // It was found to be damaged on the way, or somebody pruned it.
-            Err(_) if material.is_gone() => {
-                self::material(shop, unit).and_then(|material| patched(shop, unit, &material, &mut kernel))
-            }
+            Err(_) if material.is_gone() => self::material(resources, unit)
+                .and_then(|material| patched(resources, unit, &material, &mut kernel)),
             done => done,
         },
         Err(error) => Err(error.clone()),
@@ -175,32 +173,32 @@ impl Built {
 }
 
 /// Makes the kernel of a column.
-pub fn build(shop: &Shop<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
+pub fn build(resources: &Resources<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
     let gone = unbuilt.source();
-    let built = make(shop, unit, unbuilt, run_dir);
+    let built = make(resources, unit, unbuilt, run_dir);
     if built.bootable.is_ok() || gone.is_none_or(|dir| dir.symlink_metadata().is_ok()) {
         return built;
     }
     // It was found to be damaged on the way, or somebody pruned it.
-    match material(shop, unit) {
-        Ok(material) => make(shop, unit, patch(shop, unit, &Ok(material)), run_dir),
+    match material(resources, unit) {
+        Ok(material) => make(resources, unit, patch(resources, unit, &Ok(material)), run_dir),
         Err(error) => Built { bootable: Err(error), ..built },
     }
 }
 
 /// The record of the kernel is filled as far as it comes.
-fn make(shop: &Shop<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
+fn make(resources: &Resources<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
     let Unbuilt { mut kernel, from } = unbuilt;
     let bootable = from.and_then(|from| match from {
-        From::Tree(tree) => built_kernel(shop, unit, tree, run_dir, &mut kernel),
-        From::Prebuilt(prebuilt) => finished_kernel(shop, prebuilt, unit, run_dir, &mut kernel),
+        From::Tree(tree) => built_kernel(resources, unit, tree, run_dir, &mut kernel),
+        From::Prebuilt(prebuilt) => finished_kernel(resources, prebuilt, unit, run_dir, &mut kernel),
     });
     Built { kernel, bootable }
 }
 
 /// Name of a column before anything of it is known; no two of a run are the same.
-fn early_id(shop: &Shop<'_>, unit: &Unit) -> String {
-    let series = shop.series.filter(|_| unit.spec.has_source());
+fn early_id(resources: &Resources<'_>, unit: &Unit) -> String {
+    let series = resources.series.filter(|_| unit.spec.has_source());
     let series = series.map(|series| format!("+{}", series.name)).unwrap_or_default();
     let step = match unit.upto {
         Upto::All => String::new(),
@@ -211,66 +209,67 @@ fn early_id(shop: &Shop<'_>, unit: &Unit) -> String {
 }
 
 /// Boots the kernel of a column once for each suite, and judges it.
-pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Vec<UnitResult> {
+pub fn boot(resources: &Resources<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Vec<ColumnResult> {
     let mut results = Vec::new();
     // Where nothing was chosen of the own suite, the other one was meant.
-    if shop.plan.own && !shop.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
-        results.push(boot_own(shop, unit, built, run_dir));
+    if resources.plan.own && !resources.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
+        results.push(boot_own(resources, unit, built, run_dir));
     }
-    if let Some(wanted) = shop.plan.upstream {
-        results.push(upstream::boot(shop, unit, built, wanted, run_dir));
+    if let Some(wanted) = resources.plan.upstream {
+        results.push(upstream::boot(resources, unit, built, wanted, run_dir));
     }
-    for program in shop.programs {
-        results.push(program::boot(shop, unit, built, program, run_dir));
+    for program in resources.programs {
+        results.push(program::boot(resources, unit, built, program, run_dir));
     }
     results
 }
 
-fn boot_own(shop: &Shop<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> UnitResult {
+fn boot_own(resources: &Resources<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> ColumnResult {
     let kernel = built.kernel.clone();
-    let base = |kernel: &Kernel, how: &str| boot::base(shop, unit, &kernel.id, how, boot::OWN);
+    let base = |kernel: &Kernel, how: &str| boot::base(resources, unit, &kernel.id, how, boot::OWN);
     let failed = |kernel: Kernel, boot: &str, error: &Error| {
-        shop.bad();
-        let planned = shop.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
+        resources.bad();
+        let planned = resources.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
         let mut cells = notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
         if cells.is_empty() {
             // Without a runner nobody knows the subtests; the column must not vanish with them.
             let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
             cells = notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
         }
-        UnitResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() }
+        ColumnResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() }
     };
     let bootable = match &built.bootable {
         Ok(bootable) => bootable,
         Err(error) => return failed(kernel, "", error),
     };
-    let (boot, boot_reason) = choose_boot(shop.plan.boot, bootable);
-    match test(shop, unit, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
+    let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
+    match test(resources, unit, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
         Ok(done) => done,
         Err(error) => failed(kernel, boot.name(), &error),
     }
 }
 
 fn built_kernel(
-    shop: &Shop<'_>,
+    resources: &Resources<'_>,
     unit: &Unit,
     tree: PatchedTree,
     run_dir: &RunDir,
     kernel: &mut Kernel,
 ) -> Result<Bootable> {
-    let Configuration { variant, requests } = shop.prepared.configuration(unit.variant.as_deref())?;
+    let Configuration { variant, requests } = resources.prepared.configuration(unit.variant.as_deref())?;
     kernel.toolchain = variant.compiler.name().to_owned();
-    let recipe = Recipe { variant, requests, tools: shop.tools()?, make: shop.plan.make };
-    let built = match build::cached(shop.ctx, &tree, &recipe)? {
+    let recipe = Recipe { variant, requests, tools: resources.tools()?, make: resources.plan.make };
+    let built = match build::cached(resources.ctx, &tree, &recipe)? {
         Some(built) => built,
         None => {
-            let _one = shop.make();
+            let _one = resources.make();
             let log_dir = run_dir.dir(&format!("builds/{}", build::identity(&tree, &recipe)))?;
-            ConfiguredTree::configure(shop.ctx, &tree, &recipe, &log_dir)?.build(shop.ctx, &log_dir)?
+            ConfiguredTree::configure(resources.ctx, &tree, &recipe, &log_dir)?
+                .build(resources.ctx, &log_dir)?
         }
     };
     if built.cached {
-        shop.ctx.bus.phase("build", variant::called(&built.id, Some(&variant.name), &[])).cached();
+        resources.ctx.bus.phase("build", variant::called(&built.id, Some(&variant.name), &[])).cached();
     }
     kernel.key = built.identity.to_string();
     kernel.release.clone_from(&built.release);
@@ -281,7 +280,7 @@ fn built_kernel(
     })?;
     let config = vmtest_base::dotconfig::parse(&read_text(&built.dir.join("config"))?);
     // After the kernel, which has a verdict without it.
-    let bpftool = match build_bpftool(shop, &tree, run_dir, &built.identity) {
+    let bpftool = match build_bpftool(resources, &tree, run_dir, &built.identity) {
         Ok(bpftool) => bpftool,
         // Of the source, which is fetched again.
         Err(error) if tree.source().dir.symlink_metadata().is_err() => return Err(error),
@@ -303,19 +302,19 @@ const NO_LIBRARIES: &str =
 
 const NOT_USED: &str = "no subtest that uses it was chosen";
 
-fn uses_bpftool(shop: &Shop<'_>) -> Result<bool> {
-    let (runner, chosen) = shop.runner()?;
-    let runs_tests = matches!(shop.plan.purpose, Purpose::Test | Purpose::Gdb);
+fn uses_bpftool(resources: &Resources<'_>) -> Result<bool> {
+    let (runner, chosen) = resources.runner()?;
+    let runs_tests = matches!(resources.plan.purpose, Purpose::Test | Purpose::Gdb);
     Ok(runs_tests && chosen.iter().any(|name| runner.uses_bpftool(name)))
 }
 
 /// Of the newest tree in the run, for a kernel that brings none.
-fn borrowed_bpftool(shop: &Shop<'_>, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
-    if !uses_bpftool(shop)? {
+fn borrowed_bpftool(resources: &Resources<'_>, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
+    if !uses_bpftool(resources)? {
         return Ok(Bpftool::None(NOT_USED.to_owned()));
     }
-    match shop.lenders.newest() {
-        Some(tree) => build_bpftool(shop, &tree, run_dir, kernel),
+    match resources.donors.newest() {
+        Some(tree) => build_bpftool(resources, &tree, run_dir, kernel),
         None => Ok(Bpftool::None(
             "a finished kernel brings no tree to build bpftool from, and no tree of this run knows sessions"
                 .to_owned(),
@@ -324,19 +323,24 @@ fn borrowed_bpftool(shop: &Shop<'_>, run_dir: &RunDir, kernel: &Key) -> Result<B
 }
 
 /// Only if a subtest that uses it was chosen, and the guest can run it.
-fn build_bpftool(shop: &Shop<'_>, tree: &PatchedTree, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
-    if !uses_bpftool(shop)? {
+fn build_bpftool(
+    resources: &Resources<'_>,
+    tree: &PatchedTree,
+    run_dir: &RunDir,
+    kernel: &Key,
+) -> Result<Bpftool> {
+    if !uses_bpftool(resources)? {
         return Ok(Bpftool::None(NOT_USED.to_owned()));
     }
-    if shop.plan.boot == BootChoice::Direct && !bpftool::is_static(shop.tools()?) {
+    if resources.plan.boot == BootChoice::Direct && !bpftool::is_static(resources.tools()?) {
         return Ok(Bpftool::None(NO_LIBRARIES.to_owned()));
     }
     let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
-    bpftool::ensure(shop.ctx, tree, shop.tools()?, shop.plan.make, &log_dir).map(Bpftool::In)
+    bpftool::ensure(resources.ctx, tree, resources.tools()?, resources.plan.make, &log_dir).map(Bpftool::In)
 }
 
 /// What a column is made of. `kernel` gets what is known of it.
-fn patched(shop: &Shop<'_>, unit: &Unit, material: &Material, kernel: &mut Kernel) -> Result<From> {
+fn patched(resources: &Resources<'_>, unit: &Unit, material: &Material, kernel: &mut Kernel) -> Result<From> {
     let (tree, series) = match material {
         Material::Prebuilt(prebuilt) => return Ok(From::Prebuilt(prebuilt.clone())),
         Material::Source(tree, series) => (tree.clone(), series.as_ref()),
@@ -352,7 +356,7 @@ fn patched(shop: &Shop<'_>, unit: &Unit, material: &Material, kernel: &mut Kerne
     };
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();
-    apply(shop.ctx, tree, series, kernel).map(From::Tree)
+    apply(resources.ctx, tree, series, kernel).map(From::Tree)
 }
 
 fn apply(
@@ -372,7 +376,7 @@ fn apply(
 }
 
 fn finished_kernel(
-    shop: &Shop<'_>,
+    resources: &Resources<'_>,
     prebuilt: Prebuilt,
     unit: &Unit,
     run_dir: &RunDir,
@@ -389,7 +393,7 @@ fn finished_kernel(
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
     let config =
         config.map(|path| read_text(&path)).transpose()?.map(|text| vmtest_base::dotconfig::parse(&text));
-    let bpftool = borrowed_bpftool(shop, run_dir, &key).unwrap_or_else(Bpftool::Failed);
+    let bpftool = borrowed_bpftool(resources, run_dir, &key).unwrap_or_else(Bpftool::Failed);
     Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool, tree: None })
 }
 
@@ -417,23 +421,23 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
 }
 
 fn test(
-    shop: &Shop<'_>,
+    resources: &Resources<'_>,
     unit: &Unit,
     bootable: &Bootable,
     boot: Boot,
     boot_reason: String,
     run_dir: &RunDir,
     base: &CellBase,
-) -> Result<UnitResult> {
-    let (runner, chosen) = shop.runner()?;
-    let runs_there = boot == Boot::Vng || bpftool::is_static(shop.tools()?);
+) -> Result<ColumnResult> {
+    let (runner, chosen) = resources.runner()?;
+    let runs_there = boot == Boot::Vng || bpftool::is_static(resources.tools()?);
     let offered = matches!(bootable.bpftool, Bpftool::In(_)) && runs_there;
     let (planned, without): (Vec<TestName>, Vec<TestName>) =
         chosen.iter().cloned().partition(|name| offered || !runner.uses_bpftool(name));
     let (planned, without) = (&planned[..], without_bpftool(base, bootable, &without, planned.is_empty()));
     if planned.is_empty() {
-        shop.bad();
-        return Ok(UnitResult {
+        resources.bad();
+        return Ok(ColumnResult {
             kernel: bootable.kernel.clone(),
             boot: None,
             again: Vec::new(),
@@ -441,20 +445,20 @@ fn test(
             splats: Vec::new(),
         });
     }
-    let guests = Guests::admit(shop, bootable, (boot, boot_reason), base.clone(), run_dir)?;
+    let guests = Guests::admit(resources, bootable, (boot, boot_reason), base.clone(), run_dir)?;
     // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
-    let effort = shop.plan.effort;
+    let effort = resources.plan.effort;
     let (names, places) = runner.ask_for(chosen, effort);
-    let repeat = shop.plan.repeat;
+    let repeat = resources.plan.repeat;
     let rounds = repeat.rounds(chosen.len())?;
-    let time = repeat.time(launch::limits(shop, bootable, shop.accel.kind).run);
+    let time = repeat.time(launch::limits(resources, bootable, resources.accel.kind).run);
     let until_fail = repeat.until_fail.then_some(time);
     let task = Task::Tests { names, places, effort, self_test: unit.self_test, rounds, until_fail };
     let expected = planned.len() as u64 * u64::from(rounds);
     let outcome = guests.boot(BootRequest { task, expected, attempt: None, part: 0 })?;
     let rounds = repeat.wanted();
     let mut attempts = Attempts::new(guests.judge(outcome, SuiteInput::Own { planned, rounds }));
-    attempts.again(shop, unit, Joins::Cells, Some(planned), |lost, attempt| {
+    attempts.again(resources, unit, Joins::Cells, Some(planned), |lost, attempt| {
         let parts = runner.in_parts(lost).into_iter().enumerate();
         parts
             .map(|(part, planned)| {
@@ -468,7 +472,7 @@ fn test(
             })
             .collect()
     });
-    Ok(attempts.finish(shop, unit, without))
+    Ok(attempts.finish(resources, unit, without))
 }
 
 /// What a guest came to as a whole.
@@ -501,15 +505,15 @@ fn cell_directory(CellBase { kernel: id, variant, boot, .. }: &CellBase) -> Stri
 }
 
 /// Stacks that are decoded of one guest; each takes seconds.
-const MOST_STACKS: usize = 2;
+const MAX_STACKS: usize = 2;
 
 /// Gives the first splats their stacks, and the others the reason why they have none.
-fn decode_stacks(shop: &Shop<'_>, bootable: &Bootable, splats: &mut [SplatRecord]) {
+fn decode_stacks(resources: &Resources<'_>, bootable: &Bootable, splats: &mut [SplatRecord]) {
     let mut decoded = 0;
     let death = splats.iter().find(|splat| splat.severity == "death");
     let death = death.map(|splat| splat.title.clone()).unwrap_or_default();
     for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
-        if decoded == MOST_STACKS || interrupt::requested().is_some() {
+        if decoded == MAX_STACKS || interrupt::requested().is_some() {
             splat.no_stack = "only the first stacks of a guest are decoded".to_owned();
             continue;
         }
@@ -517,7 +521,7 @@ fn decode_stacks(shop: &Shop<'_>, bootable: &Bootable, splats: &mut [SplatRecord
             splat.no_stack = "it is that of the death".to_owned();
             continue;
         }
-        match stacktrace::stack(shop, bootable, &splat.lines) {
+        match stacktrace::stack(resources, bootable, &splat.lines) {
             Ok(stack) => {
                 splat.stack = stack;
                 decoded += 1;

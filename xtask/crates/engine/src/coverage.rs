@@ -9,18 +9,20 @@ use vmtest_protocol::TestName;
 
 use crate::mutants::Mutant;
 use vmtest_base::error::Class;
-use vmtest_record::run::{Cell, Outcome, UnitResult};
+use vmtest_record::column::ColumnResult;
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::Cell;
 
 /// The column without any damage, the two with a damaged suite, and the mutants.
 pub struct Columns<'a> {
     /// Series and suite as they are.
-    pub control: &'a UnitResult,
+    pub control: &'a ColumnResult,
     /// One expectation of each subtest turned round.
-    pub turned: &'a UnitResult,
+    pub turned: &'a ColumnResult,
     /// Programs that see nothing.
-    pub blind: &'a UnitResult,
+    pub blind: &'a ColumnResult,
     /// The tree's own test of sessions, without any damage.
-    pub upstream: &'a UnitResult,
+    pub upstream: &'a ColumnResult,
     /// The columns of the mutants.
     pub mutants: Vec<Seen<'a>>,
 }
@@ -30,9 +32,9 @@ pub struct Seen<'a> {
     /// The mutant.
     pub mutant: &'a Mutant,
     /// The own suite.
-    pub own: &'a UnitResult,
+    pub own: &'a ColumnResult,
     /// The tree's own test of sessions.
-    pub upstream: &'a UnitResult,
+    pub upstream: &'a ColumnResult,
 }
 
 /// What shows that one subtest can fail.
@@ -98,15 +100,16 @@ const BROAD: usize = 4;
 
 /// Whether a failure under this mutant says something of the subtest: it is named there, or the mutant leaves most others
 /// alone. A kernel that refuses every session fails all that use one, and shows nothing of what they look at.
-fn tells(mutant: &Mutant, seen: &UnitResult, cell: &Cell) -> bool {
+fn tells(mutant: &Mutant, seen: &ColumnResult, cell: &Cell) -> bool {
     let failed = seen.cells.iter().filter(|cell| fails(cell)).count();
     failed * BROAD <= seen.cells.len() || mutant.names(&cell.test, &cell.subtest)
 }
 
 /// One for each subtest of the own suite, in its order.
 pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
-    let fails_in =
-        |column: &UnitResult, cell: &Cell| column.cells.iter().any(|other| same(cell, other) && fails(other));
+    let fails_in = |column: &ColumnResult, cell: &Cell| {
+        column.cells.iter().any(|other| same(cell, other) && fails(other))
+    };
     let own = columns.control.cells.iter().filter(|cell| cell.suite == "own");
     own.map(|cell| Evidence {
         name: cell.name(),
@@ -134,7 +137,7 @@ pub fn suites(columns: &Columns<'_>) -> Vec<Noticing> {
     both.collect()
 }
 
-fn noticed(control: &UnitResult, seen: &UnitResult) -> Noticed {
+fn noticed(control: &ColumnResult, seen: &ColumnResult) -> Noticed {
     let passed =
         |cell: &Cell| control.cells.iter().any(|other| same(cell, other) && other.outcome == Outcome::Pass);
     let otherwise = match &seen.boot {
@@ -148,7 +151,7 @@ fn noticed(control: &UnitResult, seen: &UnitResult) -> Noticed {
 }
 
 /// What is wrong with the tree's own test where no mutant is: then nobody knows what it would notice. Empty for nothing.
-pub fn upstream_lacks(control: &UnitResult) -> String {
+pub fn upstream_lacks(control: &ColumnResult) -> String {
     let bad = |cell: &Cell| cell.outcome != Outcome::Pass;
     match (&control.boot, control.cells.iter().find(|cell| bad(cell))) {
         (_, Some(cell)) => format!("{} is {}: {}", cell.path(), cell.outcome.name(), cell.reason),
@@ -159,7 +162,7 @@ pub fn upstream_lacks(control: &UnitResult) -> String {
 }
 
 /// The class of what was found: no subtest at all is no coverage.
-pub fn class(subtests: &[Evidence], upstream: &UnitResult) -> Class {
+pub fn class(subtests: &[Evidence], upstream: &ColumnResult) -> Class {
     match subtests {
         [] => Class::Incomplete,
         some if some.iter().any(|one| !one.lacks().is_empty()) => Class::TestFailed,
@@ -176,8 +179,8 @@ mod tests {
     use vmtest_record::samples::boot;
     use vmtest_record::samples::cell;
 
-    fn column(cells: &[(&str, Outcome)]) -> UnitResult {
-        UnitResult {
+    fn column(cells: &[(&str, Outcome)]) -> ColumnResult {
+        ColumnResult {
             kernel: Kernel { id: "k".into(), ..Kernel::default() },
             boot: None,
             again: Vec::new(),
@@ -186,11 +189,15 @@ mod tests {
         }
     }
 
-    fn booted(cells: &[(&str, Outcome)]) -> UnitResult {
-        UnitResult { boot: Some(boot("k", Class::Pass)), ..column(cells) }
+    fn booted(cells: &[(&str, Outcome)]) -> ColumnResult {
+        ColumnResult { boot: Some(boot("k", Class::Pass)), ..column(cells) }
     }
 
-    fn columns<'a>(control: &'a UnitResult, turned: &'a UnitResult, blind: &'a UnitResult) -> Columns<'a> {
+    fn columns<'a>(
+        control: &'a ColumnResult,
+        turned: &'a ColumnResult,
+        blind: &'a ColumnResult,
+    ) -> Columns<'a> {
         Columns { control, turned, blind, upstream: control, mutants: Vec::new() }
     }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::bootable::{Bootable, Bpftool};
 use crate::plan::DEFAULT_MEMORY_MIB;
 use crate::request::Purpose;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::{create_dir, nonce, write_file};
 use vmtest_guest::console::Scanner;
@@ -31,7 +31,7 @@ use vmtest_suite::own::RUNNER;
 /// A guest to be started: which kernel, how, on what, and for what.
 pub struct Launch<'a> {
     /// What all columns share.
-    pub shop: &'a Shop<'a>,
+    pub resources: &'a Resources<'a>,
     /// Its kernel.
     pub bootable: &'a Bootable,
     /// How it starts.
@@ -65,10 +65,10 @@ impl Launch<'_> {
     }
 
     fn twice(&self, store: &Path, mut watch: impl FnMut(&Stream, &Scanner)) -> Result<(Observed, Accel)> {
-        let (shop, accel) = (self.shop, self.shop.accel.clone());
+        let (resources, accel) = (self.resources, self.resources.accel.clone());
         let seen = self.start(accel.kind, store, &mut watch)?;
         let died = judge::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());
-        let may_emulate = accel.kind == Kind::Kvm && shop.plan.accel != AccelChoice::Kvm;
+        let may_emulate = accel.kind == Kind::Kvm && resources.plan.accel != AccelChoice::Kvm;
         // What was seen of the first try is evidence.
         let keep_as = |suffix: &str| {
             let _ = std::fs::rename(store, PathBuf::from(format!("{}-{suffix}", store.display())));
@@ -76,7 +76,7 @@ impl Launch<'_> {
         let why = match (died, may_emulate) {
             (Some(line), true) => format!("QEMU died under KVM before the guest's first word: {line}"),
             (None, true) if seen.end == End::NoFirstByte => {
-                let limit = limits(shop, self.bootable, Kind::Kvm).first_byte.as_secs();
+                let limit = limits(resources, self.bootable, Kind::Kvm).first_byte.as_secs();
                 format!("not a byte under KVM within {limit} s")
             }
             (Some(line), false) => {
@@ -95,7 +95,7 @@ impl Launch<'_> {
     }
 
     fn warn(&self, what: &str) {
-        self.shop.ctx.bus.warn(format!("{}: {what}", self.bootable.kernel.id));
+        self.resources.ctx.bus.warn(format!("{}: {what}", self.bootable.kernel.id));
     }
 
     /// Starts it once and watches it to its end.
@@ -103,7 +103,7 @@ impl Launch<'_> {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&self, kind: Kind, store: &Path, watch: impl FnMut(&Stream, &Scanner)) -> Result<Observed> {
-        let Launch { shop, bootable, boot, .. } = self;
+        let Launch { resources, bootable, boot, .. } = self;
         create_dir(store)?;
         let nonce = nonce();
         let channel = Channel::create()?;
@@ -112,36 +112,36 @@ impl Launch<'_> {
             let text = serde_json::to_vec(wishes)
                 .map_err(|error| Error::host("cannot say what to run").why(error))?;
             write_file(&channel.dir().join(WISHES), text)?;
-            let sandbox = Sandbox::new(shop.tools()?).read_only(channel.dir(), "/vm");
+            let sandbox = Sandbox::new(resources.tools()?).read_only(channel.dir(), "/vm");
             spec.wishes = Some(sandbox.see(&format!("/vm/{WISHES}")).to_string_lossy().into_owned());
         }
-        let command = command(shop, bootable, &spec, &channel)?;
+        let command = command(resources, bootable, &spec, &channel)?;
         if spec.gdb {
-            announce_gdb(shop, bootable, &channel);
+            announce_gdb(resources, bootable, &channel);
         }
         let console_on = if *boot == Boot::Direct { ConsoleOn::Stdout } else { ConsoleOn::Stderr };
-        let seen_at = Sandbox::new(shop.tools()?).writable(channel.dir(), "/vm").see("/vm");
+        let seen_at = Sandbox::new(resources.tools()?).writable(channel.dir(), "/vm").see("/vm");
         let limits = self.limits(kind);
         let guest = session::Start { command, console_on, channel, seen_at, nonce, limits, store };
         session::run(guest, watch)
     }
 
     fn limits(&self, kind: Kind) -> Limits {
-        let mut limits = limits(self.shop, self.bootable, kind);
-        if self.shop.plan.purpose != Purpose::Test {
+        let mut limits = limits(self.resources, self.bootable, kind);
+        if self.resources.plan.purpose != Purpose::Test {
             // A person decides how long to look.
             limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
             limits.idle = limits.run;
         }
-        if self.shop.plan.purpose == Purpose::Gdb {
+        if self.resources.plan.purpose == Purpose::Gdb {
             (limits.first_byte, limits.boot) = (limits.run, limits.run);
         }
         limits
     }
 }
 
-fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
-    shop.ctx.bus.note(format!(
+fn announce_gdb(resources: &Resources<'_>, bootable: &Bootable, channel: &Channel) {
+    resources.ctx.bus.note(format!(
         "the guest waits for gdb: gdb {} -ex 'target remote {}'",
         vmtest_host::process::shell_word(&bootable.dir.join(&bootable.file).to_string_lossy()),
         channel.dir().join("gdb").display()
@@ -152,38 +152,38 @@ fn announce_gdb(shop: &Shop<'_>, bootable: &Bootable, channel: &Channel) {
 ///
 /// # Errors
 /// When the runner or the tools cannot be had.
-pub fn machine(shop: &Shop<'_>, boot: Boot) -> Result<Machine> {
-    let demands = match shop.plan.purpose {
+pub fn machine(resources: &Resources<'_>, boot: Boot) -> Result<Machine> {
+    let demands = match resources.plan.purpose {
         Purpose::Test | Purpose::Gdb => {
-            let (runner, chosen) = shop.runner()?;
+            let (runner, chosen) = resources.runner()?;
             runner.demands(chosen)
         }
         Purpose::Exec(_) | Purpose::Shell => Demands::default(),
     };
-    let qemu = tools::qemu_version(shop.ctx, shop.tools()?)?;
-    Ok(Machine::of(shop.plan.cpus, boot, &demands, qemu))
+    let qemu = tools::qemu_version(resources.ctx, resources.tools()?)?;
+    Ok(Machine::of(resources.plan.cpus, boot, &demands, qemu))
 }
 
 /// Limits of a guest with this kernel.
-pub fn limits(shop: &Shop<'_>, bootable: &Bootable, accel: Kind) -> Limits {
-    shop.plan.limits(accel, bootable.slowdown())
+pub fn limits(resources: &Resources<'_>, bootable: &Bootable, accel: Kind) -> Limits {
+    resources.plan.limits(accel, bootable.slowdown())
 }
 
 /// What a guest takes of this host: an emulator without a thread for each CPU keeps one core busy.
-pub fn demand(shop: &Shop<'_>, bootable: &Bootable, machine: &Machine) -> Demand {
-    let single = shop.accel.kind == Kind::Tcg && machine.tcg_thread == "single";
+pub fn demand(resources: &Resources<'_>, bootable: &Bootable, machine: &Machine) -> Demand {
+    let single = resources.accel.kind == Kind::Tcg && machine.tcg_thread == "single";
     Demand {
         cores: if single { 1 } else { machine.cpus },
-        memory_mib: u64::from(memory_mib(shop, bootable)) + EMULATOR_MIB,
+        memory_mib: u64::from(memory_mib(resources, bootable)) + EMULATOR_MIB,
     }
 }
 
 /// Memory that QEMU takes besides that of the guest: a generous guess, as no two builds of it take the same.
 const EMULATOR_MIB: u64 = 256;
 
-fn memory_mib(shop: &Shop<'_>, bootable: &Bootable) -> u32 {
+fn memory_mib(resources: &Resources<'_>, bootable: &Bootable) -> u32 {
     let of_variant = bootable.variant.as_ref().and_then(|variant| variant.memory_mib);
-    shop.plan.memory_mib.or(of_variant).unwrap_or(DEFAULT_MEMORY_MIB)
+    resources.plan.memory_mib.or(of_variant).unwrap_or(DEFAULT_MEMORY_MIB)
 }
 
 impl Launch<'_> {
@@ -192,17 +192,17 @@ impl Launch<'_> {
     /// # Errors
     /// Class `Usage` when its kernel command line would be cut off.
     pub fn vm_spec(&self, kind: Kind, nonce: &str) -> Result<VmSpec> {
-        let Launch { shop, bootable, boot, machine, task } = self;
+        let Launch { resources, bootable, boot, machine, task } = self;
         let variant = bootable.variant.as_ref();
-        let (append, sysctls) = settings(shop.plan, variant);
+        let (append, sysctls) = settings(resources.plan, variant);
         let mut spec = VmSpec {
             boot: *boot,
             kernel: bootable.file.clone(),
             cpus: machine.cpus,
-            memory_mib: memory_mib(shop, bootable),
+            memory_mib: memory_mib(resources, bootable),
             accel: kind,
             tcg_thread: machine.tcg_thread,
-            cpu: shop.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),
+            cpu: resources.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),
             append,
             sysctls,
             bpftool: self.bpftool_in_guest()?,
@@ -210,7 +210,7 @@ impl Launch<'_> {
             wishes: None,
             nonce: nonce.to_owned(),
             task: task.clone(),
-            gdb: shop.plan.purpose == Purpose::Gdb,
+            gdb: resources.plan.purpose == Purpose::Gdb,
         };
         match (fits(&spec), &mut spec.task) {
             // Their places say the same in fewer characters.
@@ -224,13 +224,13 @@ impl Launch<'_> {
 
     /// Where the guest finds its bpftool; `None` where it has none.
     fn bpftool_in_guest(&self) -> Result<Option<String>> {
-        let Launch { shop, bootable, boot, task, .. } = self;
+        let Launch { resources, bootable, boot, task, .. } = self;
         Ok(match (&bootable.bpftool, boot, task) {
             (Bpftool::In(dir), Boot::Vng, Task::Tests { .. }) => {
-                let sandbox = Sandbox::new(shop.tools()?).read_only(dir, BPFTOOL_MOUNT);
+                let sandbox = Sandbox::new(resources.tools()?).read_only(dir, BPFTOOL_MOUNT);
                 Some(sandbox.see(&format!("{BPFTOOL_MOUNT}/{BPFTOOL}")).to_string_lossy().into_owned())
             }
-            (Bpftool::In(_), Boot::Direct, Task::Tests { .. }) if bpftool::is_static(shop.tools()?) => {
+            (Bpftool::In(_), Boot::Direct, Task::Tests { .. }) if bpftool::is_static(resources.tools()?) => {
                 Some(format!("/{}", vmtest_host::initramfs::BPFTOOL_ENTRY))
             }
             _ => None,
@@ -254,9 +254,14 @@ fn check_words(spec: &VmSpec) -> Result<()> {
 ///
 /// # Errors
 /// When something that it needs cannot be had.
-pub fn command(shop: &Shop<'_>, bootable: &Bootable, spec: &VmSpec, channel: &Channel) -> Result<Command> {
-    let (runner, _) = shop.runner()?;
-    let tools = shop.tools()?;
+pub fn command(
+    resources: &Resources<'_>,
+    bootable: &Bootable,
+    spec: &VmSpec,
+    channel: &Channel,
+) -> Result<Command> {
+    let (runner, _) = resources.runner()?;
+    let tools = resources.tools()?;
     let mut sandbox = Sandbox::new(tools);
     let bpftool = match (&bootable.bpftool, &spec.bpftool) {
         (Bpftool::In(dir), Some(_)) => Some(dir),
@@ -277,23 +282,28 @@ pub fn command(shop: &Shop<'_>, bootable: &Bootable, spec: &VmSpec, channel: &Ch
         sandbox = sandbox.terminal();
     }
     match spec.boot {
-        Boot::Direct => direct_command(shop, bpftool, spec, sandbox),
-        Boot::Vng => vng_command(shop, spec, sandbox),
+        Boot::Direct => direct_command(resources, bpftool, spec, sandbox),
+        Boot::Vng => vng_command(resources, spec, sandbox),
     }
 }
 
 fn direct_command(
-    shop: &Shop<'_>,
+    resources: &Resources<'_>,
     bpftool: Option<&PathBuf>,
     spec: &VmSpec,
     sandbox: Sandbox<'_>,
 ) -> Result<Command> {
-    let (runner, _) = shop.runner()?;
+    let (runner, _) = resources.runner()?;
     let with_shell = !matches!(spec.task, Task::Tests { .. });
     let bpftool = bpftool.map(|dir| dir.join(BPFTOOL));
-    let tools = shop.tools()?;
-    let initramfs =
-        vmtest_host::initramfs::initramfs(shop.ctx, tools, &runner.path(), bpftool.as_deref(), with_shell)?;
+    let tools = resources.tools()?;
+    let initramfs = vmtest_host::initramfs::initramfs(
+        resources.ctx,
+        tools,
+        &runner.path(),
+        bpftool.as_deref(),
+        with_shell,
+    )?;
     let sandbox = sandbox.read_only(initramfs, "/initramfs");
     let (kernel, initramfs, vm) = (sandbox.see("/kernel"), sandbox.see("/initramfs"), sandbox.see("/vm"));
     let mut command = sandbox.command("qemu-system-x86_64");
@@ -301,8 +311,8 @@ fn direct_command(
     Ok(command)
 }
 
-fn vng_command(shop: &Shop<'_>, spec: &VmSpec, mut sandbox: Sandbox<'_>) -> Result<Command> {
-    if let Some(vng) = shop.vng()? {
+fn vng_command(resources: &Resources<'_>, spec: &VmSpec, mut sandbox: Sandbox<'_>) -> Result<Command> {
+    if let Some(vng) = resources.vng()? {
         // udev in the root would cost seconds at each boot, and vng without it suits us.
         sandbox = sandbox.read_only(&vng.dir, VNG_MOUNT).path_first(format!("{VNG_MOUNT}/bin"));
     }

@@ -14,7 +14,9 @@ use vmtest_protocol::TestName;
 
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_kernel::series::{self, Series};
-use vmtest_record::run::{Cell, Outcome, UnitResult};
+use vmtest_record::column::ColumnResult;
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::Cell;
 use vmtest_suite::own::compile;
 
 /// Says what a mutant breaks, in its mail.
@@ -231,7 +233,7 @@ pub struct Finding {
 }
 
 /// Judges a mutant by what its kernel came to, and what the kernel without it (`control`) did.
-pub fn judge(mutant: &Mutant, control: &UnitResult, seen: &UnitResult) -> Finding {
+pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Finding {
     let passed = |cell: &Cell| {
         control.cells.iter().any(|other| {
             (&other.test, &other.subtest) == (&cell.test, &cell.subtest) && other.outcome == Outcome::Pass
@@ -355,10 +357,10 @@ mod tests {
     }
 
     /// Outcomes of `basic/a` and `basic/b`, and the class of the boot.
-    fn column(outcomes: [Outcome; 2], class: Class) -> UnitResult {
+    fn column(outcomes: [Outcome; 2], class: Class) -> ColumnResult {
         let cells =
             ["a", "b"].into_iter().zip(outcomes).map(|(name, outcome)| cell("k", name, outcome, class));
-        UnitResult {
+        ColumnResult {
             kernel: Kernel::default(),
             boot: Some(boot("k", class)),
             again: Vec::new(),

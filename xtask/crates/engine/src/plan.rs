@@ -13,7 +13,7 @@ use vmtest_protocol::{Effort, SelfTest, TestName};
 
 use crate::request::{BootChoice, Purpose, Request, Suite};
 use vmtest_base::error::{Error, Result};
-use vmtest_guest::events::MOST_EVENTS;
+use vmtest_guest::events::MAX_EVENTS;
 use vmtest_guest::judge::Rounds;
 use vmtest_guest::observed::Limits;
 use vmtest_host::accel::{AccelChoice, Kind};
@@ -66,14 +66,14 @@ pub struct Unit {
 /// How often subtests run in one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
-    /// As it was asked for; `None`: once, and with `until_fail` [`MOST_ROUNDS`].
+    /// As it was asked for; `None`: once, and with `until_fail` [`MAX_ROUNDS`].
     pub rounds: Option<u32>,
     /// End with the first failure, or when four fifths of the run limit are over.
     pub until_fail: bool,
 }
 
 /// Most rounds of a boot.
-pub const MOST_ROUNDS: u32 = 1000;
+pub const MAX_ROUNDS: u32 = 1000;
 
 impl Repeat {
     /// Rounds of a boot with so many subtests; those until a failure are as many as there can be events of.
@@ -82,8 +82,8 @@ impl Repeat {
     /// Class `Usage` for more than can be told.
     pub fn rounds(self, subtests: usize) -> Result<u32> {
         // Each subtest has a start and an end; some room for everything else.
-        let can = (MOST_EVENTS - 1000) / (2 * subtests.max(1));
-        let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MOST_ROUNDS);
+        let can = (MAX_EVENTS - 1000) / (2 * subtests.max(1));
+        let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MAX_ROUNDS);
         match self.rounds {
             Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too often"))
                 .why(format!("{subtests} subtests can be run {can} times in one boot"))
@@ -101,7 +101,7 @@ impl Repeat {
 
     /// For people; empty for a plain run. `run`: the run limit.
     pub fn text(self, run: Duration) -> String {
-        let rounds = self.rounds.unwrap_or(MOST_ROUNDS);
+        let rounds = self.rounds.unwrap_or(MAX_ROUNDS);
         match (self.until_fail, self.rounds) {
             (false, None | Some(1)) => String::new(),
             (false, Some(rounds)) => format!("{rounds} times in one boot"),

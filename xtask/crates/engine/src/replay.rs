@@ -21,8 +21,10 @@ use vmtest_guest::events::Stream;
 use vmtest_guest::judge::{CellBase, ExternalSuite, JudgeInput, Judged, Rounds, SuiteInput, Terms, judge};
 use vmtest_guest::observed::{End, Observed};
 use vmtest_record::allow_list::Allowed;
-use vmtest_record::load::{MOST_BYTES, Stored, below};
-use vmtest_record::run::{BootRecord, Cell, ColumnId, Outcome, RunResult};
+use vmtest_record::ids::ColumnId;
+use vmtest_record::load::{MAX_BYTES, Stored, below};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{BootRecord, Cell, RunResult};
 
 /// Version of its file. 2: with the build id, and guests show that their console was heard.
 const SCHEMA: u32 = 2;
@@ -32,7 +34,7 @@ pub const FILE: &str = "brief.json";
 const OWN: &str = "own";
 const UPSTREAM: &str = "upstream";
 /// Differences that an error tells.
-const MOST_TOLD: usize = 10;
+const MAX_TOLD: usize = 10;
 
 /// What the harness knew of a guest besides its bytes, as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,7 +108,7 @@ impl SavedInput {
     /// # Errors
     /// Class `Host` where it is not there, or of another version.
     fn read(dir: &Path) -> Result<SavedInput> {
-        let saved: SavedInput = serde_json::from_str(&beneath::read_text_up_to(dir, FILE, MOST_BYTES)?)
+        let saved: SavedInput = serde_json::from_str(&beneath::read_text_up_to(dir, FILE, MAX_BYTES)?)
             .map_err(|error| not_again(dir, error.to_string()))?;
         match saved.schema {
             SCHEMA => Ok(saved),
@@ -133,7 +135,7 @@ impl SavedInput {
     /// What was seen of the guest: its bytes, read again.
     fn observed(&self, dir: &Path) -> Result<Observed> {
         let read = |name: &str, judged: u64| -> Result<Vec<u8>> {
-            let mut bytes = beneath::read_up_to(dir, name, MOST_BYTES)?;
+            let mut bytes = beneath::read_up_to(dir, name, MAX_BYTES)?;
             let judged = usize::try_from(judged).unwrap_or(usize::MAX);
             // A file that was cut to keep the run small is shorter, or holds a mark that is in no guest's words.
             if !self.truncated && bytes.len() < judged {
@@ -270,9 +272,9 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
     if differ.is_empty() {
         return Ok(done);
     }
-    let more = differ.len().saturating_sub(MOST_TOLD);
+    let more = differ.len().saturating_sub(MAX_TOLD);
     let what = format!("{} says something else than what its guests said", stored.dir.display());
-    let error = Error::host(what).detail(differ.into_iter().take(MOST_TOLD));
+    let error = Error::host(what).detail(differ.into_iter().take(MAX_TOLD));
     Err(if more > 0 { error.detail([format!("and {more} more")]) } else { error })
 }
 
@@ -281,7 +283,7 @@ fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Obse
     // A column may have several kernels, one for each variant.
     let mut of_column = run.kernels.iter().filter(|kernel| kernel.id == boot.kernel);
     let started = of_column.any(|kernel| kernel.build_id == saved.build_id);
-    let said = seen.stream.hello.as_ref().map(|hello| sanitize::plain(&hello.build_id)).unwrap_or_default();
+    let said = seen.stream.hello.as_ref().map(|hello| sanitize::lines(&hello.build_id)).unwrap_or_default();
     let mut differ = Vec::new();
     if !started {
         let known = &saved.build_id;
@@ -301,7 +303,7 @@ fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Obse
 fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<String> {
     let Judged { verdict, cells, .. } = judged;
     let mut differ = Vec::new();
-    if (boot.class, &boot.reason) != (verdict.class.code(), &sanitize::plain(&verdict.reason)) {
+    if (boot.class, &boot.reason) != (verdict.class.code(), &sanitize::lines(&verdict.reason)) {
         differ.push(format!(
             "{}: class {} ({}), and its bytes say {} ({})",
             boot.directory,
@@ -320,7 +322,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
             continue;
         };
         let says = said(recorded, number);
-        let is = (cell.outcome, cell.class, sanitize::plain(&cell.reason));
+        let is = (cell.outcome, cell.class, sanitize::lines(&cell.reason));
         // What a matrix declares or requires makes another class and reason of what a guest said.
         let same = if run.matrix.is_some() { says.0 == is.0 } else { says == is };
         if !same {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use vmtest_protocol::TestName;
 
-use crate::bpftool_donor::Lenders;
+use crate::bpftool_donor::Donors;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use vmtest_base::error::{Class, Error, Result};
@@ -17,7 +17,7 @@ use vmtest_host::build_root::BuildRoot;
 use vmtest_host::context::Context;
 use vmtest_host::doctor::Toolchain;
 use vmtest_host::sandbox::Tools;
-use vmtest_host::slots::{Demand, Gate, Pass, Room};
+use vmtest_host::slots::{Capacity, Demand, Permit, Slots};
 use vmtest_host::tools;
 use vmtest_host::virtme_ng::Vng;
 use vmtest_kernel::series::Series;
@@ -25,7 +25,7 @@ use vmtest_record::allow_list::Allowed;
 use vmtest_suite::own::Runner;
 
 /// What all columns share.
-pub struct Shop<'a> {
+pub struct Resources<'a> {
     /// Cache, events, checkout.
     pub ctx: &'a Context,
     /// What was asked for, and everything that it names.
@@ -41,7 +41,7 @@ pub struct Shop<'a> {
     /// Programs of selftests/suites/ that run.
     pub programs: &'a [Program],
     /// Whose bpftool a kernel without a tree gets.
-    pub lenders: Lenders,
+    pub donors: Donors,
     common: Arc<Common>,
     chosen: OnceLock<Result<Vec<TestName>>>,
     /// How long its guests are expected to take, beside others.
@@ -54,8 +54,8 @@ pub struct Common {
     tools: OnceLock<Result<Tools>>,
     vng: OnceLock<Result<Option<Vng>>>,
     runner: OnceLock<Result<Runner>>,
-    make: Gate,
-    guests: Gate,
+    make: Slots,
+    guests: Slots,
     stopped: AtomicBool,
 }
 
@@ -64,27 +64,27 @@ impl Common {
     ///
     /// # Errors
     /// When the asked-for accelerator cannot be had.
-    pub fn new(accel: AccelChoice, guests: Room) -> Result<Arc<Common>> {
+    pub fn new(accel: AccelChoice, guests: Capacity) -> Result<Arc<Common>> {
         Ok(Arc::new(Common {
             accel: accel::decide(accel)?,
             tools: OnceLock::new(),
             vng: OnceLock::new(),
             runner: OnceLock::new(),
-            make: Gate::new(Room::of(1)),
-            guests: Gate::new(guests),
+            make: Slots::new(Capacity::of(1)),
+            guests: Slots::new(guests),
             stopped: AtomicBool::new(false),
         }))
     }
 }
 
-impl<'a> Shop<'a> {
+impl<'a> Resources<'a> {
     /// Opens shop; nothing is made yet.
     ///
     /// # Errors
     /// When the asked-for accelerator cannot be had, or the file of `--allow-splats` makes no sense.
-    pub fn open(ctx: &'a Context, prepared: &'a Prepared) -> Result<Shop<'a>> {
+    pub fn open(ctx: &'a Context, prepared: &'a Prepared) -> Result<Resources<'a>> {
         let plan = &prepared.plan;
-        Shop::beside(ctx, prepared, Common::new(plan.accel, Room::of(plan.vms))?, 0)
+        Resources::beside(ctx, prepared, Common::new(plan.accel, Capacity::of(plan.vms))?, 0)
     }
 
     /// The same beside others, with which it shares what they have in `common`. `weight`: how long its guests are expected
@@ -97,9 +97,9 @@ impl<'a> Shop<'a> {
         prepared: &'a Prepared,
         common: Arc<Common>,
         weight: u64,
-    ) -> Result<Shop<'a>> {
+    ) -> Result<Resources<'a>> {
         let plan = &prepared.plan;
-        Ok(Shop {
+        Ok(Resources {
             ctx,
             prepared,
             plan,
@@ -107,7 +107,7 @@ impl<'a> Shop<'a> {
             programs: &prepared.programs,
             allowed: plan.allow_splats.as_deref().map(Allowed::load).transpose()?.unwrap_or_default(),
             accel: common.accel.clone(),
-            lenders: Lenders::default(),
+            donors: Donors::default(),
             common,
             chosen: OnceLock::new(),
             weight,
@@ -130,8 +130,8 @@ impl<'a> Shop<'a> {
     ///
     /// # Errors
     /// Class `Incomplete` where none may any more.
-    pub fn guest(&self, demand: Demand) -> Result<Pass<'_>> {
-        let pass = self.common.guests.enter(self.weight, demand);
+    pub fn guest(&self, demand: Demand) -> Result<Permit<'_>> {
+        let pass = self.common.guests.acquire(self.weight, demand);
         if self.stopped() {
             let why = "not started: --fail-fast, and another column was not all pass";
             return Err(Error::new(Class::Incomplete, why));
@@ -140,8 +140,8 @@ impl<'a> Shop<'a> {
     }
 
     /// Waits until make may run: it takes all cores already, two at once would only take memory.
-    pub fn make(&self) -> Pass<'_> {
-        self.common.make.enter(self.weight, Demand::default())
+    pub fn make(&self) -> Permit<'_> {
+        self.common.make.acquire(self.weight, Demand::default())
     }
 
     /// The tools that build and boot.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::bootable::Bootable;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::files::read_text;
 use vmtest_host::process::{Job, Stream};
 use vmtest_host::sandbox::{Sandbox, Tools};
@@ -14,12 +14,16 @@ const SCRIPT: &str = "scripts/decode_stacktrace.sh";
 /// It asks for each address apart, and each time the whole kernel is read: a fifth of a second on an idle host.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Most lines of a report that are decoded: the death and its callers, not the registers of all that called them.
-const MOST_LINES: usize = 45;
+const MAX_LINES: usize = 45;
 /// Most lines kept of the answer: an address can be in several inlined functions.
-const MOST_ANSWERS: usize = 120;
+const MAX_ANSWERS: usize = 120;
 
 /// A stack, or why there is none.
-pub fn stack(shop: &Shop<'_>, bootable: &Bootable, report: &[String]) -> Result<Vec<String>, String> {
+pub fn stack(
+    resources: &Resources<'_>,
+    bootable: &Bootable,
+    report: &[String],
+) -> Result<Vec<String>, String> {
     let tree = bootable.source().ok_or("a finished kernel brings no source and no symbols")?;
     let lines = worth_decoding(report);
     if !lines.iter().any(|line| has_address(line)) {
@@ -28,8 +32,8 @@ pub fn stack(shop: &Shop<'_>, bootable: &Bootable, report: &[String]) -> Result<
     if read_text(&tree.join(SCRIPT)).is_err() {
         return Err(format!("the tree has no {SCRIPT}"));
     }
-    let tools = shop.tools().map_err(|error| error.what)?;
-    let phase = shop.ctx.bus.phase("decode", &bootable.kernel.id);
+    let tools = resources.tools().map_err(|error| error.what)?;
+    let phase = resources.ctx.bus.phase("decode", &bootable.kernel.id);
     let mut sandbox = Sandbox::new(tools).read_only(tree, "/src").read_only(&bootable.dir, "/kernel");
     if matches!(tools, Tools::Image(_)) {
         // Five times as fast as that of binutils; the build root has it.
@@ -44,7 +48,7 @@ pub fn stack(shop: &Shop<'_>, bootable: &Bootable, report: &[String]) -> Result<
         .input(lines.join("\n") + "\n")
         .deadline(DEADLINE)
         .on_line(|stream, line| match stream {
-            Stream::Out if decoded.len() < MOST_ANSWERS => decoded.push(line.trim_end().to_owned()),
+            Stream::Out if decoded.len() < MAX_ANSWERS => decoded.push(line.trim_end().to_owned()),
             Stream::Out => {}
             Stream::Err => line.clone_into(&mut said),
         })
@@ -67,7 +71,7 @@ fn worth_decoding(report: &[String]) -> Vec<String> {
         .iter()
         .filter(|line| has_address(line) || line.contains("Call Trace") || line.contains("Comm:"));
     let lines = lines.filter(|line| !line.contains("Code: "));
-    lines.take(MOST_LINES).cloned().collect()
+    lines.take(MAX_LINES).cloned().collect()
 }
 
 /// `name+0x12/0x34`.

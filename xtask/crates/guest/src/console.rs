@@ -24,9 +24,9 @@ const MAX_LINE: usize = 4096;
 /// Bytes that two pieces of a long line share: what is cut at the end of one is whole in the next.
 const OVERLAP: usize = 512;
 /// Most hits kept. A death is always kept.
-const MOST_HITS: usize = 50;
+const MAX_HITS: usize = 50;
 /// Hits whose surroundings are kept.
-const MOST_REPORTS: usize = 10;
+const MAX_REPORTS: usize = 10;
 /// Lines kept in front of a hit, and most lines of its report.
 const LINES_BEFORE: usize = 4;
 const LINES_OF_REPORT: usize = 70;
@@ -341,9 +341,9 @@ impl Scanner {
     ) {
         let mut hit = Hit { severity, title, line, during: self.now.clone(), report: Vec::new() };
         match severity {
-            Severity::Splat if self.hits.len() >= MOST_HITS => self.dropped += 1,
+            Severity::Splat if self.hits.len() >= MAX_HITS => self.dropped += 1,
             Severity::Splat => {
-                if self.open == Open::No && self.reports < MOST_REPORTS {
+                if self.open == Open::No && self.reports < MAX_REPORTS {
                     self.reports += 1;
                     hit.report = report(self);
                     self.open = Open::Splat(self.hits.len());

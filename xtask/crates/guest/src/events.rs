@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start, TestName};
 
 /// Most faults kept; a guest that sends garbage sends a lot of it.
-const MOST_FAULTS: usize = 20;
+const MAX_FAULTS: usize = 20;
 /// Most events kept: far more than any suite has, far less than would hurt.
-pub const MOST_EVENTS: usize = 300_000;
+pub const MAX_EVENTS: usize = 300_000;
 /// Most bytes folded: what is kept of them is in memory.
-pub const MOST_BYTES: usize = 64 * 1024 * 1024;
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Most characters of a bad line that an error repeats.
 const EXCERPT: usize = 80;
 
@@ -49,8 +49,8 @@ impl std::fmt::Display for Fault {
             Fault::Gap { expected, got } => write!(out, "event {expected} had to come, {got} came"),
             Fault::Protocol(version) => write!(out, "the runner speaks protocol {version}, not {PROTOCOL}"),
             Fault::TooLong => write!(out, "a line of more than {MAX_LINE} bytes"),
-            Fault::TooMuch => write!(out, "more than {MOST_BYTES} bytes of events"),
-            Fault::TooMany => write!(out, "more than {MOST_EVENTS} events"),
+            Fault::TooMuch => write!(out, "more than {MAX_BYTES} bytes of events"),
+            Fault::TooMany => write!(out, "more than {MAX_EVENTS} events"),
             Fault::OutOfPlace(what) => write!(out, "{what}"),
         }
     }
@@ -122,7 +122,7 @@ impl Stream {
     /// Takes bytes as they arrive, in pieces of any size.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes = self.bytes.saturating_add(bytes.len());
-        if self.bytes > MOST_BYTES {
+        if self.bytes > MAX_BYTES {
             self.buffer.clear();
             return self.fault_once(Fault::TooMuch);
         }
@@ -160,7 +160,7 @@ impl Stream {
     }
 
     fn fault(&mut self, fault: Fault) {
-        if self.faults.len() < MOST_FAULTS {
+        if self.faults.len() < MAX_FAULTS {
             self.faults.push(fault);
         }
     }
@@ -181,7 +181,7 @@ impl Stream {
         }
         self.next_seq = seq.saturating_add(1);
         self.events += 1;
-        if self.events > MOST_EVENTS {
+        if self.events > MAX_EVENTS {
             return self.fault(Fault::TooMany);
         }
         self.event(event);

@@ -23,13 +23,13 @@ const CONSOLE: &str = "console";
 /// The longer of the two.
 pub const LONGEST_NAME: &str = CONSOLE;
 /// Most time for everything.
-pub const MOST_TIME: Duration = Duration::from_secs(8);
+pub const MAX_TIME: Duration = Duration::from_secs(8);
 /// Most time for one answer of QEMU.
 const ANSWER: Duration = Duration::from_secs(1);
 /// A kernel that says nothing for so long has answered, or will not.
 const QUIET: Duration = Duration::from_millis(400);
 /// Most bytes of one answer.
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ pub struct Evidence {
 /// ask.
 pub fn collect(dir: &Path, seen_at: &Path, sysrq: bool) -> Evidence {
     let mut evidence = Evidence::default();
-    let until = Instant::now() + MOST_TIME;
+    let until = Instant::now() + MAX_TIME;
     if let Err(why) = ask(dir, seen_at, sysrq, until, &mut evidence) {
         evidence.told.push(why);
     }
@@ -114,7 +114,7 @@ fn connect(dir: &Path, name: &str) -> std::io::Result<UnixStream> {
 fn read_until_quiet(console: &mut UnixStream, until: Instant) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
-    while Instant::now() < until && bytes.len() < MOST_BYTES {
+    while Instant::now() < until && bytes.len() < MAX_BYTES {
         match console.read(&mut buffer) {
             Ok(length) if length > 0 => bytes.extend_from_slice(&buffer[..length]),
             _ => break,
@@ -158,7 +158,7 @@ impl Qemu {
     fn line(&mut self, until: Instant) -> Result<Value, String> {
         let mut text = Vec::new();
         loop {
-            let room = MOST_BYTES.saturating_sub(text.len()) as u64;
+            let room = MAX_BYTES.saturating_sub(text.len()) as u64;
             match self.lines.by_ref().take(room).read_until(b'\n', &mut text) {
                 Ok(0) => return Err("it went away".to_owned()),
                 Ok(_) if text.ends_with(b"\n") => break,

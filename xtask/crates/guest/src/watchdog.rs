@@ -105,7 +105,7 @@ impl Watchdog {
     /// Ends its processes, once, when its life is over and it had time to answer. Gives whether it did so now.
     pub fn kill_if_over(&mut self) -> bool {
         let waits = self.asked_at.is_some_and(|at| {
-            !self.answered && at.elapsed() < last_words::MOST_TIME && interrupt::requested().is_none()
+            !self.answered && at.elapsed() < last_words::MAX_TIME && interrupt::requested().is_none()
         });
         if !self.is_over() || self.ended_at.is_some() || waits {
             return false;

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What the machine has. `None`: nobody counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct Capacity {
     /// Holders at once.
     pub holders: usize,
     /// Cores.
@@ -15,10 +15,10 @@ pub struct Room {
     pub memory_mib: Option<u64>,
 }
 
-impl Room {
+impl Capacity {
     /// Room for so many, whatever they take.
-    pub fn of(holders: usize) -> Room {
-        Room { holders, cores: None, memory_mib: None }
+    pub fn of(holders: usize) -> Capacity {
+        Capacity { holders, cores: None, memory_mib: None }
     }
 }
 
@@ -32,8 +32,8 @@ pub struct Demand {
 }
 
 /// Lets holders in as long as there is room; one alone always fits.
-pub struct Gate {
-    room: Room,
+pub struct Slots {
+    room: Capacity,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,7 +55,7 @@ impl State {
         self.waiting.iter().max_by_key(order).map(|(_, ticket)| *ticket)
     }
 
-    fn fits(&self, demand: Demand, room: Room) -> bool {
+    fn fits(&self, demand: Demand, room: Capacity) -> bool {
         let within = |used: u64, more: u64, most: Option<u64>| most.is_none_or(|most| used + more <= most);
         self.holders == 0
             || (self.holders < room.holders
@@ -65,19 +65,19 @@ impl State {
 }
 
 /// A place, as long as it lives.
-pub struct Pass<'a> {
-    gate: &'a Gate,
+pub struct Permit<'a> {
+    gate: &'a Slots,
     demand: Demand,
 }
 
-impl Gate {
+impl Slots {
     /// With this room, and nobody in it.
-    pub fn new(room: Room) -> Gate {
-        Gate { room, state: Mutex::default(), changed: Condvar::new() }
+    pub fn new(room: Capacity) -> Slots {
+        Slots { room, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Waits for its turn. `weight`: how long it is expected to take, in any unit.
-    pub fn enter(&self, weight: u64, demand: Demand) -> Pass<'_> {
+    pub fn acquire(&self, weight: u64, demand: Demand) -> Permit<'_> {
         let mut state = self.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
@@ -91,7 +91,7 @@ impl Gate {
         drop(state);
         // Whoever is first now may fit as well.
         self.changed.notify_all();
-        Pass { gate: self, demand }
+        Permit { gate: self, demand }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -99,7 +99,7 @@ impl Gate {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.holders -= 1;
@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn the_heaviest_that_waits_goes_first() {
-        let gate = Gate::new(Room::of(1));
+        let gate = Slots::new(Capacity::of(1));
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            let held = gate.enter(0, Demand::default());
+            let held = gate.acquire(0, Demand::default());
             for weight in [1, 5, 3, 5] {
                 let (gate, order) = (&gate, &order);
                 scope.spawn(move || {
-                    let _pass = gate.enter(weight, Demand::default());
+                    let _pass = gate.acquire(weight, Demand::default());
                     order.lock().expect("no panic").push(weight);
                 });
             }
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn room_is_counted_and_one_alone_always_fits() {
-        let room = Room { holders: 3, cores: Some(2), memory_mib: Some(1000) };
+        let room = Capacity { holders: 3, cores: Some(2), memory_mib: Some(1000) };
         let demand = |cores, memory_mib| Demand { cores, memory_mib };
         let state = |holders, cores, memory_mib| State { holders, cores, memory_mib, ..State::default() };
         assert!(state(0, 0, 0).fits(demand(16, 64_000), room));
@@ -159,14 +159,14 @@ mod tests {
         assert!(!state(1, 1, 500).fits(demand(2, 500), room), "cores");
         assert!(!state(1, 1, 501).fits(demand(1, 500), room), "memory");
         assert!(!state(3, 0, 0).fits(demand(0, 0), room), "holders");
-        assert!(state(1, 9, 9000).fits(demand(9, 9000), Room::of(2)), "nobody counts");
+        assert!(state(1, 9, 9000).fits(demand(9, 9000), Capacity::of(2)), "nobody counts");
     }
 
     #[test]
     fn what_leaves_makes_room() {
-        let gate = Gate::new(Room { holders: 9, cores: Some(1), memory_mib: None });
-        drop(gate.enter(0, Demand { cores: 1, memory_mib: 7 }));
-        drop(gate.enter(0, Demand { cores: 1, memory_mib: 7 }));
+        let gate = Slots::new(Capacity { holders: 9, cores: Some(1), memory_mib: None });
+        drop(gate.acquire(0, Demand { cores: 1, memory_mib: 7 }));
+        drop(gate.acquire(0, Demand { cores: 1, memory_mib: 7 }));
         let state = gate.lock();
         assert_eq!((state.holders, state.cores, state.memory_mib), (0, 0, 0));
     }

@@ -25,7 +25,7 @@ const ARCHIVES: [&str; 2] = ["lore.kernel.org", "patch.msgid.link"];
 /// What b4 is told to call the mbox.
 const FETCHED: &str = "series";
 /// Longest part of an id in a file name, and so in the name of a column.
-const MOST_NAME: usize = 40;
+const MAX_NAME: usize = 40;
 
 /// The message id that this names; `None` for what is meant as a path.
 ///
@@ -146,7 +146,7 @@ fn failed(id: &str, error: Error) -> Error {
 fn name(id: &str) -> String {
     let local = id.split('@').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    let name: String = local.chars().map(plain).take(MOST_NAME).collect();
+    let name: String = local.chars().map(plain).take(MAX_NAME).collect();
     let name = name.trim_matches(['.', '-']);
     if name.is_empty() { "mail".to_owned() } else { name.to_owned() }
 }
@@ -204,6 +204,6 @@ mod tests {
         assert_eq!(name(ID), "20251104104913.689439-1-a.b");
         assert_eq!(name("..@x"), "mail");
         assert_eq!(name("a$(b)@x"), "a__b_");
-        assert!(name(&format!("{}@x", "y".repeat(200))).len() <= MOST_NAME);
+        assert!(name(&format!("{}@x", "y".repeat(200))).len() <= MAX_NAME);
     }
 }

@@ -11,7 +11,7 @@ use crate::make_mark::Make;
 use crate::patched::PatchedTree;
 use crate::source_view::{self, Overlaid};
 use crate::{build_log, executed};
-use vmtest_base::beneath::{self, Room};
+use vmtest_base::beneath::{self, Budget};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::{create_dir, write_file};
 use vmtest_base::key::{Key, KeyBuilder, hash_file};
@@ -84,7 +84,7 @@ pub fn ensure(
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
         let built = make(tree, tools, how, &src, obj.path(), log_dir)?;
-        beneath::copy(obj.path(), built, &place.join(BPFTOOL), &mut Room::of(Class::SuiteBuild))
+        beneath::copy(obj.path(), built, &place.join(BPFTOOL), &mut Budget::of(Class::SuiteBuild))
     })?;
     if cached {
         phase.cached()

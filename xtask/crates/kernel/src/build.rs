@@ -16,7 +16,7 @@ use crate::make_mark::{Make, Making};
 use crate::patched::PatchedTree;
 use crate::source_view::{self, Overlaid};
 use crate::variant::{self, Compiler, Variant};
-use vmtest_base::beneath::{self, Room};
+use vmtest_base::beneath::{self, Budget};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::key::{Key, KeyBuilder};
@@ -265,7 +265,7 @@ impl<'a> ConfiguredTree<'a> {
         let place = obj.join(MODULES_HERE);
         remove_tree(&place);
         fs::create_dir(&place).on("cannot create directory", &place)?;
-        let mut room = Room::of(Class::KernelBuild);
+        let mut room = Budget::of(Class::KernelBuild);
         for name in sources {
             beneath::copy(&src, Path::new(TEST_MODULES).join(&name), &place.join(&name), &mut room)?;
         }
@@ -296,7 +296,7 @@ impl<'a> ConfiguredTree<'a> {
     fn keep(&self, ctx: &Context, modules: &[String]) -> Result<KernelBuild> {
         let obj = self.dir.join("obj");
         let scratch = ctx.cache.scratch()?;
-        let mut room = Room::of(Class::KernelBuild);
+        let mut room = Budget::of(Class::KernelBuild);
         if !modules.is_empty() {
             create_dir(&scratch.path().join(MODULES))?;
         }

@@ -18,9 +18,9 @@ const EHDR: usize = 64;
 const PHDR: usize = 56;
 const PT_NOTE: u32 = 4;
 /// Most program headers that are looked at; a kernel has six.
-const MOST_HEADERS: usize = 128;
+const MAX_HEADERS: usize = 128;
 /// Most bytes of notes; a kernel has some hundred.
-const MOST_NOTES: usize = 64 * 1024;
+const MAX_NOTES: usize = 64 * 1024;
 
 /// The build id of an ELF file for x86_64, in hexadecimal; `None` where it has none, or is not such a file.
 ///
@@ -45,13 +45,13 @@ fn of_elf(read: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<String> {
     let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let long = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let (table, size, count) = (long(&header, 32)?, half(&header, 54)?, usize::from(half(&header, 56)?));
-    if usize::from(size) != PHDR || count > MOST_HEADERS {
+    if usize::from(size) != PHDR || count > MAX_HEADERS {
         return None;
     }
     let headers = read(table, PHDR * count)?;
     headers.chunks_exact(PHDR).filter(|header| word(header, 0) == Some(PT_NOTE)).find_map(|header| {
         let (offset, length) = (long(header, 8)?, usize::try_from(long(header, 32)?).ok()?);
-        of_notes(&read(offset, length.min(MOST_NOTES))?)
+        of_notes(&read(offset, length.min(MAX_NOTES))?)
     })
 }
 
@@ -112,7 +112,7 @@ pub(crate) mod tests {
             bytes[at..at + value.len()].copy_from_slice(value);
             // Nothing is asked for that is longer than the bounds.
             of_elf(|offset, length| {
-                assert!(length <= MOST_NOTES.max(PHDR * MOST_HEADERS), "{length} bytes");
+                assert!(length <= MAX_NOTES.max(PHDR * MAX_HEADERS), "{length} bytes");
                 let offset = usize::try_from(offset).ok()?;
                 bytes.get(offset..offset.checked_add(length)?).map(<[u8]>::to_vec)
             })

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// Lines of an error that are worth showing.
-const MOST_LINES: usize = 15;
+const MAX_LINES: usize = 15;
 
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static ERROR: LazyLock<Regex> = LazyLock::new(|| {
@@ -31,7 +31,7 @@ pub fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in lines {
         if !found.is_empty() {
-            let over = is_step(line) || line.starts_with("make") || found.len() >= MOST_LINES;
+            let over = is_step(line) || line.starts_with("make") || found.len() >= MAX_LINES;
             if over {
                 break;
             }

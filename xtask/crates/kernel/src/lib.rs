@@ -2,7 +2,6 @@
 //! From what the user typed to a kernel that can boot. Stages are types: a value of the next one can only be made
 //! from the one before, and each carries the key of everything that went into it.
 
-pub mod archive;
 pub mod b4;
 pub mod bpftool;
 pub mod build;

@@ -25,7 +25,7 @@ use vmtest_host::store::CacheKind;
 /// How long git may take over one call: a thousand patches need a minute.
 const GIT_LIMIT: Duration = Duration::from_secs(600);
 /// Links that a link may lead through, one after the other.
-const MOST_LINKS: usize = 8;
+const MAX_LINKS: usize = 8;
 /// Lines of a rejected hunk that an error shows.
 const SHOWN_HUNK_LINES: usize = 20;
 
@@ -405,7 +405,7 @@ fn copy_with_links(from_dir: &Path, to_dir: &Path, path: &str) -> Result<()> {
 /// tree, harmless by itself, makes any number of them lead out. At its end there may be a link that stays inside itself.
 fn link_stays_inside(link: &str, target: &Path, link_at: &dyn Fn(&str) -> Option<PathBuf>) -> bool {
     let (mut link, mut target) = (link.to_owned(), target.to_owned());
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let mut here: Vec<String> = link.split('/').map(str::to_owned).collect();
         here.pop();
         let mut last = None;

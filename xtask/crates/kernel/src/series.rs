@@ -32,7 +32,7 @@ use vmtest_host::store::origin_name;
 pub use vmtest_host::clean_env::git as neutral_git;
 
 /// Most mails of one mailbox: a busy thread has some hundred.
-const MOST_MAILS: usize = 5_000;
+const MAX_MAILS: usize = 5_000;
 /// How long git may take to split or decode: it needs milliseconds for a mail.
 const GIT_LIMIT: Duration = Duration::from_secs(120);
 
@@ -454,8 +454,8 @@ fn read_mails(file: &Path, bytes: &[u8], label: &str) -> Result<Vec<Mail>> {
 
 fn read_mails_stripped(file: &Path, bytes: &[u8], label: &str, strip: u32) -> Result<Vec<Mail>> {
     let shown = file.display();
-    if memchr::memmem::find_iter(bytes, b"\nFrom ").count() >= MOST_MAILS {
-        return Err(Error::usage(format!("{shown} holds more than {MOST_MAILS} mails"))
+    if memchr::memmem::find_iter(bytes, b"\nFrom ").count() >= MAX_MAILS {
+        return Err(Error::usage(format!("{shown} holds more than {MAX_MAILS} mails"))
             .next("give a mailbox with one thread: `b4 am MESSAGE-ID` fetches a series"));
     }
     let dir = reaper::temporary_directory()?;

@@ -2,6 +2,7 @@
 //! The first stage: from a [`KernelSpec`] to source in the cache, or to a prebuilt image. [`resolve`] says what a spec
 //! means without fetching anything; [`fetch`] gets it. What a user owns is only ever read.
 
+pub mod archive;
 mod git;
 mod image;
 #[cfg(any(test, feature = "testing"))]
@@ -11,7 +12,6 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use crate::archive;
 use crate::series::Series;
 use crate::spec::KernelSpec;
 use vmtest_base::error::Result;
@@ -26,8 +26,8 @@ pub use crate::source::tarball::succeeded;
 pub use crate::source::tarball::unpack;
 
 /// Largest file, and largest sum of files, that a source may have: a kernel has 20 MB and 2 GB.
-const MOST_FILE: u64 = 4 << 30;
-const MOST_TREE: u64 = 32 << 30;
+const MAX_FILE: u64 = 4 << 30;
+const MAX_TREE: u64 = 32 << 30;
 
 /// Kernel source in the cache.
 #[derive(Debug, Clone)]

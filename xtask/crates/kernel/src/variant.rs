@@ -98,7 +98,7 @@ fn as_fast_as_default() -> u32 {
 }
 
 /// Largest factor: it turns the 20 minutes of an emulated run into half a day, and leaves no typing mistake room.
-const MOST_SLOWDOWN: u32 = 32;
+const MAX_SLOWDOWN: u32 = 32;
 
 /// What progress and timeline call a kernel: variants of one are built and booted beside each other. `more` says how.
 pub fn called(id: &str, variant: Option<&str>, more: &[&str]) -> String {
@@ -195,8 +195,8 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     if let Some(bad) = cpu.as_deref().filter(|cpu| !is_word(cpu)) {
         return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));
     }
-    if !(1..=MOST_SLOWDOWN).contains(&slowdown) {
-        return Err(Error::usage(format!("`slowdown` {slowdown} is not between 1 and {MOST_SLOWDOWN}")));
+    if !(1..=MAX_SLOWDOWN).contains(&slowdown) {
+        return Err(Error::usage(format!("`slowdown` {slowdown} is not between 1 and {MAX_SLOWDOWN}")));
     }
     Ok(Variant {
         name: name.to_owned(),

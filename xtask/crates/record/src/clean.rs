@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::run::RunResult;
-use vmtest_base::sanitize::{line, plain};
+use vmtest_base::sanitize::{line, lines};
 
 /// Fields that may have several lines.
 const SEVERAL_LINES: [&str; 6] = ["reason", "log", "what", "expected", "seen", "why"];
@@ -24,7 +24,7 @@ pub fn clean(run: &mut RunResult) {
 
 fn walk(value: &mut Value, several_lines: bool) {
     match value {
-        Value::String(text) => *text = if several_lines { plain(text) } else { line(text) },
+        Value::String(text) => *text = if several_lines { lines(text) } else { line(text) },
         Value::Array(values) => values.iter_mut().for_each(|value| walk(value, several_lines)),
         Value::Object(fields) => {
             for (name, value) in std::mem::take(fields) {

@@ -5,7 +5,7 @@ use crate::run::{BootRecord, Cell, Kernel, RunResult, SplatRecord};
 
 /// What a column came to.
 #[derive(Debug)]
-pub struct UnitResult {
+pub struct ColumnResult {
     /// The column.
     pub kernel: Kernel,
     /// The boot; `None` when it never came to one.
@@ -18,10 +18,10 @@ pub struct UnitResult {
     pub splats: Vec<SplatRecord>,
 }
 
-impl UnitResult {
+impl ColumnResult {
     /// Puts it into the record of a run.
     pub fn add_to(self, result: &mut RunResult) {
-        let UnitResult { kernel, boot, again, cells, splats } = self;
+        let ColumnResult { kernel, boot, again, cells, splats } = self;
         if !result.kernels.contains(&kernel) {
             result.kernels.push(kernel);
         }

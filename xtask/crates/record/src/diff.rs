@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::findings::{self, Column, Finding, Verdict};
-use crate::run::{ColumnId, RunResult};
+use crate::ids::ColumnId;
+use crate::run::RunResult;
 use vmtest_base::error::{Class, PRECEDENCE};
 
 /// Version of this structure.

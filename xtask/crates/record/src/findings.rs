@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::run::{BootRecord, Cell, ColumnId, Outcome, RunResult, SplatRecord};
+use crate::ids::ColumnId;
+use crate::outcome::Outcome;
+use crate::run::{BootRecord, Cell, RunResult, SplatRecord};
 use vmtest_base::error::{Class, PRECEDENCE};
 
 /// What a finding means to who only knows tests.
@@ -246,7 +248,7 @@ pub struct OwnTests<'a> {
 }
 
 /// Files that are listed.
-const MOST_FILES: usize = 8;
+const MAX_FILES: usize = 8;
 
 impl OwnTests<'_> {
     /// The files in one line.
@@ -266,7 +268,7 @@ pub fn own_tests(run: &RunResult) -> Option<OwnTests<'_>> {
     let plural = if count == 1 { "file" } else { "files" };
     let used = run.boots.iter().any(|boot| boot.suite == "upstream");
     let used = if used { "" } else { "; no suite of this run uses them" };
-    files.truncate(MOST_FILES);
+    files.truncate(MAX_FILES);
     (count > 0).then(|| OwnTests {
         what: format!(
             "the tests are the series' own: it changes {count} {plural} of the tree's BPF tests{used}"

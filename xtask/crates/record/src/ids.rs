@@ -3,7 +3,8 @@
 
 use vmtest_protocol::TestName;
 
-use crate::run::{BootRecord, Cell, JobRecord, SplatRecord};
+use crate::matrix::JobRecord;
+use crate::run::{BootRecord, Cell, SplatRecord};
 
 /// A kernel in a variant. All that is known of where a kernel complained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,6 +13,7 @@ pub mod findings;
 pub mod ids;
 pub mod load;
 pub mod matrix;
+pub mod outcome;
 pub mod reference_columns;
 pub mod retries;
 pub mod run;

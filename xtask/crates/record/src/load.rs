@@ -22,9 +22,9 @@ pub const FILE: &str = "run.json";
 /// Configuration of a guest's kernel, beside its console; absent where nobody knows it.
 pub const CONFIG: &str = "config";
 /// Bytes of a console that are looked at, from its end.
-const MOST_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
+const MAX_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
 /// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
-pub const MOST_BYTES: u64 = 512 * 1024 * 1024;
+pub const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Consoles by the directories of their guests, as far as they are there.
 pub type Consoles = BTreeMap<String, String>;
@@ -73,7 +73,7 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
     let of_boot = |boot: &BootRecord| {
         let path = Path::new(&boot.directory).join("console.log");
         // Whatever bytes a guest wrote.
-        let bytes = beneath::last_bytes(dir, path, MOST_OF_A_CONSOLE).ok()?;
+        let bytes = beneath::last_bytes(dir, path, MAX_OF_A_CONSOLE).ok()?;
         Some((boot.directory.clone(), String::from_utf8_lossy(&bytes).into_owned()))
     };
     run.boots.iter().filter(|boot| complained(boot)).filter_map(of_boot).collect()
@@ -89,7 +89,7 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
     let dir = places.into_iter().flatten().find(|dir| beneath::is_file(dir, BISECTION));
     let dir = dir.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
     let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
-    let text = beneath::read_text_up_to(&dir, BISECTION, MOST_BYTES)?;
+    let text = beneath::read_text_up_to(&dir, BISECTION, MAX_BYTES)?;
     let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
     // What is read here is the same in both; only the question to each kernel is stored in another form.
     if record["schema"] != 1 && record["schema"] != 2 {
@@ -144,7 +144,7 @@ pub fn find(which: &Path) -> Result<PathBuf> {
 /// Class `Host` where it is of another version, or contradicts itself.
 pub fn read(dir: &Path) -> Result<RunResult> {
     let no = |why: String| Error::host(format!("cannot believe {}", dir.join(FILE).display())).why(why);
-    let text = beneath::read_text_up_to(dir, FILE, MOST_BYTES)?;
+    let text = beneath::read_text_up_to(dir, FILE, MAX_BYTES)?;
     /// Enough of it to say why the rest cannot be read.
     #[derive(serde::Deserialize)]
     struct Version {
@@ -191,7 +191,7 @@ pub fn check(run: &RunResult) -> std::result::Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Outcome;
+    use crate::outcome::Outcome;
     use crate::samples::boot;
     use crate::samples::cell;
     use crate::samples::run;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::Outcome;
+use crate::outcome::Outcome;
 use vmtest_base::key::Key;
 
 /// One glob or several, of which one has to fit.

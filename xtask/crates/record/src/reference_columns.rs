@@ -9,7 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::run::{Cell, ColumnId, Kernel, Outcome, Role, RunResult};
+use crate::ids::ColumnId;
+use crate::outcome::Outcome;
+use crate::run::{Cell, Kernel, Role, RunResult};
 use vmtest_base::error::Class;
 
 /// Decides which cells count, and notes in each what it was before. A test that passed in an earlier column and is absent

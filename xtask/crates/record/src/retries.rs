@@ -9,7 +9,8 @@
 
 use vmtest_protocol::TestName;
 
-use crate::run::{Attempt, Cell, Outcome};
+use crate::outcome::Outcome;
+use crate::run::{Attempt, Cell};
 use vmtest_base::error::{Class, PRECEDENCE};
 
 /// What of these cells is worth another attempt: what was planned, counts, and failed or was lost.

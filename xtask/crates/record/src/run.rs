@@ -1,67 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a run came to: the model that every report is made from. Pure.
 
+use crate::matrix::ExpectedRecord;
+use crate::matrix::MatrixRecord;
+use crate::outcome::Outcome;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use vmtest_base::error::{Class, PRECEDENCE};
 
-pub use crate::clean::clean;
-pub use crate::column::UnitResult;
-pub use crate::ids::ColumnId;
-pub use crate::matrix::Axes;
-pub use crate::matrix::CellGlobs;
-pub use crate::matrix::ExpectRecord;
-pub use crate::matrix::ExpectedRecord;
-pub use crate::matrix::Globs;
-pub use crate::matrix::JobRecord;
-pub use crate::matrix::MatrixRecord;
-pub use crate::matrix::RequireRecord;
-
 /// Version of `run.json`. Readers refuse what they do not know.
 pub const SCHEMA: u32 = 1;
-
-/// Outcome of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// Every expectation held.
-    Pass,
-    /// An expectation did not hold.
-    Fail,
-    /// The kernel lacks the feature, and refused it exactly as it must.
-    Skip,
-    /// Planned, and never reported.
-    Missing,
-    /// The kernel, the guest or the runner died during it.
-    Crash,
-    /// It did not end in time.
-    Timeout,
-    /// Passed only on a repeat.
-    Flaky,
-    /// A declared, known failure.
-    Xfail,
-    /// A stage before it failed.
-    Notrun,
-}
-
-impl Outcome {
-    /// As in `run.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "fail",
-            Outcome::Skip => "skip",
-            Outcome::Missing => "missing",
-            Outcome::Crash => "crash",
-            Outcome::Timeout => "timeout",
-            Outcome::Flaky => "flaky",
-            Outcome::Xfail => "xfail",
-            Outcome::Notrun => "notrun",
-        }
-    }
-}
 
 /// One leaf of the matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

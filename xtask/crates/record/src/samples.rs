@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cells and runs for tests of what is made of them.
 
-use crate::run::BootRecord;
-use crate::run::Cell;
-use crate::run::Outcome;
-use crate::run::RunResult;
-use crate::run::SCHEMA;
+use crate::outcome::Outcome;
+use crate::run::{BootRecord, Cell, RunResult, SCHEMA};
 use vmtest_base::error::Class;
 
 /// A cell of this kernel.

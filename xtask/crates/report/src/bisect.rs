@@ -32,10 +32,10 @@ impl Format {
     /// When it cannot be written as JSON.
     pub fn render(self, report: &Report) -> Result<String> {
         Ok(match self {
-            Format::Text => sanitize::plain(&text(report)),
+            Format::Text => sanitize::lines(&text(report)),
             Format::Json => json(report)?,
-            Format::Markdown => sanitize::plain(&markdown(report)),
-            Format::Html => sanitize::plain(&html::bisection_page(report)),
+            Format::Markdown => sanitize::lines(&markdown(report)),
+            Format::Html => sanitize::lines(&html::bisection_page(report)),
         })
     }
 }

@@ -7,11 +7,11 @@ use crate::layout::{flush, wrapped};
 use vmtest_record::diff::{Change, Diff, Setting, TestChange};
 
 /// Tests of each kind that are listed.
-const MOST_TESTS: usize = 20;
+const MAX_TESTS: usize = 20;
 /// Settings that are listed.
-const MOST_SETTINGS: usize = 30;
+const MAX_SETTINGS: usize = 30;
 /// Phases that are listed.
-const MOST_PHASES: usize = 10;
+const MAX_PHASES: usize = 10;
 
 /// The whole comparison; its last line is the verdict.
 pub fn render(diff: &Diff) -> String {
@@ -26,19 +26,19 @@ pub fn render(diff: &Diff) -> String {
         tests_of(&mut text, change, &tests);
     }
     for (what, splats) in [("new complaint", &diff.new_splats), ("complaint gone", &diff.gone_splats)] {
-        for splat in splats.iter().take(MOST_TESTS) {
+        for splat in splats.iter().take(MAX_TESTS) {
             let _ = write!(text, "\n{}", flush(&format!("{what}: {splat}")));
         }
-        more(&mut text, splats.len(), MOST_TESTS, "complaints");
+        more(&mut text, splats.len(), MAX_TESTS, "complaints");
     }
     if !diff.slower.is_empty() {
         text.push_str("\nslower\n");
     }
-    for phase in diff.slower.iter().take(MOST_PHASES) {
+    for phase in diff.slower.iter().take(MAX_PHASES) {
         let (was, is) = (phase.was_ms as f64 / 1000.0, phase.is_ms as f64 / 1000.0);
         text.push_str(&wrapped(&format!("{}: {}: {was:.1} s then, {is:.1} s now", phase.name, phase.kernel)));
     }
-    more(&mut text, diff.slower.len(), MOST_PHASES, "phases");
+    more(&mut text, diff.slower.len(), MAX_PHASES, "phases");
     settings(&mut text, &diff.settings);
     let _ = write!(text, "\n{}", flush(&line(diff)));
     text
@@ -52,7 +52,7 @@ fn tests_of(text: &mut String, change: Change, tests: &[&TestChange]) {
     if change == Change::Added {
         return;
     }
-    for test in tests.iter().take(MOST_TESTS) {
+    for test in tests.iter().take(MAX_TESTS) {
         let variant = if test.variant.is_empty() || test.variant == "default" { "" } else { &test.variant };
         let slash = if variant.is_empty() { "" } else { "/" };
         let how = match (test.was.as_str(), test.is.as_str()) {
@@ -70,7 +70,7 @@ fn tests_of(text: &mut String, change: Change, tests: &[&TestChange]) {
             text.push_str(&wrapped(&test.reason));
         }
     }
-    more(text, tests.len(), MOST_TESTS, "tests");
+    more(text, tests.len(), MAX_TESTS, "tests");
 }
 
 fn settings(text: &mut String, settings: &[Setting]) {
@@ -82,12 +82,12 @@ fn settings(text: &mut String, settings: &[Setting]) {
         None | Some("") => "nothing".to_owned(),
         Some(line) => line.to_owned(),
     };
-    for setting in settings.iter().take(MOST_SETTINGS) {
+    for setting in settings.iter().take(MAX_SETTINGS) {
         let of = if setting.of.is_empty() { String::new() } else { format!(" of {}", setting.of) };
         let (was, is) = (value(&setting.was), value(&setting.is));
         text.push_str(&wrapped(&format!("{}{of}: {was} then, {is} now", setting.name)));
     }
-    more(text, settings.len(), MOST_SETTINGS, "differences");
+    more(text, settings.len(), MAX_SETTINGS, "differences");
 }
 
 fn more(text: &mut String, all: usize, shown: usize, what: &str) {

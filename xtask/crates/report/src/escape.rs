@@ -2,7 +2,7 @@
 //! Text of strangers inside the languages that reports are written in. Names, reasons and logs come from guests and
 //! patches: none of it may end an element, begin a command, or be a character that a parser refuses.
 
-use vmtest_base::sanitize::plain;
+use vmtest_base::sanitize::lines;
 
 /// XML 1.0 has no way to write most control characters, not even as a reference.
 fn is_xml(c: char) -> bool {
@@ -11,7 +11,7 @@ fn is_xml(c: char) -> bool {
 
 /// Text for whoever escapes it: what no XML may hold is marked.
 pub fn xml_chars(text: &str) -> String {
-    plain(text).chars().map(|c| if is_xml(c) { c } else { '\u{fffd}' }).collect()
+    lines(text).chars().map(|c| if is_xml(c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// Text of an element, or of an attribute in double quotes, in XML and HTML. A parser turns line ends of an attribute
@@ -33,7 +33,7 @@ pub fn xml(text: &str) -> String {
 
 /// One line of Markdown in which nothing is markup, not in a table either: every sign that could be is a reference.
 pub fn markdown(text: &str) -> String {
-    let text: Vec<char> = plain(text).chars().collect();
+    let text: Vec<char> = lines(text).chars().collect();
     let mut out = String::with_capacity(text.len());
     let is_word = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(char::is_ascii_alphanumeric);
     for (at, c) in text.iter().copied().enumerate() {
@@ -52,7 +52,7 @@ pub fn markdown(text: &str) -> String {
 
 /// The message of a workflow command: it ends at the end of its line.
 pub fn command(text: &str) -> String {
-    plain(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    lines(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// A property of a workflow command: it ends at a comma or two colons as well.
@@ -62,7 +62,7 @@ pub fn command_property(text: &str) -> String {
 
 /// Description of a KTAP result: `#` begins a directive, and a line is all there is.
 pub fn ktap(text: &str) -> String {
-    let mut line: String = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line: String = lines(text).split_whitespace().collect::<Vec<_>>().join(" ");
     line = line.replace('#', "+");
     // What begins like this is a separator in front of the description, and would be eaten.
     line.trim_start_matches("- ").to_owned()

@@ -65,9 +65,9 @@ mod tests {
     use crate::mail;
     use vmtest_base::error::Class;
     use vmtest_base::error::PRECEDENCE;
+    use vmtest_record::outcome::Outcome;
     use vmtest_record::run::Cell;
     use vmtest_record::run::Kernel;
-    use vmtest_record::run::Outcome;
     use vmtest_record::samples::boot;
     use vmtest_record::samples::cell;
     use vmtest_record::samples::run;

@@ -21,7 +21,8 @@ use crate::table;
 use vmtest_base::date;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, Verdict};
-use vmtest_record::run::{Cell, Outcome};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::Cell;
 
 pub use crate::html::bisection::page as bisection_page;
 
@@ -30,9 +31,9 @@ const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 /// From this size of a page on, cells and guests are told in short: 40,000 cells and 200 guests still make a page that
 /// a browser opens.
-const MOST_BYTES: usize = 12 * 1024 * 1024;
+const MAX_BYTES: usize = 12 * 1024 * 1024;
 /// Reasons that are listed above the matrix.
-const MOST_REASONS: usize = 12;
+const MAX_REASONS: usize = 12;
 
 /// What of a run a page shows.
 pub(super) struct Page<'a> {
@@ -154,7 +155,7 @@ fn wrong(text: &mut String, page: &Page<'_>) {
         "<section aria-labelledby=\"wrong-title\">\n<h2 id=\"wrong-title\">What is wrong\
     </h2>\n<ol class=\"wrong\">\n",
     );
-    for reason in reasons.iter().take(MOST_REASONS) {
+    for reason in reasons.iter().take(MAX_REASONS) {
         let (column, finding) = (reason.column, reason.finding);
         let place = if finding.is_test() {
             let is_it = |cell: &Cell| cell.column() == column.id && cell.path() == finding.path();
@@ -181,8 +182,8 @@ fn wrong(text: &mut String, page: &Page<'_>) {
         );
     }
     text.push_str("</ol>\n");
-    if reasons.len() > MOST_REASONS {
-        let _ = writeln!(text, "<p>and {} more reasons in the matrix</p>", reasons.len() - MOST_REASONS);
+    if reasons.len() > MAX_REASONS {
+        let _ = writeln!(text, "<p>and {} more reasons in the matrix</p>", reasons.len() - MAX_REASONS);
     }
     text.push_str("</section>\n");
 }
@@ -250,7 +251,7 @@ mod tests {
         }
         run.conclude(None);
         let text = render(&Story { consoles: &consoles, ..Story::of(&run, "/r") });
-        assert!(text.len() > MOST_BYTES && text.len() < 2 * MOST_BYTES, "{}", text.len());
+        assert!(text.len() > MAX_BYTES && text.len() < 2 * MAX_BYTES, "{}", text.len());
         // The last one is there as well, and says why.
         assert!(text.contains("id=\"c9999\"") && text.contains("id=\"g99\""));
     }

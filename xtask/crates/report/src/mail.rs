@@ -14,7 +14,7 @@ pub(super) const WIDTH: usize = 75;
 /// Most lines.
 pub(super) const LINES: usize = 30;
 /// Columns of the matrix that are listed.
-const MOST_COLUMNS: usize = 8;
+const MAX_COLUMNS: usize = 8;
 /// Lines that what was found may take.
 const FINDING_LINES: usize = 11;
 /// Lines about tests that are the series' own.
@@ -33,11 +33,11 @@ pub fn render(story: &Story<'_>) -> String {
     lines.push(String::new());
     let listed = columns.iter().filter(|column| !column.id.kernel.is_empty());
     let width = listed.clone().map(|column| column.name().chars().count()).max().unwrap_or(0).min(WIDTH / 2);
-    for column in listed.clone().take(MOST_COLUMNS) {
+    for column in listed.clone().take(MAX_COLUMNS) {
         let line = format!("  {:width$}  {}", column.name(), counts(column));
         lines.extend(wrap(line.trim_start(), "  ", 1));
     }
-    let more = listed.count().saturating_sub(MOST_COLUMNS);
+    let more = listed.count().saturating_sub(MAX_COLUMNS);
     if more > 0 {
         lines.push(format!("  and {more} more columns"));
     }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::layout::{Look, WIDTH, flush, wrapped};
+use vmtest_record::outcome::Outcome;
 use vmtest_record::reference_columns::{self, Change, Stage};
-use vmtest_record::run::{Cell, Kernel, Outcome, Role, RunResult};
+use vmtest_record::run::{Cell, Kernel, Role, RunResult};
 
 /// Narrowest column of labels; a series too long for one table beside it gets several.
 const LABELS: usize = 26;

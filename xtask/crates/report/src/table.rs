@@ -9,14 +9,15 @@ use crate::steps;
 use crate::story::Story;
 use vmtest_base::error::{Class, PRECEDENCE};
 use vmtest_record::findings;
-use vmtest_record::run::{Cell, Kernel, Outcome, Role, RunResult, SplatRecord};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{Cell, Kernel, Role, RunResult, SplatRecord};
 
 /// Log lines shown for one cell.
 const LOG_LINES: usize = 12;
 /// Follows an outcome that differs from the one it is compared with.
 const CHANGED: &str = "*";
 /// Splats that are shown, and lines of each.
-const MOST_SPLATS: usize = 6;
+const MAX_SPLATS: usize = 6;
 const SPLAT_LINES: usize = 18;
 /// Cells whose log is shown; the rest is in run.json.
 const DETAILED: usize = 10;
@@ -336,7 +337,7 @@ fn splats(text: &mut String, run: &RunResult) {
             continue;
         }
         told.push(key);
-        if told.len() > MOST_SPLATS {
+        if told.len() > MAX_SPLATS {
             continue;
         }
         let allowed = splat.allowed.as_ref().map_or_else(String::new, |why| format!(" (allowed: {why})"));
@@ -358,8 +359,8 @@ fn splats(text: &mut String, run: &RunResult) {
             text.push_str(&wrapped(&format!("not decoded: {}", splat.no_stack)));
         }
     }
-    if told.len() > MOST_SPLATS {
-        let _ = writeln!(text, "\nand {} other complaints in run.json", told.len() - MOST_SPLATS);
+    if told.len() > MAX_SPLATS {
+        let _ = writeln!(text, "\nand {} other complaints in run.json", told.len() - MAX_SPLATS);
     }
     for entry in run.allowed_splats.iter().filter(|entry| entry.state != "used") {
         let what = match entry.state.as_str() {

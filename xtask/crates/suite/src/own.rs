@@ -139,7 +139,7 @@ impl Runner {
 }
 
 /// Longest list of names that is sent to the guest as such, for people who read its command line.
-const MOST_NAMES: usize = 700;
+const MAX_NAMES: usize = 700;
 
 impl Runner {
     /// How to ask the guest for exactly these subtests: their names, where they are few, and their places in the runner's
@@ -151,7 +151,7 @@ impl Runner {
             return (Vec::new(), String::new());
         }
         let names: Vec<String> = chosen.iter().map(TestName::path).collect();
-        let short = names.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES;
+        let short = names.iter().map(|name| name.len() + 1).sum::<usize>() <= MAX_NAMES;
         let places = self.listed.iter().map(|listed| chosen.contains(&listed.name));
         (if short { names } else { Vec::new() }, vmtest_protocol::pick(places))
     }
@@ -161,10 +161,10 @@ impl Runner {
     /// The same names in lists that can be sent to a guest by name.
     pub fn in_parts(&self, names: &[TestName]) -> Vec<Vec<TestName>> {
         let mut parts: Vec<Vec<TestName>> = Vec::new();
-        let mut length = MOST_NAMES;
+        let mut length = MAX_NAMES;
         for name in names {
             length += name.path().len() + 1;
-            if length > MOST_NAMES {
+            if length > MAX_NAMES {
                 parts.push(Vec::new());
                 length = name.path().len() + 1;
             }
@@ -383,7 +383,7 @@ mod tests {
                 .expect("globs");
             let chosen = runner.choose(&filter, Effort::Normal).expect("some");
             let (sent, places) = runner.ask_for(&chosen, Effort::Normal);
-            assert!(sent.iter().map(|name| name.len() + 1).sum::<usize>() <= MOST_NAMES, "{globs:?}");
+            assert!(sent.iter().map(|name| name.len() + 1).sum::<usize>() <= MAX_NAMES, "{globs:?}");
             assert!(sent.is_empty() || sent.len() == chosen.len(), "{globs:?}");
             assert!(places.len() < 40, "{globs:?}");
             let places = vmtest_protocol::picked(&places, runner.listed.len()).expect("of this list");
@@ -412,8 +412,7 @@ mod tests {
         assert!(parts.len() > 1);
         for part in parts {
             assert!(
-                !part.is_empty()
-                    && part.iter().map(|name| name.path().len() + 1).sum::<usize>() <= MOST_NAMES
+                !part.is_empty() && part.iter().map(|name| name.path().len() + 1).sum::<usize>() <= MAX_NAMES
             );
         }
         assert!(runner().in_parts(&[]).is_empty());

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::choice::{self, BENCHMARK, Denied, Offer};
 use crate::sources::{Needs, SELFTESTS, Selftests};
-use vmtest_base::beneath::{self, Room};
+use vmtest_base::beneath::{self, Budget};
 use vmtest_base::dotconfig::DotConfig;
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
@@ -342,7 +342,7 @@ impl<'a> Build<'a> {
         let key = key.finish();
         let tools = self.obj.path().join("tools");
         if let Some(dir) = self.ctx.cache.get(CacheKind::SuiteBase, key.as_str()) {
-            return copy_dated(&dir, &tools, &mut Room::of(Class::SuiteBuild));
+            return copy_dated(&dir, &tools, &mut Budget::of(Class::SuiteBuild));
         }
         self.phase.progress(0, 0, "libbpf, bpftool");
         let (done, log) = self.make("vmtest-base", &Needs::default())?;
@@ -352,7 +352,7 @@ impl<'a> Build<'a> {
         let (place, _) =
             self.ctx.cache.get_or_make(&self.ctx.bus, CacheKind::SuiteBase, key.as_str(), |place| {
                 // Objects are in the libraries and programs by now.
-                copy_dated(&tools, place, &mut Room::of(Class::SuiteBuild))?;
+                copy_dated(&tools, place, &mut Budget::of(Class::SuiteBuild))?;
                 remove_objects(place)
             })?;
         drop(place);
@@ -530,7 +530,7 @@ impl<'a> Build<'a> {
         let files = place.join(FILES);
         create_dir(&files)?;
         let obj = self.obj.path();
-        let mut room = Room::of(Class::SuiteBuild);
+        let mut room = Budget::of(Class::SuiteBuild);
         let mut take = |dir: &Path, below: &str| -> Result<()> {
             let Some(name) = Path::new(below).file_name() else { return Ok(()) };
             beneath::copy(dir, below, &files.join(name), &mut room)
@@ -696,7 +696,7 @@ fn copy_one(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Copies a directory with the times of its files.
-fn copy_dated(from: &Path, to: &Path, room: &mut Room) -> Result<()> {
+fn copy_dated(from: &Path, to: &Path, room: &mut Budget) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).on("cannot walk", from)?;
         let Ok(below) = entry.path().strip_prefix(from) else { continue };

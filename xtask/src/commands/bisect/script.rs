@@ -16,7 +16,7 @@ use vmtest_engine::bisect::question::Asked;
 use vmtest_engine::bisect::search::{Ends, Purpose, Trust, Verdict};
 use vmtest_engine::bisect::state;
 use vmtest_engine::request::Request;
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_host::process::shell_word;
 use vmtest_host::store::RunDir;
 use vmtest_report::log::Log;
@@ -127,10 +127,10 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         steps: Vec::new(),
         report: None,
     };
-    let shop = Shop::open(&ctx, &prepared)?;
-    record.suite = crate::commands::bisect::suite_key(&shop)?;
+    let resources = Resources::open(&ctx, &prepared)?;
+    record.suite = crate::commands::bisect::suite_key(&resources)?;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
-    let mut hunt = Hunt::new(&shop, record, &run_dir)?;
+    let mut hunt = Hunt::new(&resources, record, &run_dir)?;
     loop {
         let search = hunt.record.search();
         let runs = search.runs.get(&commit).cloned().unwrap_or_default();

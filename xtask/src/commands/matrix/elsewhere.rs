@@ -9,9 +9,9 @@ use vmtest_base::thread::join as join_thread;
 use vmtest_engine::matrix::executor::Executor;
 use vmtest_engine::matrix::files;
 use vmtest_engine::matrix::join::{self, Gap, Part};
-use vmtest_host::slots::{Demand, Gate, Room};
+use vmtest_host::slots::{Capacity, Demand, Slots};
 use vmtest_host::store::remove_tree;
-use vmtest_record::run::Outcome;
+use vmtest_record::outcome::Outcome;
 
 impl Run<'_> {
     /// By a command for each job.
@@ -19,7 +19,7 @@ impl Run<'_> {
         let (run_dir, outputs) = self.open()?;
         let file = std::path::absolute(&self.matrix.path).unwrap_or_else(|_| self.matrix.path.clone());
         let logs = run_dir.dir("jobs")?;
-        let room = Gate::new(Room::of(self.room().holders));
+        let room = Slots::new(Capacity::of(self.room().holders));
         let ran: Vec<(String, std::result::Result<Part, Gap>)> = std::thread::scope(|scope| {
             let mut order: Vec<&Planned<'_>> = mine.iter().collect();
             order.sort_by_key(|one| std::cmp::Reverse(one.weight));
@@ -28,7 +28,7 @@ impl Run<'_> {
                 .map(|one| {
                     let (room, logs, file) = (&room, &logs, &file);
                     scope.spawn(move || {
-                        let _place = room.enter(one.weight, Demand::default());
+                        let _place = room.acquire(one.weight, Demand::default());
                         let axes = &one.job.axes;
                         let phase = self.ctx.bus.phase("executor", &axes.id);
                         let (out, log) = (logs.join(&axes.id), logs.join(format!("{}.log", axes.id)));

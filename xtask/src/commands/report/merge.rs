@@ -15,7 +15,8 @@ use vmtest_engine::replay;
 use vmtest_host::context::Context;
 use vmtest_host::store::{self, RUN_BYTES, RunDir};
 use vmtest_record::load::{FILE, Stored};
-use vmtest_record::run::{Outcome, RunResult, SCHEMA};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{RunResult, SCHEMA};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -13,7 +13,7 @@ use vmtest_engine::build_chain;
 use vmtest_engine::plan::Plan;
 use vmtest_engine::prepare::Meaning;
 use vmtest_engine::request::BootChoice;
-use vmtest_engine::resources::Shop;
+use vmtest_engine::resources::Resources;
 use vmtest_guest::machine::{Demands, Machine};
 use vmtest_guest::spec::Boot;
 use vmtest_host::accel::Kind;
@@ -22,39 +22,39 @@ use vmtest_record::run::SCHEMA;
 use vmtest_suite::own::Runner;
 
 /// `--dry-run`.
-pub(super) fn show(shop: &Shop<'_>, to: Option<&Path>) -> Result<Class> {
-    let text = text(shop)?;
-    let mut data = json(shop);
+pub(super) fn show(resources: &Resources<'_>, to: Option<&Path>) -> Result<Class> {
+    let text = text(resources)?;
+    let mut data = json(resources);
     data["dry_run"] = true.into();
     // What the plan of a run has only as globs: the subtests, once the runner is there to ask.
-    data["chosen"] = chosen(shop)?.into();
+    data["chosen"] = chosen(resources)?.into();
     tell(&text, &data, to)
 }
 
 /// Subtests of the own suite that would run; `None` where that is not known yet, or the suite has no part in the run.
-fn chosen(shop: &Shop<'_>) -> Result<Option<Vec<String>>> {
-    if !shop.plan.own || !Runner::is_cached(shop.ctx) {
+fn chosen(resources: &Resources<'_>) -> Result<Option<Vec<String>>> {
+    if !resources.plan.own || !Runner::is_cached(resources.ctx) {
         return Ok(None);
     }
-    let (_, chosen) = shop.runner()?;
+    let (_, chosen) = resources.runner()?;
     Ok(Some(chosen.iter().map(|name| name.path()).collect()))
 }
 
 /// `plan.json` of a run.
-pub(super) fn written(run_dir: &RunDir, shop: &Shop<'_>) -> String {
-    let mut plan = json(shop);
+pub(super) fn written(run_dir: &RunDir, resources: &Resources<'_>) -> String {
+    let mut plan = json(resources);
     plan["run"] = run_dir.id.as_str().into();
     format!("{plan:#}\n")
 }
 
 /// What would be done, as data.
-fn json(shop: &Shop<'_>) -> Value {
-    let plan = shop.plan;
-    let limits = plan.limits(shop.accel.kind, 1);
+fn json(resources: &Resources<'_>) -> Value {
+    let plan = resources.plan;
+    let limits = plan.limits(resources.accel.kind, 1);
     let columns: Vec<_> = plan
         .units
         .iter()
-        .zip(&shop.prepared.meanings)
+        .zip(&resources.prepared.meanings)
         .map(|(unit, Meaning { resolved, on_top, of })| {
             serde_json::json!({
                 "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
@@ -66,10 +66,10 @@ fn json(shop: &Shop<'_>) -> Value {
         "schema": SCHEMA,
         "command": command_line(),
         "columns": columns,
-        "series": shop.series.map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
+        "series": resources.series.map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
         "suites": suites(plan),
         "tests": plan.filter.globs(),
-        "accel": { "kind": shop.accel.kind.name(), "reason": shop.accel.reason },
+        "accel": { "kind": resources.accel.kind.name(), "reason": resources.accel.reason },
         "limits_s": {
             "first_byte": limits.first_byte.as_secs(), "boot": limits.boot.as_secs(),
             "idle": limits.idle.as_secs(), "run": limits.run.as_secs(), "shutdown": limits.shutdown.as_secs(),
@@ -88,10 +88,10 @@ fn suites(plan: &Plan) -> Vec<&str> {
     both.into_iter().flatten().chain(plan.programs.iter().map(String::as_str)).collect()
 }
 
-fn text(shop: &Shop<'_>) -> Result<String> {
-    let (ctx, plan) = (shop.ctx, shop.plan);
+fn text(resources: &Resources<'_>) -> Result<String> {
+    let (ctx, plan) = (resources.ctx, resources.plan);
     let mut text = String::new();
-    let mut meanings = shop.prepared.meanings.iter();
+    let mut meanings = resources.prepared.meanings.iter();
     for lane in build_chain::split(&plan.units) {
         let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
         let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
@@ -99,7 +99,7 @@ fn text(shop: &Shop<'_>) -> Result<String> {
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
         if let Some(variant) = &unit.variant {
-            let variant = &shop.prepared.configuration(Some(variant))?.variant;
+            let variant = &resources.prepared.configuration(Some(variant))?.variant;
             let slowdown = variant.slowdown;
             let limits = if slowdown > 1 {
                 format!(" (its limits are {slowdown} times as long)")
@@ -110,11 +110,11 @@ fn text(shop: &Shop<'_>) -> Result<String> {
         }
         let _ = write!(text, "{}", patches_line(&columns));
     }
-    if let Some(series) = shop.series {
+    if let Some(series) = resources.series {
         let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
     }
-    let _ = writeln!(text, "accel    {}: {}", shop.accel.kind.name(), shop.accel.reason);
-    let limits = plan.limits(shop.accel.kind, 1);
+    let _ = writeln!(text, "accel    {}: {}", resources.accel.kind.name(), resources.accel.reason);
+    let limits = plan.limits(resources.accel.kind, 1);
     let _ = writeln!(
         text,
         "limits   first byte {} s, boot {} s, idle {} s, run {} s, shutdown {} s",
@@ -128,7 +128,7 @@ fn text(shop: &Shop<'_>) -> Result<String> {
     if !repeat.is_empty() {
         let _ = writeln!(text, "repeat   {repeat}");
     }
-    for program in shop.programs {
+    for program in resources.programs {
         let _ =
             writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
     }
@@ -138,9 +138,9 @@ fn text(shop: &Shop<'_>) -> Result<String> {
     if !plan.own {
         // The runner is needed all the same, and has no part in what is chosen.
     } else if Runner::is_cached(ctx) {
-        let (runner, chosen) = shop.runner()?;
+        let (runner, chosen) = resources.runner()?;
         let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
-        text.push_str(&machine_lines(plan, shop, &runner.demands(chosen)));
+        text.push_str(&machine_lines(plan, resources, &runner.demands(chosen)));
     } else {
         let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
     }
@@ -162,7 +162,7 @@ fn patches_line(columns: &[&Meaning]) -> String {
 }
 
 /// What guests run on as far as the subtests decide that.
-fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
+fn machine_lines(plan: &Plan, resources: &Resources<'_>, demands: &Demands) -> String {
     let mut text = String::new();
     // The boot is known only once there is a kernel; a direct one is what the subtests can change.
     let boot = if plan.boot == BootChoice::Vng { Boot::Vng } else { Boot::Direct };
@@ -170,7 +170,7 @@ fn machine_lines(plan: &Plan, shop: &Shop<'_>, demands: &Demands) -> String {
     let machine = Machine::of(plan.cpus, boot, demands, (u32::MAX, 0));
     let where_ = if plan.boot == BootChoice::Auto { " in a direct boot" } else { "" };
     let _ = writeln!(text, "cpus     {}{where_}: {}", machine.cpus, machine.cpus_reason);
-    if shop.accel.kind == Kind::Tcg && demands.single_thread.is_some() {
+    if resources.accel.kind == Kind::Tcg && demands.single_thread.is_some() {
         let _ = writeln!(text, "thread   {}: {}", machine.tcg_thread, machine.tcg_thread_reason);
     }
     text

@@ -250,7 +250,7 @@ impl Hunt<'_> {
 
 /// Consoles and events of a run, and the end of its first console.
 fn evidence(directory: &Path) -> (Vec<String>, Vec<String>) {
-    let text = beneath::read_text_up_to(directory, load::FILE, load::MOST_BYTES).unwrap_or_default();
+    let text = beneath::read_text_up_to(directory, load::FILE, load::MAX_BYTES).unwrap_or_default();
     let run: Option<RunResult> = serde_json::from_str(&text).ok();
     let boots = run.map(|run| run.boots).unwrap_or_default();
     let place = |boot: &vmtest_record::run::BootRecord| directory.join(&boot.directory);

@@ -13,8 +13,8 @@ use crate::plan::{Unit, Upto};
 use vmtest_base::error::{Error, Result};
 use vmtest_host::context::Context;
 use vmtest_host::process::shell_word;
-use vmtest_kernel::archive;
 use vmtest_kernel::series::Series;
+use vmtest_kernel::source::archive;
 use vmtest_kernel::source::{self, Commits};
 use vmtest_kernel::spec::KernelSpec;
 

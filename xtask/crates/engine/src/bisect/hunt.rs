@@ -10,10 +10,10 @@ use crate::bisect::axis::{Axis, Known, Order};
 use crate::bisect::question::{Asked, Finding};
 use crate::bisect::search::{Next, Purpose, Search, Verdict, steps};
 use crate::bisect::state::{self, Record, Step};
-use crate::column::{self, Built, Material, UnitResult};
+use crate::column::{self, Built, ColumnResult, Material};
 use crate::plan::Unit;
 use crate::request::Request;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
@@ -28,7 +28,7 @@ const HOST_TROUBLE: usize = 3;
 
 /// A bisection that runs.
 pub struct Hunt<'a> {
-    shop: &'a Shop<'a>,
+    resources: &'a Resources<'a>,
     /// What is known so far.
     pub record: Record,
     run_dir: &'a RunDir,
@@ -68,16 +68,16 @@ impl<'a> Hunt<'a> {
     ///
     /// # Errors
     /// When the history cannot be read.
-    pub fn new(shop: &'a Shop<'a>, record: Record, run_dir: &'a RunDir) -> Result<Hunt<'a>> {
-        let Some(like) = shop.plan.units.first().cloned() else {
+    pub fn new(resources: &'a Resources<'a>, record: Record, run_dir: &'a RunDir) -> Result<Hunt<'a>> {
+        let Some(like) = resources.plan.units.first().cloned() else {
             return Err(Error::usage("there is no kernel to begin with"));
         };
-        let order = record.axis.history(shop.ctx)?;
+        let order = record.axis.history(resources.ctx)?;
         let alone = record.ends.new.is_empty();
         Ok(Hunt {
             places: if alone { BTreeMap::new() } else { order.places(&record.ends)? },
             order,
-            shop,
+            resources,
             record,
             run_dir,
             like: Unit { label: None, ..like },
@@ -118,7 +118,7 @@ impl<'a> Hunt<'a> {
     /// # Errors
     /// When git cannot read the commit.
     pub fn known(&self, id: &str) -> Result<Known> {
-        self.record.axis.known(id, &self.order, self.shop.series)
+        self.record.axis.known(id, &self.order, self.resources.series)
     }
 
     /// Its own directory.
@@ -144,7 +144,7 @@ impl<'a> Hunt<'a> {
         interrupt::check()?;
         let built_s = if before == 0 { made.seconds } else { 0.0 };
         let key = self.key(&made.built)?;
-        let remembered = key.as_ref().and_then(|key| state::known_run(self.shop.ctx, key, before));
+        let remembered = key.as_ref().and_then(|key| state::known_run(self.resources.ctx, key, before));
         let cached = remembered.is_some();
         let mut ran_s = 0.0;
         let mut later = Vec::new();
@@ -168,7 +168,7 @@ impl<'a> Hunt<'a> {
             (finding.class, finding.why) = (Class::Host, format!("no guest started: {why}"));
         }
         if let Some(key) = key.filter(|_| !cached && worth_keeping(&result)) {
-            state::keep_run(self.shop.ctx, &key, &result, &directory)?;
+            state::keep_run(self.resources.ctx, &key, &result, &directory)?;
         }
         if id == search.failing_end() || id == search.passing_end() {
             self.record.question.learn(&finding, &result);
@@ -214,14 +214,14 @@ impl<'a> Hunt<'a> {
         let started = Instant::now();
         let own;
         let material = if matches!(self.record.axis, Axis::Patches { .. }) {
-            self.material.get_or_init(|| column::material(self.shop, &unit))
+            self.material.get_or_init(|| column::material(self.resources, &unit))
         } else {
-            own = column::material(self.shop, &unit);
+            own = column::material(self.resources, &unit);
             &own
         };
         // Build logs of all kernels lie side by side, by their key: one may be made during the run of another.
-        let tree = column::patch(self.shop, &unit, material);
-        let built = column::build(self.shop, &unit, tree, self.run_dir);
+        let tree = column::patch(self.resources, &unit, material);
+        let built = column::build(self.resources, &unit, tree, self.run_dir);
         Ok(Made { built, seconds: started.elapsed().as_secs_f64() })
     }
 
@@ -253,7 +253,7 @@ impl<'a> Hunt<'a> {
         built: &Built,
         dir: &RunDir,
         ahead: &[String],
-    ) -> Result<(Vec<UnitResult>, f64, MadeAhead)> {
+    ) -> Result<(Vec<ColumnResult>, f64, MadeAhead)> {
         if self.record.question.asked == Asked::Build && built.error().is_none() {
             return Ok((Vec::new(), 0.0, Vec::new()));
         }
@@ -270,7 +270,7 @@ impl<'a> Hunt<'a> {
                 Ok(made)
             });
             let started = Instant::now();
-            let results = column::boot(self.shop, unit, built, dir);
+            let results = column::boot(self.resources, unit, built, dir);
             let seconds = started.elapsed().as_secs_f64();
             booted.store(true, Ordering::SeqCst);
             Ok((results, seconds, join(maker)?))
@@ -292,7 +292,7 @@ impl<'a> Hunt<'a> {
     fn key(&self, built: &Built) -> Result<Option<Key>> {
         let made_of = built.made_of().filter(|_| self.record.question.asked != Asked::Build);
         let Some(made_of) = made_of else { return Ok(None) };
-        let (_, chosen) = self.shop.runner()?;
+        let (_, chosen) = self.resources.runner()?;
         let mut key = Key::of("verdict 3")
             .field("kernel", made_of.as_str())
             // Of the directory: the kernel's id is in the cells, and so in what is compared.
@@ -308,7 +308,12 @@ impl<'a> Hunt<'a> {
         Ok(Some(key.finish()))
     }
 
-    fn result(&self, dir: &RunDir, units: Vec<UnitResult>, kernel: vmtest_record::run::Kernel) -> RunResult {
+    fn result(
+        &self,
+        dir: &RunDir,
+        units: Vec<ColumnResult>,
+        kernel: vmtest_record::run::Kernel,
+    ) -> RunResult {
         let mut result = RunResult::empty(&dir.id, self.record.command.clone());
         units.into_iter().for_each(|unit| unit.add_to(&mut result));
         if result.kernels.is_empty() {
@@ -334,7 +339,7 @@ impl<'a> Hunt<'a> {
             }
         };
         let run = if self.record.trust.runs > 1 { format!(", run {}", before + 1) } else { String::new() };
-        self.shop.ctx.bus.note(format!("asking {}{run}: {place}", known.line()));
+        self.resources.ctx.bus.note(format!("asking {}{run}: {place}", known.line()));
     }
 
     fn time_left(&self, search: &Search, more: u32) -> Option<f64> {
@@ -360,7 +365,7 @@ impl<'a> Hunt<'a> {
                 .filter(|it| which(*it))
                 .count()
         };
-        self.shop.ctx.bus.note(format!(
+        self.resources.ctx.bus.note(format!(
             "{} {}{again}: {}; so far good {}, bad {}, skip {}; {:.0} s",
             step.verdict.name(),
             step.known.name,

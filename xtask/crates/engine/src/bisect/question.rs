@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bisect::search::Verdict;
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_record::run::{BootRecord, Cell, Outcome, RunResult};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{BootRecord, Cell, RunResult};
 
 /// What a bad kernel does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

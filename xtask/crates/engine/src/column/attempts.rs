@@ -7,11 +7,12 @@ use vmtest_protocol::TestName;
 
 use crate::column::class_of;
 use crate::plan::Unit;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::interrupt;
+use vmtest_record::column::ColumnResult;
 use vmtest_record::retries;
-use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord, UnitResult};
+use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
 
 /// What one guest came to.
 pub struct Guest {
@@ -61,21 +62,21 @@ impl Attempts {
     /// cell. `more` gets the names, the number of the attempt and gives the guests that could be started.
     pub fn again(
         &mut self,
-        shop: &Shop<'_>,
+        resources: &Resources<'_>,
         unit: &Unit,
         joins: Joins,
         planned: Option<&[TestName]>,
         mut more: impl FnMut(&[TestName], u32) -> Vec<Result<Guest>>,
     ) {
         // Tests of a column to compare with do not count, and are not tried again.
-        let most = if unit.role.is_none() { shop.plan.retries } else { 0 };
+        let most = if unit.role.is_none() { resources.plan.retries } else { 0 };
         for attempt in 2..=most + 1 {
             let all = planned.map_or_else(|| self.names(), <[TestName]>::to_vec);
             let lost = retries::again(&self.cells, &all);
             if lost.is_empty() || interrupt::requested().is_some() {
                 break;
             }
-            shop.ctx.bus.warn(format!(
+            resources.ctx.bus.warn(format!(
                 "{}: {} of {} subtests failed or were lost; attempt {attempt} of {} for them",
                 self.kernel.id,
                 lost.len(),
@@ -85,7 +86,7 @@ impl Attempts {
             let (ran, failed): (Vec<_>, Vec<_>) = more(&lost, attempt).into_iter().partition(Result::is_ok);
             for error in failed.into_iter().filter_map(Result::err) {
                 // What the first attempt found is not lost for it.
-                shop.ctx.bus.warn(format!("attempt {attempt} cannot be made: {error}"));
+                resources.ctx.bus.warn(format!("attempt {attempt} cannot be made: {error}"));
             }
             let guests: Vec<Guest> = ran.into_iter().filter_map(Result::ok).collect();
             if guests.is_empty() {
@@ -93,7 +94,7 @@ impl Attempts {
             }
             self.add(attempt, guests, joins, &lost);
         }
-        if shop.plan.allow_flaky {
+        if resources.plan.allow_flaky {
             retries::allow(&mut self.cells);
         }
     }
@@ -119,7 +120,7 @@ impl Attempts {
     }
 
     /// The column. `apart`: cells of what no guest ran. Told before the next guest is let in whether all is well.
-    pub fn finish(self, shop: &Shop<'_>, unit: &Unit, apart: Vec<Cell>) -> UnitResult {
+    pub fn finish(self, resources: &Resources<'_>, unit: &Unit, apart: Vec<Cell>) -> ColumnResult {
         let Attempts { kernel, first, again, mut cells, splats } = self;
         cells.extend(apart);
         // Tests of a column to compare with stop nobody.
@@ -128,8 +129,8 @@ impl Attempts {
         if std::iter::once(&first).chain(&again).any(boot_counts)
             || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
         {
-            shop.bad();
+            resources.bad();
         }
-        UnitResult { kernel, boot: Some(first), again, cells, splats }
+        ColumnResult { kernel, boot: Some(first), again, cells, splats }
     }
 }

@@ -11,7 +11,7 @@ use crate::column::{cell_directory, decode_stacks};
 use crate::launch::{self, Launch};
 use crate::plan::Unit;
 use crate::replay::SavedInput;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::event::Phase;
 use vmtest_guest::console::Scanner;
@@ -22,7 +22,7 @@ use vmtest_guest::observed::Observed;
 use vmtest_guest::spec::{BUNDLE_MOUNT, Boot, Task};
 use vmtest_host::accel::{Accel, Kind};
 use vmtest_host::sandbox::Sandbox;
-use vmtest_host::slots::Pass;
+use vmtest_host::slots::Permit;
 use vmtest_host::store::RunDir;
 use vmtest_kernel::variant;
 use vmtest_record::run::{BootRecord, Kernel};
@@ -32,14 +32,14 @@ pub const OWN: &str = "own";
 
 /// The guests of one column and suite. While it lives, it takes the place of one guest.
 pub struct Guests<'a> {
-    shop: &'a Shop<'a>,
+    resources: &'a Resources<'a>,
     bootable: &'a Bootable,
     boot: Boot,
     boot_reason: String,
     base: CellBase,
     machine: Machine,
     run_dir: &'a RunDir,
-    _place: Pass<'a>,
+    _place: Permit<'a>,
 }
 
 /// One guest.
@@ -65,12 +65,12 @@ pub struct BootOutcome {
 }
 
 /// What the cells of a column have in common.
-pub fn base(shop: &Shop<'_>, unit: &Unit, kernel: &str, boot: &str, suite: &str) -> CellBase {
+pub fn base(resources: &Resources<'_>, unit: &Unit, kernel: &str, boot: &str, suite: &str) -> CellBase {
     CellBase {
         kernel: kernel.to_owned(),
         variant: unit.variant.clone().unwrap_or_default(),
         boot: boot.to_owned(),
-        accel: shop.accel.kind.name().to_owned(),
+        accel: resources.accel.kind.name().to_owned(),
         suite: suite.to_owned(),
         enforced: None,
     }
@@ -82,19 +82,19 @@ impl<'a> Guests<'a> {
     /// # Errors
     /// When what starts it cannot be had, or no guest must start any more.
     pub fn admit(
-        shop: &'a Shop<'a>,
+        resources: &'a Resources<'a>,
         bootable: &'a Bootable,
         (boot, boot_reason): (Boot, String),
         base: CellBase,
         run_dir: &'a RunDir,
     ) -> Result<Guests<'a>> {
-        shop.tools()?;
+        resources.tools()?;
         if boot == Boot::Vng {
-            shop.vng()?;
+            resources.vng()?;
         }
-        let machine = launch::machine(shop, boot)?;
-        let place = shop.guest(launch::demand(shop, bootable, &machine))?;
-        Ok(Guests { shop, bootable, boot, boot_reason, base, machine, run_dir, _place: place })
+        let machine = launch::machine(resources, boot)?;
+        let place = resources.guest(launch::demand(resources, bootable, &machine))?;
+        Ok(Guests { resources, bootable, boot, boot_reason, base, machine, run_dir, _place: place })
     }
 
     /// Boots one, to its end.
@@ -119,41 +119,41 @@ impl<'a> Guests<'a> {
         let store = self.run_dir.dir(&directory)?;
         let how: Vec<&str> = how.iter().map(String::as_str).collect();
         let called = variant::called(&self.base.kernel, Some(&self.base.variant), &how);
-        let phase = self.shop.ctx.bus.phase("boot", called);
+        let phase = self.resources.ctx.bus.phase("boot", called);
         let watch = |stream: &Stream, _: &Scanner| {
             let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
             phase.progress(stream.ended.len() as u64, expected, now);
         };
-        let Guests { shop, bootable, boot, machine, .. } = self;
-        let launch = Launch { shop, bootable, boot: *boot, machine, task };
+        let Guests { resources, bootable, boot, machine, .. } = self;
+        let launch = Launch { resources, bootable, boot: *boot, machine, task };
         let (seen, accel) = launch.with_fallback(&store, watch)?;
         Ok(BootOutcome { seen, accel, attempt, directory, store, phase })
     }
 
     /// Judges one, and leaves beside its bytes what it takes to do so again.
     pub fn judge(&self, outcome: BootOutcome, suite: SuiteInput<'_>) -> Guest {
-        let Guests { shop, bootable, machine, .. } = self;
+        let Guests { resources, bootable, machine, .. } = self;
         let BootOutcome { seen, accel, attempt, directory, store, phase } = outcome;
         let Kernel { id, release, build_id, .. } = &bootable.kernel;
         let emulator = machine.risky_emulator(accel.kind);
         let input = JudgeInput {
             base: CellBase { accel: accel.kind.name().to_owned(), ..self.base.clone() },
-            terms: Terms { release, build_id, allowed: &shop.allowed, emulator: emulator.as_deref() },
+            terms: Terms { release, build_id, allowed: &resources.allowed, emulator: emulator.as_deref() },
             conditions: bootable.variant.as_ref().map(|variant| &variant.conditions[..]).unwrap_or_default(),
             suite,
-            may_skip: &|name| shop.plan.may_skip(id, name),
+            may_skip: &|name| resources.plan.may_skip(id, name),
         };
         let judged = judge(&input, &seen);
         if let Err(error) = SavedInput::of(&input, &seen, &judged).write(&store) {
             // What was seen of the guest is worth more.
-            shop.ctx.bus.warn(format!("{id}: it cannot be judged again: {}", error.summary()));
+            resources.ctx.bus.warn(format!("{id}: it cannot be judged again: {}", error.summary()));
         }
         self.say_what_it_is_not(&seen, &judged);
         let record = self.record(&input.base, &judged, &seen, accel);
         let record = BootRecord { directory, attempt, ..record };
         phase.finish();
         let Judged { cells, mut splats, reported, .. } = judged;
-        decode_stacks(shop, bootable, &mut splats);
+        decode_stacks(resources, bootable, &mut splats);
         splats.iter_mut().for_each(|splat| splat.attempt = attempt);
         let mut kernel = bootable.kernel.clone();
         if let Some(hello) = &seen.stream.hello {
@@ -165,7 +165,7 @@ impl<'a> Guests<'a> {
     /// Says where a guest is less than its column is called: it does not do what its variant is about, or has fewer CPUs than
     /// it was given. Tests of concurrency on one CPU prove little.
     fn say_what_it_is_not(&self, seen: &Observed, judged: &Judged) {
-        let (bus, id) = (&self.shop.ctx.bus, &self.bootable.kernel.id);
+        let (bus, id) = (&self.resources.ctx.bus, &self.bootable.kernel.id);
         for one in judged.conditions.iter().filter(|one| !one.enforced && !one.must) {
             bus.note(format!(
                 "{id}: not enforced here: {} ({} is {:?}); what passes says nothing about that",
@@ -181,7 +181,7 @@ impl<'a> Guests<'a> {
     fn record(&self, base: &CellBase, judged: &Judged, seen: &Observed, accel: Accel) -> BootRecord {
         let machine = &self.machine;
         let emulated = accel.kind == Kind::Tcg;
-        let limits = launch::limits(self.shop, self.bootable, accel.kind);
+        let limits = launch::limits(self.resources, self.bootable, accel.kind);
         let limits = [
             ("first-byte", limits.first_byte),
             ("boot", limits.boot),
@@ -225,7 +225,7 @@ impl<'a> Guests<'a> {
 ///
 /// # Errors
 /// When the tools cannot be had.
-pub fn seen_in_guest(shop: &Shop<'_>, files: &Path) -> Result<String> {
-    let seen_at = Sandbox::new(shop.tools()?).read_only(files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
+pub fn seen_in_guest(resources: &Resources<'_>, files: &Path) -> Result<String> {
+    let seen_at = Sandbox::new(resources.tools()?).read_only(files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
     Ok(seen_at.to_string_lossy().into_owned())
 }

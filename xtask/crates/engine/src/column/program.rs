@@ -8,46 +8,58 @@ use crate::column::attempts::{Attempts, Joins};
 use crate::column::boot::{self, BootRequest, Guests};
 use crate::column::{Built, choose_boot};
 use crate::plan::Unit;
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::judge::{ExternalSuite, Program, SuiteInput, notrun};
 use vmtest_guest::spec::{Boot, Task};
 use vmtest_host::store::RunDir;
-use vmtest_record::run::UnitResult;
+use vmtest_record::column::ColumnResult;
 
 /// Runs it on the kernel of a column.
-pub fn boot(shop: &Shop<'_>, unit: &Unit, built: &Built, program: &Program, run_dir: &RunDir) -> UnitResult {
+pub fn boot(
+    resources: &Resources<'_>,
+    unit: &Unit,
+    built: &Built,
+    program: &Program,
+    run_dir: &RunDir,
+) -> ColumnResult {
     let done = match &built.bootable {
-        Ok(bootable) => run(shop, unit, bootable, program, run_dir),
+        Ok(bootable) => run(resources, unit, bootable, program, run_dir),
         Err(error) => Err(error.clone()),
     };
     done.unwrap_or_else(|error| {
-        shop.bad();
-        let base = boot::base(shop, unit, &built.kernel.id, Boot::Vng.name(), &program.name);
+        resources.bad();
+        let base = boot::base(resources, unit, &built.kernel.id, Boot::Vng.name(), &program.name);
         let cells = notrun(&base, &program.names(), error.class, &error.to_string());
-        UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
+        ColumnResult {
+            kernel: built.kernel.clone(),
+            boot: None,
+            again: Vec::new(),
+            cells,
+            splats: Vec::new(),
+        }
     })
 }
 
 fn run(
-    shop: &Shop<'_>,
+    resources: &Resources<'_>,
     unit: &Unit,
     bootable: &Bootable,
     program: &Program,
     run_dir: &RunDir,
-) -> Result<UnitResult> {
-    let (how, boot_reason) = choose_boot(shop.plan.boot, bootable);
+) -> Result<ColumnResult> {
+    let (how, boot_reason) = choose_boot(resources.plan.boot, bootable);
     if how == Boot::Direct {
         return Err(Error::host(format!("--suite {} cannot be booted directly", program.name))
             .why(format!("it needs the shell of the build root; {boot_reason}")));
     }
-    let base = boot::base(shop, unit, &bootable.kernel.id, Boot::Vng.name(), &program.name);
-    let guests = Guests::admit(shop, bootable, (how, boot_reason), base, run_dir)?;
+    let base = boot::base(resources, unit, &bootable.kernel.id, Boot::Vng.name(), &program.name);
+    let guests = Guests::admit(resources, bootable, (how, boot_reason), base, run_dir)?;
     let suite = ExternalSuite::Program(program.clone());
     let guest = |attempt: Option<u32>| {
         let tests = vec![UpstreamTest { name: program.name.clone(), subtests: Vec::new() }];
         let wishes = Upstream {
-            bundle: boot::seen_in_guest(shop, &program.dir)?,
+            bundle: boot::seen_in_guest(resources, &program.dir)?,
             program: Some(program.program.clone()),
             tests,
             deny: Vec::new(),
@@ -59,6 +71,6 @@ fn run(
     };
     let mut attempts = Attempts::new(guest(None)?);
     // It runs as a whole: what passed before has to pass again.
-    attempts.again(shop, unit, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
-    Ok(attempts.finish(shop, unit, Vec::new()))
+    attempts.again(resources, unit, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
+    Ok(attempts.finish(resources, unit, Vec::new()))
 }

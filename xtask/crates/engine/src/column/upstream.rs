@@ -11,7 +11,7 @@ use crate::column::boot::{self, BootRequest, Guests};
 use crate::column::{Built, choose_boot};
 use crate::launch;
 use crate::plan::{Unit, UpstreamPlan};
-use crate::resources::Shop;
+use crate::resources::Resources;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_guest::judge::{CellBase, Chosen, ExternalSuite, SuiteInput, make_cell, notrun};
@@ -19,7 +19,9 @@ use vmtest_guest::observed::Limits;
 use vmtest_guest::spec::{Boot, Task};
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::MODULES;
-use vmtest_record::run::{Cell, Kernel, Outcome, UnitResult};
+use vmtest_record::column::ColumnResult;
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{Cell, Kernel};
 use vmtest_suite::choice::{self, Choice};
 use vmtest_suite::upstream::{self, Bundle, FILES, Index};
 
@@ -30,27 +32,33 @@ const SHARE_OF_RUN: u32 = 4;
 
 /// Runs the tree's own tests on the kernel of a column.
 pub fn boot(
-    shop: &Shop<'_>,
+    resources: &Resources<'_>,
     unit: &Unit,
     built: &Built,
     wanted: UpstreamPlan,
     run_dir: &RunDir,
-) -> UnitResult {
-    let column = Column { shop, unit, wanted, run_dir };
+) -> ColumnResult {
+    let column = Column { resources, unit, wanted, run_dir };
     let done = match &built.bootable {
         Ok(bootable) => match column.run(bootable) {
             Err(_) if bootable.source_is_gone() => {
-                crate::column::material(shop, unit).and_then(|_| column.run(bootable))
+                crate::column::material(resources, unit).and_then(|_| column.run(bootable))
             }
             done => done,
         },
         Err(error) => Err(error.clone()),
     };
     done.unwrap_or_else(|error| {
-        shop.bad();
-        let planned = asked(shop.plan.filter.globs());
+        resources.bad();
+        let planned = asked(resources.plan.filter.globs());
         let cells = notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
-        UnitResult { kernel: built.kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
+        ColumnResult {
+            kernel: built.kernel.clone(),
+            boot: None,
+            again: Vec::new(),
+            cells,
+            splats: Vec::new(),
+        }
     })
 }
 
@@ -66,7 +74,7 @@ fn asked(globs: &[String]) -> Vec<TestName> {
 }
 
 struct Column<'a> {
-    shop: &'a Shop<'a>,
+    resources: &'a Resources<'a>,
     unit: &'a Unit,
     wanted: UpstreamPlan,
     run_dir: &'a RunDir,
@@ -74,48 +82,48 @@ struct Column<'a> {
 
 impl Column<'_> {
     fn base(&self, kernel: &str) -> CellBase {
-        boot::base(self.shop, self.unit, kernel, Boot::Vng.name(), SUITE)
+        boot::base(self.resources, self.unit, kernel, Boot::Vng.name(), SUITE)
     }
 
-    fn run(&self, bootable: &Bootable) -> Result<UnitResult> {
-        let shop = self.shop;
+    fn run(&self, bootable: &Bootable) -> Result<ColumnResult> {
+        let resources = self.resources;
         let Some((tree, kernel_key)) = &bootable.tree else {
             return Err(Error::usage("a finished kernel has no tests in its source"));
         };
-        let (boot, boot_reason) = choose_boot(shop.plan.boot, bootable);
+        let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
         if boot == Boot::Direct {
             return Err(Error::host("test_progs cannot be booted directly")
                 .why(format!("it needs the libraries of the build root; {boot_reason}")));
         }
         let base = self.base(&bootable.kernel.id);
-        let index = Index::of(shop.ctx, tree)?;
+        let index = Index::of(resources.ctx, tree)?;
         let choice = self.choose(&index)?;
         let Choice { chosen, denied, absent } = &choice;
         let mut cells = self.apart(&base, denied, absent, chosen.is_empty());
         if chosen.is_empty() {
-            shop.bad();
+            resources.bad();
             return Ok(self.without_a_boot(&bootable.kernel, cells));
         }
         let log_dir = self.run_dir.dir(&format!("builds/{}", bootable.kernel.key))?;
         self.say_what_is_dropped(bootable, &index, &log_dir)?;
         if index.wants_modules(chosen) && !bootable.dir.join(MODULES).is_dir() {
-            shop.ctx.bus.warn(format!(
+            resources.ctx.bus.warn(format!(
                 "{}: some of the chosen tests need bpf_testmod, and this kernel has none; --variant upstream has",
                 bootable.kernel.id
             ));
         }
         let bundle = {
-            let _one = shop.make();
+            let _one = resources.make();
             let from = upstream::Ingredients {
                 tree,
                 index: &index,
                 kernel: &bootable.dir,
                 kernel_key,
-                tools: shop.tools()?,
-                make: shop.plan.make,
+                tools: resources.tools()?,
+                make: resources.plan.make,
                 log_dir: &log_dir,
             };
-            upstream::ensure(shop.ctx, from, chosen)?
+            upstream::ensure(resources.ctx, from, chosen)?
         };
         cells.extend(broken(&base, chosen, &bundle));
         let built: Vec<Chosen> = chosen
@@ -124,16 +132,16 @@ impl Column<'_> {
             .cloned()
             .collect();
         if built.is_empty() {
-            shop.bad();
+            resources.bad();
             return Ok(self.without_a_boot(&bootable.kernel, cells));
         }
         self.boot(bootable, boot_reason, &bundle, &built, cells)
     }
 
     fn choose(&self, index: &Index) -> Result<Choice> {
-        let filter = &self.shop.plan.filter;
-        let own = if self.shop.plan.own {
-            let (runner, _) = self.shop.runner()?;
+        let filter = &self.resources.plan.filter;
+        let own = if self.resources.plan.own {
+            let (runner, _) = self.resources.runner()?;
             runner.known(filter)?.globs().to_vec()
         } else {
             Vec::new()
@@ -164,8 +172,8 @@ impl Column<'_> {
         denied.chain(absent).collect()
     }
 
-    fn without_a_boot(&self, kernel: &Kernel, cells: Vec<Cell>) -> UnitResult {
-        UnitResult { kernel: kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
+    fn without_a_boot(&self, kernel: &Kernel, cells: Vec<Cell>) -> ColumnResult {
+        ColumnResult { kernel: kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     }
 
     /// The tree says how a kernel should be configured for all of its tests; which of that this one is not.
@@ -183,7 +191,7 @@ impl Column<'_> {
         }
         let file = log_dir.join("suite-options.txt");
         write_file(&file, text)?;
-        self.shop.ctx.bus.note(format!(
+        self.resources.ctx.bus.note(format!(
             "{}: of the {} options in the tree's own config for its BPF tests {} are not as there: {}",
             bootable.kernel.id,
             index.options.len(),
@@ -200,20 +208,20 @@ impl Column<'_> {
         bundle: &Bundle,
         built: &[Chosen],
         apart: Vec<Cell>,
-    ) -> Result<UnitResult> {
+    ) -> Result<ColumnResult> {
         let base = self.base(&bootable.kernel.id);
-        let guests = Guests::admit(self.shop, bootable, (Boot::Vng, boot_reason), base, self.run_dir)?;
-        let limits = launch::limits(self.shop, bootable, self.shop.accel.kind);
+        let guests = Guests::admit(self.resources, bootable, (Boot::Vng, boot_reason), base, self.run_dir)?;
+        let limits = launch::limits(self.resources, bootable, self.resources.accel.kind);
         let guest = |tests: &[Chosen], attempt| self.guest(&guests, limits, bundle, tests, attempt);
         let mut attempts = Attempts::new(guest(built, None)?);
         // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
         // before it left.
-        attempts.again(self.shop, self.unit, Joins::Tests, None, |lost, attempt| {
+        attempts.again(self.resources, self.unit, Joins::Tests, None, |lost, attempt| {
             let tests: Vec<Chosen> =
                 built.iter().filter(|test| lost.iter().any(|name| name.test == test.name)).cloned().collect();
             if tests.is_empty() { Vec::new() } else { vec![guest(&tests, Some(attempt))] }
         });
-        Ok(attempts.finish(self.shop, self.unit, apart))
+        Ok(attempts.finish(self.resources, self.unit, apart))
     }
 
     /// One guest that runs these tests.
@@ -225,14 +233,14 @@ impl Column<'_> {
         chosen: &[Chosen],
         attempt: Option<u32>,
     ) -> Result<Guest> {
-        let ctx = self.shop.ctx;
+        let ctx = self.resources.ctx;
         let tests = |test: &Chosen| UpstreamTest { name: test.name.clone(), subtests: test.subtests.clone() };
         let deny = |test: &Chosen| {
             test.deny.iter().map(|pattern| format!("{}/{pattern}", test.name)).collect::<Vec<_>>()
         };
         let files = bundle.dir.join(FILES);
         let wishes = Upstream {
-            bundle: boot::seen_in_guest(self.shop, &files)?,
+            bundle: boot::seen_in_guest(self.resources, &files)?,
             program: None,
             tests: chosen.iter().map(tests).collect(),
             deny: chosen.iter().flat_map(deny).collect(),

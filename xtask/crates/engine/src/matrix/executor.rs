@@ -13,7 +13,9 @@ use crate::matrix::join::{self, Frame, Gap, Part};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_host::process::Job;
 use vmtest_record::load;
-use vmtest_record::run::{Axes, Outcome, RunResult};
+use vmtest_record::matrix::Axes;
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::RunResult;
 
 /// Seconds that a command may take unless asked otherwise: two hours, as the slowest variant needs one.
 pub const LIMIT_S: u32 = 7200;

@@ -21,9 +21,9 @@ use crate::matrix::pattern::CellPattern;
 use vmtest_base::date::is_date;
 use vmtest_base::error::Class;
 use vmtest_guest::judge::{CellBase, make_cell};
-use vmtest_record::run::{
-    Cell, CellGlobs, ExpectRecord, ExpectedRecord, Globs, Outcome, RequireRecord, RunResult,
-};
+use vmtest_record::matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, RequireRecord};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{Cell, RunResult};
 
 /// `[[expect]]` as it is written.
 #[derive(Debug, Deserialize)]

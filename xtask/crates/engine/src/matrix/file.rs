@@ -15,10 +15,10 @@ use vmtest_base::error::{Error, Result};
 use vmtest_base::files::read_text;
 use vmtest_kernel::maintained;
 use vmtest_kernel::spec::KernelSpec;
-use vmtest_record::run::{Axes, CellGlobs};
+use vmtest_record::matrix::{Axes, CellGlobs};
 
 /// Most jobs of a matrix: ten times what a forge starts at once, and a bound for a typing mistake.
-const MOST_JOBS: usize = 2560;
+const MAX_JOBS: usize = 2560;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,8 +184,8 @@ fn parse(path: &Path, text: &str, dir: &Path, project: &Path, today: &str) -> Re
             }
             jobs.push((block.span().start, job));
         }
-        if jobs.len() > MOST_JOBS {
-            return Err(lines.wrong(block, format!("more than {MOST_JOBS} jobs")));
+        if jobs.len() > MAX_JOBS {
+            return Err(lines.wrong(block, format!("more than {MAX_JOBS} jobs")));
         }
     }
     for entry in &exclude {

@@ -4,21 +4,21 @@
 
 use std::path::{Component, Path};
 
-use vmtest_base::beneath::{self, Room};
+use vmtest_base::beneath::{self, Budget};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::create_dir;
 use vmtest_host::store::RunDir;
 use vmtest_record::run::RunResult;
 
 /// Most files of a part.
-const MOST_FILES: usize = 100_000;
+const MAX_FILES: usize = 100_000;
 
 /// Copies what a part left.
 ///
 /// # Errors
 /// Class `Usage` for a record that names a directory elsewhere, or one that is there already.
 pub fn adopt(from: &Path, run: &RunResult, to: &RunDir) -> Result<()> {
-    let (mut count, mut room) = (0, Room::of(Class::Usage));
+    let (mut count, mut room) = (0, Budget::of(Class::Usage));
     for boot in run.boots.iter().filter(|boot| !boot.directory.is_empty()) {
         if !is_of_a_cell(Path::new(&boot.directory)) {
             return Err(Error::usage(format!("{} cannot be joined", from.display()))
@@ -50,7 +50,7 @@ fn is_of_a_cell(path: &Path) -> bool {
 }
 
 /// Copies the directory `below` of a part.
-fn copy(part: &Path, below: &Path, to: &Path, count: &mut usize, room: &mut Room) -> Result<()> {
+fn copy(part: &Path, below: &Path, to: &Path, count: &mut usize, room: &mut Budget) -> Result<()> {
     // It must not be a link, nor be reached by one; what is not there was bounded away.
     if !beneath::is_dir(part, below) {
         return Ok(());
@@ -61,8 +61,8 @@ fn copy(part: &Path, below: &Path, to: &Path, count: &mut usize, room: &mut Room
         let inside = entry.path().strip_prefix(from).unwrap_or(Path::new(""));
         let place = to.join(inside);
         *count += 1;
-        if *count > MOST_FILES {
-            return Err(Error::usage(format!("{} has more than {MOST_FILES} files", from.display())));
+        if *count > MAX_FILES {
+            return Err(Error::usage(format!("{} has more than {MAX_FILES} files", from.display())));
         }
         if entry.file_type().is_dir() {
             create_dir(&place)?;

@@ -10,7 +10,7 @@ use vmtest_protocol::Effort;
 use crate::request::{BootChoice, Request, Suite};
 use vmtest_base::error::{Error, Result};
 use vmtest_kernel::spec::KernelSpec;
-use vmtest_record::run::Axes;
+use vmtest_record::matrix::Axes;
 
 /// What stands for no series.
 pub const NO_SERIES: &str = "none";

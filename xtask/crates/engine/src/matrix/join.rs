@@ -13,10 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::matrix::job::{NO_SERIES, NO_VARIANT};
 use crate::matrix::{expect, keys};
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_record::run::{
-    AllowRecord, Axes, Cell, CellGlobs, ExpectRecord, JobRecord, Kernel, MatrixRecord, Outcome, RunResult,
-    SCHEMA,
-};
+use vmtest_record::matrix::{Axes, CellGlobs, ExpectRecord, JobRecord, MatrixRecord};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{AllowRecord, Cell, Kernel, RunResult, SCHEMA};
 
 /// A run of some jobs.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 use globset::GlobMatcher;
 use serde::Deserialize;
 
-use vmtest_record::run::{Axes, Cell, CellGlobs, Globs};
+use vmtest_record::matrix::{Axes, CellGlobs, Globs};
+use vmtest_record::run::Cell;
 use vmtest_suite::own::compile;
 
 /// Compiled globs; none fit everything.
@@ -133,7 +134,7 @@ impl JobPattern {
 mod tests {
     use super::*;
     use vmtest_base::error::Class;
-    use vmtest_record::run::Outcome;
+    use vmtest_record::outcome::Outcome;
     use vmtest_record::samples;
 
     fn pattern(toml: &str) -> CellPattern {

@@ -121,10 +121,10 @@ fn a_death_behind_a_line_that_was_never_ended_is_seen() {
 
 #[test]
 fn a_death_after_more_splats_than_are_kept_is_a_death() {
-    let splats = "[    1.000000] WARNING: CPU: 0 PID: 1 at x\n".repeat(MOST_HITS + 5);
+    let splats = "[    1.000000] WARNING: CPU: 0 PID: 1 at x\n".repeat(MAX_HITS + 5);
     let scanner = scan(&format!("{splats}[    2.000000] Kernel panic - not syncing: y\n"));
     assert_eq!(scanner.death().map(|death| death.title.as_str()), Some("Kernel panic - not syncing: y"));
-    assert_eq!((scanner.splats().count(), scanner.dropped), (MOST_HITS, 5));
+    assert_eq!((scanner.splats().count(), scanner.dropped), (MAX_HITS, 5));
 }
 
 #[test]
@@ -691,10 +691,10 @@ fn floods_of_every_kind_are_bounded() {
     let trace = stamped(&["Call Trace:", " odd+0x1/0x2", "---[ end trace 0 ]---"]);
     let cut = stamped(&["------------[ cut here ]------------", "---[ end trace 0 ]---"]);
     for flood in [trace, cut, stamped(&["bpf: WARNING: odd"])] {
-        let scanner = scan(&flood.repeat(MOST_HITS + 7));
-        assert_eq!((scanner.splats().count(), scanner.dropped), (MOST_HITS, 7), "{flood}");
+        let scanner = scan(&flood.repeat(MAX_HITS + 7));
+        assert_eq!((scanner.splats().count(), scanner.dropped), (MAX_HITS, 7), "{flood}");
         let kept: usize = scanner.splats().map(|hit| hit.report.len()).sum();
-        assert!(kept <= MOST_REPORTS * (LINES_OF_REPORT + 1), "{kept}");
+        assert!(kept <= MAX_REPORTS * (LINES_OF_REPORT + 1), "{kept}");
     }
 }
 

@@ -8,7 +8,8 @@ use vmtest_protocol::{Check, End as TestEnd, GuestOutcome, TestName};
 use crate::judge::Verdict;
 use crate::observed::Observed;
 use vmtest_base::error::Class;
-use vmtest_record::run::{Cell, Outcome, Unmet};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{Cell, Unmet};
 
 /// How often each subtest has to have run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,8 @@ use crate::judge::upstream::{bounded, exit_status};
 use crate::ktap::{self, Leaf, Report, Said};
 use crate::observed::Observed;
 use vmtest_base::error::Class;
-use vmtest_record::run::{Cell, Outcome};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::Cell;
 
 /// Of a skip.
 const NO_REASON: &str = "it was skipped and does not say why";

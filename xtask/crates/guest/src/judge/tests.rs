@@ -14,7 +14,7 @@ use std::time::Duration;
 use vmtest_base::error::Class;
 use vmtest_protocol::{End as TestEnd, LAST_WORD, TestName};
 use vmtest_record::allow_list::Allowed;
-use vmtest_record::run::Outcome;
+use vmtest_record::outcome::Outcome;
 use vmtest_record::samples;
 
 fn name(subtest: &str) -> TestName {

@@ -15,7 +15,8 @@ use crate::judge::cells::{CellBase, MaySkip, Rounds, make_cell, open_cell};
 use crate::observed::Observed;
 use crate::test_progs::{self, Report, Said, Subtest};
 use vmtest_base::error::Class;
-use vmtest_record::run::{Cell, Outcome};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::Cell;
 
 /// What the runner calls the status that a process ended with.
 const EXIT_STATUS: &str = "exit status";

@@ -11,9 +11,9 @@ use crate::series::{Note, read};
 use vmtest_base::error::{Error, IoContext, Result};
 
 /// Most files of a directory that are looked at.
-const MOST_FILES: usize = 100_000;
+const MAX_FILES: usize = 100_000;
 /// Longest `series` file.
-const MOST_LIST: u64 = 8 << 20;
+const MAX_LIST: u64 = 8 << 20;
 /// Name of quilt's list.
 pub(super) const LIST: &str = "series";
 
@@ -44,8 +44,8 @@ pub(super) fn look(dir: &Path) -> Result<Found> {
     let shown = dir.display();
     let (mut patches, mut boxes) = (Vec::new(), Vec::new());
     for (at, entry) in fs::read_dir(dir).on("cannot list", dir)?.enumerate() {
-        if at >= MOST_FILES {
-            return Err(Error::usage(format!("{shown} holds more than {MOST_FILES} files"))
+        if at >= MAX_FILES {
+            return Err(Error::usage(format!("{shown} holds more than {MAX_FILES} files"))
                 .next("name a directory that holds the series alone"));
         }
         let file = entry.on("cannot list", dir)?.path();
@@ -105,7 +105,7 @@ fn kind(file: &Path) -> Option<&str> {
 
 /// Reads a `series` file. Disabled patches are in the notes.
 pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)> {
-    if fs::metadata(list).on("cannot read", list)?.len() > MOST_LIST {
+    if fs::metadata(list).on("cannot read", list)?.len() > MAX_LIST {
         return Err(Error::usage(format!("{} is not a list of patches: it is too long", list.display())));
     }
     let text = fs::read(list).on("cannot read", list)?;

@@ -2,7 +2,7 @@
 //! Fields of the head of a mail that git does not hand out.
 
 /// Longest head that is looked at.
-const MOST_HEAD: usize = 1 << 20;
+const MAX_HEAD: usize = 1 << 20;
 
 /// What a mail says of itself and of others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Fields {
 
 /// Names in lower case and unfolded values, up to the first line that is no field.
 fn head(raw: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(&raw[..raw.len().min(MOST_HEAD)]);
+    let text = String::from_utf8_lossy(&raw[..raw.len().min(MAX_HEAD)]);
     let mut fields: Vec<(String, String)> = Vec::new();
     for (at, line) in text.lines().enumerate() {
         if at == 0 && line.starts_with("From ") {

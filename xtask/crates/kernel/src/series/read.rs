@@ -10,9 +10,9 @@ use std::path::Path;
 use vmtest_base::error::{Error, IoContext, Result};
 
 /// Longest file, unpacked. The diff between two releases of the kernel is a quarter of it.
-const MOST_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 /// Memory for unpacking; xz -9 needs 65 MiB.
-const MOST_MEMORY: u64 = 128 << 20;
+const MAX_MEMORY: u64 = 128 << 20;
 
 /// Endings of names of files that are unpacked here.
 pub(super) const PACKED: [&str; 2] = ["gz", "xz"];
@@ -30,7 +30,7 @@ fn packing(bytes: &[u8]) -> Option<&'static str> {
 
 /// The text of a file that the caller named: a pipe is as good as a file.
 pub(super) fn named(file: &Path) -> Result<Vec<u8>> {
-    whole(File::open(file).on("cannot read", file)?, file, MOST_BYTES)
+    whole(File::open(file).on("cannot read", file)?, file, MAX_BYTES)
 }
 
 /// The text of a file that was found in a directory.
@@ -42,7 +42,7 @@ pub(super) fn found(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::usage(format!("{} is not a file", file.display()))
             .next("remove it from the directory, or name the patch files one by one"));
     }
-    whole(open, file, MOST_BYTES)
+    whole(open, file, MAX_BYTES)
 }
 
 fn whole(open: impl Read, file: &Path, most: u64) -> Result<Vec<u8>> {
@@ -60,7 +60,7 @@ fn whole(open: impl Read, file: &Path, most: u64) -> Result<Vec<u8>> {
         }
         Some("unxz") => {
             let flags = liblzma::stream::CONCATENATED;
-            let stream = liblzma::stream::Stream::new_stream_decoder(MOST_MEMORY, flags)
+            let stream = liblzma::stream::Stream::new_stream_decoder(MAX_MEMORY, flags)
                 .map_err(|error| damaged(error.into()))?;
             unpacked(liblzma::read::XzDecoder::new_stream(Cursor::new(bytes), stream), most)
                 .map_err(damaged)?

@@ -462,7 +462,7 @@ fn a_line_that_ends_a_mail_for_git_is_said_and_too_many_mails_are_refused() {
     // In a reply it does no harm.
     let reply = threaded("9", "1", "Re: [PATCH bpf-next v2 1/2] a", body);
     assert_eq!(names(&load_file(&thread(&[reply])).expect("a series")), ["a", "b"]);
-    let many = threaded("1", "", "[PATCH] a", "").repeat(MOST_MAILS + 1);
+    let many = threaded("1", "", "[PATCH] a", "").repeat(MAX_MAILS + 1);
     refused(load_file(&many), Class::Usage, "holds more than 5000 mails");
 }
 

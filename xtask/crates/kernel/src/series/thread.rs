@@ -19,7 +19,7 @@ pub(super) struct Chosen {
 }
 
 /// Missing numbers that an error lists: somebody may have written 1/4000000000.
-const MOST_MISSING: usize = 20;
+const MAX_MISSING: usize = 20;
 
 /// Where mails lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,7 +234,7 @@ fn without_extras(
 pub(super) fn missing(total: u32, there: &BTreeSet<u32>) -> String {
     let mut missing = (1..=total).filter(|number| !there.contains(number));
     let mut listed: Vec<String> =
-        missing.by_ref().take(MOST_MISSING).map(|number| number.to_string()).collect();
+        missing.by_ref().take(MAX_MISSING).map(|number| number.to_string()).collect();
     if missing.next().is_some() {
         listed.push("..".to_owned());
     }

@@ -13,9 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::source::git::place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 use crate::source::tarball::succeeded;
-use crate::source::{
-    Choice, Fetched, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name,
-};
+use crate::source::{Choice, Fetched, MAX_FILE, MAX_TREE, Resolved, SourceTree, kernel_version, short_name};
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::interrupt;
@@ -246,7 +244,7 @@ fn too_large(listing: &str) -> Option<String> {
     for (fields, path) in listing.lines().filter_map(|line| line.split_once('\t')) {
         let size = fields.rsplit(' ').next().and_then(|size| size.parse().ok()).unwrap_or(0_u64);
         total = total.saturating_add(size);
-        if size > MOST_FILE || total > MOST_TREE {
+        if size > MAX_FILE || total > MAX_TREE {
             return Some(format!("with {path} it has {} GB", total >> 30));
         }
     }

@@ -30,10 +30,10 @@ use vmtest_host::process::{Finished, Group, full_disk};
 use vmtest_host::store::CacheKind;
 
 /// Bytes that a source may unpack to, and members. A kernel has 2 GB and 90,000.
-const MOST_BYTES: u64 = 16 << 30;
-const MOST_MEMBERS: usize = 1_000_000;
+const MAX_BYTES: u64 = 16 << 30;
+const MAX_MEMBERS: usize = 1_000_000;
 /// Bytes of headers between two members: long names, attributes.
-const MOST_HEADERS: u64 = 1 << 20;
+const MAX_HEADERS: u64 = 1 << 20;
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
@@ -263,22 +263,22 @@ impl<'a> Members<'a> {
     }
 
     fn read(mut self, from: Box<dyn Read + '_>, progress: impl Fn(u64)) -> Result<()> {
-        let left = AtomicU64::new(MOST_HEADERS);
+        let left = AtomicU64::new(MAX_HEADERS);
         let bounded = Bounded { inner: from, left: &left, until: Instant::now() + LIMIT };
         let mut archive = tar::Archive::new(bounded);
         let (mut total, mut count) = (0_u64, 0_usize);
         let mut entries = archive.entries().map_err(|error| self.damaged(&error))?;
         loop {
             // A name can be as long as the archive says; it is read whole.
-            left.store(MOST_HEADERS, Ordering::Relaxed);
+            left.store(MAX_HEADERS, Ordering::Relaxed);
             let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| self.damaged(&error))?;
             count += 1;
             total = total.saturating_add(entry.size());
-            if total > MOST_BYTES || count > MOST_MEMBERS {
+            if total > MAX_BYTES || count > MAX_MEMBERS {
                 return Err(self.damaged(&io::Error::other(TOO_MUCH)));
             }
-            left.store(MOST_BYTES, Ordering::Relaxed);
+            left.store(MAX_BYTES, Ordering::Relaxed);
             self.take(&mut entry)?;
             // Padding and what a directory may have as content.
             io::copy(&mut entry, &mut io::sink()).map_err(|error| self.damaged(&error))?;
@@ -290,7 +290,7 @@ impl<'a> Members<'a> {
             return Err(self.damaged(&io::Error::other("it is not a tarball, or an empty one")));
         }
         // The padding at the end: a decompressor whose reader is gone fails.
-        left.store(MOST_BYTES, Ordering::Relaxed);
+        left.store(MAX_BYTES, Ordering::Relaxed);
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| self.damaged(&error))?;
         self.make_links()
     }

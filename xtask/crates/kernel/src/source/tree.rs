@@ -25,7 +25,7 @@ use nix::sys::time::TimeSpec;
 use crate::source::git::place::{self, Desk, Place, WALK};
 use crate::source::git::{Repo, unquote};
 use crate::source::tree::manifest::Held;
-use crate::source::{Choice, MOST_FILE, MOST_TREE, Resolved, SourceTree, kernel_version, short_name};
+use crate::source::{Choice, MAX_FILE, MAX_TREE, Resolved, SourceTree, kernel_version, short_name};
 use vmtest_base::beneath::{self, Kind, Top};
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::event::Phase;
@@ -41,7 +41,7 @@ const FILE_TYPE: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
 
 /// Largest `.gitignore`; git reads it whole.
-const MOST_PATTERNS: i64 = 16 << 20;
+const MAX_PATTERNS: i64 = 16 << 20;
 /// Names in a warning.
 const SHOWN: usize = 5;
 
@@ -127,7 +127,7 @@ fn look_for_traps(ctx: &Context, top: &Path) -> Result<()> {
                 return Err(io::Error::other("a trap"));
             }
             Kind::Special(kind) => special.push(format!("{} ({kind})", path.display())),
-            Kind::File if name == ".gitignore" && opener.stat(path)?.st_size > MOST_PATTERNS => {
+            Kind::File if name == ".gitignore" && opener.stat(path)?.st_size > MAX_PATTERNS => {
                 trap = Some((path.to_owned(), "it is too long for a list of patterns".to_owned()));
                 return Err(io::Error::other("a trap"));
             }
@@ -278,12 +278,12 @@ fn drop_below_symlinks(entries: &mut Vec<Entry>) {
 fn refuse_too_much(top: &Path, entries: &[Entry]) -> Result<()> {
     let cannot = || Error::usage(format!("tree:{} is too large", top.display()));
     let next = "remove what is not source, or list it in .gitignore or .git/info/exclude";
-    if let Some(large) = entries.iter().find(|entry| entry.stamp.size > MOST_FILE) {
+    if let Some(large) = entries.iter().find(|entry| entry.stamp.size > MAX_FILE) {
         let why = format!("{} has {} GB", large.path().display(), large.stamp.size >> 30);
         return Err(cannot().why(why).next(next));
     }
     let total: u64 = entries.iter().map(|entry| entry.stamp.size).sum();
-    if total > MOST_TREE {
+    if total > MAX_TREE {
         return Err(cannot().why(format!("its files have {} GB", total >> 30)).next(next));
     }
     Ok(())

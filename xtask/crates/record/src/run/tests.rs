@@ -2,6 +2,7 @@
 //! What a run comes to from its cells and boots.
 
 use super::*;
+use crate::outcome::Outcome;
 
 fn cell(class: Class) -> Cell {
     Cell { variant: "v".into(), ..crate::samples::cell("k", "a", Outcome::Pass, class) }

@@ -3,8 +3,8 @@ use super::*;
 use std::collections::BTreeMap;
 use vmtest_base::error::Class;
 use vmtest_record::diff::*;
-use vmtest_record::run::RunResult;
-use vmtest_record::run::{Cell, Kernel, Outcome, PhaseRecord, SplatRecord};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{Cell, Kernel, PhaseRecord, RunResult, SplatRecord};
 use vmtest_record::samples::{boot, cell, run};
 
 const SLOWER: Slower = Slower { percent: 50, at_least_ms: 1000, counts: false };

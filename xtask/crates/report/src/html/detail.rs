@@ -4,15 +4,16 @@
 use std::fmt::Write as _;
 
 use crate::escape::{cut, xml as escape};
-use crate::html::{MOST_BYTES, Page, compared, console, guest, tone};
+use crate::html::{MAX_BYTES, Page, compared, console, guest, tone};
 use vmtest_base::error::Class;
 use vmtest_record::findings;
-use vmtest_record::run::{BootRecord, Cell, Outcome, RunResult, SplatRecord};
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::{BootRecord, Cell, RunResult, SplatRecord};
 
 /// Bytes of a log that are shown.
 const LOG_BYTES: usize = 16 * 1024;
 /// Expectations that are listed.
-const MOST_UNMET: usize = 20;
+const MAX_UNMET: usize = 20;
 
 /// One cell.
 pub(super) fn article(text: &mut String, page: &Page<'_>, at: usize) {
@@ -41,7 +42,7 @@ pub(super) fn article(text: &mut String, page: &Page<'_>, at: usize) {
             change.change.label()
         );
     }
-    if text.len() > MOST_BYTES {
+    if text.len() > MAX_BYTES {
         text.push_str("<p class=\"meta\">The page is full: the rest is in run.json.</p>\n</article>\n");
         return;
     }
@@ -93,7 +94,7 @@ fn unmet(text: &mut String, cell: &Cell) {
     }
     text.push_str("<table class=\"plain unmet\"><caption>Expected and seen</caption>\n<thead><tr>\
     <th scope=\"col\">what</th><th scope=\"col\">expected</th><th scope=\"col\">seen</th></tr></thead>\n<tbody>\n");
-    for one in cell.unmet.iter().take(MOST_UNMET) {
+    for one in cell.unmet.iter().take(MAX_UNMET) {
         let _ = writeln!(
             text,
             "<tr><th scope=\"row\">{}</th><td class=\"expected\"><code>{}</code></td><td class=\"seen\">\
@@ -104,8 +105,8 @@ fn unmet(text: &mut String, cell: &Cell) {
         );
     }
     text.push_str("</tbody></table>\n");
-    if cell.unmet.len() > MOST_UNMET {
-        let _ = writeln!(text, "<p>and {} more in run.json</p>", cell.unmet.len() - MOST_UNMET);
+    if cell.unmet.len() > MAX_UNMET {
+        let _ = writeln!(text, "<p>and {} more in run.json</p>", cell.unmet.len() - MAX_UNMET);
     }
 }
 

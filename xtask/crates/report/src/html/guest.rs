@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::escape::xml as escape;
-use crate::html::{MOST_BYTES, Page, console};
+use crate::html::{MAX_BYTES, Page, console};
 use vmtest_base::error::Class;
 use vmtest_record::run::BootRecord;
 
@@ -41,7 +41,7 @@ fn article(text: &mut String, page: &Page<'_>, at: usize, boot: &BootRecord) {
         let _ = writeln!(text, "<p class=\"reason\">{}</p>", escape(&boot.reason));
     }
     times(text, boot);
-    if text.len() > MOST_BYTES {
+    if text.len() > MAX_BYTES {
         let place = escape(&boot.directory);
         let _ = writeln!(
             text,

@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use crate::escape::xml as escape;
 use crate::html::{Page, compared, tone};
 use vmtest_record::findings;
-use vmtest_record::run::{Cell, ColumnId, Outcome};
+use vmtest_record::ids::ColumnId;
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::Cell;
 
 /// All of it.
 pub(super) fn section(text: &mut String, page: &Page<'_>) {

@@ -30,7 +30,7 @@ const REFS: u64 = 256 << 20;
 /// An index. A kernel's has 10 MB.
 const INDEX: u64 = 1 << 30;
 /// Files of refs or logs.
-const MOST_FILES: usize = 500_000;
+const MAX_FILES: usize = 500_000;
 
 /// For a question that looks a name up.
 pub(super) const LOOK_UP: Duration = Duration::from_secs(60);
@@ -440,7 +440,7 @@ impl Names {
         beneath::walk(&refs, Path::new(""), &mut |path, kind| {
             if kind == Kind::File {
                 count += 1;
-                if count > MOST_FILES {
+                if count > MAX_FILES {
                     return Err(io::Error::other("there are too many files"));
                 }
                 let name = [b"refs/", path.as_os_str().as_bytes()].concat();
@@ -531,7 +531,7 @@ fn copy_files(from: &Path, name: &Path, to: &Path) -> Result<()> {
     beneath::walk(&whole, Path::new(""), &mut |path, kind| {
         if kind == Kind::File {
             count += 1;
-            if count > MOST_FILES {
+            if count > MAX_FILES {
                 return Err(io::Error::other("there are too many files"));
             }
             files.push(path.to_owned());

@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::archive::apt::Archive;
-use crate::archive::candidate::{Candidate, Presence, entries, first_present, went_away, without};
-use crate::archive::index::{ImageRelease, Index};
-use crate::archive::package::{Picked, extract};
-use crate::archive::version::{compare_versions, newest_first};
+use crate::source::archive::apt::Archive;
+use crate::source::archive::candidate::{Candidate, Presence, entries, first_present, went_away, without};
+use crate::source::archive::index::{ImageRelease, Index};
+use crate::source::archive::package::{Picked, extract};
+use crate::source::archive::version::{compare_versions, newest_first};
 use crate::source::{self, Prebuilt, Resolved, release_of};
 use crate::spec::{DEFAULT_FLAVOUR, KernelSpec};
 use vmtest_base::error::{Error, IoContext, Result};

@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::archive::apt::Archive;
-use crate::archive::candidate::{Candidate, Presence, entries, first_present, went_away, without};
-use crate::archive::index::{Form, Index, SourceRelease};
-use crate::archive::package::{Picked, extract};
-use crate::archive::version::{compare_versions, matches, newest_first};
+use crate::source::archive::apt::Archive;
+use crate::source::archive::candidate::{Candidate, Presence, entries, first_present, went_away, without};
+use crate::source::archive::index::{Form, Index, SourceRelease};
+use crate::source::archive::package::{Picked, extract};
+use crate::source::archive::version::{compare_versions, matches, newest_first};
 use crate::source::{self, Resolved, SourceTree, unpack};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::read_text;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xshell::{Shell, cmd};
 
-use crate::archive::index::{Index, read_packages, read_sources};
+use crate::source::archive::index::{Index, read_packages, read_sources};
 use crate::source::{had_space, succeeded};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::event::Phase;

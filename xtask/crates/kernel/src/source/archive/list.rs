@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the archive lists, with what of it is in the cache.
 
-use crate::archive::apt::Archive;
-use crate::archive::image::{cached_image, cached_versions};
-use crate::archive::index::{ImageRelease, Index, SourceRelease};
-use crate::archive::source::cached_source;
-use crate::archive::version::compare_versions;
+use crate::source::archive::apt::Archive;
+use crate::source::archive::image::{cached_image, cached_versions};
+use crate::source::archive::index::{ImageRelease, Index, SourceRelease};
+use crate::source::archive::source::cached_source;
+use crate::source::archive::version::compare_versions;
 use vmtest_base::error::Result;
 use vmtest_host::context::Context;
 

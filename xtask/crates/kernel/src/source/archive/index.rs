@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::version::{compare_versions, matches, newest_first};
+use crate::source::archive::version::{compare_versions, matches, newest_first};
 use vmtest_host::debian_mirror::SUITES;
 
 /// Every kernel that the archive lists.

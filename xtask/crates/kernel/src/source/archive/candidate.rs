@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::archive::apt::Archive;
+use crate::source::archive::apt::Archive;
 use vmtest_base::error::{Error, Result};
 use vmtest_base::interrupt;
 use vmtest_host::context::Context;
