@@ -22,18 +22,18 @@ fn what_is_no_kernel_is_refused() {
     world.tree("linux", PASSES);
     for (spec, says) in [
         ("6.18", "use one of src:VERSION"),
-        ("svn:trunk", "`svn:` is unknown"),
+        ("svn:trunk", "unknown scheme `svn:`"),
         ("src:six", "is not a version"),
         ("tree:missing", "No such file"),
         ("tree:empty", "no Makefile with VERSION"),
-        ("tree:text", "it is no directory"),
+        ("tree:text", "it is not a directory"),
         ("tree:linux/kernel", "name the top of the tree"),
-        ("git:linux@HEAD", "is no git repository"),
-        ("git:missing@HEAD", "is no git repository"),
+        ("git:linux@HEAD", "is not a git repository"),
+        ("git:missing@HEAD", "is not a git repository"),
         ("tar:missing", "missing"),
         ("image:missing", "missing"),
-        ("image:text", "text is no kernel"),
-        ("image:empty", "it is no file"),
+        ("image:text", "text is not a kernel"),
+        ("image:empty", "it is not a file"),
     ] {
         refused(&world, &["--kernel", spec], 2, &[says]);
     }
@@ -72,7 +72,7 @@ fn what_cannot_be_configured_is_refused() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     world.write("typo.config", "# mine\nCONFIG_BPF\n");
-    refused(&world, &["--kernel", &spec, "--config", "typo.config"], 2, &["typo.config:2: no `=` in it"]);
+    refused(&world, &["--kernel", &spec, "--config", "typo.config"], 2, &["typo.config:2: it has no `=`"]);
     refused(&world, &["--kernel", &spec, "--config", "missing.config"], 2, &["missing.config"]);
     refused(&world, &["--kernel", &spec, "--variant", "nogit"], 2, &["nogit", "nojit"]);
     // An option that no kernel has: kconfig drops it without a word, we do not.

@@ -141,11 +141,7 @@ fn a_diff_that_git_would_not_apply_has_the_reason_in_the_first_line() {
     let line = "From 1234567890abcdef1234567890abcdef12345678 Mon Sep 17 00:00:00 2001\nis quoted.\n---\n";
     for (name, body, says) in [
         ("bare", bare.as_str(), "its diff has no a/ and b/ prefixes: kernel/fake.c"),
-        (
-            "binary",
-            binary,
-            "the diff of a binary file holds no data: cannot apply binary patch to 'fake.does'",
-        ),
+        ("binary", binary, "the diff of a binary file has no data: cannot apply binary patch to 'fake.does'"),
         (
             "deleted",
             deleted,
@@ -170,7 +166,7 @@ fn a_diff_in_a_message_is_tested_and_said_in_every_report() {
     let real = diff("first", "best").replace(" int third;", " int hidden;");
     let message = format!("It shows with this change:\n\n{stray}\nwhich is why.\n---\n 1 file changed\n\n");
     world.write("one.mbx", &mail(1, "", "[PATCH] one", &format!("{message}{real}-- \n2.47\n")));
-    let loud = "a diff of kernel/fake.c stands in its message, before the line `---`; git applies it";
+    let loud = "a diff of kernel/fake.c is in its message, before the line `---`; git applies it";
     let done = world.run(&["--kernel", &spec, "--patches", "one.mbx"]);
     done.exits(0).says(&["warning: ", loud]);
     assert!(text(&done.json()["kernels"][0]["notes"][0]).contains(loud), "{done}");
@@ -180,6 +176,6 @@ fn a_diff_in_a_message_is_tested_and_said_in_every_report() {
         "two.mbx",
         &mail(1, "", "[PATCH] one", &format!("{}{real}", message.replace("-int third", "-int fourth"))),
     );
-    let says = "does not apply: a diff of kernel/fake.c stands in its message, before the line `---`, and git applies that";
+    let says = "does not apply: a diff of kernel/fake.c is in its message, before the line `---`, and git applies that";
     world.run(&["--kernel", &spec, "--patches", "two.mbx"]).exits(10).says(&[says]);
 }

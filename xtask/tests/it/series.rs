@@ -66,7 +66,7 @@ fn a_path_comes_before_a_short_name_and_it_is_said() {
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
     world.patch("fsession/0001-mine.patch", "first", "mine");
     let done = world.run(&["--kernel", &spec, "--patches", "fsession"]);
-    done.exits(0).says(&["note: --patches fsession is fsession in this directory, not the project's"]);
+    done.exits(0).says(&["note: --patches fsession means fsession in this directory, not the project's"]);
     assert_eq!(text(&done.json()["kernels"][0]["id"]), "tree:linux+fsession");
     assert_eq!(done.json()["kernels"][0]["series"], serde_json::json!(["fake: rename first"]));
 }
@@ -85,11 +85,11 @@ fn a_name_that_is_not_exactly_one_series_is_refused_with_what_there_is() {
     refused(&["--patches", "./fsession"], &["cannot read the series ./fsession"]);
     world.patch("project/patches/fsession-6.12/0001-rename.patch", "second", "better");
     let both = "several series of the project have that name: fsession-6.12, fsession-6.18";
-    refused(&["--patches", "fsession"], &[both, "name one of them in full"]);
+    refused(&["--patches", "fsession"], &[both, "give the full name of one"]);
     fs::remove_dir_all(world.path("project/patches")).expect("removed");
     refused(
         &[],
-        &["cannot read the series fsession", "it has: none", "without --patches tests a kernel as it is"],
+        &["cannot read the series fsession", "it has: none", "without --patches to test a kernel as it is"],
     );
 }
 
@@ -141,7 +141,7 @@ fn without_a_network_the_way_by_an_mbox_is_told() {
     run(MAIL)
         .refuses(30, &["has no network", "b4 am 20260101000000.1234-1-a@example.org", "--patches FILE.mbx"]);
     for bad in ["a b@c", "a@", "https://lore.kernel.org/bpf/", "https://example.org/a@b/"] {
-        run(bad).refuses(2, &["names no mail"]);
+        run(bad).refuses(2, &["does not name a mail"]);
     }
     assert_eq!(world.made("vmlinux"), 0);
     // A file of that name is a file.

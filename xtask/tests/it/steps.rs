@@ -247,7 +247,7 @@ fn a_kernel_that_cannot_be_had_has_a_name_for_each_column() {
     world.commit(&top, "a patch");
     let range = format!("git:{}@HEAD~1..HEAD", top.display());
     let done = world.run(&["--kernel", &range, "--each-patch"]);
-    done.exits(2).says(&["is no kernel"]);
+    done.exits(2).says(&["is not a kernel"]);
     let mut ids = ids(&done);
     ids.dedup();
     assert_eq!(ids.len(), 2, "{done}");

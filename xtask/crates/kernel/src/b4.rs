@@ -33,19 +33,19 @@ const MAX_NAME: usize = 40;
 /// Class `Usage` for what is meant as mail and is none.
 pub fn id(text: &str) -> Result<Option<String>> {
     let wrong = |why: String| {
-        Error::usage(format!("--patches {} names no mail", text.escape_debug())).why(why).next(
-            "give the message id (<20260101000000.1234-1-a@example.org>), or its address in the lists' archive",
+        Error::usage(format!("--patches {} does not name a mail", text.escape_debug())).why(why).next(
+            "give the message ID (<20260101000000.1234-1-a@example.org>) or its address in the list archive",
         )
     };
     let found = if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         if !ARCHIVES.contains(&host) {
-            return Err(wrong(format!("only threads at {} are known", ARCHIVES.join(" and "))));
+            return Err(wrong(format!("only threads at {} are supported", ARCHIVES.join(" and "))));
         }
         let path = path.split(['?', '#']).next().unwrap_or_default().replace("%40", "@");
         match path.split('/').find(|part| part.contains('@')) {
             Some(part) => part.to_owned(),
-            None => return Err(wrong("no part of the address is a message id".to_owned())),
+            None => return Err(wrong("the address has no message ID".to_owned())),
         }
     } else if text.contains('@') && !text.contains('/') {
         text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).to_owned()
@@ -65,7 +65,7 @@ pub fn id(text: &str) -> Result<Option<String>> {
         {
             Ok(Some(found))
         }
-        _ => Err(wrong(format!("{:?} is no message id", found.escape_debug().to_string()))),
+        _ => Err(wrong(format!("{:?} is not a message ID", found.escape_debug().to_string()))),
     }
 }
 
@@ -83,7 +83,7 @@ pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
             Toolchain::Image => Tools::Image(BuildRoot::ensure(ctx)?),
             Toolchain::Host => Tools::Host(tools::host_key()),
         };
-        phase.progress(0, 0, "asking the lists' archive");
+        phase.progress(0, 0, "querying the list archive");
         let sandbox = Sandbox::new(&tools).writable(dir, "/obj").network();
         let mut command = sandbox.command("b4");
         command.args([
@@ -104,9 +104,9 @@ pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
         }
         let said = done.tail.join("\n");
         if ["is not known", "404", "No patches found"].iter().any(|words| said.contains(words)) {
-            return Err(Error::usage(format!("--patches {id}: the lists' archive has no such series"))
+            return Err(Error::usage(format!("--patches {id}: the list archive has no such series"))
                 .why(last(&done.tail))
-                .next("look whether the id is whole; a mail that is a minute old may not be there yet"));
+                .next("check that the ID is complete; a new mail may take a minute to appear"));
         }
         Err(failed(id, Error::new(Class::Host, last(&done.tail))))
     })?;
@@ -119,7 +119,7 @@ pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
 
 fn last(tail: &[String]) -> String {
     tail.iter().rev().find(|line| !line.trim().is_empty()).map_or_else(
-        || "b4 said nothing and left nothing".to_owned(),
+        || "b4 printed nothing and saved nothing".to_owned(),
         |line| line.trim().chars().take(300).collect(),
     )
 }
@@ -128,12 +128,12 @@ fn failed(id: &str, error: Error) -> Error {
     let said = error.summary();
     let offline = ["resolve", "Network is unreachable", "Name or service", "timed out", "Connection refused"];
     let why = if offline.iter().any(|words| said.contains(words)) {
-        "the lists' archive cannot be reached: this host has no network, or no name service".to_owned()
+        "cannot reach the list archive: this host has no network or no DNS".to_owned()
     } else {
         "b4 failed".to_owned()
     };
     let mbox = format!(
-        "on a machine with a network `b4 am {}` saves the series as an mbox; --patches FILE.mbx takes that",
+        "run `b4 am {}` on a machine with a network, and pass the mbox as --patches FILE.mbx",
         vmtest_host::process::shell_word(id)
     );
     // An interruption stays one.

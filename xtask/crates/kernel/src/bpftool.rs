@@ -156,6 +156,6 @@ fn eu_search(sandbox: &Sandbox<'_>, obj: &Path) -> Result<PathBuf> {
     let (source, object) = (sandbox.see("/obj/eu_search.c"), sandbox.see("/obj/eu_search.o"));
     let mut command = sandbox.command("gcc");
     command.args(["-O2", "-Wall", "-Werror", "-c", "-o"]).arg(&object).arg(&source);
-    Job::new(command).run()?.ok("cannot compile what the static libelf lacks")?;
+    Job::new(command).run()?.ok("cannot compile the functions missing from the static libelf")?;
     Ok(object)
 }

@@ -189,7 +189,7 @@ impl<'a> ConfiguredTree<'a> {
     fn run_make(&self, job: Job<'_>) -> Result<Finished> {
         self.making.begins()?;
         let limit = self.recipe.make.limit;
-        let late = |error: Error| error.next("--timeout build=SECONDS gives it longer");
+        let late = |error: Error| error.next("use --timeout build=SECONDS to allow more time");
         let done = job.deadline_of(limit, Class::KernelBuild).run().map_err(|error| match error.class {
             Class::KernelBuild => late(error),
             _ => error,
@@ -239,7 +239,7 @@ impl<'a> ConfiguredTree<'a> {
         if !KEPT.iter().all(|(made, _)| beneath::is_file(&self.dir.join("obj"), made)) {
             // A series may have changed the Makefile, and a link there could name any file of this host.
             return Err(self.failed(
-                "does not build: make made no vmlinux that is a plain file",
+                "does not build: make did not produce vmlinux as a regular file",
                 &done,
                 &log_dir.join("build.log"),
             ));
@@ -282,7 +282,7 @@ impl<'a> ConfiguredTree<'a> {
                 let why =
                     first.first().map_or_else(|| vmtest_host::process::ended(done.status), String::clone);
                 ctx.bus.warn(format!(
-                    "{}: the modules of its BPF tests do not build, and what needs them will be skipped: {why}; see {}",
+                    "{}: the modules for its BPF tests do not build, so tests that need them will be skipped: {why}; see {}",
                     self.tree.id(),
                     log.display()
                 ));
@@ -325,7 +325,7 @@ impl<'a> ConfiguredTree<'a> {
             Some(first) => (first, error.collect()),
             None => {
                 let last = done.tail[done.tail.len().saturating_sub(15)..].to_vec();
-                (format!("make {}, and names no error", vmtest_host::process::ended(done.status)), last)
+                (format!("make {} without naming an error", vmtest_host::process::ended(done.status)), last)
             }
         };
         Error::new(Class::KernelBuild, format!("{} {what}", self.tree.id()))
@@ -396,7 +396,7 @@ fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathB
         Isolation::Origin => (own.to_string(), plain.to_string()),
         Isolation::ThrownAway(path) => {
             ctx.bus.note(format!(
-                "{}: it changes {path}, which make executes: it is built in a copy of the objects that nobody else gets",
+                "{}: it changes {path}, which make executes, so it is built in a private copy of the objects",
                 tree.id()
             ));
             let scratch = ctx.cache.scratch()?;

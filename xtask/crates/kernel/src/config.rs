@@ -112,7 +112,7 @@ impl Requests {
             let origin = format!("{name}:{number}");
             let malformed = |why: &str| {
                 Err(Error::usage(format!("{origin}: {why}: {line:?}"))
-                    .next("kconfig/README.md says what may stand in a fragment"))
+                    .next("kconfig/README.md lists what a fragment may contain"))
             };
             if let Some(directive) = line.strip_prefix("# vmtest:") {
                 match (directive.trim(), either) {
@@ -121,7 +121,7 @@ impl Requests {
                         either = Some((self.blocks, number));
                     }
                     ("end", Some(_)) => either = None,
-                    ("either", Some(_)) => return malformed("`either` inside of `either`"),
+                    ("either", Some(_)) => return malformed("`either` inside `either`"),
                     ("end", None) => return malformed("`end` without `either`"),
                     _ => return malformed("no such directive"),
                 }
@@ -137,13 +137,13 @@ impl Requests {
                             return malformed("the value is neither y, m, n, a number nor a quoted string");
                         }
                     },
-                    None => return malformed("no `=` in it"),
+                    None => return malformed("it has no `=`"),
                 },
                 (None, None) if line.is_empty() || line.starts_with('#') => continue,
-                (None, None) => return malformed("no request"),
+                (None, None) => return malformed("it does not request an option"),
             };
             if option.is_empty() || !option.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
-                return malformed("no option has such a name");
+                return malformed("not a valid option name");
             }
             if let Some(found) = reserved::of_option(option, &value.to_string()) {
                 return Err(found.refused(format!("{origin}: {line}")));
@@ -211,7 +211,7 @@ pub fn lost(requests: &Requests, dotconfig: &DotConfig) -> Vec<Lost> {
             wanted: request.value.to_string(),
             got: got(request).to_owned(),
             origin: match request.either {
-                Some(_) => format!("{}, in a block of which one line must hold", request.origin),
+                Some(_) => format!("{}, in a block where one line must hold", request.origin),
                 None => request.origin.clone(),
             },
             missing: Vec::new(),
@@ -227,7 +227,7 @@ pub fn explain(lost: &mut [Lost], tree: &Path, dotconfig: &DotConfig) {
     let kconfig = Kconfig::read(tree);
     for one in lost {
         one.missing = if kconfig.is_empty() {
-            vec![format!("the reason is unknown: no Kconfig file can be read in {}", tree.display())]
+            vec![format!("unknown reason: cannot read any Kconfig file in {}", tree.display())]
         } else {
             kconfig.explain(&one.option, &one.wanted, dotconfig)
         };
@@ -238,7 +238,7 @@ pub fn explain(lost: &mut [Lost], tree: &Path, dotconfig: &DotConfig) {
 pub fn lost_error(lost: &[Lost], kernel_id: &str) -> Error {
     let line = |one: &Lost| {
         let Lost { option, wanted, got, origin, missing: _ } = one;
-        format!("CONFIG_{option}={wanted} became {got} (asked for at {origin})")
+        format!("CONFIG_{option}={wanted} became {got} (requested at {origin})")
     };
     let first = lost.first().map(line).unwrap_or_default();
     let what = match lost.len() {
@@ -256,7 +256,7 @@ pub fn lost_error(lost: &[Lost], kernel_id: &str) -> Error {
         let causes = one.missing.iter().skip(if lost.len() > 1 { 0 } else { told });
         error = error.detail(head.into_iter().chain(causes.map(|cause| format!("  {cause}"))));
     }
-    error.next("ask for what is missing as well, in a fragment of the variant; or drop the request")
+    error.next("request the missing options too, in a fragment of the variant, or drop this request")
 }
 
 #[cfg(test)]
@@ -327,8 +327,8 @@ mod tests {
             ("CONFIG_A=yes", "f:1: the value is neither"),
             ("\nCONFIG_A", "f:2: no `=`"),
             ("CONFIG_A=y # why", "f:1: the value"),
-            ("CONFIG_A B=y", "f:1: no option has such a name"),
-            ("A=y", "f:1: no request"),
+            ("CONFIG_A B=y", "f:1: not a valid option name"),
+            ("A=y", "f:1: it does not request an option"),
             ("CONFIG_A=y\nCONFIG_A=n", "f:2: it contradicts line 1"),
             ("# vmtest: eihter", "f:1: no such directive"),
             ("# vmtest: either\nCONFIG_A=y", "f:1: `either` has no `end`"),
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(error.class, Class::OptionLost);
         assert_eq!(
             error.summary(),
-            "src:6.18.15: a requested option is lost: CONFIG_BPF_EVENTS=y became n (asked for at \
+            "src:6.18.15: a requested option is lost: CONFIG_BPF_EVENTS=y became n (requested at \
              kconfig/fragments/tracing.config:18): BPF_EVENTS needs (A || B): both are n"
         );
         assert_eq!(error.detail, ["  A needs C: it is n"]);

@@ -41,7 +41,7 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
             b4::fetch(ctx, id, *toolchain).map(|path| Place { path, name: None })
         }
         Named::Maintained(name) => find(&ctx.project, name).map_err(|error| {
-            error.next("`--kernel src:VERSION` without --patches tests a kernel as it is; --patches PATH another series")
+            error.next("use `--kernel src:VERSION` without --patches to test a kernel as it is, or --patches PATH for another series")
         }),
     });
     let series = series::load_named(&places.collect::<Result<Vec<_>>>()?)?;
@@ -75,7 +75,7 @@ fn locate(ctx: &Context, typed: &Path) -> Result<Place> {
         if let Some(place) = name.and_then(|name| find(&ctx.project, name).ok()) {
             if !same(&place.path, typed) {
                 ctx.bus.note(format!(
-                    "--patches {0} is {0} in this directory, not the project's {1}",
+                    "--patches {0} means {0} in this directory, not the project's {1}",
                     typed.display(),
                     place.path.display()
                 ));
@@ -118,14 +118,14 @@ fn find(project: &Path, name: &str) -> Result<Place> {
             let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
             let here = project.join("patches");
             Err(error(format!(
-                "no such file or directory is here, and {} has no series of that name; it has: {there}",
+                "no such file or directory, and {} has no series of that name; it has: {there}",
                 here.display()
             )))
         }
         several => {
             let listed: Vec<&str> = several.iter().map(|dir| dir.as_str()).collect();
             Err(error(format!("several series of the project have that name: {}", listed.join(", ")))
-                .next("name one of them in full"))
+                .next("give the full name of one"))
         }
     }
 }

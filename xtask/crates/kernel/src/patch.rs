@@ -107,8 +107,8 @@ fn make_overlay(
     for (at, patch) in series.patches.iter().enumerate() {
         if let Some(path) = patch.bare.iter().find(|path| is_bare(base_dir, patch.strip, path)) {
             let why = format!("its diff has no a/ and b/ prefixes: {path}");
-            return Err(failure(series, at, &why).why("git takes the first directory off each path").next(
-                "write it again with `git format-patch --default-prefix`, or `git -c diff.noprefix=false ..`; \
+            return Err(failure(series, at, &why).why("git strips the first directory of each path").next(
+                "recreate it with `git format-patch --default-prefix`, or `git -c diff.noprefix=false ..`; \
                  or list it in a file `series` as `NAME -p0`",
             ));
         }
@@ -147,7 +147,7 @@ fn make_overlay(
     // Whatever git's exit code is: each patch must have made a commit that changes something.
     if let Some(at) = trees.windows(2).position(|pair| pair[0] == pair[1]) {
         return Err(failure(series, at, "it changes nothing")
-            .next("drop it from the series, or look for what was lost on its way"));
+            .next("drop it from the series, or check whether part of it was lost"));
     }
     let (made, of) = (trees.len().saturating_sub(1), series.patches.len());
     if made < of || !done.success() {
@@ -157,8 +157,8 @@ fn make_overlay(
         let what =
             format!("the series {} does not apply: git made {made} commits of {of} patches", series.name);
         return Err(Error::new(Class::SeriesDoesNotApply, what)
-            .why("a file of it holds more mails than were read")
-            .next("give each patch in a file of its own"));
+            .why("one of its files holds more mails than were read")
+            .next("put each patch in its own file"));
     }
     repo.keep_changes(base_dir, out, &touched)
 }
@@ -317,7 +317,7 @@ impl Repo {
             let Some((fields, path)) = line.split_once('\t') else { continue };
             if !touched.contains(path) {
                 return Err(Error::host(format!("cannot keep the change of {path:?}"))
-                    .why("git changed a file that the reader of diffs did not see"));
+                    .why("git changed a file that the diff parser did not see"));
             }
             let mode = fields.split(' ').nth(1).unwrap_or_default();
             let (from, to) = (self.dir.join(path), out.join("files").join(path));
@@ -345,7 +345,7 @@ impl Repo {
                     symlink(&target, &to).on("cannot link", &to)?;
                 }
                 other => {
-                    let what = format!("the series is refused: {path} has mode {other}, which is no file");
+                    let what = format!("the series is refused: {path} has mode {other}, which is not a file");
                     return Err(Error::new(Class::SeriesDoesNotApply, what));
                 }
             }
@@ -460,7 +460,7 @@ fn diagnose(
 ) -> Error {
     let (Ok(error) | Err(error)) = diagnose_or_fail(repo, base_dir, base_commit, series, at, am);
     match series.patches[at].stray.is_some() && error.class == Class::SeriesDoesNotApply {
-        true => error.next("indent the diff that is not meant to be applied, and write the mail again"),
+        true => error.next("indent the diff that must not be applied, and recreate the mail"),
         false => error,
     }
 }
@@ -505,14 +505,14 @@ fn diagnose_or_fail(
     };
     let files = parse_stripped(&String::from_utf8_lossy(&bytes), patch.strip);
     if files.is_empty() {
-        return Ok(failure(series, at, "not a patch: no diff is in it"));
+        return Ok(failure(series, at, "not a patch: it has no diff"));
     }
     let checked = git_apply(&["--check"])?;
     if checked.success() {
         return Ok(failure(
             series,
             at,
-            &format!("git refuses the mail although its diff applies: {}", git_says(&am.tail)),
+            &format!("git rejects the mail although its diff applies: {}", git_says(&am.tail)),
         )
         .detail(am.tail.clone()));
     }
@@ -538,7 +538,7 @@ fn diagnose_or_fail(
         return Ok(error);
     }
     if patch.reverse {
-        let why = format!("it cannot be taken out (`-R`): {}", git_says(&checked.tail));
+        let why = format!("it cannot be reverted (`-R`): {}", git_says(&checked.tail));
         return Ok(failure(series, at, &why).detail(checked.tail));
     }
     let rejected = repo.git_says(&["apply", "--reject", "--verbose", &strip, ".git/failed.patch"])?;
@@ -557,10 +557,9 @@ fn diagnose_or_fail(
 fn without_content(series: &Series, at: usize, said: &[String]) -> Option<Error> {
     let find = |phrase: &str| said.iter().find(|line| line.contains(phrase));
     if let Some(line) = find("cannot apply binary patch") {
-        let why =
-            format!("the diff of a binary file holds no data: {}", git_says(std::slice::from_ref(line)));
+        let why = format!("the diff of a binary file has no data: {}", git_says(std::slice::from_ref(line)));
         return Some(
-            failure(series, at, &why).next("write it again with `git format-patch` or `git diff --binary`"),
+            failure(series, at, &why).next("recreate it with `git format-patch` or `git diff --binary`"),
         );
     }
     let line = find("removal patch leaves file contents")?;
@@ -573,7 +572,7 @@ fn without_content(series: &Series, at: usize, said: &[String]) -> Option<Error>
         file.unwrap_or("a file"),
         git_says(std::slice::from_ref(line))
     );
-    Some(failure(series, at, &why).next("write it again without -D (--irreversible-delete)"))
+    Some(failure(series, at, &why).next("recreate it without -D (--irreversible-delete)"))
 }
 
 /// A diff whose paths have more, or fewer, directories in front than are taken off, all of them.
@@ -590,15 +589,12 @@ fn misplaced(base_dir: &Path, series: &Series, at: usize, files: &[FileDiff]) ->
     let all_there = |skip: &usize| files.iter().filter(odd).all(|file| there(&below(&file.full, *skip)));
     let right =
         (0..first.full.split('/').count()).filter(|skip| *skip as u64 != u64::from(strip)).find(all_there)?;
-    let why = format!(
-        "its paths are not below a/ and b/: it says {}, and means {}",
-        first.full,
-        below(&first.full, right)
-    );
+    let why =
+        format!("its paths do not start with a/ and b/: {} means {}", first.full, below(&first.full, right));
     let error = failure(series, at, &why)
-        .why(format!("with {strip} of its directories taken off it is {old}, which is not in this tree"));
+        .why(format!("with {strip} leading directories stripped it is {old}, which is not in this tree"));
     Some(error.next(format!(
-        "write it again with `git format-patch --default-prefix`, or list it in a file `series` as `NAME -p{right}`"
+        "recreate it with `git format-patch --default-prefix`, or list it in a file `series` as `NAME -p{right}`"
     )))
 }
 
@@ -628,7 +624,7 @@ fn already_applied(series: &Series, at: usize, files: &[FileDiff]) -> Error {
             .next("remove one of the two");
     }
     failure(series, at, "already applied: the tree holds this change")
-        .next("leave this patch out, or take a base without it")
+        .next("drop this patch, or use a base without it")
 }
 
 /// The diff of a mail; one that is not plain text has none, and is simply no twin.
@@ -721,7 +717,11 @@ impl Outcome {
             };
             failure(series, at, &format!("wrong base: {path} is not in this tree{more}"))
         } else if let Some(path) = present.first() {
-            failure(series, at, &format!("conflict: it makes {path}, which is there with other content"))
+            failure(
+                series,
+                at,
+                &format!("conflict: it creates {path}, which already exists with other content"),
+            )
         } else {
             let named = place.is_some();
             let place = place.unwrap_or_else(|| format!("git says: {said}"));
@@ -747,9 +747,7 @@ impl Outcome {
                 .why(format!("the series is made for commit {asked}, the tree is {is}"))
                 .next(format!("use the series' own base, for example git:PATH@{asked}")),
             (None, Some(asked), None) => error
-                .why(format!(
-                    "the series is made for commit {asked}; which commit this tree is, nobody knows"
-                ))
+                .why(format!("the series is made for commit {asked}; the commit of this tree is unknown"))
                 .next(format!(
                     "use the series' own base, for example git:PATH@{asked}, or rebase the series"
                 )),

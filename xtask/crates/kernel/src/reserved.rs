@@ -24,7 +24,7 @@ pub struct Reserved {
 impl Reserved {
     /// The error that says where it was given (`--append`).
     pub fn refused(self, given: impl std::fmt::Display) -> Error {
-        Error::usage(format!("{given} cannot be used: {} is the harness' own", self.name))
+        Error::usage(format!("{given} cannot be used: {} is reserved for the harness", self.name))
             .why(self.why)
             .next(self.next)
     }
@@ -39,10 +39,11 @@ struct Group {
 }
 
 const CONSOLE: &str =
-    "what a kernel complains of is evidence: all of it reaches the console, and nothing may turn that down";
-const LOUD: &str = "leave it out; the terminal shows nothing of the console, console.log of the run has it";
-const DEATH: &str = "a kernel that dies has to end its guest at once, or it is not seen to be dead: each has panic=-1 oops=panic reboot=t";
-const SOONER: &str = "leave it out; what lets a kernel die sooner is free, for example panic_on_warn=1";
+    "kernel warnings are evidence: all of them must reach the console, and nothing may suppress them";
+const LOUD: &str = "leave it out; the console goes to console.log of the run, not to the terminal";
+const DEATH: &str = "a kernel that dies must end its guest at once, or its death is not detected: each boots with panic=-1 oops=panic reboot=t";
+const SOONER: &str =
+    "leave it out; options that make a kernel die sooner are allowed, for example panic_on_warn=1";
 
 const PARAMETERS: [Group; 4] = [
     Group {
@@ -62,13 +63,13 @@ const PARAMETERS: [Group; 4] = [
     Group { names: &["panic", "panic_*", "oops", "pause_on_oops", "reboot"], why: DEATH, next: SOONER },
     Group {
         names: &["vmtest.*"],
-        why: "by these the harness tells its runner what to do",
-        next: "use the option that there is for it: --test, --effort, --sysctl, --exec ..",
+        why: "the harness uses these to control its runner",
+        next: "use the matching option: --test, --effort, --sysctl, --exec ..",
     },
     Group {
         names: &["bootconfig", ""],
-        why: "it would bring parameters along that nobody looked at, or take away what follows",
-        next: "give each parameter by itself",
+        why: "it would add unchecked parameters, or drop those that follow",
+        next: "pass each parameter separately",
     },
 ];
 
@@ -77,7 +78,7 @@ const SYSCTLS: [Group; 3] = [
     Group { names: &["kernel.panic*"], why: DEATH, next: SOONER },
     Group {
         names: &["kernel.tainted", "kernel.sysrq"],
-        why: "by these a kernel tells what went wrong, and a hung one is asked",
+        why: "the harness uses these to see what went wrong and to examine a hung kernel",
         next: "leave it out",
     },
 ];
@@ -128,7 +129,7 @@ pub fn of_option(option: &str, value: &str) -> Option<Reserved> {
         "CMDLINE" => in_cmdline(value.trim_matches('"')),
         _ if OFF.contains(&option) && value == "n" => reserved(CONSOLE, "leave it as it is"),
         _ if ON.contains(&option) && value != "n" => {
-            reserved("the kernel would not take the harness' command line as it is", "leave it off")
+            reserved("the kernel would not use the harness' command line unchanged", "leave it off")
         }
         _ => None,
     }

@@ -233,7 +233,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
         names.push(name.clone().unwrap_or(part.name));
     }
     if patches.is_empty() {
-        return Err(Error::usage("cannot read a series: no path is given"));
+        return Err(Error::usage("cannot read a series: no path was given"));
     }
     refuse_paths_outside(&patches)?;
     let of = patches.len();
@@ -257,9 +257,9 @@ pub fn refuse_paths_outside(patches: &[Patch]) -> Result<()> {
             let who = title(at, patches.len(), patch);
             return Err(Error::new(
                 Class::SeriesDoesNotApply,
-                format!("{who} is refused: it names {bad:?}, which is no path inside a kernel tree"),
+                format!("{who} is refused: it names {bad:?}, which is not a path inside a kernel tree"),
             )
-            .next("look at where this patch comes from; nothing of it was applied"));
+            .next("check where this patch comes from; none of it was applied"));
         }
     }
     Ok(())
@@ -317,9 +317,9 @@ fn quilt(dir: &Path, (listed, notes): (Vec<directory::Listed>, Vec<Note>)) -> Re
         let file = dir.join(&one.name);
         let read = read_mails_stripped(&file, &read::found(&file)?, &one.name, one.strip)?;
         if one.reverse && read.len() > 1 {
-            return Err(Error::usage(format!("{} cannot be taken out", file.display()))
+            return Err(Error::usage(format!("{} cannot be reverted", file.display()))
                 .why(format!("it holds {} mails, and `series` says -R", read.len()))
-                .next("split it into one file for each"));
+                .next("split it into one file per patch"));
         }
         mails.extend(read.into_iter().map(|mail| Mail { reverse: one.reverse, ..mail }));
     }
@@ -335,7 +335,7 @@ fn mailbox(shown: &str, name: String, mut mails: Vec<Mail>) -> Result<Series> {
     let mut notes = Vec::new();
     if let Some(mail) = mails.iter().find(|mail| mail.tags.reply && mail.has_diff) {
         notes.push(Note::loud(format!(
-            "{} ({:?}) is a reply: the diff in it is tested because nothing else is in {shown}",
+            "{} ({:?}) is a reply: its diff is tested because {shown} has nothing else",
             mail.label, mail.tags.subject
         )));
     }
@@ -428,19 +428,15 @@ impl Mail {
             return Err(refused(
                 "a line in it that begins with \"From \" ends the mail, so git says: Patch is empty",
             )
-            .next(
-                "put a `>` in front of that line, as mailboxes have it (`git format-patch --pretty=mboxrd`)",
-            ));
+            .next("put a `>` in front of that line, as `git format-patch --pretty=mboxrd` does"));
         }
         if let Some(names) = self.lost {
-            let why = format!(
-                "the binary files {names} differ, and the diff does not say how: git leaves that out"
-            );
-            return Err(refused(&why).next("write it again with `git format-patch` or `git diff --binary`"));
+            let why = format!("the binary files {names} differ, but the diff has no data: git ignores them");
+            return Err(refused(&why).next("recreate it with `git format-patch` or `git diff --binary`"));
         }
         if !self.has_diff {
             return Err(refused(self.looks_like).next(
-                "give what `git format-patch` or `b4 am` wrote; a page or a quoted reply is no patch",
+                "use the output of `git format-patch` or `b4 am`; a web page or a quoted reply is not a patch",
             ));
         }
         Ok(patch)
@@ -527,11 +523,11 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
     let files = parse_stripped(&body, strip);
     let all = format!("{message}\n{body}").to_lowercase();
     let looks_like = if all.contains("<html") {
-        "it is an HTML page, no diff is in it"
+        "it is an HTML page without a diff"
     } else if all.lines().any(|line| line.starts_with("> diff --git ") || line.starts_with("> +++ ")) {
-        "the diff in it is only quoted"
+        "its diff is only quoted"
     } else {
-        "no diff is in it"
+        "it has no diff"
     };
     let mut touches: BTreeSet<String> = files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect();
     if !files.is_empty() {
@@ -638,7 +634,7 @@ fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
     }
     if let Some(odd) = patches.iter().find(|mail| mail.tags.place.is_none()) {
         let what = format!(
-            "cannot order {shown}: {} ({:?}) has no number, others have",
+            "cannot order {shown}: {} ({:?}) has no number, but others do",
             odd.label, odd.tags.subject
         );
         return Err(
@@ -650,9 +646,7 @@ fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
     if totals.len() > 1 {
         let listed: Vec<String> = totals.iter().map(|total| format!("n/{total}")).collect();
         let what = format!("cannot order {shown}: it holds more than one series ({})", listed.join(", "));
-        return Err(
-            Error::new(Class::SeriesDoesNotApply, what).next("give one mbox for each, in their order")
-        );
+        return Err(Error::new(Class::SeriesDoesNotApply, what).next("give one mbox per series, in order"));
     }
     let checked = check_numbers(shown, total, &patches.iter().collect::<Vec<_>>());
     checked.map_err(|error| error.detail(chosen.notes.iter().map(|note| note.text().to_owned())))?;
@@ -683,7 +677,7 @@ fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {
     if !missing.is_empty() {
         let what = format!("{shown} is incomplete: of {total} patches, {missing} is missing");
         return Err(Error::new(Class::SeriesDoesNotApply, what)
-            .next("add what is missing; or, to leave it out on purpose, name the patch files one by one"));
+            .next("add the missing patches; to leave them out on purpose, name the patch files one by one"));
     }
     Ok(())
 }

@@ -62,10 +62,10 @@ impl FromStr for KernelSpec {
     fn from_str(text: &str) -> Result<KernelSpec, Error> {
         let wrong = |why: &str| Error::usage(format!("`{text}` is not a kernel")).why(why).next(FORMS);
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(wrong("it names no scheme"));
+            return Err(wrong("it has no scheme"));
         };
         if rest.is_empty() {
-            return Err(wrong("nothing follows the scheme"));
+            return Err(wrong("the scheme is followed by nothing"));
         }
         match scheme {
             "src" => Ok(KernelSpec::Src(version(rest).map_err(|why| wrong(&why))?)),
@@ -73,7 +73,7 @@ impl FromStr for KernelSpec {
                 let (number, flavour) = rest.split_once('/').unwrap_or((rest, DEFAULT_FLAVOUR));
                 let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '+';
                 if flavour.is_empty() || !flavour.chars().all(plain) {
-                    return Err(wrong("the flavour holds something else than letters, digits and dashes"));
+                    return Err(wrong("a flavour has only letters, digits, `-` and `+`"));
                 }
                 Ok(KernelSpec::Debian {
                     version: version(number).map_err(|why| wrong(&why))?,
@@ -84,7 +84,7 @@ impl FromStr for KernelSpec {
             "tar" => Ok(KernelSpec::Tar(rest.into())),
             "image" => Ok(KernelSpec::Image(rest.into())),
             "git" => git(rest).ok_or_else(|| wrong("git: needs PATH@REV or PATH@A..B")),
-            _ => Err(wrong(&format!("`{scheme}:` is unknown"))),
+            _ => Err(wrong(&format!("unknown scheme `{scheme}:`"))),
         }
     }
 }

@@ -115,9 +115,9 @@ pub fn load(kconfig_dir: &Path, name: &str) -> Result<Variant> {
     let path = kconfig_dir.join(format!("{name}.toml"));
     if !is_name(name) || !path.is_file() {
         let known = list(kconfig_dir)?;
-        return Err(Error::usage(format!("there is no variant {name:?}"))
-            .why(format!("kconfig/ holds {}", known.join(", ")))
-            .next("choose one of these, or write kconfig/NAME.toml: kconfig/README.md says how"));
+        return Err(Error::usage(format!("unknown variant {name:?}"))
+            .why(format!("available variants: {}", known.join(", ")))
+            .next("use one of these, or write kconfig/NAME.toml as described in kconfig/README.md"));
     }
     parse(kconfig_dir, name, &read_text(&path)?)
         .map_err(|error| error.within(format!("cannot use kconfig/{name}.toml")))
@@ -152,11 +152,11 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     }
     for fragment in &fragments {
         if !fragment.components().all(|part| matches!(part, Component::Normal(_))) {
-            let what = format!("fragment {} is no path below kconfig/", fragment.display());
+            let what = format!("fragment {} is not a path below kconfig/", fragment.display());
             return Err(Error::usage(what));
         }
         if !kconfig_dir.join(fragment).is_file() {
-            return Err(Error::usage(format!("there is no fragment kconfig/{}", fragment.display())));
+            return Err(Error::usage(format!("no such fragment: kconfig/{}", fragment.display())));
         }
     }
     if let Some((word, found)) = cmdline.iter().find_map(|word| Some((word, reserved::in_cmdline(word)?))) {
@@ -320,9 +320,9 @@ mod tests {
         refused(&format!("{good}cmdline = ['a b']"), "not one word");
         refused(&format!("{good}cmdline = ['a=\"b\"']"), "not one word");
         for word in ["quiet", "\"quiet\"", "a quiet", "sysctl/kernel/printk=1", "panic=0", "--"] {
-            refused(&format!("{good}cmdline = ['{word}']"), "is the harness' own");
+            refused(&format!("{good}cmdline = ['{word}']"), "is reserved for the harness");
         }
-        refused(&format!("{good}sysctls = {{ 'kernel/printk' = '1' }}"), "is the harness' own");
+        refused(&format!("{good}sysctls = {{ 'kernel/printk' = '1' }}"), "is reserved for the harness");
         // Else it would be a word of the command line.
         refused(&format!("{good}sysctls = {{ 'kernel.x' = '1 quiet' }}"), "not one word");
         for word in ["clean", "--eval=x", "O=a b", "=x", "a/b=c"] {
@@ -331,6 +331,6 @@ mod tests {
         refused(&format!("{good}sysctls = {{ 'a b' = '1' }}"), "not a sysctl");
         refused("about = 'x'\nfragments = []", "is empty");
         refused("about = 'x'\nfragments = ['../x']", "no path below kconfig/");
-        refused("about = 'x'\nfragments = ['fragments/none.config']", "there is no fragment");
+        refused("about = 'x'\nfragments = ['fragments/none.config']", "no such fragment");
     }
 }

@@ -92,9 +92,9 @@ pub fn check(globs: &[String]) -> Result<()> {
         compile(test)?;
         if let Some(bad) = subtest.unwrap_or_default().chars().find(|c| "?[]{},\\\"".contains(*c)) {
             return Err(Error::usage(format!(
-                "--test {glob}: test_progs does not understand `{bad}` in a subtest"
+                "--test {glob}: test_progs does not support `{bad}` in a subtest"
             ))
-            .next("`*` stands for any text"));
+            .next("`*` matches any text"));
         }
     }
     Ok(())

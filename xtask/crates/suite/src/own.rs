@@ -112,7 +112,7 @@ impl Runner {
             groups.dedup();
             return Err(Error::usage(format!("--test {glob} matches no subtest"))
                 .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
-                .next("`cargo xtask vmtest --list` shows them all"));
+                .next("`cargo xtask vmtest --list` lists them all"));
         }
         // A subtest that is named runs whatever the effort.
         let group_is_named = |listed: &Listed| {
@@ -131,7 +131,7 @@ impl Runner {
             self.listed.iter().filter(wanted).map(|listed| listed.name.clone()).collect();
         if chosen.is_empty() {
             return Err(Error::usage("no subtest is left to run")
-                .why("what --test chooses belongs to a higher effort")
+                .why("the subtests that --test selects need a higher effort")
                 .next("leave out --effort, or name a subtest in full"));
         }
         Ok(chosen)
@@ -235,7 +235,7 @@ fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
         return Err(Error::new(Class::SuiteBuild, "the runner of the own suite does not build")
             .why(format!("`{}` {}", done.command, vmtest_host::process::ended(done.status)))
             .detail(detail)
-            .next("`cargo xtask doctor` says whether clang and libelf.a are there; `scripts/setup.sh` installs them"));
+            .next("`cargo xtask doctor` checks for clang and libelf.a; `scripts/setup.sh` installs them"));
     }
     Ok(target_dir.join(TARGET).join("release").join(RUNNER))
 }
@@ -257,7 +257,7 @@ impl TestFilter {
         for glob in globs {
             set.add(compile(glob)?);
         }
-        let set = set.build().map_err(|error| Error::usage("the globs of --test are too many").why(error))?;
+        let set = set.build().map_err(|error| Error::usage("too many --test globs").why(error))?;
         Ok(TestFilter { globs: globs.to_vec(), set })
     }
 

@@ -32,27 +32,27 @@ pub fn load(project: &Path, name: &str) -> Result<Program> {
     let names = names(project);
     if !names.iter().any(|known| known == name) {
         let more = if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) };
-        return Err(Error::usage(format!("--suite {name} is no suite"))
-            .why(format!("there are own, upstream{more}"))
-            .next("docs/adding-a-suite.md says how to add one"));
+        return Err(Error::usage(format!("--suite {name}: unknown suite"))
+            .why(format!("available suites: own, upstream{more}"))
+            .next("docs/adding-a-suite.md describes how to add one"));
     }
     let dir = project.join(SUITES).join(name);
     let path = dir.join("suite.toml");
-    let wrong = |why: String| Error::usage(format!("{} makes no suite", path.display())).why(why);
+    let wrong = |why: String| Error::usage(format!("{} is not a valid suite", path.display())).why(why);
     let File { about, program, tests, limit_s } =
         toml::from_str(&read_text(&path)?).map_err(|error| wrong(error.to_string()))?;
     let plain = Path::new(&program).components().all(|part| matches!(part, Component::Normal(_)));
     if program.is_empty() || !plain || !dir.join(&program).is_file() {
-        return Err(wrong(format!("`program` names no file below it: {program}")));
+        return Err(wrong(format!("`program` is not a file below it: {program}")));
     }
     if tests.is_empty() || limit_s == 0 {
-        return Err(wrong("`tests` needs a name, and `limit_s` a second".to_owned()));
+        return Err(wrong("`tests` must not be empty, and `limit_s` must be at least 1".to_owned()));
     }
     let mut sorted = tests.clone();
     sorted.sort_unstable();
     sorted.dedup();
     if sorted.len() != tests.len() {
-        return Err(wrong("`tests` names one of them twice".to_owned()));
+        return Err(wrong("`tests` names a test twice".to_owned()));
     }
     Ok(Program { name: name.to_owned(), about, dir, program, tests, limit_s })
 }

@@ -127,7 +127,7 @@ impl Index {
         let selftests = Selftests::read(top, dir).filter(|selftests| !selftests.tests.is_empty());
         let selftests = selftests.ok_or_else(|| {
             Error::new(Class::SuiteBuild, format!("{id} has no BPF selftests"))
-                .why(format!("there is no {SELFTESTS}/Makefile, or prog_tests/ beside it defines no test"))
+                .why(format!("there is no {SELFTESTS}/Makefile, or prog_tests/ next to it defines no test"))
         })?;
         let info = |file: &String| {
             let text = beneath::read_text(top, dir.join("prog_tests").join(format!("{file}.c")));
@@ -376,7 +376,7 @@ impl<'a> Build<'a> {
                 // The last make could write here; what a link names is not ours to tidy.
                 return Err(Error::new(
                     Class::SuiteBuild,
-                    format!("{} is no directory any more", dir.display()),
+                    format!("{} is no longer a directory", dir.display()),
                 )
                 .why("the tree's own makefile replaced it"));
             }
@@ -470,7 +470,7 @@ impl<'a> Build<'a> {
                 file: file.clone(),
                 why: lines
                     .next()
-                    .unwrap_or_else(|| format!("make did not make {culprit} and does not say why")),
+                    .unwrap_or_else(|| format!("make did not build {culprit} and gave no reason")),
                 detail: lines.collect(),
             }
         };
@@ -690,7 +690,7 @@ fn copy_one(from: &Path, to: &Path) -> Result<()> {
         fs::copy(from, to).on("cannot copy", from)?;
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let file = fs::File::options().append(true).open(to).on("cannot open", to)?;
-        file.set_modified(old).on("cannot date", to)?;
+        file.set_modified(old).on("cannot set the time of", to)?;
     }
     Ok(())
 }
@@ -711,7 +711,7 @@ fn copy_dated(from: &Path, to: &Path, room: &mut Budget) -> Result<()> {
             let data = entry.path().metadata().on("cannot look at", entry.path())?;
             let time = data.modified().on("cannot look at", entry.path())?;
             let file = fs::File::options().append(true).open(&target).on("cannot open", &target)?;
-            file.set_modified(time).on("cannot date", &target)?;
+            file.set_modified(time).on("cannot set the time of", &target)?;
         }
     }
     Ok(())
@@ -736,7 +736,7 @@ fn make_executable(path: &Path) -> Result<()> {
 
 fn store(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(value)
-        .map_err(|error| Error::host("cannot store what is known of tests").why(error))?;
+        .map_err(|error| Error::host("cannot store the index of tests").why(error))?;
     write_file(path, text)
 }
 

@@ -57,7 +57,7 @@ impl Kconfig {
         {
             for condition in hidden.filter(|c| c.eval(self, dotconfig) == Some(0)) {
                 let leaves = self.leaves_text(condition, dotconfig);
-                lines.push(format!("{option} is asked for only if {condition}: {leaves}"));
+                lines.push(format!("{option} has a prompt only if {condition}: {leaves}"));
             }
         }
         for (from, to, condition) in symbol.definitions.iter().flat_map(|definition| &definition.ranges) {
@@ -70,7 +70,7 @@ impl Kconfig {
         }
         if lines.is_empty() {
             lines.push(format!(
-                "the dependencies of {option} hold; is the value one that its type, {}, can take?",
+                "the dependencies of {option} are met; is the value valid for its type, {}?",
                 symbol.kind
             ));
         }
@@ -88,12 +88,12 @@ impl Kconfig {
             return vec![format!("{option} is selected by {}", some_of(&selecting))];
         }
         if symbol.definitions.iter().any(|definition| definition.choice.is_some()) {
-            return vec![format!("{option} is one of a choice, and no other member was asked for")];
+            return vec![format!("{option} is one of a choice, and no other member was requested")];
         }
         if symbol.definitions.iter().all(|definition| definition.prompt.is_none()) {
             return vec![format!("{option} has no prompt: its default decides")];
         }
-        vec![format!("{option} is not asked for with this configuration: its default decides")]
+        vec![format!("{option} has no prompt with this configuration: its default decides")]
     }
 
     fn only_selected(&self, option: &str, symbol: &Symbol, dotconfig: &DotConfig) -> String {

@@ -148,7 +148,7 @@ fn prompts_choices_ranges_and_selects_are_explained() {
     assert_eq!(explain("FORCED", "n", &[("FORCER", "y")]), ["FORCED is selected by FORCER"]);
     assert_eq!(
         explain("HIDDEN", "y", &[("DEBUG_KERNEL", "y")]),
-        ["HIDDEN is asked for only if EXPERT: it is n"]
+        ["HIDDEN has a prompt only if EXPERT: it is n"]
     );
     assert_eq!(explain("NR_CPUS", "1024", &[("SMP", "y")]), ["NR_CPUS has the range 2 to 512"]);
     assert_eq!(explain("FORCED", "m", &[]), ["FORCED is a bool: it cannot be a module"]);

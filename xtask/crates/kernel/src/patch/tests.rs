@@ -184,7 +184,7 @@ fn a_new_file_that_is_there_is_told_apart() {
     write(bench.base.path(), "c.c", "new\n");
     assert_says(&bench.fails(&texts), &["already applied"]);
     write(bench.base.path(), "c.c", "other\n");
-    assert_says(&bench.fails(&texts), &["conflict: it makes c.c, which is there with other content"]);
+    assert_says(&bench.fails(&texts), &["conflict: it creates c.c, which already exists with other content"]);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_diff_without_prefixes_is_said_to_be_one() {
     assert_says(
         &fails(&deep),
         &[
-            "its paths are not below a/ and b/: it says old/linux/kernel/bpf/b.c, and means kernel/bpf/b.c",
+            "its paths do not start with a/ and b/: old/linux/kernel/bpf/b.c means kernel/bpf/b.c",
             next,
             "-p2",
         ],
@@ -338,17 +338,17 @@ fn what_git_refuses_has_the_reason_of_git_in_its_title() {
     let binary =
         "diff --git a/bin b/bin\nindex 6dd4233..e10df69 100644\nBinary files a/bin and b/bin differ\n";
     let error = bench.fails(&[mail("", binary)]);
-    assert_says(&error, &["next: write it again with `git format-patch` or `git diff --binary`"]);
+    assert_says(&error, &["next: recreate it with `git format-patch` or `git diff --binary`"]);
     assert_says(
         &first(error),
         &[
-            "the diff of a binary file holds no data: cannot apply binary patch to 'bin' without full index line",
+            "the diff of a binary file has no data: cannot apply binary patch to 'bin' without full index line",
         ],
     );
     let deleted =
         "diff --git a/kernel/bpf/b.c b/kernel/bpf/b.c\ndeleted file mode 100644\nindex 586ece7..0000000\n";
     let error = bench.fails(&[mail("", deleted)]);
-    assert_says(&error, &["next: write it again without -D (--irreversible-delete)"]);
+    assert_says(&error, &["next: recreate it without -D (--irreversible-delete)"]);
     assert_says(
         &first(error),
         &["it deletes kernel/bpf/b.c without its content: removal patch leaves file contents"],
@@ -369,13 +369,13 @@ fn a_diff_in_a_message_is_applied_as_git_does_and_named_where_it_fails() {
     let series = bench.series(&[mail(&format!("As here:\n\n{stray}\nso.\n"), &real)]);
     let out = bench.try_apply(&series, None).expect("applies");
     assert_eq!(fs::read_to_string(out.join("changed")).expect("there"), "kernel/bpf/b.c\nrun.sh\n");
-    assert!(series.notes.iter().any(|note| note.text().contains("a diff of run.sh stands in its message")));
+    assert!(series.notes.iter().any(|note| note.text().contains("a diff of run.sh is in its message")));
     let other = stray.replace("-exit 0", "-exit 7");
     let error = bench.fails(&[mail(&format!("As here:\n\n{other}\nso.\n"), &real)]);
     assert_says(
         error.lines().next().unwrap_or_default(),
         &[
-            "does not apply: a diff of run.sh stands in its message, before the line `---`, and git applies that as well",
+            "does not apply: a diff of run.sh is in its message, before the line `---`, and git applies that as well",
         ],
     );
     assert_says(&error, &["next: indent the diff that is not meant to be applied"]);

@@ -46,7 +46,7 @@ pub(super) fn look(dir: &Path) -> Result<Found> {
     for (at, entry) in fs::read_dir(dir).on("cannot list", dir)?.enumerate() {
         if at >= MAX_FILES {
             return Err(Error::usage(format!("{shown} holds more than {MAX_FILES} files"))
-                .next("name a directory that holds the series alone"));
+                .next("name a directory that holds only the series"));
         }
         let file = entry.on("cannot list", dir)?.path();
         match kind(&file) {
@@ -74,7 +74,7 @@ pub(super) fn look(dir: &Path) -> Result<Found> {
         (false, others) => {
             let note = |file: &PathBuf| {
                 Note::plain(format!(
-                    "left out: {} (patch files lie beside it)",
+                    "left out: {} (there are patch files next to it)",
                     crate::series::file_name(file)
                 ))
             };
@@ -113,7 +113,7 @@ pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)>
     for (at, line) in String::from_utf8_lossy(&text).lines().enumerate() {
         let wrong = |why: String| {
             Error::usage(format!("{}:{}: {why}", list.display(), at + 1)).next(
-                "a line is `NAME [-pN] [-R]`, with the name of a file in that directory; `#` begins a remark",
+                "a line is `NAME [-pN] [-R]`, with the name of a file in that directory; `#` starts a comment",
             )
         };
         let mut words = line.split_whitespace();
@@ -156,7 +156,7 @@ pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)>
     }
     if listed.is_empty() {
         return Err(Error::usage(format!("{} lists no patch", list.display()))
-            .next("add the names of the patches, one a line"));
+            .next("add the names of the patches, one per line"));
     }
     Ok((listed, notes))
 }

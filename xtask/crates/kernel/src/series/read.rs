@@ -66,17 +66,17 @@ fn whole(open: impl Read, file: &Path, most: u64) -> Result<Vec<u8>> {
                 .map_err(damaged)?
         }
         Some(tool) => {
-            return Err(Error::usage(format!("{shown} is compressed, and not with gzip or xz"))
+            return Err(Error::usage(format!("{shown} is compressed, but not with gzip or xz"))
                 .next(format!("unpack it with {tool} first")));
         }
     };
     if bytes.len() as u64 > most {
         return Err(Error::usage(format!("{shown} has more than {} MiB", most >> 20))
             .why("no series is that long")
-            .next("give a file that holds the series alone"));
+            .next("give a file that holds only the series"));
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::usage(format!("{shown} is empty")).next("download or write it again"));
+        return Err(Error::usage(format!("{shown} is empty")).next("download or create it again"));
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         // An editor's mark; git would not see the mail behind it.

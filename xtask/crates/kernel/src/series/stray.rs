@@ -49,7 +49,7 @@ pub(super) fn stray(diff: &str) -> Option<String> {
             }
         }
     }
-    found.map(|(name, place)| format!("a diff of {name} stands {place}"))
+    found.map(|(name, place)| format!("a diff of {name} is {place}"))
 }
 
 /// ` 2 files changed, 3 insertions(+)`.
@@ -100,8 +100,8 @@ mod tests {
         for one in
             [ONE, PLAIN, "diff --git a/one.c b/one.c\n", "--- a/one.c\n+++ b/one.c\n@@ -1,9 +1,9 @@\n a\n"]
         {
-            says(format!("{one}{text}---\n{STAT}{TWO}"), "one.c stands in its message");
-            says(format!("{one}{text}Signed-off-by: A <a@b>\n\n{TWO}"), "one.c stands in its message");
+            says(format!("{one}{text}---\n{STAT}{TWO}"), "one.c is in its message");
+            says(format!("{one}{text}Signed-off-by: A <a@b>\n\n{TWO}"), "one.c is in its message");
         }
         says(
             format!("---\nv2: as here:\n{ONE}\n{STAT}{TWO}"),

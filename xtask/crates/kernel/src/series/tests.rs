@@ -124,7 +124,7 @@ fn nothing_there_is_usage_and_text_is_no_patch() {
     refused(load_file(" \n"), Class::Usage, "is empty");
     let silent = format!("Binary files a/bin and b/bin differ\n{DIFF}");
     refused(load_file(&silent), Class::SeriesDoesNotApply, "the binary files a/bin and b/bin differ");
-    refused(load_file("\u{1f}x"), Class::SeriesDoesNotApply, "not a patch: no diff is in it");
+    refused(load_file("\u{1f}x"), Class::SeriesDoesNotApply, "not a patch: it has no diff");
     refused(load_file("<!doctype html>\n<html>x"), Class::SeriesDoesNotApply, "HTML page");
     refused(load_file(&mail("Re: x", "> diff --git a/x b/x\n")), Class::SeriesDoesNotApply, "only quoted");
 }
@@ -200,10 +200,10 @@ fn replies_are_left_out_with_the_reason_and_never_applied() {
         ("1", "=?utf-8?B?5Zue5aSNOiBbUEFUQ0ggMS8yXSBh?=", &fixup, "it is a reply"),
         ("", "Fwd: [PATCH bpf-next v2 1/2] a", &fixup, "it is a reply"),
         ("0", "[syzbot ci] Re: all", report, "it is a reply"),
-        ("1", "[PATCH bpf-next v2 1/2] a", quoted, "it has the number of a.mbox, mail "),
-        ("0", "Status of all", report, "it answers another mail and is not marked as a patch"),
+        ("1", "[PATCH bpf-next v2 1/2] a", quoted, "it has the same number as a.mbox, mail "),
+        ("0", "Status of all", report, "it replies to another mail and is not marked as a patch"),
         ("0", "maybe like this?", &fixup, "is not marked as a patch; the diff in it is not applied"),
-        ("gone", "kernel test robot", &fixup, "it answers another mail and is not marked as a patch"),
+        ("gone", "kernel test robot", &fixup, "it replies to another mail and is not marked as a patch"),
         ("", "lost its head", &format!("{quoted}{fixup}"), "it quotes another mail"),
         ("", "[tree:branch 12/34] kernel/x.c:1: warning", report, "is not marked as a patch and has no diff"),
         (
@@ -242,7 +242,7 @@ fn a_cover_letter_is_never_applied_and_patches_without_numbers_are_not_guessed()
         threaded("1", "", "[PATCH] a", &diff_of("a.c")) + &threaded("2", "1", second, &diff_of("b.c"))
     };
     assert_eq!(names(&load_file(&alone("[PATCH] squash! a")).expect("a series")), ["a"]);
-    refused(load_file(&alone("[PATCH] b")), Class::SeriesDoesNotApply, "(\"b\") answers another patch");
+    refused(load_file(&alone("[PATCH] b")), Class::SeriesDoesNotApply, "(\"b\") replies to another patch");
     assert_eq!(names(&load_file(&alone("Re: [PATCH] a")).expect("a series")), ["a"]);
     // What was asked for by name is tested, and said to be odd.
     let single = load_file(&threaded("1", "0", "Re: [PATCH] a", &diff_of("a.c"))).expect("a patch");
@@ -299,7 +299,7 @@ fn of_two_versions_in_a_thread_the_newest_is_taken_if_it_is_whole() {
     let one = threaded("1", "", "[PATCH] a", &diff_of("a.c"));
     let series = load_file(&(one + &v3("31", "1", "[PATCH v2] a"))).expect("a series");
     assert_eq!((names(&series), series.patches[0].touches.contains("kernel/31.c")), (vec!["a"], true));
-    refused(&others, "no patch is in both of them: they may be two series");
+    refused(&others, "they have no patch in common: they may be two series");
 }
 
 #[test]
@@ -476,7 +476,7 @@ fn a_diff_that_does_not_stand_where_that_of_a_patch_does_is_said_loudly() {
         &format!("As here:\n\n{stray}\nthat is why.\n---\n 1 file changed\n\n{DIFF}-- \n2.47\n"),
     );
     let series = load_file(&text).expect("a patch");
-    let loud = "a diff of kernel/hidden.c stands in its message, before the line `---`; git applies it";
+    let loud = "a diff of kernel/hidden.c is in its message, before the line `---`; git applies it";
     assert!(matches!(&series.notes[..], [Note::Loud(text)] if text.contains(loud)), "{:?}", series.notes);
     assert!(series.patches[0].touches.contains("kernel/hidden.c"), "it is applied, so it is known");
     let indented: String = stray.lines().map(|line| format!("  {line}\n")).collect();

@@ -71,7 +71,7 @@ fn without_replies(mails: Vec<Mail>, kind: Kind, notes: &mut Vec<Note>) -> (Vec<
         if mail.tags.reply {
             Some("it is a reply")
         } else if unmarked && mail.fields.answers() {
-            Some("it answers another mail and is not marked as a patch")
+            Some("it replies to another mail and is not marked as a patch")
         } else if unmarked && mail.quotes && kind == Kind::Mailbox {
             Some("it quotes another mail and is not marked as a patch")
         } else if unmarked && !mail.has_diff && kind == Kind::Mailbox {
@@ -123,7 +123,7 @@ fn without_twins(mails: Vec<Mail>, notes: &mut Vec<Note>) -> Vec<Mail> {
             kept.iter().find(same).map(|first| format!("it is the same as {}", first.label))
         } else {
             let other = place(&mail).and_then(|place| taken.get(&place));
-            other.map(|other| format!("it has the number of {other} and no diff"))
+            other.map(|other| format!("it has the same number as {other}, but no diff"))
         };
         match why {
             Some(why) => notes.push(Note::plain(left_out(&mail, &why))),
@@ -149,7 +149,7 @@ fn newest(shown: &str, covers: &[Mail], mails: Vec<Mail>, notes: &mut Vec<Note>)
     let numbered = |mails: &[Mail]| mails.iter().any(|mail| mail.tags.place.is_some());
     if numbered(&old) && !numbered(&new) {
         return Err(refused(format!(
-            "version {last} has no numbers: it may replace one patch or all of them"
+            "version {last} is not numbered: it may replace one patch or all of them"
         )));
     }
     let places: Vec<(u32, u32)> = new.iter().filter_map(|mail| mail.tags.place).collect();
@@ -174,11 +174,11 @@ fn newest(shown: &str, covers: &[Mail], mails: Vec<Mail>, notes: &mut Vec<Note>)
     let mut later = new.iter().chain(covers.iter().filter(is_cover));
     let threaded = later.any(|mail| mail.fields.refers_to.iter().any(|id| old_ids.contains(id)));
     if !threaded && subjects.is_disjoint(&before) {
-        return Err(refused("no patch is in both of them: they may be two series".to_owned()));
+        return Err(refused("they have no patch in common: they may be two series".to_owned()));
     }
     let older: Vec<&str> = old.iter().map(|mail| mail.label.as_str()).collect();
     notes.push(Note::loud(format!(
-        "{shown} holds versions {} of the series: version {last} is taken, and left out are {}",
+        "{shown} holds versions {} of the series: version {last} is used; left out: {}",
         listed.join(" and "),
         older.join("; ")
     )));
@@ -207,17 +207,17 @@ fn without_extras(
                 continue;
             }
             None if answers(&mail) && (numbered || mail.tags.is_fixup()) => {
-                "it answers another mail of the thread and is not one of its numbered patches"
+                "it replies to another mail of the thread and is not one of its numbered patches"
             }
             None if answers(&mail) && mail.tags.patch => {
                 let what = format!(
-                    "cannot order {shown}: {} ({:?}) answers another patch",
+                    "cannot order {shown}: {} ({:?}) replies to another patch",
                     mail.label,
                     mail.subject()
                 );
                 return Err(Error::new(Class::SeriesDoesNotApply, what)
-                    .why("it may be the next patch of a series without numbers, or what somebody proposes instead")
-                    .next("give the patches that are meant in files of their own, in their order"));
+                    .why("it may be the next patch of an unnumbered series, or an alternative")
+                    .next("put the patches to test in separate files, in order"));
             }
             _ => {
                 kept.push(mail);
@@ -264,7 +264,7 @@ pub(super) fn refuse_mixed_versions(shown: &str, mails: &[Mail]) -> Result<()> {
     }
     match named.iter().collect::<Vec<_>>().as_slice() {
         [(one, first), (other, second), ..] => {
-            refused(**one, **other, format!("{first} and {second} are named so"))
+            refused(**one, **other, format!("according to the file names {first} and {second}"))
         }
         _ => Ok(()),
     }

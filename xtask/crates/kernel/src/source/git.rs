@@ -51,13 +51,13 @@ pub(super) struct Repo {
 impl Repo {
     pub(super) fn open(cache: &Cache, path: &Path) -> Result<Repo> {
         let no = |why: String| {
-            Error::usage(format!("{} is no git repository", path.display()))
+            Error::usage(format!("{} is not a git repository", path.display()))
                 .why(why)
                 .next("name the repository of a kernel; a tree without one is tree:PATH")
         };
         let path = path.canonicalize().map_err(|error| no(error.to_string()))?;
         if path.as_os_str().as_encoded_bytes().contains(&b'\n') {
-            return Err(no("there is a newline in its path".to_owned()).next("give it a path without one"));
+            return Err(no("its path contains a newline".to_owned()).next("use a path without one"));
         }
         if !path.is_dir() {
             return Err(no("it is not a directory".to_owned()));
@@ -79,8 +79,9 @@ impl Repo {
             self.place.desk_with_refs(&self.cache, rev.contains("@{"))?.ask(&words)?
         };
         said.map_err(|said| {
-            let error = Error::usage(format!("`{rev}` names no commit in {}", self.path.display()))
-                .next("`git rev-parse --verify REV` there must print one; fetch it first if it is elsewhere");
+            let error = Error::usage(format!("`{rev}` is not a commit in {}", self.path.display())).next(
+                "`git rev-parse --verify REV` must print one there; if it is elsewhere, fetch it first",
+            );
             if said.is_empty() { error } else { error.why(said) }
         })
     }
@@ -133,7 +134,7 @@ impl Repo {
                 check_out(ctx, &clone, &self.lineage, commit, dir)
                     .map_err(|error| self.absent_objects(error))?;
                 if kernel_version(dir).is_none() {
-                    return Err(Error::usage(format!("{id} is no kernel")).why(
+                    return Err(Error::usage(format!("{id} is not a kernel")).why(
                         "that commit has no Makefile with VERSION and PATCHLEVEL in its top directory",
                     ));
                 }
@@ -159,7 +160,7 @@ impl Repo {
             return error;
         }
         error.why("it is a partial clone, and some of its objects were never fetched").next(format!(
-            "nothing is fetched from here: `git -C {} checkout REV` gets the objects of a commit",
+            "the harness fetches nothing; `git -C {} checkout REV` gets the objects of a commit",
             self.path.display()
         ))
     }
@@ -215,7 +216,7 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
     diff.args(["diff-tree", "-r", "--no-renames", "--name-status", &old, commit]);
     let changes = ask(diff, "compare with")?.stdout;
     if changes.len() + (1 << 20) > vmtest_host::process::MAX_OUTPUT {
-        return Err(Error::host(format!("cannot compare {old} with {commit}")).why("they differ in too much"));
+        return Err(Error::host(format!("cannot compare {old} with {commit}")).why("they differ too much"));
     }
     let changes: Vec<(&str, &str)> = changes.lines().filter_map(|line| line.split_once('\t')).collect();
     // What is gone goes first: a directory may have become a file of its name, and a link a directory.
@@ -245,7 +246,7 @@ fn too_large(listing: &str) -> Option<String> {
         let size = fields.rsplit(' ').next().and_then(|size| size.parse().ok()).unwrap_or(0_u64);
         total = total.saturating_add(size);
         if size > MAX_FILE || total > MAX_TREE {
-            return Some(format!("with {path} it has {} GB", total >> 30));
+            return Some(format!("with {path} it has {} GiB", total >> 30));
         }
     }
     None
@@ -418,7 +419,7 @@ impl Commits {
         let answer = match asked.status.code() {
             Some(0) => true,
             Some(1) => false,
-            _ => return Err(asked.error(format!("cannot tell whether {old} is an ancestor of {new}"))),
+            _ => return Err(asked.error(format!("cannot determine whether {old} is an ancestor of {new}"))),
         };
         known().insert(pair, answer);
         Ok(answer)

@@ -74,13 +74,13 @@ fn banner(mut file: File, path: &Path) -> Result<Option<String>> {
 /// A usage error when the file is no kernel for x86_64.
 pub fn release_of(path: &Path) -> Result<Option<String>> {
     let no = |why: &str| {
-        Error::usage(format!("{} is no kernel", path.display()))
+        Error::usage(format!("{} is not a kernel", path.display()))
             .why(why)
             .next("name a bzImage (arch/x86/boot/bzImage, /boot/vmlinuz-*) or a vmlinux for x86_64")
     };
     // Before it is opened: a pipe would block for ever.
     if !fs::metadata(path).on("cannot read", path)?.is_file() {
-        return Err(no("it is no file"));
+        return Err(no("it is not a file"));
     }
     let mut file = File::open(path).on("cannot open", path)?;
     let mut head = Vec::new();
@@ -178,7 +178,7 @@ mod tests {
         elf[..5].copy_from_slice(b"\x7fELF\x02");
         elf[18] = 62;
         fs::write(&path, &elf).expect("written");
-        assert!(release_of(&path).expect_err("no banner").to_string().contains("is no kernel"));
+        assert!(release_of(&path).expect_err("no banner").to_string().contains("is not a kernel"));
         elf.extend_from_slice(b"Linux version 7.3.4-x (me@here) #1");
         fs::write(&path, &elf).expect("written");
         assert_eq!(release_of(&path).expect("a kernel").as_deref(), Some("7.3.4-x"));

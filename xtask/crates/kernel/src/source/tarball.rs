@@ -61,13 +61,13 @@ pub fn unpack(ctx: &Context, tarball: &Path, into: &Path, subject: &str) -> Resu
                 .filter_map(|path| path.file_name())
                 .map(|n| n.to_string_lossy())
                 .collect();
-            return Err(Error::usage(format!("{} is no kernel source", tarball.display()))
+            return Err(Error::usage(format!("{} is not kernel source", tarball.display()))
                 .why(format!(
-                    "it should hold exactly one directory with a kernel's Makefile, and holds {} entries: {}",
+                    "it should hold exactly one directory with a kernel's Makefile, but holds {} entries: {}",
                     found.len(),
                     names.join(", ")
                 ))
-                .next("a tree in another shape can be used as tree:PATH"));
+                .next("use a tree with another layout as tree:PATH"));
         }
     };
     for entry in fs::read_dir(top).on("cannot list", top)? {
@@ -140,7 +140,7 @@ fn too_slow() -> io::Error {
     io::Error::other(format!("it takes longer than {} s", LIMIT.as_secs()))
 }
 
-const TOO_MUCH: &str = "there is more in it than a kernel's source has";
+const TOO_MUCH: &str = "it holds more than a kernel's source";
 
 impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -248,7 +248,7 @@ impl<'a> Members<'a> {
     fn refused(&self, path: &Path, why: &str) -> Error {
         Error::usage(format!("{} is refused: {} {why}", self.tarball.display(), path.display()))
             .why("a kernel's source has files, directories and links that stay inside")
-            .next("look at where this tarball comes from; what is fine can be unpacked by hand and used as tree:PATH")
+            .next("check where this tarball comes from; if it is fine, unpack it by hand and use it as tree:PATH")
     }
 
     fn damaged(&self, error: &io::Error) -> Error {
@@ -317,11 +317,11 @@ impl<'a> Members<'a> {
             };
         }
         if path.iter().count() > 100 || path.as_os_str().len() > 2000 {
-            return Err(self.refused(&named, "lies too deep"));
+            return Err(self.refused(&named, "is nested too deep"));
         }
         let to = self.into.join(&path);
         if path.ancestors().any(|above| self.links.contains_key(above)) {
-            return Err(self.refused(&path, "is there a second time, or below a link"));
+            return Err(self.refused(&path, "occurs twice, or is below a link"));
         }
         match kind {
             EntryType::Directory => {
@@ -345,16 +345,18 @@ impl<'a> Members<'a> {
                     .map(|target| target.components().filter(|part| *part != Component::CurDir).collect());
                 // Only to what was unpacked before, as tar writes them.
                 let Some(target) = target.filter(|target| self.made.get(target) == Some(&true)) else {
-                    return Err(self.refused(&path, "is a hard link to what is not in it"));
+                    return Err(self.refused(&path, "is a hard link to something outside it"));
                 };
                 self.begin(&path)?;
                 fs::copy(self.into.join(&target), &to).map(drop).on("cannot copy", &to)
             }
             EntryType::Symlink => {
                 let target = entry.link_name().ok().flatten().map(|target| target.into_owned());
-                let Some(target) = target else { return Err(self.refused(&path, "is a link to nothing")) };
+                let Some(target) = target else {
+                    return Err(self.refused(&path, "is a link without a target"));
+                };
                 if self.made.contains_key(&path) {
-                    return Err(self.refused(&path, "is there a second time"));
+                    return Err(self.refused(&path, "occurs twice"));
                 }
                 if let Some(parent) = path.parent() {
                     self.directories(parent)?;
@@ -365,7 +367,7 @@ impl<'a> Members<'a> {
             EntryType::Char | EntryType::Block => Err(self.refused(&path, "is a device")),
             EntryType::Fifo => Err(self.refused(&path, "is a FIFO")),
             other => {
-                Err(self.refused(&path, &format!("is of the unknown kind {:?}", char::from(other.as_byte()))))
+                Err(self.refused(&path, &format!("is of the unknown type {:?}", char::from(other.as_byte()))))
             }
         }
     }
@@ -505,7 +507,7 @@ pub(super) fn same_content(file: &Path, hash: &str, seen: &str) -> Result<()> {
     }
     Err(Error::host(format!("cannot use {}", file.display()))
         .why("it changed while it was read")
-        .next("wait until whatever writes there is done, then run this again"))
+        .next("wait until nothing writes to it, then run this again"))
 }
 
 /// `linux-6.18.15` of `/x/linux-6.18.15.tar.xz`.
@@ -521,7 +523,7 @@ fn checked(file: &Path) -> Result<PathBuf> {
     let no = |why: String| Error::usage(format!("tar:{} cannot be used", file.display())).why(why);
     let path = file.canonicalize().map_err(|error| no(error.to_string()))?;
     if !path.is_file() {
-        return Err(no("it is no file".to_owned()).next("a directory is tree:PATH"));
+        return Err(no("it is not a file".to_owned()).next("a directory is tree:PATH"));
     }
     Ok(path)
 }
@@ -679,7 +681,7 @@ mod tests {
         builder.append_link(&mut header, "linux/Makefile", "other").expect("written");
         builder.finish().expect("written");
         let error = fetch(&ctx, &file).expect_err("refused").to_string();
-        assert!(error.contains("is no kernel source"), "{error}");
+        assert!(error.contains("is not kernel source"), "{error}");
     }
 
     #[test]

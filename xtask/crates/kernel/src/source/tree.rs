@@ -142,7 +142,7 @@ fn look_for_traps(ctx: &Context, top: &Path) -> Result<()> {
     if let Some((path, why)) = trap {
         return Err(Error::usage(format!("the files of {} cannot be listed", top.display()))
             .why(format!("{}: {why}", path.display()))
-            .next("remove it, or look at where this tree comes from"));
+            .next("remove it, or check where this tree comes from"));
     }
     walked.on("cannot list", top)?;
     warn_of(ctx, top, "are not files and are left out", &special);
@@ -168,7 +168,7 @@ fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
     let desk = match Place::of_worktree(&ctx.cache, top)? {
         Some(Ok(place)) => place.desk_with_index(&ctx.cache, excludes)?,
         Some(Err(why)) => {
-            return Err(cannot().why(why).next("fix its .git, or remove it: a tree needs none"));
+            return Err(cannot().why(why).next("fix its .git, or remove it: a tree does not need one"));
         }
         None => {
             // No repository: an empty one lends its reading of .gitignore files.
@@ -192,7 +192,7 @@ fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
     }
     if !paths.iter().any(|path| path == b"Makefile") {
         // Debian's source packages ship a .gitignore that hides everything but their own directory.
-        ctx.bus.warn(format!("{}: its .gitignore hides the source, so every file is taken", top.display()));
+        ctx.bus.warn(format!("{}: its .gitignore hides the source, so all files are used", top.display()));
         paths = everything(top)?;
     }
     // A file in conflict is listed once for each side.
@@ -279,12 +279,12 @@ fn refuse_too_much(top: &Path, entries: &[Entry]) -> Result<()> {
     let cannot = || Error::usage(format!("tree:{} is too large", top.display()));
     let next = "remove what is not source, or list it in .gitignore or .git/info/exclude";
     if let Some(large) = entries.iter().find(|entry| entry.stamp.size > MAX_FILE) {
-        let why = format!("{} has {} GB", large.path().display(), large.stamp.size >> 30);
+        let why = format!("{} has {} GiB", large.path().display(), large.stamp.size >> 30);
         return Err(cannot().why(why).next(next));
     }
     let total: u64 = entries.iter().map(|entry| entry.stamp.size).sum();
     if total > MAX_TREE {
-        return Err(cannot().why(format!("its files have {} GB", total >> 30)).next(next));
+        return Err(cannot().why(format!("its files have {} GiB", total >> 30)).next(next));
     }
     Ok(())
 }
@@ -294,11 +294,11 @@ fn threads() -> usize {
 }
 
 fn checked(path: &Path) -> Result<(PathBuf, String)> {
-    let no = |why: String| Error::usage(format!("tree:{} is no kernel tree", path.display())).why(why);
+    let no = |why: String| Error::usage(format!("tree:{} is not a kernel tree", path.display())).why(why);
     let top = path.canonicalize().map_err(|error| no(error.to_string()))?;
     if !top.is_dir() {
         return Err(
-            no("it is no directory".to_owned()).next("a tarball is tar:FILE, a kernel image image:FILE")
+            no("it is not a directory".to_owned()).next("a tarball is tar:FILE, a kernel image image:FILE")
         );
     }
     if let Some(version) = kernel_version(&top) {
@@ -519,7 +519,7 @@ fn copy(
     }
     Err(Error::host(format!("cannot copy {}", from.display()))
         .why("it kept changing while it was read")
-        .next("wait until whatever writes there is done, then run this again"))
+        .next("wait until nothing writes there, then run this again"))
 }
 
 /// Copies what was stamped, and nothing that took its place.

@@ -63,7 +63,7 @@ impl<'a> Archive<'a> {
                 write_file(&self.root.join("failed"), error.to_string())?;
                 let age = now().saturating_sub(index.read_at) / 3600;
                 self.ctx.bus.warn(format!(
-                    "using the archive's index of {age} hours ago, since it cannot be read again: {}",
+                    "using the archive index from {age} hours ago, because it cannot be updated: {}",
                     error.summary()
                 ));
                 Ok(index)
@@ -146,7 +146,7 @@ impl<'a> Archive<'a> {
         }
         if nothing {
             return Err(Error::host("cannot find kernels in the Debian archive")
-                .why(format!("the lists of {} name none", index.mirror))
+                .why(format!("the lists of {} contain none", index.mirror))
                 .next(format!(
                     "choose another mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}"
                 )));
@@ -230,7 +230,7 @@ impl<'a> Archive<'a> {
         }
         let [file] = files.as_slice() else {
             return Err(Error::host(format!("cannot download {what}"))
-                .why(format!("apt left {} files where one was asked for", files.len()))
+                .why(format!("apt left {} files instead of one", files.len()))
                 .detail(done.tail));
         };
         // apt has checked it; what is kept for months is worth a second look, and a copy that was cut short has no other.
@@ -238,7 +238,9 @@ impl<'a> Archive<'a> {
             sha256.filter(|expected| !hash_file(file).is_ok_and(|hash| hash == **expected))
         {
             return Err(Error::host(format!("cannot download {what}"))
-                .why(format!("what arrived is not what the archive lists: its SHA-256 is not {expected}"))
+                .why(format!(
+                    "the download is not the file that the archive lists: its SHA-256 is not {expected}"
+                ))
                 .next(format!(
                     "run it again, choose a mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}"
                 )));
@@ -269,7 +271,7 @@ fn require_tools() -> Result<()> {
     for tool in ["apt-get", "dpkg-deb"] {
         if vmtest_host::process::find_program(tool).is_none() {
             return Err(Error::host("cannot read the Debian archive")
-                .why(format!("there is no `{tool}` on this host"))
+                .why(format!("`{tool}` is not installed"))
                 .next(format!("install the packages `apt` and `dpkg`, {OTHER_WAYS}")));
         }
     }
@@ -286,7 +288,7 @@ fn lack(suite: &str, name: &str, complaints: &[String]) -> String {
     let about =
         |line: &&str| line.contains(&format!("dists/{suite}/")) || line.contains(&format!(" {suite} "));
     let why: Vec<&str> = complaints.iter().map(String::as_str).filter(about).collect();
-    let why = if why.is_empty() { "it is not there".to_owned() } else { why.join("; ") };
+    let why = if why.is_empty() { "not found".to_owned() } else { why.join("; ") };
     format!("the mirror offers no usable suite {suite} ({name}): {why}")
 }
 
@@ -351,6 +353,6 @@ mod tests {
     fn a_suite_that_is_missing_says_what_apt_said_of_it() {
         let said = ["W: http://mirror.example/debian/dists/testing/InRelease: expired".to_owned()];
         assert!(lack("testing", "testing", &said).ends_with("InRelease: expired"));
-        assert!(lack("trixie", "stable", &said).ends_with("it is not there"));
+        assert!(lack("trixie", "stable", &said).ends_with("not found"));
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn went_away(ctx: &Context, kind: CacheKind, entry: &str) -> Result<(
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Error::host(format!("{} cannot be used, and cannot be removed", path.display()))
+    Err(Error::host(format!("{} cannot be used and cannot be removed", path.display()))
         .next("remove it, then run the same command again"))
 }
 
@@ -88,13 +88,13 @@ pub(super) fn first_present<'c, C: Candidate>(
         match (made, presence) {
             (Ok((dir, _)), _) => return Ok((candidate, dir)),
             (Err(_), Presence::Absent) => {
-                ctx.bus.note(format!("the mirror lists {} and does not have it", candidate.describe()));
+                ctx.bus.note(format!("the mirror lists {} but does not have it", candidate.describe()));
                 archive.remember_absent(candidate.sha256())?;
             }
             (Err(error), Presence::Present) => return Err(error.within(format!("cannot get {asked}"))),
         }
     }
     Err(Error::host(format!("cannot get {asked}"))
-        .why(format!("the mirror lists {} candidate(s) and has none of them", candidates.len()))
+        .why(format!("the mirror lists {} candidate(s) but has none of them", candidates.len()))
         .next(format!("choose another mirror with --mirror URL or VMTEST_DEBIAN_MIRROR, {OTHER_WAYS}")))
 }

@@ -85,15 +85,15 @@ fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
         flavours.dedup();
         let example = flavours.first().copied().unwrap_or(DEFAULT_FLAVOUR);
         return error
-            .why(format!("the flavours there are {}", flavours.join(", ")))
+            .why(format!("available flavours: {}", flavours.join(", ")))
             .next(format!("name one of them: debian:{wanted}/{example}"));
     }
     // The versions on both sides of the one that is missing say most.
     let at = versions.partition_point(|version| compare_versions(version, wanted).is_gt());
     let near = &versions[at.saturating_sub(4)..versions.len().min(at + 4)];
     error
-        .why(format!("{} lists, nearest to it, {}", index.mirror, near.join(", ")))
-        .next("take one of these, or a kernel of your own as image:FILE; `cargo xtask sources` shows all")
+        .why(format!("closest available on {}: {}", index.mirror, near.join(", ")))
+        .next("use one of these, or your own kernel as image:FILE; `cargo xtask sources` lists all")
 }
 
 /// What `debian:WANTED/FLAVOUR` means.
@@ -176,7 +176,7 @@ fn get_image(archive: &Archive<'_>, image: &ImageRelease, dir: &Path) -> Result<
         get_files(archive, package, image, 0, None, dir, |members| Some(boot_files(members)))?;
     }
     if !dir.join("config").exists() {
-        let text = format!("the archive has no configuration of {} {}", image.package, image.version);
+        let text = format!("the archive has no configuration for {} {}", image.package, image.version);
         archive.ctx.bus.note(text);
     }
     Ok(Presence::Present)

@@ -34,7 +34,7 @@ pub(super) fn extract(
     let members: Vec<&str> = listing.lines().collect();
     let picked = pick(&members).ok_or_else(|| {
         Error::host(&what)
-            .why("what is looked for is not in it")
+            .why("the wanted files are not in it")
             .detail(members.iter().take(10).map(|&member| member.to_owned()))
     })?;
     for (member, name) in picked {

@@ -97,7 +97,7 @@ fn choose(
         Ok(index) => choose_release(ctx, wanted, base.as_deref(), &index, &absent()),
         Err(error) if error.class == Class::Host => {
             let Some(cached) = newest_cached(ctx, wanted) else { return Err(error) };
-            ctx.bus.warn(format!("src:{wanted} is what the cache has of it: {}", error.summary()));
+            ctx.bus.warn(format!("using the cached src:{wanted}: {}", error.summary()));
             Ok(cached)
         }
         Err(error) => Err(error),
@@ -116,7 +116,7 @@ fn choose_release(
     if let Some(base) = base {
         releases = without(absent, index.sources_for(base));
         if releases.is_empty() {
-            ctx.bus.note(format!("{SERIES_BASE} names {base}, which the archive has no more"));
+            ctx.bus.note(format!("{SERIES_BASE} names {base}, which is no longer in the archive"));
         } else {
             why = "base of the project's series";
         }
@@ -128,7 +128,7 @@ fn choose_release(
     }
     let Some(first) = releases.first() else { return Err(no_such_source(wanted, index)) };
     if first.upstream == wanted {
-        why = "as asked";
+        why = "as requested";
     }
     Ok(Choice::Try { releases, why })
 }
@@ -136,8 +136,8 @@ fn choose_release(
 fn no_such_source(wanted: &str, index: &Index) -> Error {
     let here = newest_first(index.sources.iter().map(|release| release.upstream.as_str()));
     Error::host(format!("cannot find source of kernel {wanted} in the Debian archive"))
-        .why(format!("{} lists {}", index.mirror, here.join(", ")))
-        .next("take one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` shows all")
+        .why(format!("available on {}: {}", index.mirror, here.join(", ")))
+        .next("use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` lists all")
 }
 
 /// What `src:WANTED` means.

@@ -99,7 +99,7 @@ impl Place {
         let dot_git = top.join(".git");
         let Ok(stat) = dot_git.metadata() else {
             let dangling = dot_git.symlink_metadata().is_ok();
-            return Ok(dangling.then(|| Err(format!("{} is a link to nothing", dot_git.display()))));
+            return Ok(dangling.then(|| Err(format!("{} is a dangling link", dot_git.display()))));
         };
         if stat.is_dir() {
             return if is_git_dir(&dot_git) { Place::at(cache, dot_git).map(Some) } else { Ok(None) };
@@ -300,7 +300,7 @@ impl Desk {
 pub(in crate::source) fn run(job: Job<'_>, limit: Duration) -> Result<Finished> {
     job.deadline_of(limit, Class::Host).run().map_err(|error| match error.class {
         Class::Host if error.what.contains("did not end within") => error.next(
-            "look for a pipe or a dead network mount in the tree, the repository and those it borrows from",
+            "check for a pipe or a dead network mount in the tree, the repository and those it borrows from",
         ),
         _ => error,
     })

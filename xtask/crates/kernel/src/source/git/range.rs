@@ -66,7 +66,7 @@ impl Range {
         for line in listed.lines() {
             let fields: Vec<&str> = line.splitn(5, '\u{1}').collect();
             let [id, its_tree, parents, author, subject] = fields[..] else {
-                return Err(no(format!("git lists a commit as {line:?}")));
+                return Err(no(format!("git listed a commit as {line:?}")));
             };
             let own = |text: &str| text.to_owned();
             let commit =
@@ -81,8 +81,10 @@ impl Range {
         }
         match (commits.first(), empty.first()) {
             (Some(_), _) => Ok(Range { name, base: first, commits, empty }),
-            (None, Some(commit)) => Err(no(format!("no commit of it changes a file, as {}", commit.shown()))),
-            (None, None) => Err(no("there is no commit in it".to_owned())),
+            (None, Some(commit)) => {
+                Err(no(format!("none of its commits changes a file, for example {}", commit.shown())))
+            }
+            (None, None) => Err(no("it has no commits".to_owned())),
         }
     }
 
