@@ -325,7 +325,7 @@ mod tests {
     fn malformed_lines_are_named() {
         for (text, says) in [
             ("CONFIG_A=yes", "f:1: the value is neither"),
-            ("\nCONFIG_A", "f:2: no `=`"),
+            ("\nCONFIG_A", "f:2: it has no `=`"),
             ("CONFIG_A=y # why", "f:1: the value"),
             ("CONFIG_A B=y", "f:1: not a valid option name"),
             ("A=y", "f:1: it does not request an option"),

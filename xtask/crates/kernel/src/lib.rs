@@ -8,6 +8,7 @@ pub mod build;
 pub mod build_id;
 pub mod build_log;
 pub mod config;
+pub mod diff;
 pub mod executed;
 pub mod kconfig;
 pub mod maintained;

@@ -330,7 +330,7 @@ mod tests {
         }
         refused(&format!("{good}sysctls = {{ 'a b' = '1' }}"), "not a sysctl");
         refused("about = 'x'\nfragments = []", "is empty");
-        refused("about = 'x'\nfragments = ['../x']", "no path below kconfig/");
+        refused("about = 'x'\nfragments = ['../x']", "not a path below kconfig/");
         refused("about = 'x'\nfragments = ['fragments/none.config']", "no such fragment");
     }
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Patches that apply, and why others do not.
 
+use std::os::unix::fs::{PermissionsExt, symlink};
+
 use super::*;
+use crate::patch::repo::link_stays_inside;
 use crate::series;
 
 /// Three files: numbered lines, C-like code with tabs, a script.
@@ -378,7 +381,7 @@ fn a_diff_in_a_message_is_applied_as_git_does_and_named_where_it_fails() {
             "does not apply: a diff of run.sh is in its message, before the line `---`, and git applies that as well",
         ],
     );
-    assert_says(&error, &["next: indent the diff that is not meant to be applied"]);
+    assert_says(&error, &["next: indent the diff that must not be applied"]);
 }
 
 #[test]
@@ -419,7 +422,7 @@ fn quilt_options_take_directories_off_and_patches_out() {
     let error = bench.try_apply(&quilt("two.patch -R\n"), None).expect_err("is not in");
     assert_eq!(error.class, Class::SeriesDoesNotApply, "{error}");
     let error = bench.try_apply(&quilt("deep.patch\n"), None).expect_err("too deep").to_string();
-    assert_says(&error, &["it says x/y/kernel/bpf/b.c, and means kernel/bpf/b.c", "-p2"]);
+    assert_says(&error, &["x/y/kernel/bpf/b.c means kernel/bpf/b.c", "-p2"]);
 }
 
 #[test]

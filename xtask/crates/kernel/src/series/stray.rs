@@ -6,7 +6,7 @@
 //! It could be wrong in two ways. It sees nothing in a mail without `---`, `Signed-off-by:` and signature, which
 //! is a bare diff with text between its parts. And a mail with two patches attached looks the same as one with a stray diff.
 
-use crate::series::{Lines, header_pair};
+use crate::diff::{Lines, header_pair};
 
 /// What is odd about the diff of a mail, as the end of a sentence; `None` for nothing. `diff` is what git takes for it:
 /// everything from the first line that can begin a diff, or from the `---`.
@@ -103,12 +103,9 @@ mod tests {
             says(format!("{one}{text}---\n{STAT}{TWO}"), "one.c is in its message");
             says(format!("{one}{text}Signed-off-by: A <a@b>\n\n{TWO}"), "one.c is in its message");
         }
-        says(
-            format!("---\nv2: as here:\n{ONE}\n{STAT}{TWO}"),
-            "one.c stands above its list of changed files",
-        );
-        says(format!("---\n{STAT}{TWO}-- \n2.47\n\n{ONE}"), "one.c stands below its signature");
-        says(format!("{TWO}-- \n2.47\n\n{PLAIN}"), "one.c stands below its signature");
+        says(format!("---\nv2: as here:\n{ONE}\n{STAT}{TWO}"), "one.c is above its list of changed files");
+        says(format!("---\n{STAT}{TWO}-- \n2.47\n\n{ONE}"), "one.c is below its signature");
+        says(format!("{TWO}-- \n2.47\n\n{PLAIN}"), "one.c is below its signature");
     }
 
     #[test]

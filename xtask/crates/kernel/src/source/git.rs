@@ -25,6 +25,7 @@ use vmtest_host::store::{Cache, CacheKind, SEAL, remove_tree};
 
 pub(super) mod place;
 mod range;
+mod refs;
 
 pub(crate) use range::Range;
 

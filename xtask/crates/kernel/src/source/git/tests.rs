@@ -59,7 +59,7 @@ fn a_commit_that_unpacks_to_terabytes_is_refused_by_name() {
     let line = |size: &str, path: &str| format!("100644 blob {} {size:>7}\t{path}\n", "0".repeat(40));
     assert_eq!(too_large(&[line("12", "a"), line("-", "sub"), line("4294967296", "b")].concat()), None);
     let large = too_large(&[line("12", "a"), line("1099511627776", "b c")].concat());
-    assert_eq!(large.as_deref(), Some("with b c it has 1024 GB"));
+    assert_eq!(large.as_deref(), Some("with b c it has 1024 GiB"));
     let many: String = (0..9).map(|number| line("4000000000", &number.to_string())).collect();
     assert!(too_large(&many).is_some());
 }
@@ -112,7 +112,7 @@ fn a_range_must_be_a_series() {
     let why = |from: &str, to: &str| Range::of(&open, from, to).expect_err("not a series").to_string();
     assert!(why("side", "other").contains("not an ancestor"));
     assert!(why("side", "side").contains("no commit"));
-    assert!(why("side~1", "side").contains("no commit of it changes a file"));
+    assert!(why("side~1", "side").contains("none of its commits changes a file"));
     git(&repo, &["merge", "-q", "--no-ff", "-m", "merge", "side"]);
     assert!(why("HEAD~1", "HEAD").contains("a merge is not a patch"));
     assert!(open.commit("nowhere").expect_err("unknown").to_string().contains("names no commit"));

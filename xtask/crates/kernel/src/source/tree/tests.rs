@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+use std::fs;
+
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+
 use super::*;
 use crate::source::samples::{context, git, kernel_repo, listing};
+use crate::source::tree::manifest::Held;
 use std::os::unix::fs::PermissionsExt;
 use vmtest_base::files::read_text;
+use vmtest_base::key::hash_bytes;
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = everything(dir)
@@ -234,7 +241,7 @@ fn a_tree_has_a_size() {
     fs::File::create(top.join("hole")).and_then(|file| file.set_len(1 << 40)).expect("sparse");
     let error = fetch(&ctx, &top).expect_err("too large");
     assert_eq!(error.class, vmtest_base::error::Class::Usage);
-    assert!(error.to_string().contains("hole has 1024 GB"), "{error}");
+    assert!(error.to_string().contains("hole has 1024 GiB"), "{error}");
     fs::write(top.join(".gitignore"), "*.o\nhole\n").expect("written");
     fetch(&ctx, &top).expect("ignored");
 }
