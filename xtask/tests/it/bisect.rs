@@ -543,7 +543,7 @@ fn mistakes_are_told_before_any_work() {
     };
     refuses("HEAD", "HEAD~1", &[], &["wrong way round"]);
     refuses("HEAD", "HEAD", &[], &["the same commit"]);
-    refuses("nowhere", "HEAD", &[], &["names no commit"]);
+    refuses("nowhere", "HEAD", &[], &["is not a commit"]);
     refuses("HEAD~1", "HEAD", &["--test", "nothing/*"], &["matches no subtest"]);
     refuses("HEAD~1", "HEAD", &["--title", "("], &["is no regular expression"]);
     refuses("HEAD~1", "HEAD", &["--confidence", "1"], &["is no probability"]);

@@ -22,7 +22,7 @@ use vmtest_host::tools;
 const LIMIT: Duration = Duration::from_secs(120);
 /// Hosts under which a thread of the kernel's lists is addressed.
 const ARCHIVES: [&str; 2] = ["lore.kernel.org", "patch.msgid.link"];
-/// What b4 is told to call the mbox.
+/// Name of the mbox that b4 writes.
 const FETCHED: &str = "series";
 /// Longest part of an id in a file name, and so in the name of a column.
 const MAX_NAME: usize = 40;
@@ -30,7 +30,7 @@ const MAX_NAME: usize = 40;
 /// The message id that this names; `None` for what is meant as a path.
 ///
 /// # Errors
-/// Class `Usage` for what is meant as mail and is none.
+/// Class `Usage` for text that looks like a mail but does not name one.
 pub fn id(text: &str) -> Result<Option<String>> {
     let wrong = |why: String| {
         Error::usage(format!("--patches {} does not name a mail", text.escape_debug())).why(why).next(
@@ -72,7 +72,7 @@ pub fn id(text: &str) -> Result<Option<String>> {
 /// The series as an mbox.
 ///
 /// # Errors
-/// Class `Host` where it cannot be fetched, `Usage` where the archive knows no such mail.
+/// Class `Host` where it cannot be fetched, `Usage` if the archive has no such mail.
 pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
     // The column is named after the file.
     let file = format!("{}.mbx", name(id));

@@ -23,7 +23,7 @@ use vmtest_host::store::CacheKind;
 /// File name in the cache entry.
 pub const BPFTOOL: &str = "bpftool";
 
-/// What Debian's static libelf lacks.
+/// Functions missing from Debian's static libelf.
 const EU_SEARCH: &str = include_str!("libelf_search_shim.c");
 
 /// Whether what is built with these tools runs in a guest that has none of their libraries.
@@ -83,7 +83,7 @@ pub fn ensure(
         ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
         // From nothing: these makefiles are not made for a source that changes under them.
         let obj = ctx.cache.scratch()?;
-        let built = make(tree, tools, how, &src, obj.path(), log_dir)?;
+        let built = make(&Recipe { tree, tools, how, log_dir }, &src, obj.path())?;
         beneath::copy(obj.path(), built, &place.join(BPFTOOL), &mut Budget::of(Class::SuiteBuild))
     })?;
     if cached {
@@ -102,7 +102,7 @@ fn inputs_key(src: &Path, mut key: KeyBuilder) -> Result<Key> {
         }
         let walk = walkdir::WalkDir::new(src.join(input)).follow_root_links(false);
         for entry in walk.sort_by_file_name() {
-            // A tree may lack one of them; make says what it misses.
+            // A tree may not have one of them; make then reports it.
             let Ok(entry) = entry else { continue };
             if entry.file_type().is_file() {
                 let below = entry.path().strip_prefix(src).unwrap_or(entry.path());
@@ -113,14 +113,17 @@ fn inputs_key(src: &Path, mut key: KeyBuilder) -> Result<Key> {
     Ok(key.finish())
 }
 
-fn make(
-    tree: &PatchedTree,
-    tools: &Tools,
+/// What bpftool is made from, and how.
+struct Recipe<'a> {
+    tree: &'a PatchedTree,
+    tools: &'a Tools,
     how: Make,
-    src: &Path,
-    obj: &Path,
-    log_dir: &Path,
-) -> Result<&'static str> {
+    log_dir: &'a Path,
+}
+
+/// Builds it from `src` in `obj`; gives its path below that.
+fn make(recipe: &Recipe<'_>, src: &Path, obj: &Path) -> Result<&'static str> {
+    let Recipe { tree, tools, how, log_dir } = *recipe;
     let sandbox = Sandbox::new(tools).read_only(src, "/src").writable(obj, "/obj");
     let mut command = sandbox.command("make");
     command.arg("-C").arg(sandbox.see("/src/tools/bpf/bpftool"));
@@ -150,7 +153,7 @@ fn make(
         .next(format!("the whole output is in {}", log.display())))
 }
 
-/// Compiles what the static libelf lacks. Gives the object as the sandbox sees it.
+/// Compiles the functions missing from the static libelf. Returns the object's path in the sandbox.
 fn eu_search(sandbox: &Sandbox<'_>, obj: &Path) -> Result<PathBuf> {
     write_file(&obj.join("eu_search.c"), EU_SEARCH)?;
     let (source, object) = (sandbox.see("/obj/eu_search.c"), sandbox.see("/obj/eu_search.o"));

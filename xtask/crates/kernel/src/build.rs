@@ -30,11 +30,9 @@ use vmtest_host::store::{CacheKind, remove_tree};
 /// How to build.
 #[derive(Debug)]
 pub struct Recipe<'a> {
-    /// Fragments, compiler.
     pub variant: &'a Variant,
-    /// Every option asked for.
+    /// Every requested option.
     pub requests: &'a Requests,
-    /// Whose compilers.
     pub tools: &'a Tools,
     /// How make runs.
     pub make: Make,
@@ -91,9 +89,6 @@ pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
 }
 
 /// The finished kernel, if it is in the cache.
-///
-/// # Errors
-/// When its record cannot be read.
 pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<Option<KernelBuild>> {
     let found = ctx.cache.get(CacheKind::Kernel, key(tree, recipe).as_str());
     ctx.cache.report_removed(&ctx.bus);
@@ -368,13 +363,13 @@ impl<'a> ConfiguredTree<'a> {
     }
 }
 
-/// Whether the file system of a path really has no room: a compiler's complaint alone may be the text of a stranger's makefile.
+/// Whether the file system of a path is really full: the compiler's message alone may be the text of a stranger's makefile.
 fn is_full(path: &Path) -> bool {
     let free = nix::sys::statvfs::statvfs(path).map(|stat| stat.blocks_available() * stat.fragment_size());
     free.is_ok_and(|free| free < NO_ROOM)
 }
 
-/// With less than this left, a build that complains of a full disk is right: it gave back what it had half written.
+/// With less than this left, a build that reports a full disk is right: it removed its half-written files.
 const NO_ROOM: u64 = 512 << 20;
 
 /// Modules of the tree's BPF tests, below the tree.

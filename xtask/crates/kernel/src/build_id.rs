@@ -23,9 +23,6 @@ const MAX_HEADERS: usize = 128;
 const MAX_NOTES: usize = 64 * 1024;
 
 /// The build id of an ELF file for x86_64, in hexadecimal; `None` where it has none, or is not such a file.
-///
-/// # Errors
-/// When it cannot be opened.
 pub fn of_file(path: &Path) -> Result<Option<String>> {
     let file = File::open(path).on("cannot open", path)?;
     Ok(of_elf(|offset, length| {

@@ -19,13 +19,11 @@ use vmtest_base::key::Key;
 /// What an option should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
-    /// `y`
     Yes,
-    /// `m`
     Module,
     /// `n`, or not set.
     No,
-    /// A number or a quoted string, as it stands in the file.
+    /// A number or a quoted string, as written in the file.
     Text(String),
 }
 
@@ -58,7 +56,6 @@ impl fmt::Display for Value {
     }
 }
 
-/// One wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Without `CONFIG_`.
@@ -67,7 +64,7 @@ pub struct Request {
     pub value: Value,
     /// `file:line`
     pub origin: String,
-    /// Number of the `either` block that it stands in; `None` outside of one.
+    /// Number of the `either` block around it; `None` outside of one.
     pub either: Option<usize>,
 }
 
@@ -96,7 +93,7 @@ impl Requests {
         text
     }
 
-    /// Hash of what is asked for, not of where.
+    /// Hash of the requests, not of where they are made.
     pub fn key(&self) -> Key {
         Key::of("config-1").field("requests", self.merged_text()).finish()
     }
@@ -187,13 +184,13 @@ fn shown(path: &Path) -> String {
 pub struct Lost {
     /// Without `CONFIG_`.
     pub option: String,
-    /// The value asked for.
+    /// The requested value.
     pub wanted: String,
     /// The value it has; `n` where it is absent.
     pub got: String,
-    /// Who asked.
+    /// Where it was requested.
     pub origin: String,
-    /// Why, as far as the Kconfig files tell; empty before [`explain`].
+    /// Why, as far as the Kconfig files show; empty before [`explain`].
     pub missing: Vec<String>,
 }
 

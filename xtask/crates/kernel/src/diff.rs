@@ -99,7 +99,7 @@ pub fn parse_diff(text: &str) -> Vec<FileDiff> {
     parse_stripped(text, 1)
 }
 
-/// The same with so many directories taken off each path.
+/// The same with so many directories stripped from each path.
 pub fn parse_stripped(text: &str, strip: u32) -> Vec<FileDiff> {
     let mut files: Vec<FileDiff> = Vec::new();
     let mut inside = Lines::default();

@@ -119,9 +119,6 @@ pub struct Executed {
 
 impl Executed {
     /// Of a source, with the files of a series over it where there is one.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or when interrupted.
     pub fn of(source: &Path, overlay: Option<&Overlay>) -> Result<Executed> {
         let mut all = BTreeMap::new();
         for entry in WalkDir::new(source).min_depth(1) {
@@ -173,9 +170,6 @@ impl Executed {
     }
 
     /// The first path of a series that changes what is executed here; `None` where it changes nothing of it.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
     pub fn changed_by(&self, overlay: &Overlay) -> Result<Option<String>> {
         for path in overlay.changed.iter().chain(&overlay.deleted) {
             if !self.files.contains_key(path) && !self.takes(path) {
@@ -192,9 +186,6 @@ impl Executed {
     }
 
     /// Hash of all of it.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or when interrupted.
     pub fn key(&self) -> Result<Key> {
         let mut key = Key::of("executed 1");
         for (path, file) in &self.files {
@@ -295,9 +286,6 @@ pub enum Isolation {
 
 /// How what a build of this tree leaves is kept from others. What the archive signed and the project maintains is trusted;
 /// what make executes of a stranger's is looked at, once for each state.
-///
-/// # Errors
-/// When the tree cannot be read, or when interrupted.
 pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     let Some(origin) = tree.origin() else { return Ok(Isolation::Origin) };
     let memo =
@@ -324,9 +312,6 @@ pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
 
 /// Adds to a key whose makefiles run, for what they make of hashed files: they read more than those. Nothing for what the
 /// project trusts.
-///
-/// # Errors
-/// Those of [`isolation`].
 pub fn isolated(ctx: &Context, tree: &PatchedTree, key: KeyBuilder) -> Result<KeyBuilder> {
     let Some(origin) = tree.origin() else { return Ok(key) };
     let key = key.field("origin", origin.as_str());

@@ -8,6 +8,7 @@ mod explain;
 mod expr;
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::path::Path;
 
 use crate::kconfig::expr::{Expr, Token, dependency, parse_expr, split_if, tokens};
@@ -25,7 +26,7 @@ const MAX_SELECTORS: usize = 6;
 #[derive(Debug, Clone, Default)]
 struct Definition {
     depends: Vec<Expr>,
-    /// Conditions under which it is asked for; `None` without a prompt.
+    /// Conditions of its prompt; `None` without a prompt.
     prompt: Option<Vec<Expr>>,
     has_default: bool,
     choice: Option<usize>,
@@ -79,7 +80,7 @@ impl Kconfig {
     }
 
     fn source(&mut self, tree: &Path, file: &str, blocks: &mut Vec<Block>, depth: usize) {
-        // What a stranger's tree names with `..` or a link is no file of it.
+        // A path through `..` or a link is not a file of a stranger's tree.
         let Ok(text) = beneath::read_text(tree, file) else { return };
         if depth < MAX_DEPTH {
             self.parse(tree, file, &text, blocks, depth);
@@ -99,30 +100,7 @@ impl Kconfig {
             let Some(keyword) = words.first().and_then(Token::word) else { continue };
             let rest = &words[1..];
             match keyword {
-                "help" | "---help---" => {
-                    let deep = |line: &str| -> Option<usize> {
-                        let mut column = 0;
-                        for c in line.chars() {
-                            match c {
-                                ' ' => column += 1,
-                                '\t' => column = (column / 8 + 1) * 8,
-                                _ => return Some(column),
-                            }
-                        }
-                        None
-                    };
-                    let mut text_at = None;
-                    while let Some(next) = lines.peek() {
-                        match (deep(next), text_at) {
-                            (None, _) => (),
-                            (Some(0), None) => break,
-                            (Some(at), None) => text_at = Some(at),
-                            (Some(at), Some(least)) if at < least => break,
-                            _ => (),
-                        }
-                        lines.next();
-                    }
-                }
+                "help" | "---help---" => skip_help(&mut lines),
                 "source" | "rsource" | "osource" | "orsource" => {
                     entry = Entry::None;
                     let Some(path) = rest.first().and_then(Token::text) else { continue };
@@ -133,17 +111,7 @@ impl Kconfig {
                 }
                 "config" | "menuconfig" => {
                     let Some(name) = rest.first().and_then(Token::word) else { continue };
-                    let mut definition = Definition::default();
-                    for block in blocks.iter() {
-                        match block {
-                            Block::If(condition) => definition.depends.push(condition.clone()),
-                            Block::Menu { depends, .. } => definition.depends.extend_from_slice(depends),
-                            Block::Choice { id, depends } => {
-                                definition.choice = Some(*id);
-                                definition.depends.extend_from_slice(depends);
-                            }
-                        }
-                    }
+                    let definition = Definition::inside(blocks);
                     self.symbols.entry(name.to_owned()).or_default().definitions.push(definition);
                     entry = Entry::Config(name.to_owned());
                 }
@@ -221,6 +189,50 @@ impl Kconfig {
                 }
             }
         }
+    }
+}
+
+impl Definition {
+    /// A definition that depends on what the blocks around it depend on.
+    fn inside(blocks: &[Block]) -> Definition {
+        let mut definition = Definition::default();
+        for block in blocks {
+            match block {
+                Block::If(condition) => definition.depends.push(condition.clone()),
+                Block::Menu { depends, .. } => definition.depends.extend_from_slice(depends),
+                Block::Choice { id, depends } => {
+                    definition.choice = Some(*id);
+                    definition.depends.extend_from_slice(depends);
+                }
+            }
+        }
+        definition
+    }
+}
+
+/// Skips a help text: the lines that are indented as far as its first one.
+fn skip_help<'a>(lines: &mut Peekable<impl Iterator<Item = &'a str>>) {
+    let deep = |line: &str| -> Option<usize> {
+        let mut column = 0;
+        for c in line.chars() {
+            match c {
+                ' ' => column += 1,
+                '\t' => column = (column / 8 + 1) * 8,
+                _ => return Some(column),
+            }
+        }
+        None
+    };
+    let mut text_at = None;
+    while let Some(next) = lines.peek() {
+        match (deep(next), text_at) {
+            (None, _) => (),
+            (Some(0), None) => break,
+            (Some(at), None) => text_at = Some(at),
+            (Some(at), Some(least)) if at < least => break,
+            _ => (),
+        }
+        lines.next();
     }
 }
 

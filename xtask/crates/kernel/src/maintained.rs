@@ -12,7 +12,7 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_host::context::Context;
 use vmtest_host::doctor::Toolchain;
 
-/// Holds mutants of a series, and so is none.
+/// Holds mutants of a series, and so is not a series.
 pub const MUTANTS: &str = "mutants";
 
 /// Where a series is looked for.
@@ -29,7 +29,7 @@ pub enum Named {
 /// Reads what was named, as one series in this order; `None` where nothing was.
 ///
 /// # Errors
-/// Those of [`series::load`], and class `Usage` for a name that is no path and no series of the project.
+/// Those of [`series::load`], and class `Usage` for a name that is neither a path nor a series of the project.
 pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     if named.is_empty() {
         return Ok(None);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether the last make in an object directory ended by itself.
 //!
-//! A make that is killed leaves half-written objects with new times, and the next one believes them ("member
-//! mm/vmscan.o in archive is not an object"). So a mark stands beside the objects while make runs. Where it still
-//! stands at the next start, everything younger than it goes, and make makes that again, mostly from ccache.
+//! A make that is killed leaves half-written objects with new times, and the next one trusts them ("member
+//! mm/vmscan.o in archive is not an object"). So there is a mark next to the objects while make runs. If it is still
+//! there at the next start, everything younger is removed, and make rebuilds it, mostly from ccache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,7 @@ pub struct Making {
 }
 
 impl Making {
-    /// Of the object directory `obj`; the mark stands beside it. Clears up what a killed make left.
-    ///
-    /// # Errors
-    /// When the file system refuses.
+    /// Of the object directory `obj`; the mark is next to it. Removes the leftovers of a killed make.
     pub fn of(obj: &Path) -> Result<Making> {
         let making = Making { mark: obj.with_extension("making") };
         if let Ok(data) = making.mark.metadata() {
@@ -54,17 +51,11 @@ impl Making {
     }
 
     /// A make is about to start.
-    ///
-    /// # Errors
-    /// When the file system refuses.
     pub fn begins(&self) -> Result<()> {
         write_file(&self.mark, "")
     }
 
     /// A make ended by itself, well or not: of a target that failed it leaves nothing.
-    ///
-    /// # Errors
-    /// When the file system refuses.
     pub fn ended(&self) -> Result<()> {
         fs::remove_file(&self.mark).on("cannot remove", &self.mark)
     }

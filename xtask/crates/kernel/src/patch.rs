@@ -12,14 +12,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::patch::diagnose::diagnose;
+use crate::patch::diagnose::Failed;
 use crate::patch::repo::{Repo, copy_with_links};
 use crate::series::{Patch, Series, title};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text};
 use vmtest_base::key::Key;
 use vmtest_host::context::Context;
-use vmtest_host::process::Job;
+use vmtest_host::process::{Finished, Job};
 use vmtest_host::store::CacheKind;
 
 /// What a series changes in its base tree.
@@ -35,23 +35,27 @@ pub struct Overlay {
     pub origin: Option<Key>,
 }
 
-/// Applies `series` to the tree in `base_dir`, which is only read. `base_commit` is the commit that the tree is known
-/// to be; `None` where it is not. `whose`: origin of that tree; a repository can hold other bytes than its commits are named
-/// after.
+/// The tree that a series is applied to. It is only read.
+#[derive(Debug)]
+pub struct Base<'a> {
+    /// Where it is.
+    pub dir: &'a Path,
+    /// Hash of its content.
+    pub key: &'a Key,
+    /// The commit that it is known to be.
+    pub commit: Option<&'a str>,
+    /// Its origin: a repository can hold other bytes than its commits are named after.
+    pub origin: Option<&'a Key>,
+}
+
+/// Applies `series` to the tree in `base`.
 ///
 /// # Errors
 /// [`Class::SeriesDoesNotApply`] with the patch, file and hunk, and what kind of failure it is.
-pub fn apply(
-    ctx: &Context,
-    base_dir: &Path,
-    base_key: &Key,
-    base_commit: Option<&str>,
-    whose: Option<&Key>,
-    series: &Series,
-) -> Result<(Key, Overlay)> {
-    let key = Key::of("overlay-2").field("base", base_key.as_str()).field("series", series.key().as_str());
+pub fn apply(ctx: &Context, base: &Base<'_>, series: &Series) -> Result<(Key, Overlay)> {
+    let key = Key::of("overlay-2").field("base", base.key.as_str()).field("series", series.key().as_str());
     let key = key.finish();
-    let entry = match whose {
+    let entry = match base.origin {
         Some(whose) => {
             Key::of("overlay 2").field("overlay", key.as_str()).field("whose", whose.as_str()).finish()
         }
@@ -59,9 +63,9 @@ pub fn apply(
     };
     let phase = ctx.bus.phase("patch", &series.name);
     let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Overlay, entry.as_str(), |dir| {
-        ctx.cache.verify(&ctx.bus, base_dir)?;
+        ctx.cache.verify(&ctx.bus, base.dir)?;
         let scratch = ctx.cache.scratch()?;
-        make_overlay(scratch.path(), dir, base_dir, base_commit, series)
+        make_overlay(scratch.path(), dir, base.dir, base.commit, series)
     })?;
     if cached {
         phase.cached()
@@ -97,26 +101,25 @@ fn make_overlay(
         .ok("cannot record the base files")?;
     repo.git(&["tag", "base"])?.ok("cannot mark the base files")?;
 
-    for (at, patch) in series.patches.iter().enumerate() {
-        if let Some(path) = patch.bare.iter().find(|path| is_bare(base_dir, patch.strip, path)) {
-            let why = format!("its diff has no a/ and b/ prefixes: {path}");
-            return Err(failure(series, at, &why).why("git strips the first directory of each path").next(
-                "recreate it with `git format-patch --default-prefix`, or `git -c diff.noprefix=false ..`; \
-                 or list it in a file `series` as `NAME -p0`",
-            ));
-        }
-    }
-    let mails = scratch.join("mails");
-    create_dir(&mails)?;
+    refuse_bare(base_dir, series)?;
     let commits = series.patches.iter().take_while(|patch| patch.exact.is_some()).count();
     apply_commits(&repo, series, commits)?;
     if commits == series.patches.len() {
         return repo.keep_changes(base_dir, out, &touched);
     }
+    let mails = scratch.join("mails");
+    create_dir(&mails)?;
+    let done = apply_mails(&repo, series, commits, &mails)?;
+    check_commits(&repo, base_dir, base_commit, series, &done)?;
+    repo.keep_changes(base_dir, out, &touched)
+}
+
+/// Applies the patches behind the first `begin`, which are mails, until one fails.
+fn apply_mails(repo: &Repo, series: &Series, begin: usize, mails: &Path) -> Result<Finished> {
     let mut done = None;
     let alike = |one: &Patch, other: &Patch| one.strip == other.strip && !one.reverse && !other.reverse;
-    let mut at = commits;
-    for group in series.patches[commits..].chunk_by(alike) {
+    let mut at = begin;
+    for group in series.patches[begin..].chunk_by(alike) {
         let mut files = Vec::new();
         for patch in group {
             at += 1;
@@ -134,17 +137,27 @@ fn make_overlay(
             break;
         }
     }
-    let done = done.ok_or_else(|| Error::usage("the series has no patch"))?;
+    done.ok_or_else(|| Error::usage("the series has no patch"))
+}
+
+/// Whatever git's exit code is: each patch must have made a commit that changes something.
+fn check_commits(
+    repo: &Repo,
+    base_dir: &Path,
+    base_commit: Option<&str>,
+    series: &Series,
+    done: &Finished,
+) -> Result<()> {
     let trees = repo.git(&["log", "--reverse", "--format=%T", "HEAD"])?.ok("cannot count commits")?.stdout;
     let trees: Vec<&str> = trees.lines().collect();
-    // Whatever git's exit code is: each patch must have made a commit that changes something.
     if let Some(at) = trees.windows(2).position(|pair| pair[0] == pair[1]) {
         return Err(failure(series, at, "it changes nothing")
             .next("drop it from the series, or check whether part of it was lost"));
     }
     let (made, of) = (trees.len().saturating_sub(1), series.patches.len());
     if made < of || !done.success() {
-        return Err(diagnose(&repo, base_dir, base_commit, series, made.min(of - 1), &done));
+        let failed = Failed { repo, base_dir, base_commit, series, at: made.min(of - 1), am: done };
+        return Err(failed.diagnose());
     }
     if made > of {
         let what =
@@ -153,7 +166,21 @@ fn make_overlay(
             .why("one of its files holds more mails than were read")
             .next("put each patch in its own file"));
     }
-    repo.keep_changes(base_dir, out, &touched)
+    Ok(())
+}
+
+/// Refuses diffs without a/ and b/ that git would apply in a wrong place.
+fn refuse_bare(base_dir: &Path, series: &Series) -> Result<()> {
+    for (at, patch) in series.patches.iter().enumerate() {
+        if let Some(path) = patch.bare.iter().find(|path| is_bare(base_dir, patch.strip, path)) {
+            let why = format!("its diff has no a/ and b/ prefixes: {path}");
+            return Err(failure(series, at, &why).why("git strips the first directory of each path").next(
+                "recreate it with `git format-patch --default-prefix`, or `git -c diff.noprefix=false ..`; \
+                 or list it in a file `series` as `NAME -p0`",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether this path, the same before and after, is one of the tree with nothing in front: git would take off its first

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A source with a series on top. It can only be made from a source, by applying the series.
 
-use crate::patch::{self, Overlay};
+use crate::patch::{self, Base, Overlay};
 use crate::series::Series;
 use crate::source::SourceTree;
 use vmtest_base::beneath;
@@ -33,8 +33,13 @@ impl PatchedTree {
     /// # Errors
     /// [`vmtest_base::error::Class::SeriesDoesNotApply`] with the patch, file and hunk.
     pub fn patched(ctx: &Context, source: SourceTree, series: &Series) -> Result<PatchedTree> {
-        let (base_commit, origin) = (source.base_commit.as_deref(), source.origin.as_ref());
-        let (key, overlay) = patch::apply(ctx, &source.dir, &source.key, base_commit, origin, series)?;
+        let base = Base {
+            dir: &source.dir,
+            key: &source.key,
+            commit: source.base_commit.as_deref(),
+            origin: source.origin.as_ref(),
+        };
+        let (key, overlay) = patch::apply(ctx, &base, series)?;
         Ok(PatchedTree { id: format!("{}+{}", source.id, series.name), source, overlay: Some(overlay), key })
     }
 
@@ -60,7 +65,7 @@ impl PatchedTree {
 
     /// Whose makefiles run when this is built; `None` for what the archive signed and this project maintains. A build can
     /// write what it likes into its objects and into ccache, so both are kept apart by this: a stranger's series must not
-    /// leave something behind that the build of another one believes.
+    /// leave something behind that the build of another one trusts.
     pub fn origin(&self) -> Option<Key> {
         let series = self.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
         match (&self.source.origin, series) {
@@ -73,10 +78,7 @@ impl PatchedTree {
         }
     }
 
-    /// A file of it; `None` where there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// A file of it; `None` if there is none.
     pub fn read(&self, path: &str) -> Result<Option<String>> {
         let has = |paths: &[String]| paths.iter().any(|other| other == path);
         let top = match &self.overlay {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernel parameters, sysctls and options of the configuration that nobody but the harness may set: one table, asked by every
+//! Kernel parameters, sysctls and options of the configuration that only the harness may set: one table, checked by every
 //! way in (`--append`, `--sysctl`, `--config`, variants, matrix files). Pure.
 //!
-//! What a kernel complains of is evidence, and so is how it dies. A word that keeps complaints from the console, or lets a dead
+//! A kernel's warnings are evidence, and so is how it dies. A word that keeps warnings from the console, or lets a dead
 //! kernel go on, would make passes of what was not seen. Words that make a kernel louder or die sooner are free
 //! (`panic_on_warn=1`, `softlockup_panic=1`), and so are those that switch a detector off (`nosoftlockup`): what nobody
 //! looks for is not found, as in a kernel that was built without KASAN.
@@ -32,7 +32,7 @@ impl Reserved {
 
 /// What decides together over a group of names.
 struct Group {
-    /// In lower case, with `_` for `-`; one that ends with `*` stands for all that begin so.
+    /// In lower case, with `_` for `-`; one that ends with `*` matches all with that prefix.
     names: &'static [&'static str],
     why: &'static str,
     next: &'static str,
@@ -83,7 +83,7 @@ const SYSCTLS: [Group; 3] = [
     },
 ];
 
-/// Options that take the console or the complaints away when they are off, or bring words along when they are on.
+/// Options that remove the console or the warnings when they are off, or bring words along when they are on.
 const OFF: [&str; 5] = ["PRINTK", "PRINTK_TIME", "BUG", "SERIAL_8250_CONSOLE", "TTY"];
 const ON: [&str; 3] = ["CMDLINE_OVERRIDE", "BOOT_CONFIG_EMBED", "BOOT_CONFIG_FORCE"];
 
@@ -298,7 +298,7 @@ mod tests {
         ] {
             assert!(of_option(option, value).is_some(), "{option}={value}");
         }
-        // The level of the console is not asked where `ignore_loglevel` stands.
+        // `ignore_loglevel` overrides the level of the console.
         for (option, value) in [
             ("PRINTK", "y"),
             ("CMDLINE", "\"nosmp\""),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads a patch series: a directory of `*.patch`, a quilt directory, an mbox or a whole thread, one patch, or several of them
-//! one after the other. Puts it in order, refuses what is no series, and says which files it touches. Applying it is
+//! one after the other. Puts it in order, refuses what is not a series, and says which files it touches. Applying it is
 //! [`crate::patch`].
 
 mod directory;
@@ -59,14 +59,13 @@ impl Note {
     }
 }
 
-/// Ordered patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// From the name of the directory or file; several are joined by `+`.
     pub name: String,
     /// At least one, in the order of application.
     pub patches: Vec<Patch>,
-    /// What the `base-commit:` line says; `None` where there is none.
+    /// What the `base-commit:` line says; `None` if there is none.
     pub base_commit: Option<String>,
     /// How many patches the whole series has, of which these are the first or all.
     pub of: usize,
@@ -91,14 +90,14 @@ pub struct Patch {
     pub strip: u32,
     /// It is taken out and not put in, as a quilt `series` may say.
     pub reverse: bool,
-    /// A diff in it that does not stand where that of a patch does, as the end of a sentence; `None` for most.
+    /// A diff in an unexpected place of the mail, as the end of a sentence; `None` for most.
     pub stray: Option<String>,
     /// Paths that have the same name before and after, nothing like a/ and b/ in front.
     pub bare: Vec<String>,
     /// The mail program may have joined lines (`format=flowed`).
     pub flowed: bool,
     /// `None` for a mail. Of a commit of a range: what `git diff --raw` between the tree below the series and the
-    /// commit says. Then `raw` is no mail: the diff behind its first `---` is applied byte by byte, and the result must
+    /// commit says. Then `raw` is not a mail: the diff behind its first `---` is applied byte by byte, and the result must
     /// differ from the base in exactly this.
     pub exact: Option<String>,
 }
@@ -193,9 +192,6 @@ pub struct Place {
 }
 
 /// Reads a series from these paths, in this order; see [`load_named`].
-///
-/// # Errors
-/// Those of [`load_named`].
 pub fn load(paths: &[PathBuf]) -> Result<Series> {
     load_named(&paths.iter().map(|path| Place { path: path.clone(), name: None }).collect::<Vec<_>>())
 }
@@ -203,7 +199,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Series> {
 /// Reads a series from these places, in this order.
 ///
 /// # Errors
-/// Usage for a path that is missing or empty; [`Class::SeriesDoesNotApply`] for one that is no series: no diff in it,
+/// Usage for a path that is missing or empty; [`Class::SeriesDoesNotApply`] for one that is not a series: no diff,
 /// gaps, duplicates, two versions mixed, a path outside the tree.
 pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut patches = Vec::new();
@@ -213,7 +209,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut notes = Vec::new();
     for Place { path, name } in places {
         if name.is_none() {
-            // By its path: the next version of a series comes to the same place, another one's to another.
+            // By its path: the next version of a series has the same path, another series another one.
             let full = path.canonicalize().unwrap_or_else(|_| path.clone());
             let begun = origin.unwrap_or_else(|| Key::of("series origin 1"));
             origin = Some(begun.field("path", origin_name(&full)));
@@ -319,7 +315,7 @@ fn quilt(dir: &Path, (listed, notes): (Vec<directory::Listed>, Vec<Note>)) -> Re
     into_series(whole_name(dir)?, Chosen { patches: mails, notes, base_commit })
 }
 
-/// Reads a mailbox. A single mail is what was asked for, also if it is a reply.
+/// Reads a mailbox. A single mail is used even if it is a reply.
 fn mailbox(shown: &str, name: String, mut mails: Vec<Mail>) -> Result<Series> {
     if mails.len() > 1 {
         return order_mbox(shown, name, mails);

@@ -64,7 +64,6 @@ pub struct Prebuilt {
 /// What a spec became.
 #[derive(Debug, Clone)]
 pub enum Fetched {
-    /// Source.
     Source(SourceTree),
     /// A base and the patches that a range of commits is.
     Range {
@@ -91,7 +90,7 @@ impl Fetched {
 /// What a spec means, before anything is fetched.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// Column of the matrix, as [`fetch`] will name it, unless the mirror lacks what it lists.
+    /// Column of the matrix, as [`fetch`] will name it, unless the mirror does not have what it lists.
     pub id: String,
     /// Which version, package and suite it became and why, or facts about the path.
     pub description: String,
@@ -128,7 +127,7 @@ pub(crate) enum Choice {
 /// Says what a spec means. The network is used only where the archive's index is missing or old.
 ///
 /// # Errors
-/// A usage error for a path that is no kernel, a host error where the archive cannot be asked or has no such version.
+/// A usage error for a path that is not a kernel, a host error if the archive cannot be reached or has no such version.
 pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
     match spec {
         KernelSpec::Src(version) => archive::resolve_source(ctx, version),
@@ -159,8 +158,8 @@ pub fn fetch(ctx: &Context, resolved: &Resolved) -> Result<Fetched> {
     }
 }
 
-/// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless it also stands for
-/// another path: then each of these gets as many directories as tell it from the others (`tree:a/linux`,
+/// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless it also means
+/// another path: then each of these gets as many directories as distinguish it from the others (`tree:a/linux`,
 /// `tree:b/linux`), in whatever order they were named. What is the same kernel keeps one id.
 pub fn unique_ids(kernels: &[Resolved]) -> Vec<String> {
     let id = |kernel: &Resolved| {
@@ -188,7 +187,7 @@ fn end(path: &Path, components: usize) -> PathBuf {
     path.iter().skip(path.iter().count().saturating_sub(components)).collect()
 }
 
-/// The version in a kernel's Makefile; `None` where the directory is no kernel tree.
+/// The version in a kernel's Makefile; `None` if the directory is not a kernel tree.
 fn kernel_version(dir: &Path) -> Option<String> {
     version_of_makefile(&vmtest_base::beneath::read_text(dir, "Makefile").ok()?)
 }
@@ -205,7 +204,7 @@ pub fn version_of_makefile(text: &str) -> Option<String> {
     Some(format!("{major}.{minor}{point}{}", value("EXTRAVERSION").unwrap_or_default()))
 }
 
-/// Origin of what lies at this path.
+/// Origin of the source at this path.
 fn origin(path: &Path) -> Key {
     Key::of("source origin 1").field("place", origin_name(path)).finish()
 }

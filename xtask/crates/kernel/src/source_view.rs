@@ -34,7 +34,6 @@ struct State {
 pub struct Overlaid<'a> {
     /// Directory with the changed files at their paths.
     pub files: &'a Path,
-    /// Their paths.
     pub changed: &'a [String],
     /// Paths that the series removes.
     pub deleted: &'a [String],

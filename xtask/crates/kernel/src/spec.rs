@@ -23,16 +23,13 @@ pub enum KernelSpec {
     Tree(PathBuf),
     /// A commit of the user's repository.
     Git {
-        /// The repository.
         repo: PathBuf,
         /// Any revision git understands.
         rev: String,
     },
     /// The commits after one and up to another, as a series on top of the first.
     GitRange {
-        /// The repository.
         repo: PathBuf,
-        /// The base.
         from: String,
         /// The last commit.
         to: String,
@@ -89,7 +86,7 @@ impl FromStr for KernelSpec {
     }
 }
 
-/// The last `@` parts path and revision: a path may hold one, `HEAD@{1}` aside, and that is written `@{1}`.
+/// The last `@` separates path and revision: a path may contain one. `HEAD@{1}` is an exception, also written `@{1}`.
 fn git(rest: &str) -> Option<KernelSpec> {
     let split = rest.rfind("@{").filter(|at| *at > 0).map(|at| rest[..at].rfind('@').unwrap_or(at));
     let at = split.or_else(|| rest.rfind('@'))?;

@@ -124,9 +124,6 @@ pub fn load(kconfig_dir: &Path, name: &str) -> Result<Variant> {
 }
 
 /// Names of all variants, sorted.
-///
-/// # Errors
-/// When the directory cannot be read.
 pub fn list(kconfig_dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(kconfig_dir).on("cannot list", kconfig_dir)? {
@@ -138,7 +135,7 @@ pub fn list(kconfig_dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Names stand in reports, paths and globs.
+/// Names occur in reports, paths and globs.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
 }
@@ -147,54 +144,8 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
     let file: File = toml::from_str(text).map_err(|error| Error::usage(error.to_string().trim_end()))?;
     let File { about, fragments, compiler, make, cmdline, sysctls, cpu, memory_mib, slowdown, conditions } =
         file;
-    if fragments.is_empty() {
-        return Err(Error::usage("`fragments` is empty: allnoconfig alone does not boot"));
-    }
-    for fragment in &fragments {
-        if !fragment.components().all(|part| matches!(part, Component::Normal(_))) {
-            let what = format!("fragment {} is not a path below kconfig/", fragment.display());
-            return Err(Error::usage(what));
-        }
-        if !kconfig_dir.join(fragment).is_file() {
-            return Err(Error::usage(format!("no such fragment: kconfig/{}", fragment.display())));
-        }
-    }
-    if let Some((word, found)) = cmdline.iter().find_map(|word| Some((word, reserved::in_cmdline(word)?))) {
-        return Err(found.refused(format!("{word:?} in `cmdline`")));
-    }
-    let mut set = sysctls.iter();
-    if let Some((name, found)) = set.find_map(|(name, value)| Some((name, reserved::of_sysctl(name, value)?)))
-    {
-        return Err(found.refused(format!("{name:?} in `sysctls`")));
-    }
-    // Both travel on a command line that spaces take apart.
-    let is_word =
-        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'');
-    if let Some(bad) = cmdline.iter().find(|word| !is_word(word)) {
-        return Err(Error::usage(format!("{bad:?} in `cmdline` is not one word")));
-    }
-    // Only variables: a target or an option would make something else than was asked for.
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    let is_setting = |word: &str| {
-        is_word(word)
-            && word.split_once('=').is_some_and(|(name, _)| {
-                name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_name)
-            })
-    };
-    if let Some(bad) = make.iter().find(|word| !is_setting(word)) {
-        return Err(Error::usage(format!("{bad:?} in `make` is not NAME=value")));
-    }
-    let is_sysctl = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    if let Some((bad, _)) = sysctls.iter().find(|(key, value)| {
-        key.is_empty() || !key.chars().all(is_sysctl) || key.contains("..") || !is_word(value)
-    }) {
-        return Err(Error::usage(format!(
-            "{bad:?} in `sysctls` is not a sysctl, or its value is not one word"
-        )));
-    }
-    if let Some(bad) = cpu.as_deref().filter(|cpu| !is_word(cpu)) {
-        return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));
-    }
+    check_fragments(kconfig_dir, &fragments)?;
+    check_words(&make, &cmdline, &sysctls, cpu.as_deref())?;
     if !(1..=MAX_SLOWDOWN).contains(&slowdown) {
         return Err(Error::usage(format!("`slowdown` {slowdown} is not between 1 and {MAX_SLOWDOWN}")));
     }
@@ -214,6 +165,68 @@ fn parse(kconfig_dir: &Path, name: &str, text: &str) -> Result<Variant> {
             .map(|one| Condition::new(&one.what, &one.read, &one.is, one.must))
             .collect::<Result<_>>()?,
     })
+}
+
+fn check_fragments(kconfig_dir: &Path, fragments: &[PathBuf]) -> Result<()> {
+    if fragments.is_empty() {
+        return Err(Error::usage("`fragments` is empty: allnoconfig alone does not boot"));
+    }
+    for fragment in fragments {
+        if !fragment.components().all(|part| matches!(part, Component::Normal(_))) {
+            let what = format!("fragment {} is not a path below kconfig/", fragment.display());
+            return Err(Error::usage(what));
+        }
+        if !kconfig_dir.join(fragment).is_file() {
+            return Err(Error::usage(format!("no such fragment: kconfig/{}", fragment.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses words that belong to the harness, and those that would not stay one word.
+fn check_words(
+    make: &[String],
+    cmdline: &[String],
+    sysctls: &BTreeMap<String, String>,
+    cpu: Option<&str>,
+) -> Result<()> {
+    if let Some((word, found)) = cmdline.iter().find_map(|word| Some((word, reserved::in_cmdline(word)?))) {
+        return Err(found.refused(format!("{word:?} in `cmdline`")));
+    }
+    let mut set = sysctls.iter();
+    if let Some((name, found)) = set.find_map(|(name, value)| Some((name, reserved::of_sysctl(name, value)?)))
+    {
+        return Err(found.refused(format!("{name:?} in `sysctls`")));
+    }
+    // Both travel on a command line that spaces take apart.
+    let is_word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'');
+    if let Some(bad) = cmdline.iter().find(|word| !is_word(word)) {
+        return Err(Error::usage(format!("{bad:?} in `cmdline` is not one word")));
+    }
+    // Only variables: a target or an option would build something else.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let is_setting = |word: &str| {
+        is_word(word)
+            && word.split_once('=').is_some_and(|(name, _)| {
+                name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_name)
+            })
+    };
+    if let Some(bad) = make.iter().find(|word| !is_setting(word)) {
+        return Err(Error::usage(format!("{bad:?} in `make` is not NAME=value")));
+    }
+    let is_sysctl = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if let Some((bad, _)) = sysctls.iter().find(|(key, value)| {
+        key.is_empty() || !key.chars().all(is_sysctl) || key.contains("..") || !is_word(value)
+    }) {
+        return Err(Error::usage(format!(
+            "{bad:?} in `sysctls` is not a sysctl, or its value is not one word"
+        )));
+    }
+    if let Some(bad) = cpu.filter(|cpu| !is_word(cpu)) {
+        return Err(Error::usage(format!("`cpu` {bad:?} is not one word")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which of the kernel's own tests run: what was asked for, the tests that the tree has, its deny list. Pure.
+//! Which of the kernel's own tests run: the request, the tests that the tree has, its deny list. Pure.
 
 use std::collections::BTreeMap;
 
@@ -60,14 +60,14 @@ pub fn deny_list(text: &str) -> Vec<Denied> {
     text.lines().filter_map(line).collect()
 }
 
-/// What is to be done.
+/// The tests to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
     /// Tests to build and run, in the order of their names.
     pub chosen: Vec<Chosen>,
-    /// What was asked for and is on the tree's deny list, with what the list says.
+    /// Requested tests that are on the tree's deny list, with its reason.
     pub denied: Vec<(TestName, String)>,
-    /// What was asked for and the tree does not have.
+    /// Requested tests that the tree does not have.
     pub absent: Vec<TestName>,
 }
 
@@ -108,7 +108,7 @@ fn split(glob: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Chooses. `elsewhere` says of a glob that another suite knows it: then nothing is absent here.
+/// Chooses. `elsewhere`: whether another suite has tests that match a glob; then nothing is absent here.
 ///
 /// # Errors
 /// Class `Usage` for a malformed glob.
@@ -122,40 +122,8 @@ pub fn choose(
     let globs = if globs.is_empty() { &default } else { globs };
     check(globs)?;
     let mut choice = Choice::default();
-    // Test to its patterns; an empty list is all of it.
-    let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut all: Vec<&str> = Vec::new();
-    for glob in globs {
-        let (test, subtest) = split(glob);
-        let matcher = compile(test)?.compile_matcher();
-        let named = |name: &str| !name.contains(BENCHMARK) || test.contains(BENCHMARK);
-        let hits: Vec<&str> = offer
-            .tests
-            .keys()
-            .map(String::as_str)
-            .filter(|name| matcher.is_match(name) && named(name))
-            .collect();
-        if hits.is_empty() && !elsewhere(glob) {
-            let absent = TestName { test: test.to_owned(), subtest: subtest.unwrap_or_default().to_owned() };
-            if !choice.absent.contains(&absent) {
-                choice.absent.push(absent);
-            }
-        }
-        for name in hits {
-            let patterns = wanted.entry(name).or_default();
-            match subtest {
-                None => all.push(name),
-                Some(subtest) if !patterns.iter().any(|known| known == subtest) => {
-                    patterns.push(subtest.to_owned());
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    for (name, mut subtests) in wanted {
-        if all.contains(&name) {
-            subtests.clear();
-        }
+    let wanted = wanted(globs, offer, elsewhere, &mut choice.absent)?;
+    for (name, subtests) in wanted {
         let lines: Vec<&Denied> =
             offer.deny.iter().filter(|line| !ignore_deny_list && star_matches(&line.test, name)).collect();
         let denied = |line: &Denied| {
@@ -180,6 +148,48 @@ pub fn choose(
         choice.chosen.push(Chosen { name: name.to_owned(), file: file.clone(), subtests, deny });
     }
     Ok(choice)
+}
+
+/// The tests that globs choose, each with its patterns; an empty list is all of it.
+fn wanted<'a>(
+    globs: &[String],
+    offer: Offer<'a>,
+    elsewhere: &dyn Fn(&str) -> bool,
+    absent: &mut Vec<TestName>,
+) -> Result<BTreeMap<&'a str, Vec<String>>> {
+    let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut whole: Vec<&str> = Vec::new();
+    for glob in globs {
+        let (test, subtest) = split(glob);
+        let matcher = compile(test)?.compile_matcher();
+        let named = |name: &str| !name.contains(BENCHMARK) || test.contains(BENCHMARK);
+        let hits: Vec<&str> = offer
+            .tests
+            .keys()
+            .map(String::as_str)
+            .filter(|name| matcher.is_match(name) && named(name))
+            .collect();
+        if hits.is_empty() && !elsewhere(glob) {
+            let name = TestName { test: test.to_owned(), subtest: subtest.unwrap_or_default().to_owned() };
+            if !absent.contains(&name) {
+                absent.push(name);
+            }
+        }
+        for name in hits {
+            let patterns = wanted.entry(name).or_default();
+            match subtest {
+                None => whole.push(name),
+                Some(subtest) if !patterns.iter().any(|known| known == subtest) => {
+                    patterns.push(subtest.to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for name in whole {
+        wanted.entry(name).or_default().clear();
+    }
+    Ok(wanted)
 }
 
 #[cfg(test)]

@@ -27,12 +27,11 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Runner {
     /// Directory that holds it and nothing else.
     pub dir: PathBuf,
-    /// Every subtest it knows.
+    /// Every subtest that it has.
     pub listed: Vec<Listed>,
 }
 
 impl Runner {
-    /// The program.
     pub fn path(&self) -> PathBuf {
         self.dir.join(RUNNER)
     }
@@ -92,9 +91,6 @@ impl Runner {
     }
 
     /// The globs of a filter that choose something here.
-    ///
-    /// # Errors
-    /// Never for a filter that exists.
     pub fn known(&self, filter: &TestFilter) -> Result<TestFilter> {
         let unknown = filter.unmatched(self.listed.iter().map(|listed| &listed.name));
         let known: Vec<String> =

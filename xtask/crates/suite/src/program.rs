@@ -27,7 +27,7 @@ struct File {
 /// Reads the suite of that name.
 ///
 /// # Errors
-/// Class `Usage` for a name that is none, with those that are, and for a `suite.toml` that makes no sense.
+/// Class `Usage` for an unknown name, with the valid ones, and for an invalid `suite.toml`.
 pub fn load(project: &Path, name: &str) -> Result<Program> {
     let names = names(project);
     if !names.iter().any(|known| known == name) {

@@ -84,7 +84,6 @@ static CALL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b([A-Za-z_]\w*)\s*
 static MODULE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"bpf_testmod|bpf_test_[a-z_]+\.ko").unwrap());
 
 impl Makefile {
-    /// Reads one.
     pub fn parse(text: &str) -> Makefile {
         let mut makefile = Makefile::default();
         let joined = text.replace("\\\n", " ");
@@ -104,7 +103,7 @@ impl Makefile {
         makefile
     }
 
-    /// Words of a variable; none where there is no such variable.
+    /// Words of a variable; empty if there is no such variable.
     pub fn words(&self, name: &str) -> &[String] {
         self.variables.get(name).map_or(&[], Vec::as_slice)
     }
@@ -152,7 +151,6 @@ pub struct Selftests {
     top: PathBuf,
     /// `tools/testing/selftests/bpf` below that.
     dir: PathBuf,
-    /// Its makefile.
     pub makefile: Makefile,
     /// Test to the file in `prog_tests/` (without `.c`) that defines it.
     pub tests: BTreeMap<String, String>,
@@ -329,7 +327,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     Some(found)
 }
 
-/// A source file as text; `None` for what is no plain file, or too long to be one.
+/// A source file as text; `None` if it is not a regular file, or is too long.
 fn source(top: &Path, path: &Path) -> Option<String> {
     beneath::read_text_up_to(top, path, MAX_SOURCE).ok()
 }

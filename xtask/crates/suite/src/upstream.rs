@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's own BPF tests, built from the tree under test: `test_progs` with the chosen tests and nothing else.
 //!
-//! The tree's makefile does the work, in the sandbox, on a copy that holds only what is needed: it takes whatever lies in
+//! The tree's makefile does the work, in the sandbox, on a copy that holds only what is needed: it takes everything in
 //! `prog_tests/` and `progs/`. libbpf, bpftool and resolve_btfids are kept apart, so that another set of tests does not
 //! compile them again. A test that does not compile is left out of the copy, and the rest is built without it.
 
@@ -31,7 +31,6 @@ use vmtest_host::store::CacheKind;
 use vmtest_kernel::make_mark::Make;
 use vmtest_kernel::patched::PatchedTree;
 
-/// The program.
 pub const TEST_PROGS: &str = "test_progs";
 /// Below a bundle: what the guest gets.
 pub const FILES: &str = "files";
@@ -167,7 +166,6 @@ pub struct Ingredients<'a> {
     pub kernel: &'a Path,
     /// Of that kernel.
     pub kernel_key: &'a Key,
-    /// Whose compilers.
     pub tools: &'a Tools,
     /// How make runs.
     pub make: Make,
@@ -235,9 +233,6 @@ pub fn known(ctx: &Context, bundle: &Key) -> Known {
 }
 
 /// Adds what a run reported, for the next one.
-///
-/// # Errors
-/// When it cannot be written.
 pub fn keep_known(
     ctx: &Context,
     bundle: &Key,

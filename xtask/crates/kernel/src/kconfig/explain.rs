@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why an option is not what was asked for, in a few lines.
+//! Why an option does not have the requested value, in a few lines.
 
 use std::collections::BTreeSet;
 
@@ -28,25 +28,32 @@ impl Kconfig {
         if wanted == "m" && self.value("MODULES", dotconfig) == "n" {
             return vec!["MODULES is n: nothing can be a module".to_owned()];
         }
-        let mut lines = Vec::new();
-        self.unmet(
-            option,
-            symbol,
-            if wanted == "m" { 1 } else { 2 },
-            dotconfig,
-            &mut BTreeSet::new(),
-            &mut lines,
-        );
-        if !lines.is_empty() {
-            return lines;
+        let least = if wanted == "m" { 1 } else { 2 };
+        let mut unmet = Unmet { kconfig: self, dotconfig, least, seen: BTreeSet::new(), lines: Vec::new() };
+        unmet.add(option, symbol);
+        if !unmet.lines.is_empty() {
+            return unmet.lines;
         }
         if let Some(id) = symbol.definitions.iter().find_map(|definition| definition.choice) {
-            let members = self.symbols.iter().filter(|(name, other)| {
-                other.definitions.iter().any(|d| d.choice == Some(id)) && self.value(name, dotconfig) == "y"
-            });
-            let chosen: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
-            return vec![format!("{option} is one of a choice: {} was chosen", chosen.join(", "))];
+            let chosen = self.chosen_of(id, dotconfig).join(", ");
+            return vec![format!("{option} is one of a choice: {chosen} was chosen")];
         }
+        self.explain_met(option, symbol, dotconfig)
+    }
+
+    /// Members of a choice that are on.
+    fn chosen_of(&self, id: usize, dotconfig: &DotConfig) -> Vec<&str> {
+        let is_member = |symbol: &Symbol| symbol.definitions.iter().any(|d| d.choice == Some(id));
+        let members = self
+            .symbols
+            .iter()
+            .filter(|(name, symbol)| is_member(symbol) && self.value(name, dotconfig) == "y");
+        members.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Why an option is off although its dependencies hold.
+    fn explain_met(&self, option: &str, symbol: &Symbol, dotconfig: &DotConfig) -> Vec<String> {
+        let mut lines = Vec::new();
         let prompts: Vec<&Vec<Expr>> = symbol.definitions.iter().filter_map(|d| d.prompt.as_ref()).collect();
         if prompts.is_empty() {
             lines.push(self.only_selected(option, symbol, dotconfig));
@@ -114,51 +121,6 @@ impl Kconfig {
         }
     }
 
-    /// Adds a line for each dependency that does not hold, then for what that depends on.
-    fn unmet(
-        &self,
-        option: &str,
-        symbol: &Symbol,
-        least: u8,
-        dotconfig: &DotConfig,
-        seen: &mut BTreeSet<String>,
-        lines: &mut Vec<String>,
-    ) {
-        if !seen.insert(option.to_owned()) || seen.len() > MAX_EXPLAIN_DEPTH * 4 {
-            return;
-        }
-        let failing = |definition: &Definition| -> Vec<Expr> {
-            let parts = definition.depends.iter().flat_map(conjuncts);
-            parts
-                .filter(|part| part.eval(self, dotconfig).is_some_and(|value| value < least))
-                .cloned()
-                .collect()
-        };
-        // One definition whose dependencies hold is enough.
-        let Some(parts) = symbol.definitions.iter().map(failing).min_by_key(Vec::len) else { return };
-        let mut deeper = Vec::new();
-        for part in &parts {
-            let line = format!("{option} needs {part}: {}", self.leaves_text(part, dotconfig));
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-            deeper.extend(leaves(part).into_iter().filter(|(_, positive)| *positive).map(|(name, _)| name));
-        }
-        for name in deeper {
-            if let Some(symbol) = self.symbols.get(&name).filter(|_| self.value(&name, dotconfig) == "n") {
-                if symbol.definitions.is_empty() {
-                    continue;
-                }
-                let before = lines.len();
-                self.unmet(&name, symbol, least, dotconfig, seen, lines);
-                let promptless = symbol.definitions.iter().all(|definition| definition.prompt.is_none());
-                if lines.len() == before && promptless {
-                    lines.push(self.only_selected(&name, symbol, dotconfig));
-                }
-            }
-        }
-    }
-
     /// "it is n", "both are n", "A is y, B is n".
     fn leaves_text(&self, expr: &Expr, dotconfig: &DotConfig) -> String {
         let mut leaves = leaves(expr);
@@ -204,6 +166,58 @@ impl Kconfig {
         near.sort_unstable();
         let best = near.first().map_or(0, |(distance, _)| *distance);
         near.into_iter().filter(|(distance, _)| *distance == best).take(3).map(|(_, name)| name).collect()
+    }
+}
+
+/// The dependencies of an option that do not hold.
+struct Unmet<'a> {
+    kconfig: &'a Kconfig,
+    dotconfig: &'a DotConfig,
+    /// The least value that they must have.
+    least: u8,
+    seen: BTreeSet<String>,
+    lines: Vec<String>,
+}
+
+impl Unmet<'_> {
+    /// Adds a line for each dependency that does not hold, then for what that depends on.
+    fn add(&mut self, option: &str, symbol: &Symbol) {
+        let (kconfig, dotconfig, least) = (self.kconfig, self.dotconfig, self.least);
+        if !self.seen.insert(option.to_owned()) || self.seen.len() > MAX_EXPLAIN_DEPTH * 4 {
+            return;
+        }
+        let failing = |definition: &Definition| -> Vec<Expr> {
+            let parts = definition.depends.iter().flat_map(conjuncts);
+            parts
+                .filter(|part| part.eval(kconfig, dotconfig).is_some_and(|value| value < least))
+                .cloned()
+                .collect()
+        };
+        // One definition whose dependencies hold is enough.
+        let Some(parts) = symbol.definitions.iter().map(failing).min_by_key(Vec::len) else { return };
+        let mut deeper = Vec::new();
+        for part in &parts {
+            let line = format!("{option} needs {part}: {}", kconfig.leaves_text(part, dotconfig));
+            if !self.lines.contains(&line) {
+                self.lines.push(line);
+            }
+            deeper.extend(leaves(part).into_iter().filter(|(_, positive)| *positive).map(|(name, _)| name));
+        }
+        for name in deeper {
+            if let Some(symbol) =
+                kconfig.symbols.get(&name).filter(|_| kconfig.value(&name, dotconfig) == "n")
+            {
+                if symbol.definitions.is_empty() {
+                    continue;
+                }
+                let before = self.lines.len();
+                self.add(&name, symbol);
+                let promptless = symbol.definitions.iter().all(|definition| definition.prompt.is_none());
+                if self.lines.len() == before && promptless {
+                    self.lines.push(kconfig.only_selected(&name, symbol, dotconfig));
+                }
+            }
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Expressions of Kconfig: their words, what they say, and what they come to with a configuration.
+//! Expressions of Kconfig: their tokens, their meaning, and their value for a configuration.
 
 use std::fmt;
 
 use crate::kconfig::Kconfig;
 use vmtest_base::dotconfig::DotConfig;
 
-/// A dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expr {
     Symbol(String),
     Literal(String),
-    /// A macro: nobody here knows.
+    /// A macro, whose value is unknown here.
     Unknown,
     Not(Box<Expr>),
     And(Vec<Expr>),
@@ -81,7 +80,7 @@ impl Expr {
             }
             Expr::Compare(left, operator, right) => {
                 let side = |expr: &Expr| match expr {
-                    // A name that is no option stands for itself.
+                    // A name that is not an option is a constant.
                     Expr::Symbol(name)
                         if kconfig.symbols.contains_key(name) || dotconfig.contains_key(name) =>
                     {

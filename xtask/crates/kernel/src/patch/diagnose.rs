@@ -15,108 +15,127 @@ use vmtest_host::process::Finished;
 /// Lines of a rejected hunk that an error shows.
 const SHOWN_HUNK_LINES: usize = 20;
 
-/// Finds out why patch `at` made no commit. The repository is where `git am` stopped.
-pub(super) fn diagnose(
-    repo: &Repo,
-    base_dir: &Path,
-    base_commit: Option<&str>,
-    series: &Series,
-    at: usize,
-    am: &Finished,
-) -> Error {
-    let (Ok(error) | Err(error)) = diagnose_or_fail(repo, base_dir, base_commit, series, at, am);
-    match series.patches[at].stray.is_some() && error.class == Class::SeriesDoesNotApply {
-        true => error.next("indent the diff that must not be applied, and recreate the mail"),
-        false => error,
-    }
+/// The diff of the failed patch, in the scratch repository.
+const FAILED: &str = ".git/failed.patch";
+
+/// A patch that made no commit. The repository is where `git am` stopped.
+pub(super) struct Failed<'a> {
+    pub(super) repo: &'a Repo,
+    pub(super) base_dir: &'a Path,
+    pub(super) base_commit: Option<&'a str>,
+    pub(super) series: &'a Series,
+    /// The number of the patch, from 0.
+    pub(super) at: usize,
+    /// The output of `git am`.
+    pub(super) am: &'a Finished,
 }
 
-fn diagnose_or_fail(
-    repo: &Repo,
-    base_dir: &Path,
-    base_commit: Option<&str>,
-    series: &Series,
-    at: usize,
-    am: &Finished,
-) -> Result<Error> {
-    if am.no_space().is_some() {
-        return Ok(am.error("cannot apply the series"));
-    }
-    let patch = &series.patches[at];
-    let decoded = repo.dir.join(if patch.reverse { TAKEN_OUT } else { ".git/rebase-apply/patch" });
-    let Ok(bytes) = fs::read(&decoded) else {
-        let why = format!("git cannot read it as a mail: {}", git_says(&am.tail));
-        return Ok(failure(series, at, &why).detail(am.tail.clone()));
-    };
-    let diff_file = repo.dir.join(".git/failed.patch");
-    write_file(&diff_file, &bytes)?;
-    if !patch.reverse {
-        // `--quit` and not `--abort`: the patches before this one stay applied.
-        repo.git(&["am", "--quit"])?;
-    }
-    repo.git(&["reset", "--hard", "--quiet"])?.ok("cannot look at the failed patch")?;
-    let strip = format!("-p{}", patch.strip);
-    let git_apply = |options: &[&str]| -> Result<Finished> {
-        let mut args = vec!["apply", strip.as_str()];
-        args.extend(options);
-        // Back and back again is forth.
-        if patch.reverse != options.contains(&"--reverse") {
-            args.retain(|arg| *arg != "--reverse");
-            args.push("--reverse");
-        } else {
-            args.retain(|arg| *arg != "--reverse");
+impl Failed<'_> {
+    /// Finds out why.
+    pub(super) fn diagnose(&self) -> Error {
+        let (Ok(error) | Err(error)) = self.diagnose_or_fail();
+        match self.patch().stray.is_some() && error.class == Class::SeriesDoesNotApply {
+            true => error.next("indent the diff that must not be applied, and recreate the mail"),
+            false => error,
         }
-        args.push(".git/failed.patch");
-        repo.git(&args)
-    };
-    let files = parse_stripped(&String::from_utf8_lossy(&bytes), patch.strip);
-    if files.is_empty() {
-        return Ok(failure(series, at, "not a patch: it has no diff"));
     }
-    let checked = git_apply(&["--check"])?;
-    if checked.success() {
-        return Ok(failure(
-            series,
-            at,
-            &format!("git rejects the mail although its diff applies: {}", git_says(&am.tail)),
-        )
-        .detail(am.tail.clone()));
+
+    fn patch(&self) -> &Patch {
+        &self.series.patches[self.at]
     }
-    if let Some(error) = without_content(series, at, &checked.tail) {
-        return Ok(error);
+
+    fn error(&self, why: &str) -> Error {
+        failure(self.series, self.at, why)
     }
-    if let Some(line) = checked.tail.iter().find(|line| is_damage(line)) {
-        let line = line.trim_start_matches("error: ");
-        return Ok(failure(series, at, &format!("the diff is damaged: {line}"))
-            .detail(line_around(&bytes, line))
-            .next("a mail program wrapped or cut it: take the series from `b4 am` or `git format-patch`"));
+
+    fn diagnose_or_fail(&self) -> Result<Error> {
+        let (repo, patch, am) = (self.repo, self.patch(), self.am);
+        if am.no_space().is_some() {
+            return Ok(am.error("cannot apply the series"));
+        }
+        let decoded = repo.dir.join(if patch.reverse { TAKEN_OUT } else { ".git/rebase-apply/patch" });
+        let Ok(bytes) = fs::read(&decoded) else {
+            let why = format!("git cannot read it as a mail: {}", git_says(&am.tail));
+            return Ok(self.error(&why).detail(am.tail.clone()));
+        };
+        write_file(&repo.dir.join(FAILED), &bytes)?;
+        if !patch.reverse {
+            // `--quit` and not `--abort`: the patches before this one stay applied.
+            repo.git(&["am", "--quit"])?;
+        }
+        repo.git(&["reset", "--hard", "--quiet"])?.ok("cannot look at the failed patch")?;
+        let files = parse_stripped(&String::from_utf8_lossy(&bytes), patch.strip);
+        if files.is_empty() {
+            return Ok(self.error("not a patch: it has no diff"));
+        }
+        let checked = self.git_apply(&["--check"])?;
+        if checked.success() {
+            let why = format!("git rejects the mail although its diff applies: {}", git_says(&am.tail));
+            return Ok(self.error(&why).detail(am.tail.clone()));
+        }
+        match self.known_cause(&bytes, &files, &checked)? {
+            Some(error) => Ok(error),
+            None => self.rejected_hunk(&files, checked),
+        }
     }
-    if git_apply(&["--check", "--reverse"])?.success() {
-        return Ok(already_applied(series, at, &files));
+
+    /// `git apply` of the failed patch, in the direction in which it was applied.
+    fn git_apply(&self, options: &[&str]) -> Result<Finished> {
+        let strip = format!("-p{}", self.patch().strip);
+        let mut args = vec!["apply", strip.as_str()];
+        args.extend(options.iter().filter(|option| **option != "--reverse"));
+        // Back and back again is forth.
+        if self.patch().reverse != options.contains(&"--reverse") {
+            args.push("--reverse");
+        }
+        args.push(FAILED);
+        self.repo.git(&args)
     }
-    if git_apply(&["--check", "--ignore-whitespace"])?.success() {
-        let why = "the diff is damaged: it differs from the tree only in white space";
-        return Ok(failure(series, at, why).next(
-            "a mail program changed tabs or spaces: take the series from `b4 am` or `git format-patch`",
-        ));
+
+    /// A cause that has nothing to do with the content of the tree, or that is plain from it.
+    fn known_cause(&self, diff: &[u8], files: &[FileDiff], checked: &Finished) -> Result<Option<Error>> {
+        let (series, at) = (self.series, self.at);
+        if let Some(error) = without_content(series, at, &checked.tail) {
+            return Ok(Some(error));
+        }
+        if let Some(line) = checked.tail.iter().find(|line| is_damage(line)) {
+            let line = line.trim_start_matches("error: ");
+            let error = self.error(&format!("the diff is damaged: {line}")).detail(line_around(diff, line));
+            return Ok(Some(error.next(
+                "a mail program wrapped or cut it: take the series from `b4 am` or `git format-patch`",
+            )));
+        }
+        if self.git_apply(&["--check", "--reverse"])?.success() {
+            return Ok(Some(already_applied(series, at, files)));
+        }
+        if self.git_apply(&["--check", "--ignore-whitespace"])?.success() {
+            let why = "the diff is damaged: it differs from the tree only in white space";
+            return Ok(Some(self.error(why).next(
+                "a mail program changed tabs or spaces: take the series from `b4 am` or `git format-patch`",
+            )));
+        }
+        Ok(misplaced(self.base_dir, series, at, files))
     }
-    if let Some(error) = misplaced(base_dir, series, at, &files) {
-        return Ok(error);
+
+    /// Wrong base or conflict, with the first rejected hunk.
+    fn rejected_hunk(&self, files: &[FileDiff], checked: Finished) -> Result<Error> {
+        let (repo, patch) = (self.repo, self.patch());
+        if patch.reverse {
+            let why = format!("it cannot be reverted (`-R`): {}", git_says(&checked.tail));
+            return Ok(self.error(&why).detail(checked.tail));
+        }
+        let strip = format!("-p{}", patch.strip);
+        let rejected = repo.git_says(&["apply", "--reject", "--verbose", &strip, FAILED])?;
+        let outcome = Outcome::read(files, &rejected, |path| {
+            // `--reject` may have made a new file of this name; what counts is what was there before.
+            repo.git(&["cat-file", "-e", &format!("HEAD:{path}")]).is_ok_and(|done| done.success())
+        });
+        let mut error = outcome.error(self.series, self.at, self.base_commit, git_says(&checked.tail));
+        if error.detail.is_empty() {
+            error = error.detail(checked.tail);
+        }
+        Ok(error)
     }
-    if patch.reverse {
-        let why = format!("it cannot be reverted (`-R`): {}", git_says(&checked.tail));
-        return Ok(failure(series, at, &why).detail(checked.tail));
-    }
-    let rejected = repo.git_says(&["apply", "--reject", "--verbose", &strip, ".git/failed.patch"])?;
-    let outcome = Outcome::read(&files, &rejected, |path| {
-        // `--reject` may have made a new file of this name; what counts is what was there before.
-        repo.git(&["cat-file", "-e", &format!("HEAD:{path}")]).is_ok_and(|done| done.success())
-    });
-    let mut error = outcome.error(series, at, base_commit, git_says(&checked.tail));
-    if error.detail.is_empty() {
-        error = error.detail(checked.tail);
-    }
-    Ok(error)
 }
 
 /// What git says of a diff that says that a file changes and not how.

@@ -19,7 +19,7 @@ const GIT_LIMIT: Duration = Duration::from_secs(600);
 /// Links that a link may lead through, one after the other.
 const MAX_LINKS: usize = 8;
 
-/// No third way: it hides a patch that was applied already, and needs blobs that the scratch repository lacks.
+/// No third way: it hides a patch that was applied already, and needs blobs that are not in the scratch repository.
 ///
 /// `--no-utf8` leaves the message as it is, which is thrown away: git gives up at a charset that does not exist. It never
 /// converts a diff.
@@ -71,7 +71,7 @@ impl Repo {
         Job::new(command).deadline(GIT_LIMIT).run()
     }
 
-    /// Takes out the patch of a mail, as one commit: `git am` knows no way back.
+    /// Reverts the patch of a mail, as one commit: `git am` cannot revert.
     pub(super) fn take_out(&self, mail: &Path, patch: &Patch) -> Result<Finished> {
         let raw = fs::read(mail).on("cannot read", mail)?;
         let command = self.command(&["mailinfo", "-n", "--quoted-cr=strip", ".git/message", TAKEN_OUT]);
@@ -194,7 +194,7 @@ pub(super) fn copy_with_links(from_dir: &Path, to_dir: &Path, path: &str) -> Res
     for part in path.split('/') {
         from.push(part);
         to.push(part);
-        // What is absent in the base is git's to complain about.
+        // Git reports files that are missing in the base.
         let Ok(meta) = from.symlink_metadata() else { return Ok(()) };
         if meta.is_symlink() {
             if to.symlink_metadata().is_err() {

@@ -38,7 +38,7 @@ impl Fields {
     }
 }
 
-/// Names in lower case and unfolded values, up to the first line that is no field.
+/// Names in lower case and unfolded values, up to the first line that is not a field.
 fn head(raw: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(&raw[..raw.len().min(MAX_HEAD)]);
     let mut fields: Vec<(String, String)> = Vec::new();

@@ -155,14 +155,14 @@ fn refused_by_git(what: String, done: &Finished) -> Error {
     }
 }
 
-/// The first complaint of git among its last lines.
+/// The first error of git among its last lines.
 pub fn git_says(tail: &[String]) -> &str {
     let complaint = |line: &&String| line.starts_with("error: ") || line.starts_with("fatal: ");
     let line = tail.iter().find(complaint).or(tail.last()).map_or("nothing", String::as_str);
     line.trim_start_matches("error: ").trim_start_matches("fatal: ")
 }
 
-/// Decodes one mail; what lacks the head of a mail (`git diff`, quilt) gets one.
+/// Decodes one mail; a file without mail headers (`git diff`, quilt) gets some.
 fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mail> {
     let fields = Fields::of(&raw);
     let mut headers = mailinfo(dir, &label, &raw)?;
@@ -209,7 +209,7 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
         strip,
         reverse: false,
         stray: stray::stray(&body),
-        // What stands above the first diff is a message, unless the whole is the output of diff.
+        // Text above the first diff is a message, unless the whole is the output of diff.
         lost: stray::without_data(&body).or_else(|| stray::without_data(&message).filter(|_| headless)),
         bare: files.iter().filter_map(|file| file.bare.clone()).collect(),
         fields,

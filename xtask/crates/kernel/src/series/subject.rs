@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the subject of a mail says: `[PATCH v2 3/12]`, and that it is a reply or was forwarded.
 
-/// What stands before the words of a subject.
+/// The part of a subject before its words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tags {
     /// `Re: `, `AW: [PATCH]`, `[EXT] Fwd: ` .., so not a patch of its own.
     pub reply: bool,
     /// Brackets at its start say that it is a patch: `[PATCH`, `[RFC`, or a number.
     pub patch: bool,
-    /// 1 where no `vN` stands.
+    /// 1 without a `vN`.
     pub version: u32,
     /// Number and total of `[PATCH 3/12]`.
     pub place: Option<(u32, u32)>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Series in the forms in which people have them, and what is no series.
+//! Series in the forms in which people have them, and what is not a series.
 
 use super::*;
 use crate::series::mail::MAX_MAILS;
@@ -260,7 +260,7 @@ fn of_two_versions_in_a_thread_the_newest_is_taken_if_it_is_whole() {
     assert_eq!(names(&series), ["a", "c"]);
     assert!(
         matches!(&series.notes[..], [Note::Loud(text)]
-        if text.contains("holds versions 2 and 3 of the series: version 3 is taken")),
+        if text.contains("holds versions 2 and 3 of the series: version 3 is used")),
         "{:?}",
         series.notes
     );

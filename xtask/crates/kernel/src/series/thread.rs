@@ -2,7 +2,7 @@
 //! Which mails of a mailbox are the series. An archive hands out threads: cover letters, reviews, reports of robots,
 //! a "maybe like this?" with a diff in it, the version before, and mails that came over two lists.
 //!
-//! It could be wrong by leaving out a patch, or by taking what is none. So whatever is left out is said with the reason,
+//! It could be wrong by leaving out a patch, or by taking what is not one. So everything left out is reported with the reason,
 //! numbers have to be complete, and what has two meanings is refused. A fixup in a reply is never applied.
 
 use std::collections::{BTreeMap, BTreeSet};

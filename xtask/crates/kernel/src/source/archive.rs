@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `src:` and `debian:`: kernels of the Debian archive through a private apt root in the cache. apt downloads and
-//! verifies every byte with the archive's keyring; the host's own apt state is only asked for its mirror and proxies.
+//! verifies every byte with the archive's keyring; only mirror and proxies are taken from the host's own apt state.
 
 mod apt;
 mod candidate;

@@ -212,13 +212,27 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
     // That of the other one.
     let _ = fs::remove_file(dir.join(SEAL));
     interrupt::check()?;
-    let mut diff = git();
+    let changes = |mut diff: Command| -> Result<String> {
+        diff.args(["diff-tree", "-r", "--no-renames", "--name-status", &old, commit]);
+        let changes = ask(diff, "compare with")?.stdout;
+        if changes.len() + (1 << 20) > vmtest_host::process::MAX_OUTPUT {
+            return Err(
+                Error::host(format!("cannot compare {old} with {commit}")).why("they differ too much")
+            );
+        }
+        Ok(changes)
+    };
     // Names are quoted, one a line, by core.quotePath; --stdin of checkout-index reads them back.
-    diff.args(["diff-tree", "-r", "--no-renames", "--name-status", &old, commit]);
-    let changes = ask(diff, "compare with")?.stdout;
-    if changes.len() + (1 << 20) > vmtest_host::process::MAX_OUTPUT {
-        return Err(Error::host(format!("cannot compare {old} with {commit}")).why("they differ too much"));
-    }
+    let wanted = remove_changed(dir, &changes(git())?)?;
+    let mut some = git();
+    some.args(["checkout-index", "--force", "--stdin"]);
+    let done = run(Job::new(some).input(wanted), WALK)?;
+    succeeded(done, format!("cannot check out {commit}"))?;
+    Ok(())
+}
+
+/// Removes the files that `git diff-tree --name-status` lists. Gives the names of those to write again, one a line.
+fn remove_changed(dir: &Path, changes: &str) -> Result<String> {
     let changes: Vec<(&str, &str)> = changes.lines().filter_map(|line| line.split_once('\t')).collect();
     // What is gone goes first: a directory may have become a file of its name, and a link a directory.
     for (_, name) in changes.iter().filter(|(status, _)| *status == "D") {
@@ -230,11 +244,7 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
         wanted.push_str(name);
         wanted.push('\n');
     }
-    let mut some = git();
-    some.args(["checkout-index", "--force", "--stdin"]);
-    let done = run(Job::new(some).input(wanted), WALK)?;
-    succeeded(done, format!("cannot check out {commit}"))?;
-    Ok(())
+    Ok(wanted)
 }
 
 /// What of a listing by `ls-tree --long` no kernel has: a few kilobytes of objects can be terabytes of files.
@@ -360,7 +370,7 @@ impl Commits {
     /// Opens a repository for questions about its history.
     ///
     /// # Errors
-    /// Class `Usage` where it is none.
+    /// Class `Usage` if it is not a repository.
     pub fn open(ctx: &Context, repo: &Path) -> Result<Commits> {
         let repo = Repo::open(&ctx.cache, repo)?;
         let clone = repo.clone_in_cache(ctx)?;
@@ -370,7 +380,7 @@ impl Commits {
     /// The full name of a commit.
     ///
     /// # Errors
-    /// Class `Usage` where there is none.
+    /// Class `Usage` if there is no such commit.
     pub fn commit(&self, rev: &str) -> Result<String> {
         Repo::open(&self.cache, &self.repo)?.commit(rev)
     }
@@ -383,9 +393,6 @@ impl Commits {
 
     /// Ancestors of `new`, itself included, that are no ancestors of any of `olds`, in the order in which `git bisect`
     /// prefers them: it weighs merges.
-    ///
-    /// # Errors
-    /// When git cannot walk them.
     pub fn between(&self, new: &str, olds: &[String]) -> Result<Vec<String>> {
         let mut words = vec!["rev-list", "--bisect-all", new, "--not"];
         words.extend(olds.iter().map(String::as_str));
@@ -393,10 +400,7 @@ impl Commits {
         Ok(listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
     }
 
-    /// The same commits in a line, oldest first: each stands behind all of its parents.
-    ///
-    /// # Errors
-    /// When git cannot walk them.
+    /// The same commits in a line, oldest first: each comes after all of its parents.
     pub fn line(&self, new: &str, old: &str) -> Result<Vec<String>> {
         let words = ["rev-list", "--topo-order", "--reverse", new, "--not", old];
         let listed = self.ask(&words)?.ok(format!("cannot list the commits up to {new}"))?.stdout;
@@ -404,9 +408,6 @@ impl Commits {
     }
 
     /// Whether `old` is `new` or one of its ancestors.
-    ///
-    /// # Errors
-    /// When git cannot tell.
     pub fn precedes(&self, old: &str, new: &str) -> Result<bool> {
         let pair = (old.to_owned(), new.to_owned());
         if old == new {
@@ -441,9 +442,6 @@ impl Commits {
     }
 
     /// What a commit says of itself.
-    ///
-    /// # Errors
-    /// When git cannot read it.
     pub fn about(&self, commit: &str) -> Result<About> {
         let format = "--format=%s%n%an <%ae>%n%ad";
         let words = ["log", "-1", "--no-show-signature", "--date=short", format, commit];

@@ -71,7 +71,7 @@ fn banner(mut file: File, path: &Path) -> Result<Option<String>> {
 /// `uname -r` of a kernel image; `None` for a bzImage that does not say.
 ///
 /// # Errors
-/// A usage error when the file is no kernel for x86_64.
+/// A usage error if the file is not a kernel for x86_64.
 pub fn release_of(path: &Path) -> Result<Option<String>> {
     let no = |why: &str| {
         Error::usage(format!("{} is not a kernel", path.display()))

@@ -74,10 +74,10 @@ pub fn succeeded(done: Finished, what: impl Into<String>) -> Result<Finished> {
     done.ok(what)
 }
 
-/// Fails when a child complained of a full disk, whatever status it ended with: apt-get calls that a warning.
+/// Fails if a child reported a full disk, whatever its exit status: apt-get calls that a warning.
 ///
 /// # Errors
-/// A host error that opens with `what` and shows only the complaint.
+/// A host error that opens with `what` and shows only that line.
 pub fn had_space(done: &Finished, what: &str) -> Result<()> {
     match done.no_space() {
         None => Ok(()),
@@ -85,7 +85,7 @@ pub fn had_space(done: &Finished, what: &str) -> Result<()> {
     }
 }
 
-/// Where the hash of a file is remembered: by its path and by what tells one state of it from another. `None` for a file
+/// Where the hash of a file is remembered: by its path and by the fields that identify one state of it. `None` for a file
 /// that changed a moment ago, since the next change may look the same.
 fn memo(ctx: &Context, file: &Path) -> Result<Option<PathBuf>> {
     const TICK: i64 = 2;

@@ -41,7 +41,7 @@ const MAX_PATTERNS: i64 = 16 << 20;
 /// Names in a warning.
 const SHOWN: usize = 5;
 
-/// What tells one state of a file from another.
+/// The fields that identify one state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Stamp {
     mode: u32,
@@ -197,7 +197,7 @@ fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
     Ok(paths)
 }
 
-/// Every file below a directory, `.git` aside.
+/// Every file below a directory except `.git`.
 fn everything(top: &Path) -> Result<Vec<Vec<u8>>> {
     let mut paths = Vec::new();
     beneath::walk(top, Path::new(""), &mut |path, kind| {

@@ -20,7 +20,7 @@ use vmtest_host::store::CacheKind;
 use vmtest_kernel::build::MODULES;
 use vmtest_kernel::{build_log, executed};
 
-/// What the build of `test_progs` reads of a tree. What is missing in a tree is make's to complain of.
+/// Inputs of the build of `test_progs`. Make reports those that are missing from a tree.
 const INPUTS: [&str; 20] = [
     "Makefile",
     "kernel/bpf/disasm.c",
@@ -220,31 +220,7 @@ impl<'a> Build<'a> {
         command.arg("-o").arg(obj.join("veristat"));
         command.arg(format!("OUTPUT={}", obj.display()));
         command.arg(format!("VMLINUX_BTF={}", sandbox.see("/kernel/vmlinux").display()));
-        for (list, names) in &self.from.index.light_lists {
-            let kept =
-                names.iter().filter(|name| needs.light.contains(*name)).map(|name| format!("{name}.c"));
-            command.arg(format!("{list}={}", kept.collect::<Vec<_>>().join(" ")));
-        }
-        // 7.3 has one that clang 19 cannot compile.
-        for (variable, paths) in &self.from.index.skeletons {
-            if !paths.iter().any(|path| needs.skeletons.contains(path)) {
-                command.arg(format!("{variable}="));
-            }
-        }
-        let linked: Vec<&str> = needs.linked.iter().map(String::as_str).collect();
-        command.arg(format!("LINKED_SKELS={}", linked.join(" ")));
-        let helpers: Vec<&str> = needs.helpers.iter().map(String::as_str).collect();
-        let (scripts, programs): (Vec<&str>, Vec<&str>) = helpers
-            .iter()
-            .partition(|name| beneath::is_file(self.src.path(), Path::new(SELFTESTS).join(name)));
-        command.arg(format!("VMTEST_HELPERS={}", programs.join(" ")));
-        // Helpers are made by our target, modules with the kernel.
-        command.arg(format!("TRUNNER_EXTRA_FILES={}", scripts.join(" ")));
-        command.args(["TEST_KMODS=", "SKIP_LLVM=1", "SKIP_DOCS=1", "LLD=lld"]);
-        // Of bpftool: disassembly, capabilities, and programs of its own that need the BTF of a kernel.
-        for feature in ["llvm", "libbfd", "libcap", "clang-bpf-co-re"] {
-            command.arg(format!("feature-{feature}=0"));
-        }
+        command.args(self.variables(needs));
         command.arg(target);
         self.passes += 1;
         let log = self.from.log_dir.join(format!("suite-{}.log", self.passes));
@@ -263,10 +239,41 @@ impl<'a> Build<'a> {
         Ok((done, text))
     }
 
+    /// Variables of the makefile: only what the chosen tests need is built.
+    fn variables(&self, needs: &Needs) -> Vec<String> {
+        let mut variables = Vec::new();
+        for (list, names) in &self.from.index.light_lists {
+            let kept =
+                names.iter().filter(|name| needs.light.contains(*name)).map(|name| format!("{name}.c"));
+            variables.push(format!("{list}={}", kept.collect::<Vec<_>>().join(" ")));
+        }
+        // 7.3 has one that clang 19 cannot compile.
+        for (variable, paths) in &self.from.index.skeletons {
+            if !paths.iter().any(|path| needs.skeletons.contains(path)) {
+                variables.push(format!("{variable}="));
+            }
+        }
+        let linked: Vec<&str> = needs.linked.iter().map(String::as_str).collect();
+        variables.push(format!("LINKED_SKELS={}", linked.join(" ")));
+        let helpers: Vec<&str> = needs.helpers.iter().map(String::as_str).collect();
+        let (scripts, programs): (Vec<&str>, Vec<&str>) = helpers
+            .iter()
+            .partition(|name| beneath::is_file(self.src.path(), Path::new(SELFTESTS).join(name)));
+        variables.push(format!("VMTEST_HELPERS={}", programs.join(" ")));
+        // Helpers are made by our target, modules with the kernel.
+        variables.push(format!("TRUNNER_EXTRA_FILES={}", scripts.join(" ")));
+        variables.extend(["TEST_KMODS=", "SKIP_LLVM=1", "SKIP_DOCS=1", "LLD=lld"].map(str::to_owned));
+        // Of bpftool: disassembly, capabilities, and programs of its own that need the BTF of a kernel.
+        for feature in ["llvm", "libbfd", "libcap", "clang-bpf-co-re"] {
+            variables.push(format!("feature-{feature}=0"));
+        }
+        variables
+    }
+
     /// Which files with tests broke the build, and how; none if it was something that all share.
     fn blame(&self, needs: &Needs, log: &str) -> Vec<Broken> {
         let made = |name: String| beneath::is_file(self.obj.path(), name);
-        // What make failed to make, and what it never came to.
+        // Targets that failed, and targets that make never reached.
         let mut lost: BTreeSet<String> = programs_lost(log);
         lost.extend(needs.programs.iter().filter(|name| !made(format!("{name}.bpf.o"))).cloned());
         let index = self.from.index;

@@ -45,7 +45,7 @@ pub(super) fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Res
     Ok(())
 }
 
-/// Makes the directories that `path` below `to` lies in.
+/// Makes the parent directories of `path` below `to`.
 fn make_way(to: &Path, path: &str) -> Result<()> {
     let mut way = PathBuf::new();
     for part in Path::new(path).parent().into_iter().flat_map(Path::components) {

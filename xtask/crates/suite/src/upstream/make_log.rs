@@ -47,7 +47,7 @@ pub(super) fn programs_lost(log: &str) -> BTreeSet<String> {
     pattern.captures_iter(log).map(|found| found[1].to_owned()).collect()
 }
 
-/// Files with tests that the linker complains of.
+/// Files with tests that the linker reports.
 pub(super) fn linked_in_vain(log: &str) -> Vec<(String, String)> {
     #[expect(clippy::unwrap_used, reason = "a constant pattern; a test compiles it")]
     let pattern = Regex::new(r"([A-Za-z0-9_]+)\.test\.o.*(undefined reference|multiple definition)").unwrap();

@@ -24,7 +24,7 @@ use vmtest_host::store::CacheKind;
 
 /// An index older than this is read again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
-/// After a failed update an older index serves this long before the mirror is asked again: a matrix resolves many
+/// After a failed update an older index is used this long before the mirror is tried again: a matrix resolves many
 /// specs, and each would wait for the network.
 const RETRY: Duration = Duration::from_secs(600);
 
@@ -90,7 +90,7 @@ impl<'a> Archive<'a> {
         self.configure(&shell, &mirror)?;
         let phase = self.ctx.bus.phase("index", "Debian archive");
         let done = self.apt_get(&self.root, &["update".to_owned()], &phase, 0)?;
-        // Else the lists that found no room would look like suites that the mirror lacks.
+        // Otherwise lists that did not fit on the disk would look like suites missing from the mirror.
         had_space(&done, "cannot read the Debian archive's lists")?;
         let complaint = |line: &&String| line.starts_with("E: ") || line.starts_with("W: ");
         let complaints: Vec<String> = done.tail.iter().filter(complaint).cloned().collect();
@@ -181,7 +181,7 @@ impl<'a> Archive<'a> {
         write_file(&root.join("sources.list"), sources_list(mirror))
     }
 
-    /// Runs apt-get, which tells how far it came on a file descriptor of choice.
+    /// Runs apt-get, which reports its progress on a file descriptor of choice.
     fn apt_get(&self, dir: &Path, args: &[String], phase: &Phase, total: u64) -> Result<Finished> {
         let mut command = Command::new("apt-get");
         command.env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C");
@@ -249,7 +249,7 @@ impl<'a> Archive<'a> {
         Ok(Some(file.clone()))
     }
 
-    /// Hashes of the files that the mirror lists and turned out to lack.
+    /// Hashes of the files that the mirror lists but does not have.
     pub(super) fn absent(&self) -> Vec<String> {
         read_text(&self.root.join("absent")).unwrap_or_default().lines().map(str::to_owned).collect()
     }

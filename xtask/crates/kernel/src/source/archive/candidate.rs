@@ -35,7 +35,7 @@ pub(super) enum Presence {
     Absent,
 }
 
-/// The releases that the mirror was not yet seen to lack.
+/// The releases that are not known to be missing from the mirror.
 pub(super) fn without<C: Candidate>(absent: &[String], found: Vec<&C>) -> Vec<C> {
     found.into_iter().filter(|one| !absent.iter().any(|sum| sum == one.sha256())).cloned().collect()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `debian:VERSION[/FLAVOUR]`: a prebuilt image of the archive, with its configuration where that can be had.
+//! `debian:VERSION[/FLAVOUR]`: a prebuilt image of the archive, with its configuration where available.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ fn image_id(upstream: &str, flavour: &str) -> String {
 /// What a `debian:` spec means.
 #[derive(Debug, Clone)]
 pub(crate) enum Choice {
-    /// An entry of the cache, of exactly the version that was asked for.
+    /// An entry of the cache, of exactly the requested version.
     Cached(String),
     /// Images to try, in this order; never empty.
     Try(Vec<ImageRelease>),
@@ -99,7 +99,7 @@ fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
 /// What `debian:WANTED/FLAVOUR` means.
 ///
 /// # Errors
-/// When the archive cannot be asked, or has no such image.
+/// If the archive cannot be reached, or has no such image.
 pub(crate) fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Result<Resolved> {
     let choice = choose(&Archive::new(ctx), wanted, flavour)?;
     let (upstream, description, cached) = match &choice {
@@ -161,19 +161,19 @@ fn prebuilt(upstream: &str, flavour: &str, entry: &str, dir: &Path) -> Result<Pr
     })
 }
 
-/// Fills `dir` with `vmlinuz` and, where it can be had, `config`.
+/// Fills `dir` with `vmlinuz` and, where available, `config`.
 fn get_image(archive: &Archive<'_>, image: &ImageRelease, dir: &Path) -> Result<Presence> {
     let kernel = |members: &[&str]| {
         Some(boot_files(members)).filter(|found| found.iter().any(|(_, name)| *name == "vmlinuz"))
     };
-    if get_files(archive, &image.package, image, image.size, Some(&image.sha256), dir, kernel)?
-        == Presence::Absent
-    {
+    let package = Package { name: &image.package, size: image.size, sha256: Some(&image.sha256) };
+    if get_files(archive, image, &package, dir, kernel)? == Presence::Absent {
         return Ok(Presence::Absent);
     }
     if let Some(package) = &image.config_package {
         // Its size is not in the index: the progress is in percent. A kernel without its configuration still boots.
-        get_files(archive, package, image, 0, None, dir, |members| Some(boot_files(members)))?;
+        let package = Package { name: package, size: 0, sha256: None };
+        get_files(archive, image, &package, dir, |members| Some(boot_files(members)))?;
     }
     if !dir.join("config").exists() {
         let text = format!("the archive has no configuration for {} {}", image.package, image.version);
@@ -182,20 +182,25 @@ fn get_image(archive: &Archive<'_>, image: &ImageRelease, dir: &Path) -> Result<
     Ok(Presence::Present)
 }
 
-/// Downloads a package of the image's version and moves what `pick` takes out of it into `dir`.
+/// A package of an image, as far as the index describes it.
+struct Package<'a> {
+    name: &'a str,
+    size: u64,
+    sha256: Option<&'a str>,
+}
+
+/// Downloads a package of the image's version and moves the files that `pick` selects into `dir`.
 fn get_files(
     archive: &Archive<'_>,
-    package: &str,
     image: &ImageRelease,
-    size: u64,
-    sha256: Option<&str>,
+    package: &Package<'_>,
     dir: &Path,
     pick: impl Fn(&[&str]) -> Option<Vec<Picked>>,
 ) -> Result<Presence> {
     let scratch = archive.ctx.cache.scratch()?;
-    let args = ["download".to_owned(), format!("{package}={}", image.version)];
-    let what = format!("{package} {}", image.version);
-    let Some(file) = archive.download(scratch.path(), &args, size, sha256, &what)? else {
+    let args = ["download".to_owned(), format!("{}={}", package.name, image.version)];
+    let what = format!("{} {}", package.name, image.version);
+    let Some(file) = archive.download(scratch.path(), &args, package.size, package.sha256, &what)? else {
         return Ok(Presence::Absent);
     };
     extract(&file, scratch.path(), pick)?;

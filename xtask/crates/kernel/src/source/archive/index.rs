@@ -60,7 +60,6 @@ pub struct ImageRelease {
     pub flavour: String,
     /// Package that holds the vmlinuz: `linux-binary-..` of newer versions, `linux-image-..` of older ones.
     pub package: String,
-    /// Its version.
     pub version: String,
     /// Package of the same version that holds the configuration, when that is another and is listed.
     pub config_package: Option<String>,
@@ -183,7 +182,7 @@ struct Package<'a> {
 }
 
 impl<'a> Package<'a> {
-    /// `None` for a stanza that lacks a field.
+    /// `None` for a stanza with a missing field.
     fn read(stanza: &'a str) -> Option<Package<'a>> {
         Some(Package {
             name: field(stanza, "Package")?,
@@ -211,7 +210,7 @@ impl<'a> Package<'a> {
 pub(super) fn read_packages(text: &str, suite: &str, index: &mut Index) {
     // Packages `linux-base-..` with the configuration, by release and version.
     let mut bases = BTreeMap::new();
-    // Images that lack theirs, by the same.
+    // Images without one, by the same.
     let mut bare = Vec::new();
     for package in stanzas(text).filter_map(Package::read) {
         if package.name.starts_with("linux-source-") {

@@ -12,7 +12,6 @@ use vmtest_host::context::Context;
 /// One row of `cargo xtask sources`.
 #[derive(Debug, serde::Serialize)]
 pub struct Listed {
-    /// Upstream version.
     pub version: String,
     /// Sources, in the order to try.
     pub sources: Vec<SourceRelease>,
@@ -27,7 +26,7 @@ pub struct Listed {
 /// Everything that the archive lists, newest first, and the mirror that said so.
 ///
 /// # Errors
-/// When the archive cannot be asked.
+/// If the archive cannot be reached.
 pub fn list(ctx: &Context) -> Result<(String, Vec<Listed>)> {
     let index = Archive::new(ctx).index()?;
     let rows = index.versions().into_iter().map(|version| row(ctx, &index, version)).collect();
@@ -39,7 +38,7 @@ pub fn list(ctx: &Context) -> Result<(String, Vec<Listed>)> {
 /// in the cache though it does not any more.
 ///
 /// # Errors
-/// When the archive cannot be asked.
+/// If the archive cannot be reached.
 pub fn images_between(ctx: &Context, flavour: &str, from: &str, to: &str) -> Result<Vec<String>> {
     let index = Archive::new(ctx).index()?;
     let listed = index.images.iter().filter(|image| image.flavour == flavour);

@@ -143,7 +143,7 @@ fn no_such_source(wanted: &str, index: &Index) -> Error {
 /// What `src:WANTED` means.
 ///
 /// # Errors
-/// When the archive cannot be asked, or has no such version.
+/// If the archive cannot be reached, or has no such version.
 pub(crate) fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
     let archive = Archive::new(ctx);
     let choice = choose(ctx, wanted, || archive.index(), || archive.absent())?;

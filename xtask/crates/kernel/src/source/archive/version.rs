@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-/// Compares two Debian version strings the way dpkg does (epochs aside: kernels have none).
+/// Compares two Debian version strings the way dpkg does (except for epochs: kernels have none).
 pub fn compare_versions(left: &str, right: &str) -> Ordering {
     // `~` sorts before the end of the string, the end before letters, letters before the rest.
     let weight = |byte: Option<&u8>| match byte {

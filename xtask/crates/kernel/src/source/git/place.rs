@@ -282,7 +282,7 @@ impl Desk {
         command
     }
 
-    /// What git says when it succeeds, else its complaint.
+    /// The output of git if it succeeds, else its errors.
     pub(super) fn ask(&self, words: &[&str]) -> Result<std::result::Result<String, String>> {
         let mut command = self.git();
         command.args(words);

@@ -31,7 +31,6 @@ impl Commit {
 #[derive(Debug, Clone)]
 pub(crate) struct Range {
     name: String,
-    /// A.
     pub(super) base: String,
     /// Those that change something, oldest first.
     pub(super) commits: Vec<Commit>,
@@ -71,7 +70,7 @@ impl Range {
             let own = |text: &str| text.to_owned();
             let commit =
                 Commit { id: own(id), parent: own(parents), author: own(author), subject: own(subject) };
-            // Without merges each commit stands behind its parent.
+            // Without merges each commit comes after its parent.
             if tree == its_tree {
                 empty.push(commit)
             } else {
@@ -102,7 +101,6 @@ impl Range {
         (!shown.is_empty()).then(|| format!("left out, because it changes no file: {}", shown.join(", ")))
     }
 
-    /// The patches.
     pub(super) fn series(&self, ctx: &Context, repo: &Repo) -> Result<Series> {
         if let Some(text) = self.left_out() {
             ctx.bus.note(format!("{}: {text}", self.name));

@@ -115,9 +115,30 @@ fn a_range_must_be_a_series() {
     assert!(why("side~1", "side").contains("none of its commits changes a file"));
     git(&repo, &["merge", "-q", "--no-ff", "-m", "merge", "side"]);
     assert!(why("HEAD~1", "HEAD").contains("a merge is not a patch"));
-    assert!(open.commit("nowhere").expect_err("unknown").to_string().contains("names no commit"));
+    assert!(open.commit("nowhere").expect_err("unknown").to_string().contains("is not a commit"));
     assert!(Repo::open(&ctx.cache, dir.path()).is_err());
 }
+
+/// Ways to name a commit.
+const REVISIONS: [&str; 17] = [
+    "HEAD",
+    "HEAD~2",
+    "topic",
+    "main",
+    "origin/main",
+    "origin",
+    "v1",
+    "packed-before",
+    "@",
+    "@{u}",
+    "topic@{upstream}",
+    "HEAD@{1}",
+    "topic@{1}",
+    "@{-1}",
+    "FETCH_HEAD",
+    "refs/bisect/bad",
+    ":/two",
+];
 
 /// Names of commits are what they are in the repository itself.
 #[test]
@@ -143,30 +164,10 @@ fn revisions_mean_what_they_mean_there() {
         String::from_utf8(output.expect("git runs").stdout).expect("text").trim().to_owned()
     };
     let tip = theirs(&repo, "HEAD");
-    let revs = [
-        "HEAD",
-        "HEAD~2",
-        "topic",
-        "main",
-        "origin/main",
-        "origin",
-        "v1",
-        "packed-before",
-        "@",
-        "@{u}",
-        "topic@{upstream}",
-        "HEAD@{1}",
-        "topic@{1}",
-        "@{-1}",
-        "FETCH_HEAD",
-        "refs/bisect/bad",
-        ":/two",
-        &tip[..9],
-        &tip,
-    ];
+    let revs = REVISIONS.into_iter().chain([&tip[..9], &tip]);
     for (at, name) in [(&repo, "main"), (&worktree, "linked")] {
         let open = Repo::open(&ctx.cache, at).expect("a repository");
-        for rev in revs {
+        for rev in revs.clone() {
             let expected = theirs(at, rev);
             let is = open.commit(rev);
             if expected.len() == 40 {
@@ -211,14 +212,19 @@ fn applied(ctx: &Context, repo: &Path, from: &str, to: &str) -> (PathBuf, crate:
     let Fetched::Range { base, series } = range(ctx, repo, from, to).expect("a range") else {
         panic!("a range")
     };
-    let applied = crate::patch::apply(ctx, &base.dir, &base.key, base.base_commit.as_deref(), None, &series);
-    (base.dir, applied.expect("applied").1)
+    let overlay = apply(ctx, &base, &series).expect("applied");
+    (base.dir, overlay)
 }
 
-#[test]
-fn a_range_is_its_trees_and_a_message_is_only_shown() {
-    let (dir, ctx) = context();
-    let repo = kernel_repo(&dir.path().join("linux"));
+fn apply(ctx: &Context, base: &SourceTree, series: &crate::series::Series) -> Result<crate::patch::Overlay> {
+    let commit = base.base_commit.as_deref();
+    let base = crate::patch::Base { dir: &base.dir, key: &base.key, commit, origin: None };
+    Ok(crate::patch::apply(ctx, &base, series)?.1)
+}
+
+/// A repository whose last four commits are an empty one and three that a mail would not carry unchanged.
+fn odd_commits(at: &Path) -> PathBuf {
+    let repo = kernel_repo(at);
     let write = |path: &str, bytes: &[u8]| fs::write(repo.join(path), bytes).expect("written");
     let commit = |message: &str| {
         git(&repo, &["add", "-A"]);
@@ -258,6 +264,13 @@ fn a_range_is_its_trees_and_a_message_is_only_shown() {
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(repo.join("honest.c"), executable).expect("mode");
     commit("");
+    repo
+}
+
+#[test]
+fn a_range_is_its_trees_and_a_message_is_only_shown() {
+    let (dir, ctx) = context();
+    let repo = odd_commits(&dir.path().join("linux"));
     let resolved = resolve_range(&ctx, &repo, "HEAD~4", "HEAD").expect("resolved");
     assert_eq!(resolved.commits, 3);
     assert!(resolved.description.contains("\"cover letter of b4 prep\""), "{}", resolved.description);
@@ -295,7 +308,7 @@ fn a_range_that_comes_out_otherwise_does_not_pass_for_it() {
     let exact = series.patches[0].exact.take().expect("a commit");
     assert_ne!(series.key(), key, "a mail of the same bytes is another series");
     series.patches[0].exact = Some(exact.replace("kernel/trampoline.c", "kernel/other.c"));
-    let error = crate::patch::apply(&ctx, &base.dir, &base.key, None, None, &series).expect_err("refused");
+    let error = apply(&ctx, &base, &series).expect_err("refused");
     assert_eq!(error.class.code(), 10);
     assert!(error.to_string().contains("not the tree of that commit"), "{error}");
 }

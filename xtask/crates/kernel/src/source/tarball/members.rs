@@ -34,7 +34,7 @@ const MAX_HEADERS: u64 = 1 << 20;
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// The program that undoes a compression, by the first bytes of the file; `None` where there is none.
+/// The program that undoes a compression, by the first bytes of the file; `None` if there is none.
 fn decompressor(head: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 4] = [
         (&[0x1f, 0x8b], "gzip"),
@@ -117,7 +117,6 @@ impl Read for Bounded<'_> {
 
 /// Writes the members of a tarball below `into`.
 pub(super) fn read_members(tarball: &Path, into: &Path, progress: impl Fn(u64)) -> Result<String> {
-    let what = || format!("cannot unpack {}", tarball.display());
     let mut file = File::open(tarball).on("cannot open", tarball)?;
     let mut head = [0; 8];
     let length = file.read(&mut head).on("cannot read", tarball)?;
@@ -128,6 +127,18 @@ pub(super) fn read_members(tarball: &Path, into: &Path, progress: impl Fn(u64)) 
         Members::new(into, tarball).read(Box::new(&mut source), progress)?;
         return finish(source, tarball);
     };
+    read_compressed(program, source, tarball, into, progress)
+}
+
+/// The same through the program that undoes the compression.
+fn read_compressed(
+    program: &str,
+    source: Hashed,
+    tarball: &Path,
+    into: &Path,
+    progress: impl Fn(u64),
+) -> Result<String> {
+    let what = || format!("cannot unpack {}", tarball.display());
     let mut command = clean_env::command(program);
     command.arg("-dc").stdin(Stdio::piped());
     if program == "xz" {
@@ -250,34 +261,9 @@ impl<'a> Members<'a> {
     }
 
     fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<()> {
-        let named = entry.path().map_err(|error| self.damaged(&error))?.into_owned();
-        let mut path = PathBuf::new();
-        for part in named.components() {
-            match part {
-                Component::Normal(name) => path.push(name),
-                Component::CurDir => (),
-                _ => return Err(self.refused(&named, "is not a path inside of it")),
-            }
-        }
-        let kind = entry.header().entry_type();
-        if kind == EntryType::XGlobalHeader {
-            return Ok(());
-        }
-        if path.as_os_str().is_empty() {
-            return if kind == EntryType::Directory {
-                Ok(())
-            } else {
-                Err(self.refused(&named, "has no name"))
-            };
-        }
-        if path.iter().count() > 100 || path.as_os_str().len() > 2000 {
-            return Err(self.refused(&named, "is nested too deep"));
-        }
+        let Some(path) = self.path_of(entry)? else { return Ok(()) };
         let to = self.into.join(&path);
-        if path.ancestors().any(|above| self.links.contains_key(above)) {
-            return Err(self.refused(&path, "occurs twice, or is below a link"));
-        }
-        match kind {
+        match entry.header().entry_type() {
             EntryType::Directory => {
                 if self.made.get(&path) == Some(&true) {
                     return Err(self.refused(&path, "is a file and a directory"));
@@ -324,6 +310,36 @@ impl<'a> Members<'a> {
                 Err(self.refused(&path, &format!("is of the unknown type {:?}", char::from(other.as_byte()))))
             }
         }
+    }
+
+    /// The checked path of a member; `None` for one that makes nothing.
+    fn path_of(&self, entry: &tar::Entry<'_, impl Read>) -> Result<Option<PathBuf>> {
+        let named = entry.path().map_err(|error| self.damaged(&error))?.into_owned();
+        let mut path = PathBuf::new();
+        for part in named.components() {
+            match part {
+                Component::Normal(name) => path.push(name),
+                Component::CurDir => (),
+                _ => return Err(self.refused(&named, "is not a path inside of it")),
+            }
+        }
+        let kind = entry.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(None);
+        }
+        if path.as_os_str().is_empty() {
+            return match kind {
+                EntryType::Directory => Ok(None),
+                _ => Err(self.refused(&named, "has no name")),
+            };
+        }
+        if path.iter().count() > 100 || path.as_os_str().len() > 2000 {
+            return Err(self.refused(&named, "is nested too deep"));
+        }
+        if path.ancestors().any(|above| self.links.contains_key(above)) {
+            return Err(self.refused(&path, "occurs twice, or is below a link"));
+        }
+        Ok(Some(path))
     }
 
     /// Makes room for a file; a later member of the same name wins, as with tar.

@@ -41,7 +41,7 @@ pub(super) fn write(held: &[Held]) -> Vec<u8> {
     bytes
 }
 
-/// The list in a file; `None` for what is no whole one, also that of an earlier version of the harness.
+/// The list in a file; `None` for an incomplete list, or one of an earlier version of the harness.
 pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Held>> {
     fn pair<T: std::str::FromStr>(word: &str) -> Option<(T, T)> {
         let (one, two) = word.split_once('.')?;

@@ -110,7 +110,8 @@ fn copy_all<'a>(
     let next = AtomicUsize::new(0);
     let work = |number: usize| -> Result<Vec<Copied<'a>>> {
         let scratch = home.join(format!("new-{number}"));
-        let mut opener = Top::open(top).on("cannot open", top)?;
+        let opener = Top::open(top).on("cannot open", top)?;
+        let mut copier = Copier { opener, top, scratch: &scratch };
         let mut copied = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -123,7 +124,7 @@ fn copy_all<'a>(
             }
             let old = have.get(&entry.path[..]).copied();
             let to = below(&files, &entry.path);
-            copied.push((&entry.path[..], copy(&mut opener, top, entry, old, &to, &scratch)?));
+            copied.push((&entry.path[..], copier.copy(entry, old, &to)?));
         }
     };
     std::thread::scope(|scope| {
@@ -136,56 +137,60 @@ fn copy_all<'a>(
     })
 }
 
-/// Copies one file under a temporary name and renames it, unless `old` says that the same content is there. A file that
-/// changes meanwhile is copied again.
-fn copy(
-    opener: &mut Top,
-    top: &Path,
-    entry: &Entry,
-    old: Option<&Held>,
-    to: &Path,
-    scratch: &Path,
-) -> Result<Option<Held>> {
-    const ATTEMPTS: usize = 5;
-    let from = below(top, &entry.path);
-    for _ in 0..ATTEMPTS {
-        let now = SystemTime::now();
-        let Ok(before) = stamp(opener, entry.path())? else { return Ok(None) };
-        if before.mode & FILE_TYPE != entry.stamp.mode & FILE_TYPE {
-            // What the list was made for is not there any more; a link could now be in the way of another file.
-            break;
-        }
-        match fs::remove_file(scratch) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).on("cannot remove", scratch);
+/// Copies files out of a tree.
+struct Copier<'a> {
+    opener: Top,
+    top: &'a Path,
+    /// Temporary name.
+    scratch: &'a Path,
+}
+
+impl Copier<'_> {
+    /// Copies one file under a temporary name and renames it, unless `old` says that the same content is there. A file that
+    /// changes meanwhile is copied again.
+    fn copy(&mut self, entry: &Entry, old: Option<&Held>, to: &Path) -> Result<Option<Held>> {
+        let (opener, top, scratch) = (&mut self.opener, self.top, self.scratch);
+        const ATTEMPTS: usize = 5;
+        let from = below(top, &entry.path);
+        for _ in 0..ATTEMPTS {
+            let now = SystemTime::now();
+            let Ok(before) = stamp(opener, entry.path())? else { return Ok(None) };
+            if before.mode & FILE_TYPE != entry.stamp.mode & FILE_TYPE {
+                // What the list was made for is not there any more; a link could now be in the way of another file.
+                break;
             }
-            _ => (),
-        }
-        let made = copy_content(opener, entry.path(), &before, scratch);
-        if made.is_ok() && stamp(opener, entry.path())? == Ok(before) {
-            let (seconds, nanoseconds) = before.mtime;
-            let mtime = TimeSpec::new(seconds, nanoseconds);
-            utimensat(nix::fcntl::AT_FDCWD, scratch, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
-                .on("cannot set the time of", scratch)?;
-            // Of the copy: nothing changes that any more.
-            let hash = content(scratch, before)?;
-            let entry = Entry { path: entry.path.clone(), stamp: before };
-            // The old file stays where only times of change differ: later stages hold links to it.
-            let same = |old: &Held| old.hash == hash && old.entry.stamp.visible() == before.visible();
-            if old.is_some_and(same) {
-                fs::remove_file(scratch).on("cannot remove", scratch)?;
-            } else {
-                fs::rename(scratch, to).on("cannot rename into place", to)?;
+            match fs::remove_file(scratch) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).on("cannot remove", scratch);
+                }
+                _ => (),
             }
-            return Ok(Some(Held { entry, hash, fresh: before.is_fresh(now) }));
+            let made = copy_content(opener, entry.path(), &before, scratch);
+            if made.is_ok() && stamp(opener, entry.path())? == Ok(before) {
+                let (seconds, nanoseconds) = before.mtime;
+                let mtime = TimeSpec::new(seconds, nanoseconds);
+                utimensat(nix::fcntl::AT_FDCWD, scratch, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
+                    .on("cannot set the time of", scratch)?;
+                // Of the copy: nothing changes that any more.
+                let hash = content(scratch, before)?;
+                let entry = Entry { path: entry.path.clone(), stamp: before };
+                // The old file stays where only times of change differ: later stages hold links to it.
+                let same = |old: &Held| old.hash == hash && old.entry.stamp.visible() == before.visible();
+                if old.is_some_and(same) {
+                    fs::remove_file(scratch).on("cannot remove", scratch)?;
+                } else {
+                    fs::rename(scratch, to).on("cannot rename into place", to)?;
+                }
+                return Ok(Some(Held { entry, hash, fresh: before.is_fresh(now) }));
+            }
+            if stamp(opener, entry.path())? == Ok(before) {
+                made.on("cannot copy", &from)?;
+            }
         }
-        if stamp(opener, entry.path())? == Ok(before) {
-            made.on("cannot copy", &from)?;
-        }
+        Err(Error::host(format!("cannot copy {}", from.display()))
+            .why("it kept changing while it was read")
+            .next("wait until nothing writes there, then run this again"))
     }
-    Err(Error::host(format!("cannot copy {}", from.display()))
-        .why("it kept changing while it was read")
-        .next("wait until nothing writes there, then run this again"))
 }
 
 /// Copies what was stamped, and nothing that took its place.
