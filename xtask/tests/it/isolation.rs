@@ -39,10 +39,10 @@ fn leaves_links(links: &[&str], to_directory: bool, code: i32, says: &str) {
 
 #[test]
 fn links_that_a_build_leaves_are_not_followed() {
-    leaves_links(&["vmlinux"], false, 12, "no vmlinux that is a plain file");
-    leaves_links(&["include/config/kernel.release"], false, 12, "no vmlinux that is a plain file");
-    leaves_links(&["include/config"], true, 12, "no vmlinux that is a plain file");
-    leaves_links(&[".config"], false, 12, "no vmlinux that is a plain file");
+    leaves_links(&["vmlinux"], false, 12, "did not produce vmlinux as a regular file");
+    leaves_links(&["include/config/kernel.release"], false, 12, "did not produce vmlinux as a regular file");
+    leaves_links(&["include/config"], true, 12, "did not produce vmlinux as a regular file");
+    leaves_links(&[".config"], false, 12, "did not produce vmlinux as a regular file");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn odd_names_are_safe_or_refused_by_name_in_every_option() {
         if odd.contains('\n') {
             // git itself lists paths by lines.
             let done = world.run(&["--kernel", &git, "--boot", "direct"]);
-            done.exits(2).says(&["a newline in its path"]);
+            done.exits(2).says(&["its path contains a newline"]);
         }
         for words in [
             &["--kernel", &tree][..],

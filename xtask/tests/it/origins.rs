@@ -47,7 +47,7 @@ fn a_hostile_version_of_a_series_reaches_no_later_kernel() {
     world.patch("inbox/1.patch", "first", "other");
     hostile_patch(&world, "inbox/2.patch");
     run(&world, &["--kernel", "src:6.18.15", "--patches", "inbox"])
-        .says(&["changes scripts/link.sh, which make executes", "that nobody else gets"]);
+        .says(&["changes scripts/link.sh, which make executes", "in a private copy of the objects"]);
     assert!(is_poisoned(&world), "its own kernel is its own affair");
     assert_eq!(objects(&world), before, "and its objects are gone");
     world.is_clean();

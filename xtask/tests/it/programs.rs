@@ -121,7 +121,7 @@ fn what_is_no_suite_is_refused_before_any_work() {
     let world = World::new();
     world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
     world.run(&["--suite", "tini"]).refuses(2, &["--suite tini: unknown suite", "own, upstream, tiny"]);
-    world.run(&["--suite", "tiny"]).refuses(2, &["names no file below it: run.sh"]);
+    world.run(&["--suite", "tiny"]).refuses(2, &["is not a file below it: run.sh"]);
     world.write("project/selftests/suites/tiny/run.sh", "");
     world.run(&["--suite", "tiny", "--test", "x"]).refuses(2, &["--suite tiny runs as a whole"]);
     world.run(&["--suite", "tiny", "--boot", "direct"]).refuses(2, &["cannot be booted directly"]);

@@ -333,9 +333,9 @@ const KEY_SPEC_USER_KEYRING: libc::c_int = -4;
 #[test]
 fn what_a_build_leaves_in_the_place_of_a_kernel_is_refused() {
     for (makes, says) in [
-        ("mkfifo $(O)/vmlinux", "no vmlinux that is a plain file"),
-        ("ln -s /dev/zero $(O)/vmlinux", "no vmlinux that is a plain file"),
-        ("mkdir $(O)/vmlinux", "no vmlinux that is a plain file"),
+        ("mkfifo $(O)/vmlinux", "did not produce vmlinux as a regular file"),
+        ("ln -s /dev/zero $(O)/vmlinux", "did not produce vmlinux as a regular file"),
+        ("mkdir $(O)/vmlinux", "did not produce vmlinux as a regular file"),
         ("truncate -s 3G $(O)/vmlinux", "is too large to keep"),
         ("truncate -s 8G $(O)/vmlinux", "File size limit exceeded"),
     ] {
@@ -421,7 +421,7 @@ fn a_series_cannot_get_out_of_its_build() {
     let ours = ccaches();
 
     assert_eq!(done.code(), Some(12), "a vmlinux that is a link is no kernel");
-    assert!(said.contains("no vmlinux that is a plain file"), "{said}");
+    assert!(said.contains("did not produce vmlinux as a regular file"), "{said}");
     for name in NAMES {
         assert!(log.lines().any(|line| line == format!("attempt {name}")), "{name} was not tried");
     }

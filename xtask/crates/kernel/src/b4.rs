@@ -27,7 +27,7 @@ const FETCHED: &str = "series";
 /// Longest part of an id in a file name, and so in the name of a column.
 const MAX_NAME: usize = 40;
 
-/// The message id that this names; `None` for what is meant as a path.
+/// The message ID that this names; `None` if it is a path.
 ///
 /// # Errors
 /// Class `Usage` for text that looks like a mail but does not name one.

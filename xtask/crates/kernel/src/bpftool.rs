@@ -26,7 +26,7 @@ pub const BPFTOOL: &str = "bpftool";
 /// Functions missing from Debian's static libelf.
 const EU_SEARCH: &str = include_str!("libelf_search_shim.c");
 
-/// Whether what is built with these tools runs in a guest that has none of their libraries.
+/// Whether programs built with these tools run in a guest without their libraries.
 pub fn is_static(tools: &Tools) -> bool {
     matches!(tools, Tools::Image(_))
 }

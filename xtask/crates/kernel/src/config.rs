@@ -247,10 +247,10 @@ pub fn lost_error(lost: &[Lost], kernel_id: &str) -> Error {
         error = error.why(cause);
     }
     for (at, one) in lost.iter().enumerate() {
-        // What the first lines say already is not said again.
-        let told = usize::from(at == 0);
+        // The first causes are in the lines above already.
+        let shown = usize::from(at == 0);
         let head = (lost.len() > 1).then(|| line(one));
-        let causes = one.missing.iter().skip(if lost.len() > 1 { 0 } else { told });
+        let causes = one.missing.iter().skip(if lost.len() > 1 { 0 } else { shown });
         error = error.detail(head.into_iter().chain(causes.map(|cause| format!("  {cause}"))));
     }
     error.next("request the missing options too, in a fragment of the variant, or drop this request")

@@ -50,7 +50,7 @@ const INCLUDED: [&str; 7] = [
 ];
 /// In a makefile, the words for programs that are built for the host.
 const FOR_THE_HOST: [&str; 4] = ["hostprogs", "userprogs", "HOSTCC", "HOSTCXX"];
-/// Endings of what a compiler only reads, and of what nobody reads.
+/// Endings of files that only a compiler reads, and of those that nobody reads.
 const READ: [&str; 14] = [
     ".c",
     ".h",

@@ -26,7 +26,7 @@ pub enum Named {
     Mail(String, Toolchain),
 }
 
-/// Reads what was named, as one series in this order; `None` where nothing was.
+/// Reads the named series as one, in this order; `None` if none was named.
 ///
 /// # Errors
 /// Those of [`series::load`], and class `Usage` for a name that is neither a path nor a series of the project.
@@ -85,7 +85,7 @@ fn locate(ctx: &Context, typed: &Path) -> Result<Place> {
     }
     match name {
         Some(name) => find(&ctx.project, name),
-        // Reading it says what is wrong.
+        // Reading it gives the error.
         None => Ok(Place { path: typed.to_owned(), name: None }),
     }
 }

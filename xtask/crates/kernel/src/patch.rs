@@ -79,7 +79,7 @@ pub fn apply(ctx: &Context, base: &Base<'_>, series: &Series) -> Result<(Key, Ov
     Ok((key, Overlay { dir, changed, deleted, origin: series.origin.clone() }))
 }
 
-/// Does the work of [`apply`] in `scratch`; what is to be kept goes into `out`.
+/// Does the work of [`apply`] in `scratch`; the result goes into `out`.
 fn make_overlay(
     scratch: &Path,
     out: &Path,

@@ -63,7 +63,7 @@ impl PatchedTree {
         &self.key
     }
 
-    /// Whose makefiles run when this is built; `None` for what the archive signed and this project maintains. A build can
+    /// Origin of the makefiles that run when this is built; `None` for sources signed by the archive or maintained here. A build can
     /// write what it likes into its objects and into ccache, so both are kept apart by this: a stranger's series must not
     /// leave something behind that the build of another one trusts.
     pub fn origin(&self) -> Option<Key> {

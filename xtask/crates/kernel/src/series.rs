@@ -31,9 +31,9 @@ pub use vmtest_host::clean_env::git as neutral_git;
 /// Something to say of how a series was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// For whoever wonders.
+    /// Only for the curious.
     Plain(String),
-    /// For everybody: what is tested is not what a reader of the mails would think.
+    /// For everybody: the tested patches differ from what a reader of the mails would expect.
     Loud(String),
 }
 
@@ -46,7 +46,7 @@ impl Note {
         Note::Loud(text.into())
     }
 
-    /// What it says.
+    /// The text.
     pub fn text(&self) -> &str {
         match self {
             Note::Plain(text) | Note::Loud(text) => text,
@@ -71,7 +71,7 @@ pub struct Series {
     pub of: usize,
     /// Whose it is, where it is not the project's own: what its builds leave behind is used for the same origin alone.
     pub origin: Option<Key>,
-    /// What was left out of the files that it was read from, and what is odd about them.
+    /// Parts of the input that were left out, and oddities in it.
     pub notes: Vec<Note>,
 }
 

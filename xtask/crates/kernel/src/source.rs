@@ -124,7 +124,7 @@ pub(crate) enum Choice {
     File(PathBuf),
 }
 
-/// Says what a spec means. The network is used only where the archive's index is missing or old.
+/// Resolves a spec. The network is used only where the archive's index is missing or old.
 ///
 /// # Errors
 /// A usage error for a path that is not a kernel, a host error if the archive cannot be reached or has no such version.
@@ -140,7 +140,7 @@ pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
     }
 }
 
-/// Gets what was resolved into the cache. The choice is not made again.
+/// Fetches a resolved source into the cache. The choice is not made again.
 ///
 /// # Errors
 /// Host errors for downloads, disks and tools, and usage errors for files that changed since they were resolved.

@@ -59,7 +59,9 @@ impl FromStr for KernelSpec {
     fn from_str(text: &str) -> Result<KernelSpec, Error> {
         let wrong = |why: &str| Error::usage(format!("`{text}` is not a kernel")).why(why).next(FORMS);
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(wrong("it has no scheme"));
+            let is_path = text.starts_with(['.', '~']) || text.contains('/');
+            let hint = if is_path { format!("did you mean `tree:{text}`?") } else { FORMS.to_owned() };
+            return Err(Error { next: Some(hint), ..wrong("it has no scheme") });
         };
         if rest.is_empty() {
             return Err(wrong("the scheme is followed by nothing"));
@@ -169,5 +171,7 @@ mod tests {
             assert_eq!(error.class, vmtest_base::error::Class::Usage);
             assert!(error.to_string().contains("tree:PATH"), "{error}");
         }
+        let error = ".".parse::<KernelSpec>().expect_err("no scheme");
+        assert_eq!(error.next.as_deref(), Some("did you mean `tree:.`?"));
     }
 }

@@ -110,7 +110,7 @@ pub fn called(id: &str, variant: Option<&str>, more: &[&str]) -> String {
 /// Reads `NAME.toml` of `kconfig_dir`.
 ///
 /// # Errors
-/// Usage for a name that no variant has, and for a file that says what cannot be.
+/// Usage for a name that no variant has, and for an invalid file.
 pub fn load(kconfig_dir: &Path, name: &str) -> Result<Variant> {
     let path = kconfig_dir.join(format!("{name}.toml"));
     if !is_name(name) || !path.is_file() {

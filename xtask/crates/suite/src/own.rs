@@ -58,7 +58,7 @@ impl Runner {
             })
             .run()?
             .ok("the runner cannot list its tests")?;
-            // Read before it is kept: what cannot be read would stay in the cache.
+            // Read before it is kept: an unreadable list would stay in the cache.
             parse_list(&listing.stdout)?;
             fs::copy(&built, dir.join(RUNNER)).on("cannot copy", &built)?;
             vmtest_base::files::write_file(&dir.join("list.json"), listing.stdout)

@@ -278,7 +278,7 @@ impl Selftests {
         needs.modules |= MODULE.is_match(&text);
     }
 
-    /// Adds what the programs include and what helpers need.
+    /// Adds the includes of the programs and the dependencies of helpers.
     fn close(&self, needs: &mut Needs) {
         if needs.helpers.contains("urandom_read") {
             needs.helpers.insert("liburandom_read.so".to_owned());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Object directories: which one a build uses, and what it begins with.
+//! Object directories: which one a build uses, and its initial content.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) enum Held {
     ThrownAway(#[expect(dead_code, reason = "removed when it is dropped")] Scratch),
 }
 
-/// Of one stranger's tree, so many object directories are kept that differ in what make executes.
+/// Object directories that are kept for one stranger's tree; they differ in what make executes.
 const KEPT_STATES: usize = 2;
 
 /// The object directory for this state of a tree. `name`: of what it has in common with others of its lineage.

@@ -180,7 +180,7 @@ struct Unmet<'a> {
 }
 
 impl Unmet<'_> {
-    /// Adds a line for each dependency that does not hold, then for what that depends on.
+    /// Adds a line for each dependency that does not hold, then for their own dependencies.
     fn add(&mut self, option: &str, symbol: &Symbol) {
         let (kconfig, dotconfig, least) = (self.kconfig, self.dotconfig, self.least);
         if !self.seen.insert(option.to_owned()) || self.seen.len() > MAX_EXPLAIN_DEPTH * 4 {

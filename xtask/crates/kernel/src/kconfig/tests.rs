@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kconfig files and their expressions, and what is said of a requested option that is not there.
+//! Kconfig files and their expressions, and explanations of lost options.
 
 use super::*;
 use crate::kconfig::explain::distance;

@@ -127,7 +127,7 @@ impl Failed<'_> {
         let strip = format!("-p{}", patch.strip);
         let rejected = repo.git_says(&["apply", "--reject", "--verbose", &strip, FAILED])?;
         let outcome = Outcome::read(files, &rejected, |path| {
-            // `--reject` may have made a new file of this name; what counts is what was there before.
+            // `--reject` may have made a new file of this name; only the state before counts.
             repo.git(&["cat-file", "-e", &format!("HEAD:{path}")]).is_ok_and(|done| done.success())
         });
         let mut error = outcome.error(self.series, self.at, self.base_commit, git_says(&checked.tail));
@@ -286,7 +286,7 @@ impl Outcome {
     }
 
     /// The one message.
-    /// `said` is what git gives as its reason.
+    /// `said` is git's reason.
     fn error(self, series: &Series, at: usize, base_commit: Option<&str>, said: &str) -> Error {
         let Outcome { hunks, applied, absent, present, first } = self;
         let place = first

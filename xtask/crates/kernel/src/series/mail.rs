@@ -144,7 +144,7 @@ pub(super) fn read_mails_stripped(file: &Path, bytes: &[u8], label: &str, strip:
     Ok(mails)
 }
 
-/// An error of what was read, with the reason that git gives: no host reads it better.
+/// An error in the input, with git's reason: it is the same on every host.
 fn refused_by_git(what: String, done: &Finished) -> Error {
     let error = Error::new(Class::SeriesDoesNotApply, what);
     match done.no_space() {
@@ -258,7 +258,7 @@ fn mailinfo(dir: &Path, label: &str, raw: &[u8]) -> Result<BTreeMap<String, Stri
     if !again.success() {
         return Err(refused_by_git(format!("{label} cannot be decoded as a mail"), &again));
     }
-    // What could be converted is better than bytes; what could not be still has its encoding.
+    // Converted headers are better than bytes; the others still have their encoding.
     let mut headers = pairs(&again);
     headers.extend(pairs(&done).into_iter().filter(|(_, value)| !value.contains("=?")));
     Ok(headers)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Diffs in a mail outside of the place where the diff of a patch stands: in the message, among the remarks below `---`, after the
 //! signature. `git am` applies all of them, whoever reads the mail takes them for an illustration, and no history has them
-//! in this place. What is tested is what `git am` makes of it; this finds what has to be said of that.
+//! in this place. The result of `git am` is tested; this finds the diffs that a reader must be warned of.
 //!
 //! It could be wrong in two ways. It sees nothing in a mail without `---`, `Signed-off-by:` and signature, which
 //! is a bare diff with text between its parts. And a mail with two patches attached looks the same as one with a stray diff.

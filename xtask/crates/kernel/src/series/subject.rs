@@ -86,7 +86,7 @@ fn brackets(text: &str) -> Option<(&str, &str)> {
     Some((inside, after.trim_start()))
 }
 
-/// What follows the beginning of a reply: `Re: `, `Re[2]: `, or whatever stands before a `[PATCH ..]` with words behind it.
+/// What follows the beginning of a reply: `Re: `, `Re[2]: `, or any text before a `[PATCH ..]` followed by words.
 fn behind_reply(text: &str) -> Option<&str> {
     let length = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
     let (word, mut rest) = text.split_at(length);

@@ -267,7 +267,7 @@ fn of_two_versions_in_a_thread_the_newest_is_taken_if_it_is_whole() {
     let refused =
         |more: &[String], says: &str| refused(load_file(&thread(more)), Class::SeriesDoesNotApply, says);
     refused(&both[..1], "mixes versions 2 and 3 of a series, and version 3 is incomplete: 2 is missing");
-    refused(&[v3("31", "", "[PATCH bpf-next v3] a")], "version 3 has no numbers");
+    refused(&[v3("31", "", "[PATCH bpf-next v3] a")], "version 3 is not numbered");
     let others = [v3("31", "", "[PATCH v3 1/2] x"), v3("32", "31", "[PATCH v3 2/2] y")];
     let one = threaded("1", "", "[PATCH] a", &diff_of("a.c"));
     let series = load_file(&(one + &v3("31", "1", "[PATCH v2] a"))).expect("a series");

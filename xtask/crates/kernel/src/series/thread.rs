@@ -3,14 +3,14 @@
 //! a "maybe like this?" with a diff in it, the version before, and mails that came over two lists.
 //!
 //! It could be wrong by leaving out a patch, or by taking what is not one. So everything left out is reported with the reason,
-//! numbers have to be complete, and what has two meanings is refused. A fixup in a reply is never applied.
+//! numbers must be complete, and anything ambiguous is refused. A fixup in a reply is never applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::series::{Mail, Note, directory};
 use vmtest_base::error::{Class, Error, Result};
 
-/// The patches among the mails, in their order in the file, and what was left out.
+/// The patches among the mails, in their order in the file, and the mails that were left out.
 pub(super) struct Chosen {
     pub patches: Vec<Mail>,
     pub notes: Vec<Note>,
@@ -62,7 +62,7 @@ fn left_out(mail: &Mail, why: &str) -> String {
     format!("left out: {} ({:?}): {why}", mail.label, mail.subject())
 }
 
-/// Cover letters, and what is not a reply.
+/// Cover letters, and mails that are not replies.
 fn without_replies(mails: Vec<Mail>, kind: Kind, notes: &mut Vec<Note>) -> (Vec<Mail>, Vec<Mail>) {
     // Where nothing is marked as a patch, everything may be one.
     let marked = mails.iter().any(|mail| mail.tags.patch && !mail.tags.reply);

@@ -263,7 +263,7 @@ fn too_large(listing: &str) -> Option<String> {
     None
 }
 
-/// Removes what is at `path`, and directories above it that are empty now: git keeps none.
+/// Removes `path`, and directories above it that are empty now: git keeps none.
 fn remove(dir: &Path, path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => (),

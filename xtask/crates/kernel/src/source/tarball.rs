@@ -19,7 +19,7 @@ use vmtest_host::process::{Finished, full_disk};
 use vmtest_host::store::CacheKind;
 
 /// Unpacks a kernel tarball into the empty directory `into`, without its top directory: gzip, bzip2, xz, zstd or none.
-/// Gives the SHA-256 of what was read.
+/// Returns the SHA-256 of the file.
 ///
 /// # Errors
 /// Class `Usage` when the tarball is not exactly one directory with a kernel in it, or has members that no source has; a

@@ -173,7 +173,7 @@ impl<'a> Build<'a> {
         needs
     }
 
-    /// Leaves in the copy only these tests and what they need.
+    /// Leaves in the copy only these tests and their dependencies.
     fn restrict(&self, needs: &Needs) -> Result<()> {
         let files: BTreeSet<String> = self.files.union(&needs.files).cloned().collect();
         for (below, keep) in [("prog_tests", &files), ("progs", &needs.programs)] {
@@ -200,7 +200,7 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    /// Runs make for a target; the text is what it said.
+    /// Runs make for a target; the text is its output.
     fn make(&mut self, target: &str, needs: &Needs) -> Result<(Finished, String)> {
         let sandbox = Sandbox::new(self.from.tools)
             .writable(self.src.path(), "/src")
@@ -338,7 +338,7 @@ impl<'a> Build<'a> {
         error.detail(detail).next(format!("the whole output is in {}", self.from.log_dir.display()))
     }
 
-    /// Copies what the guest needs.
+    /// Copies the files that the guest needs.
     fn keep(&self, needs: &Needs, place: &Path) -> Result<()> {
         let files = place.join(FILES);
         create_dir(&files)?;

@@ -105,7 +105,7 @@ pub(super) fn copy_dated(from: &Path, to: &Path, room: &mut Budget) -> Result<()
     Ok(())
 }
 
-/// Removes what is only on the way to a library or program.
+/// Removes the intermediate files of a library or program.
 pub(super) fn remove_objects(dir: &Path) -> Result<()> {
     for entry in walkdir::WalkDir::new(dir).into_iter().flatten() {
         let on_the_way =

@@ -34,7 +34,7 @@ pub(super) fn first_error_of(log: &str, culprit: &str) -> Vec<String> {
     if let Some(first) = block.iter().find(|line| !line.trim().is_empty()) {
         return vec![(*first).to_owned()];
     }
-    // No step of its own: what make says of it.
+    // No step of its own: make's own error.
     let of_make = log.lines().find(|line| line.contains("***") && line.contains(culprit));
     of_make.map(str::to_owned).into_iter().collect()
 }

@@ -92,19 +92,19 @@ impl<'a> Archive<'a> {
         let done = self.apt_get(&self.root, &["update".to_owned()], &phase, 0)?;
         // Otherwise lists that did not fit on the disk would look like suites missing from the mirror.
         had_space(&done, "cannot read the Debian archive's lists")?;
-        let complaint = |line: &&String| line.starts_with("E: ") || line.starts_with("W: ");
-        let complaints: Vec<String> = done.tail.iter().filter(complaint).cloned().collect();
+        let is_message = |line: &&String| line.starts_with("E: ") || line.starts_with("W: ");
+        let messages: Vec<String> = done.tail.iter().filter(is_message).cloned().collect();
         let mut index = Index { mirror, read_at: now(), ..Index::default() };
-        let mut lacking = Vec::new();
+        let mut unusable = Vec::new();
         for (suite, name) in SUITES {
             interrupt::check()?;
             // One stale or missing suite must not hide the others.
             if !self.read_suite(suite, name, &mut index)? {
-                lacking.push(lack(suite, name, &complaints));
+                unusable.push(unusable_suite(suite, name, &messages));
             }
         }
-        self.believe(&index, complaints, done.success())?;
-        for text in lacking {
+        self.check_usable(&index, messages, done.success())?;
+        for text in unusable {
             self.ctx.bus.warn(text);
         }
         self.keep(&index)?;
@@ -132,13 +132,13 @@ impl<'a> Archive<'a> {
         Ok(found == 2)
     }
 
-    /// Whether what was read may replace the stored index. apt counts a network that is down as a warning and ends
+    /// Refuses to replace the stored index with an incomplete one. apt counts a network that is down as a warning and ends
     /// with 0; lists that it kept from before say nothing that the stored index does not.
-    fn believe(&self, index: &Index, complaints: Vec<String>, success: bool) -> Result<()> {
-        let unreachable = complaints.iter().any(|line| line.contains("Failed to fetch"));
+    fn check_usable(&self, index: &Index, messages: Vec<String>, success: bool) -> Result<()> {
+        let unreachable = messages.iter().any(|line| line.contains("Failed to fetch"));
         let nothing = index.sources.is_empty() && index.images.is_empty();
         if (unreachable && (nothing || self.stored().is_some())) || (nothing && !success) {
-            return Err(Error::host("cannot read the Debian archive's lists").detail(complaints).next(format!(
+            return Err(Error::host("cannot read the Debian archive's lists").detail(messages).next(format!(
                 "check the network and the mirror {}, choose another with --mirror URL or VMTEST_DEBIAN_MIRROR, \
                  {OTHER_WAYS}",
                 index.mirror
@@ -154,7 +154,7 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    /// Stores the index, and forgets what was true of the one before.
+    /// Stores the index, and removes the notes about the one before.
     fn keep(&self, index: &Index) -> Result<()> {
         let text = serde_json::to_string_pretty(index)
             .map_err(|error| Error::host("cannot write the index of kernels").why(error))?;
@@ -204,7 +204,7 @@ impl<'a> Archive<'a> {
     }
 
     /// Downloads with apt into a scratch directory and gives the one file that arrived; `None` when the mirror does
-    /// not have what it lists. `sha256` is what the index says of it.
+    /// not have what it lists. `sha256` is its hash in the index.
     pub(super) fn download(
         &self,
         into: &Path,
@@ -284,10 +284,10 @@ fn require_tools() -> Result<()> {
 }
 
 /// Why a suite has no lists.
-fn lack(suite: &str, name: &str, complaints: &[String]) -> String {
+fn unusable_suite(suite: &str, name: &str, messages: &[String]) -> String {
     let about =
         |line: &&str| line.contains(&format!("dists/{suite}/")) || line.contains(&format!(" {suite} "));
-    let why: Vec<&str> = complaints.iter().map(String::as_str).filter(about).collect();
+    let why: Vec<&str> = messages.iter().map(String::as_str).filter(about).collect();
     let why = if why.is_empty() { "not found".to_owned() } else { why.join("; ") };
     format!("the mirror offers no usable suite {suite} ({name}): {why}")
 }
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn a_suite_that_is_missing_says_what_apt_said_of_it() {
         let said = ["W: http://mirror.example/debian/dists/testing/InRelease: expired".to_owned()];
-        assert!(lack("testing", "testing", &said).ends_with("InRelease: expired"));
-        assert!(lack("trixie", "stable", &said).ends_with("not found"));
+        assert!(unusable_suite("testing", "testing", &said).ends_with("InRelease: expired"));
+        assert!(unusable_suite("trixie", "stable", &said).ends_with("not found"));
     }
 }

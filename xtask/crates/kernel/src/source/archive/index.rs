@@ -342,7 +342,7 @@ SHA256: 5c
         let older = index.sources_for("6.18");
         assert_eq!(older[0].upstream, "6.18.15");
         assert!(older[0].sha256.starts_with("fdf4c4d4"), "the tarball's, not the .dsc's");
-        assert!(index.sources_for("6.1").is_empty(), "6.18 is no 6.1");
+        assert!(index.sources_for("6.1").is_empty(), "6.18 is not 6.1");
     }
 
     #[test]

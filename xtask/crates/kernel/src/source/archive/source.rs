@@ -283,8 +283,8 @@ mod tests {
             }
             Choice::Try { .. } => panic!("nothing is left to download"),
         }
-        choose(&ctx, "6.1", no_index, Vec::new).expect_err("6.18 is no 6.1");
-        let mistake = || Err(Error::usage("`x` is no mirror"));
+        choose(&ctx, "6.1", no_index, Vec::new).expect_err("6.18 is not 6.1");
+        let mistake = || Err(Error::usage("`x` is not a mirror"));
         let error = choose(&ctx, "6.18", mistake, Vec::new).expect_err("what was typed wrong is said");
         assert_eq!(error.class, Class::Usage);
     }

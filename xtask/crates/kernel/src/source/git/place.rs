@@ -4,7 +4,7 @@
 //! Git runs commands that a repository's configuration names: to fetch what is missing, to watch files, to filter
 //! contents, to show things. So it never sees that configuration. It gets a directory of ours that borrows the objects,
 //! and whatever else a question needs is copied there by us: refs, an index. All of it is read by plain reads of plain
-//! files with a bound, and only what has the form that it should have is passed on.
+//! files with a bound, and only well-formed data is passed on.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -174,7 +174,7 @@ impl Place {
         Ok(desk)
     }
 
-    /// The same with the names of commits, and with the logs of what they were before.
+    /// The same with the names of commits, and with the reflogs.
     pub(super) fn desk_with_refs(&self, cache: &Cache, logs: bool) -> Result<Desk> {
         let desk = self.desk(cache)?;
         let dir = desk.dir();
@@ -292,7 +292,7 @@ impl Desk {
     }
 }
 
-/// Runs a git that reads what is not ours: it gets so long.
+/// Runs git on a repository that is not ours, with a time limit.
 pub(in crate::source) fn run(job: Job<'_>, limit: Duration) -> Result<Finished> {
     job.deadline_of(limit, Class::Host).run().map_err(|error| match error.class {
         Class::Host if error.what.contains("did not end within") => error.next(
@@ -365,7 +365,7 @@ fn settings(cache: &Cache, common: &Path) -> Result<std::result::Result<Vec<(Str
     Ok(Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()))
 }
 
-/// A setting of a branch or remote in the form of a configuration file; `None` for what has no such form.
+/// A setting of a branch or remote in the form of a configuration file; `None` if that is impossible.
 fn setting(key: &str, value: &str) -> Option<String> {
     let (section, rest) = key.split_once('.')?;
     let (name, variable) = rest.rsplit_once('.')?;

@@ -4,7 +4,7 @@
 use super::*;
 use crate::source::samples::{context, git, kernel_repo, listing};
 
-/// Resolves a range, and fetches what it was resolved to.
+/// Resolves a range, and fetches the result.
 fn range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Fetched> {
     match resolve_range(ctx, repo, from, to)?.choice {
         Choice::Range(path, range) => fetch_range(ctx, &path, &range),
@@ -38,8 +38,10 @@ fn a_history_is_walked_as_git_bisect_walks_it() {
     assert!(place("side~1") < place("side"), "{line:?}");
     let rest = commits.between(&tip, &[root.clone(), at("side")]).expect("listed");
     assert_eq!(rest, [at("main~1"), tip.clone()]);
-    assert!(commits.precedes(&root, &tip).expect("told") && commits.precedes(&tip, &tip).expect("told"));
-    assert!(!commits.precedes(&at("side"), &at("main~1")).expect("told"));
+    assert!(
+        commits.precedes(&root, &tip).expect("an answer") && commits.precedes(&tip, &tip).expect("an answer")
+    );
+    assert!(!commits.precedes(&at("side"), &at("main~1")).expect("an answer"));
     assert_eq!(commits.merge_bases(&at("side"), &at("main~1")).expect("one"), [root]);
     let about = commits.about(&at("side")).expect("read");
     assert_eq!((about.subject.as_str(), about.author.as_str()), ("side: two", "t <t@example.org>"));

@@ -189,7 +189,7 @@ fn read_compressed(
     })
 }
 
-/// Reads what is left of the file: the hash is of all of it.
+/// Reads the rest of the file: the hash covers all of it.
 fn finish(mut source: Hashed, tarball: &Path) -> Result<String> {
     io::copy(&mut source, &mut io::sink()).on("cannot read", tarball)?;
     Ok(source.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
@@ -245,7 +245,7 @@ impl<'a> Members<'a> {
             }
             left.store(MAX_BYTES, Ordering::Relaxed);
             self.take(&mut entry)?;
-            // Padding and what a directory may have as content.
+            // Padding, and any content of a directory.
             io::copy(&mut entry, &mut io::sink()).map_err(|error| self.damaged(&error))?;
             if count % 256 == 0 {
                 progress(total);
@@ -283,7 +283,7 @@ impl<'a> Members<'a> {
                 let target = entry.link_name().ok().flatten().map(|target| target.into_owned());
                 let target: Option<PathBuf> = target
                     .map(|target| target.components().filter(|part| *part != Component::CurDir).collect());
-                // Only to what was unpacked before, as tar writes them.
+                // Only to files that were unpacked before, as tar writes them.
                 let Some(target) = target.filter(|target| self.made.get(target) == Some(&true)) else {
                     return Err(self.refused(&path, "is a hard link to something outside it"));
                 };

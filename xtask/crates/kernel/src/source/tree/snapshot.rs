@@ -21,7 +21,7 @@ use vmtest_base::files::{create_dir, write_file};
 use vmtest_base::interrupt;
 use vmtest_base::key::{hash_bytes, hash_file};
 
-/// Makes the snapshot in `home` what `wanted` says. Gives what it holds, and whether it did so already.
+/// Updates the snapshot in `home` to `wanted`. Returns its content, and whether it was up to date already.
 pub(super) fn refresh(
     top: &Path,
     home: &Path,
@@ -193,7 +193,7 @@ impl Copier<'_> {
     }
 }
 
-/// Copies what was stamped, and nothing that took its place.
+/// Copies the stamped file, and never another one that replaced it.
 fn copy_content(opener: &mut Top, path: &Path, before: &Stamp, to: &Path) -> io::Result<()> {
     if before.mode & FILE_TYPE == SYMLINK {
         return std::os::unix::fs::symlink(opener.read_link(path)?, to);
@@ -208,7 +208,7 @@ fn copy_content(opener: &mut Top, path: &Path, before: &Stamp, to: &Path) -> io:
     copy.set_permissions(fs::Permissions::from_mode(before.mode & 0o777))
 }
 
-/// Hash of what a file or link of ours holds.
+/// Hash of the content of one of our files or links.
 fn content(path: &Path, stamp: Stamp) -> Result<String> {
     if stamp.mode & FILE_TYPE == SYMLINK {
         let target = fs::read_link(path).on("cannot read", path)?;
