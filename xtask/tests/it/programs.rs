@@ -127,9 +127,9 @@ fn what_is_no_suite_is_refused_before_any_work() {
     world.run(&["--suite", "tiny", "--boot", "direct"]).refuses(2, &["cannot be booted directly"]);
     world.run(&["--suite", "tiny", "--repeat", "2"]).refuses(2, &["--suite tiny runs once"]);
     world.write("project/selftests/suites/tiny/suite.toml", &MANIFEST.replace("two", "one"));
-    world.run(&["--suite", "tiny"]).refuses(2, &["names one of them twice"]);
+    world.run(&["--suite", "tiny"]).refuses(2, &["names a test twice"]);
     world.write("project/selftests/suites/tiny/suite.toml", &MANIFEST.replace("run.sh", "../run.sh"));
-    world.run(&["--suite", "tiny"]).refuses(2, &["names no file below it"]);
+    world.run(&["--suite", "tiny"]).refuses(2, &["is not a file below it"]);
 }
 
 #[test]
