@@ -77,8 +77,8 @@ fn impossible_combinations_are_refused_by_name() {
         (&["--kernel", "src:6.18", "--with-base"], "--with-base needs a series"),
         (&["--kernel", "src:6.18", "--each-patch"], "--each-patch needs a series"),
         (&["--kernel", "debian:7.0.13", "--first-n", "2"], "--first-n needs a series"),
-        (&["--each-patch", "--exec", "true"], "--each-patch makes several guests"),
-        (&["--with-base", "--gdb"], "--with-base makes several guests"),
+        (&["--each-patch", "--exec", "true"], "--each-patch starts several guests"),
+        (&["--with-base", "--gdb"], "--with-base starts several guests"),
         (&["--each-patch", "--variant", "default", "--variant", "nojit"], "one kernel in one variant"),
         (
             &["--each-patch", "--patches", "x", "--kernel", "src:7.3", "--kernel", "src:6.18"],

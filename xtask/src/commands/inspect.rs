@@ -33,7 +33,7 @@ pub fn run(resources: &Resources<'_>, unit: &Unit, run_dir: &RunDir) -> Result<C
     match &resources.plan.purpose {
         Purpose::Exec(command) => exec(resources, &bootable, boot, command, run_dir),
         Purpose::Shell => shell(resources, &bootable, boot),
-        Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to look at")),
+        Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to inspect")),
     }
 }
 
@@ -59,7 +59,7 @@ fn exec(
         }
     }
     if verdict.class != Class::Pass {
-        return Err(Error::new(verdict.class, format!("`{command}` was not run to its end"))
+        return Err(Error::new(verdict.class, format!("`{command}` did not complete"))
             .why(verdict.reason)
             .detail(seen.console.tail(15))
             .next(format!("the whole console is in {}", store.display())));

@@ -114,7 +114,7 @@ fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Re
         plan.programs.iter().try_for_each(|name| program::load(project, name).map(|_| ()))?;
         Ok(plan)
     });
-    let plan = plan.map_err(|error| error.within(format!("the job {} cannot be", job.axes.id)))?;
+    let plan = plan.map_err(|error| error.within(format!("job {} is invalid", job.axes.id)))?;
     Ok(Planned { job, plan, weight: times::expected(times, &job.axes.id) })
 }
 
@@ -123,9 +123,9 @@ fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
     let named = matrix.named(&args.cells)?;
     let range = args.shard.map_or(0..named.len(), |shard| shard.places(named.len()));
     if let (true, Some(shard)) = (range.is_empty(), args.shard) {
-        return Err(Error::usage(format!("there is no job in shard {shard}"))
+        return Err(Error::usage(format!("shard {shard} has no jobs"))
             .why(format!("{} has {} jobs", matrix.path.display(), named.len()))
-            .next("take fewer shards: `cargo xtask ci-matrix --shards N` never names an empty one"));
+            .next("use fewer shards: `cargo xtask ci-matrix --shards N` never creates an empty one"));
     }
     Ok(named[range].iter().map(|job| job.axes.id.clone()).collect())
 }
@@ -133,7 +133,7 @@ fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
 fn listing(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> String {
     let mut text = String::new();
     for one in plans.iter().filter(|one| chosen.contains(&one.job.axes.id)) {
-        let last = times.get(&one.job.axes.id).map(|time| format!("  {} s the last time", time / 1000));
+        let last = times.get(&one.job.axes.id).map(|time| format!("  {} s last time", time / 1000));
         let _ = writeln!(text, "cell     {}{}", one.job.axes.id, last.unwrap_or_default());
     }
     let _ = writeln!(text, "jobs     {} of {}", chosen.len(), plans.len());
@@ -158,7 +158,7 @@ fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs);
     let guests: u64 = jobs.clone().map(|job| job.duration_ms).sum();
     ctx.bus.note(format!(
-        "{} jobs in {} s; their guests one after the other: {} s",
+        "{} jobs in {} s; guest time {} s in total",
         jobs.count(),
         begun.elapsed().as_secs(),
         guests / 1000
@@ -172,7 +172,7 @@ fn remember(ctx: &Context, result: &RunResult) {
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(guests);
     let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
     if let Err(error) = times::remember(new) {
-        ctx.bus.warn(format!("how long the jobs took is not remembered: {}", error.summary()));
+        ctx.bus.warn(format!("cannot save how long the jobs took: {}", error.summary()));
     }
 }
 
@@ -382,7 +382,7 @@ fn trees(lane: &[Ready<'_>]) -> Trees {
     let material = match lane.first() {
         // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
         Some(first) => column::material(&first.resources, first.unit),
-        None => Err(Error::host("there is no job")),
+        None => Err(Error::host("no job")),
     };
     let trees = lane.iter().map(|one| column::patch(&one.resources, one.unit, &material)).collect();
     (material, trees)
@@ -420,9 +420,9 @@ fn refuse_same_columns(checked: &[Checked<'_>]) -> Result<()> {
         let from = format!("{} with series {}", axes.kernel, axes.series);
         let column = format!("{id}{name} {} {} {}", axes.variant, axes.boot, axes.suite);
         if let Some(other) = columns.insert(column, from.clone()) {
-            return Err(Error::usage(format!("two kernels would both be the column {id}{name}"))
+            return Err(Error::usage(format!("two kernels would both be column {id}{name}"))
                 .why(format!("{other}, and {from}"))
-                .next("take one of them out, or give their directories or series different names"));
+                .next("remove one of them, or give their directories or series different names"));
         }
     }
     Ok(())

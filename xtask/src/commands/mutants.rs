@@ -48,7 +48,7 @@ pub fn run(
     let ctx = start::context(project, mirror, None)?;
     let prepared = prepare(&ctx, Plan::new(&request)?)?;
     let Some(control) = prepared.plan.units.first().cloned() else {
-        return Err(Error::usage("no kernel to change"));
+        return Err(Error::usage("no kernel to modify"));
     };
     let with = |mutant: &Mutant| Unit { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
     let damaged =
@@ -68,7 +68,7 @@ pub fn run(
     };
     // Columns are told apart by their place.
     if others.len() != damages.len() + mutants.len() {
-        return Err(Error::host(format!("{} columns were run of {}", results.len(), units.len())));
+        return Err(Error::host(format!("{} of {} columns were run", results.len(), units.len())));
     }
     let (damaged, seen) = others.split_at(damages.len());
     let findings: Vec<(&Mutant, Finding)> = mutants
@@ -151,7 +151,7 @@ fn of_upstream(
     // Columns are told apart by their place.
     if results.len() != units.len() {
         return Err(Error::host(format!(
-            "the tree's own tests ran on {} kernels of {}",
+            "the tree's own tests ran on {} of {} kernels",
             results.len(),
             units.len()
         )));

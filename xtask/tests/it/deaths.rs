@@ -221,7 +221,7 @@ fn a_runner_that_plans_less_than_was_asked_for_does_not_pass() {
 
 #[test]
 fn a_kvm_that_runs_no_kernel_is_told_and_the_guest_is_emulated() {
-    let silent = ("silent-under-kvm", "not a byte under KVM within 1 s", (20, "not a byte on the console"));
+    let silent = ("silent-under-kvm", "no output under KVM within 1 s", (20, "not a byte on the console"));
     let died =
         "QEMU died under KVM before the guest's first word: qemu-system-x86_64: system/physmem.c:2671:";
     let dies = ("dies-under-kvm", died, (30, "the emulator died, not the kernel"));

@@ -167,9 +167,7 @@ impl Forged<'_> {
         let known = fs::read_to_string(&brief).expect("a brief");
         // Without what the harness knew it stays named and left out, and no guest is left.
         fs::remove_file(&brief).expect("removed");
-        from_raw(self.world)
-            .exits(30)
-            .says(&["not judged again", "no guest of this run can be judged again"]);
+        from_raw(self.world).exits(30).says(&["not judged again", "no guest of this run can be re-judged"]);
         fs::write(&brief, known).expect("written");
         from_raw(self.world).exits(1);
     }
@@ -205,7 +203,7 @@ fn every_forgery(forged: &Forged<'_>, good: usize, bad: usize, name: &str) {
             stray["subtest"] = "stray".into();
             run["cells"].as_array_mut().expect("cells").push(stray);
         },
-        "/stray on tree:linux: pass, and no guest told of it",
+        "/stray on tree:linux: pass, but no guest reported it",
     );
 }
 

@@ -26,7 +26,7 @@ fn what_is_no_kernel_is_refused() {
         ("src:six", "is not a version"),
         ("tree:missing", "No such file"),
         ("tree:empty", "no Makefile with VERSION"),
-        ("tree:text", "it is no directory"),
+        ("tree:text", "it is not a directory"),
         ("tree:linux/kernel", "name the top of the tree"),
         ("git:linux@HEAD", "is no git repository"),
         ("git:missing@HEAD", "is no git repository"),
@@ -195,7 +195,7 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         (&["--sysctl", "a"], "--sysctl `a` is not NAME=VALUE"),
         (&["--allow-skip", "k="], "names no test"),
         (&["--test", "["], "glob"),
-        (&["--exec", ""], "--exec names no command"),
+        (&["--exec", ""], "--exec needs a command"),
         (&["--kernel", "tree:.", "--kernel", "tree:."], "asked for twice"),
     ] {
         refused(&world, words, 2, &[says]);

@@ -104,7 +104,7 @@ fn what_is_required_is_there_and_passed() {
     run("guest: fail", &known, &[]).exits(1).says(&["required cells did not pass"]);
     let none = "[[require]]\ntest = 'none/such'\n";
     let done = run("guest: pass", none, &[]);
-    done.exits(3).says(&["no cell of the matrix fits"]);
+    done.exits(3).says(&["no cell of the matrix matches"]);
     let cells = done.json()["cells"].as_array().expect("cells");
     assert!(cells.iter().any(|cell| cell["suite"] == "matrix" && cell["outcome"] == "missing"), "{done}");
     run("guest: pass", none, &["--shard", "1/2"]).exits(0);

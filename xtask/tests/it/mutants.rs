@@ -86,8 +86,8 @@ fn what_only_looks_noticed_is_not() {
         ("guest: pass\nfake: x", NOTICED, "not by basic/second"),
         ("guest: fail", "Breaks: x\nNoticed-by: basic/second, many/*\n", "not by many/*"),
         ("guest: fail", "Breaks: x\nNoticed-by: panic, basic/second\n", "not by panic"),
-        ("guest: panic", NOTICED, "says nothing of what befell its kernel"),
-        ("guest: splat", NOTICED, "says nothing of what befell its kernel"),
+        ("guest: panic", NOTICED, "does not declare what happened to its kernel"),
+        ("guest: splat", NOTICED, "does not declare what happened to its kernel"),
         ("guest: dies-early", panics, "not by basic/second"),
         ("guest: vanish", panics, "guest lost"),
         ("guest: no-hello", panics, "boot failed"),
@@ -148,7 +148,7 @@ fn what_is_no_mutant_is_refused_before_any_work() {
         done.refuses(2, &[says]);
         assert_eq!(world.read("home/make.calls") + &world.read("home/guest.calls"), "");
     };
-    refused("Noticed-by: basic\n", &[], "m.patch is no mutant because: no line says `Breaks:`");
+    refused("Noticed-by: basic\n", &[], "m.patch is no mutant because: it has no `Breaks:` line");
     refused("Breaks: x\n", &[], "no line says `Noticed-by:` and names something");
     refused("Breaks: x\nNoticed-by: , ,\n", &[], "no line says `Noticed-by:` and names something");
     refused("Breaks: x\nNoticed-by: [\n", &[], "`[` is not a glob");

@@ -120,7 +120,7 @@ fn a_record_that_agrees_with_itself_and_not_with_its_guests_is_found_out() {
     stray["subtest"] = "stray".into();
     more["classes"] = serde_json::json!({ "0": 3 });
     more["cells"].as_array_mut().expect("cells").push(stray);
-    found_out(&more, "basic/stray on tree:linux-0: pass, and no guest told of it");
+    found_out(&more, "basic/stray on tree:linux-0: pass, but no guest reported it");
 
     // Bytes that are gone are no evidence either.
     fs::write(dir.join("run.json"), &good).expect("written");

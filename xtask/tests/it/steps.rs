@@ -209,7 +209,7 @@ fn parts_of_no_series_are_refused() {
         (&["--kernel", &range, "--each-patch", "--first-n", "2"], "give a number from 1 to 1"),
         (&["--kernel", &range, "--first-n", "0"], "--first-n <K>"),
         (&["--kernel", &range, "--each-patch", "--with-base"], "cannot be used with"),
-        (&["--kernel", &range, "--each-patch", "--exec", "true"], "--each-patch makes several guests"),
+        (&["--kernel", &range, "--each-patch", "--exec", "true"], "--each-patch starts several guests"),
         (&["--kernel", &range, "--kernel", &tree, "--each-patch"], "--each-patch is for one kernel"),
         (
             &["--kernel", &range, "--variant", "default", "--variant", "debug", "--each-patch"],

@@ -91,7 +91,7 @@ fn lend(resources: &Resources<'_>, place: usize, tree: Option<&Unbuilt>) {
     if let Err(error) = lent {
         // What is wrong with it is said in its column.
         let id = &unbuilt.kernel().id;
-        resources.ctx.bus.note(format!("{id}: no bpftool of it for kernels without a tree: {error}"));
+        resources.ctx.bus.note(format!("{id}: cannot build a bpftool for kernels without a tree: {error}"));
     }
 }
 

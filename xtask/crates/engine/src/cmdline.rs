@@ -33,9 +33,9 @@ pub fn fits(spec: &VmSpec) -> Result<()> {
     if length < MAX_CMDLINE {
         return Ok(());
     }
-    Err(Error::usage(format!("the kernel command line would have {length} characters"))
-        .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
-        .next("use a shorter --exec, or fewer --append and --sysctl; a variant may have some, too"))
+    Err(Error::usage(format!("the kernel command line would be {length} characters long"))
+        .why(format!("the kernel truncates it at {MAX_CMDLINE}"))
+        .next("use a shorter --exec, or fewer --append and --sysctl; variants may add some, too"))
 }
 
 /// The same before anything is built, as far as it is known then: subtests can always be named by their places.

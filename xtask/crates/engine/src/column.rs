@@ -274,9 +274,9 @@ fn built_kernel(
     kernel.key = built.identity.to_string();
     kernel.release.clone_from(&built.release);
     kernel.build_id = build_id::of_file(&built.dir.join("vmlinux"))?.ok_or_else(|| {
-        Error::new(Class::KernelBuild, format!("{} builds without a build id", built.id))
-            .why("vmlinux has no note with one, so no guest can show that it runs this kernel")
-            .next("the kernel's Makefile passes --build-id=sha1 to the linker: see what became of that")
+        Error::new(Class::KernelBuild, format!("{} was built without a build ID", built.id))
+            .why("vmlinux has no build ID note, so no guest can prove that it runs this kernel")
+            .next("the kernel's Makefile should pass --build-id=sha1 to the linker: check that it does")
     })?;
     let config = vmtest_base::dotconfig::parse(&read_text(&built.dir.join("config"))?);
     // After the kernel, which has a verdict without it.
@@ -298,9 +298,9 @@ fn built_kernel(
 }
 
 const NO_LIBRARIES: &str =
-    "the host's tools make a bpftool that needs the host's libraries: boot through vng";
+    "the host's tools build a bpftool that needs the host's libraries: boot through vng";
 
-const NOT_USED: &str = "no subtest that uses it was chosen";
+const NOT_USED: &str = "none of the selected subtests uses it";
 
 fn uses_bpftool(resources: &Resources<'_>) -> Result<bool> {
     let (runner, chosen) = resources.runner()?;
@@ -316,7 +316,7 @@ fn borrowed_bpftool(resources: &Resources<'_>, run_dir: &RunDir, kernel: &Key) -
     match resources.donors.newest() {
         Some(tree) => build_bpftool(resources, &tree, run_dir, kernel),
         None => Ok(Bpftool::None(
-            "a finished kernel brings no tree to build bpftool from, and no tree of this run knows sessions"
+            "a finished kernel has no source to build bpftool from, and no tree of this run supports sessions"
                 .to_owned(),
         )),
     }
@@ -388,7 +388,7 @@ fn finished_kernel(
     kernel.release = release.unwrap_or_default();
     kernel.build_id = build_id::of_file(&image)?.unwrap_or_default();
     let (Some(dir), Some(file)) = (image.parent(), image.file_name()) else {
-        return Err(Error::host(format!("{} is no file", image.display())));
+        return Err(Error::host(format!("{} is not a file", image.display())));
     };
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
     let config =
@@ -403,7 +403,7 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
         BootChoice::Vng => (Boot::Vng, "asked for".to_owned()),
         BootChoice::Direct => (Boot::Direct, "asked for".to_owned()),
         BootChoice::Auto => match &bootable.config {
-            None => (Boot::Direct, "a finished kernel need not have 9p and overlayfs built in".to_owned()),
+            None => (Boot::Direct, "a finished kernel may not have 9p and overlayfs built in".to_owned()),
             Some(config) => {
                 let needed = ["NET_9P_VIRTIO", "9P_FS", "OVERLAY_FS", "VIRTIO_CONSOLE", "VIRTIO_PCI"];
                 let missing: Vec<&str> = needed
@@ -413,7 +413,7 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
                 if missing.is_empty() {
                     (Boot::Vng, "built here with 9p and overlayfs".to_owned())
                 } else {
-                    (Boot::Direct, format!("its configuration lacks {}", missing.join(", ")))
+                    (Boot::Direct, format!("its configuration is missing {}", missing.join(", ")))
                 }
             }
         },
@@ -514,11 +514,11 @@ fn decode_stacks(resources: &Resources<'_>, bootable: &Bootable, splats: &mut [S
     let death = death.map(|splat| splat.title.clone()).unwrap_or_default();
     for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
         if decoded == MAX_STACKS || interrupt::requested().is_some() {
-            splat.no_stack = "only the first stacks of a guest are decoded".to_owned();
+            splat.no_stack = "only the first stacks of each guest are decoded".to_owned();
             continue;
         }
         if splat.severity != "death" && death.starts_with(&splat.title) {
-            splat.no_stack = "it is that of the death".to_owned();
+            splat.no_stack = "it is the stack of the crash".to_owned();
             continue;
         }
         match stacktrace::stack(resources, bootable, &splat.lines) {

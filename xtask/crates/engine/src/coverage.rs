@@ -57,8 +57,11 @@ impl Evidence {
     pub fn lacks(&self) -> Vec<&'static str> {
         let lacking = [
             (self.control != Outcome::Pass, "it does not pass without damage"),
-            (!self.turned, "it passes with an expectation turned round"),
-            (!self.blind && self.mutants.is_empty(), "no mutant fails it, nor programs that see nothing"),
+            (!self.turned, "it passes with an expectation inverted"),
+            (
+                !self.blind && self.mutants.is_empty(),
+                "no mutant makes it fail, and neither do blind programs",
+            ),
         ];
         lacking.into_iter().filter(|(lacks, _)| *lacks).map(|(_, why)| why).collect()
     }

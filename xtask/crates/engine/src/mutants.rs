@@ -92,8 +92,7 @@ fn matches(glob: &GlobMatcher, test: &str, subtest: &str) -> bool {
 /// Class `Usage` where there is none, a name is none of them, or a file does not say what it breaks and who must notice.
 pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
     let shown = dir.display();
-    let none =
-        || Error::usage(format!("there are no mutants in {shown}")).next("take a checkout that has them");
+    let none = || Error::usage(format!("no mutants in {shown}")).next("use a checkout that has them");
     let Ok(entries) = fs::read_dir(dir) else { return Err(none()) };
     let mut files = Vec::new();
     for entry in entries {
@@ -108,8 +107,8 @@ pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
     }
     if let Some(unknown) = only.iter().find(|wanted| !files.iter().any(|(name, _)| name == *wanted)) {
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        return Err(Error::usage(format!("--only {unknown} is no mutant"))
-            .why(format!("there are {}", names.join(", "))));
+        return Err(Error::usage(format!("unknown mutant `{unknown}`"))
+            .why(format!("available mutants: {}", names.join(", "))));
     }
     files.retain(|(name, _)| only.is_empty() || only.contains(name));
     files.into_iter().map(|(name, path)| read(name, &path)).collect()
@@ -120,9 +119,9 @@ fn read(name: String, path: &Path) -> Result<Mutant> {
     let mut series = series::Series { origin: None, ..series::load(&[path.to_owned()])? };
     series.name.clone_from(&name);
     let wrong = |why: String| {
-        Error::usage(format!("{} is no mutant", path.display()))
+        Error::usage(format!("{} is not a mutant", path.display()))
             .why(why)
-            .next(format!("its mail has to say `{BREAKS} WHAT` and `{NOTICED_BY} GLOB[, GLOB]..`"))
+            .next(format!("its mail needs the lines `{BREAKS} WHAT` and `{NOTICED_BY} GLOB[, GLOB]..`"))
     };
     let [patch] = series.patches.as_slice() else {
         return Err(wrong(format!("it holds {} patches", series.patches.len())));
@@ -130,13 +129,13 @@ fn read(name: String, path: &Path) -> Result<Mutant> {
     let text = String::from_utf8_lossy(&patch.raw).into_owned();
     let breaks = field(&text, BREAKS).join(" ");
     if breaks.is_empty() {
-        return Err(wrong(format!("no line says `{BREAKS}`")));
+        return Err(wrong(format!("it has no `{BREAKS}` line")));
     }
     let listed = field(&text, NOTICED_BY);
     let globs = listed.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|glob| !glob.is_empty());
     let signs: Vec<Sign> = globs.map(Sign::parse).collect::<Result<_>>()?;
     if signs.is_empty() {
-        return Err(wrong(format!("no line says `{NOTICED_BY}` and names something")));
+        return Err(wrong(format!("no `{NOTICED_BY}` line names anything")));
     }
     Ok(Mutant { name, series, breaks, signs })
 }
@@ -175,7 +174,7 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
                     mutant.name
                 ))
                 .next(
-                    "`cargo xtask vmtest --list` shows them all; `splat`, `panic`, `corruption` and `hang` are no subtests",
+                    "`cargo xtask vmtest --list` lists all subtests; `splat`, `panic`, `corruption` and `hang` are also valid",
                 ));
             }
         }
@@ -256,7 +255,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         class => {
             let first = control.cells.first();
             let class = class.or(first.map(Cell::class)).unwrap_or(Class::Host);
-            return finding(Verdict::NotJudged(class), format!("the series without it: {}", class.label()));
+            return finding(Verdict::NotJudged(class), format!("without the mutant: {}", class.label()));
         }
     }
     let Some(boot) = &seen.boot else {
@@ -281,7 +280,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         other => return finding(Verdict::NotJudged(other), boot.reason.clone()),
     };
     if !declared {
-        let why = format!("`{NOTICED_BY}` says nothing of what befell its kernel");
+        let why = format!("`{NOTICED_BY}` does not declare what happened to its kernel");
         return finding(Verdict::Unnoticed, why);
     }
     let met = |sign: &Sign| match sign {
@@ -294,7 +293,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
     let unmet: Vec<&str> = mutant.signs.iter().filter(|sign| !met(sign)).map(Sign::text).collect();
     if !unmet.is_empty() || mutant.signs.is_empty() {
         let unmet = if unmet.is_empty() {
-            "nothing is to notice it".to_owned()
+            "nothing is declared to notice it".to_owned()
         } else {
             format!("not by {}", unmet.join(", "))
         };

@@ -85,9 +85,9 @@ impl Repeat {
         let can = (MAX_EVENTS - 1000) / (2 * subtests.max(1));
         let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MAX_ROUNDS);
         match self.rounds {
-            Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too often"))
+            Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too large"))
                 .why(format!("{subtests} subtests can be run {can} times in one boot"))
-                .next("choose fewer subtests with --test, or repeat less often")),
+                .next("select fewer subtests with --test, or lower --repeat")),
             Some(rounds) => Ok(rounds),
             None if self.until_fail => Ok(can),
             None => Ok(1),
@@ -229,11 +229,11 @@ impl Plan {
         let mut units = units(kernels, variants, patches, config)?;
         units.iter_mut().for_each(|unit| unit.self_test = *self_test);
         if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
-            return Err(Error::usage("--exec names no command"));
+            return Err(Error::usage("--exec needs a command"));
         }
         if *purpose != Purpose::Test && units.len() > 1 {
             return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
-                .why(format!("{} kernels and variants are asked for", units.len())));
+                .why(format!("{} kernels and variants are requested", units.len())));
         }
         let own = suites.contains(&Suite::Own);
         let upstream =
@@ -256,15 +256,14 @@ impl Plan {
         }
         if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
             return Err(
-                Error::usage("--test chooses nothing here").why(format!("--suite {name} runs as a whole"))
+                Error::usage("--test does not apply here").why(format!("--suite {name} runs as a whole"))
             );
         }
         if upstream.is_some() {
             choice::check(tests)?;
         } else if *ignore_denylist {
-            return Err(
-                Error::usage("--ignore-denylist is about the tree's own tests").next("add --suite upstream")
-            );
+            return Err(Error::usage("--ignore-denylist applies only to the tree's own tests")
+                .next("add --suite upstream"));
         }
         let columns = match (with_base, each_patch) {
             // clap refuses both.
@@ -361,7 +360,7 @@ fn units(
             ];
             if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
                 return Err(Error::usage(format!("{option} cannot be applied to {spec}"))
-                    .why("it is a finished kernel: there is no source here to patch or configure")
+                    .why("it is a finished kernel: it has no source to patch or configure")
                     .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
             }
         }
@@ -383,7 +382,7 @@ fn units(
                 self_test: None,
             };
             if units.contains(&unit) {
-                return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
+                return Err(Error::usage(format!("{} is given twice", unit.spec)));
             }
             units.push(unit);
         }
@@ -401,7 +400,7 @@ fn refuse_foreign(
 ) -> Result<()> {
     if let Some(unit) = units.iter().find(|unit| !unit.spec.has_source()) {
         return Err(Error::usage(format!("--suite {name} cannot be run on {}", unit.spec))
-            .why("it needs a boot through vng, and upstream's tests a source, and this is a finished kernel")
+            .why("it boots through vng, and upstream's tests need source; this is a finished kernel")
             .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
     }
     let other = match purpose {
@@ -411,16 +410,16 @@ fn refuse_foreign(
         Purpose::Gdb => Some("--gdb"),
     };
     if let Some(option) = other {
-        return Err(Error::usage(format!("{option} runs no suite, or one alone"))
-            .why(format!("--suite {name} is asked for as well")));
+        return Err(Error::usage(format!("{option} runs at most one suite"))
+            .why(format!("--suite {name} is also given")));
     }
     if self_test {
         return Err(Error::usage("--self-test damages the own suite")
-            .why(format!("--suite {name} states its expectations by itself")));
+            .why(format!("--suite {name} has expectations of its own")));
     }
     if boot == BootChoice::Direct {
         return Err(Error::usage(format!("--suite {name} cannot be booted directly"))
-            .why("it needs the shell and libraries of the build root, which only a boot through vng has")
+            .why("it needs the build root's shell and libraries, which only a boot through vng provides")
             .next("leave out --boot direct"));
     }
     Ok(())

@@ -79,7 +79,7 @@ pub fn prepare(ctx: &Context, plan: Plan) -> Result<Prepared> {
         // Cells are told apart by this name, and so are the directories of their consoles.
         let mut before = units.clone().take(at).filter(|(other, _)| other.spec != unit.spec);
         if let Some((other, _)) = before.find(|(_, other)| other.resolved.id == *id) {
-            return Err(Error::usage(format!("two kernels would both be the column {id}"))
+            return Err(Error::usage(format!("two kernels would both be column {id}"))
                 .why(format!("{} and {} have the same name", other.spec, unit.spec))
                 .next("test them in two runs, or give their directories different names"));
         }

@@ -24,10 +24,10 @@ pub fn stack(
     bootable: &Bootable,
     report: &[String],
 ) -> Result<Vec<String>, String> {
-    let tree = bootable.source().ok_or("a finished kernel brings no source and no symbols")?;
+    let tree = bootable.source().ok_or("a finished kernel has no source and no symbols")?;
     let lines = worth_decoding(report);
     if !lines.iter().any(|line| has_address(line)) {
-        return Err("there is no stack in it".to_owned());
+        return Err("it contains no stack".to_owned());
     }
     if read_text(&tree.join(SCRIPT)).is_err() {
         return Err(format!("the tree has no {SCRIPT}"));

@@ -55,7 +55,7 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
     text.push_str(
         "\n## What each suite notices\n\n\
          Cells that pass without the mutant and fail with it, of the own suite and of the tree's own `fsession_test`\n\
-         (`--suite upstream`), and what befell the kernel.\n\n\
+         (`--suite upstream`), and what happened to the kernel.\n\n\
          | mutant | breaks | own | upstream |\n|---|---|---|---|\n",
     );
     for one in mutants {

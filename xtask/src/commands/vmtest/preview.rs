@@ -95,7 +95,7 @@ fn text(resources: &Resources<'_>) -> Result<String> {
     for lane in build_chain::split(&plan.units) {
         let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
         let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
-        let state = if resolved.cached { "in the cache" } else { "to be fetched" };
+        let state = if resolved.cached { "in the cache" } else { "to be downloaded" };
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
         if let Some(variant) = &unit.variant {
@@ -133,7 +133,8 @@ fn text(resources: &Resources<'_>) -> Result<String> {
             writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
     }
     if plan.upstream.is_some() {
-        let _ = writeln!(text, "upstream --test is matched with the tests of the tree when that is there");
+        let _ =
+            writeln!(text, "upstream --test is matched against the tree's tests once the tree is available");
     }
     if !plan.own {
         // The runner is needed all the same, and has no part in what is chosen.
@@ -142,7 +143,7 @@ fn text(resources: &Resources<'_>) -> Result<String> {
         let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
         text.push_str(&machine_lines(plan, resources, &runner.demands(chosen)));
     } else {
-        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
+        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked once it is");
     }
     let _ = writeln!(text, "cache    {}", ctx.cache.root().display());
     Ok(text)

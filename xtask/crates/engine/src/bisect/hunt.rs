@@ -70,7 +70,7 @@ impl<'a> Hunt<'a> {
     /// When the history cannot be read.
     pub fn new(resources: &'a Resources<'a>, record: Record, run_dir: &'a RunDir) -> Result<Hunt<'a>> {
         let Some(like) = resources.plan.units.first().cloned() else {
-            return Err(Error::usage("there is no kernel to begin with"));
+            return Err(Error::usage("no kernel to start with"));
         };
         let order = record.axis.history(resources.ctx)?;
         let alone = record.ends.new.is_empty();
@@ -140,7 +140,7 @@ impl<'a> Hunt<'a> {
             self.built.insert(id.to_owned(), made);
         }
         let ahead = self.ahead(search, id)?;
-        let Some(made) = self.built.get(id) else { return Err(Error::host(format!("{id} was not made"))) };
+        let Some(made) = self.built.get(id) else { return Err(Error::host(format!("{id} was not built"))) };
         interrupt::check()?;
         let built_s = if before == 0 { made.seconds } else { 0.0 };
         let key = self.key(&made.built)?;
@@ -204,7 +204,7 @@ impl<'a> Hunt<'a> {
             return Ok(());
         }
         let why = last.first().map(|step| step.why.clone()).unwrap_or_default();
-        Err(Error::host(format!("{} kernels in a row cannot be judged because of this host", last.len()))
+        Err(Error::host(format!("{} kernels in a row could not be tested because of this host", last.len()))
             .why(why))
     }
 
@@ -327,7 +327,7 @@ impl<'a> Hunt<'a> {
 
     fn announce(&self, search: &Search, known: &Known, left: usize, purpose: Purpose, before: usize) {
         let place = match purpose {
-            Purpose::Verify => "an end".to_owned(),
+            Purpose::Verify => "endpoint".to_owned(),
             Purpose::Narrow | Purpose::Confirm => {
                 let more = steps(left);
                 let time = self
@@ -339,7 +339,7 @@ impl<'a> Hunt<'a> {
             }
         };
         let run = if self.record.trust.runs > 1 { format!(", run {}", before + 1) } else { String::new() };
-        self.resources.ctx.bus.note(format!("asking {}{run}: {place}", known.line()));
+        self.resources.ctx.bus.note(format!("testing {}{run}: {place}", known.line()));
     }
 
     fn time_left(&self, search: &Search, more: u32) -> Option<f64> {
@@ -355,7 +355,7 @@ impl<'a> Hunt<'a> {
     }
 
     fn tell(&self, step: &Step) {
-        let again = if step.cached { " (known from an earlier run)" } else { "" };
+        let again = if step.cached { " (cached from an earlier run)" } else { "" };
         let so_far = |which: fn(Verdict) -> bool| {
             self.record
                 .steps

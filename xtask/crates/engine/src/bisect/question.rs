@@ -113,8 +113,9 @@ impl Question {
     /// Class `Usage`.
     pub fn title_regex(&self) -> Result<Option<Regex>> {
         let compile = |text: &String| {
-            Regex::new(text)
-                .map_err(|error| Error::usage(format!("--title {text} is no regular expression")).why(error))
+            Regex::new(text).map_err(|error| {
+                Error::usage(format!("--title {text} is not a regular expression")).why(error)
+            })
         };
         self.title.as_ref().map(compile).transpose()
     }
@@ -196,7 +197,7 @@ impl Question {
             return Finding::bad(cell.class(), &cell.reason, format!("{}{more}", what(cell)));
         }
         if let Some(cell) = failed.first() {
-            return Finding::skip(cell.class(), format!("something else: {}", what(cell)));
+            return Finding::skip(cell.class(), format!("a different failure: {}", what(cell)));
         }
         let open = |cell: &&&Cell| !matches!(cell.outcome, Outcome::Pass | Outcome::Xfail);
         if let Some(cell) = cells.iter().find(open) {
@@ -208,12 +209,12 @@ impl Question {
         let passed: BTreeSet<String> =
             cells.iter().filter(|cell| cell.outcome == Outcome::Pass).map(|cell| name(cell)).collect();
         if passed.is_empty() || run.boots.is_empty() {
-            return Finding::skip(Class::Incomplete, "none of the asked tests ran".to_owned());
+            return Finding::skip(Class::Incomplete, "none of the selected tests ran".to_owned());
         }
-        if let Some(lacking) = self.passes.difference(&passed).next() {
+        if let Some(missing) = self.passes.difference(&passed).next() {
             return Finding::skip(
                 Class::Incomplete,
-                format!("{lacking}, which was asked for, is not among its tests"),
+                format!("{missing} was selected but is not among its tests"),
             );
         }
         Finding::good(counted(passed.len(), "passed"))
@@ -228,10 +229,10 @@ impl Question {
             .iter()
             .find(|cell| matches!(cell.outcome, Outcome::Crash | Outcome::Timeout) && cell.class() == wanted);
         if during.is_none() && !self.tests.is_empty() {
-            return Finding::skip(wanted, format!("during none of the asked tests: {}", boot.reason));
+            return Finding::skip(wanted, format!("during none of the selected tests: {}", boot.reason));
         }
         if !self.is_sought(&[&boot.reason]) {
-            return Finding::skip(wanted, format!("another one: {}", boot.reason));
+            return Finding::skip(wanted, format!("a different one: {}", boot.reason));
         }
         let during = during.map(|cell| format!(" during {}", cell.path())).unwrap_or_default();
         let during = if boot.reason.ends_with(&during) { "" } else { &during };
@@ -247,7 +248,7 @@ impl Question {
         }
         // Many a detector reports once and is silent then.
         if let Some(splat) = splats.first() {
-            return Finding::skip(Class::Splat, format!("another one: {}", splat.title));
+            return Finding::skip(Class::Splat, format!("a different one: {}", splat.title));
         }
         self.whole(run, cells, false)
     }
@@ -258,7 +259,7 @@ impl Question {
             return if self.is_sought(&[&title]) {
                 Finding::bad(Class::KernelBuild, &title, title.clone())
             } else {
-                Finding::skip(Class::KernelBuild, format!("another one: {title}"))
+                Finding::skip(Class::KernelBuild, format!("a different one: {title}"))
             };
         }
         if let Some(cell) = cells.first() {
@@ -289,9 +290,9 @@ impl Question {
             return Finding::skip(worst(run, cell), unjudged(run, cell));
         }
         if cells.is_empty() || run.boots.is_empty() {
-            return Finding::skip(Class::Incomplete, "none of the asked tests ran".to_owned());
+            return Finding::skip(Class::Incomplete, "none of the selected tests ran".to_owned());
         }
-        Finding::good(format!("{}, and nothing befell the kernel", counted(cells.len(), "ran to the end")))
+        Finding::good(format!("{}, and the kernel stayed up", counted(cells.len(), "completed")))
     }
 }
 

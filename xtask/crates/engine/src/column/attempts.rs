@@ -77,7 +77,7 @@ impl Attempts {
                 break;
             }
             resources.ctx.bus.warn(format!(
-                "{}: {} of {} subtests failed or were lost; attempt {attempt} of {} for them",
+                "{}: {} of {} subtests failed or were lost; retrying them (attempt {attempt} of {})",
                 self.kernel.id,
                 lost.len(),
                 all.len(),
@@ -86,7 +86,7 @@ impl Attempts {
             let (ran, failed): (Vec<_>, Vec<_>) = more(&lost, attempt).into_iter().partition(Result::is_ok);
             for error in failed.into_iter().filter_map(Result::err) {
                 // What the first attempt found is not lost for it.
-                resources.ctx.bus.warn(format!("attempt {attempt} cannot be made: {error}"));
+                resources.ctx.bus.warn(format!("attempt {attempt} could not run: {error}"));
             }
             let guests: Vec<Guest> = ran.into_iter().filter_map(Result::ok).collect();
             if guests.is_empty() {

@@ -146,7 +146,7 @@ impl<'a> Guests<'a> {
         let judged = judge(&input, &seen);
         if let Err(error) = SavedInput::of(&input, &seen, &judged).write(&store) {
             // What was seen of the guest is worth more.
-            resources.ctx.bus.warn(format!("{id}: it cannot be judged again: {}", error.summary()));
+            resources.ctx.bus.warn(format!("{id}: cannot be re-judged: {}", error.summary()));
         }
         self.say_what_it_is_not(&seen, &judged);
         let record = self.record(&input.base, &judged, &seen, accel);
@@ -168,7 +168,7 @@ impl<'a> Guests<'a> {
         let (bus, id) = (&self.resources.ctx.bus, &self.bootable.kernel.id);
         for one in judged.conditions.iter().filter(|one| !one.enforced && !one.must) {
             bus.note(format!(
-                "{id}: not enforced here: {} ({} is {:?}); what passes says nothing about that",
+                "{id}: not enforced here: {} ({} is {:?}); passing tests prove nothing about it",
                 one.what, one.read, one.value
             ));
         }

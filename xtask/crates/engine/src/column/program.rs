@@ -51,7 +51,7 @@ fn run(
     let (how, boot_reason) = choose_boot(resources.plan.boot, bootable);
     if how == Boot::Direct {
         return Err(Error::host(format!("--suite {} cannot be booted directly", program.name))
-            .why(format!("it needs the shell of the build root; {boot_reason}")));
+            .why(format!("it needs the build root's shell; {boot_reason}")));
     }
     let base = boot::base(resources, unit, &bootable.kernel.id, Boot::Vng.name(), &program.name);
     let guests = Guests::admit(resources, bootable, (how, boot_reason), base, run_dir)?;

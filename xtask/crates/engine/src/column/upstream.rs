@@ -93,7 +93,7 @@ impl Column<'_> {
         let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
         if boot == Boot::Direct {
             return Err(Error::host("test_progs cannot be booted directly")
-                .why(format!("it needs the libraries of the build root; {boot_reason}")));
+                .why(format!("it needs the build root's libraries; {boot_reason}")));
         }
         let base = self.base(&bootable.kernel.id);
         let index = Index::of(resources.ctx, tree)?;
@@ -108,7 +108,7 @@ impl Column<'_> {
         self.say_what_is_dropped(bootable, &index, &log_dir)?;
         if index.wants_modules(chosen) && !bootable.dir.join(MODULES).is_dir() {
             resources.ctx.bus.warn(format!(
-                "{}: some of the chosen tests need bpf_testmod, and this kernel has none; --variant upstream has",
+                "{}: some of the selected tests need bpf_testmod, which this kernel does not have; use --variant upstream",
                 bootable.kernel.id
             ));
         }
@@ -166,7 +166,7 @@ impl Column<'_> {
             Cell { required: alone, ..make_cell(base, name, found, (None, 1), false) }
         });
         let absent = absent.iter().map(|name| {
-            let why = "the tree has no such test in prog_tests/".to_owned();
+            let why = "no such test in the tree's prog_tests/".to_owned();
             make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
         });
         denied.chain(absent).collect()
@@ -187,12 +187,12 @@ impl Column<'_> {
         let dropped = index.dropped(config);
         let mut text = String::new();
         for (option, wish, got) in &dropped {
-            let _ = writeln!(text, "CONFIG_{option}: the tree asks for {wish}, this kernel has {got}");
+            let _ = writeln!(text, "CONFIG_{option}: the tree's config wants {wish}, this kernel has {got}");
         }
         let file = log_dir.join("suite-options.txt");
         write_file(&file, text)?;
         self.resources.ctx.bus.note(format!(
-            "{}: of the {} options in the tree's own config for its BPF tests {} are not as there: {}",
+            "{}: of the {} options in the tree's own config for its BPF tests, {} differ: {}",
             bootable.kernel.id,
             index.options.len(),
             dropped.len(),

@@ -65,18 +65,18 @@ pub(super) fn refuse(
     let has_series = |unit: &Unit| !patches.is_empty() || matches!(unit.spec, KernelSpec::GitRange { .. });
     if !units.iter().any(has_series) {
         return Err(Error::usage(format!("{option} needs a series"))
-            .why("a kernel that is named is taken as it is, and no patches are named")
-            .next("add --patches, take a range git:PATH@A..B as the kernel, or leave out --kernel"));
+            .why("a kernel given by name is tested as it is, and no patches are given")
+            .next("add --patches, use a range git:PATH@A..B as the kernel, or leave out --kernel"));
     }
     if columns != Columns::Whole && *purpose != Purpose::Test {
-        return Err(Error::usage(format!("{option} makes several guests"))
+        return Err(Error::usage(format!("{option} starts several guests"))
             .why("--shell, --exec and --gdb look inside one")
-            .next("to look at a kernel with part of a series, take --first-n"));
+            .next("use --first-n to look at a kernel with part of a series"));
     }
     if columns == Columns::EachPatch && units.len() > 1 {
         return Err(Error::usage("--each-patch is for one kernel in one variant")
-            .why(format!("{} kernels and variants are asked for", units.len()))
-            .next("test them in several runs"));
+            .why(format!("{} kernels and variants are requested", units.len()))
+            .next("test them in separate runs"));
     }
     Ok(())
 }
@@ -99,10 +99,10 @@ pub fn expand(
         }
         let last = first_n.unwrap_or(of);
         if last == 0 || last > of {
-            return Err(Error::usage(format!("--first-n {last} is no number of patches of this series"))
-                .why(format!("it has {of} on top of {}", unit.spec))
+            return Err(Error::usage(format!("--first-n {last} is out of range for this series"))
+                .why(format!("it has {of} patches on top of {}", unit.spec))
                 .next(format!(
-                    "give a number from 1 to {of}; the kernel without it is --kernel {}",
+                    "give a number from 1 to {of}; for the unpatched kernel use --kernel {}",
                     unit.spec
                 )));
         }
