@@ -288,7 +288,7 @@ fn suite_key(resources: &Resources<'_>) -> Result<String> {
     for program in resources.programs {
         key = key.field("program", files_of(&program.dir)?);
     }
-    if let Some(name) = resources.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
+    if let Some(name) = resources.plan.columns.first().and_then(|column| column.variant.as_deref()) {
         let Configuration { variant, requests } = resources.prepared.configuration(Some(name))?;
         key = key.field("config", requests.key().as_str());
         key = key.field("compiler", variant.compiler.name());

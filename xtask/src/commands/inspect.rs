@@ -11,7 +11,7 @@ use vmtest_base::sanitize::lines;
 use vmtest_engine::bootable::Bootable;
 use vmtest_engine::column;
 use vmtest_engine::launch::{self, Launch};
-use vmtest_engine::plan::Unit;
+use vmtest_engine::plan::Column;
 use vmtest_engine::request::Purpose;
 use vmtest_engine::resources::Resources;
 use vmtest_guest::events::Stream;
@@ -26,9 +26,9 @@ use vmtest_host::store::RunDir;
 ///
 /// # Errors
 /// When the kernel cannot be made, or the guest cannot be started.
-pub fn run(resources: &Resources<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
-    let tree = column::patch(resources, unit, &column::material(resources, unit));
-    let bootable = column::build(resources, unit, tree, run_dir).bootable()?;
+pub fn run(resources: &Resources<'_>, column: &Column, run_dir: &RunDir) -> Result<Class> {
+    let tree = column::patch(resources, column, &column::material(resources, column));
+    let bootable = column::build(resources, column, tree, run_dir).bootable()?;
     let (boot, _) = column::choose_boot(resources.plan.boot, &bootable);
     match &resources.plan.purpose {
         Purpose::Exec(command) => exec(resources, &bootable, boot, command, run_dir),

@@ -2,7 +2,7 @@
 //! The kernel command line of a guest: what is set there, and whether it fits, as far as that is known before anything is
 //! built.
 
-use crate::plan::{MAX_ROUNDS, Plan, Unit};
+use crate::plan::{Column, MAX_ROUNDS, Plan};
 use crate::request::{BootChoice, Purpose};
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::nonce;
@@ -42,11 +42,11 @@ pub fn fits(spec: &VmSpec) -> Result<()> {
 ///
 /// # Errors
 /// Class `Usage`.
-pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Result<()> {
+pub fn check_cmdline(plan: &Plan, column: &Column, variant: Option<&Variant>) -> Result<()> {
     let (append, sysctls) = settings(plan, variant);
     let boot = match plan.boot {
         BootChoice::Direct => Boot::Direct,
-        BootChoice::Auto if !unit.spec.has_source() => Boot::Direct,
+        BootChoice::Auto if !column.spec.has_source() => Boot::Direct,
         BootChoice::Auto | BootChoice::Vng => Boot::Vng,
     };
     let task = match &plan.purpose {
@@ -56,7 +56,7 @@ pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Res
             names: Vec::new(),
             places: "f".repeat(MAX_PLACES),
             effort: plan.effort,
-            self_test: unit.self_test,
+            self_test: column.self_test,
             rounds: MAX_ROUNDS,
             until_fail: None,
         },

@@ -15,7 +15,7 @@ use vmtest_protocol::TestName;
 use crate::bootable::{Bootable, Bpftool};
 use crate::column::attempts::{Attempts, Joins};
 use crate::column::boot::{BootRequest, Guests};
-use crate::plan::{Unit, Upto};
+use crate::plan::{Column, Upto};
 use crate::prepare::Configuration;
 use crate::request::{BootChoice, Purpose};
 use crate::resources::Resources;
@@ -59,8 +59,8 @@ impl Material {
 ///
 /// # Errors
 /// When it cannot be had, or a range of commits is no series.
-pub fn material(resources: &Resources<'_>, unit: &Unit) -> Result<Material> {
-    let (mut tree, series) = match resources.prepared.fetch(resources.ctx, &unit.spec)? {
+pub fn material(resources: &Resources<'_>, column: &Column) -> Result<Material> {
+    let (mut tree, series) = match resources.prepared.fetch(resources.ctx, &column.spec)? {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
         Fetched::Source(tree) => (tree, resources.series.cloned()),
         Fetched::Range { base, series } => (
@@ -71,7 +71,7 @@ pub fn material(resources: &Resources<'_>, unit: &Unit) -> Result<Material> {
             }),
         ),
     };
-    if let Some(label) = &unit.label {
+    if let Some(label) = &column.label {
         tree.id.clone_from(label);
     }
     Ok(Material::Source(tree, series))
@@ -117,14 +117,14 @@ impl Unbuilt {
 }
 
 /// Puts the patches of a column on its source.
-pub fn patch(resources: &Resources<'_>, unit: &Unit, material: &Result<Material>) -> Unbuilt {
-    let id = early_id(resources, unit);
-    let mut kernel = Kernel { id, spec: unit.spec.to_string(), role: unit.role, ..Kernel::default() };
+pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Material>) -> Unbuilt {
+    let id = early_id(resources, column);
+    let mut kernel = Kernel { id, spec: column.spec.to_string(), role: column.role, ..Kernel::default() };
     let from = match material {
-        Ok(material) => match patched(resources, unit, material, &mut kernel) {
+        Ok(material) => match patched(resources, column, material, &mut kernel) {
             // It was found to be damaged on the way, or somebody pruned it.
-            Err(_) if material.is_gone() => self::material(resources, unit)
-                .and_then(|material| patched(resources, unit, &material, &mut kernel)),
+            Err(_) if material.is_gone() => self::material(resources, column)
+                .and_then(|material| patched(resources, column, &material, &mut kernel)),
             done => done,
         },
         Err(error) => Err(error.clone()),
@@ -173,60 +173,65 @@ impl Built {
 }
 
 /// Makes the kernel of a column.
-pub fn build(resources: &Resources<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
+pub fn build(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
     let gone = unbuilt.source();
-    let built = make(resources, unit, unbuilt, run_dir);
+    let built = make(resources, column, unbuilt, run_dir);
     if built.bootable.is_ok() || gone.is_none_or(|dir| dir.symlink_metadata().is_ok()) {
         return built;
     }
     // It was found to be damaged on the way, or somebody pruned it.
-    match material(resources, unit) {
-        Ok(material) => make(resources, unit, patch(resources, unit, &Ok(material)), run_dir),
+    match material(resources, column) {
+        Ok(material) => make(resources, column, patch(resources, column, &Ok(material)), run_dir),
         Err(error) => Built { bootable: Err(error), ..built },
     }
 }
 
 /// The record of the kernel is filled as far as it comes.
-fn make(resources: &Resources<'_>, unit: &Unit, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
+fn make(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
     let Unbuilt { mut kernel, from } = unbuilt;
     let bootable = from.and_then(|from| match from {
-        From::Tree(tree) => built_kernel(resources, unit, tree, run_dir, &mut kernel),
-        From::Prebuilt(prebuilt) => finished_kernel(resources, prebuilt, unit, run_dir, &mut kernel),
+        From::Tree(tree) => built_kernel(resources, column, tree, run_dir, &mut kernel),
+        From::Prebuilt(prebuilt) => finished_kernel(resources, prebuilt, column, run_dir, &mut kernel),
     });
     Built { kernel, bootable }
 }
 
 /// Name of a column before anything of it is known; no two of a run are the same.
-fn early_id(resources: &Resources<'_>, unit: &Unit) -> String {
-    let series = resources.series.filter(|_| unit.spec.has_source());
+fn early_id(resources: &Resources<'_>, column: &Column) -> String {
+    let series = resources.series.filter(|_| column.spec.has_source());
     let series = series.map(|series| format!("+{}", series.name)).unwrap_or_default();
-    let step = match unit.upto {
+    let step = match column.upto {
         Upto::All => String::new(),
         Upto::First { count, of } => format!("@{count}/{of}"),
     };
-    let more = unit.on_top.as_ref().map(|more| format!("+{}", more.name)).unwrap_or_default();
-    format!("{}{series}{step}{more}", unit.label.clone().unwrap_or_else(|| unit.spec.to_string()))
+    let more = column.on_top.as_ref().map(|more| format!("+{}", more.name)).unwrap_or_default();
+    format!("{}{series}{step}{more}", column.label.clone().unwrap_or_else(|| column.spec.to_string()))
 }
 
 /// Boots the kernel of a column once for each suite, and judges it.
-pub fn boot(resources: &Resources<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> Vec<ColumnResult> {
+pub fn boot(
+    resources: &Resources<'_>,
+    column: &Column,
+    built: &Built,
+    run_dir: &RunDir,
+) -> Vec<ColumnResult> {
     let mut results = Vec::new();
     // Where nothing was chosen of the own suite, the other one was meant.
     if resources.plan.own && !resources.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
-        results.push(boot_own(resources, unit, built, run_dir));
+        results.push(boot_own(resources, column, built, run_dir));
     }
     if let Some(wanted) = resources.plan.upstream {
-        results.push(upstream::boot(resources, unit, built, wanted, run_dir));
+        results.push(upstream::boot(resources, column, built, wanted, run_dir));
     }
     for program in resources.programs {
-        results.push(program::boot(resources, unit, built, program, run_dir));
+        results.push(program::boot(resources, column, built, program, run_dir));
     }
     results
 }
 
-fn boot_own(resources: &Resources<'_>, unit: &Unit, built: &Built, run_dir: &RunDir) -> ColumnResult {
+fn boot_own(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: &RunDir) -> ColumnResult {
     let kernel = built.kernel.clone();
-    let base = |kernel: &Kernel, how: &str| boot::base(resources, unit, &kernel.id, how, boot::OWN);
+    let base = |kernel: &Kernel, how: &str| boot::base(resources, column, &kernel.id, how, boot::OWN);
     let failed = |kernel: Kernel, boot: &str, error: &Error| {
         resources.bad();
         let planned = resources.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
@@ -243,7 +248,7 @@ fn boot_own(resources: &Resources<'_>, unit: &Unit, built: &Built, run_dir: &Run
         Err(error) => return failed(kernel, "", error),
     };
     let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
-    match test(resources, unit, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
+    match test(resources, column, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
         Ok(done) => done,
         Err(error) => failed(kernel, boot.name(), &error),
     }
@@ -251,12 +256,12 @@ fn boot_own(resources: &Resources<'_>, unit: &Unit, built: &Built, run_dir: &Run
 
 fn built_kernel(
     resources: &Resources<'_>,
-    unit: &Unit,
+    column: &Column,
     tree: PatchedTree,
     run_dir: &RunDir,
     kernel: &mut Kernel,
 ) -> Result<Bootable> {
-    let Configuration { variant, requests } = resources.prepared.configuration(unit.variant.as_deref())?;
+    let Configuration { variant, requests } = resources.prepared.configuration(column.variant.as_deref())?;
     kernel.toolchain = variant.compiler.name().to_owned();
     let recipe = Recipe { variant, requests, tools: resources.tools()?, make: resources.plan.make };
     let built = match build::cached(resources.ctx, &tree, &recipe)? {
@@ -340,16 +345,21 @@ fn build_bpftool(
 }
 
 /// What a column is made of. `kernel` gets what is known of it.
-fn patched(resources: &Resources<'_>, unit: &Unit, material: &Material, kernel: &mut Kernel) -> Result<From> {
+fn patched(
+    resources: &Resources<'_>,
+    column: &Column,
+    material: &Material,
+    kernel: &mut Kernel,
+) -> Result<From> {
     let (tree, series) = match material {
         Material::Prebuilt(prebuilt) => return Ok(From::Prebuilt(prebuilt.clone())),
         Material::Source(tree, series) => (tree.clone(), series.as_ref()),
     };
-    let series = match unit.upto {
+    let series = match column.upto {
         Upto::All => series.cloned(),
         Upto::First { count, .. } => series.and_then(|series| series.first(count)),
     };
-    let series = match (series, &unit.on_top) {
+    let series = match (series, &column.on_top) {
         (Some(series), Some(more)) => Some(series.and(more)),
         (None, Some(more)) => Some(Series::clone(more)),
         (series, None) => series,
@@ -378,12 +388,12 @@ fn apply(
 fn finished_kernel(
     resources: &Resources<'_>,
     prebuilt: Prebuilt,
-    unit: &Unit,
+    column: &Column,
     run_dir: &RunDir,
     kernel: &mut Kernel,
 ) -> Result<Bootable> {
     let Prebuilt { id, image, config, release, key } = prebuilt;
-    kernel.id = unit.label.clone().unwrap_or(id);
+    kernel.id = column.label.clone().unwrap_or(id);
     kernel.key = key.to_string();
     kernel.release = release.unwrap_or_default();
     kernel.build_id = build_id::of_file(&image)?.unwrap_or_default();
@@ -422,7 +432,7 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
 
 fn test(
     resources: &Resources<'_>,
-    unit: &Unit,
+    column: &Column,
     bootable: &Bootable,
     boot: Boot,
     boot_reason: String,
@@ -453,17 +463,17 @@ fn test(
     let rounds = repeat.rounds(chosen.len())?;
     let time = repeat.time(launch::limits(resources, bootable, resources.accel.kind).run);
     let until_fail = repeat.until_fail.then_some(time);
-    let task = Task::Tests { names, places, effort, self_test: unit.self_test, rounds, until_fail };
+    let task = Task::Tests { names, places, effort, self_test: column.self_test, rounds, until_fail };
     let expected = planned.len() as u64 * u64::from(rounds);
     let outcome = guests.boot(BootRequest { task, expected, attempt: None, part: 0 })?;
     let rounds = repeat.wanted();
     let mut attempts = Attempts::new(guests.judge(outcome, SuiteInput::Own { planned, rounds }));
-    attempts.again(resources, unit, Joins::Cells, Some(planned), |lost, attempt| {
+    attempts.again(resources, column, Joins::Cells, Some(planned), |lost, attempt| {
         let parts = runner.in_parts(lost).into_iter().enumerate();
         parts
             .map(|(part, planned)| {
                 let (names, places) = runner.ask_for(&planned, effort);
-                let self_test = unit.self_test;
+                let self_test = column.self_test;
                 let task = Task::Tests { names, places, effort, self_test, rounds: 1, until_fail: None };
                 let expected = planned.len() as u64;
                 let outcome = guests.boot(BootRequest { task, expected, attempt: Some(attempt), part })?;
@@ -472,7 +482,7 @@ fn test(
             })
             .collect()
     });
-    Ok(attempts.finish(resources, unit, without))
+    Ok(attempts.finish(resources, column, without))
 }
 
 /// What a guest came to as a whole.

@@ -184,7 +184,7 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
 
 /// What became of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MutantStatus {
     /// Everything that had to notice did.
     Noticed,
     /// Something that had to notice did not.
@@ -195,34 +195,34 @@ pub enum Verdict {
     NotJudged(Class),
 }
 
-impl Verdict {
+impl MutantStatus {
     /// For a reader.
     pub fn name(self) -> &'static str {
         match self {
-            Verdict::Noticed => "noticed",
-            Verdict::Unnoticed => "UNNOTICED",
-            Verdict::Broken => "BROKEN",
-            Verdict::NotJudged(_) => "NOT JUDGED",
+            MutantStatus::Noticed => "noticed",
+            MutantStatus::Unnoticed => "UNNOTICED",
+            MutantStatus::Broken => "BROKEN",
+            MutantStatus::NotJudged(_) => "NOT JUDGED",
         }
     }
 
     /// For the exit code.
     pub fn class(self) -> Class {
         match self {
-            Verdict::Noticed => Class::Pass,
-            Verdict::Unnoticed | Verdict::Broken => Class::TestFailed,
+            MutantStatus::Noticed => Class::Pass,
+            MutantStatus::Unnoticed | MutantStatus::Broken => Class::TestFailed,
             // Without a verdict it cannot be a pass.
-            Verdict::NotJudged(Class::Pass) => Class::Incomplete,
-            Verdict::NotJudged(class) => class,
+            MutantStatus::NotJudged(Class::Pass) => Class::Incomplete,
+            MutantStatus::NotJudged(class) => class,
         }
     }
 }
 
 /// A verdict and what it rests on.
 #[derive(Debug)]
-pub struct Finding {
+pub struct MutantResult {
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: MutantStatus,
     /// Subtests that pass without the mutant and not with it.
     pub noticed_by: Vec<String>,
     /// What befell its kernel besides; empty where nothing did.
@@ -232,7 +232,7 @@ pub struct Finding {
 }
 
 /// Judges a mutant by what its kernel came to, and what the kernel without it (`control`) did.
-pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Finding {
+pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> MutantResult {
     let passed = |cell: &Cell| {
         control.cells.iter().any(|other| {
             (&other.test, &other.subtest) == (&cell.test, &cell.subtest) && other.outcome == Outcome::Pass
@@ -241,7 +241,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
     let noticing: Vec<&Cell> =
         seen.cells.iter().filter(|cell| notices(cell.outcome) && passed(cell)).collect();
     let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
-    let finding = |verdict, why: String| Finding {
+    let finding = |verdict, why: String| MutantResult {
         verdict,
         noticed_by: noticing.iter().map(|cell| cell.path()).collect(),
         kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass.code()) {
@@ -255,7 +255,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         class => {
             let first = control.cells.first();
             let class = class.or(first.map(Cell::class)).unwrap_or(Class::Host);
-            return finding(Verdict::NotJudged(class), format!("without the mutant: {}", class.label()));
+            return finding(MutantStatus::NotJudged(class), format!("without the mutant: {}", class.label()));
         }
     }
     let Some(boot) = &seen.boot else {
@@ -263,8 +263,8 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         let class = first.map_or(Class::Host, Cell::class);
         let reason = first.map_or("", |cell| cell.reason.as_str()).to_owned();
         let verdict = match class {
-            Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => Verdict::Broken,
-            other => Verdict::NotJudged(other),
+            Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => MutantStatus::Broken,
+            other => MutantStatus::NotJudged(other),
         };
         return finding(verdict, reason);
     };
@@ -277,11 +277,11 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         Class::Hang | Class::WallClock => says(|sign| matches!(sign, Sign::Hang)),
         Class::GuestLost | Class::BootFailed | Class::RunnerDied => false,
         // The harness's or the user's doing.
-        other => return finding(Verdict::NotJudged(other), boot.reason.clone()),
+        other => return finding(MutantStatus::NotJudged(other), boot.reason.clone()),
     };
     if !declared {
         let why = format!("`{NOTICED_BY}` does not declare what happened to its kernel");
-        return finding(Verdict::Unnoticed, why);
+        return finding(MutantStatus::Unnoticed, why);
     }
     let met = |sign: &Sign| match sign {
         Sign::Subtest(_, glob) => noticing.iter().any(|cell| matches(glob, &cell.test, &cell.subtest)),
@@ -297,9 +297,9 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         } else {
             format!("not by {}", unmet.join(", "))
         };
-        return finding(Verdict::Unnoticed, unmet);
+        return finding(MutantStatus::Unnoticed, unmet);
     }
-    finding(Verdict::Noticed, String::new())
+    finding(MutantStatus::Noticed, String::new())
 }
 
 /// Whether an outcome, where there was a pass, shows anything. `missing` and `notrun` never ran.
@@ -368,7 +368,7 @@ mod tests {
         }
     }
 
-    fn verdict(signs: &[&str], outcomes: [Outcome; 2], class: Class) -> Verdict {
+    fn verdict(signs: &[&str], outcomes: [Outcome; 2], class: Class) -> MutantStatus {
         let control = column([Outcome::Pass, Outcome::Pass], Class::Pass);
         judge(&mutant(signs), &control, &column(outcomes, class)).verdict
     }
@@ -378,33 +378,36 @@ mod tests {
     #[test]
     fn each_glob_needs_a_cell_that_does_not_pass_any_more() {
         for outcome in [Fail, Skip, Timeout] {
-            assert_eq!(verdict(&["basic/a"], [outcome, Pass], Class::Pass), Verdict::Noticed);
+            assert_eq!(verdict(&["basic/a"], [outcome, Pass], Class::Pass), MutantStatus::Noticed);
         }
-        assert_eq!(verdict(&["basic"], [Pass, Fail], Class::Pass), Verdict::Noticed);
-        assert_eq!(verdict(&["basic/a", "basic/b"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["basic/a"], [Pass, Fail], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["basic/*"], [Pass, Pass], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&[], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["basic"], [Pass, Fail], Class::Pass), MutantStatus::Noticed);
+        assert_eq!(verdict(&["basic/a", "basic/b"], [Fail, Pass], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["basic/a"], [Pass, Fail], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["basic/*"], [Pass, Pass], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&[], [Fail, Fail], Class::Pass), MutantStatus::Unnoticed);
         for never_ran in [Missing, Notrun] {
-            assert_eq!(verdict(&["basic/*"], [never_ran, never_ran], Class::Pass), Verdict::Unnoticed);
+            assert_eq!(verdict(&["basic/*"], [never_ran, never_ran], Class::Pass), MutantStatus::Unnoticed);
         }
     }
 
     #[test]
     fn a_kernel_that_dies_or_complains_counts_only_where_that_was_said() {
-        assert_eq!(verdict(&["basic/a"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
-        assert_eq!(verdict(&["panic"], [Crash, Missing], Class::Panic), Verdict::Noticed);
-        assert_eq!(verdict(&["panic", "basic/b"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
-        assert_eq!(verdict(&["panic"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::Panic), Verdict::Noticed);
-        assert_eq!(verdict(&["corruption"], [Pass, Pass], Class::Splat), Verdict::Noticed);
-        assert_eq!(verdict(&["corruption"], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::GuestLost), Verdict::Unnoticed);
-        assert_eq!(verdict(&["basic/a"], [Fail, Pass], Class::Splat), Verdict::Unnoticed);
-        assert_eq!(verdict(&["splat"], [Pass, Pass], Class::Splat), Verdict::Noticed);
-        assert_eq!(verdict(&["hang"], [Timeout, Missing], Class::Hang), Verdict::Noticed);
+        assert_eq!(verdict(&["basic/a"], [Crash, Missing], Class::Panic), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["panic"], [Crash, Missing], Class::Panic), MutantStatus::Noticed);
+        assert_eq!(verdict(&["panic", "basic/b"], [Crash, Missing], Class::Panic), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["panic"], [Fail, Pass], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::Panic), MutantStatus::Noticed);
+        assert_eq!(verdict(&["corruption"], [Pass, Pass], Class::Splat), MutantStatus::Noticed);
+        assert_eq!(verdict(&["corruption"], [Fail, Fail], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::GuestLost), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["basic/a"], [Fail, Pass], Class::Splat), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["splat"], [Pass, Pass], Class::Splat), MutantStatus::Noticed);
+        assert_eq!(verdict(&["hang"], [Timeout, Missing], Class::Hang), MutantStatus::Noticed);
         for class in [Class::GuestLost, Class::BootFailed, Class::RunnerDied] {
-            assert_eq!(verdict(&["panic", "hang", "basic/*"], [Crash, Crash], class), Verdict::Unnoticed);
+            assert_eq!(
+                verdict(&["panic", "hang", "basic/*"], [Crash, Crash], class),
+                MutantStatus::Unnoticed
+            );
         }
     }
 
@@ -412,27 +415,30 @@ mod tests {
     fn what_did_not_pass_without_the_mutant_proves_nothing() {
         let control = column([Skip, Pass], Class::Pass);
         let seen = column([Fail, Pass], Class::Pass);
-        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, Verdict::Unnoticed);
+        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, MutantStatus::Unnoticed);
         let control = column([Crash, Missing], Class::Panic);
-        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, Verdict::NotJudged(Class::Panic));
+        assert_eq!(
+            judge(&mutant(&["basic/*"]), &control, &seen).verdict,
+            MutantStatus::NotJudged(Class::Panic)
+        );
     }
 
     #[test]
     fn what_was_never_built_or_judged_is_never_noticed() {
         let control = column([Pass, Pass], Class::Pass);
         for (class, verdict) in [
-            (Class::KernelBuild, Verdict::Broken),
-            (Class::SeriesDoesNotApply, Verdict::Broken),
-            (Class::Host, Verdict::NotJudged(Class::Host)),
-            (Class::Interrupted, Verdict::NotJudged(Class::Interrupted)),
+            (Class::KernelBuild, MutantStatus::Broken),
+            (Class::SeriesDoesNotApply, MutantStatus::Broken),
+            (Class::Host, MutantStatus::NotJudged(Class::Host)),
+            (Class::Interrupted, MutantStatus::NotJudged(Class::Interrupted)),
         ] {
             let mut seen = column([Notrun, Notrun], class);
             seen.boot = None;
             assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, verdict);
             assert_ne!(verdict.class(), Class::Pass);
         }
-        assert_eq!(verdict(&["basic/*"], [Fail, Fail], Class::Host), Verdict::NotJudged(Class::Host));
-        assert_eq!(Verdict::NotJudged(Class::Pass).class(), Class::Incomplete);
+        assert_eq!(verdict(&["basic/*"], [Fail, Fail], Class::Host), MutantStatus::NotJudged(Class::Host));
+        assert_eq!(MutantStatus::NotJudged(Class::Pass).class(), Class::Incomplete);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use vmtest_record::run::Role;
 use vmtest_suite::choice;
 use vmtest_suite::own::TestFilter;
 
-pub use crate::plan::columns::Columns;
+pub use crate::plan::columns::SeriesColumns;
 pub use crate::plan::columns::Upto;
 pub use crate::plan::columns::expand;
 pub use crate::plan::values::AllowSkip;
@@ -46,7 +46,7 @@ pub const DEFAULT_MEMORY_MIB: u32 = 512;
 
 /// One kernel in one variant: a column of the matrix, and one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
+pub struct Column {
     /// Which kernel.
     pub spec: KernelSpec,
     /// Which variant; `None` for a kernel that is not built here.
@@ -122,9 +122,9 @@ impl Repeat {
 #[derive(Debug)]
 pub struct Plan {
     /// Columns, in the order asked for: one for each kernel and variant, until [`expand`] makes more of them.
-    pub units: Vec<Unit>,
+    pub columns: Vec<Column>,
     /// Which columns a kernel with a series becomes.
-    pub columns: Columns,
+    pub series_columns: SeriesColumns,
     /// Only so many patches of the series; `None`: all.
     pub first_n: Option<usize>,
     /// Series, in the order asked for.
@@ -226,14 +226,14 @@ impl Plan {
             purpose,
             self_test,
         } = request;
-        let mut units = units(kernels, variants, patches, config)?;
-        units.iter_mut().for_each(|unit| unit.self_test = *self_test);
+        let mut columns = columns(kernels, variants, patches, config)?;
+        columns.iter_mut().for_each(|column| column.self_test = *self_test);
         if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
             return Err(Error::usage("--exec needs a command"));
         }
-        if *purpose != Purpose::Test && units.len() > 1 {
+        if *purpose != Purpose::Test && columns.len() > 1 {
             return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
-                .why(format!("{} kernels and variants are requested", units.len())));
+                .why(format!("{} kernels and variants are requested", columns.len())));
         }
         let own = suites.contains(&Suite::Own);
         let upstream =
@@ -248,7 +248,7 @@ impl Plan {
         }
         let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
         if let Some(name) = foreign {
-            refuse_foreign(name, &units, purpose, self_test.is_some(), *boot)?;
+            refuse_foreign(name, &columns, purpose, self_test.is_some(), *boot)?;
             if repeat.is_some() || *until_fail {
                 return Err(Error::usage(format!("--suite {name} runs once"))
                     .why("--repeat and --until-fail are for the own suite"));
@@ -265,14 +265,14 @@ impl Plan {
             return Err(Error::usage("--ignore-denylist applies only to the tree's own tests")
                 .next("add --suite upstream"));
         }
-        let columns = match (with_base, each_patch) {
+        let series_columns = match (with_base, each_patch) {
             // clap refuses both.
-            (_, true) => Columns::EachPatch,
-            (true, false) => Columns::WithBase,
-            (false, false) => Columns::Whole,
+            (_, true) => SeriesColumns::EachPatch,
+            (true, false) => SeriesColumns::WithBase,
+            (false, false) => SeriesColumns::Whole,
         };
         let patches = series(kernels, patches, *toolchain)?;
-        columns::refuse(columns, *first_n, purpose, &units, &patches)?;
+        columns::refuse(series_columns, *first_n, purpose, &columns, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let timeouts: BTreeMap<Limit, Duration> =
             timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?;
@@ -281,9 +281,9 @@ impl Plan {
             limit: timeouts.get(&Limit::Build).copied().unwrap_or_else(|| Limit::Build.default(Kind::Tcg)),
         };
         Ok(Plan {
-            units,
-            patches,
             columns,
+            patches,
+            series_columns,
             first_n: first_n.map(|count| count as usize),
             own,
             upstream,
@@ -341,15 +341,15 @@ impl Plan {
     }
 }
 
-fn units(
+fn columns(
     kernels: &[String],
     variants: &[String],
     patches: &[PathBuf],
     config: &[PathBuf],
-) -> Result<Vec<Unit>> {
+) -> Result<Vec<Column>> {
     let default = [DEFAULT_KERNEL.to_owned()];
     let kernels = if kernels.is_empty() { &default[..] } else { kernels };
-    let mut units: Vec<Unit> = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
     for kernel in kernels {
         let spec: KernelSpec = kernel.parse()?;
         if !spec.has_source() {
@@ -372,7 +372,7 @@ fn units(
             variants.iter().cloned().map(Some).collect()
         };
         for variant in names {
-            let unit = Unit {
+            let column = Column {
                 spec: spec.clone(),
                 variant,
                 label: None,
@@ -381,25 +381,25 @@ fn units(
                 role: None,
                 self_test: None,
             };
-            if units.contains(&unit) {
-                return Err(Error::usage(format!("{} is given twice", unit.spec)));
+            if columns.contains(&column) {
+                return Err(Error::usage(format!("{} is given twice", column.spec)));
             }
-            units.push(unit);
+            columns.push(column);
         }
     }
-    Ok(units)
+    Ok(columns)
 }
 
 /// What cannot be done with suites that are programs in the guest.
 fn refuse_foreign(
     name: &str,
-    units: &[Unit],
+    columns: &[Column],
     purpose: &Purpose,
     self_test: bool,
     boot: BootChoice,
 ) -> Result<()> {
-    if let Some(unit) = units.iter().find(|unit| !unit.spec.has_source()) {
-        return Err(Error::usage(format!("--suite {name} cannot be run on {}", unit.spec))
+    if let Some(column) = columns.iter().find(|column| !column.spec.has_source()) {
+        return Err(Error::usage(format!("--suite {name} cannot be run on {}", column.spec))
             .why("it boots through vng, and upstream's tests need source; this is a finished kernel")
             .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bisect::hunt::Hunt;
 use crate::bisect::search::{Next, Trust, Verdict};
-use crate::bisect::state::Step;
+use crate::bisect::state::StoredStep;
 use crate::request::Request;
 use vmtest_base::beneath;
 use vmtest_base::error::{Class, Error, Result};
@@ -105,7 +105,7 @@ impl Hunt<'_> {
         }
     }
 
-    fn told(&self, step: &Step) -> vmtest_record::bisection::Step {
+    fn told(&self, step: &StoredStep) -> vmtest_record::bisection::Step {
         vmtest_record::bisection::Step {
             name: step.known.name.clone(),
             subject: step.known.subject.clone(),
@@ -210,7 +210,7 @@ impl Hunt<'_> {
 
     fn subject(&self, id: &str) -> Result<Subject> {
         let known = self.known(id)?;
-        let steps: Vec<&Step> = self.record.steps.iter().filter(|step| step.id == id).collect();
+        let steps: Vec<&StoredStep> = self.record.steps.iter().filter(|step| step.id == id).collect();
         let bad = steps.iter().filter(|step| step.verdict == Verdict::Bad).count();
         // A failure shows more than the run after it.
         let shown = steps.iter().find(|step| step.verdict == Verdict::Bad).or(steps.last());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is searched: the commits between two of a repository, the patches of a series, or the images that the archive
 //! has
-//! between two versions. Each kernel on the way is a unit like a column of `vmtest`.
+//! between two versions. Each kernel on the way is a column like a column of `vmtest`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::bisect::search::{Ends, History, Line};
-use crate::plan::{Unit, Upto};
+use crate::plan::{Column, Upto};
 use vmtest_base::error::{Error, Result};
 use vmtest_host::context::Context;
 use vmtest_host::process::shell_word;
@@ -204,13 +204,13 @@ impl Axis {
     ///
     /// # Errors
     /// Never for an id of this axis.
-    pub fn unit(&self, id: &str, like: &Unit) -> Result<Unit> {
+    pub fn column(&self, id: &str, like: &Column) -> Result<Column> {
         let spec = self.spec(id)?;
         let upto = match self {
             Axis::Patches { of, .. } if number(id) < *of => Upto::First { count: number(id), of: *of },
             _ => Upto::All,
         };
-        Ok(Unit { spec, upto, ..like.clone() })
+        Ok(Column { spec, upto, ..like.clone() })
     }
 
     fn spec(&self, id: &str) -> Result<KernelSpec> {

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::bisect::axis::{Axis, Known, Order};
-use crate::bisect::question::{Asked, Finding};
+use crate::bisect::question::{Answer, Asked};
 use crate::bisect::search::{Next, Purpose, Search, Verdict, steps};
-use crate::bisect::state::{self, Record, Step};
+use crate::bisect::state::{self, Record, StoredStep};
 use crate::column::{self, Built, ColumnResult, Material};
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::request::Request;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Error, Result};
@@ -37,7 +37,7 @@ pub struct Hunt<'a> {
     /// Where each kernel stands in it; empty where one is judged alone.
     pub places: BTreeMap<String, usize>,
     /// What all kernels have in common.
-    like: Unit,
+    like: Column,
     /// Source and series, where all kernels share them.
     material: OnceLock<Result<Material>>,
     /// Kernels that are made.
@@ -69,7 +69,7 @@ impl<'a> Hunt<'a> {
     /// # Errors
     /// When the history cannot be read.
     pub fn new(resources: &'a Resources<'a>, record: Record, run_dir: &'a RunDir) -> Result<Hunt<'a>> {
-        let Some(like) = resources.plan.units.first().cloned() else {
+        let Some(like) = resources.plan.columns.first().cloned() else {
             return Err(Error::usage("no kernel to start with"));
         };
         let order = record.axis.history(resources.ctx)?;
@@ -80,7 +80,7 @@ impl<'a> Hunt<'a> {
             resources,
             record,
             run_dir,
-            like: Unit { label: None, ..like },
+            like: Column { label: None, ..like },
             material: OnceLock::new(),
             built: BTreeMap::new(),
             began: Instant::now(),
@@ -152,11 +152,11 @@ impl<'a> Hunt<'a> {
             Some(run) => (run.result, run.directory),
             None => {
                 let dir = self.run_dir.part(&format!("steps/{number:03}"))?;
-                let unit = self.record.axis.unit(id, &self.like)?;
-                let (units, made_ahead);
-                (units, ran_s, made_ahead) = self.boot(&unit, &made.built, &dir, &ahead)?;
+                let column = self.record.axis.column(id, &self.like)?;
+                let (columns, made_ahead);
+                (columns, ran_s, made_ahead) = self.boot(&column, &made.built, &dir, &ahead)?;
                 later = made_ahead;
-                let result = self.result(&dir, units, made.built.kernel().clone());
+                let result = self.result(&dir, columns, made.built.kernel().clone());
                 let text = serde_json::to_string_pretty(&result)
                     .map_err(|error| Error::host("cannot write run.json").why(error))?;
                 write_file(&dir.path.join("run.json"), text)?;
@@ -173,8 +173,8 @@ impl<'a> Hunt<'a> {
         if id == search.failing_end() || id == search.passing_end() {
             self.record.question.learn(&finding, &result);
         }
-        let Finding { verdict, why, title: _, class } = finding;
-        let step = Step {
+        let Answer { verdict, why, title: _, class } = finding;
+        let step = StoredStep {
             number,
             id: id.to_owned(),
             known,
@@ -197,8 +197,8 @@ impl<'a> Hunt<'a> {
 
     /// Once is bad luck of one kernel, three times in a row is this host: going on would skip everything.
     fn blame_the_host(&self) -> Result<()> {
-        let is_host = |step: &&Step| step.class == Class::Host.code();
-        let last: Vec<&Step> = self.record.steps.iter().rev().take_while(is_host).collect();
+        let is_host = |step: &&StoredStep| step.class == Class::Host.code();
+        let last: Vec<&StoredStep> = self.record.steps.iter().rev().take_while(is_host).collect();
         // An image that the mirror lists and does not have says nothing of this host.
         if last.len() < HOST_TROUBLE || matches!(self.record.axis, Axis::Images { .. }) {
             return Ok(());
@@ -210,18 +210,18 @@ impl<'a> Hunt<'a> {
 
     /// Has the kernel made, or learns why it cannot be.
     fn make(&self, id: &str) -> Result<Made> {
-        let unit = self.record.axis.unit(id, &self.like)?;
+        let column = self.record.axis.column(id, &self.like)?;
         let started = Instant::now();
         let own;
         let material = if matches!(self.record.axis, Axis::Patches { .. }) {
-            self.material.get_or_init(|| column::material(self.resources, &unit))
+            self.material.get_or_init(|| column::material(self.resources, &column))
         } else {
-            own = column::material(self.resources, &unit);
+            own = column::material(self.resources, &column);
             &own
         };
         // Build logs of all kernels lie side by side, by their key: one may be made during the run of another.
-        let tree = column::patch(self.resources, &unit, material);
-        let built = column::build(self.resources, &unit, tree, self.run_dir);
+        let tree = column::patch(self.resources, &column, material);
+        let built = column::build(self.resources, &column, tree, self.run_dir);
         Ok(Made { built, seconds: started.elapsed().as_secs_f64() })
     }
 
@@ -249,7 +249,7 @@ impl<'a> Hunt<'a> {
     /// Boots a kernel, and makes others meanwhile. The seconds are those of the boot: what was made ahead has its own.
     fn boot(
         &self,
-        unit: &Unit,
+        column: &Column,
         built: &Built,
         dir: &RunDir,
         ahead: &[String],
@@ -270,7 +270,7 @@ impl<'a> Hunt<'a> {
                 Ok(made)
             });
             let started = Instant::now();
-            let results = column::boot(self.resources, unit, built, dir);
+            let results = column::boot(self.resources, column, built, dir);
             let seconds = started.elapsed().as_secs_f64();
             booted.store(true, Ordering::SeqCst);
             Ok((results, seconds, join(maker)?))
@@ -311,11 +311,11 @@ impl<'a> Hunt<'a> {
     fn result(
         &self,
         dir: &RunDir,
-        units: Vec<ColumnResult>,
+        columns: Vec<ColumnResult>,
         kernel: vmtest_record::run::Kernel,
     ) -> RunResult {
         let mut result = RunResult::empty(&dir.id, self.record.command.clone());
-        units.into_iter().for_each(|unit| unit.add_to(&mut result));
+        columns.into_iter().for_each(|column| column.add_to(&mut result));
         if result.kernels.is_empty() {
             result.kernels.push(kernel);
         }
@@ -343,8 +343,8 @@ impl<'a> Hunt<'a> {
     }
 
     fn time_left(&self, search: &Search, more: u32) -> Option<f64> {
-        let fresh: Vec<&Step> = self.record.steps.iter().filter(|step| !step.cached).collect();
-        let average = |time: fn(&Step) -> f64| {
+        let fresh: Vec<&StoredStep> = self.record.steps.iter().filter(|step| !step.cached).collect();
+        let average = |time: fn(&StoredStep) -> f64| {
             fresh.iter().map(|step| time(step)).sum::<f64>() / fresh.len().max(1) as f64
         };
         let kernels = fresh.iter().filter(|step| step.built_s > 0.0).count();
@@ -354,7 +354,7 @@ impl<'a> Hunt<'a> {
         (!fresh.is_empty()).then(|| f64::from(more) * (builds + runs * average(|step| step.ran_s)))
     }
 
-    fn tell(&self, step: &Step) {
+    fn tell(&self, step: &StoredStep) {
         let again = if step.cached { " (cached from an earlier run)" } else { "" };
         let so_far = |which: fn(Verdict) -> bool| {
             self.record

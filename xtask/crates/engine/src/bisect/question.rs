@@ -67,7 +67,7 @@ pub struct Question {
 
 /// What one run of a kernel came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
     /// Why.
@@ -78,16 +78,16 @@ pub struct Finding {
     pub class: Class,
 }
 
-impl Finding {
-    fn good(why: String) -> Finding {
-        Finding { verdict: Verdict::Good, why, title: String::new(), class: Class::Pass }
+impl Answer {
+    fn good(why: String) -> Answer {
+        Answer { verdict: Verdict::Good, why, title: String::new(), class: Class::Pass }
     }
 
-    fn bad(class: Class, title: &str, why: String) -> Finding {
-        Finding { verdict: Verdict::Bad, why, title: title.to_owned(), class }
+    fn bad(class: Class, title: &str, why: String) -> Answer {
+        Answer { verdict: Verdict::Bad, why, title: title.to_owned(), class }
     }
 
-    fn skip(class: Class, why: String) -> Finding {
+    fn skip(class: Class, why: String) -> Answer {
         // What happens before a guest runs happens again; a boot may go better the next time.
         let verdict = match class {
             Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild | Class::SuiteBuild => {
@@ -95,7 +95,7 @@ impl Finding {
             }
             _ => Verdict::Skip,
         };
-        Finding { verdict, why, title: String::new(), class }
+        Answer { verdict, why, title: String::new(), class }
     }
 }
 
@@ -131,7 +131,7 @@ impl Question {
     }
 
     /// Keeps what later runs are compared with, from a first run of one of the ends.
-    pub fn learn(&mut self, finding: &Finding, run: &RunResult) {
+    pub fn learn(&mut self, finding: &Answer, run: &RunResult) {
         let has_title = match self.asked {
             Asked::Panic | Asked::Hang | Asked::Splat | Asked::Build => true,
             Asked::Fail => false,
@@ -149,7 +149,7 @@ impl Question {
     ///
     /// # Errors
     /// The interruption, which is no verdict.
-    pub fn judge(&self, run: &RunResult) -> Result<Finding> {
+    pub fn judge(&self, run: &RunResult) -> Result<Answer> {
         let class_of = |code: u8| Class::from_code(code).unwrap_or(Class::Host);
         let ended =
             run.cells.iter().map(Cell::class).chain(run.boots.iter().map(|boot| class_of(boot.class)));
@@ -175,7 +175,7 @@ impl Question {
         })
     }
 
-    fn judge_fail(&self, run: &RunResult, cells: &[&Cell]) -> Finding {
+    fn judge_fail(&self, run: &RunResult, cells: &[&Cell]) -> Answer {
         let told = |cell: &&Cell| match cell.outcome {
             Outcome::Fail => cell.class() == Class::TestFailed,
             // The kernel lacks what the test needs: not what it is there for, and no pass. A flaky one failed once.
@@ -194,34 +194,34 @@ impl Question {
         if let Some(cell) = failed.iter().find(|cell| self.is_sought(&[&cell.reason, &cell.log])) {
             let more =
                 if failed.len() > 1 { format!(" (and {} more)", failed.len() - 1) } else { String::new() };
-            return Finding::bad(cell.class(), &cell.reason, format!("{}{more}", what(cell)));
+            return Answer::bad(cell.class(), &cell.reason, format!("{}{more}", what(cell)));
         }
         if let Some(cell) = failed.first() {
-            return Finding::skip(cell.class(), format!("a different failure: {}", what(cell)));
+            return Answer::skip(cell.class(), format!("a different failure: {}", what(cell)));
         }
         let open = |cell: &&&Cell| !matches!(cell.outcome, Outcome::Pass | Outcome::Xfail);
         if let Some(cell) = cells.iter().find(open) {
-            return Finding::skip(worst(run, cell), unjudged(run, cell));
+            return Answer::skip(worst(run, cell), unjudged(run, cell));
         }
         if let Some(boot) = broken_boot(run) {
-            return Finding::skip(class(boot), boot.reason.clone());
+            return Answer::skip(class(boot), boot.reason.clone());
         }
         let passed: BTreeSet<String> =
             cells.iter().filter(|cell| cell.outcome == Outcome::Pass).map(|cell| name(cell)).collect();
         if passed.is_empty() || run.boots.is_empty() {
-            return Finding::skip(Class::Incomplete, "none of the selected tests ran".to_owned());
+            return Answer::skip(Class::Incomplete, "none of the selected tests ran".to_owned());
         }
         if let Some(missing) = self.passes.difference(&passed).next() {
-            return Finding::skip(
+            return Answer::skip(
                 Class::Incomplete,
                 format!("{missing} was selected but is not among its tests"),
             );
         }
-        Finding::good(counted(passed.len(), "passed"))
+        Answer::good(counted(passed.len(), "passed"))
     }
 
     /// A kernel that dies or falls silent.
-    fn judge_end(&self, run: &RunResult, cells: &[&Cell], wanted: Class) -> Finding {
+    fn judge_end(&self, run: &RunResult, cells: &[&Cell], wanted: Class) -> Answer {
         let Some(boot) = run.boots.iter().find(|boot| class(boot) == wanted) else {
             return self.whole(run, cells, true);
         };
@@ -229,57 +229,57 @@ impl Question {
             .iter()
             .find(|cell| matches!(cell.outcome, Outcome::Crash | Outcome::Timeout) && cell.class() == wanted);
         if during.is_none() && !self.tests.is_empty() {
-            return Finding::skip(wanted, format!("during none of the selected tests: {}", boot.reason));
+            return Answer::skip(wanted, format!("during none of the selected tests: {}", boot.reason));
         }
         if !self.is_sought(&[&boot.reason]) {
-            return Finding::skip(wanted, format!("a different one: {}", boot.reason));
+            return Answer::skip(wanted, format!("a different one: {}", boot.reason));
         }
         let during = during.map(|cell| format!(" during {}", cell.path())).unwrap_or_default();
         let during = if boot.reason.ends_with(&during) { "" } else { &during };
-        Finding::bad(wanted, &boot.reason, format!("{}{during}", boot.reason))
+        Answer::bad(wanted, &boot.reason, format!("{}{during}", boot.reason))
     }
 
-    fn judge_splat(&self, run: &RunResult, cells: &[&Cell]) -> Finding {
+    fn judge_splat(&self, run: &RunResult, cells: &[&Cell]) -> Answer {
         let splats: Vec<_> = run.splats.iter().filter(|splat| splat.severity == "splat").collect();
         if let Some(splat) = splats.iter().find(|splat| self.is_sought(&[&splat.title])) {
             let during =
                 if splat.during.is_empty() { String::new() } else { format!(" during {}", splat.during) };
-            return Finding::bad(Class::Splat, &splat.title, format!("{}{during}", splat.title));
+            return Answer::bad(Class::Splat, &splat.title, format!("{}{during}", splat.title));
         }
         // Many a detector reports once and is silent then.
         if let Some(splat) = splats.first() {
-            return Finding::skip(Class::Splat, format!("a different one: {}", splat.title));
+            return Answer::skip(Class::Splat, format!("a different one: {}", splat.title));
         }
         self.whole(run, cells, false)
     }
 
-    fn judge_build(&self, run: &RunResult, cells: &[&Cell]) -> Finding {
+    fn judge_build(&self, run: &RunResult, cells: &[&Cell]) -> Answer {
         if let Some(cell) = cells.iter().find(|cell| cell.class() == Class::KernelBuild) {
             let title = compiler_error(&cell.reason);
             return if self.is_sought(&[&title]) {
-                Finding::bad(Class::KernelBuild, &title, title.clone())
+                Answer::bad(Class::KernelBuild, &title, title.clone())
             } else {
-                Finding::skip(Class::KernelBuild, format!("a different one: {title}"))
+                Answer::skip(Class::KernelBuild, format!("a different one: {title}"))
             };
         }
         if let Some(cell) = cells.first() {
-            return Finding::skip(cell.class(), unjudged(run, cell));
+            return Answer::skip(cell.class(), unjudged(run, cell));
         }
         match run.kernels.as_slice() {
             [kernel] if !kernel.release.is_empty() && !kernel.toolchain.is_empty() => {
-                Finding::good(format!("it builds: {}", kernel.release))
+                Answer::good(format!("it builds: {}", kernel.release))
             }
-            _ => Finding::skip(Class::Incomplete, "it was never built".to_owned()),
+            _ => Answer::skip(Class::Incomplete, "it was never built".to_owned()),
         }
     }
 
     /// Good where nothing befell the kernel and every asked test came to an end of its own.
-    fn whole(&self, run: &RunResult, cells: &[&Cell], with_splats: bool) -> Finding {
+    fn whole(&self, run: &RunResult, cells: &[&Cell], with_splats: bool) -> Answer {
         let bad = |boot: &&BootRecord| {
             !(class(boot) == Class::Pass || (with_splats && class(boot) == Class::Splat))
         };
         if let Some(boot) = run.boots.iter().find(bad) {
-            return Finding::skip(class(boot), boot.reason.clone());
+            return Answer::skip(class(boot), boot.reason.clone());
         }
         let ended = |cell: &&&Cell| match cell.outcome {
             Outcome::Pass | Outcome::Skip | Outcome::Xfail | Outcome::Flaky => true,
@@ -287,12 +287,12 @@ impl Question {
             Outcome::Missing | Outcome::Crash | Outcome::Timeout | Outcome::Notrun => false,
         };
         if let Some(cell) = cells.iter().find(|cell| !ended(cell)) {
-            return Finding::skip(worst(run, cell), unjudged(run, cell));
+            return Answer::skip(worst(run, cell), unjudged(run, cell));
         }
         if cells.is_empty() || run.boots.is_empty() {
-            return Finding::skip(Class::Incomplete, "none of the selected tests ran".to_owned());
+            return Answer::skip(Class::Incomplete, "none of the selected tests ran".to_owned());
         }
-        Finding::good(format!("{}, and the kernel stayed up", counted(cells.len(), "completed")))
+        Answer::good(format!("{}, and the kernel stayed up", counted(cells.len(), "completed")))
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Record {
     /// Kernels between the ends, the new end included.
     pub history: usize,
     /// Every run so far, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StoredStep>,
     /// The answer; absent as long as there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
@@ -60,7 +60,7 @@ pub struct Record {
 
 /// One run of one kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Step {
+pub struct StoredStep {
     /// Counts from 1; those that were forgotten leave a gap.
     pub number: usize,
     /// Which kernel.

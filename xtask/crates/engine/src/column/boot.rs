@@ -9,7 +9,7 @@ use crate::bootable::Bootable;
 use crate::column::attempts::Guest;
 use crate::column::{cell_directory, decode_stacks};
 use crate::launch::{self, Launch};
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::replay::SavedInput;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
@@ -65,10 +65,10 @@ pub struct BootOutcome {
 }
 
 /// What the cells of a column have in common.
-pub fn base(resources: &Resources<'_>, unit: &Unit, kernel: &str, boot: &str, suite: &str) -> CellBase {
+pub fn base(resources: &Resources<'_>, column: &Column, kernel: &str, boot: &str, suite: &str) -> CellBase {
     CellBase {
         kernel: kernel.to_owned(),
-        variant: unit.variant.clone().unwrap_or_default(),
+        variant: column.variant.clone().unwrap_or_default(),
         boot: boot.to_owned(),
         accel: resources.accel.kind.name().to_owned(),
         suite: suite.to_owned(),
