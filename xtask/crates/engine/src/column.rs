@@ -5,6 +5,8 @@
 
 mod attempts;
 mod boot;
+mod bpftool;
+mod own;
 mod program;
 mod upstream;
 
@@ -13,28 +15,24 @@ use std::path::PathBuf;
 use vmtest_protocol::TestName;
 
 use crate::bootable::{Bootable, Bpftool};
-use crate::column::attempts::{Attempts, Joins};
-use crate::column::boot::{BootRequest, Guests};
 use crate::plan::{Column, Upto};
 use crate::prepare::Configuration;
-use crate::request::{BootChoice, Purpose};
+use crate::request::BootChoice;
 use crate::resources::Resources;
-use crate::{launch, stacktrace};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::read_text;
-use vmtest_base::interrupt;
 use vmtest_base::key::Key;
-use vmtest_guest::judge::{CellBase, Rounds, SuiteInput, notrun};
-use vmtest_guest::spec::{Boot, Task};
+use vmtest_guest::judge::CellBase;
+use vmtest_guest::spec::Boot;
 use vmtest_host::context::Context;
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::{self, ConfiguredTree, Recipe};
 use vmtest_kernel::patched::PatchedTree;
 use vmtest_kernel::series::Series;
 use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
-use vmtest_kernel::{bpftool, build_id, variant};
+use vmtest_kernel::{build_id, variant};
 pub use vmtest_record::column::ColumnResult;
-use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
+use vmtest_record::run::{BootRecord, Kernel};
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
@@ -218,7 +216,7 @@ pub fn boot(
     let mut results = Vec::new();
     // Where nothing was chosen of the own suite, the other one was meant.
     if resources.plan.own && !resources.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
-        results.push(boot_own(resources, column, built, run_dir));
+        results.push(own::boot(resources, column, built, run_dir));
     }
     if let Some(wanted) = resources.plan.upstream {
         results.push(upstream::boot(resources, column, built, wanted, run_dir));
@@ -227,31 +225,6 @@ pub fn boot(
         results.push(program::boot(resources, column, built, program, run_dir));
     }
     results
-}
-
-fn boot_own(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: &RunDir) -> ColumnResult {
-    let kernel = built.kernel.clone();
-    let base = |kernel: &Kernel, how: &str| boot::base(resources, column, &kernel.id, how, boot::OWN);
-    let failed = |kernel: Kernel, boot: &str, error: &Error| {
-        resources.bad();
-        let planned = resources.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
-        let mut cells = notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
-        if cells.is_empty() {
-            // Without a runner nobody knows the subtests; the column must not vanish with them.
-            let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
-            cells = notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
-        }
-        ColumnResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() }
-    };
-    let bootable = match &built.bootable {
-        Ok(bootable) => bootable,
-        Err(error) => return failed(kernel, "", error),
-    };
-    let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
-    match test(resources, column, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
-        Ok(done) => done,
-        Err(error) => failed(kernel, boot.name(), &error),
-    }
 }
 
 fn built_kernel(
@@ -285,7 +258,7 @@ fn built_kernel(
     })?;
     let config = vmtest_base::dotconfig::parse(&read_text(&built.dir.join("config"))?);
     // After the kernel, which has a verdict without it.
-    let bpftool = match build_bpftool(resources, &tree, run_dir, &built.identity) {
+    let bpftool = match bpftool::build(resources, &tree, run_dir, &built.identity) {
         Ok(bpftool) => bpftool,
         // Of the source, which is fetched again.
         Err(error) if tree.source().dir.symlink_metadata().is_err() => return Err(error),
@@ -300,48 +273,6 @@ fn built_kernel(
         bpftool,
         tree: Some((tree, built.key)),
     })
-}
-
-const NO_LIBRARIES: &str =
-    "the host's tools build a bpftool that needs the host's libraries: boot through vng";
-
-const NOT_USED: &str = "none of the selected subtests uses it";
-
-fn uses_bpftool(resources: &Resources<'_>) -> Result<bool> {
-    let (runner, chosen) = resources.runner()?;
-    let runs_tests = matches!(resources.plan.purpose, Purpose::Test | Purpose::Gdb);
-    Ok(runs_tests && chosen.iter().any(|name| runner.uses_bpftool(name)))
-}
-
-/// Of the newest tree in the run, for a kernel that brings none.
-fn borrowed_bpftool(resources: &Resources<'_>, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
-    if !uses_bpftool(resources)? {
-        return Ok(Bpftool::None(NOT_USED.to_owned()));
-    }
-    match resources.donors.newest() {
-        Some(tree) => build_bpftool(resources, &tree, run_dir, kernel),
-        None => Ok(Bpftool::None(
-            "a finished kernel has no source to build bpftool from, and no tree of this run supports sessions"
-                .to_owned(),
-        )),
-    }
-}
-
-/// Only if a subtest that uses it was chosen, and the guest can run it.
-fn build_bpftool(
-    resources: &Resources<'_>,
-    tree: &PatchedTree,
-    run_dir: &RunDir,
-    kernel: &Key,
-) -> Result<Bpftool> {
-    if !uses_bpftool(resources)? {
-        return Ok(Bpftool::None(NOT_USED.to_owned()));
-    }
-    if resources.plan.boot == BootChoice::Direct && !bpftool::is_static(resources.tools()?) {
-        return Ok(Bpftool::None(NO_LIBRARIES.to_owned()));
-    }
-    let log_dir = run_dir.dir(&format!("builds/{kernel}"))?;
-    bpftool::ensure(resources.ctx, tree, resources.tools()?, resources.plan.make, &log_dir).map(Bpftool::In)
 }
 
 /// What a column is made of. `kernel` gets what is known of it.
@@ -403,15 +334,15 @@ fn finished_kernel(
     let (dir, file) = (dir.to_owned(), file.to_string_lossy().into_owned());
     let config =
         config.map(|path| read_text(&path)).transpose()?.map(|text| vmtest_base::dotconfig::parse(&text));
-    let bpftool = borrowed_bpftool(resources, run_dir, &key).unwrap_or_else(Bpftool::Failed);
+    let bpftool = bpftool::borrow(resources, run_dir, &key).unwrap_or_else(Bpftool::Failed);
     Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool, tree: None })
 }
 
 /// vng for what we build, direct for what cannot mount its root; the reason goes into the record.
 pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
     match asked {
-        BootChoice::Vng => (Boot::Vng, "asked for".to_owned()),
-        BootChoice::Direct => (Boot::Direct, "asked for".to_owned()),
+        BootChoice::Vng => (Boot::Vng, "requested".to_owned()),
+        BootChoice::Direct => (Boot::Direct, "requested".to_owned()),
         BootChoice::Auto => match &bootable.config {
             None => (Boot::Direct, "a finished kernel may not have 9p and overlayfs built in".to_owned()),
             Some(config) => {
@@ -430,78 +361,9 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
     }
 }
 
-fn test(
-    resources: &Resources<'_>,
-    column: &Column,
-    bootable: &Bootable,
-    boot: Boot,
-    boot_reason: String,
-    run_dir: &RunDir,
-    base: &CellBase,
-) -> Result<ColumnResult> {
-    let (runner, chosen) = resources.runner()?;
-    let runs_there = boot == Boot::Vng || bpftool::is_static(resources.tools()?);
-    let offered = matches!(bootable.bpftool, Bpftool::In(_)) && runs_there;
-    let (planned, without): (Vec<TestName>, Vec<TestName>) =
-        chosen.iter().cloned().partition(|name| offered || !runner.uses_bpftool(name));
-    let (planned, without) = (&planned[..], without_bpftool(base, bootable, &without, planned.is_empty()));
-    if planned.is_empty() {
-        resources.bad();
-        return Ok(ColumnResult {
-            kernel: bootable.kernel.clone(),
-            boot: None,
-            again: Vec::new(),
-            cells: without,
-            splats: Vec::new(),
-        });
-    }
-    let guests = Guests::admit(resources, bootable, (boot, boot_reason), base.clone(), run_dir)?;
-    // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
-    let effort = resources.plan.effort;
-    let (names, places) = runner.ask_for(chosen, effort);
-    let repeat = resources.plan.repeat;
-    let rounds = repeat.rounds(chosen.len())?;
-    let time = repeat.time(launch::limits(resources, bootable, resources.accel.kind).run);
-    let until_fail = repeat.until_fail.then_some(time);
-    let task = Task::Tests { names, places, effort, self_test: column.self_test, rounds, until_fail };
-    let expected = planned.len() as u64 * u64::from(rounds);
-    let outcome = guests.boot(BootRequest { task, expected, attempt: None, part: 0 })?;
-    let rounds = repeat.wanted();
-    let mut attempts = Attempts::new(guests.judge(outcome, SuiteInput::Own { planned, rounds }));
-    attempts.again(resources, column, Joins::Cells, Some(planned), |lost, attempt| {
-        let parts = runner.in_parts(lost).into_iter().enumerate();
-        parts
-            .map(|(part, planned)| {
-                let (names, places) = runner.ask_for(&planned, effort);
-                let self_test = column.self_test;
-                let task = Task::Tests { names, places, effort, self_test, rounds: 1, until_fail: None };
-                let expected = planned.len() as u64;
-                let outcome = guests.boot(BootRequest { task, expected, attempt: Some(attempt), part })?;
-                let rounds = Rounds::Exactly(1);
-                Ok(guests.judge(outcome, SuiteInput::Own { planned: &planned, rounds }))
-            })
-            .collect()
-    });
-    Ok(attempts.finish(resources, column, without))
-}
-
 /// What a guest came to as a whole.
 fn class_of(record: &BootRecord) -> Class {
     Class::from_code(record.class).unwrap_or(Class::Host)
-}
-
-/// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
-/// asked for: a column without any evidence is no pass.
-fn without_bpftool(base: &CellBase, bootable: &Bootable, names: &[TestName], alone: bool) -> Vec<Cell> {
-    let (class, reason) = match &bootable.bpftool {
-        Bpftool::In(_) => (Class::Pass, NO_LIBRARIES.to_owned()),
-        Bpftool::None(reason) => (Class::Pass, reason.clone()),
-        Bpftool::Failed(error) => (error.class, error.to_string()),
-    };
-    let class = if alone && class == Class::Pass { Class::Incomplete } else { class };
-    let mut cells = notrun(base, names, class, &reason);
-    cells.iter_mut().for_each(|cell| cell.required = class != Class::Pass);
-    cells
 }
 
 /// A directory name for a boot: ids hold colons and slashes, which archives and some file systems refuse.
@@ -512,33 +374,6 @@ fn cell_directory(CellBase { kernel: id, variant, boot, .. }: &CellBase) -> Stri
     let short = Key::of("cell").field("id", &name).field("variant", variant).finish();
     let variant = if variant.is_empty() { "image" } else { variant };
     format!("{}-{variant}-{boot}-{}", name.trim_start_matches('.'), &short.as_str()[..4])
-}
-
-/// Stacks that are decoded of one guest; each takes seconds.
-const MAX_STACKS: usize = 2;
-
-/// Gives the first splats their stacks, and the others the reason why they have none.
-fn decode_stacks(resources: &Resources<'_>, bootable: &Bootable, splats: &mut [SplatRecord]) {
-    let mut decoded = 0;
-    let death = splats.iter().find(|splat| splat.severity == "death");
-    let death = death.map(|splat| splat.title.clone()).unwrap_or_default();
-    for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
-        if decoded == MAX_STACKS || interrupt::requested().is_some() {
-            splat.no_stack = "only the first stacks of each guest are decoded".to_owned();
-            continue;
-        }
-        if splat.severity != "death" && death.starts_with(&splat.title) {
-            splat.no_stack = "it is the stack of the crash".to_owned();
-            continue;
-        }
-        match stacktrace::stack(resources, bootable, &splat.lines) {
-            Ok(stack) => {
-                splat.stack = stack;
-                decoded += 1;
-            }
-            Err(why) => splat.no_stack = why,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use vmtest_protocol::TestName;
 
 use crate::bootable::Bootable;
 use crate::column::attempts::Guest;
-use crate::column::{cell_directory, decode_stacks};
+use crate::column::cell_directory;
 use crate::launch::{self, Launch};
 use crate::plan::Column;
 use crate::replay::SavedInput;
@@ -153,7 +153,7 @@ impl<'a> Guests<'a> {
         let record = BootRecord { directory, attempt, ..record };
         phase.finish();
         let Judged { cells, mut splats, reported, .. } = judged;
-        decode_stacks(resources, bootable, &mut splats);
+        crate::stacktrace::decode(resources, bootable, &mut splats);
         splats.iter_mut().for_each(|splat| splat.attempt = attempt);
         let mut kernel = bootable.kernel.clone();
         if let Some(hello) = &seen.stream.hello {
