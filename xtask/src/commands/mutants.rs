@@ -50,17 +50,8 @@ pub fn run(
     let Some(control) = prepared.plan.columns.first().cloned() else {
         return Err(Error::usage("no kernel to modify"));
     };
-    let with = |mutant: &Mutant| Column { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
-    let damaged = |how: SelfTest| Column {
-        self_test: Some(how),
-        label: Some(how.name().to_owned()),
-        ..control.clone()
-    };
     let damages: &[SelfTest] = if with_coverage { &[SelfTest::Turned, SelfTest::Blind] } else { &[] };
-    let columns: Vec<Column> = std::iter::once(control.clone())
-        .chain(damages.iter().copied().map(damaged))
-        .chain(mutants.iter().map(with))
-        .collect();
+    let columns = columns(&control, damages, &mutants);
     let resources = Resources::open(&ctx, &prepared)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutants::check(&mutants, resources.runner()?.1)?;
@@ -80,7 +71,7 @@ pub fn run(
         .map(|(mutant, seen)| (mutant, mutants::judge(mutant, control, seen)))
         .collect();
     let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
-    let mut lacking = String::new();
+    let mut unproven = String::new();
     if let [turned, blind] = damaged {
         let kernels: Vec<Column> =
             std::iter::once(&columns[0]).chain(&columns[1 + damages.len()..]).cloned().collect();
@@ -89,33 +80,50 @@ pub fn run(
             return Err(Error::host("the tree's own tests were not run"));
         };
         let seen = findings.iter().zip(seen).zip(upstream);
-        let evidence = Columns {
-            control,
-            turned,
-            blind,
-            mutants: seen.map(|(((mutant, _), own), upstream)| Seen { mutant, own, upstream }).collect(),
-            upstream: upstream_control,
-        };
-        let subtests = coverage::subtests(&evidence);
-        let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
-        let page = report::page(&subtests, &coverage::suites(&evidence), &source);
-        write_file(&run_dir.path.join("coverage.md"), &page)?;
-        lacking = report::lacking(&subtests, &coverage::upstream_lacks(upstream_control));
+        let mutants = seen.map(|(((mutant, _), own), upstream)| Seen { mutant, own, upstream }).collect();
+        let evidence = Columns { control, turned, blind, mutants, upstream: upstream_control };
+        let found;
+        (unproven, found) = write_coverage(&evidence, &run_dir, project)?;
         if class == Class::Pass {
-            class = coverage::class(&subtests, upstream_control);
-        }
-        // A run that proves nothing new leaves the page as it is.
-        if interrupt::requested().is_none() && control.boot.is_some() {
-            write_file(&project.join("docs/coverage.md"), &page)?;
+            class = found;
         }
     }
     let code = class.code();
     let data = table::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
     finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
-    print(&lacking)?;
+    print(&unproven)?;
     print(&table::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
     Ok(class)
+}
+
+/// The series itself, the same with the suite broken in each of these ways, and with each mutant on top.
+fn columns(control: &Column, damages: &[SelfTest], mutants: &[Mutant]) -> Vec<Column> {
+    let with = |mutant: &Mutant| Column { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
+    let damaged = |how: &SelfTest| Column {
+        self_test: Some(*how),
+        label: Some(how.name().to_owned()),
+        ..control.clone()
+    };
+    std::iter::once(control.clone())
+        .chain(damages.iter().map(damaged))
+        .chain(mutants.iter().map(with))
+        .collect()
+}
+
+/// Writes coverage.md; gives the lines of what is unproven, and their class.
+fn write_coverage(evidence: &Columns<'_>, run_dir: &RunDir, project: &Path) -> Result<(String, Class)> {
+    let (control, upstream) = (evidence.control, evidence.upstream);
+    let subtests = coverage::subtests(evidence);
+    let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
+    let page = report::page(&subtests, &coverage::suites(evidence), &source);
+    write_file(&run_dir.path.join("coverage.md"), &page)?;
+    // A run that proves nothing new leaves the page as it is.
+    if interrupt::requested().is_none() && control.boot.is_some() {
+        write_file(&project.join("docs/coverage.md"), &page)?;
+    }
+    let unproven = report::unproven(&subtests, &coverage::upstream_unproven(upstream));
+    Ok((unproven, coverage::class(&subtests, upstream)))
 }
 
 /// The class that decides: a mutant without a finding is none that was noticed.

@@ -99,33 +99,33 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     if let Some(rounds) = rounds {
         return soak(&cargo, *rounds, project);
     }
+    let all = !(*fast || *interop || *vm);
+    steps(&cargo, [all || *fast, all || *interop, all || *vm], project)
+}
+
+/// The kinds of tests that are wanted, step by step.
+fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Result<Class> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (commands, guests) = (threads(WAITING * cores), threads(cores.min(GUESTS)));
-    let all = !(*fast || *interop || *vm);
     let setup = project.join("scripts/setup.sh").into_os_string();
     // The default members are tested together with the same features of all that they use as `cargo xtask` itself is built with:
     // so the harness is compiled once. The runner of the guest shares crates with it and would change that.
     let steps: [(&str, bool, &OsStr, &[&str]); 7] = [
-        ("other programs", all || *interop, &setup, &["--check", "--interop"]),
-        ("format", all || *fast, &cargo, &["fmt", "--all", "--check"]),
+        ("other programs", interop, &setup, &["--check", "--interop"]),
+        ("format", fast, cargo, &["fmt", "--all", "--check"]),
         (
             "lints",
-            all || *fast,
-            &cargo,
+            fast,
+            cargo,
             &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
         ),
-        ("unit tests and whole commands", all || *fast, &cargo, &["test", "--locked", "--", &commands]),
-        ("tests of the runner", all || *fast, &cargo, &["test", "--locked", "--package", "vmtest-runner"]),
-        (
-            "other programs",
-            all || *interop,
-            &cargo,
-            &[&IT[..], &["interop", "--", "--ignored", &commands]].concat(),
-        ),
+        ("unit tests and whole commands", fast, cargo, &["test", "--locked", "--", &commands]),
+        ("tests of the runner", fast, cargo, &["test", "--locked", "--package", "vmtest-runner"]),
+        ("other programs", interop, cargo, &[&IT[..], &["interop", "--", "--ignored", &commands]].concat()),
         (
             "virtual machines",
-            all || *vm,
-            &cargo,
+            vm,
+            cargo,
             &["test", "--locked", "--package", "xtask", "--test", "vm", "--", &guests],
         ),
     ];

@@ -466,11 +466,7 @@ fn a_commit_that_was_good_by_chance_is_found_out() {
     let env = world.read("home/guest.env");
     world.write("home/guest.env", &format!("{env}flaky=PPPFFFFF\n"));
     let done = bisect(&world, &top, "HEAD~7", "HEAD", &["--runs", "8", "--test", "basic/second"]);
-    done.exits(0).says(&[
-        "first bad commit:",
-        "number 3",
-        "passed at first and failed when tested again",
-    ]);
+    done.exits(0).says(&["first bad commit:", "number 3", "passed at first and failed when tested again"]);
 }
 
 #[test]

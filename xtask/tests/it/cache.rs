@@ -120,10 +120,16 @@ fn clean_removes_what_is_named_and_nothing_of_others() {
     tool(&world, &["clean"]).refuses(2, &["removes what is named", "--runs"]);
     tool(&world, &["clean", "--dry-run"]).refuses(2, &["removes what is named"]);
     let would = tool(&world, &["clean", "--runs", "--cache", "--dry-run"]);
-    would.exits(0).says(&["would remove run ", "would remove kernel/", "not created by vmtest, kept: photos"]);
+    would.exits(0).says(&[
+        "would remove run ",
+        "would remove kernel/",
+        "not created by vmtest, kept: photos",
+    ]);
     tool(&world, &["clean", "--runs"]).exits(0).says(&["removed run ", "1 runs in"]);
     assert!(!entries(&listed(&world)).is_empty());
-    tool(&world, &["clean", "--cache"]).exits(0).says(&["removed kernel/", "not created by vmtest, kept: kernel/linux"]);
+    tool(&world, &["clean", "--cache"])
+        .exits(0)
+        .says(&["removed kernel/", "not created by vmtest, kept: kernel/linux"]);
     assert!(entries(&listed(&world)).is_empty());
     for mine in ["cache/kernel/linux/a.c", "cache/photos/b.jpg", "state/vmtest/runs/notes/c"] {
         assert_eq!(world.read(mine), "mine", "{mine}");

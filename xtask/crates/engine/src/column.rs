@@ -12,8 +12,6 @@ mod upstream;
 
 use std::path::PathBuf;
 
-use vmtest_protocol::TestName;
-
 use crate::bootable::{Bootable, Bpftool};
 use crate::plan::{Column, Upto};
 use crate::prepare::Configuration;

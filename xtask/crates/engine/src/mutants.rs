@@ -231,6 +231,28 @@ pub struct MutantResult {
     pub why: String,
 }
 
+/// A mutant whose kernel was never booted, by its first cell.
+fn not_booted(first: Option<&Cell>) -> (MutantStatus, String) {
+    let status = match first.map_or(Class::Host, Cell::class) {
+        Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => MutantStatus::Broken,
+        other => MutantStatus::NotJudged(other),
+    };
+    (status, first.map_or("", |cell| cell.reason.as_str()).to_owned())
+}
+
+/// Whether a mutant declares that its guest may end like this; `None` where the harness or the user ended it.
+fn declares(mutant: &Mutant, class: Class) -> Option<bool> {
+    let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
+    match class {
+        Class::Pass => Some(true),
+        Class::Splat => Some(says(|sign| matches!(sign, Sign::Splat | Sign::Corruption))),
+        Class::Panic => Some(says(|sign| matches!(sign, Sign::Panic | Sign::Corruption))),
+        Class::Hang | Class::WallClock => Some(says(|sign| matches!(sign, Sign::Hang))),
+        Class::GuestLost | Class::BootFailed | Class::RunnerDied => Some(false),
+        _ => None,
+    }
+}
+
 /// Judges a mutant by what its kernel came to, and what the kernel without it (`control`) did.
 pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> MutantResult {
     let passed = |cell: &Cell| {
@@ -259,25 +281,12 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Mu
         }
     }
     let Some(boot) = &seen.boot else {
-        let first = seen.cells.first();
-        let class = first.map_or(Class::Host, Cell::class);
-        let reason = first.map_or("", |cell| cell.reason.as_str()).to_owned();
-        let verdict = match class {
-            Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => MutantStatus::Broken,
-            other => MutantStatus::NotJudged(other),
-        };
-        return finding(verdict, reason);
+        let (status, reason) = not_booted(seen.cells.first());
+        return finding(status, reason);
     };
     let class = class_of(boot.class);
-    let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
-    let declared = match class {
-        Class::Pass => true,
-        Class::Splat => says(|sign| matches!(sign, Sign::Splat | Sign::Corruption)),
-        Class::Panic => says(|sign| matches!(sign, Sign::Panic | Sign::Corruption)),
-        Class::Hang | Class::WallClock => says(|sign| matches!(sign, Sign::Hang)),
-        Class::GuestLost | Class::BootFailed | Class::RunnerDied => false,
-        // The harness's or the user's doing.
-        other => return finding(MutantStatus::NotJudged(other), boot.reason.clone()),
+    let Some(declared) = declares(mutant, class) else {
+        return finding(MutantStatus::NotJudged(class), boot.reason.clone());
     };
     if !declared {
         let why = format!("`{NOTICED_BY}` does not declare what happened to its kernel");

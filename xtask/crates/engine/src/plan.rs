@@ -200,8 +200,8 @@ impl Plan {
             each_patch,
             first_n,
             variants,
-            suites,
-            ignore_denylist,
+            suites: _,
+            ignore_denylist: _,
             tests,
             effort,
             repeat,
@@ -228,43 +228,8 @@ impl Plan {
         } = request;
         let mut columns = columns(kernels, variants, patches, config)?;
         columns.iter_mut().for_each(|column| column.self_test = *self_test);
-        if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
-            return Err(Error::usage("--exec needs a command"));
-        }
-        if *purpose != Purpose::Test && columns.len() > 1 {
-            return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
-                .why(format!("{} kernels and variants are requested", columns.len())));
-        }
-        let own = suites.contains(&Suite::Own);
-        let upstream =
-            suites.contains(&Suite::Upstream).then_some(UpstreamPlan { ignore_deny_list: *ignore_denylist });
-        let mut programs: Vec<String> = Vec::new();
-        for suite in suites {
-            if let Suite::Program(name) = suite {
-                if !programs.contains(name) {
-                    programs.push(name.clone());
-                }
-            }
-        }
-        let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
-        if let Some(name) = foreign {
-            refuse_foreign(name, &columns, purpose, self_test.is_some(), *boot)?;
-            if repeat.is_some() || *until_fail {
-                return Err(Error::usage(format!("--suite {name} runs once"))
-                    .why("--repeat and --until-fail are for the own suite"));
-            }
-        }
-        if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
-            return Err(
-                Error::usage("--test does not apply here").why(format!("--suite {name} runs as a whole"))
-            );
-        }
-        if upstream.is_some() {
-            choice::check(tests)?;
-        } else if *ignore_denylist {
-            return Err(Error::usage("--ignore-denylist applies only to the tree's own tests")
-                .next("add --suite upstream"));
-        }
+        refuse_purpose(purpose, columns.len())?;
+        let (own, upstream, programs) = chosen_suites(request, &columns)?;
         let series_columns = match (with_base, each_patch) {
             // clap refuses both.
             (_, true) => SeriesColumns::EachPatch,
@@ -388,6 +353,54 @@ fn columns(
         }
     }
     Ok(columns)
+}
+
+/// A look inside a guest that has no command, or more than one guest to look into.
+fn refuse_purpose(purpose: &Purpose, columns: usize) -> Result<()> {
+    if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
+        return Err(Error::usage("--exec needs a command"));
+    }
+    if *purpose != Purpose::Test && columns > 1 {
+        return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
+            .why(format!("{columns} kernels and variants are requested")));
+    }
+    Ok(())
+}
+
+/// The suites of a request: whether the own one, how the tree's own, which programs. Refuses options that do not fit them.
+fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<UpstreamPlan>, Vec<String>)> {
+    let suites = &request.suites;
+    let own = suites.contains(&Suite::Own);
+    let plan = UpstreamPlan { ignore_deny_list: request.ignore_denylist };
+    let upstream = suites.contains(&Suite::Upstream).then_some(plan);
+    let mut programs: Vec<String> = Vec::new();
+    for suite in suites {
+        if let Suite::Program(name) = suite {
+            if !programs.contains(name) {
+                programs.push(name.clone());
+            }
+        }
+    }
+    let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
+    if let Some(name) = foreign {
+        refuse_foreign(name, columns, &request.purpose, request.self_test.is_some(), request.boot)?;
+        if request.repeat.is_some() || request.until_fail {
+            return Err(Error::usage(format!("--suite {name} runs once"))
+                .why("--repeat and --until-fail are for the own suite"));
+        }
+    }
+    let tests = &request.tests;
+    if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
+        let why = format!("--suite {name} runs as a whole");
+        return Err(Error::usage("--test does not apply here").why(why));
+    }
+    if upstream.is_some() {
+        choice::check(tests)?;
+    } else if request.ignore_denylist {
+        return Err(Error::usage("--ignore-denylist applies only to the tree's own tests")
+            .next("add --suite upstream"));
+    }
+    Ok((own, upstream, programs))
 }
 
 /// What cannot be done with suites that are programs in the guest.

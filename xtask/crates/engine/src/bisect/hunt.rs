@@ -2,6 +2,7 @@
 //! One kernel after the other: what the search asks for is made, run, judged and written down.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -146,8 +147,7 @@ impl<'a> Hunt<'a> {
         let key = self.key(&made.built)?;
         let remembered = key.as_ref().and_then(|key| state::known_run(self.resources.ctx, key, before));
         let cached = remembered.is_some();
-        let mut ran_s = 0.0;
-        let mut later = Vec::new();
+        let (mut ran_s, mut later) = (0.0, Vec::new());
         let (result, directory) = match remembered {
             Some(run) => (run.result, run.directory),
             None => {
@@ -163,17 +163,14 @@ impl<'a> Hunt<'a> {
                 (result, dir.path)
             }
         };
-        let mut finding = self.record.question.judge(&result)?;
-        if let Some(why) = never_started(&result, &directory).filter(|_| finding.verdict == Verdict::Skip) {
-            (finding.class, finding.why) = (Class::Host, format!("no guest started: {why}"));
-        }
+        let answer = self.answer(&result, &directory)?;
         if let Some(key) = key.filter(|_| !cached && worth_keeping(&result)) {
             state::keep_run(self.resources.ctx, &key, &result, &directory)?;
         }
         if id == search.failing_end() || id == search.passing_end() {
-            self.record.question.learn(&finding, &result);
+            self.record.question.learn(&answer, &result);
         }
-        let Answer { verdict, why, title: _, class } = finding;
+        let Answer { verdict, why, title: _, class } = answer;
         let step = StoredStep {
             number,
             id: id.to_owned(),
@@ -193,6 +190,15 @@ impl<'a> Hunt<'a> {
         self.record.save(&self.run_dir.path)?;
         self.built.extend(later);
         self.blame_the_host()
+    }
+
+    /// What a run answers; a guest that never started is blamed on this host.
+    fn answer(&self, result: &RunResult, directory: &Path) -> Result<Answer> {
+        let mut answer = self.record.question.judge(result)?;
+        if let Some(why) = never_started(result, directory).filter(|_| answer.verdict == Verdict::Skip) {
+            (answer.class, answer.why) = (Class::Host, format!("no guest started: {why}"));
+        }
+        Ok(answer)
     }
 
     /// Once is bad luck of one kernel, three times in a row is this host: going on would skip everything.
@@ -416,7 +422,7 @@ fn worth_keeping(result: &RunResult) -> bool {
 ///
 /// How it could be wrong: a QEMU that stops because of what a kernel does before its first word is taken for the host's
 /// fault. The kernel is no more than skipped either way.
-fn never_started(result: &RunResult, directory: &std::path::Path) -> Option<String> {
+fn never_started(result: &RunResult, directory: &Path) -> Option<String> {
     let silent = |boot: &&BootRecord| {
         let console = std::fs::read(directory.join(&boot.directory).join("console.log")).unwrap_or_default();
         boot.class == Class::BootFailed.code()

@@ -2,6 +2,7 @@
 //! What a column says of a guest that is not what was asked for.
 
 use super::*;
+use vmtest_protocol::TestName;
 
 #[test]
 fn what_needs_a_bpftool_counts_where_it_should_be_there_or_nothing_else_was_asked_for() {

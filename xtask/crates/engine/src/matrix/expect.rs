@@ -94,22 +94,7 @@ impl Expectation {
         if !is_date(expires) {
             return Err(format!("expires {expires:?} is not a date: write YYYY-MM-DD"));
         }
-        let says = match says {
-            Some(pattern) => {
-                let regex = Regex::new(pattern).map_err(|error| format!("says {pattern:?}: {error}"))?;
-                if regex.is_match("") {
-                    return Err(format!("says {pattern:?} matches everything"));
-                }
-                Some(regex)
-            }
-            None if matches!(outcome, Outcome::Crash | Outcome::Timeout | Outcome::Notrun) => {
-                return Err(format!(
-                    "an expected {} needs `says`: a regular expression that matches the cell's reason",
-                    outcome.name()
-                ));
-            }
-            None => None,
-        };
+        let says = reason_pattern(says.as_deref(), outcome)?;
         Ok(Expectation {
             cells,
             outcome,
@@ -204,6 +189,24 @@ pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunRes
         }
     }
     entries.iter().zip(found).map(|(entry, found)| told(entry, found)).collect()
+}
+
+/// `says` of an entry. Outcomes with many causes need one.
+fn reason_pattern(says: Option<&str>, outcome: Outcome) -> Result<Option<Regex>, String> {
+    match says {
+        Some(pattern) => {
+            let regex = Regex::new(pattern).map_err(|error| format!("says {pattern:?}: {error}"))?;
+            if regex.is_match("") {
+                return Err(format!("says {pattern:?} matches everything"));
+            }
+            Ok(Some(regex))
+        }
+        None if matches!(outcome, Outcome::Crash | Outcome::Timeout | Outcome::Notrun) => Err(format!(
+            "an expected {} needs `says`: a regular expression that matches the cell's reason",
+            outcome.name()
+        )),
+        None => Ok(None),
+    }
 }
 
 fn told(entry: &Expectation, (covered, passes): (u64, u64)) -> ExpectRecord {
