@@ -187,7 +187,7 @@ fn ends_that_are_not_what_was_said_are_told_before_the_search() {
     for (does, more, code, says) in [
         ([FAIL, FAIL, FAIL], &[][..], 2, "(--good) is bad, not good"),
         ([PASS, PASS, PASS], &[], 2, "(--bad) is good, not bad"),
-        ([PASS, PASS, PASS], &["--find-fix"], 2, "(--good) is good, not bad, which --find-fix asks of it"),
+        ([PASS, PASS, PASS], &["--find-fix"], 2, "(--good) is good, not bad, which --find-fix requires"),
         ([FAIL, FAIL, FAIL], &["--find-fix"], 2, "(--bad) is bad, not good"),
         ([PASS, PASS, UNBUILT], &[], 12, "(--bad) is untestable: kernel build failed"),
         ([UNBOOTED, FAIL, FAIL], &[], 20, "(--good) is untestable: boot failed"),
@@ -546,8 +546,8 @@ fn mistakes_are_told_before_any_work() {
     refuses("HEAD", "HEAD", &[], &["the same commit"]);
     refuses("nowhere", "HEAD", &[], &["names no commit"]);
     refuses("HEAD~1", "HEAD", &["--test", "nothing/*"], &["matches no subtest"]);
-    refuses("HEAD~1", "HEAD", &["--title", "("], &["is no regular expression"]);
-    refuses("HEAD~1", "HEAD", &["--confidence", "1"], &["is no probability"]);
+    refuses("HEAD~1", "HEAD", &["--title", "("], &["is not a regular expression"]);
+    refuses("HEAD~1", "HEAD", &["--confidence", "1"], &["is not a probability"]);
     refuses("HEAD~1", "HEAD", &["--class", "panic", "--script"], &["needs --title"]);
     refuses("HEAD~1", "HEAD", &["--variant", "nothing"], &["nothing"]);
     let first = ["bisect", "--toolchain", "host", "--accel", "tcg"];

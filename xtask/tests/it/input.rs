@@ -196,7 +196,7 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         (&["--allow-skip", "k="], "names no test"),
         (&["--test", "["], "glob"),
         (&["--exec", ""], "--exec needs a command"),
-        (&["--kernel", "tree:.", "--kernel", "tree:."], "asked for twice"),
+        (&["--kernel", "tree:.", "--kernel", "tree:."], "given twice"),
     ] {
         refused(&world, words, 2, &[says]);
     }

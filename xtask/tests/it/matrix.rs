@@ -151,7 +151,7 @@ fn a_part_whose_bytes_say_something_else_is_not_joined() {
     assert!(refused.run_dir.is_none(), "{refused}");
     // Bytes that were cut away to keep a run small say nothing, and that is told.
     fs::write(cells.join("events.jsonl"), &events[..events.len() / 2]).expect("written");
-    alone(3).says(&["not judged again"]);
+    alone(3).says(&["not re-judged"]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn shards_are_the_whole_and_a_missing_one_is_named() {
     fs::create_dir_all(&nothing).expect("made");
     merge(&world, &[all[0], &nothing, all[2]], &[]).exits(3).says(&["holds no run.json", JOBS[1]]);
     merge(&world, &[&nothing], &["--matrix", "m.toml"]).exits(3).says(&JOBS);
-    merge(&world, &[&nothing], &[]).refuses(2, &["nothing to join"]);
+    merge(&world, &[&nothing], &[]).refuses(2, &["nothing to merge"]);
     // More shards than jobs: none is quietly green.
     part(&world, "--shard=1/9", "empty").0.refuses(2, &["no job in shard 1/9"]);
 }
@@ -214,7 +214,7 @@ fn what_is_no_part_of_this_matrix_is_refused() {
     merge(&world, &[&fresh, &stale], &[]).exits(3);
     world.write("other/kernel/fake.c", "int fifth;\n");
     let (_, fresh) = part(&world, &format!("--cell={}", JOBS[3]), "fresh-2");
-    merge(&world, &[&fresh, &stale], &[]).refuses(2, &["kernel tree:other is not what it is in"]);
+    merge(&world, &[&fresh, &stale], &[]).refuses(2, &["kernel tree:other differs from"]);
     // The file changed, or the harness.
     let file = world.read("m.toml");
     world.write("m.toml", &format!("{file}# another day\n"));
@@ -245,7 +245,7 @@ fn mistakes_cost_no_work() {
             "[[matrix]]\nkernels = ['tree:good']\ntimeouts = ['x']\n",
             &["tree-good--none--default--auto--own", "timeout"],
         ),
-        ("[[matrix]]\nkernels = ['tree:good', 'tree:./good']\n", &["would both be the column"]),
+        ("[[matrix]]\nkernels = ['tree:good', 'tree:./good']\n", &["would both be column"]),
     ] {
         world.write("bad.toml", text);
         refuses(&["--matrix", "bad.toml"], parts);
