@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Tests kernel patch series: builds, boots, runs the selftests inside, and answers with a matrix.
+/// Builds, boots and tests a kernel patch series, and prints a matrix of results.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -17,27 +17,27 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Fetch, patch, build, boot, test: the main job.
+    /// Fetch, patch, build, boot and test kernels: the main job.
     Vmtest(Box<crate::commands::vmtest::args::VmtestArgs>),
-    /// Find the first bad commit, patch or released kernel, or the first good one.
+    /// Find the first bad (or fixed) commit, patch or released kernel.
     Bisect(Box<crate::commands::bisect::Args>),
-    /// Re-read finished runs, offline.
+    /// Show, compare, export or merge finished runs, offline.
     Report(crate::commands::report::Args),
     /// Print the jobs of a matrix for a CI system.
     CiMatrix(crate::commands::ci_matrix::Args),
-    /// List the kernels that the Debian archive has.
+    /// List the kernels available from the Debian archive.
     Sources(crate::commands::sources::Args),
-    /// Say what this host has, lacks, and the command that mends it.
+    /// Check this host and print the command that fixes each problem.
     Doctor(crate::commands::doctor::Args),
-    /// Show what the cache holds, and remove what was not used for long.
+    /// Show the cache and prune entries unused for a long time.
     Cache(crate::commands::cache::Args),
     /// Remove runs or the cache.
     Clean(crate::commands::clean::Args),
-    /// Print the completions of a shell.
+    /// Print shell completions.
     Completions(crate::commands::completions::CompletionArgs),
     /// Write man pages.
     Man(crate::commands::completions::ManArgs),
-    /// Test the harness itself: format, lints, unit tests, whole commands, real virtual machines.
+    /// Test the harness itself: format, lints, unit tests, commands, virtual machines.
     Test(crate::commands::test::Args),
 }
 
@@ -75,7 +75,7 @@ pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli
                 found.get_long().map(str::to_owned)
             };
             let (option, other) = (long(id).unwrap_or_default(), long(other).unwrap_or_default());
-            let why = format!("--{option} means something only with --{other}");
+            let why = format!("--{option} is only valid with --{other}");
             return Err(command.error(ErrorKind::MissingRequiredArgument, why));
         }
     }
@@ -90,41 +90,43 @@ mod tests {
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
     const OPTIONS: [(&str, &[&str], &str); 48] = [
-        ("matrix", &["m.toml"], "pmbx"),
-        ("cell", &["x"], "mbx"),
-        ("shard", &["1/2"], "mbx"),
-        ("build-only", &[], "mb"),
-        ("executor", &["run {cell} {out}"], "mx"),
-        ("executor-limit", &["5"], "x"),
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
         ("each-patch", &[], "pi"),
         ("first-n", &["1"], "pi"),
         ("variant", &["debug"], "pi"),
+        ("config", &["f"], "pi"),
+        ("toolchain", &["host"], "pmbxli"),
+        ("make-jobs", &["1"], "pmbi"),
+        ("mirror", &["u"], "pmbxli"),
         ("suite", &["own"], "pi"),
         ("test", &["basic"], "p"),
         ("ignore-denylist", &[], "p"),
         ("effort", &["quick"], "p"),
-        ("repeat", &["2"], "p"),
-        ("until-fail", &[], "p"),
-        ("retries", &["1"], "p"),
-        ("allow-flaky", &[], ""),
         ("allow-splats", &["f"], "p"),
+        ("allow-skip", &["*"], "p"),
+        ("self-test", &[], "p"),
         ("boot", &["vng"], "pi"),
         ("accel", &["tcg"], "pmbxli"),
-        ("toolchain", &["host"], "pmbxli"),
-        ("allow-skip", &["*"], "p"),
-        ("config", &["f"], "pi"),
         ("append", &["x"], "pi"),
         ("sysctl", &["k=v"], "pi"),
         ("cpus", &["2"], "pi"),
         ("cpu-model", &["max"], "pi"),
         ("memory", &["1G"], "pi"),
         ("timeout", &["idle=1"], "pmbi"),
-        ("make-jobs", &["1"], "pmbi"),
         ("vms", &["1"], "pmx"),
+        ("repeat", &["2"], "p"),
+        ("until-fail", &[], "p"),
+        ("retries", &["1"], "p"),
+        ("allow-flaky", &[], ""),
         ("fail-fast", &[], "pm"),
+        ("matrix", &["m.toml"], "pmbx"),
+        ("cell", &["x"], "mbx"),
+        ("shard", &["1/2"], "mbx"),
+        ("build-only", &[], "mb"),
+        ("executor", &["run {cell} {out}"], "mx"),
+        ("executor-limit", &["5"], "x"),
         ("output", &["html=f"], "pmx"),
         ("baseline", &["latest"], "pmx"),
         ("json", &["f"], "pmxli"),
@@ -136,8 +138,6 @@ mod tests {
         ("shell", &[], "p"),
         ("exec", &["true"], "pi"),
         ("gdb", &[], "p"),
-        ("self-test", &[], "p"),
-        ("mirror", &["u"], "pmbxli"),
     ];
 
     /// What makes each of these modes.
@@ -264,7 +264,8 @@ mod tests {
         cli.build();
         for command in leaves(&cli) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let examples: Vec<&str> = help
+            let joined = help.replace("\\\n", " ");
+            let examples: Vec<&str> = joined
                 .lines()
                 .map(str::trim)
                 .filter_map(|line| line.strip_prefix("cargo xtask "))
@@ -284,6 +285,27 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// The whole help of every command at 80 columns; what can be pasted is narrow enough that clap never wraps it.
+    #[test]
+    fn no_line_of_a_help_is_wider_than_80_columns() {
+        fn below(command: &mut clap::Command, parents: &str) {
+            let name = format!("{parents} {}", command.get_name());
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= 76, "{name}: {line}");
+            }
+            for help in [command.render_help(), command.render_long_help()] {
+                for line in help.to_string().lines() {
+                    assert!(line.chars().count() <= 80, "{name}: {line}");
+                }
+            }
+            command.get_subcommands_mut().for_each(|command| below(command, &name));
+        }
+        let mut cli = Cli::command().term_width(80);
+        cli.build();
+        below(&mut cli, "");
     }
 
     /// What gives data gives it as JSON, too.

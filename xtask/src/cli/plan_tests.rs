@@ -21,13 +21,13 @@ fn plan(words: &[&str]) -> Result<Plan> {
 }
 
 #[test]
-fn kernels_times_variants_are_units_and_images_have_none() {
+fn kernels_times_variants_are_columns_and_images_have_none() {
     let all =
         plan(&["--kernel", "src:7.3", "--kernel", "tree:/l", "--variant", "default", "--variant", "nojit"]);
-    assert_eq!(all.expect("a plan").units.len(), 4);
+    assert_eq!(all.expect("a plan").columns.len(), 4);
     let mixed = plan(&["--kernel", "debian:7.0.13", "--kernel", "src:7.3"]).expect("a plan");
     assert_eq!(
-        mixed.units.iter().map(|unit| unit.variant.as_deref()).collect::<Vec<_>>(),
+        mixed.columns.iter().map(|column| column.variant.as_deref()).collect::<Vec<_>>(),
         [None, Some("default")]
     );
 }
@@ -36,7 +36,7 @@ fn kernels_times_variants_are_units_and_images_have_none() {
 fn the_series_of_the_project_is_the_default_only_where_nothing_is_named() {
     let of = |words: &[&str]| {
         let plan = plan(words).expect("a plan");
-        (plan.units[0].spec.to_string(), plan.patches)
+        (plan.columns[0].spec.to_string(), plan.patches)
     };
     let typed = vec![Named::Typed("my".into())];
     assert_eq!(of(&[]), (DEFAULT_KERNEL.to_owned(), vec![Named::Maintained(DEFAULT_SERIES)]));
@@ -77,8 +77,8 @@ fn impossible_combinations_are_refused_by_name() {
         (&["--kernel", "src:6.18", "--with-base"], "--with-base needs a series"),
         (&["--kernel", "src:6.18", "--each-patch"], "--each-patch needs a series"),
         (&["--kernel", "debian:7.0.13", "--first-n", "2"], "--first-n needs a series"),
-        (&["--each-patch", "--exec", "true"], "--each-patch makes several guests"),
-        (&["--with-base", "--gdb"], "--with-base makes several guests"),
+        (&["--each-patch", "--exec", "true"], "--each-patch starts several guests"),
+        (&["--with-base", "--gdb"], "--with-base starts several guests"),
         (&["--each-patch", "--variant", "default", "--variant", "nojit"], "one kernel in one variant"),
         (
             &["--each-patch", "--patches", "x", "--kernel", "src:7.3", "--kernel", "src:6.18"],

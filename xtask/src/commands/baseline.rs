@@ -11,8 +11,8 @@ use vmtest_record::run::RunResult;
 /// Options of what reports a run beside an earlier one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BaselineArgs {
-    /// Compare with an earlier run (`latest`, its name or its directory), and exit with 0 if nothing got worse than
-    /// there: what failed there as well does not count
+    /// Compare with an earlier run (`latest`, its name or its directory) and exit with 0 if nothing got worse: tests
+    /// that already failed there do not count
     #[arg(long, value_name = "RUN")]
     baseline: Option<PathBuf>,
 }

@@ -34,51 +34,55 @@ use vmtest_report::log::Log;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask bisect --good debian:6.16.3 --bad debian:7.2.12 --find-fix --test 'basic/*'
-  cargo xtask bisect --good git:../linux@v6.18 --bad git:../linux@HEAD --test cookie
-  cargo xtask bisect --good git:../linux@v6.18 --bad git:../linux@HEAD --class panic --title 'NULL pointer'
-  cargo xtask bisect --good src:6.18 --bad src:6.18 --patches fsession --find-fix --test 'cookie/*'
-  cargo xtask bisect --good git:../linux@A --bad git:../linux@B --test stress --runs 12
-  cargo xtask bisect --good git:../linux@A --bad git:../linux@B --output html=bisect.html
+  cargo xtask bisect --good debian:6.16.3 --bad debian:7.2.12 --find-fix
+  cargo xtask bisect --good git:../linux@A --bad git:../linux@B -t cookie
+  cargo xtask bisect --good git:../linux@A --bad git:../linux@B \\
+      --class panic --title 'NULL pointer'
+  cargo xtask bisect --good src:6.18 --bad src:6.18 -p fsession --find-fix
+  cargo xtask bisect --good git:../linux@A --bad git:../linux@B --runs 12
+  cargo xtask bisect --good git:../linux@A --bad git:../linux@B \\
+      --output html=bisect.html
   cargo xtask bisect --resume latest
 
---good and --bad are two commits of one repository, two images of the archive, or one kernel twice: then the patches of
---patches are what is searched. --good is the earlier one, also with --find-fix, where it is the one that is still bad.
+--good and --bad are two commits of one repository, two archive images, or
+the same kernel twice; then the patches of --patches are searched. --good is
+always the earlier one, even with --find-fix, where it is the broken one.
 
-Exit codes: 0 the culprit was found; 3 kernels that cannot be judged hide it; 2 usage, also an end that is not what was
-said of it; of an end that cannot be judged the code of what keeps it from that (12, 20, ..); 30 this host; 130, 143
-interrupted. docs/bisect.md says what is good, bad and skipped.";
+Exit codes: 0 culprit found; 3 inconclusive: untestable kernels hide the
+culprit; 2 usage error, or an endpoint that is not as stated; 30 host
+problem; 130, 143 interrupted. An untestable endpoint returns its own code
+(12, 20, ..). docs/bisect.md defines good, bad and skip.";
 
-/// Find the first kernel where a test fails, or where it was fixed.
+/// Find the first bad (or fixed) commit, patch or released kernel
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The earlier end: git:PATH@REV, debian:VERSION, or any kernel with source if --bad is the same
+    /// Earlier endpoint: git:PATH@REV, debian:VERSION, or any kernel with source if --bad is the same
     #[arg(long, value_name = "SPEC", required_unless_present_any = ["resume", "judge"])]
     good: Option<String>,
-    /// The later end
+    /// Later endpoint
     #[arg(long, value_name = "SPEC", required_unless_present_any = ["resume", "judge"])]
     bad: Option<String>,
-    /// Tests to ask: a glob of test/subtest, or a test's name; repeatable [default: all]
+    /// Tests to run: a test/subtest glob or a test name; repeatable [default: all]
     #[arg(long = "test", short = 't', value_name = "GLOB")]
     tests: Vec<String>,
     /// What a bad kernel does
     #[arg(long, value_enum, default_value = "fail")]
     class: Asked,
-    /// Only where the failure, death or complaint matches; without it what the end that fails shows (tests: any
-    /// failure)
+    /// Only a failure, crash or warning that matches [default: the one seen at the failing endpoint; for tests, any
+    /// failure]
     #[arg(long, value_name = "REGEX")]
     title: Option<String>,
-    /// Look for the first good one: --good is still bad, and --bad is good
+    /// Find the first good kernel: --good is still broken, --bad is fixed
     #[arg(long)]
     find_fix: bool,
-    /// Series to put on top of each commit; of one kernel twice, the series to search
+    /// Series to apply to each commit; with the same kernel twice, the series to search
     #[arg(long = "patches", short = 'p', value_name = "PATH|NAME")]
     patches: Vec<PathBuf>,
-    /// Most runs of one kernel. One failure makes it bad, and good takes as many runs as --confidence asks for
+    /// Maximum runs per kernel. One failure makes it bad; good takes as many passes as --confidence requires
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), default_value_t = 1, value_name = "N")]
     runs: u32,
-    /// How sure a good verdict has to be, given how often the end that fails does
+    /// Required confidence in a good verdict, given how often the failing endpoint fails
     #[arg(long, default_value_t = 0.99, value_name = "P")]
     confidence: f64,
     /// Build variant from kconfig/
@@ -90,22 +94,22 @@ pub struct Args {
     /// How much to run
     #[arg(long, value_parser = crate::commands::effort(), value_name = "EFFORT")]
     effort: Option<Effort>,
-    /// How guests start
+    /// How to boot guests
     #[arg(long, value_enum)]
     boot: Option<BootChoice>,
     /// Accelerator
     #[arg(long, value_enum)]
     accel: Option<vmtest_host::accel::AccelChoice>,
-    /// Whose compilers and QEMU
+    /// Toolchain: image (sandboxed build root) or host
     #[arg(long, value_enum)]
     toolchain: Option<vmtest_host::doctor::Toolchain>,
-    /// Further kconfig fragment; repeatable
+    /// Additional kconfig fragment; repeatable
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
-    /// Further kernel parameter; repeatable
+    /// Additional kernel parameter; repeatable
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     append: Vec<String>,
-    /// Sysctl set in the guest before the first test; repeatable
+    /// Sysctl to set in the guest before the first test; repeatable
     #[arg(long = "sysctl", value_name = "K=V")]
     sysctls: Vec<String>,
     /// Virtual CPUs
@@ -117,30 +121,30 @@ pub struct Args {
     /// Limit for a phase, as for vmtest; repeatable
     #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
     timeouts: Vec<String>,
-    /// Jobs that make runs at once
+    /// Parallel make jobs
     #[arg(long, value_name = "N")]
     make_jobs: Option<u32>,
-    /// Report to a file, or to standard output in place of the text; repeatable: text, json, markdown, html
+    /// Write a report to a file, or to standard output instead of the text; repeatable: text, json, markdown, html
     #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
     outputs: Vec<Wish<Format>>,
-    /// Write the report as JSON here as well; with `-` to standard output, in place of the text
+    /// Also write the report as JSON to this file; `-` writes it to standard output instead of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Directory of this run; must be new or empty
+    /// Directory for this run; must be new or empty
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with a bisection that ended before it knew: its directory, its name, or `latest`
+    /// Resume an unfinished bisection: its directory, its name or `latest`
     #[arg(long, value_name = "RUN", conflicts_with_all = ["good", "bad", "tests", "title", "find_fix", "patches"])]
     #[arg(conflicts_with_all = ["variant", "suite", "effort", "boot", "accel", "toolchain", "config", "append"])]
     #[arg(conflicts_with_all = ["sysctls", "cpus", "memory", "timeouts", "make_jobs", "script"])]
     resume: Option<PathBuf>,
-    /// Print the line for a plain `git bisect run` that asks the same, and do nothing
+    /// Print the equivalent plain `git bisect run` command and do nothing else
     #[arg(long, conflicts_with_all = ["outputs", "json"])]
     script: bool,
-    /// Judge one kernel for `git bisect run`: exit 0 old, 1 new, 125 cannot be judged, 128 for everything else
+    /// Judge one kernel for `git bisect run`: exit 0 old, 1 new, 125 untestable, 128 anything else
     #[arg(long, value_name = "SPEC", conflicts_with_all = ["good", "bad", "resume", "script", "json", "outputs"])]
     judge: Option<String>,
-    /// Debian mirror, where the host's apt has none
+    /// Debian mirror to use if the host's apt has none configured
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     mirror: Option<String>,
 }
@@ -174,7 +178,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
         return hunt(&ctx, &prepared, record, &run_dir, outputs);
     }
     let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
-        return Err(Error::usage("--good and --bad name the ends of what is searched"));
+        return Err(Error::usage("--good and --bad are required"));
     };
     let question = question(args)?;
     let (good, bad) = (absolute_spec(good)?, absolute_spec(bad)?);
@@ -183,9 +187,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
     let (axis, ends) = Axis::between(&ctx, &good, &bad, prepared.series.as_ref())?;
     if question.asked == Asked::Build && matches!(axis, Axis::Images { .. }) {
-        return Err(
-            Error::usage("--class build asks whether a kernel builds").why("an image is not built here")
-        );
+        return Err(Error::usage("--class build needs kernels with source").why("an image is not built here"));
     }
     if args.script {
         print(&script::line(args, &axis, &ends, project)?)?;
@@ -236,11 +238,9 @@ fn hunt(
     })?;
     let suite = suite_key(&resources)?;
     if !record.suite.is_empty() && record.suite != suite {
-        return Err(Error::usage("this bisection cannot go on")
-            .why(
-                "its tests, the configuration, the tools or the harness are not what they were when it began",
-            )
-            .next("begin a new one: it takes up the answers that still hold"));
+        return Err(Error::usage("cannot resume this bisection")
+            .why("its tests, the configuration, the tools or the harness have changed since it started")
+            .next("start a new one: it reuses the results that are still valid"));
     }
     record.suite = suite;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
@@ -257,7 +257,7 @@ fn hunt(
             let resume = format!("cargo xtask bisect --resume {}", hunt.resume_word());
             return Err(match interrupt::requested() {
                 Some(_) => error.next(resume),
-                None => error.next_or(format!("mend it, then {resume}")),
+                None => error.next_or(format!("fix that, then run {resume}")),
             });
         }
     };
@@ -288,7 +288,7 @@ fn suite_key(resources: &Resources<'_>) -> Result<String> {
     for program in resources.programs {
         key = key.field("program", files_of(&program.dir)?);
     }
-    if let Some(name) = resources.plan.units.first().and_then(|unit| unit.variant.as_deref()) {
+    if let Some(name) = resources.plan.columns.first().and_then(|column| column.variant.as_deref()) {
         let Configuration { variant, requests } = resources.prepared.configuration(Some(name))?;
         key = key.field("config", requests.key().as_str());
         key = key.field("compiler", variant.compiler.name());
@@ -311,9 +311,9 @@ fn files_of(dir: &Path) -> Result<String> {
 /// What is asked of each kernel.
 fn question(args: &Args) -> Result<Question> {
     if !(args.confidence > 0.0 && args.confidence < 1.0) {
-        return Err(Error::usage(format!("--confidence {} is no probability", args.confidence))
-            .why("nothing is ever certain, and 0 asks for nothing")
-            .next("give a number between 0 and 1, like 0.99"));
+        return Err(Error::usage(format!("--confidence {} is not a probability", args.confidence))
+            .why("it must be greater than 0 and less than 1")
+            .next("use for example 0.99"));
     }
     let question = Question {
         asked: args.class,

@@ -11,23 +11,23 @@ use vmtest_host::store::{Cache, Inventory, Prune, Pruned, prune};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask cache                       what it holds, the oldest first
-  cargo xtask cache --prune 20G           makes it that small
+  cargo xtask cache                  list the cache, oldest entry first
+  cargo xtask cache --prune 20G      shrink it to 20G
   cargo xtask cache --prune 14d --dry-run
   cargo xtask cache --json";
 
-/// Show what the cache holds, and remove what was not used for long.
+/// Show the cache and prune entries unused for a long time
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// One JSON object instead of tables
+    /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Remove the entries that were not used for longest until no more than SIZE is left (20G), or all that were not used
-    /// for AGE (12h, 7d, 2w). What a run uses stays
+    /// Remove the least recently used entries until at most SIZE is left (20G), or all entries unused for AGE (12h, 7d,
+    /// 2w). Entries in use are kept
     #[arg(long, value_name = "SIZE|AGE", value_parser = size_or_age)]
     prune: Option<Prune>,
-    /// Only say what --prune would remove
+    /// Show what --prune would remove without removing it
     #[arg(long)]
     dry_run: bool,
 }
@@ -92,7 +92,7 @@ fn listing(cache: &Cache, inventory: &Inventory) -> String {
         );
     }
     for name in &inventory.foreign {
-        let _ = writeln!(text, "not ours, never removed: {name}");
+        let _ = writeln!(text, "not created by vmtest, never removed: {name}");
     }
     let _ = writeln!(text, "\n{} in {}", human(inventory.total()), cache.root().display());
     text
@@ -106,7 +106,7 @@ pub(super) fn told(pruned: &Pruned, dry_run: bool) -> String {
         let _ = writeln!(text, "{word} {name}");
     }
     for name in &pruned.in_use {
-        let _ = writeln!(text, "in use, stays: {name}");
+        let _ = writeln!(text, "in use, kept: {name}");
     }
     let freed = if dry_run { "would be freed" } else { "freed" };
     let _ = writeln!(

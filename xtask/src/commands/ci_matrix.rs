@@ -13,27 +13,28 @@ use vmtest_host::process::shell_word;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask ci-matrix                                    the project's matrix.toml, for GitHub
-  cargo xtask ci-matrix my.toml --format gitlab            a child pipeline, with the job that joins the runs
-  cargo xtask ci-matrix my.toml --shards 4                 four jobs, whatever the size of the matrix
+  cargo xtask ci-matrix                        matrix.toml, for GitHub
+  cargo xtask ci-matrix my.toml --format gitlab    a child pipeline
+  cargo xtask ci-matrix my.toml --shards 4     four jobs, whatever its size
 
-Each job runs `cargo xtask vmtest --matrix FILE --cell ID` (or --shard I/N), keeps the directory of its run also when it
-fails, and `cargo xtask report merge DIR... --matrix FILE` is the verdict.";
+Each job runs `cargo xtask vmtest --matrix FILE --cell ID` (or --shard I/N)
+and uploads its run directory even if it fails. The final result comes from
+`cargo xtask report merge DIR... --matrix FILE`.";
 
 /// Most jobs that GitHub makes of one matrix.
 const MAX_GITHUB: usize = 256;
 
-/// The jobs of a matrix for a CI system.
+/// Print the jobs of a matrix for a CI system
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The matrix [default: matrix.toml, of the working directory or else of the project]
+    /// Matrix file [default: matrix.toml in the working directory, else in the project]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// For whom
+    /// Output format
     #[arg(long, value_enum, default_value = "github")]
     format: Format,
-    /// N jobs, each of which runs a part, in place of one for each cell; no more than there are cells
+    /// Create N jobs that each run a part, instead of one job per cell; at most one per cell
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
     shards: Option<u32>,
 }
@@ -43,9 +44,9 @@ pub struct Args {
 enum Format {
     /// One line for `strategy.matrix`: {"include": [..]}
     Github,
-    /// A child pipeline, as JSON, which is YAML
+    /// A child pipeline, as JSON (which is valid YAML)
     Gitlab,
-    /// For programs
+    /// JSON for other programs
     Json,
 }
 
@@ -69,8 +70,8 @@ pub fn run(args: &Args, project: &Path) -> Result<()> {
         Format::Github => {
             if jobs.len() > MAX_GITHUB {
                 return Err(Error::usage(format!("{} has {} jobs", file.display(), jobs.len()))
-                    .why(format!("GitHub makes at most {MAX_GITHUB} of one matrix"))
-                    .next("take --shards N"));
+                    .why(format!("GitHub allows at most {MAX_GITHUB} jobs in one matrix"))
+                    .next("use --shards N"));
             }
             json!({ "include": jobs }).to_string()
         }

@@ -13,23 +13,23 @@ Examples:
   cargo xtask clean --runs --keep 10
   cargo xtask clean --runs --cache --dry-run";
 
-/// Remove runs, the cache, or both: only what this harness made, and nothing that is in use.
+/// Remove runs, the cache or both; never anything in use or not created by vmtest
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Remove the directories of finished runs (not those of --out)
     #[arg(long)]
     runs: bool,
-    /// With --runs: keep this many of the newest
+    /// With --runs: keep the N newest
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep: u32,
-    /// Remove everything from the cache; it can be made again, which takes time and a network
+    /// Remove everything from the cache; rebuilding it takes time and a network
     #[arg(long)]
     cache: bool,
-    /// Only say what would be removed
+    /// Show what would be removed without removing it
     #[arg(long)]
     dry_run: bool,
-    /// One JSON object instead of lines
+    /// Print one JSON object instead of lines
     #[arg(long)]
     json: bool,
 }
@@ -41,8 +41,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let Args { runs, keep, cache: whole_cache, dry_run, json } = args;
     if !runs && !whole_cache {
-        return Err(Error::usage("`clean` removes what is named, and nothing is")
-            .next("name --runs, --cache or both; --dry-run shows what would go"));
+        return Err(Error::usage("`clean` needs to know what to remove")
+            .next("use --runs, --cache or both; --dry-run shows what would be removed"));
     }
     let mut text = String::new();
     let mut data = serde_json::json!({ "schema": 1, "dry_run": dry_run });
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         text.push_str(&cache::told(&pruned, *dry_run));
         data["cache"] = serde_json::json!({ "root": cache.root(), "pruned": pruned, "foreign": foreign });
         for name in foreign {
-            let _ = writeln!(text, "not ours, stays: {name}");
+            let _ = writeln!(text, "not created by vmtest, kept: {name}");
         }
     }
     if *json { print(&format!("{data:#}\n")) } else { print(&text) }

@@ -11,18 +11,20 @@ use vmtest_base::files::{create_dir, write_file};
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
-  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
+  cargo xtask completions bash \\
+      > ~/.local/share/bash-completion/completions/xtask
   cargo xtask completions zsh > ~/.zfunc/_xtask
   cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
 
-They complete the words behind `xtask` and behind `cargo xtask`. For the latter, source the one of bash in ~/.bashrc and
-the one of fish in ~/.config/fish/config.fish: these shells look for `cargo` and find cargo's own.";
+They complete both `xtask` and `cargo xtask`. For the latter, source the bash
+file in ~/.bashrc and the fish file in ~/.config/fish/config.fish: these
+shells look up `cargo` and find cargo's own completions.";
 
-/// Print the completions of a shell.
+/// Print shell completions
 #[derive(Debug, clap::Args)]
 #[command(after_help = COMPLETION_EXAMPLES)]
 pub struct CompletionArgs {
-    /// Which shell
+    /// Shell to complete for
     #[arg(value_enum)]
     shell: Shells,
 }
@@ -86,11 +88,11 @@ Examples:
 
 One page for each command: man xtask-vmtest, man xtask-report-diff.";
 
-/// Write man pages.
+/// Write man pages
 #[derive(Debug, clap::Args)]
 #[command(after_help = MAN_EXAMPLES)]
 pub struct ManArgs {
-    /// Directory that they go to; made where it is missing
+    /// Output directory; created if missing
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 }
@@ -134,7 +136,7 @@ fn collect(
         .manual("vmtest")
         .render(&mut page)
         .on("cannot write the page of", &name)
-        .map_err(|error| Error::next_or(error, "report this: it is no fault of the host"))?;
+        .map_err(|error| Error::next_or(error, "report this: it is a bug in vmtest"))?;
     pages.push((name, tidy(&String::from_utf8_lossy(&page))));
     Ok(())
 }

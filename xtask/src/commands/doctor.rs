@@ -13,14 +13,14 @@ Examples:
   cargo xtask doctor --toolchain host
   cargo xtask doctor --json";
 
-/// Say what this host has and lacks, and the command that mends it
+/// Check this host and print the command that fixes each problem
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print a JSON array, one object per thing looked at
+    /// Print a JSON array with one object per check
     #[arg(long)]
     json: bool,
-    /// Look at what runs with this toolchain need
+    /// Check what this toolchain needs
     #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
     toolchain: Toolchain,
 }
@@ -65,18 +65,18 @@ fn as_table(findings: &[Finding]) -> String {
         );
     }
     for finding in findings.iter().filter(|finding| finding.verdict != Verdict::Ok) {
-        let problem = finding.problem.as_deref().unwrap_or("is not there");
+        let problem = finding.problem.as_deref().unwrap_or("not found");
         // Writing to a String cannot fail.
         let _ = write!(text, "\n{}: {} ({})", finding.verdict.label(), finding.name, finding.why);
         let _ = writeln!(text, "\n{}", wrapped(problem, "    "));
         if let Some(mend) = &finding.mend {
-            let _ = writeln!(text, "    mend: {mend}");
+            let _ = writeln!(text, "    fix: {mend}");
         }
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let _ = writeln!(
         text,
-        "\n{} ok, {} warning, {} lacking",
+        "\n{} ok, {} warning, {} missing",
         count(Verdict::Ok),
         count(Verdict::Warning),
         count(Verdict::Lacking)
@@ -137,8 +137,8 @@ mod tests {
         for line in text.lines() {
             assert!(line.len() <= 80, "{} columns: {line}", line.len());
         }
-        assert!(text.contains("\n    mend: scripts/setup.sh\n"), "{text}");
-        assert!(text.ends_with("\n1 ok, 0 warning, 1 lacking\n"), "{text}");
+        assert!(text.contains("\n    fix: scripts/setup.sh\n"), "{text}");
+        assert!(text.ends_with("\n1 ok, 0 warning, 1 missing\n"), "{text}");
     }
 
     #[test]

@@ -65,18 +65,18 @@ pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
     match store::bound(&run_dir.path, limit) {
         Ok(cut) if cut.is_empty() => (),
         Ok(cut) => ctx.bus.note(format!(
-            "the run is larger than {} MB: the middle of {} was cut out; --run-size SIZE keeps more",
+            "the run is larger than {} MB: the middle of {} was removed; --run-size SIZE keeps more",
             limit >> 20,
             cut.join(", ")
         )),
-        Err(error) => ctx.bus.warn(format!("the run stays as large as it is: {}", error.summary())),
+        Err(error) => ctx.bus.warn(format!("the run's size was not reduced: {}", error.summary())),
     }
     let old = runs_dir().and_then(|runs| {
         store::bound_unfinished(&runs)?;
         store::keep_newest(&runs, usize::try_from(keep).unwrap_or(usize::MAX), true, false)
     });
     if let Err(error) = old {
-        ctx.bus.warn(format!("old runs stay: {}", error.summary()));
+        ctx.bus.warn(format!("old runs were not removed: {}", error.summary()));
     }
 }
 

@@ -11,7 +11,7 @@ use vmtest_base::sanitize::lines;
 use vmtest_engine::bootable::Bootable;
 use vmtest_engine::column;
 use vmtest_engine::launch::{self, Launch};
-use vmtest_engine::plan::Unit;
+use vmtest_engine::plan::Column;
 use vmtest_engine::request::Purpose;
 use vmtest_engine::resources::Resources;
 use vmtest_guest::events::Stream;
@@ -26,14 +26,14 @@ use vmtest_host::store::RunDir;
 ///
 /// # Errors
 /// When the kernel cannot be made, or the guest cannot be started.
-pub fn run(resources: &Resources<'_>, unit: &Unit, run_dir: &RunDir) -> Result<Class> {
-    let tree = column::patch(resources, unit, &column::material(resources, unit));
-    let bootable = column::build(resources, unit, tree, run_dir).bootable()?;
+pub fn run(resources: &Resources<'_>, column: &Column, run_dir: &RunDir) -> Result<Class> {
+    let tree = column::patch(resources, column, &column::material(resources, column));
+    let bootable = column::build(resources, column, tree, run_dir).bootable()?;
     let (boot, _) = column::choose_boot(resources.plan.boot, &bootable);
     match &resources.plan.purpose {
         Purpose::Exec(command) => exec(resources, &bootable, boot, command, run_dir),
         Purpose::Shell => shell(resources, &bootable, boot),
-        Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to look at")),
+        Purpose::Test | Purpose::Gdb => Err(Error::usage("nothing to inspect")),
     }
 }
 
@@ -59,7 +59,7 @@ fn exec(
         }
     }
     if verdict.class != Class::Pass {
-        return Err(Error::new(verdict.class, format!("`{command}` was not run to its end"))
+        return Err(Error::new(verdict.class, format!("`{command}` did not complete"))
             .why(verdict.reason)
             .detail(seen.console.tail(15))
             .next(format!("the whole console is in {}", store.display())));

@@ -24,7 +24,7 @@ use vmtest_engine::matrix::executor::Executor;
 use vmtest_engine::matrix::join::{self, Frame, Part};
 use vmtest_engine::matrix::times::{self, Times};
 use vmtest_engine::matrix::{Job, Matrix, expect, keys};
-use vmtest_engine::plan::{Plan, Unit};
+use vmtest_engine::plan::{Column, Plan};
 use vmtest_engine::prepare::{Prepared, prepare_all};
 use vmtest_engine::request::Request;
 use vmtest_engine::resources::{Common, Resources};
@@ -56,7 +56,7 @@ struct Checked<'a> {
 struct Ready<'a> {
     job: &'a Job,
     resources: Resources<'a>,
-    unit: &'a Unit,
+    column: &'a Column,
     weight: u64,
 }
 
@@ -114,7 +114,7 @@ fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Re
         plan.programs.iter().try_for_each(|name| program::load(project, name).map(|_| ()))?;
         Ok(plan)
     });
-    let plan = plan.map_err(|error| error.within(format!("the job {} cannot be", job.axes.id)))?;
+    let plan = plan.map_err(|error| error.within(format!("job {} is invalid", job.axes.id)))?;
     Ok(Planned { job, plan, weight: times::expected(times, &job.axes.id) })
 }
 
@@ -123,9 +123,9 @@ fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
     let named = matrix.named(&args.cells)?;
     let range = args.shard.map_or(0..named.len(), |shard| shard.places(named.len()));
     if let (true, Some(shard)) = (range.is_empty(), args.shard) {
-        return Err(Error::usage(format!("there is no job in shard {shard}"))
+        return Err(Error::usage(format!("shard {shard} has no jobs"))
             .why(format!("{} has {} jobs", matrix.path.display(), named.len()))
-            .next("take fewer shards: `cargo xtask ci-matrix --shards N` never names an empty one"));
+            .next("use fewer shards: `cargo xtask ci-matrix --shards N` never creates an empty one"));
     }
     Ok(named[range].iter().map(|job| job.axes.id.clone()).collect())
 }
@@ -133,7 +133,7 @@ fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
 fn listing(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> String {
     let mut text = String::new();
     for one in plans.iter().filter(|one| chosen.contains(&one.job.axes.id)) {
-        let last = times.get(&one.job.axes.id).map(|time| format!("  {} s the last time", time / 1000));
+        let last = times.get(&one.job.axes.id).map(|time| format!("  {} s last time", time / 1000));
         let _ = writeln!(text, "cell     {}{}", one.job.axes.id, last.unwrap_or_default());
     }
     let _ = writeln!(text, "jobs     {} of {}", chosen.len(), plans.len());
@@ -158,7 +158,7 @@ fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs);
     let guests: u64 = jobs.clone().map(|job| job.duration_ms).sum();
     ctx.bus.note(format!(
-        "{} jobs in {} s; their guests one after the other: {} s",
+        "{} jobs in {} s; guest time {} s in total",
         jobs.count(),
         begun.elapsed().as_secs(),
         guests / 1000
@@ -172,7 +172,7 @@ fn remember(ctx: &Context, result: &RunResult) {
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(guests);
     let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
     if let Err(error) = times::remember(new) {
-        ctx.bus.warn(format!("how long the jobs took is not remembered: {}", error.summary()));
+        ctx.bus.warn(format!("cannot save how long the jobs took: {}", error.summary()));
     }
 }
 
@@ -207,17 +207,17 @@ impl Run<'_> {
     /// On this machine.
     fn here(&self, mine: Vec<Planned<'_>>) -> Result<Came> {
         let checked = self.prepare(mine)?;
-        let lanes = lanes(self.ready(&checked)?);
+        let chains = chains(self.ready(&checked)?);
         let (run_dir, outputs) = self.open()?;
-        let kernels = |lane: &Vec<Ready<'_>>, trees| self.kernels(lane, trees, &run_dir);
-        let parts = side_by_side(&lanes, || runner(&lanes), |lane| trees(lane), kernels);
+        let kernels = |chain: &Vec<Ready<'_>>, trees| self.kernels(chain, trees, &run_dir);
+        let parts = side_by_side(&chains, || runner(&chains), |chain| trees(chain), kernels);
         let parts = parts.inspect_err(|error| {
             // A mistake that only the built runner could show: there is no run to keep.
             if error.class == Class::Usage {
                 run_dir.discard();
             }
         })?;
-        let tools = match (interrupt::requested(), lanes.iter().flatten().next()) {
+        let tools = match (interrupt::requested(), chains.iter().flatten().next()) {
             (None, Some(one)) => finish::tool_versions(self.ctx, &one.resources),
             _ => BTreeMap::new(),
         };
@@ -230,18 +230,18 @@ impl Run<'_> {
     /// `--build-only`: what the jobs need is in the cache afterwards. The class is that of the worst build.
     fn build(&self, mine: Vec<Planned<'_>>) -> Result<Class> {
         let checked = self.prepare(mine)?;
-        let lanes = lanes(self.ready(&checked)?);
+        let chains = chains(self.ready(&checked)?);
         let run_dir = start::run_dir(self.ctx, self.args.out.as_deref())?;
-        let kernels = |lane: &Vec<Ready<'_>>, (_, trees): Trees| {
+        let kernels = |chain: &Vec<Ready<'_>>, (_, trees): Trees| {
             let build = |(one, tree): (&Ready<'_>, Unbuilt)| {
                 let tools = one.resources.tools().and_then(|_| one.resources.vng()).map(|_| ());
-                let built = column::build(&one.resources, one.unit, tree, &run_dir);
+                let built = column::build(&one.resources, one.column, tree, &run_dir);
                 let error = tools.err().or_else(|| built.error().cloned());
                 (one.job.axes.id.clone(), built.kernel().id.clone(), error)
             };
-            lane.iter().zip(trees).map(build).collect()
+            chain.iter().zip(trees).map(build).collect()
         };
-        let built = side_by_side(&lanes, || runner(&lanes), |lane| trees(lane), kernels)?;
+        let built = side_by_side(&chains, || runner(&chains), |chain| trees(chain), kernels)?;
         let mut text = String::new();
         let mut classes = Vec::new();
         for (job, kernel, error) in &built {
@@ -273,8 +273,8 @@ impl Run<'_> {
         let mut ready = Vec::new();
         for Checked { job, weight, prepared } in checked {
             let resources = Resources::beside(self.ctx, prepared, Arc::clone(&common), *weight)?;
-            if let Some(unit) = prepared.plan.units.first() {
-                ready.push(Ready { job, resources, unit, weight: *weight });
+            if let Some(column) = prepared.plan.columns.first() {
+                ready.push(Ready { job, resources, column, weight: *weight });
             }
         }
         Ok(ready)
@@ -303,17 +303,17 @@ impl Run<'_> {
         }
     }
 
-    fn kernels(&self, lane: &[Ready<'_>], (material, trees): Trees, run_dir: &RunDir) -> Vec<Part> {
+    fn kernels(&self, chain: &[Ready<'_>], (material, trees): Trees, run_dir: &RunDir) -> Vec<Part> {
         let material = &material;
         std::thread::scope(|scope| {
-            let jobs: Vec<_> = lane
+            let jobs: Vec<_> = chain
                 .iter()
                 .zip(trees)
                 .map(|(one, tree)| {
-                    let built = column::build(&one.resources, one.unit, tree, run_dir);
+                    let built = column::build(&one.resources, one.column, tree, run_dir);
                     scope.spawn(move || {
-                        let units = column::boot(&one.resources, one.unit, &built, run_dir);
-                        self.part(one.job, &one.resources, units, material)
+                        let columns = column::boot(&one.resources, one.column, &built, run_dir);
+                        self.part(one.job, &one.resources, columns, material)
                     })
                 })
                 .collect();
@@ -326,7 +326,7 @@ impl Run<'_> {
         &self,
         job: &Job,
         resources: &Resources<'_>,
-        units: Vec<ColumnResult>,
+        columns: Vec<ColumnResult>,
         material: &Result<Material>,
     ) -> Part {
         let (source, series) = match material {
@@ -335,7 +335,7 @@ impl Run<'_> {
             Err(_) => (String::new(), None),
         };
         let mut run = RunResult::empty("", Vec::new());
-        units.into_iter().for_each(|unit| unit.add_to(&mut run));
+        columns.into_iter().for_each(|column| column.add_to(&mut run));
         let axes = &job.axes;
         if axes.boot != "auto" {
             // What never came to a boot would have come to this one.
@@ -375,40 +375,40 @@ impl Run<'_> {
     }
 }
 
-/// The source of a lane, and what each of its jobs makes of it.
+/// The source of a chain, and what each of its jobs makes of it.
 type Trees = (Result<Material>, Vec<Unbuilt>);
 
-fn trees(lane: &[Ready<'_>]) -> Trees {
-    let material = match lane.first() {
+fn trees(chain: &[Ready<'_>]) -> Trees {
+    let material = match chain.first() {
         // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
-        Some(first) => column::material(&first.resources, first.unit),
-        None => Err(Error::host("there is no job")),
+        Some(first) => column::material(&first.resources, first.column),
+        None => Err(Error::host("no job")),
     };
-    let trees = lane.iter().map(|one| column::patch(&one.resources, one.unit, &material)).collect();
+    let trees = chain.iter().map(|one| column::patch(&one.resources, one.column, &material)).collect();
     (material, trees)
 }
 
 /// The runner with the subtests of each job: a glob without a match should not wait for a kernel.
-fn runner(lanes: &[Vec<Ready<'_>>]) -> Result<()> {
-    lanes.iter().flatten().try_for_each(|one| one.resources.runner().map(|_| ()))
+fn runner(chains: &[Vec<Ready<'_>>]) -> Result<()> {
+    chains.iter().flatten().try_for_each(|one| one.resources.runner().map(|_| ()))
 }
 
-/// Jobs of one kernel build are a lane: they share it and wait for it together. What takes longest is first.
-fn lanes(ready: Vec<Ready<'_>>) -> Vec<Vec<Ready<'_>>> {
-    let mut lanes: Vec<Vec<Ready<'_>>> = Vec::new();
+/// Jobs of one kernel build are a chain: they share it and wait for it together. What takes longest is first.
+fn chains(ready: Vec<Ready<'_>>) -> Vec<Vec<Ready<'_>>> {
+    let mut chains: Vec<Vec<Ready<'_>>> = Vec::new();
     for one in ready {
-        let same = |lane: &&mut Vec<Ready<'_>>| {
-            let (other, job) = (lane[0].job, one.job);
+        let same = |chain: &&mut Vec<Ready<'_>>| {
+            let (other, job) = (chain[0].job, one.job);
             (&other.kernel, &other.series, &other.variant) == (&job.kernel, &job.series, &job.variant)
         };
-        match lanes.iter_mut().find(same) {
-            Some(lane) => lane.push(one),
-            None => lanes.push(vec![one]),
+        match chains.iter_mut().find(same) {
+            Some(chain) => chain.push(one),
+            None => chains.push(vec![one]),
         }
     }
-    lanes.sort_by_key(|lane| std::cmp::Reverse(lane.iter().map(|one| one.weight).sum::<u64>()));
-    lanes.iter_mut().for_each(|lane| lane.sort_by_key(|one| std::cmp::Reverse(one.weight)));
-    lanes
+    chains.sort_by_key(|chain| std::cmp::Reverse(chain.iter().map(|one| one.weight).sum::<u64>()));
+    chains.iter_mut().for_each(|chain| chain.sort_by_key(|one| std::cmp::Reverse(one.weight)));
+    chains
 }
 
 fn refuse_same_columns(checked: &[Checked<'_>]) -> Result<()> {
@@ -420,9 +420,9 @@ fn refuse_same_columns(checked: &[Checked<'_>]) -> Result<()> {
         let from = format!("{} with series {}", axes.kernel, axes.series);
         let column = format!("{id}{name} {} {} {}", axes.variant, axes.boot, axes.suite);
         if let Some(other) = columns.insert(column, from.clone()) {
-            return Err(Error::usage(format!("two kernels would both be the column {id}{name}"))
+            return Err(Error::usage(format!("two kernels would both be column {id}{name}"))
                 .why(format!("{other}, and {from}"))
-                .next("take one of them out, or give their directories or series different names"));
+                .next("remove one of them, or give their directories or series different names"));
         }
     }
     Ok(())

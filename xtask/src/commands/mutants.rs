@@ -19,8 +19,8 @@ use vmtest_base::interrupt;
 use vmtest_engine::build_chain;
 use vmtest_engine::column::ColumnResult;
 use vmtest_engine::coverage::{self, Columns, Seen};
-use vmtest_engine::mutants::{self, Finding, Mutant};
-use vmtest_engine::plan::{Plan, Unit};
+use vmtest_engine::mutants::{self, Mutant, MutantResult};
+use vmtest_engine::plan::{Column, Plan};
 use vmtest_engine::prepare::{Prepared, prepare};
 use vmtest_engine::request::{BootChoice, Request, Suite};
 use vmtest_engine::resources::Resources;
@@ -47,76 +47,87 @@ pub fn run(
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
     let ctx = start::context(project, mirror, None)?;
     let prepared = prepare(&ctx, Plan::new(&request)?)?;
-    let Some(control) = prepared.plan.units.first().cloned() else {
-        return Err(Error::usage("no kernel to change"));
+    let Some(control) = prepared.plan.columns.first().cloned() else {
+        return Err(Error::usage("no kernel to modify"));
     };
-    let with = |mutant: &Mutant| Unit { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
-    let damaged =
-        |how: SelfTest| Unit { self_test: Some(how), label: Some(how.name().to_owned()), ..control.clone() };
     let damages: &[SelfTest] = if with_coverage { &[SelfTest::Turned, SelfTest::Blind] } else { &[] };
-    let units: Vec<Unit> = std::iter::once(control.clone())
-        .chain(damages.iter().copied().map(damaged))
-        .chain(mutants.iter().map(with))
-        .collect();
+    let columns = columns(&control, damages, &mutants);
     let resources = Resources::open(&ctx, &prepared)?;
     // Before any kernel: a glob that nothing matches is a mistake in the mutant.
     mutants::check(&mutants, resources.runner()?.1)?;
     let run_dir = start::run_dir(&ctx, None)?;
-    let results = build_chain::run(&resources, &units, &run_dir)?;
+    let results = build_chain::run(&resources, &columns, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
     // Columns are told apart by their place.
     if others.len() != damages.len() + mutants.len() {
-        return Err(Error::host(format!("{} columns were run of {}", results.len(), units.len())));
+        return Err(Error::host(format!("{} of {} columns were run", results.len(), columns.len())));
     }
     let (damaged, seen) = others.split_at(damages.len());
-    let findings: Vec<(&Mutant, Finding)> = mutants
+    let findings: Vec<(&Mutant, MutantResult)> = mutants
         .iter()
         .zip(seen)
         .map(|(mutant, seen)| (mutant, mutants::judge(mutant, control, seen)))
         .collect();
     let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
-    let mut lacking = String::new();
+    let mut unproven = String::new();
     if let [turned, blind] = damaged {
-        let kernels: Vec<Unit> =
-            std::iter::once(&units[0]).chain(&units[1 + damages.len()..]).cloned().collect();
+        let kernels: Vec<Column> =
+            std::iter::once(&columns[0]).chain(&columns[1 + damages.len()..]).cloned().collect();
         let upstream = of_upstream(&ctx, common, &prepared, &kernels, &run_dir)?;
         let [upstream_control, upstream @ ..] = &upstream[..] else {
             return Err(Error::host("the tree's own tests were not run"));
         };
         let seen = findings.iter().zip(seen).zip(upstream);
-        let columns = Columns {
-            control,
-            turned,
-            blind,
-            mutants: seen.map(|(((mutant, _), own), upstream)| Seen { mutant, own, upstream }).collect(),
-            upstream: upstream_control,
-        };
-        let subtests = coverage::subtests(&columns);
-        let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
-        let page = report::page(&subtests, &coverage::suites(&columns), &source);
-        write_file(&run_dir.path.join("coverage.md"), &page)?;
-        lacking = report::lacking(&subtests, &coverage::upstream_lacks(upstream_control));
+        let mutants = seen.map(|(((mutant, _), own), upstream)| Seen { mutant, own, upstream }).collect();
+        let evidence = Columns { control, turned, blind, mutants, upstream: upstream_control };
+        let found;
+        (unproven, found) = write_coverage(&evidence, &run_dir, project)?;
         if class == Class::Pass {
-            class = coverage::class(&subtests, upstream_control);
-        }
-        // A run that proves nothing new leaves the page as it is.
-        if interrupt::requested().is_none() && control.boot.is_some() {
-            write_file(&project.join("docs/coverage.md"), &page)?;
+            class = found;
         }
     }
     let code = class.code();
     let data = table::json(&findings, &run_dir.id, &control.kernel.id, code);
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
     finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
-    print(&lacking)?;
+    print(&unproven)?;
     print(&table::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
     Ok(class)
 }
 
+/// The series itself, the same with the suite broken in each of these ways, and with each mutant on top.
+fn columns(control: &Column, damages: &[SelfTest], mutants: &[Mutant]) -> Vec<Column> {
+    let with = |mutant: &Mutant| Column { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
+    let damaged = |how: &SelfTest| Column {
+        self_test: Some(*how),
+        label: Some(how.name().to_owned()),
+        ..control.clone()
+    };
+    std::iter::once(control.clone())
+        .chain(damages.iter().map(damaged))
+        .chain(mutants.iter().map(with))
+        .collect()
+}
+
+/// Writes coverage.md; gives the lines of what is unproven, and their class.
+fn write_coverage(evidence: &Columns<'_>, run_dir: &RunDir, project: &Path) -> Result<(String, Class)> {
+    let (control, upstream) = (evidence.control, evidence.upstream);
+    let subtests = coverage::subtests(evidence);
+    let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
+    let page = report::page(&subtests, &coverage::suites(evidence), &source);
+    write_file(&run_dir.path.join("coverage.md"), &page)?;
+    // A run that proves nothing new leaves the page as it is.
+    if interrupt::requested().is_none() && control.boot.is_some() {
+        write_file(&project.join("docs/coverage.md"), &page)?;
+    }
+    let unproven = report::unproven(&subtests, &coverage::upstream_unproven(upstream));
+    Ok((unproven, coverage::class(&subtests, upstream)))
+}
+
 /// The class that decides: a mutant without a finding is none that was noticed.
-fn worst(findings: &[(&Mutant, Finding)], mutants: usize) -> Class {
+fn worst(findings: &[(&Mutant, MutantResult)], mutants: usize) -> Class {
     if findings.is_empty() || findings.len() != mutants {
         return Class::Host;
     }
@@ -137,7 +148,7 @@ fn of_upstream(
     ctx: &Context,
     common: &Request,
     prepared: &Prepared,
-    units: &[Unit],
+    columns: &[Column],
     run_dir: &RunDir,
 ) -> Result<Vec<ColumnResult>> {
     let request = Request {
@@ -147,13 +158,13 @@ fn of_upstream(
         ..common.clone()
     };
     let prepared = prepared.for_plan(ctx, Plan::new(&request)?)?;
-    let results = build_chain::run(&Resources::open(ctx, &prepared)?, units, run_dir)?;
+    let results = build_chain::run(&Resources::open(ctx, &prepared)?, columns, run_dir)?;
     // Columns are told apart by their place.
-    if results.len() != units.len() {
+    if results.len() != columns.len() {
         return Err(Error::host(format!(
-            "the tree's own tests ran on {} kernels of {}",
+            "the tree's own tests ran on {} of {} kernels",
             results.len(),
-            units.len()
+            columns.len()
         )));
     }
     Ok(results)

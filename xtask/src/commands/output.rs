@@ -62,7 +62,7 @@ impl Formats for bisect::Format {
 /// Options of every command that reports a run.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct OutputArgs {
-    /// Report of this run, to a file, or to standard output in place of the table; repeatable: table, json, junit, ktap,
+    /// Write a report to a file, or to standard output instead of the table; repeatable: table, json, junit, ktap,
     /// markdown, github, mail, html
     #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
     pub outputs: Vec<Wish<Format>>,
@@ -88,10 +88,10 @@ impl<F: Formats> Wish<F> {
                 .iter()
                 .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
                 .collect();
-            format!("there is no format {name:?}; formats are {}", known.join(", "))
+            format!("unknown format {name:?}; formats are {}", known.join(", "))
         })?;
         match file {
-            Some("") => Err("it names no file".to_owned()),
+            Some("") => Err("the file is missing".to_owned()),
             None | Some("-") => Ok(Wish { format, file: None }),
             Some(file) => Ok(Wish { format, file: Some(file.into()) }),
         }
@@ -133,7 +133,7 @@ impl<F: Formats> Outputs<F> {
         let to_stdout = to_stdout + usize::from(json_to_stdout);
         if to_stdout > 1 {
             return Err(Error::usage("two reports would go to standard output")
-                .next("name a file for all but one: --output FORMAT=FILE"));
+                .next("give all but one a file: --output FORMAT=FILE"));
         }
         if to_stdout == 0 {
             list.insert(0, (F::SHOWN, Target::Stdout));

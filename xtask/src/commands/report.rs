@@ -12,15 +12,16 @@ use vmtest_base::error::{Class, Result};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask report show                              the newest run, as vmtest printed it
-  cargo xtask report show 20261121-090238-692d4a       by its name, or by its directory
-  cargo xtask report export --output junit=out.xml --output mail=reply.txt latest
+  cargo xtask report show                          the newest run
+  cargo xtask report show 20261121-090238-692d4a   by name or directory
+  cargo xtask report export --output junit=out.xml --output mail=reply.txt
   cargo xtask report diff 20261120-090238-692d4a latest
-  cargo xtask report merge shards/*                    parts of a matrix as one run
+  cargo xtask report merge shards/*                merge parts of a matrix
 
-RUN is `latest`, the name of a run, its directory, or its run.json. Nothing is booted, built or fetched.";
+RUN is `latest`, the name of a run, its directory or its run.json. Nothing is
+fetched, built or booted.";
 
-/// Re-read finished runs.
+/// Show, compare, export or merge finished runs, offline
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -32,13 +33,13 @@ pub struct Args {
 /// What to do with finished runs.
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Print the table of a run again; the exit code is the run's.
+    /// Print the table of a finished run; the exit code is the run's.
     Show(show::Args),
     /// Compare two runs: exit 0 if nothing got worse, 1 if something did.
     Diff(diff::Args),
     /// Write a run in other formats; the exit code is the run's.
     Export(export::Args),
-    /// Join runs of parts of a matrix (`vmtest --matrix` with --cell or --shard) into one; what is missing is exit 3.
+    /// Merge the runs of parts of a matrix (`vmtest --matrix` with --cell or --shard); missing parts give exit code 3.
     Merge(merge::Args),
 }
 

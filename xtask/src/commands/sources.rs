@@ -11,14 +11,14 @@ Examples:
   cargo xtask sources
   cargo xtask sources --json";
 
-/// List the kernels that `src:` and `debian:` can name.
+/// List the kernels available from the Debian archive
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// One JSON object instead of a table.
+    /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Debian mirror to ask; by default the one that this host's apt uses.
+    /// Debian mirror to query [default: the one that this host's apt uses]
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
 }

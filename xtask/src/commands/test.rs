@@ -14,56 +14,56 @@ use vmtest_host::process::{Group, ended};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask test                        everything; virtual machines take a while
-  cargo xtask test --fast                 needs cargo and nothing else
+  cargo xtask test            everything; virtual machines take a while
+  cargo xtask test --fast     needs cargo and nothing else
   cargo xtask test --interop
   cargo xtask test --mutants --only m01
   cargo xtask test --failures --row panic";
 
-/// What to test.
+/// Test the harness itself: format, lints, unit tests, commands, virtual machines
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Only what needs no virtual machine, no kernel and no program of others
+    /// Only tests that need nothing but cargo: no virtual machine, kernel or other program
     #[arg(long, conflicts_with_all = ["vm", "interop"])]
     fast: bool,
-    /// Only what gives reports, completions, man pages and workflows to programs of others: a browser, shells, validators,
-    /// linters. `scripts/setup.sh --interop` installs them
+    /// Only tests with other programs: reports, completions, man pages and workflows in a browser, shells, validators
+    /// and linters. `scripts/setup.sh --interop` installs them
     #[arg(long, conflicts_with = "vm")]
     interop: bool,
-    /// Only the virtual machines
+    /// Only tests in virtual machines
     #[arg(long)]
     vm: bool,
-    /// Only the mutants of patches/mutants/: each breaks the project's series, and the subtests that it names must notice
+    /// Only the mutants in patches/mutants/: each breaks the project's series, and the subtests that it names must fail
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm"])]
     mutants: bool,
-    /// All mutants, and the suite damaged on purpose: writes docs/coverage.md, which says of each subtest what shows that it
-    /// can fail
+    /// All mutants, and the suite broken on purpose. Writes docs/coverage.md, the evidence that each subtest can
+    /// fail
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants"])]
     coverage: bool,
-    /// Only runs that are killed at random: N with fake tools, and a twentieth as many real guests
+    /// Only runs that are killed at random: N with fake tools, and N/20 with real guests
     #[arg(long, value_name = "N", conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage"])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     soak: Option<u32>,
-    /// Every way for a guest to die, caused for real: writes docs/failures.md. Takes a kernel of the variant faults, and an hour
+    /// Cause every kind of guest death for real and write docs/failures.md. Builds a `faults` kernel; takes an hour
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage", "soak"])]
     failures: bool,
     /// Only this row of docs/failures.md; repeatable
     #[arg(long, value_name = "NAME")]
     row: Vec<String>,
-    /// How often the racy rows run
+    /// How often to run the racy rows
     #[arg(long, value_name = "N", default_value_t = 20)]
     times: u32,
     /// Only this mutant (its file without .patch); repeatable
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Whose compilers and QEMU for mutants and coverage, as for vmtest
+    /// Toolchain for mutants and coverage, as for vmtest
     #[arg(long, value_enum, default_value = "image")]
     toolchain: vmtest_host::doctor::Toolchain,
     /// Accelerator for mutants and coverage, as for vmtest
     #[arg(long, value_enum, default_value = "auto")]
     accel: vmtest_host::accel::AccelChoice,
-    /// Debian mirror for mutants and coverage, where the host's apt has none
+    /// Debian mirror for mutants and coverage, if the host's apt has none configured
     #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     mirror: Option<String>,
 }
@@ -99,33 +99,33 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     if let Some(rounds) = rounds {
         return soak(&cargo, *rounds, project);
     }
+    let all = !(*fast || *interop || *vm);
+    steps(&cargo, [all || *fast, all || *interop, all || *vm], project)
+}
+
+/// The kinds of tests that are wanted, step by step.
+fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Result<Class> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (commands, guests) = (threads(WAITING * cores), threads(cores.min(GUESTS)));
-    let all = !(*fast || *interop || *vm);
     let setup = project.join("scripts/setup.sh").into_os_string();
     // The default members are tested together with the same features of all that they use as `cargo xtask` itself is built with:
     // so the harness is compiled once. The runner of the guest shares crates with it and would change that.
     let steps: [(&str, bool, &OsStr, &[&str]); 7] = [
-        ("programs of others", all || *interop, &setup, &["--check", "--interop"]),
-        ("format", all || *fast, &cargo, &["fmt", "--all", "--check"]),
+        ("other programs", interop, &setup, &["--check", "--interop"]),
+        ("format", fast, cargo, &["fmt", "--all", "--check"]),
         (
             "lints",
-            all || *fast,
-            &cargo,
+            fast,
+            cargo,
             &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
         ),
-        ("unit tests and whole commands", all || *fast, &cargo, &["test", "--locked", "--", &commands]),
-        ("tests of the runner", all || *fast, &cargo, &["test", "--locked", "--package", "vmtest-runner"]),
-        (
-            "programs of others",
-            all || *interop,
-            &cargo,
-            &[&IT[..], &["interop", "--", "--ignored", &commands]].concat(),
-        ),
+        ("unit tests and whole commands", fast, cargo, &["test", "--locked", "--", &commands]),
+        ("tests of the runner", fast, cargo, &["test", "--locked", "--package", "vmtest-runner"]),
+        ("other programs", interop, cargo, &[&IT[..], &["interop", "--", "--ignored", &commands]].concat()),
         (
             "virtual machines",
-            all || *vm,
-            &cargo,
+            vm,
+            cargo,
             &["test", "--locked", "--package", "xtask", "--test", "vm", "--", &guests],
         ),
     ];

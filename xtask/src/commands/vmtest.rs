@@ -50,24 +50,24 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
     write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &resources))?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
-        let class = inspect::run(&resources, &plan.units[0], &run_dir)?;
+        let class = inspect::run(&resources, &plan.columns[0], &run_dir)?;
         finish::tidy(&ctx, &run_dir, args.keep, args.run_size);
         return Ok(class);
     }
-    let units = build_chain::run(&resources, &plan.units, &run_dir).inspect_err(|error| {
+    let columns = build_chain::run(&resources, &plan.columns, &run_dir).inspect_err(|error| {
         // A mistake that only the built runner could show: there is no run to keep.
         if error.class == Class::Usage {
             run_dir.discard();
         }
     })?;
-    let result = conclude(&ctx, &resources, units, &phases, &run_dir);
+    let result = conclude(&ctx, &resources, columns, &phases, &run_dir);
     finish::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, reports)
 }
 
 fn conclude(
     ctx: &Context,
     resources: &Resources<'_>,
-    units: Vec<ColumnResult>,
+    columns: Vec<ColumnResult>,
     phases: &Phases,
     run_dir: &RunDir,
 ) -> RunResult {
@@ -81,7 +81,7 @@ fn conclude(
         phases: phases.records(),
         ..RunResult::empty(&run_dir.id, finish::command_line())
     };
-    units.into_iter().for_each(|unit| unit.add_to(&mut result));
+    columns.into_iter().for_each(|column| column.add_to(&mut result));
     result.allowed_splats = resources.allowed.records(&result.splats);
     reference_columns::settle(&mut result);
     vmtest_record::clean::clean(&mut result);

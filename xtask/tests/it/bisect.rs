@@ -187,13 +187,18 @@ fn ends_that_are_not_what_was_said_are_told_before_the_search() {
     for (does, more, code, says) in [
         ([FAIL, FAIL, FAIL], &[][..], 2, "(--good) is bad, not good"),
         ([PASS, PASS, PASS], &[], 2, "(--bad) is good, not bad"),
-        ([PASS, PASS, PASS], &["--find-fix"], 2, "(--good) is good, not bad, which --find-fix asks of it"),
+        ([PASS, PASS, PASS], &["--find-fix"], 2, "(--good) is good, not bad, which --find-fix requires"),
         ([FAIL, FAIL, FAIL], &["--find-fix"], 2, "(--bad) is bad, not good"),
-        ([PASS, PASS, UNBUILT], &[], 12, "(--bad) cannot be judged: kernel build failed"),
-        ([UNBOOTED, FAIL, FAIL], &[], 20, "(--good) cannot be judged: boot failed"),
-        ([PASS, PASS, PANIC], &[], 21, "cannot be judged: kernel panic or oops"),
+        ([PASS, PASS, UNBUILT], &[], 12, "(--bad) is untestable: kernel build failed"),
+        ([UNBOOTED, FAIL, FAIL], &[], 20, "(--good) is untestable: boot failed"),
+        ([PASS, PASS, PANIC], &[], 21, "is untestable: kernel panic or oops"),
         ([PASS, PASS, FAIL], &["--class", "panic"], 2, "(--bad) is good, not bad"),
-        ([PASS, PASS, FAIL], &["--title", "twice"], 1, "cannot be judged: something else: basic/second fail"),
+        (
+            [PASS, PASS, FAIL],
+            &["--title", "twice"],
+            1,
+            "is untestable: a different failure: basic/second fail",
+        ),
     ] {
         let world = World::new();
         let top = line(&world, &does);
@@ -215,7 +220,7 @@ fn what_is_asked_for_is_the_only_thing_that_is_bad() {
     let done = bisect(&world, &top, "HEAD~9", "HEAD~7", &["--class", "panic", "--test", "basic"]);
     done.exits(0).says(&["number 2", "kernel BUG at mm/slub.c:17!"]);
     let done = bisect(&world, &top, "HEAD~8", "HEAD", &["--class", "panic", "--title", "BUG at mm"]);
-    done.exits(21).says(&["(--bad) cannot be judged: another one: BUG: kernel NULL pointer"]);
+    done.exits(21).says(&["(--bad) is untestable: a different one: BUG: kernel NULL pointer"]);
 
     // A complaint of the kernel; a failure before it is none.
     let world = World::new();
@@ -371,7 +376,7 @@ fn a_merge_can_be_the_culprit_and_ends_may_be_on_two_branches() {
     git(&top, &["checkout", "-q", "main"]);
     commit(&world, &top, "main 1", FAIL);
     let done = bisect(&world, &top, "fixed", "main", &[]);
-    done.exits(2).says(&["wrong end", "where the histories of both ends part", "is bad, not good"]);
+    done.exits(2).says(&["wrong end", "merge base of both endpoints", "is bad, not good"]);
 }
 
 #[test]
@@ -401,7 +406,7 @@ fn patches_of_a_series_are_an_axis_and_so_is_a_tree_below_patches() {
     assert_eq!(report["among"].as_array().map(Vec::len), Some(2), "{done}");
     assert_eq!(text(&report["before"][0]["name"]), "patch 1");
     assert!(text(&report["after"]["author"]).contains("t@example.org"), "{report:#}");
-    run(&["--find-fix"]).refuses(2, &["they are the same kernel, and no --patches are named"]);
+    run(&["--find-fix"]).refuses(2, &["they are the same kernel, and no --patches are given"]);
 
     // On top of each commit; where it does not apply the commit is skipped.
     let world = World::new();
@@ -461,11 +466,7 @@ fn a_commit_that_was_good_by_chance_is_found_out() {
     let env = world.read("home/guest.env");
     world.write("home/guest.env", &format!("{env}flaky=PPPFFFFF\n"));
     let done = bisect(&world, &top, "HEAD~7", "HEAD", &["--runs", "8", "--test", "basic/second"]);
-    done.exits(0).says(&[
-        "first bad commit:",
-        "number 3",
-        "seemed good at first, and failed when it was asked again",
-    ]);
+    done.exits(0).says(&["first bad commit:", "number 3", "passed at first and failed when tested again"]);
 }
 
 #[test]
@@ -474,7 +475,7 @@ fn killed_at_any_moment_it_goes_on_to_the_same_answer() {
     does.extend([FAIL; 8]);
     does[5] = UNBUILT;
     does[10] = UNBOOTED;
-    for after in ["asking", "so far good 1, bad 1", "so far good 2, bad 1", "so far good 2, bad 2"] {
+    for after in ["testing", "so far good 1, bad 1", "so far good 2, bad 1", "so far good 2, bad 2"] {
         let world = World::new();
         let top = line(&world, &does);
         let mut running = world.start(command(&world, &words(&top, "HEAD~16", "HEAD", &[])));
@@ -530,8 +531,8 @@ fn interrupted_it_says_how_to_go_on_and_one_at_a_time_may() {
     world.write("project/selftests/lib.rs", "changed\n");
     resume(&world, name).exits(2).says(&["its tests, the configuration, the tools or the harness"]);
     fs::write(dir.join("bisect.json"), "{").expect("written");
-    resume(&world, name).exits(2).says(&["cannot go on from"]);
-    resume(&world, "nothing").exits(2).says(&["there is no bisection to go on with"]);
+    resume(&world, name).exits(2).says(&["cannot resume"]);
+    resume(&world, "nothing").exits(2).says(&["no bisection to resume"]);
 }
 
 #[test]
@@ -545,8 +546,8 @@ fn mistakes_are_told_before_any_work() {
     refuses("HEAD", "HEAD", &[], &["the same commit"]);
     refuses("nowhere", "HEAD", &[], &["is not a commit"]);
     refuses("HEAD~1", "HEAD", &["--test", "nothing/*"], &["matches no subtest"]);
-    refuses("HEAD~1", "HEAD", &["--title", "("], &["is no regular expression"]);
-    refuses("HEAD~1", "HEAD", &["--confidence", "1"], &["is no probability"]);
+    refuses("HEAD~1", "HEAD", &["--title", "("], &["is not a regular expression"]);
+    refuses("HEAD~1", "HEAD", &["--confidence", "1"], &["is not a probability"]);
     refuses("HEAD~1", "HEAD", &["--class", "panic", "--script"], &["needs --title"]);
     refuses("HEAD~1", "HEAD", &["--variant", "nothing"], &["nothing"]);
     let first = ["bisect", "--toolchain", "host", "--accel", "tcg"];
@@ -685,7 +686,7 @@ fn images_between_two_versions_are_searched_without_a_build() {
     assert!(booted(&world) <= 5, "{done}");
     assert_eq!(world.made("vmlinux"), 0);
     run(&["--good", "debian:7.0.12", "--bad", "debian:6.9.1"])
-        .refuses(2, &["there is nothing between", "the earlier version"]);
+        .refuses(2, &["cannot search between", "the earlier version"]);
     run(&["--good", "debian:6.9.1", "--bad", "debian:7.0.12", "--class", "build"])
         .refuses(2, &["an image is not built here"]);
 }

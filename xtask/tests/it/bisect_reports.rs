@@ -183,7 +183,7 @@ fn a_report_that_cannot_be_written_is_told_before_any_work() {
     for format in ["junit", "ktap", "table", "nothing"] {
         let done = bisect(&world, &top, "HEAD~1", "HEAD", &["--output", &format!("{format}=x")]);
         assert_eq!(done.status.code(), Some(2), "{done}");
-        done.says(&[&format!("there is no format \"{format}\"; formats are text, json, markdown, html")]);
+        done.says(&[&format!("unknown format \"{format}\"; formats are text, json, markdown, html")]);
     }
     refuses(&["--output", "html=nowhere/at/all.html"], 30, &["nowhere/at/all.html"]);
     refuses(&["--output", "html=bin"], 2, &["is a directory"]);

@@ -100,8 +100,8 @@ fn what_a_run_uses_stays_and_the_run_goes_on() {
     for kind in ["kernel", "runner", "initramfs"] {
         assert!(used.contains(kind), "{kind} is not among {used:?}");
     }
-    tool(&world, &["cache", "--prune", "0"]).exits(0).says(&["in use, stays: kernel/"]);
-    tool(&world, &["clean", "--cache", "--runs"]).exits(0).says(&["in use, stays: kernel/", "0 runs in"]);
+    tool(&world, &["cache", "--prune", "0"]).exits(0).says(&["in use, kept: kernel/"]);
+    tool(&world, &["clean", "--cache", "--runs"]).exits(0).says(&["in use, kept: kernel/", "0 runs in"]);
     // Whom the guest waits for.
     world.write("home/here.other", "");
     assert!(running.child.try_wait().expect("waited").is_none(), "it was still running");
@@ -120,10 +120,16 @@ fn clean_removes_what_is_named_and_nothing_of_others() {
     tool(&world, &["clean"]).refuses(2, &["removes what is named", "--runs"]);
     tool(&world, &["clean", "--dry-run"]).refuses(2, &["removes what is named"]);
     let would = tool(&world, &["clean", "--runs", "--cache", "--dry-run"]);
-    would.exits(0).says(&["would remove run ", "would remove kernel/", "not ours, stays: photos"]);
+    would.exits(0).says(&[
+        "would remove run ",
+        "would remove kernel/",
+        "not created by vmtest, kept: photos",
+    ]);
     tool(&world, &["clean", "--runs"]).exits(0).says(&["removed run ", "1 runs in"]);
     assert!(!entries(&listed(&world)).is_empty());
-    tool(&world, &["clean", "--cache"]).exits(0).says(&["removed kernel/", "not ours, stays: kernel/linux"]);
+    tool(&world, &["clean", "--cache"])
+        .exits(0)
+        .says(&["removed kernel/", "not created by vmtest, kept: kernel/linux"]);
     assert!(entries(&listed(&world)).is_empty());
     for mine in ["cache/kernel/linux/a.c", "cache/photos/b.jpg", "state/vmtest/runs/notes/c"] {
         assert_eq!(world.read(mine), "mine", "{mine}");

@@ -60,14 +60,14 @@ fn a_kernel_that_dies_before_it_can_panic_is_not_waited_for() {
 fn an_emulator_that_dies_is_not_the_kernels_fault_and_gets_a_second_chance_before_the_first_word() {
     let says = "the emulator died, not the kernel: qemu-system-x86_64: system/physmem.c:2671:";
     judged("emulator-dies", &[], 30, "missing", &[says, "during basic/second"]);
-    judged("emulator-dies-early", &[], 30, "notrun", &[says, "Trying once more"]);
+    judged("emulator-dies-early", &[], 30, "notrun", &[says, "Retrying once"]);
     judged("emulator-dies-of-a-panic", &[], 21, "crash", &["Fatal exception"]);
     for (does, code) in [("emulator-dies-early then pass", 0), ("emulator-dies then pass", 30)] {
         let world = World::new();
         let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());
         let done = world.run(&["--kernel", &spec, "--boot", "vng"]);
         done.exits(code);
-        assert_eq!(done.stderr.contains("Trying once more"), code == 0, "{done}");
+        assert_eq!(done.stderr.contains("Retrying once"), code == 0, "{done}");
     }
 }
 
@@ -221,9 +221,9 @@ fn a_runner_that_plans_less_than_was_asked_for_does_not_pass() {
 
 #[test]
 fn a_kvm_that_runs_no_kernel_is_told_and_the_guest_is_emulated() {
-    let silent = ("silent-under-kvm", "not a byte under KVM within 1 s", (20, "not a byte on the console"));
+    let silent = ("silent-under-kvm", "no output under KVM within 1 s", (20, "not a byte on the console"));
     let died =
-        "QEMU died under KVM before the guest's first word: qemu-system-x86_64: system/physmem.c:2671:";
+        "QEMU died under KVM before the guest's first output: qemu-system-x86_64: system/physmem.c:2671:";
     let dies = ("dies-under-kvm", died, (30, "the emulator died, not the kernel"));
     for (boot, (does, why, (code, says))) in [("direct", silent), ("vng", silent), ("direct", dies)] {
         let boots = |accel: &str| {
@@ -241,7 +241,7 @@ fn a_kvm_that_runs_no_kernel_is_told_and_the_guest_is_emulated() {
             (done, kept)
         };
         let (done, kept) = boots("auto");
-        done.exits(0).says(&[why, "Trying once more, emulated"]);
+        done.exits(0).says(&[why, "Retrying without KVM"]);
         let record = &done.json()["boots"][0];
         assert_eq!(record["accel"], "tcg");
         assert!(record["accel_reason"].as_str().expect("text").contains(why), "{record}");

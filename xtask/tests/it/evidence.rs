@@ -70,7 +70,7 @@ fn a_record_that_hides_the_taint_is_refused() {
         assert_eq!(tainted.len(), said.len());
         fs::write(&events, tainted).expect("written");
         let refused = world.start(world.command(&["report", "show", "--from-raw"])).done();
-        refused.refuses(30, &["class 0 (), and its bytes say 4 (kernel tainted:", word]);
+        refused.refuses(30, &["class 0 (), but its raw output says 4 (kernel tainted:", word]);
     }
 }
 
@@ -104,7 +104,7 @@ fn a_record_with_another_build_id_is_refused() {
     let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
     let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
     let file = done.run_dir.clone().expect("a run").join("run.json");
-    for (of, says) in [("kernels", "which the record does not have"), ("boots", "and its guest said")] {
+    for (of, says) in [("kernels", "which is not in the record"), ("boots", "but its guest reported")] {
         let mut run = done.json().clone();
         run[of][0]["build_id"] = json!("0123456789abcdef");
         fs::write(&file, run.to_string()).expect("written");
@@ -116,7 +116,7 @@ fn a_record_with_another_build_id_is_refused() {
 fn a_kernel_that_is_built_without_a_build_id_is_told() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: pass\nmake: no-build-id").display());
-    world.run(&["--kernel", &spec]).exits(12).says(&["builds without a build id", "--build-id=sha1"]);
+    world.run(&["--kernel", &spec]).exits(12).says(&["was built without a build ID", "--build-id=sha1"]);
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn a_report_that_cannot_be_written_is_told_before_anything_is_done() {
         assert_eq!((world.made("vmlinux"), done.run_dir.is_some()), (0, false));
     };
     refused(&["--output", "pdf=x"], 2, "formats are table, json, junit, ktap");
-    refused(&["--output", "junit="], 2, "names no file");
+    refused(&["--output", "junit="], 2, "the file is missing");
     refused(&["--output", "junit", "--output", "mail"], 2, "two reports would go to standard output");
     refused(&["--output", "junit=/nowhere/at/all"], 30, "cannot write /nowhere/at/all");
     refused(

@@ -29,7 +29,7 @@ fn comes_to_the_same(world: &World, done: &Done) {
     let again = from_raw(world);
     assert_eq!(again.stdout, done.stdout, "{again}");
     again.exits(done.status.code().expect("a code")).says(&["are what their bytes say"]);
-    assert!(!again.stderr.contains("not judged again"), "{again}");
+    assert!(!again.stderr.contains("not re-judged"), "{again}");
 }
 
 const MANIFEST: &str = "about = \"x\"\nprogram = \"run.sh\"\ntests = [\"one\", \"two\"]\nlimit_s = 9\n";
@@ -167,9 +167,7 @@ impl Forged<'_> {
         let known = fs::read_to_string(&brief).expect("a brief");
         // Without what the harness knew it stays named and left out, and no guest is left.
         fs::remove_file(&brief).expect("removed");
-        from_raw(self.world)
-            .exits(30)
-            .says(&["not judged again", "no guest of this run can be judged again"]);
+        from_raw(self.world).exits(30).says(&["not re-judged", "no guest of this run can be re-judged"]);
         fs::write(&brief, known).expect("written");
         from_raw(self.world).exits(1);
     }
@@ -187,15 +185,15 @@ fn every_forgery(forged: &Forged<'_>, good: usize, bad: usize, name: &str) {
     let told = |says: &str| format!("{name} on tree:linux: {says}");
     forged.is_found_out(
         |run| becomes(&mut run["cells"][bad], "pass", 0),
-        &told("pass (), and its guest said fail"),
+        &told("pass (), but its guest reported fail"),
     );
     forged.is_found_out(
         |run| becomes(&mut run["cells"][bad], "missing", 3),
-        &told("missing (), and its guest said fail"),
+        &told("missing (), but its guest reported fail"),
     );
     forged.is_found_out(
         |run| becomes(&mut run["cells"][bad], "notrun", 3),
-        &told("notrun (), and its guest said fail"),
+        &told("notrun (), but its guest reported fail"),
     );
     let gone = |run: &mut Value| drop(run["cells"].as_array_mut().expect("cells").remove(bad));
     forged.is_found_out(gone, &told("not in the record"));
@@ -205,7 +203,7 @@ fn every_forgery(forged: &Forged<'_>, good: usize, bad: usize, name: &str) {
             stray["subtest"] = "stray".into();
             run["cells"].as_array_mut().expect("cells").push(stray);
         },
-        "/stray on tree:linux: pass, and no guest told of it",
+        "/stray on tree:linux: pass, but no guest reported it",
     );
 }
 
@@ -246,11 +244,7 @@ fn whole_tests_that_ran_again_are_named_and_left_out() {
     let done = run(&world, &spec, &words);
     done.exits(5);
     let again = from_raw(&world);
-    again.exits(5).says(&[
-        "not judged again",
-        "suite upstream, tried again as a whole",
-        "1 cells of 1 guests",
-    ]);
+    again.exits(5).says(&["not re-judged", "suite upstream, tried again as a whole", "1 cells of 1 guests"]);
 }
 
 /// What a kernel with lockdep said at boot, and when a program was attached.
@@ -296,7 +290,7 @@ fn a_complaint_in_the_bytes_of_a_passing_run_is_found() {
         ("fine Kernel panic - not syncing: x\r\n", 21, "Kernel panic - not syncing: x"),
     ] {
         // The record says that it passed.
-        with(added).refuses(30, &[&format!("class 0 (), and its bytes say {class} ({says}")]);
+        with(added).refuses(30, &[&format!("class 0 (), but its raw output says {class} ({says}")]);
     }
     with("WARNING: said by a program\r\nBUG: said by a program\r\n").exits(0);
 }

@@ -195,8 +195,8 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         (&["--sysctl", "a"], "--sysctl `a` is not NAME=VALUE"),
         (&["--allow-skip", "k="], "names no test"),
         (&["--test", "["], "glob"),
-        (&["--exec", ""], "--exec names no command"),
-        (&["--kernel", "tree:.", "--kernel", "tree:."], "asked for twice"),
+        (&["--exec", ""], "--exec needs a command"),
+        (&["--kernel", "tree:.", "--kernel", "tree:."], "given twice"),
     ] {
         refused(&world, words, 2, &[says]);
     }

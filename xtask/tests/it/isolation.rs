@@ -177,7 +177,7 @@ fn odd_names_are_safe_or_refused_by_name_in_every_option() {
             command.env(variable, &place);
             let done = world.start(command).done();
             assert_eq!(done.status.code(), Some(30), "{odd:?} in {variable}\n{done}");
-            done.says(&["vng cannot be handed the path"]);
+            done.says(&["vng cannot use the path"]);
         }
         let owned = walkdir::WalkDir::new(world.path("")).into_iter().flatten();
         assert!(!owned.into_iter().any(|entry| entry.file_name() == "owned"), "{odd:?} was run by a shell");

@@ -147,11 +147,11 @@ fn a_part_whose_bytes_say_something_else_is_not_joined() {
     assert_ne!(events, changed);
     fs::write(cells.join("events.jsonl"), &changed).expect("written");
     let refused = alone(30);
-    refused.says(&["cannot be joined", "says something else than what its guests said"]);
+    refused.says(&["cannot be merged", "contradicts the output of its guests"]);
     assert!(refused.run_dir.is_none(), "{refused}");
     // Bytes that were cut away to keep a run small say nothing, and that is told.
     fs::write(cells.join("events.jsonl"), &events[..events.len() / 2]).expect("written");
-    alone(3).says(&["not judged again"]);
+    alone(3).says(&["not re-judged"]);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn shards_are_the_whole_and_a_missing_one_is_named() {
     assert_eq!(lasting(joined.json()), lasting(whole.json()));
     // The second is JOBS[1] and JOBS[2].
     let without = merge(&world, &[all[0], all[2]], &[]);
-    without.exits(3).says(&["no run was brought of 2 cells", JOBS[1], JOBS[2]]);
+    without.exits(3).says(&["no run found for 2 cells", JOBS[1], JOBS[2]]);
     let missing: Vec<String> = without
         .outcomes(None)
         .into_iter()
@@ -185,7 +185,7 @@ fn shards_are_the_whole_and_a_missing_one_is_named() {
     fs::create_dir_all(&nothing).expect("made");
     merge(&world, &[all[0], &nothing, all[2]], &[]).exits(3).says(&["holds no run.json", JOBS[1]]);
     merge(&world, &[&nothing], &["--matrix", "m.toml"]).exits(3).says(&JOBS);
-    merge(&world, &[&nothing], &[]).refuses(2, &["nothing to join"]);
+    merge(&world, &[&nothing], &[]).refuses(2, &["nothing to merge"]);
     // More shards than jobs: none is quietly green.
     part(&world, "--shard=1/9", "empty").0.refuses(2, &["no job in shard 1/9"]);
 }
@@ -199,14 +199,14 @@ fn what_is_no_part_of_this_matrix_is_refused() {
     merge(&world, &[&one, &one], &[]).refuses(2, &["is in", "already"]);
     let plain = world.path("runs/plain");
     world.run(&["--kernel", "tree:good", "--out", &plain.to_string_lossy()]).exits(0);
-    merge(&world, &[&one, &plain], &[]).refuses(2, &["is no run of a matrix"]);
+    merge(&world, &[&one, &plain], &[]).refuses(2, &["is not a run of a matrix"]);
     // A record that says something else than its cells.
     let changed = world.path("runs/changed");
     fs::create_dir_all(&changed).expect("made");
     let mut json = record(&two);
     json["matrix"]["jobs"][0]["id"] = JOBS[0].into();
     fs::write(changed.join("run.json"), json.to_string()).expect("written");
-    merge(&world, &[&one, &changed], &[]).refuses(2, &["cannot be joined"]);
+    merge(&world, &[&one, &changed], &[]).refuses(2, &["cannot be merged"]);
     // A tree that was changed between two parts: the kernel is not the same.
     world.write("other/kernel/fake.c", "int fourth;\n");
     let (_, stale) = part(&world, &format!("--cell={}", JOBS[4]), "stale");
@@ -214,7 +214,7 @@ fn what_is_no_part_of_this_matrix_is_refused() {
     merge(&world, &[&fresh, &stale], &[]).exits(3);
     world.write("other/kernel/fake.c", "int fifth;\n");
     let (_, fresh) = part(&world, &format!("--cell={}", JOBS[3]), "fresh-2");
-    merge(&world, &[&fresh, &stale], &[]).refuses(2, &["kernel tree:other is not what it is in"]);
+    merge(&world, &[&fresh, &stale], &[]).refuses(2, &["kernel tree:other differs from"]);
     // The file changed, or the harness.
     let file = world.read("m.toml");
     world.write("m.toml", &format!("{file}# another day\n"));
@@ -245,7 +245,7 @@ fn mistakes_cost_no_work() {
             "[[matrix]]\nkernels = ['tree:good']\ntimeouts = ['x']\n",
             &["tree-good--none--default--auto--own", "timeout"],
         ),
-        ("[[matrix]]\nkernels = ['tree:good', 'tree:./good']\n", &["would both be the column"]),
+        ("[[matrix]]\nkernels = ['tree:good', 'tree:./good']\n", &["would both be column"]),
     ] {
         world.write("bad.toml", text);
         refuses(&["--matrix", "bad.toml"], parts);
@@ -382,14 +382,14 @@ fn an_executor_that_fails_is_never_a_pass() {
     ends("exit 0", &[], 30, &["left no run"]);
     ends("echo no such host >&2; exit 255", &[], 30, &["no such host"]);
     ends(&format!("{}; exit 7", run("\"$1\"")), &[], 30, &["the run that it left says 0"]);
-    ends(&format!("{}; exit 0", run(JOBS[1])), &[], 30, &["something else than"]);
+    ends(&format!("{}; exit 0", run(JOBS[1])), &[], 30, &["something other than"]);
     ends("mkdir -p \"$2\"; echo '{}' > \"$2/run.json\"", &[], 30, &["left no run"]);
     ends("sleep 100", &["--executor-limit", "1"], 30, &["did not end within 1 s"]);
     ends(
         &format!("'{binary}' vmtest --toolchain host --accel tcg --kernel tree:good --out \"$2\" >/dev/null"),
         &[],
         30,
-        &["is no run of a matrix"],
+        &["is not a run of a matrix"],
     );
     let done = world.run(&["--matrix", "m.toml", "--cell", JOBS[0], "--executor", "/no/such/program {cell}"]);
     done.exits(30).says(&["the executor failed"]);

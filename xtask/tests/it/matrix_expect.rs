@@ -56,12 +56,12 @@ fn a_known_failure_does_not_fail_the_run_and_nothing_else_is_known() {
 #[test]
 fn what_became_of_an_entry_is_told_where_all_of_the_matrix_is_known() {
     let world = world("guest: pass", &expect(&format!("{SECOND}outcome = 'fail'")));
-    world.run(&["--matrix", "m.toml"]).exits(0).says(&["1 cells pass that are known to fail"]);
+    world.run(&["--matrix", "m.toml"]).exits(0).says(&["1 cells pass although they are declared to fail"]);
     let other = expect("test = 'none/such'\noutcome = 'fail'");
     world.write("m.toml", &format!("{MATRIX}{other}"));
-    world.run(&["--matrix", "m.toml"]).exits(0).says(&["fits no failure any more"]);
+    world.run(&["--matrix", "m.toml"]).exits(0).says(&["matches no failure any more"]);
     let part = world.run(&["--matrix", "m.toml", "--shard", "1/2"]);
-    assert_eq!(part.exits(0).told("fits no failure"), 0, "another part may have it");
+    assert_eq!(part.exits(0).told("matches no failure"), 0, "another part may have it");
     let over = expect(&format!("{SECOND}outcome = 'fail'")).replace("2999", "2020");
     world.write("m.toml", &format!("{MATRIX}{over}"));
     std::fs::write(world.path("bad/fake.does"), "guest: fail\n").expect("written");
@@ -104,7 +104,7 @@ fn what_is_required_is_there_and_passed() {
     run("guest: fail", &known, &[]).exits(1).says(&["required cells did not pass"]);
     let none = "[[require]]\ntest = 'none/such'\n";
     let done = run("guest: pass", none, &[]);
-    done.exits(3).says(&["no cell of the matrix fits"]);
+    done.exits(3).says(&["no cell of the matrix matches"]);
     let cells = done.json()["cells"].as_array().expect("cells");
     assert!(cells.iter().any(|cell| cell["suite"] == "matrix" && cell["outcome"] == "missing"), "{done}");
     run("guest: pass", none, &["--shard", "1/2"]).exits(0);

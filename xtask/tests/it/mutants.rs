@@ -86,8 +86,8 @@ fn what_only_looks_noticed_is_not() {
         ("guest: pass\nfake: x", NOTICED, "not by basic/second"),
         ("guest: fail", "Breaks: x\nNoticed-by: basic/second, many/*\n", "not by many/*"),
         ("guest: fail", "Breaks: x\nNoticed-by: panic, basic/second\n", "not by panic"),
-        ("guest: panic", NOTICED, "says nothing of what befell its kernel"),
-        ("guest: splat", NOTICED, "says nothing of what befell its kernel"),
+        ("guest: panic", NOTICED, "does not declare what happened to its kernel"),
+        ("guest: splat", NOTICED, "does not declare what happened to its kernel"),
         ("guest: dies-early", panics, "not by basic/second"),
         ("guest: vanish", panics, "guest lost"),
         ("guest: no-hello", panics, "boot failed"),
@@ -148,14 +148,14 @@ fn what_is_no_mutant_is_refused_before_any_work() {
         done.refuses(2, &[says]);
         assert_eq!(world.read("home/make.calls") + &world.read("home/guest.calls"), "");
     };
-    refused("Noticed-by: basic\n", &[], "m.patch is no mutant because: no line says `Breaks:`");
-    refused("Breaks: x\n", &[], "no line says `Noticed-by:` and names something");
-    refused("Breaks: x\nNoticed-by: , ,\n", &[], "no line says `Noticed-by:` and names something");
+    refused("Noticed-by: basic\n", &[], "m.patch is not a mutant because: it has no `Breaks:` line");
+    refused("Breaks: x\n", &[], "no `Noticed-by:` line names anything");
+    refused("Breaks: x\nNoticed-by: , ,\n", &[], "no `Noticed-by:` line names anything");
     refused("Breaks: x\nNoticed-by: [\n", &[], "`[` is not a glob");
     refused("Breaks: x\nNoticed-by: basix/*\n", &[], "m: `Noticed-by: basix/*` matches no subtest");
-    refused(NOTICED, &["--only", "n"], "--only n is no mutant");
+    refused(NOTICED, &["--only", "n"], "unknown mutant `n`");
     refused(NOTICED, &["--vm"], "cannot be used with");
-    run(&world("guest: pass"), &[]).refuses(2, &["there are no mutants in"]);
+    run(&world("guest: pass"), &[]).refuses(2, &["no mutants in"]);
     let world = world("guest: pass");
     world.start(world.command(&["test", "--only", "m"])).done().refuses(2, &["--mutants"]);
 }
@@ -222,13 +222,13 @@ fn a_subtest_that_cannot_fail_is_found_out() {
     mutant_of("cannot-fail", &world, "a-fails", "guest: fail", NOTICED);
     coverage(&world)
         .exits(1)
-        .says(&["UNPROVEN basic/second: it passes with an expectation turned round", "exit 1"]);
+        .says(&["UNPROVEN basic/second: it passes with an expectation inverted", "exit 1"]);
 
     // Blind programs say nothing here, so only what a mutant fails is proven.
     let world = self::world("guest: blind-passes");
     mutant_of("blind-passes", &world, "a-fails", "guest: fail", NOTICED);
     let done = coverage(&world);
-    done.exits(1).says(&["UNPROVEN basic/first: no mutant fails it, nor programs that see nothing"]);
+    done.exits(1).says(&["UNPROVEN basic/first: no mutant makes it fail, and neither do blind programs"]);
     assert!(!done.stdout.contains("UNPROVEN basic/second"), "{}", done.stdout);
 }
 

@@ -89,7 +89,7 @@ fn what_guests_said_is_judged_again_and_comes_to_the_same() {
         let again = report(&world, &["show", "--from-raw"]);
         assert_eq!(again.stdout, done.stdout, "{guests:?} {words:?}\n{again}");
         again.exits(code).says(&["are what their bytes say"]);
-        assert!(!again.stderr.contains("not judged again"), "{again}");
+        assert!(!again.stderr.contains("not re-judged"), "{again}");
     }
 }
 
@@ -110,7 +110,7 @@ fn a_record_that_agrees_with_itself_and_not_with_its_guests_is_found_out() {
     for (field, value) in [("outcome", "pass".into()), ("class", 0.into()), ("reason", "".into())] {
         forged["cells"][1][field] = value;
     }
-    found_out(&forged, "basic/second on tree:linux-0: pass (), and its guest said fail");
+    found_out(&forged, "basic/second on tree:linux-0: pass (), but its guest reported fail");
     let mut without = json();
     (without["exit_code"], without["classes"]) = (0.into(), serde_json::json!({ "0": 2 }));
     without["cells"].as_array_mut().expect("cells").remove(1);
@@ -120,7 +120,7 @@ fn a_record_that_agrees_with_itself_and_not_with_its_guests_is_found_out() {
     stray["subtest"] = "stray".into();
     more["classes"] = serde_json::json!({ "0": 3 });
     more["cells"].as_array_mut().expect("cells").push(stray);
-    found_out(&more, "basic/stray on tree:linux-0: pass, and no guest told of it");
+    found_out(&more, "basic/stray on tree:linux-0: pass, but no guest reported it");
 
     // Bytes that are gone are no evidence either.
     fs::write(dir.join("run.json"), &good).expect("written");

@@ -468,7 +468,7 @@ fn what_is_asked_for_reaches_the_guest() {
     }
     let long = "x".repeat(2000);
     let done = world.run(&["--kernel", &spec, "--append", &long]);
-    done.exits(2).says(&["the kernel command line would have"]);
+    done.exits(2).says(&["the kernel command line would be"]);
 }
 
 #[test]

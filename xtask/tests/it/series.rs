@@ -36,7 +36,7 @@ fn without_arguments_it_is_the_projects_series_on_its_kernel() {
     assert_eq!(
         text(&done.json()["kernels"][0]["id"]),
         "src:6.18.15",
-        "a kernel that is named is taken as it is"
+        "a kernel given by name is tested as it is"
     );
     let done = world.run(&["--dry-run"]);
     done.exits(0).says(&["kernel   src:6.18.15", "series   fsession (1 patches)"]);

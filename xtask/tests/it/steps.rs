@@ -205,11 +205,11 @@ fn parts_of_no_series_are_refused() {
         (&["--kernel", tree.as_str(), "--each-patch"][..], "--each-patch needs a series"),
         (&["--kernel", &tree, "--with-base"], "--with-base needs a series"),
         (&["--kernel", &tree, "--first-n", "1"], "--first-n needs a series"),
-        (&["--kernel", &range, "--first-n", "2"], "--first-n 2 is no number of patches"),
+        (&["--kernel", &range, "--first-n", "2"], "--first-n 2 is out of range"),
         (&["--kernel", &range, "--each-patch", "--first-n", "2"], "give a number from 1 to 1"),
         (&["--kernel", &range, "--first-n", "0"], "--first-n <K>"),
         (&["--kernel", &range, "--each-patch", "--with-base"], "cannot be used with"),
-        (&["--kernel", &range, "--each-patch", "--exec", "true"], "--each-patch makes several guests"),
+        (&["--kernel", &range, "--each-patch", "--exec", "true"], "--each-patch starts several guests"),
         (&["--kernel", &range, "--kernel", &tree, "--each-patch"], "--each-patch is for one kernel"),
         (
             &["--kernel", &range, "--variant", "default", "--variant", "debug", "--each-patch"],

@@ -11,7 +11,7 @@ use vmtest_kernel::source::{self, archive};
 /// The newest tree that was offered so far. All are offered before the first kernel is built.
 #[derive(Default)]
 pub struct Donors {
-    /// Version, place of the lane, tree.
+    /// Version, place of the chain, tree.
     newest: Mutex<Option<(String, usize, PatchedTree)>>,
 }
 
@@ -22,7 +22,7 @@ impl Donors {
         newest.as_ref().map(|(_, _, tree)| tree.clone())
     }
 
-    /// Offers the tree of the lane at this place.
+    /// Offers the tree of the chain at this place.
     ///
     /// # Errors
     /// When files of the tree cannot be read.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Columns side by side. First the trees of all: what cannot be fetched, or has a patch that does not apply, is found before
-//! the first make. Then kernels and guests. The columns of one kernel in one variant are a lane: its base and the steps of
+//! the first make. Then kernels and guests. The columns of one kernel in one variant are a chain: its base and the steps of
 //! its series share an object directory, so each is built from what the one before left, and boots while the next is built.
 
 use crate::column::{self, ColumnResult, Unbuilt};
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::interrupt;
@@ -12,32 +12,32 @@ use vmtest_base::thread::join;
 use vmtest_host::store::RunDir;
 
 /// Columns that belong together.
-pub fn split(units: &[Unit]) -> impl Iterator<Item = &[Unit]> {
-    units.chunk_by(|a, b| (&a.spec, &a.variant) == (&b.spec, &b.variant))
+pub fn split(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
+    columns.chunk_by(|a, b| (&a.spec, &a.variant) == (&b.spec, &b.variant))
 }
 
 /// Runs all columns to their end.
 ///
 /// # Errors
 /// Class `Usage` for a mistake that only the built runner could show.
-pub fn run(resources: &Resources<'_>, units: &[Unit], run_dir: &RunDir) -> Result<Vec<ColumnResult>> {
-    let lanes: Vec<(usize, &[Unit])> = split(units).enumerate().collect();
+pub fn run(resources: &Resources<'_>, columns: &[Column], run_dir: &RunDir) -> Result<Vec<ColumnResult>> {
+    let chains: Vec<(usize, &[Column])> = split(columns).enumerate().collect();
     // A glob without a match should not wait for a kernel.
     let runner = || resources.runner().map(|_| ());
     side_by_side(
-        &lanes,
+        &chains,
         runner,
-        |lane| trees(resources, *lane),
-        |(_, lane), trees| kernels(resources, lane, trees, run_dir),
+        |chain| trees(resources, *chain),
+        |(_, chain), trees| kernels(resources, chain, trees, run_dir),
     )
 }
 
-/// Runs lanes in two steps, each of them for all lanes at once: `trees` first, and when all of them are there, `kernels`.
+/// Runs chains in two steps, each of them for all chains at once: `trees` first, and when all of them are there, `kernels`.
 ///
 /// # Errors
 /// Class `Usage` from `runner`, which runs beside them and then ends them.
 pub fn side_by_side<L: Sync, T: Send, R: Send>(
-    lanes: &[L],
+    chains: &[L],
     runner: impl FnOnce() -> Result<()> + Send,
     trees: impl Fn(&L) -> T + Sync,
     kernels: impl Fn(&L, T) -> Vec<R> + Sync,
@@ -45,37 +45,38 @@ pub fn side_by_side<L: Sync, T: Send, R: Send>(
     let (trees, kernels) = (&trees, &kernels);
     std::thread::scope(|scope| {
         let runner = scope.spawn(runner);
-        let columns = scope.spawn(move || {
+        let booted = scope.spawn(move || {
             let trees: Vec<T> = std::thread::scope(|scope| {
-                let lanes: Vec<_> = lanes.iter().map(|lane| scope.spawn(move || trees(lane))).collect();
-                lanes.into_iter().map(join).collect()
+                let chains: Vec<_> = chains.iter().map(|chain| scope.spawn(move || trees(chain))).collect();
+                chains.into_iter().map(join).collect()
             });
             std::thread::scope(|scope| {
-                let lanes = lanes.iter().zip(trees);
-                let lanes: Vec<_> =
-                    lanes.map(|(lane, tree)| scope.spawn(move || kernels(lane, tree))).collect();
-                lanes.into_iter().flat_map(join).collect()
+                let chains = chains.iter().zip(trees);
+                let chains: Vec<_> =
+                    chains.map(|(chain, tree)| scope.spawn(move || kernels(chain, tree))).collect();
+                chains.into_iter().flat_map(join).collect()
             })
         });
         if let Err(error) = join(runner) {
             if error.class == Class::Usage {
                 interrupt::abandon();
-                drop(columns.join());
+                drop(booted.join());
                 return Err(error);
             }
         }
-        Ok(join(columns))
+        Ok(join(booted))
     })
 }
 
-/// The trees of the columns of a lane, with their patches.
-fn trees(resources: &Resources<'_>, (place, lane): (usize, &[Unit])) -> Vec<Unbuilt> {
-    let (Some(first), Some(last)) = (lane.first(), lane.last()) else { return Vec::new() };
+/// The trees of the columns of a chain, with their patches.
+fn trees(resources: &Resources<'_>, (place, chain): (usize, &[Column])) -> Vec<Unbuilt> {
+    let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Vec::new() };
     // Once for all of them: a tree that is edited meanwhile must not differ from column to column.
     let material = column::material(resources, first);
-    let trees: Vec<Unbuilt> = lane.iter().map(|unit| column::patch(resources, unit, &material)).collect();
-    let borrows = |unit: &Unit| !unit.spec.has_source();
-    if last.spec.has_source() && resources.plan.units.iter().any(borrows) {
+    let trees: Vec<Unbuilt> =
+        chain.iter().map(|column| column::patch(resources, column, &material)).collect();
+    let borrows = |column: &Column| !column.spec.has_source();
+    if last.spec.has_source() && resources.plan.columns.iter().any(borrows) {
         lend(resources, place, trees.last());
     }
     trees
@@ -91,31 +92,31 @@ fn lend(resources: &Resources<'_>, place: usize, tree: Option<&Unbuilt>) {
     if let Err(error) = lent {
         // What is wrong with it is said in its column.
         let id = &unbuilt.kernel().id;
-        resources.ctx.bus.note(format!("{id}: no bpftool of it for kernels without a tree: {error}"));
+        resources.ctx.bus.note(format!("{id}: cannot build a bpftool for kernels without a tree: {error}"));
     }
 }
 
-/// Builds the columns of a lane one after the other, and boots each as soon as it is there.
+/// Builds the columns of a chain one after the other, and boots each as soon as it is there.
 fn kernels(
     resources: &Resources<'_>,
-    lane: &[Unit],
+    chain: &[Column],
     trees: Vec<Unbuilt>,
     run_dir: &RunDir,
 ) -> Vec<ColumnResult> {
     let mut results: Vec<Vec<ColumnResult>> = std::thread::scope(|scope| {
-        let booted: Vec<_> = lane
+        let booted: Vec<_> = chain
             .iter()
             .zip(trees)
-            .map(|(unit, tree)| {
-                let built = column::build(resources, unit, tree, run_dir);
-                scope.spawn(move || column::boot(resources, unit, &built, run_dir))
+            .map(|(column, tree)| {
+                let built = column::build(resources, column, tree, run_dir);
+                scope.spawn(move || column::boot(resources, column, &built, run_dir))
             })
             .collect();
         booted.into_iter().map(vmtest_base::thread::join).collect()
     });
     for at in 1..results.len() {
         let before = results[at - 1].first().map(|result| result.kernel.id.clone());
-        if lane[at - 1].role.is_some() {
+        if chain[at - 1].role.is_some() {
             results[at].iter_mut().for_each(|result| result.kernel.compared_to.clone_from(&before));
         }
     }

@@ -2,7 +2,7 @@
 //! The kernel command line of a guest: what is set there, and whether it fits, as far as that is known before anything is
 //! built.
 
-use crate::plan::{MAX_ROUNDS, Plan, Unit};
+use crate::plan::{Column, MAX_ROUNDS, Plan};
 use crate::request::{BootChoice, Purpose};
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::nonce;
@@ -33,20 +33,20 @@ pub fn fits(spec: &VmSpec) -> Result<()> {
     if length < MAX_CMDLINE {
         return Ok(());
     }
-    Err(Error::usage(format!("the kernel command line would have {length} characters"))
-        .why(format!("the kernel cuts it off at {MAX_CMDLINE}"))
-        .next("use a shorter --exec, or fewer --append and --sysctl; a variant may have some, too"))
+    Err(Error::usage(format!("the kernel command line would be {length} characters long"))
+        .why(format!("the kernel truncates it at {MAX_CMDLINE}"))
+        .next("use a shorter --exec, or fewer --append and --sysctl; variants may add some, too"))
 }
 
 /// The same before anything is built, as far as it is known then: subtests can always be named by their places.
 ///
 /// # Errors
 /// Class `Usage`.
-pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Result<()> {
+pub fn check_cmdline(plan: &Plan, column: &Column, variant: Option<&Variant>) -> Result<()> {
     let (append, sysctls) = settings(plan, variant);
     let boot = match plan.boot {
         BootChoice::Direct => Boot::Direct,
-        BootChoice::Auto if !unit.spec.has_source() => Boot::Direct,
+        BootChoice::Auto if !column.spec.has_source() => Boot::Direct,
         BootChoice::Auto | BootChoice::Vng => Boot::Vng,
     };
     let task = match &plan.purpose {
@@ -56,7 +56,7 @@ pub fn check_cmdline(plan: &Plan, unit: &Unit, variant: Option<&Variant>) -> Res
             names: Vec::new(),
             places: "f".repeat(MAX_PLACES),
             effort: plan.effort,
-            self_test: unit.self_test,
+            self_test: column.self_test,
             rounds: MAX_ROUNDS,
             until_fail: None,
         },

@@ -53,14 +53,17 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// What is lacking; empty where it is shown to fail when it should.
-    pub fn lacks(&self) -> Vec<&'static str> {
-        let lacking = [
+    /// What is unproven; empty if it is shown to fail when it should.
+    pub fn unproven(&self) -> Vec<&'static str> {
+        let checks = [
             (self.control != Outcome::Pass, "it does not pass without damage"),
-            (!self.turned, "it passes with an expectation turned round"),
-            (!self.blind && self.mutants.is_empty(), "no mutant fails it, nor programs that see nothing"),
+            (!self.turned, "it passes with an expectation inverted"),
+            (
+                !self.blind && self.mutants.is_empty(),
+                "no mutant makes it fail, and neither do blind programs",
+            ),
         ];
-        lacking.into_iter().filter(|(lacks, _)| *lacks).map(|(_, why)| why).collect()
+        checks.into_iter().filter(|(unproven, _)| *unproven).map(|(_, why)| why).collect()
     }
 }
 
@@ -151,7 +154,7 @@ fn noticed(control: &ColumnResult, seen: &ColumnResult) -> Noticed {
 }
 
 /// What is wrong with the tree's own test where no mutant is: then nobody knows what it would notice. Empty for nothing.
-pub fn upstream_lacks(control: &ColumnResult) -> String {
+pub fn upstream_unproven(control: &ColumnResult) -> String {
     let bad = |cell: &Cell| cell.outcome != Outcome::Pass;
     match (&control.boot, control.cells.iter().find(|cell| bad(cell))) {
         (_, Some(cell)) => format!("{} is {}: {}", cell.path(), cell.outcome.name(), cell.reason),
@@ -165,8 +168,8 @@ pub fn upstream_lacks(control: &ColumnResult) -> String {
 pub fn class(subtests: &[Evidence], upstream: &ColumnResult) -> Class {
     match subtests {
         [] => Class::Incomplete,
-        some if some.iter().any(|one| !one.lacks().is_empty()) => Class::TestFailed,
-        _ if !upstream_lacks(upstream).is_empty() => Class::Incomplete,
+        some if some.iter().any(|one| !one.unproven().is_empty()) => Class::TestFailed,
+        _ if !upstream_unproven(upstream).is_empty() => Class::Incomplete,
         _ => Class::Pass,
     }
 }
@@ -235,7 +238,7 @@ mod tests {
         let mutant = mutants::samples::mutant(&[glob]);
         let mutants = vec![Seen { mutant: &mutant, own: &seen, upstream: &seen }];
         let all = subtests(&Columns { mutants, ..columns(&control, &turned, &blind) });
-        all.iter().filter(|one| one.lacks().is_empty()).count()
+        all.iter().filter(|one| one.unproven().is_empty()).count()
     }
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
     fn a_column_that_never_ran_is_no_evidence() {
         let (control, none) = (column(&[("a", Outcome::Pass)]), column(&[]));
         let seen = subtests(&columns(&control, &none, &none));
-        assert_eq!(seen[0].lacks().len(), 2);
+        assert_eq!(seen[0].unproven().len(), 2);
         let seen = subtests(&columns(&none, &control, &control));
         assert_eq!(class(&seen, &booted(&[("a", Outcome::Pass)])), Class::Incomplete);
     }

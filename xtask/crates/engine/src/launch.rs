@@ -59,7 +59,7 @@ impl Launch<'_> {
         let kept = self.bootable.config_text().map(|text| write_file(&store.join(load::CONFIG), text));
         if let Some(Err(error)) = kept {
             // What was seen of the guest is worth more.
-            self.warn(&format!("its configuration is not kept: {}", error.summary()));
+            self.warn(&format!("its configuration was not saved: {}", error.summary()));
         }
         Ok((seen, accel))
     }
@@ -74,24 +74,24 @@ impl Launch<'_> {
             let _ = std::fs::rename(store, PathBuf::from(format!("{}-{suffix}", store.display())));
         };
         let why = match (died, may_emulate) {
-            (Some(line), true) => format!("QEMU died under KVM before the guest's first word: {line}"),
+            (Some(line), true) => format!("QEMU died under KVM before the guest's first output: {line}"),
             (None, true) if seen.end == End::NoFirstByte => {
                 let limit = limits(resources, self.bootable, Kind::Kvm).first_byte.as_secs();
-                format!("not a byte under KVM within {limit} s")
+                format!("no output under KVM within {limit} s")
             }
             (Some(line), false) => {
                 self.warn(&format!(
-                    "the emulator died before the guest's first word: {line}. Trying once more"
+                    "the emulator died before the guest's first output: {line}. Retrying once"
                 ));
                 keep_as("emulator-died");
                 return Ok((self.start(accel.kind, store, &mut watch)?, accel));
             }
             (None, _) => return Ok((seen, accel)),
         };
-        self.warn(&format!("{why}; /dev/kvm does not run ordinary kernels here. Trying once more, emulated"));
+        self.warn(&format!("{why}; /dev/kvm does not run ordinary kernels here. Retrying without KVM"));
         keep_as("kvm");
         let seen = self.start(Kind::Tcg, store, &mut watch)?;
-        Ok((seen, Accel { kind: Kind::Tcg, reason: format!("{why}; the second try was emulated") }))
+        Ok((seen, Accel { kind: Kind::Tcg, reason: format!("{why}; retried without KVM") }))
     }
 
     fn warn(&self, what: &str) {
@@ -110,7 +110,7 @@ impl Launch<'_> {
         let mut spec = self.vm_spec(kind, &nonce)?;
         if let Task::Upstream { wishes, .. } = &spec.task {
             let text = serde_json::to_vec(wishes)
-                .map_err(|error| Error::host("cannot say what to run").why(error))?;
+                .map_err(|error| Error::host("cannot write the guest's request").why(error))?;
             write_file(&channel.dir().join(WISHES), text)?;
             let sandbox = Sandbox::new(resources.tools()?).read_only(channel.dir(), "/vm");
             spec.wishes = Some(sandbox.see(&format!("/vm/{WISHES}")).to_string_lossy().into_owned());
@@ -245,9 +245,9 @@ fn check_words(spec: &VmSpec) -> Result<()> {
     let Some(word) = words.iter().find(|word| !word.chars().all(|c| c.is_ascii_graphic() && c != '"')) else {
         return Ok(());
     };
-    Err(Error::usage(format!("{word:?} cannot be handed to a kernel"))
-        .why("it holds a blank, a quote or a letter beyond ASCII, at which the kernel would take it apart")
-        .next("name tests by globs without these, and keep the cache at a plain path (VMTEST_CACHE_DIR)"))
+    Err(Error::usage(format!("{word:?} cannot be passed to a kernel"))
+        .why("it contains a space, a quote or a non-ASCII character, at which the kernel would split it")
+        .next("use test globs without these, and keep the cache at a plain path (VMTEST_CACHE_DIR)"))
 }
 
 /// The command that starts this guest.
@@ -320,7 +320,7 @@ fn vng_command(resources: &Resources<'_>, spec: &VmSpec, mut sandbox: Sandbox<'_
     let runner = sandbox.see(&format!("/suite/{RUNNER}"));
     for path in [&kernel, &vm, &runner] {
         if !virtme::is_plain(path) {
-            return Err(Error::host(format!("vng cannot be handed the path {}", path.display()))
+            return Err(Error::host(format!("vng cannot use the path {}", path.display()))
                 .why("vng passes it to a shell without quoting")
                 .next(
                     "leave out --toolchain host, use --boot direct, or move the cache with VMTEST_CACHE_DIR",

@@ -92,8 +92,7 @@ fn matches(glob: &GlobMatcher, test: &str, subtest: &str) -> bool {
 /// Class `Usage` where there is none, a name is none of them, or a file does not say what it breaks and who must notice.
 pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
     let shown = dir.display();
-    let none =
-        || Error::usage(format!("there are no mutants in {shown}")).next("take a checkout that has them");
+    let none = || Error::usage(format!("no mutants in {shown}")).next("use a checkout that has them");
     let Ok(entries) = fs::read_dir(dir) else { return Err(none()) };
     let mut files = Vec::new();
     for entry in entries {
@@ -108,8 +107,8 @@ pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
     }
     if let Some(unknown) = only.iter().find(|wanted| !files.iter().any(|(name, _)| name == *wanted)) {
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        return Err(Error::usage(format!("--only {unknown} is no mutant"))
-            .why(format!("there are {}", names.join(", "))));
+        return Err(Error::usage(format!("unknown mutant `{unknown}`"))
+            .why(format!("available mutants: {}", names.join(", "))));
     }
     files.retain(|(name, _)| only.is_empty() || only.contains(name));
     files.into_iter().map(|(name, path)| read(name, &path)).collect()
@@ -120,9 +119,9 @@ fn read(name: String, path: &Path) -> Result<Mutant> {
     let mut series = series::Series { origin: None, ..series::load(&[path.to_owned()])? };
     series.name.clone_from(&name);
     let wrong = |why: String| {
-        Error::usage(format!("{} is no mutant", path.display()))
+        Error::usage(format!("{} is not a mutant", path.display()))
             .why(why)
-            .next(format!("its mail has to say `{BREAKS} WHAT` and `{NOTICED_BY} GLOB[, GLOB]..`"))
+            .next(format!("its mail needs the lines `{BREAKS} WHAT` and `{NOTICED_BY} GLOB[, GLOB]..`"))
     };
     let [patch] = series.patches.as_slice() else {
         return Err(wrong(format!("it holds {} patches", series.patches.len())));
@@ -130,13 +129,13 @@ fn read(name: String, path: &Path) -> Result<Mutant> {
     let text = String::from_utf8_lossy(&patch.raw).into_owned();
     let breaks = field(&text, BREAKS).join(" ");
     if breaks.is_empty() {
-        return Err(wrong(format!("no line says `{BREAKS}`")));
+        return Err(wrong(format!("it has no `{BREAKS}` line")));
     }
     let listed = field(&text, NOTICED_BY);
     let globs = listed.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|glob| !glob.is_empty());
     let signs: Vec<Sign> = globs.map(Sign::parse).collect::<Result<_>>()?;
     if signs.is_empty() {
-        return Err(wrong(format!("no line says `{NOTICED_BY}` and names something")));
+        return Err(wrong(format!("no `{NOTICED_BY}` line names anything")));
     }
     Ok(Mutant { name, series, breaks, signs })
 }
@@ -175,7 +174,7 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
                     mutant.name
                 ))
                 .next(
-                    "`cargo xtask vmtest --list` shows them all; `splat`, `panic`, `corruption` and `hang` are no subtests",
+                    "`cargo xtask vmtest --list` lists all subtests; `splat`, `panic`, `corruption` and `hang` are also valid",
                 ));
             }
         }
@@ -185,7 +184,7 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
 
 /// What became of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MutantStatus {
     /// Everything that had to notice did.
     Noticed,
     /// Something that had to notice did not.
@@ -196,34 +195,34 @@ pub enum Verdict {
     NotJudged(Class),
 }
 
-impl Verdict {
+impl MutantStatus {
     /// For a reader.
     pub fn name(self) -> &'static str {
         match self {
-            Verdict::Noticed => "noticed",
-            Verdict::Unnoticed => "UNNOTICED",
-            Verdict::Broken => "BROKEN",
-            Verdict::NotJudged(_) => "NOT JUDGED",
+            MutantStatus::Noticed => "noticed",
+            MutantStatus::Unnoticed => "UNNOTICED",
+            MutantStatus::Broken => "BROKEN",
+            MutantStatus::NotJudged(_) => "NOT JUDGED",
         }
     }
 
     /// For the exit code.
     pub fn class(self) -> Class {
         match self {
-            Verdict::Noticed => Class::Pass,
-            Verdict::Unnoticed | Verdict::Broken => Class::TestFailed,
+            MutantStatus::Noticed => Class::Pass,
+            MutantStatus::Unnoticed | MutantStatus::Broken => Class::TestFailed,
             // Without a verdict it cannot be a pass.
-            Verdict::NotJudged(Class::Pass) => Class::Incomplete,
-            Verdict::NotJudged(class) => class,
+            MutantStatus::NotJudged(Class::Pass) => Class::Incomplete,
+            MutantStatus::NotJudged(class) => class,
         }
     }
 }
 
 /// A verdict and what it rests on.
 #[derive(Debug)]
-pub struct Finding {
+pub struct MutantResult {
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: MutantStatus,
     /// Subtests that pass without the mutant and not with it.
     pub noticed_by: Vec<String>,
     /// What befell its kernel besides; empty where nothing did.
@@ -232,8 +231,30 @@ pub struct Finding {
     pub why: String,
 }
 
+/// A mutant whose kernel was never booted, by its first cell.
+fn not_booted(first: Option<&Cell>) -> (MutantStatus, String) {
+    let status = match first.map_or(Class::Host, Cell::class) {
+        Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => MutantStatus::Broken,
+        other => MutantStatus::NotJudged(other),
+    };
+    (status, first.map_or("", |cell| cell.reason.as_str()).to_owned())
+}
+
+/// Whether a mutant declares that its guest may end like this; `None` where the harness or the user ended it.
+fn declares(mutant: &Mutant, class: Class) -> Option<bool> {
+    let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
+    match class {
+        Class::Pass => Some(true),
+        Class::Splat => Some(says(|sign| matches!(sign, Sign::Splat | Sign::Corruption))),
+        Class::Panic => Some(says(|sign| matches!(sign, Sign::Panic | Sign::Corruption))),
+        Class::Hang | Class::WallClock => Some(says(|sign| matches!(sign, Sign::Hang))),
+        Class::GuestLost | Class::BootFailed | Class::RunnerDied => Some(false),
+        _ => None,
+    }
+}
+
 /// Judges a mutant by what its kernel came to, and what the kernel without it (`control`) did.
-pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Finding {
+pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> MutantResult {
     let passed = |cell: &Cell| {
         control.cells.iter().any(|other| {
             (&other.test, &other.subtest) == (&cell.test, &cell.subtest) && other.outcome == Outcome::Pass
@@ -242,7 +263,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
     let noticing: Vec<&Cell> =
         seen.cells.iter().filter(|cell| notices(cell.outcome) && passed(cell)).collect();
     let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
-    let finding = |verdict, why: String| Finding {
+    let finding = |verdict, why: String| MutantResult {
         verdict,
         noticed_by: noticing.iter().map(|cell| cell.path()).collect(),
         kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass.code()) {
@@ -256,33 +277,20 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         class => {
             let first = control.cells.first();
             let class = class.or(first.map(Cell::class)).unwrap_or(Class::Host);
-            return finding(Verdict::NotJudged(class), format!("the series without it: {}", class.label()));
+            return finding(MutantStatus::NotJudged(class), format!("without the mutant: {}", class.label()));
         }
     }
     let Some(boot) = &seen.boot else {
-        let first = seen.cells.first();
-        let class = first.map_or(Class::Host, Cell::class);
-        let reason = first.map_or("", |cell| cell.reason.as_str()).to_owned();
-        let verdict = match class {
-            Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => Verdict::Broken,
-            other => Verdict::NotJudged(other),
-        };
-        return finding(verdict, reason);
+        let (status, reason) = not_booted(seen.cells.first());
+        return finding(status, reason);
     };
     let class = class_of(boot.class);
-    let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
-    let declared = match class {
-        Class::Pass => true,
-        Class::Splat => says(|sign| matches!(sign, Sign::Splat | Sign::Corruption)),
-        Class::Panic => says(|sign| matches!(sign, Sign::Panic | Sign::Corruption)),
-        Class::Hang | Class::WallClock => says(|sign| matches!(sign, Sign::Hang)),
-        Class::GuestLost | Class::BootFailed | Class::RunnerDied => false,
-        // The harness's or the user's doing.
-        other => return finding(Verdict::NotJudged(other), boot.reason.clone()),
+    let Some(declared) = declares(mutant, class) else {
+        return finding(MutantStatus::NotJudged(class), boot.reason.clone());
     };
     if !declared {
-        let why = format!("`{NOTICED_BY}` says nothing of what befell its kernel");
-        return finding(Verdict::Unnoticed, why);
+        let why = format!("`{NOTICED_BY}` does not declare what happened to its kernel");
+        return finding(MutantStatus::Unnoticed, why);
     }
     let met = |sign: &Sign| match sign {
         Sign::Subtest(_, glob) => noticing.iter().any(|cell| matches(glob, &cell.test, &cell.subtest)),
@@ -294,13 +302,13 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
     let unmet: Vec<&str> = mutant.signs.iter().filter(|sign| !met(sign)).map(Sign::text).collect();
     if !unmet.is_empty() || mutant.signs.is_empty() {
         let unmet = if unmet.is_empty() {
-            "nothing is to notice it".to_owned()
+            "nothing is declared to notice it".to_owned()
         } else {
             format!("not by {}", unmet.join(", "))
         };
-        return finding(Verdict::Unnoticed, unmet);
+        return finding(MutantStatus::Unnoticed, unmet);
     }
-    finding(Verdict::Noticed, String::new())
+    finding(MutantStatus::Noticed, String::new())
 }
 
 /// Whether an outcome, where there was a pass, shows anything. `missing` and `notrun` never ran.
@@ -369,7 +377,7 @@ mod tests {
         }
     }
 
-    fn verdict(signs: &[&str], outcomes: [Outcome; 2], class: Class) -> Verdict {
+    fn verdict(signs: &[&str], outcomes: [Outcome; 2], class: Class) -> MutantStatus {
         let control = column([Outcome::Pass, Outcome::Pass], Class::Pass);
         judge(&mutant(signs), &control, &column(outcomes, class)).verdict
     }
@@ -379,33 +387,36 @@ mod tests {
     #[test]
     fn each_glob_needs_a_cell_that_does_not_pass_any_more() {
         for outcome in [Fail, Skip, Timeout] {
-            assert_eq!(verdict(&["basic/a"], [outcome, Pass], Class::Pass), Verdict::Noticed);
+            assert_eq!(verdict(&["basic/a"], [outcome, Pass], Class::Pass), MutantStatus::Noticed);
         }
-        assert_eq!(verdict(&["basic"], [Pass, Fail], Class::Pass), Verdict::Noticed);
-        assert_eq!(verdict(&["basic/a", "basic/b"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["basic/a"], [Pass, Fail], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["basic/*"], [Pass, Pass], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&[], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
+        assert_eq!(verdict(&["basic"], [Pass, Fail], Class::Pass), MutantStatus::Noticed);
+        assert_eq!(verdict(&["basic/a", "basic/b"], [Fail, Pass], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["basic/a"], [Pass, Fail], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["basic/*"], [Pass, Pass], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&[], [Fail, Fail], Class::Pass), MutantStatus::Unnoticed);
         for never_ran in [Missing, Notrun] {
-            assert_eq!(verdict(&["basic/*"], [never_ran, never_ran], Class::Pass), Verdict::Unnoticed);
+            assert_eq!(verdict(&["basic/*"], [never_ran, never_ran], Class::Pass), MutantStatus::Unnoticed);
         }
     }
 
     #[test]
     fn a_kernel_that_dies_or_complains_counts_only_where_that_was_said() {
-        assert_eq!(verdict(&["basic/a"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
-        assert_eq!(verdict(&["panic"], [Crash, Missing], Class::Panic), Verdict::Noticed);
-        assert_eq!(verdict(&["panic", "basic/b"], [Crash, Missing], Class::Panic), Verdict::Unnoticed);
-        assert_eq!(verdict(&["panic"], [Fail, Pass], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::Panic), Verdict::Noticed);
-        assert_eq!(verdict(&["corruption"], [Pass, Pass], Class::Splat), Verdict::Noticed);
-        assert_eq!(verdict(&["corruption"], [Fail, Fail], Class::Pass), Verdict::Unnoticed);
-        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::GuestLost), Verdict::Unnoticed);
-        assert_eq!(verdict(&["basic/a"], [Fail, Pass], Class::Splat), Verdict::Unnoticed);
-        assert_eq!(verdict(&["splat"], [Pass, Pass], Class::Splat), Verdict::Noticed);
-        assert_eq!(verdict(&["hang"], [Timeout, Missing], Class::Hang), Verdict::Noticed);
+        assert_eq!(verdict(&["basic/a"], [Crash, Missing], Class::Panic), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["panic"], [Crash, Missing], Class::Panic), MutantStatus::Noticed);
+        assert_eq!(verdict(&["panic", "basic/b"], [Crash, Missing], Class::Panic), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["panic"], [Fail, Pass], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::Panic), MutantStatus::Noticed);
+        assert_eq!(verdict(&["corruption"], [Pass, Pass], Class::Splat), MutantStatus::Noticed);
+        assert_eq!(verdict(&["corruption"], [Fail, Fail], Class::Pass), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["corruption"], [Crash, Missing], Class::GuestLost), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["basic/a"], [Fail, Pass], Class::Splat), MutantStatus::Unnoticed);
+        assert_eq!(verdict(&["splat"], [Pass, Pass], Class::Splat), MutantStatus::Noticed);
+        assert_eq!(verdict(&["hang"], [Timeout, Missing], Class::Hang), MutantStatus::Noticed);
         for class in [Class::GuestLost, Class::BootFailed, Class::RunnerDied] {
-            assert_eq!(verdict(&["panic", "hang", "basic/*"], [Crash, Crash], class), Verdict::Unnoticed);
+            assert_eq!(
+                verdict(&["panic", "hang", "basic/*"], [Crash, Crash], class),
+                MutantStatus::Unnoticed
+            );
         }
     }
 
@@ -413,27 +424,30 @@ mod tests {
     fn what_did_not_pass_without_the_mutant_proves_nothing() {
         let control = column([Skip, Pass], Class::Pass);
         let seen = column([Fail, Pass], Class::Pass);
-        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, Verdict::Unnoticed);
+        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, MutantStatus::Unnoticed);
         let control = column([Crash, Missing], Class::Panic);
-        assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, Verdict::NotJudged(Class::Panic));
+        assert_eq!(
+            judge(&mutant(&["basic/*"]), &control, &seen).verdict,
+            MutantStatus::NotJudged(Class::Panic)
+        );
     }
 
     #[test]
     fn what_was_never_built_or_judged_is_never_noticed() {
         let control = column([Pass, Pass], Class::Pass);
         for (class, verdict) in [
-            (Class::KernelBuild, Verdict::Broken),
-            (Class::SeriesDoesNotApply, Verdict::Broken),
-            (Class::Host, Verdict::NotJudged(Class::Host)),
-            (Class::Interrupted, Verdict::NotJudged(Class::Interrupted)),
+            (Class::KernelBuild, MutantStatus::Broken),
+            (Class::SeriesDoesNotApply, MutantStatus::Broken),
+            (Class::Host, MutantStatus::NotJudged(Class::Host)),
+            (Class::Interrupted, MutantStatus::NotJudged(Class::Interrupted)),
         ] {
             let mut seen = column([Notrun, Notrun], class);
             seen.boot = None;
             assert_eq!(judge(&mutant(&["basic/*"]), &control, &seen).verdict, verdict);
             assert_ne!(verdict.class(), Class::Pass);
         }
-        assert_eq!(verdict(&["basic/*"], [Fail, Fail], Class::Host), Verdict::NotJudged(Class::Host));
-        assert_eq!(Verdict::NotJudged(Class::Pass).class(), Class::Incomplete);
+        assert_eq!(verdict(&["basic/*"], [Fail, Fail], Class::Host), MutantStatus::NotJudged(Class::Host));
+        assert_eq!(MutantStatus::NotJudged(Class::Pass).class(), Class::Incomplete);
     }
 
     #[test]

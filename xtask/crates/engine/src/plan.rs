@@ -27,7 +27,7 @@ use vmtest_record::run::Role;
 use vmtest_suite::choice;
 use vmtest_suite::own::TestFilter;
 
-pub use crate::plan::columns::Columns;
+pub use crate::plan::columns::SeriesColumns;
 pub use crate::plan::columns::Upto;
 pub use crate::plan::columns::expand;
 pub use crate::plan::values::AllowSkip;
@@ -46,7 +46,7 @@ pub const DEFAULT_MEMORY_MIB: u32 = 512;
 
 /// One kernel in one variant: a column of the matrix, and one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
+pub struct Column {
     /// Which kernel.
     pub spec: KernelSpec,
     /// Which variant; `None` for a kernel that is not built here.
@@ -85,9 +85,9 @@ impl Repeat {
         let can = (MAX_EVENTS - 1000) / (2 * subtests.max(1));
         let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MAX_ROUNDS);
         match self.rounds {
-            Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too often"))
+            Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too large"))
                 .why(format!("{subtests} subtests can be run {can} times in one boot"))
-                .next("choose fewer subtests with --test, or repeat less often")),
+                .next("select fewer subtests with --test, or lower --repeat")),
             Some(rounds) => Ok(rounds),
             None if self.until_fail => Ok(can),
             None => Ok(1),
@@ -122,9 +122,9 @@ impl Repeat {
 #[derive(Debug)]
 pub struct Plan {
     /// Columns, in the order asked for: one for each kernel and variant, until [`expand`] makes more of them.
-    pub units: Vec<Unit>,
+    pub columns: Vec<Column>,
     /// Which columns a kernel with a series becomes.
-    pub columns: Columns,
+    pub series_columns: SeriesColumns,
     /// Only so many patches of the series; `None`: all.
     pub first_n: Option<usize>,
     /// Series, in the order asked for.
@@ -200,8 +200,8 @@ impl Plan {
             each_patch,
             first_n,
             variants,
-            suites,
-            ignore_denylist,
+            suites: _,
+            ignore_denylist: _,
             tests,
             effort,
             repeat,
@@ -226,54 +226,18 @@ impl Plan {
             purpose,
             self_test,
         } = request;
-        let mut units = units(kernels, variants, patches, config)?;
-        units.iter_mut().for_each(|unit| unit.self_test = *self_test);
-        if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
-            return Err(Error::usage("--exec names no command"));
-        }
-        if *purpose != Purpose::Test && units.len() > 1 {
-            return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
-                .why(format!("{} kernels and variants are asked for", units.len())));
-        }
-        let own = suites.contains(&Suite::Own);
-        let upstream =
-            suites.contains(&Suite::Upstream).then_some(UpstreamPlan { ignore_deny_list: *ignore_denylist });
-        let mut programs: Vec<String> = Vec::new();
-        for suite in suites {
-            if let Suite::Program(name) = suite {
-                if !programs.contains(name) {
-                    programs.push(name.clone());
-                }
-            }
-        }
-        let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
-        if let Some(name) = foreign {
-            refuse_foreign(name, &units, purpose, self_test.is_some(), *boot)?;
-            if repeat.is_some() || *until_fail {
-                return Err(Error::usage(format!("--suite {name} runs once"))
-                    .why("--repeat and --until-fail are for the own suite"));
-            }
-        }
-        if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
-            return Err(
-                Error::usage("--test chooses nothing here").why(format!("--suite {name} runs as a whole"))
-            );
-        }
-        if upstream.is_some() {
-            choice::check(tests)?;
-        } else if *ignore_denylist {
-            return Err(
-                Error::usage("--ignore-denylist is about the tree's own tests").next("add --suite upstream")
-            );
-        }
-        let columns = match (with_base, each_patch) {
+        let mut columns = columns(kernels, variants, patches, config)?;
+        columns.iter_mut().for_each(|column| column.self_test = *self_test);
+        refuse_purpose(purpose, columns.len())?;
+        let (own, upstream, programs) = chosen_suites(request, &columns)?;
+        let series_columns = match (with_base, each_patch) {
             // clap refuses both.
-            (_, true) => Columns::EachPatch,
-            (true, false) => Columns::WithBase,
-            (false, false) => Columns::Whole,
+            (_, true) => SeriesColumns::EachPatch,
+            (true, false) => SeriesColumns::WithBase,
+            (false, false) => SeriesColumns::Whole,
         };
         let patches = series(kernels, patches, *toolchain)?;
-        columns::refuse(columns, *first_n, purpose, &units, &patches)?;
+        columns::refuse(series_columns, *first_n, purpose, &columns, &patches)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let timeouts: BTreeMap<Limit, Duration> =
             timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?;
@@ -282,9 +246,9 @@ impl Plan {
             limit: timeouts.get(&Limit::Build).copied().unwrap_or_else(|| Limit::Build.default(Kind::Tcg)),
         };
         Ok(Plan {
-            units,
-            patches,
             columns,
+            patches,
+            series_columns,
             first_n: first_n.map(|count| count as usize),
             own,
             upstream,
@@ -342,15 +306,15 @@ impl Plan {
     }
 }
 
-fn units(
+fn columns(
     kernels: &[String],
     variants: &[String],
     patches: &[PathBuf],
     config: &[PathBuf],
-) -> Result<Vec<Unit>> {
+) -> Result<Vec<Column>> {
     let default = [DEFAULT_KERNEL.to_owned()];
     let kernels = if kernels.is_empty() { &default[..] } else { kernels };
-    let mut units: Vec<Unit> = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
     for kernel in kernels {
         let spec: KernelSpec = kernel.parse()?;
         if !spec.has_source() {
@@ -361,7 +325,7 @@ fn units(
             ];
             if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
                 return Err(Error::usage(format!("{option} cannot be applied to {spec}"))
-                    .why("it is a finished kernel: there is no source here to patch or configure")
+                    .why("it is a finished kernel: it has no source to patch or configure")
                     .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
             }
         }
@@ -373,7 +337,7 @@ fn units(
             variants.iter().cloned().map(Some).collect()
         };
         for variant in names {
-            let unit = Unit {
+            let column = Column {
                 spec: spec.clone(),
                 variant,
                 label: None,
@@ -382,26 +346,74 @@ fn units(
                 role: None,
                 self_test: None,
             };
-            if units.contains(&unit) {
-                return Err(Error::usage(format!("{} is asked for twice", unit.spec)));
+            if columns.contains(&column) {
+                return Err(Error::usage(format!("{} is given twice", column.spec)));
             }
-            units.push(unit);
+            columns.push(column);
         }
     }
-    Ok(units)
+    Ok(columns)
+}
+
+/// A look inside a guest that has no command, or more than one guest to look into.
+fn refuse_purpose(purpose: &Purpose, columns: usize) -> Result<()> {
+    if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
+        return Err(Error::usage("--exec needs a command"));
+    }
+    if *purpose != Purpose::Test && columns > 1 {
+        return Err(Error::usage("--shell, --exec and --gdb look inside one guest")
+            .why(format!("{columns} kernels and variants are requested")));
+    }
+    Ok(())
+}
+
+/// The suites of a request: whether the own one, how the tree's own, which programs. Refuses options that do not fit them.
+fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<UpstreamPlan>, Vec<String>)> {
+    let suites = &request.suites;
+    let own = suites.contains(&Suite::Own);
+    let plan = UpstreamPlan { ignore_deny_list: request.ignore_denylist };
+    let upstream = suites.contains(&Suite::Upstream).then_some(plan);
+    let mut programs: Vec<String> = Vec::new();
+    for suite in suites {
+        if let Suite::Program(name) = suite {
+            if !programs.contains(name) {
+                programs.push(name.clone());
+            }
+        }
+    }
+    let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
+    if let Some(name) = foreign {
+        refuse_foreign(name, columns, &request.purpose, request.self_test.is_some(), request.boot)?;
+        if request.repeat.is_some() || request.until_fail {
+            return Err(Error::usage(format!("--suite {name} runs once"))
+                .why("--repeat and --until-fail are for the own suite"));
+        }
+    }
+    let tests = &request.tests;
+    if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
+        let why = format!("--suite {name} runs as a whole");
+        return Err(Error::usage("--test does not apply here").why(why));
+    }
+    if upstream.is_some() {
+        choice::check(tests)?;
+    } else if request.ignore_denylist {
+        return Err(Error::usage("--ignore-denylist applies only to the tree's own tests")
+            .next("add --suite upstream"));
+    }
+    Ok((own, upstream, programs))
 }
 
 /// What cannot be done with suites that are programs in the guest.
 fn refuse_foreign(
     name: &str,
-    units: &[Unit],
+    columns: &[Column],
     purpose: &Purpose,
     self_test: bool,
     boot: BootChoice,
 ) -> Result<()> {
-    if let Some(unit) = units.iter().find(|unit| !unit.spec.has_source()) {
-        return Err(Error::usage(format!("--suite {name} cannot be run on {}", unit.spec))
-            .why("it needs a boot through vng, and upstream's tests a source, and this is a finished kernel")
+    if let Some(column) = columns.iter().find(|column| !column.spec.has_source()) {
+        return Err(Error::usage(format!("--suite {name} cannot be run on {}", column.spec))
+            .why("it boots through vng, and upstream's tests need source; this is a finished kernel")
             .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"));
     }
     let other = match purpose {
@@ -411,16 +423,16 @@ fn refuse_foreign(
         Purpose::Gdb => Some("--gdb"),
     };
     if let Some(option) = other {
-        return Err(Error::usage(format!("{option} runs no suite, or one alone"))
-            .why(format!("--suite {name} is asked for as well")));
+        return Err(Error::usage(format!("{option} runs at most one suite"))
+            .why(format!("--suite {name} is also given")));
     }
     if self_test {
         return Err(Error::usage("--self-test damages the own suite")
-            .why(format!("--suite {name} states its expectations by itself")));
+            .why(format!("--suite {name} has expectations of its own")));
     }
     if boot == BootChoice::Direct {
         return Err(Error::usage(format!("--suite {name} cannot be booted directly"))
-            .why("it needs the shell and libraries of the build root, which only a boot through vng has")
+            .why("it needs the build root's shell and libraries, which only a boot through vng provides")
             .next("leave out --boot direct"));
     }
     Ok(())

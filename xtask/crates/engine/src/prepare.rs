@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 use vmtest_suite::program;
 
-use crate::plan::{self, Plan, Unit};
+use crate::plan::{self, Column, Plan};
 use crate::request::BootChoice;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::judge::Program;
@@ -25,13 +25,13 @@ use vmtest_suite::own::Runner;
 /// A plan with everything that it names.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What will be done. Its units are the columns.
+    /// What will be done. Its columns are the columns.
     pub plan: Plan,
     /// Series of `--patches`; `None` without one.
     pub series: Option<Series>,
     /// Programs of selftests/suites/ that run.
     pub programs: Vec<Program>,
-    /// What each column will be, in the order of the plan's units.
+    /// What each column will be, in the order of the plan's columns.
     pub meanings: Vec<Meaning>,
     kernels: Vec<Kernel>,
     configurations: Vec<Configuration>,
@@ -73,14 +73,14 @@ struct Kernel {
 /// Class `Usage` for everything that can be wrong with what was typed, and `Host` for what the host does not have.
 pub fn prepare(ctx: &Context, plan: Plan) -> Result<Prepared> {
     let prepared = prepare_all(ctx, vec![plan], &[])?.swap_remove(0);
-    let units = prepared.plan.units.iter().zip(&prepared.meanings);
-    for (at, (unit, meaning)) in units.clone().enumerate() {
+    let columns = prepared.plan.columns.iter().zip(&prepared.meanings);
+    for (at, (column, meaning)) in columns.clone().enumerate() {
         let id = &meaning.resolved.id;
         // Cells are told apart by this name, and so are the directories of their consoles.
-        let mut before = units.clone().take(at).filter(|(other, _)| other.spec != unit.spec);
+        let mut before = columns.clone().take(at).filter(|(other, _)| other.spec != column.spec);
         if let Some((other, _)) = before.find(|(_, other)| other.resolved.id == *id) {
-            return Err(Error::usage(format!("two kernels would both be the column {id}"))
-                .why(format!("{} and {} have the same name", other.spec, unit.spec))
+            return Err(Error::usage(format!("two kernels would both be column {id}"))
+                .why(format!("{} and {} have the same name", other.spec, column.spec))
                 .next("test them in two runs, or give their directories different names"));
         }
     }
@@ -104,7 +104,7 @@ pub fn prepare_all(ctx: &Context, plans: Vec<Plan>, named: &[KernelSpec]) -> Res
             read.push((plan.patches.clone(), maintained::load(ctx, &plan.patches)?));
         }
     }
-    let kernels = resolve(ctx, named, plans.iter().flat_map(|plan| &plan.units))?;
+    let kernels = resolve(ctx, named, plans.iter().flat_map(|plan| &plan.columns))?;
     let mut all = Vec::new();
     for ((plan, programs), configurations) in plans.into_iter().zip(programs).zip(configurations) {
         let series = read.iter().find(|(patches, _)| *patches == plan.patches);
@@ -124,10 +124,10 @@ impl Prepared {
     /// # Errors
     /// Class `Usage` for a kernel command line that would be cut off, or a program that makes no sense.
     pub fn for_plan(&self, ctx: &Context, plan: Plan) -> Result<Prepared> {
-        let plan = Plan { units: self.plan.units.clone(), ..plan };
-        for unit in &plan.units {
-            let configuration = self.configurations.iter().find(|one| one.is(unit.variant.as_deref()));
-            crate::cmdline::check_cmdline(&plan, unit, configuration.map(|one| &one.variant))?;
+        let plan = Plan { columns: self.plan.columns.clone(), ..plan };
+        for column in &plan.columns {
+            let configuration = self.configurations.iter().find(|one| one.is(column.variant.as_deref()));
+            crate::cmdline::check_cmdline(&plan, column, configuration.map(|one| &one.variant))?;
         }
         Ok(Prepared {
             programs: programs(ctx, &plan)?,
@@ -165,26 +165,27 @@ impl Prepared {
     fn expand(&mut self) -> Result<()> {
         let given = self.series.as_ref().map_or(0, |series| series.patches.len());
         let mut bases: Vec<&Resolved> = Vec::new();
-        for unit in &mut self.plan.units {
-            let kernel = self.kernels.iter().find(|kernel| kernel.spec == unit.spec);
-            let kernel = kernel.ok_or_else(|| Error::host(format!("{} was not resolved", unit.spec)))?;
-            unit.label.clone_from(&kernel.label);
+        for column in &mut self.plan.columns {
+            let kernel = self.kernels.iter().find(|kernel| kernel.spec == column.spec);
+            let kernel = kernel.ok_or_else(|| Error::host(format!("{} was not resolved", column.spec)))?;
+            column.label.clone_from(&kernel.label);
             bases.push(&kernel.resolved);
         }
-        let units = self.plan.units.iter().zip(&bases);
-        let count = |(unit, base): (&Unit, &&Resolved)| match unit.spec.has_source() {
+        let columns = self.plan.columns.iter().zip(&bases);
+        let count = |(column, base): (&Column, &&Resolved)| match column.spec.has_source() {
             true => base.commits + given,
             false => 0,
         };
-        let patches: Vec<usize> = units.map(count).collect();
-        let columns = plan::expand(&self.plan.units, &patches, self.plan.columns, self.plan.first_n)?;
-        let meaning = |(at, unit): &(usize, Unit)| Meaning {
+        let patches: Vec<usize> = columns.map(count).collect();
+        let expanded =
+            plan::expand(&self.plan.columns, &patches, self.plan.series_columns, self.plan.first_n)?;
+        let meaning = |(at, column): &(usize, Column)| Meaning {
             resolved: bases[*at].clone(),
-            on_top: unit.upto.count(patches[*at]),
+            on_top: column.upto.count(patches[*at]),
             of: patches[*at],
         };
-        self.meanings = columns.iter().map(meaning).collect();
-        self.plan.units = columns.into_iter().map(|(_, unit)| unit).collect();
+        self.meanings = expanded.iter().map(meaning).collect();
+        self.plan.columns = expanded.into_iter().map(|(_, column)| column).collect();
         Ok(())
     }
 }
@@ -212,11 +213,11 @@ fn needs(plans: &[Plan], ctx: &Context) -> Vec<Need> {
 
 fn needs_of(plan: &Plan, ctx: &Context) -> Vec<Need> {
     let mut needs = vec![Need::Storage];
-    let archive = |unit: &Unit| matches!(unit.spec, KernelSpec::Src(_) | KernelSpec::Debian { .. });
-    if plan.units.iter().any(archive) {
+    let archive = |column: &Column| matches!(column.spec, KernelSpec::Src(_) | KernelSpec::Debian { .. });
+    if plan.columns.iter().any(archive) {
         needs.push(Need::Archive);
     }
-    if plan.units.iter().any(|unit| unit.spec.has_source()) {
+    if plan.columns.iter().any(|column| column.spec.has_source()) {
         needs.push(Need::Source);
     }
     match plan.toolchain {
@@ -228,7 +229,7 @@ fn needs_of(plan: &Plan, ctx: &Context) -> Vec<Need> {
         }
         Toolchain::Host => {
             needs.push(Need::HostBoot);
-            let builds = plan.units.iter().any(|unit| unit.spec.has_source());
+            let builds = plan.columns.iter().any(|column| column.spec.has_source());
             if builds {
                 needs.push(Need::HostBuild);
             }
@@ -252,8 +253,8 @@ fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
         })?;
     }
     let mut read: Vec<Configuration> = Vec::new();
-    for unit in &plan.units {
-        let name = unit.variant.as_deref();
+    for column in &plan.columns {
+        let name = column.variant.as_deref();
         if let Some(name) = name.filter(|_| !read.iter().any(|one| one.is(name))) {
             let variant = variant::load(&ctx.project.join("kconfig"), name)?;
             let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
@@ -261,7 +262,7 @@ fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
             read.push(Configuration { variant, requests });
         }
         let variant = read.iter().find(|one| one.is(name)).map(|one| &one.variant);
-        crate::cmdline::check_cmdline(plan, unit, variant)?;
+        crate::cmdline::check_cmdline(plan, column, variant)?;
     }
     Ok(read)
 }
@@ -271,10 +272,10 @@ fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
 fn resolve<'a>(
     ctx: &Context,
     named: &[KernelSpec],
-    units: impl Iterator<Item = &'a Unit> + Clone,
+    columns: impl Iterator<Item = &'a Column> + Clone,
 ) -> Result<Vec<Kernel>> {
     let mut specs: Vec<&KernelSpec> = Vec::new();
-    for spec in named.iter().chain(units.clone().map(|unit| &unit.spec)) {
+    for spec in named.iter().chain(columns.clone().map(|column| &column.spec)) {
         if !specs.contains(&spec) {
             specs.push(spec);
         }
@@ -286,7 +287,7 @@ fn resolve<'a>(
                 known.push(spec);
                 resolved.push(one);
             }
-            Err(error) if units.clone().any(|unit| unit.spec == *spec) => return Err(error),
+            Err(error) if columns.clone().any(|column| column.spec == *spec) => return Err(error),
             // Another machine has it.
             Err(_) => (),
         }

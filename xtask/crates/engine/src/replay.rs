@@ -113,7 +113,7 @@ impl SavedInput {
         match saved.schema {
             SCHEMA => Ok(saved),
             other => {
-                let why = format!("the schema of its {FILE} is {other}, and only {SCHEMA} is known here");
+                let why = format!("the schema of its {FILE} is {other}; this version supports only {SCHEMA}");
                 Err(not_again(dir, why))
             }
         }
@@ -122,14 +122,14 @@ impl SavedInput {
     /// Why a guest cannot be judged again; `None` where it can.
     fn cannot(&self, boot: &BootRecord, boots: &[BootRecord]) -> Option<String> {
         if (boot.suite == OWN) != self.external.is_none() {
-            return Some(format!("suite {}, and its {FILE} is of another", boot.suite));
+            return Some(format!("suite {}, but its {FILE} belongs to another", boot.suite));
         }
         self.external.as_ref()?;
         // Attempts of whole tests are joined by what each of them saw, and the record keeps no more than the sum.
         if boots.iter().filter(|one| one.column() == boot.column()).count() > 1 {
             return Some(format!("suite {}, tried again as a whole", boot.suite));
         }
-        self.truncated.then(|| format!("suite {}, whose words were cut to keep the run small", boot.suite))
+        self.truncated.then(|| format!("suite {}, whose output was cut to keep the run small", boot.suite))
     }
 
     /// What was seen of the guest: its bytes, read again.
@@ -190,7 +190,7 @@ impl SavedInput {
 }
 
 fn not_again(dir: &Path, why: String) -> Error {
-    Error::host(format!("cannot judge {} again", dir.display())).why(why)
+    Error::host(format!("cannot re-judge {}", dir.display())).why(why)
 }
 
 /// What was judged again.
@@ -229,7 +229,7 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
         let is_saved = beneath::is_file(&stored.dir, Path::new(&boot.directory).join(FILE));
         let Some(dir) = below(&stored.dir, &boot.directory).filter(|_| is_saved) else {
             left_out.push(boot);
-            done.left_out.push(format!("{}: of an older version", boot.directory));
+            done.left_out.push(format!("{}: made by an older version", boot.directory));
             continue;
         };
         let saved = SavedInput::read(&dir)?;
@@ -266,14 +266,14 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
     for cell in stored.result.cells.iter().filter(known) {
         if !told.contains(&(cell.column(), cell.path())) {
             let outcome = cell.outcome.name();
-            differ.push(format!("{} on {}: {outcome}, and no guest told of it", cell.path(), cell.kernel));
+            differ.push(format!("{} on {}: {outcome}, but no guest reported it", cell.path(), cell.kernel));
         }
     }
     if differ.is_empty() {
         return Ok(done);
     }
     let more = differ.len().saturating_sub(MAX_TOLD);
-    let what = format!("{} says something else than what its guests said", stored.dir.display());
+    let what = format!("{} contradicts the output of its guests", stored.dir.display());
     let error = Error::host(what).detail(differ.into_iter().take(MAX_TOLD));
     Err(if more > 0 { error.detail([format!("and {more} more")]) } else { error })
 }
@@ -287,14 +287,12 @@ fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Obse
     let mut differ = Vec::new();
     if !started {
         let known = &saved.build_id;
-        differ.push(format!(
-            "{}: started with build id {known:?}, which the record does not have",
-            boot.directory
-        ));
+        differ
+            .push(format!("{}: started with build ID {known:?}, which is not in the record", boot.directory));
     }
     if boot.build_id != said {
         let recorded = &boot.build_id;
-        differ.push(format!("{}: build id {recorded:?}, and its guest said {said:?}", boot.directory));
+        differ.push(format!("{}: build ID {recorded:?}, but its guest reported {said:?}", boot.directory));
     }
     differ
 }
@@ -305,7 +303,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
     let mut differ = Vec::new();
     if (boot.class, &boot.reason) != (verdict.class.code(), &sanitize::lines(&verdict.reason)) {
         differ.push(format!(
-            "{}: class {} ({}), and its bytes say {} ({})",
+            "{}: class {} ({}), but its raw output says {} ({})",
             boot.directory,
             boot.class,
             boot.reason,
@@ -327,7 +325,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
         let same = if run.matrix.is_some() { says.0 == is.0 } else { says == is };
         if !same {
             differ.push(format!(
-                "{path} on {}: {} ({}), and its guest said {} ({})",
+                "{path} on {}: {} ({}), but its guest reported {} ({})",
                 boot.kernel,
                 says.0.name(),
                 says.2,

@@ -63,7 +63,7 @@ pub struct Request {
     pub cpus: Option<u32>,
     /// QEMU's CPU model; `None`: the variant's.
     pub cpu_model: Option<String>,
-    /// Memory of a guest, with its unit; `None`: the variant's.
+    /// Memory of a guest, with its column; `None`: the variant's.
     pub memory: Option<String>,
     /// `PHASE=SECONDS`.
     pub timeouts: Vec<String>,

@@ -133,7 +133,7 @@ impl<'a> Resources<'a> {
     pub fn guest(&self, demand: Demand) -> Result<Permit<'_>> {
         let pass = self.common.guests.acquire(self.weight, demand);
         if self.stopped() {
-            let why = "not started: --fail-fast, and another column was not all pass";
+            let why = "not started: another column did not pass (--fail-fast)";
             return Err(Error::new(Class::Incomplete, why));
         }
         Ok(pass)

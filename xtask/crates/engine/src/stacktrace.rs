@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::bootable::Bootable;
 use crate::resources::Resources;
 use vmtest_base::files::read_text;
+use vmtest_base::interrupt;
 use vmtest_host::process::{Job, Stream};
 use vmtest_host::sandbox::{Sandbox, Tools};
+use vmtest_record::run::SplatRecord;
 
 const SCRIPT: &str = "scripts/decode_stacktrace.sh";
 /// It asks for each address apart, and each time the whole kernel is read: a fifth of a second on an idle host.
@@ -19,15 +21,11 @@ const MAX_LINES: usize = 45;
 const MAX_ANSWERS: usize = 120;
 
 /// A stack, or why there is none.
-pub fn stack(
-    resources: &Resources<'_>,
-    bootable: &Bootable,
-    report: &[String],
-) -> Result<Vec<String>, String> {
-    let tree = bootable.source().ok_or("a finished kernel brings no source and no symbols")?;
+fn stack(resources: &Resources<'_>, bootable: &Bootable, report: &[String]) -> Result<Vec<String>, String> {
+    let tree = bootable.source().ok_or("a finished kernel has no source and no symbols")?;
     let lines = worth_decoding(report);
     if !lines.iter().any(|line| has_address(line)) {
-        return Err("there is no stack in it".to_owned());
+        return Err("it contains no stack".to_owned());
     }
     if read_text(&tree.join(SCRIPT)).is_err() {
         return Err(format!("the tree has no {SCRIPT}"));
@@ -87,6 +85,33 @@ fn has_place(line: &str) -> bool {
             .next()
             .is_some_and(|rest| rest.contains(".c:") || rest.contains(".h:") || rest.contains(".S:"))
     })
+}
+
+/// Stacks that are decoded of one guest; each takes seconds.
+const MAX_STACKS: usize = 2;
+
+/// Gives the first splats their stacks, and the others the reason why they have none.
+pub fn decode(resources: &Resources<'_>, bootable: &Bootable, splats: &mut [SplatRecord]) {
+    let mut decoded = 0;
+    let death = splats.iter().find(|splat| splat.severity == "death");
+    let death = death.map(|splat| splat.title.clone()).unwrap_or_default();
+    for splat in splats.iter_mut().filter(|splat| !splat.lines.is_empty()) {
+        if decoded == MAX_STACKS || interrupt::requested().is_some() {
+            splat.no_stack = "only the first stacks of each guest are decoded".to_owned();
+            continue;
+        }
+        if splat.severity != "death" && death.starts_with(&splat.title) {
+            splat.no_stack = "it is the stack of the crash".to_owned();
+            continue;
+        }
+        match stack(resources, bootable, &splat.lines) {
+            Ok(stack) => {
+                splat.stack = stack;
+                decoded += 1;
+            }
+            Err(why) => splat.no_stack = why,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -30,12 +30,12 @@ const STOP: u8 = 128;
 /// Class `Usage` where git has nothing to bisect, or the question needs what only a whole bisection knows.
 pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<String> {
     let Axis::Commits { repo } = axis else {
-        return Err(Error::usage("--script is for commits").why("git bisects nothing else"));
+        return Err(Error::usage("--script works only with commits").why("git bisects nothing else"));
     };
     needs_no_end(args)?;
     let question = question(args)?;
     let me = std::env::current_exe()
-        .map_err(|error| Error::host("cannot tell where this program is").why(error))?;
+        .map_err(|error| Error::host("cannot find this program's own path").why(error))?;
     let mut words = vec![
         format!("CARGO_MANIFEST_DIR={}", shell_word(&project.join("xtask").to_string_lossy())),
         shell_word(&me.to_string_lossy()),
@@ -80,8 +80,8 @@ fn needs_no_end(args: &Args) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!("--class {} needs --title here", args.class.name()))
-        .why("one kernel is judged alone: without it any other death or complaint would count")
-        .next("say with --title REGEX what it has to be like"))
+        .why("each kernel is judged alone: without a title, any other crash or warning would count")
+        .next("describe the expected one with --title REGEX"))
 }
 
 /// Judges one kernel; the code is one for git.
@@ -106,7 +106,9 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
     let repo = match spec.parse()? {
         vmtest_kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
-        other => return Err(Error::usage(format!("--judge {other} is no commit")).next("name git:PATH@REV")),
+        other => {
+            return Err(Error::usage(format!("--judge {other} is not a commit")).next("use git:PATH@REV"));
+        }
     };
     let commits = vmtest_kernel::source::Commits::open(&ctx, &repo.0)?;
     let commit = commits.commit(&repo.1)?;
@@ -138,7 +140,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
             let last = hunt.record.steps.last();
             // What this host is to blame for is no reason to skip a commit.
             return match last.filter(|step| step.class == Class::Host.code() && verdict == Verdict::Skip) {
-                Some(step) => Err(Error::host("the kernel cannot be judged here").why(step.why.clone())),
+                Some(step) => Err(Error::host("this kernel cannot be tested here").why(step.why.clone())),
                 None => Ok(verdict),
             };
         }

@@ -22,7 +22,7 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
         "<!-- SPDX-License-Identifier: MIT OR Apache-2.0 -->\n\
          # What shows that the tests can fail\n\n\
          Written by `cargo xtask test --coverage` (run {run}, {kernel}, {accel}); not by hand.\n\n\
-         Each subtest of the own suite passes on that kernel, and was then run against what is broken on purpose:\n\n\
+         Each subtest of the own suite passes on that kernel, and was then run with something broken on purpose:\n\n\
          - *turned*: one of its expectations is turned round. It shows that they decide the verdict.\n\
          - *blind*: its BPF programs see nothing, and programs made of instructions do nothing.\n\
          - *mutants*: the series with one more patch, which breaks it (`patches/mutants/`). One that fails more than a quarter\n\
@@ -31,7 +31,7 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
          turned, and by programs that see nothing or by a mutant. {} subtests, {} of them without that.\n\n\
          | subtest | turned | blind | mutants |\n|---|---|---|---|\n",
         subtests.len(),
-        subtests.iter().filter(|one| !one.lacks().is_empty()).count(),
+        subtests.iter().filter(|one| !one.unproven().is_empty()).count(),
     );
     let word = |fails: bool| if fails { "fail" } else { "-" };
     for one in subtests {
@@ -49,13 +49,13 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
             word(one.blind)
         );
     }
-    for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
-        let _ = writeln!(text, "\n**{}**: {}.", one.name.path(), one.lacks().join("; "));
+    for one in subtests.iter().filter(|one| !one.unproven().is_empty()) {
+        let _ = writeln!(text, "\n**{}**: {}.", one.name.path(), one.unproven().join("; "));
     }
     text.push_str(
         "\n## What each suite notices\n\n\
          Cells that pass without the mutant and fail with it, of the own suite and of the tree's own `fsession_test`\n\
-         (`--suite upstream`), and what befell the kernel.\n\n\
+         (`--suite upstream`), and what happened to the kernel.\n\n\
          | mutant | breaks | own | upstream |\n|---|---|---|---|\n",
     );
     for one in mutants {
@@ -77,11 +77,11 @@ fn plain(text: &str) -> String {
     text.lines().next().unwrap_or_default().replace('|', "\\|")
 }
 
-/// What lacks, one line each, for a terminal.
-pub fn lacking(subtests: &[Evidence], upstream: &str) -> String {
+/// What is unproven, one line each, for a terminal.
+pub fn unproven(subtests: &[Evidence], upstream: &str) -> String {
     let mut text = String::new();
-    for one in subtests.iter().filter(|one| !one.lacks().is_empty()) {
-        let _ = writeln!(text, "UNPROVEN {}: {}", one.name.path(), one.lacks().join("; "));
+    for one in subtests.iter().filter(|one| !one.unproven().is_empty()) {
+        let _ = writeln!(text, "UNPROVEN {}: {}", one.name.path(), one.unproven().join("; "));
     }
     if !upstream.is_empty() {
         let _ = writeln!(text, "UNPROVEN upstream: without a mutant {upstream}");

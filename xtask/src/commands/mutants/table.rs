@@ -4,17 +4,17 @@
 use std::fmt::Write as _;
 
 use vmtest_base::error::PRECEDENCE;
-use vmtest_engine::mutants::{Finding, Mutant, Sign, Verdict};
+use vmtest_engine::mutants::{Mutant, MutantResult, MutantStatus, Sign};
 use vmtest_report::layout::{Look, flush};
 
 /// Subtests that a line names.
 const NAMED: usize = 6;
 
 /// One block for each mutant, and the count of each verdict.
-pub fn render(findings: &[(&Mutant, Finding)], directory: &str, exit_code: u8, look: Look) -> String {
+pub fn render(findings: &[(&Mutant, MutantResult)], directory: &str, exit_code: u8, look: Look) -> String {
     let mut text = String::new();
     for (mutant, finding) in findings {
-        let colour = if finding.verdict == Verdict::Noticed { "32" } else { "31" };
+        let colour = if finding.verdict == MutantStatus::Noticed { "32" } else { "31" };
         let word = finding.verdict.name();
         let _ = match look.colour {
             true => writeln!(text, "\x1b[{colour}m{word}\x1b[0m {}", mutant.name),
@@ -54,8 +54,13 @@ pub fn render(findings: &[(&Mutant, Finding)], directory: &str, exit_code: u8, l
 }
 
 /// For programs.
-pub fn json(findings: &[(&Mutant, Finding)], run: &str, kernel: &str, exit_code: u8) -> serde_json::Value {
-    let one = |(mutant, finding): &(&Mutant, Finding)| {
+pub fn json(
+    findings: &[(&Mutant, MutantResult)],
+    run: &str,
+    kernel: &str,
+    exit_code: u8,
+) -> serde_json::Value {
+    let one = |(mutant, finding): &(&Mutant, MutantResult)| {
         serde_json::json!({
             "name": mutant.name,
             "breaks": mutant.breaks,

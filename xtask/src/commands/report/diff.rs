@@ -12,13 +12,13 @@ use vmtest_record::load::Stored;
 /// When a phase is slower.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SlowerArgs {
-    /// A phase is slower when it takes so many percent longer
+    /// Report a phase as slower if it takes PERCENT % longer
     #[arg(long, value_name = "PERCENT", default_value_t = Slower::USUAL.percent)]
     slower: u64,
-    /// And at least so many seconds longer
+    /// Only if it also takes at least SECONDS longer
     #[arg(long, value_name = "SECONDS", default_value_t = Slower::USUAL.at_least_ms / 1000)]
     slower_by: u64,
-    /// Slower phases count as worse; elsewhere they are only told: a busy machine is no regression
+    /// Count slower phases as worse. By default they are only reported: a busy machine is not a regression
     #[arg(long)]
     slower_counts: bool,
 }
@@ -33,26 +33,28 @@ impl SlowerArgs {
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask report diff 20261120-090238-692d4a latest
-  cargo xtask report diff old-run/ new-run/ --slower 20 --slower-counts --json
+  cargo xtask report diff old/ new/ --slower 20 --slower-counts --json
 
-Worse is: a test that fails, is flaky, is missing, vanished or does not count any more and did pass; a failure of a
-worse class than before; a new complaint of a kernel. Exit codes: 0 nothing got worse; 1 something did; 2 usage; 30 a
-run that cannot be believed.";
+A run is worse if a test that passed now fails, is flaky, is missing, has
+disappeared or no longer counts; if it failed in a worse class; or if the
+kernel has a new warning.
+Exit codes: 0 nothing got worse; 1 something did; 2 usage; 30 untrustworthy
+run.";
 
 /// Compare two finished runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The earlier run
+    /// Earlier run
     #[arg(value_name = "A")]
     old: PathBuf,
-    /// The later run
+    /// Later run
     #[arg(value_name = "B", default_value = "latest")]
     new: PathBuf,
     /// Slower phases.
     #[command(flatten)]
     slower: SlowerArgs,
-    /// The comparison as JSON
+    /// Print the comparison as JSON
     #[arg(long)]
     json: bool,
 }

@@ -12,14 +12,14 @@ use vmtest_report::story::Story;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask report export --output html=report.html
-  cargo xtask report export 20261121-090238-692d4a --output junit=out.xml --output mail=reply.txt
-  cargo xtask report export run-dir/ --output html=report.html --baseline old-dir/";
+  cargo xtask report export --output junit=out.xml --output mail=reply.txt
+  cargo xtask report export run/ --output html=report.html --baseline old/";
 
-/// Write a finished run in other formats; the exit code is the run's.
+/// Write a finished run in other formats; the exit code is the run's
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The run
+    /// Run to read
     #[arg(value_name = "RUN", default_value = "latest")]
     run: PathBuf,
     /// Which formats.
@@ -28,7 +28,7 @@ pub struct Args {
     /// The earlier run to compare it with.
     #[command(flatten)]
     baseline: BaselineArgs,
-    /// A bisection to draw in the page of `html`: its directory, its name, or `latest`
+    /// Bisection to include in the html page: its directory, its name or `latest`
     #[arg(long, value_name = "RUN")]
     bisection: Option<PathBuf>,
 }

@@ -21,33 +21,34 @@ use vmtest_record::run::{RunResult, SCHEMA};
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask report merge job-1/ job-2/ job-3/ --out whole
-  cargo xtask report merge all-jobs/ --matrix matrix.toml --output html=report.html";
+  cargo xtask report merge all-jobs/ --matrix matrix.toml \\
+      --output html=report.html";
 
-/// Join runs of parts of a matrix.
+/// Merge the runs of parts of a matrix into one
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Directories of runs, or directories that hold such directories
+    /// Run directories, or directories that contain run directories
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// The matrix that they have to be of [default: what the first of them says]
+    /// Matrix that the runs must belong to [default: the one recorded in the first run]
     #[arg(long, value_name = "FILE")]
     matrix: Option<PathBuf>,
-    /// Directory of the joined run; must be new or empty [default: one below the state directory]
+    /// Directory for the merged run; must be new or empty [default: a new one below the state directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write run.json here as well
+    /// Also write run.json to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     baseline: BaselineArgs,
-    /// Runs that are kept below the state directory
+    /// Number of runs to keep below the state directory
     #[arg(long, default_value_t = store::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(value_name = "N")]
     keep: u32,
-    /// Size of the joined run's directory [default: 50M for each part]
+    /// Maximum size of the merged run directory [default: 50M for each part]
     #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
     run_size: Option<u64>,
 }
@@ -67,9 +68,9 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
         (Some(file), _) => frame(file, project)?,
         (None, Some(part)) => Frame::of(part)?,
         (None, None) => {
-            return Err(Error::usage("there is nothing to join")
-                .why(format!("none of these directories holds a {FILE}"))
-                .next("with --matrix FILE the cells that are missing are named"));
+            return Err(Error::usage("nothing to merge")
+                .why(format!("none of these directories contains a {FILE}"))
+                .next("with --matrix FILE, the missing cells are listed"));
         }
     };
     say_tools(&ctx, &stored);
@@ -99,9 +100,9 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
 fn judge_again(ctx: &Context, part: &Stored, run_dir: &RunDir) -> Result<()> {
     let copied = Stored { dir: run_dir.path.clone(), result: part.result.clone() };
     let judged = replay::check_what_is_there(&copied)
-        .map_err(|error| error.within(format!("{} cannot be joined", part.dir.display())))?;
+        .map_err(|error| error.within(format!("{} cannot be merged", part.dir.display())))?;
     for one in judged.left_out {
-        ctx.bus.warn(format!("{}: not judged again: {one}", part.dir.display()));
+        ctx.bus.warn(format!("{}: not re-judged: {one}", part.dir.display()));
     }
     Ok(())
 }
@@ -111,7 +112,7 @@ fn open(ctx: &Context, dirs: &[PathBuf]) -> Result<Vec<Stored>> {
     let mut found = Vec::new();
     for dir in dirs {
         if !dir.is_dir() {
-            return Err(Error::usage(format!("{} is no directory", dir.display())));
+            return Err(Error::usage(format!("{} is not a directory", dir.display())));
         }
         if dir.join(FILE).is_file() {
             found.push(Stored::open(dir)?);
@@ -126,7 +127,7 @@ fn open(ctx: &Context, dirs: &[PathBuf]) -> Result<Vec<Stored>> {
             .collect();
         below.sort();
         if below.is_empty() {
-            ctx.bus.warn(format!("{} holds no {FILE}: what it should hold is missing", dir.display()));
+            ctx.bus.warn(format!("{} contains no {FILE}: its cells are missing", dir.display()));
         }
         for path in below {
             found.push(Stored::open(&path)?);
@@ -173,7 +174,7 @@ fn say_tools(ctx: &Context, parts: &[Stored]) {
             let (known, at) = *versions.entry(name).or_insert((version, &part.dir));
             if known != version {
                 ctx.bus.warn(format!(
-                    "{name} is {known} in {} and {version} in {}; the joined run names the first",
+                    "{name} is {known} in {} and {version} in {}; the merged run records the first",
                     at.display(),
                     part.dir.display()
                 ));
@@ -187,7 +188,7 @@ fn tell(ctx: &Context, result: &RunResult) {
         result.cells.iter().filter(|cell| cell.test == join::STAND_IN && cell.outcome == Outcome::Missing);
     let names: Vec<&str> = missing.map(|cell| cell.subtest.as_str()).collect();
     if !names.is_empty() {
-        ctx.bus.warn(format!("no run was brought of {}: {}", count(names.len()), names.join(", ")));
+        ctx.bus.warn(format!("no run found for {}: {}", count(names.len()), names.join(", ")));
     }
     for text in result.matrix.iter().flat_map(|found| expect::news(&found.expected, &found.required, true)) {
         ctx.bus.warn(text);

@@ -21,17 +21,17 @@ Examples:
   cargo xtask report show latest --json
   cargo xtask report show latest --from-raw";
 
-/// Print the table of a finished run.
+/// Print the table of a finished run
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The run
+    /// Run to read
     #[arg(value_name = "RUN", default_value = "latest")]
     run: PathBuf,
-    /// Its record instead of the table
+    /// Print run.json instead of the table
     #[arg(long)]
     json: bool,
-    /// Judge the bytes that its guests sent once more, and refuse a record that says something else than they do
+    /// Re-judge the raw output of its guests, and reject a record that contradicts it
     #[arg(long)]
     from_raw: bool,
 }
@@ -60,9 +60,9 @@ pub fn run(args: &Args) -> Result<Class> {
 fn judge_again(stored: &Stored) -> Result<()> {
     let Replayed { guests, cells, left_out } = replay::check(stored)?;
     let bus = Bus::new(vec![progress::sink()]);
-    left_out.iter().for_each(|one| bus.warn(format!("not judged again: {one}")));
+    left_out.iter().for_each(|one| bus.warn(format!("not re-judged: {one}")));
     if guests == 0 {
-        return Err(Error::host("no guest of this run can be judged again"));
+        return Err(Error::host("no guest of this run can be re-judged"));
     }
     bus.note(format!("{cells} cells of {guests} guests are what their bytes say"));
     Ok(())

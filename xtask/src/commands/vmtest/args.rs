@@ -99,187 +99,191 @@ const ABOUT_A_RUN: [&str; 35] = [
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask vmtest                                     6.18 with the project's own series, every subtest
-  cargo xtask vmtest --kernel tree:../linux             your tree, as it is now
-  cargo xtask vmtest --kernel src:6.18 --patches my/     a released kernel with a series
-  cargo xtask vmtest --each-patch                        the same, and what each patch of the series does
-  cargo xtask vmtest --kernel debian:7.0.13 --kernel debian:6.19.11 --test 'basic/*'
-  cargo xtask vmtest --suite upstream --variant upstream --test fsession_test   tests of the tree itself
+  cargo xtask vmtest                             fsession on 6.18
+  cargo xtask vmtest --kernel tree:../linux      your tree, as it is
+  cargo xtask vmtest -k src:6.18 --patches my/   your series on a release
+  cargo xtask vmtest --each-patch                what each patch changes
+  cargo xtask vmtest -k debian:7.0.13 -k debian:6.19.11 --test 'basic/*'
+  cargo xtask vmtest --suite upstream --variant upstream -t fsession_test
   cargo xtask vmtest --kernel tree:. --exec 'cat /proc/version'
 
 Kernels:
   src:VERSION      source from the Debian archive (6.18, 7.3.4)
-  debian:VERSION   prebuilt image from there (7.0.13; debian:7.0.13/amd64 for another flavour)
-  tree:PATH        your tree, a snapshot of it; it is never written to
-  git:PATH@REV     a commit of your repository; git:PATH@A..B the commits A..B as a series on A
+  debian:VERSION   prebuilt Debian image (7.0.13; debian:7.0.13/amd64 for
+                   another flavour)
+  tree:PATH        a snapshot of your tree, which is never written to
+  git:PATH@REV     a commit of your repository; git:PATH@A..B applies the
+                   commits A..B as a series on A
   tar:FILE         a source tarball
   image:FILE       a bzImage or vmlinux
 ";
 
-/// Fetch, patch, build, boot, test.
+/// Fetch, patch, build, boot and test kernels
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES_HELP}"))]
 pub struct VmtestArgs {
-    /// Run the jobs of this file: kernels, series, variants, suites and boots, and what is known of them (docs/matrix.md).
-    /// Each kernel is built once, and guests run side by side as cores and memory allow
-    #[arg(long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES)]
-    pub matrix: Option<PathBuf>,
-    /// Only this job of the matrix, by the name that `ci-matrix` gives it; repeatable
-    #[arg(long = "cell", value_name = "ID")]
-    pub cells: Vec<String>,
-    /// Only the I-th of N parts of the matrix; each job is in exactly one, and neighbours in the file stay together
-    #[arg(long, value_name = "I/N", conflicts_with = "cells")]
-    pub shard: Option<Shard>,
-    /// Fetch, patch, configure and build what the jobs need, and start no guest: for a CI system that builds once and runs
-    /// the jobs on many machines with that cache
-    #[arg(long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "baseline"])]
-    pub build_only: bool,
-    /// Hand each job to this command, which runs it and leaves a run directory. It is split into words as a shell would,
-    /// and run without one; {cell}, {out} and {matrix} are replaced within a word
-    #[arg(long, value_name = "CMD", conflicts_with_all = ["timeouts", "make_jobs", "fail_fast"])]
-    pub executor: Option<String>,
-    /// Limit for one command of --executor [default: 7200]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
-    pub executor_limit: Option<u32>,
-    /// Kernel to test, as it is; repeatable [default: src:6.18, with --patches fsession unless other patches are named]
-    #[arg(long = "kernel", short = 'k', value_name = "SPEC")]
+    /// Kernel to test; repeatable [default: src:6.18, with --patches fsession unless other patches are given]
+    #[arg(help_heading = "Kernel", long = "kernel", short = 'k', value_name = "SPEC")]
     pub kernels: Vec<String>,
-    /// Series to apply: a directory of *.patch or with a quilt `series`, an mbox or a whole thread, one patch (all of them also
-    /// as .gz or .xz), the short name of a series in patches/ of this project (fsession), or the message id or lore address of a mail, which b4 fetches; repeatable, in order
-    #[arg(long = "patches", short = 'p', value_name = "PATH|NAME|ID")]
+    /// Series to apply: a directory of *.patch or a quilt `series`, an mbox, a thread or a single patch (also .gz or
+    /// .xz), a series name from patches/ (fsession), or a message ID or lore address (fetched with b4); repeatable,
+    /// applied in order
+    #[arg(help_heading = "Kernel", long = "patches", short = 'p', value_name = "PATH|NAME|ID")]
     pub patches: Vec<PathBuf>,
-    /// Put the unpatched kernel before each patched one, and mark each cell that changed. What tests say there does not
-    /// count; that it builds, boots and survives does
-    #[arg(long)]
+    /// Also test each kernel without patches and mark every cell that changed. Test failures there do not count;
+    /// build and boot failures do
+    #[arg(help_heading = "Kernel", long)]
     pub with_base: bool,
-    /// Test the kernel without the series, with its first patch, the first two .. and all, and say where tests start to
-    /// pass and which patch breaks what worked. Before the last column only that counts, and how the kernels fare
-    #[arg(long, conflicts_with = "with_base")]
+    /// Test the kernel with no patch, with the first patch, the first two, and so on. Shows where tests start to pass
+    /// and which patch breaks one. In earlier columns only regressions and kernel failures count
+    #[arg(help_heading = "Kernel", long, conflicts_with = "with_base")]
     pub each_patch: bool,
-    /// Only the first K patches of the series
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "K")]
+    /// Apply only the first K patches of the series
+    #[arg(help_heading = "Kernel", long, value_parser = clap::value_parser!(u32).range(1..), value_name = "K")]
     pub first_n: Option<u32>,
     /// Build variant from kconfig/; repeatable [default: default]
-    #[arg(long = "variant", value_name = "NAME")]
+    #[arg(help_heading = "Kernel", long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,
-    /// Suite to run: own, upstream (the tree's own test_progs), or a directory of selftests/suites/; repeatable
-    #[arg(long = "suite", value_parser = clap::builder::NonEmptyStringValueParser::new().map(Suite::from), default_value = "own", value_name = "SUITE")]
+    /// Additional kconfig fragment, applied after the variant's; repeatable
+    #[arg(help_heading = "Kernel", long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Toolchain: image (sandboxed build root) or host
+    #[arg(help_heading = "Kernel", long, value_enum, default_value = "image")]
+    pub toolchain: vmtest_host::doctor::Toolchain,
+    /// Parallel make jobs [default: CPUs + 1]
+    #[arg(help_heading = "Kernel", long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
+    pub make_jobs: Option<u32>,
+    /// Debian mirror to use if the host's apt has none configured
+    #[arg(help_heading = "Kernel", long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Suite to run: own, upstream (the tree's own test_progs) or a directory in selftests/suites/; repeatable
+    #[arg(help_heading = "Tests", long = "suite", value_parser = clap::builder::NonEmptyStringValueParser::new().map(Suite::from), default_value = "own", value_name = "SUITE")]
     pub suites: Vec<Suite>,
-    /// Subtests to run: a glob of test/subtest, or a test's name; repeatable [default: all]
-    #[arg(long = "test", short = 't', value_name = "GLOB")]
+    /// Subtests to run: a test/subtest glob or a test name; repeatable [default: all]
+    #[arg(help_heading = "Tests", long = "test", short = 't', value_name = "GLOB")]
     pub tests: Vec<String>,
-    /// Run what is on the deny lists of the tree as well (suite upstream)
-    #[arg(long)]
+    /// Also run tests on the tree's deny lists (suite upstream)
+    #[arg(help_heading = "Tests", long)]
     pub ignore_denylist: bool,
     /// How much to run
-    #[arg(long, value_parser = effort(), default_value = "normal", value_name = "EFFORT")]
+    #[arg(help_heading = "Tests", long, value_parser = effort(), default_value = "normal", value_name = "EFFORT")]
     pub effort: Effort,
-    /// Run what was chosen N times in one boot: a subtest passes if it does so every time
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N", conflicts_with = "look_inside")]
-    pub repeat: Option<u32>,
-    /// Repeat in one boot until a subtest fails or the kernel complains: at most --repeat times [1000], and nothing is
-    /// started after four fifths of the run limit. To pass takes one whole round
-    #[arg(long, conflicts_with = "look_inside")]
-    pub until_fail: bool,
-    /// Run what failed or was lost again in a fresh guest, up to N times. What passes only then is `flaky` (5), no pass
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10), value_name = "N")]
-    #[arg(conflicts_with_all = ["look_inside", "gdb", "repeat", "until_fail", "self_test"])]
-    pub retries: Option<u32>,
-    /// What is flaky does not count, unless the kernel died in a guest that lost it
-    #[arg(long)]
-    pub allow_flaky: bool,
-    /// Complaints of kernels that do not fail the run: a TOML file of [[allow]] with title (a regular expression), reason and
-    /// expires (YYYY-MM-DD). Never a panic or an oops
-    #[arg(long, value_name = "FILE")]
+    /// Kernel warnings that do not fail the run: a TOML file of [[allow]] entries with title (a regular expression),
+    /// reason and expires (YYYY-MM-DD). Never a panic or an oops
+    #[arg(help_heading = "Tests", long, value_name = "FILE")]
     pub allow_splats: Option<PathBuf>,
-    /// How the guest starts; auto: vng for what is built here, direct for images
-    #[arg(long, value_enum, default_value = "auto")]
-    pub boot: BootChoice,
-    /// Accelerator; auto: KVM where it really works
-    #[arg(long, value_enum, default_value = "auto")]
-    pub accel: vmtest_host::accel::AccelChoice,
-    /// Whose compilers and QEMU: the build root's, sandboxed, or the host's
-    #[arg(long, value_enum, default_value = "image")]
-    pub toolchain: vmtest_host::doctor::Toolchain,
-    /// Cells whose skip does not count; globs of kernel and test; repeatable
-    #[arg(long = "allow-skip", value_name = "[KERNEL=]GLOB")]
+    /// Cells that may be skipped, by globs of kernel and test; repeatable
+    #[arg(help_heading = "Tests", long = "allow-skip", value_name = "[KERNEL=]GLOB")]
     pub allow_skip: Vec<String>,
-    /// Further kconfig fragment, after the variant's; repeatable
-    #[arg(long = "config", value_name = "FILE")]
-    pub config: Vec<PathBuf>,
-    /// Further kernel parameter; repeatable. What silences the kernel (quiet, console=, panic= ..) is refused
-    #[arg(long = "append", value_name = "ARG", allow_hyphen_values = true)]
-    pub append: Vec<String>,
-    /// Sysctl set in the guest before the first test; repeatable
-    #[arg(long = "sysctl", value_name = "K=V")]
-    pub sysctls: Vec<String>,
-    /// Virtual CPUs [default: 2; 1 in a direct boot of subtests that need no more, which then takes the faster microvm]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
-    pub cpus: Option<u32>,
-    /// QEMU's CPU model, where a bug or a mitigation wants a certain one [default: the variant's, else the host's under
-    /// KVM and `max` without]
-    #[arg(long, value_name = "MODEL")]
-    pub cpu_model: Option<String>,
-    /// Guest memory: 512M, 2G [default: the variant's, else 512M]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Limit for a phase (first-byte, boot, idle, run, shutdown; build: one make); repeatable
-    #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
-    pub timeouts: Vec<String>,
-    /// Jobs that make runs at once [default: CPUs + 1]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
-    pub make_jobs: Option<u32>,
-    /// Guests that run at once [default: CPUs / 2, at least 1; of a matrix as many as cores and memory allow]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
-    pub vms: Option<u32>,
-    /// Start no further guest after the first one that is not all pass
-    #[arg(long)]
-    pub fail_fast: bool,
-    /// Reports of this run.
-    #[command(flatten)]
-    pub output: crate::commands::output::OutputArgs,
-    /// What it is compared with.
-    #[command(flatten)]
-    pub baseline: crate::commands::baseline::BaselineArgs,
-    /// Write run.json here as well, or what would be done with --dry-run; with `-` to standard output,
-    /// in place of the table
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Directory of this run; must be new or empty [default: one below the state directory]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Runs that are kept below the state directory; older ones are removed, but neither `latest` nor one under way
-    #[arg(long, default_value_t = vmtest_host::store::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
-    #[arg(value_name = "N")]
-    pub keep: u32,
-    /// Size of this run's directory once it is over: the middle of its largest logs is cut out (500M) [default: 50M]
-    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
-    pub run_size: Option<u64>,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// List the subtests and what each proves
-    #[arg(long, conflicts_with_all = ABOUT_A_RUN)]
-    pub list: bool,
-    /// An interactive shell in the guest: same kernel, same root
-    #[arg(long, group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
-    pub shell: bool,
-    /// Run a shell command in the guest instead of the suite: exit 0 if it succeeds, 1 if it fails
-    #[arg(long, value_name = "CMD", group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
-    pub exec: Option<String>,
-    /// Stop before the first instruction and print the gdb line
-    #[arg(long, conflicts_with = "look_inside")]
-    pub gdb: bool,
-    /// Damage the suite on purpose; then all must fail. `turned` (also without a value): one expectation of each subtest
-    /// is turned round; `blind`: BPF programs see nothing
-    #[arg(long, value_name = "HOW", value_parser = self_test(), num_args = 0..=1, require_equals = true, default_missing_value = "turned")]
+    /// Break the suite on purpose; every subtest must then fail. turned (the default value): invert one expectation
+    /// of each subtest; blind: BPF programs see nothing
+    #[arg(help_heading = "Tests", long, value_name = "HOW", value_parser = self_test(), num_args = 0..=1, require_equals = true, default_missing_value = "turned")]
     #[arg(conflicts_with = "look_inside")]
     pub self_test: Option<SelfTest>,
-    /// Debian mirror, where the host's apt has none
-    #[arg(long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
-    pub mirror: Option<String>,
+    /// How to boot the guest; auto: vng for kernels built here, direct for images
+    #[arg(help_heading = "Guest", long, value_enum, default_value = "auto")]
+    pub boot: BootChoice,
+    /// Accelerator; auto: KVM where it really works
+    #[arg(help_heading = "Guest", long, value_enum, default_value = "auto")]
+    pub accel: vmtest_host::accel::AccelChoice,
+    /// Additional kernel parameter; repeatable. Parameters that silence the kernel (quiet, console=, panic= ..) are
+    /// rejected
+    #[arg(help_heading = "Guest", long = "append", value_name = "ARG", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+    /// Sysctl to set in the guest before the first test; repeatable
+    #[arg(help_heading = "Guest", long = "sysctl", value_name = "K=V")]
+    pub sysctls: Vec<String>,
+    /// Virtual CPUs [default: 2; 1 in a direct boot if the subtests need no more, which allows the faster microvm]
+    #[arg(help_heading = "Guest", long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
+    pub cpus: Option<u32>,
+    /// QEMU CPU model, for a bug or mitigation that needs a specific one [default: the variant's, else `host` with
+    /// KVM and `max` without]
+    #[arg(help_heading = "Guest", long, value_name = "MODEL")]
+    pub cpu_model: Option<String>,
+    /// Guest memory: 512M, 2G [default: the variant's, else 512M]
+    #[arg(help_heading = "Guest", long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Limit for a phase (first-byte, boot, idle, run, shutdown; build: one make); repeatable
+    #[arg(help_heading = "Guest", long = "timeout", value_name = "PHASE=SECONDS")]
+    pub timeouts: Vec<String>,
+    /// Guests to run in parallel [default: CPUs / 2, at least 1; for a matrix as many as cores and memory allow]
+    #[arg(help_heading = "Guest", long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
+    pub vms: Option<u32>,
+    /// Run the selected tests N times in one boot; a subtest must pass every time
+    #[arg(help_heading = "Repeating", long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N", conflicts_with = "look_inside")]
+    pub repeat: Option<u32>,
+    /// Repeat in one boot until a subtest fails or the kernel warns: at most --repeat times [1000], and
+    /// nothing starts after 80 % of the run limit. A pass needs one full round
+    #[arg(help_heading = "Repeating", long, conflicts_with = "look_inside")]
+    pub until_fail: bool,
+    /// Rerun failed or lost tests in a fresh guest, up to N times. A test that passes only on retry is `flaky` (exit
+    /// code 5)
+    #[arg(help_heading = "Repeating", long, value_parser = clap::value_parser!(u32).range(1..=10), value_name = "N")]
+    #[arg(conflicts_with_all = ["look_inside", "gdb", "repeat", "until_fail", "self_test"])]
+    pub retries: Option<u32>,
+    /// Do not count flaky tests as failures, unless the kernel crashed
+    #[arg(help_heading = "Repeating", long)]
+    pub allow_flaky: bool,
+    /// Start no more guests once one did not pass
+    #[arg(help_heading = "Repeating", long)]
+    pub fail_fast: bool,
+    /// Run the jobs of this file (docs/matrix.md). Each kernel is built once; guests run in parallel as cores and
+    /// memory allow
+    #[arg(help_heading = "Matrix", long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES)]
+    pub matrix: Option<PathBuf>,
+    /// Run only this job of the matrix, by its name in `ci-matrix`; repeatable
+    #[arg(help_heading = "Matrix", long = "cell", value_name = "ID")]
+    pub cells: Vec<String>,
+    /// Run only part I of N of the matrix. Each job is in exactly one part; neighbours in the file stay together
+    #[arg(help_heading = "Matrix", long, value_name = "I/N", conflicts_with = "cells")]
+    pub shard: Option<Shard>,
+    /// Build everything that the jobs need and start no guest: for CI that builds once and then runs jobs on many
+    /// machines with the same cache
+    #[arg(help_heading = "Matrix", long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "baseline"])]
+    pub build_only: bool,
+    /// Pass each job to this command, which must leave a run directory. It is split like a shell command but run
+    /// without a shell; {cell}, {out} and {matrix} are replaced
+    #[arg(help_heading = "Matrix", long, value_name = "CMD", conflicts_with_all = ["timeouts", "make_jobs", "fail_fast"])]
+    pub executor: Option<String>,
+    /// Time limit for each --executor command [default: 7200]
+    #[arg(help_heading = "Matrix", long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
+    pub executor_limit: Option<u32>,
+    /// Reports of this run.
+    #[command(flatten, next_help_heading = "Reports")]
+    pub output: crate::commands::output::OutputArgs,
+    /// What it is compared with.
+    #[command(flatten, next_help_heading = "Reports")]
+    pub baseline: crate::commands::baseline::BaselineArgs,
+    /// Also write run.json (or the plan, with --dry-run) to this file; `-` writes it to standard output instead of
+    /// the table
+    #[arg(help_heading = "Reports", long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Directory for this run; must be new or empty [default: a new one below the state directory]
+    #[arg(help_heading = "Reports", long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Number of runs to keep below the state directory; `latest` and active runs are never removed
+    #[arg(help_heading = "Reports", long, default_value_t = vmtest_host::store::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "N")]
+    pub keep: u32,
+    /// Maximum size of the run directory: the middle of its largest logs is removed (500M) [default: 50M]
+    #[arg(help_heading = "Reports", long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    pub run_size: Option<u64>,
+    /// Show what would be done without doing it
+    #[arg(help_heading = "Look inside", long)]
+    pub dry_run: bool,
+    /// List the subtests and what each one proves
+    #[arg(help_heading = "Look inside", long, conflicts_with_all = ABOUT_A_RUN)]
+    pub list: bool,
+    /// Open an interactive shell in the guest: same kernel, same root
+    #[arg(help_heading = "Look inside", long, group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
+    pub shell: bool,
+    /// Run a shell command in the guest instead of the tests: exit code 0 if it succeeds, 1 if it fails
+    #[arg(help_heading = "Look inside", long, value_name = "CMD", group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
+    pub exec: Option<String>,
+    /// Stop before the first instruction and print the gdb command line
+    #[arg(help_heading = "Look inside", long, conflicts_with = "look_inside")]
+    pub gdb: bool,
 }
-
 impl VmtestArgs {
     /// What is asked for, without what is only about this invocation: reports, directories, the matrix file.
     pub fn request(&self) -> Request {
@@ -379,7 +383,7 @@ impl VmtestArgs {
 /// Words of `--self-test`, as with `--effort`.
 fn self_test() -> impl TypedValueParser<Value = SelfTest> {
     let words = [
-        PossibleValue::new("turned").help("One expectation of each subtest is turned round"),
+        PossibleValue::new("turned").help("One expectation of each subtest is inverted"),
         PossibleValue::new("blind").help("BPF programs see nothing"),
     ];
     PossibleValuesParser::new(words).try_map(|word| SelfTest::from_name(&word).ok_or("unknown damage"))

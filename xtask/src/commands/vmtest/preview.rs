@@ -52,13 +52,13 @@ fn json(resources: &Resources<'_>) -> Value {
     let plan = resources.plan;
     let limits = plan.limits(resources.accel.kind, 1);
     let columns: Vec<_> = plan
-        .units
+        .columns
         .iter()
         .zip(&resources.prepared.meanings)
-        .map(|(unit, Meaning { resolved, on_top, of })| {
+        .map(|(column, Meaning { resolved, on_top, of })| {
             serde_json::json!({
-                "spec": unit.spec.to_string(), "kernel": resolved.id, "variant": unit.variant,
-                "because": resolved.description, "cached": resolved.cached, "patches": on_top, "of": of, "role": unit.role,
+                "spec": column.spec.to_string(), "kernel": resolved.id, "variant": column.variant,
+                "because": resolved.description, "cached": resolved.cached, "patches": on_top, "of": of, "role": column.role,
             })
         })
         .collect();
@@ -92,13 +92,13 @@ fn text(resources: &Resources<'_>) -> Result<String> {
     let (ctx, plan) = (resources.ctx, resources.plan);
     let mut text = String::new();
     let mut meanings = resources.prepared.meanings.iter();
-    for lane in build_chain::split(&plan.units) {
-        let columns: Vec<&Meaning> = meanings.by_ref().take(lane.len()).collect();
-        let (Some(unit), Some(Meaning { resolved, .. })) = (lane.first(), columns.first()) else { continue };
-        let state = if resolved.cached { "in the cache" } else { "to be fetched" };
+    for chain in build_chain::split(&plan.columns) {
+        let meant: Vec<&Meaning> = meanings.by_ref().take(chain.len()).collect();
+        let (Some(column), Some(Meaning { resolved, .. })) = (chain.first(), meant.first()) else { continue };
+        let state = if resolved.cached { "in the cache" } else { "to be downloaded" };
         let _ = writeln!(text, "kernel   {} ({state})", resolved.id);
         let _ = writeln!(text, "         {}", resolved.description);
-        if let Some(variant) = &unit.variant {
+        if let Some(variant) = &column.variant {
             let variant = &resources.prepared.configuration(Some(variant))?.variant;
             let slowdown = variant.slowdown;
             let limits = if slowdown > 1 {
@@ -108,7 +108,7 @@ fn text(resources: &Resources<'_>) -> Result<String> {
             };
             let _ = writeln!(text, "variant  {}{limits}: {}", variant.name, variant.about);
         }
-        let _ = write!(text, "{}", patches_line(&columns));
+        let _ = write!(text, "{}", patches_line(&meant));
     }
     if let Some(series) = resources.series {
         let _ = writeln!(text, "series   {} ({} patches)", series.name, series.patches.len());
@@ -133,7 +133,8 @@ fn text(resources: &Resources<'_>) -> Result<String> {
             writeln!(text, "suite    {}: {} ({} results)", program.name, program.about, program.tests.len());
     }
     if plan.upstream.is_some() {
-        let _ = writeln!(text, "upstream --test is matched with the tests of the tree when that is there");
+        let _ =
+            writeln!(text, "upstream --test is matched against the tree's tests once the tree is available");
     }
     if !plan.own {
         // The runner is needed all the same, and has no part in what is chosen.
@@ -142,7 +143,7 @@ fn text(resources: &Resources<'_>) -> Result<String> {
         let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
         text.push_str(&machine_lines(plan, resources, &runner.demands(chosen)));
     } else {
-        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked when it is");
+        let _ = writeln!(text, "tests    the runner is not built yet; --test is checked once it is");
     }
     let _ = writeln!(text, "cache    {}", ctx.cache.root().display());
     Ok(text)

@@ -106,6 +106,6 @@ fn a_kernel_that_does_not_build_and_a_machine_that_was_lost_are_told_by_the_last
     let lost: Vec<_> = cells.iter().filter(|cell| cell["outcome"] == "missing").collect();
     let [lost] = lost[..] else { panic!("{joined:#}") };
     assert_eq!((text(&lost["kernel"]), text(&lost["boot"])), ("tree:one".to_owned(), "vng".to_owned()));
-    let said = format!("{}: no run of this job was brought", text(&lost["subtest"]));
+    let said = format!("{}: no run of this job was given", text(&lost["subtest"]));
     assert!(outcome(&done).contains(&said), "{}", outcome(&done));
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bisect::hunt::Hunt;
 use crate::bisect::search::{Next, Trust, Verdict};
-use crate::bisect::state::Step;
+use crate::bisect::state::StoredStep;
 use crate::request::Request;
 use vmtest_base::beneath;
 use vmtest_base::error::{Class, Error, Result};
@@ -39,7 +39,7 @@ impl Hunt<'_> {
             }
             Next::Hidden { among, before } => {
                 report.summary = format!(
-                    "the {looked_for} is one of {}: those in between could not be judged",
+                    "the {looked_for} is one of {}: the kernels in between are untestable",
                     among.len()
                 );
                 // In the order of the history: the last one is behind all others, and known to be new.
@@ -77,7 +77,7 @@ impl Hunt<'_> {
         let asked = self.record.steps.len();
         Report {
             answer: if interrupted { "interrupted" } else { UNFINISHED }.to_owned(),
-            summary: format!("no answer yet, after {asked} run(s) of kernels: {}", error.summary()),
+            summary: format!("no answer yet after {asked} kernel run(s): {}", error.summary()),
             resume: format!("cargo xtask bisect --resume {}", self.resume_word()),
             exit_code: error.class.code(),
             ..self.begun()
@@ -105,7 +105,7 @@ impl Hunt<'_> {
         }
     }
 
-    fn told(&self, step: &Step) -> vmtest_record::bisection::Step {
+    fn told(&self, step: &StoredStep) -> vmtest_record::bisection::Step {
         vmtest_record::bisection::Step {
             name: step.known.name.clone(),
             subject: step.known.subject.clone(),
@@ -135,21 +135,25 @@ impl Hunt<'_> {
         let which = match () {
             () if *id == ends.old => "--good".to_owned(),
             () if *id == ends.new => "--bad".to_owned(),
-            () => "where the histories of both ends part".to_owned(),
+            () => "merge base of both endpoints".to_owned(),
         };
         let expected = if (*id == ends.new) == find_fix { "good" } else { "bad" };
         report.summary = match verdict {
             Verdict::Good | Verdict::Bad => {
-                let fix = if find_fix { ", which --find-fix asks of it" } else { "" };
-                format!("wrong end: {} ({which}) is {}, not {expected}{fix}", subject.line(), verdict.name())
+                let fix = if find_fix { ", which --find-fix requires" } else { "" };
+                format!(
+                    "wrong endpoint: {} ({which}) is {}, not {expected}{fix}",
+                    subject.line(),
+                    verdict.name()
+                )
             }
             Verdict::Skip | Verdict::Never => {
-                format!("the end {} ({which}) cannot be judged: {}", subject.line(), subject.why)
+                format!("the endpoint {} ({which}) is untestable: {}", subject.line(), subject.why)
             }
         };
         match verdict {
             Verdict::Good if record.trust.runs == 1 => {
-                report.notes.push("a test that fails only sometimes needs --runs".to_owned());
+                report.notes.push("use --runs for flaky tests".to_owned());
                 Class::Usage
             }
             Verdict::Good | Verdict::Bad => Class::Usage,
@@ -174,7 +178,7 @@ impl Hunt<'_> {
             ));
             if Trust::reached(rate, needed) < record.trust.confidence {
                 report.notes.push(format!(
-                    "that is less than --confidence {}: --runs {} allows no more",
+                    "that is less than --confidence {}: raise --runs above {}",
                     record.trust.confidence, record.trust.runs
                 ));
             }
@@ -182,7 +186,7 @@ impl Hunt<'_> {
         for id in search.disproved(&self.order)? {
             let known = self.known(&id)?;
             report.notes.push(format!(
-                "{} passed by chance, or it broke twice: it contradicts a failure, and does not count",
+                "{} passed by chance, or the bug was introduced twice: it contradicts a failure and does not count",
                 known.line()
             ));
         }
@@ -191,27 +195,22 @@ impl Hunt<'_> {
             let first_bad = runs.iter().position(|run| *run == Verdict::Bad);
             if *id != search.failing_end() && first_bad.is_some_and(|at| at >= search.needed() as usize) {
                 let known = self.known(id)?;
-                report.notes.push(format!(
-                    "{} seemed good at first, and failed when it was asked again",
-                    known.line()
-                ));
+                report.notes.push(format!("{} passed at first and failed when tested again", known.line()));
             }
         }
         for base in record.ends.bases.iter().filter(|base| search.verdict(base) == Some(Verdict::Skip)) {
             let known = self.known(base)?;
-            report
-                .notes
-                .push(format!("{}, where the histories of the ends part, could not be judged", known.line()));
+            report.notes.push(format!("the merge base {} is untestable", known.line()));
         }
         if let Some(sought) = record.question.sought.as_ref().filter(|_| record.question.title.is_none()) {
-            report.notes.push(format!("looked for what the end that fails shows: {sought}"));
+            report.notes.push(format!("looked for the failure seen at the failing endpoint: {sought}"));
         }
         Ok(())
     }
 
     fn subject(&self, id: &str) -> Result<Subject> {
         let known = self.known(id)?;
-        let steps: Vec<&Step> = self.record.steps.iter().filter(|step| step.id == id).collect();
+        let steps: Vec<&StoredStep> = self.record.steps.iter().filter(|step| step.id == id).collect();
         let bad = steps.iter().filter(|step| step.verdict == Verdict::Bad).count();
         // A failure shows more than the run after it.
         let shown = steps.iter().find(|step| step.verdict == Verdict::Bad).or(steps.last());

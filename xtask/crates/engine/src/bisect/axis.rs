@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is searched: the commits between two of a repository, the patches of a series, or the images that the archive
 //! has
-//! between two versions. Each kernel on the way is a unit like a column of `vmtest`.
+//! between two versions. Each kernel on the way is a column like a column of `vmtest`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::bisect::search::{Ends, History, Line};
-use crate::plan::{Unit, Upto};
+use crate::plan::{Column, Upto};
 use vmtest_base::error::{Error, Result};
 use vmtest_host::context::Context;
 use vmtest_host::process::shell_word;
@@ -71,8 +71,8 @@ impl Known {
     }
 }
 
-const FORMS: &str = "take two commits of one repository (git:PATH@A and git:PATH@B), two images of the archive \
-                     (debian:A and debian:B), or one kernel with source twice and --patches for those of a series";
+const FORMS: &str = "use two commits of one repository (git:PATH@A and git:PATH@B), two images from the archive \
+                     (debian:A and debian:B), or one kernel with source twice and --patches to search a series";
 
 impl Axis {
     /// Refuses kernels that can have no history between them, before anything is asked of the host or the archive.
@@ -82,11 +82,11 @@ impl Axis {
     pub fn plausible(good: &str, bad: &str) -> Result<()> {
         let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
         let no = |why: &str| {
-            Err(Error::usage(format!("there is nothing between {one} and {two}")).why(why).next(FORMS))
+            Err(Error::usage(format!("cannot search between {one} and {two}")).why(why).next(FORMS))
         };
         match (&one, &two) {
             (KernelSpec::GitRange { .. }, _) | (_, KernelSpec::GitRange { .. }) => {
-                no("an end is one kernel, and a range of commits is many")
+                no("an endpoint is one kernel, not a range of commits")
             }
             _ if std::mem::discriminant(&one) != std::mem::discriminant(&two) => {
                 no("they are of different kinds")
@@ -98,7 +98,7 @@ impl Axis {
                 no("they are of different flavours")
             }
             (KernelSpec::Git { .. } | KernelSpec::Debian { .. }, _) => Ok(()),
-            _ if one != two => no("nobody knows what lies between them"),
+            _ if one != two => no("they have no known history between them"),
             _ => Ok(()),
         }
     }
@@ -110,9 +110,8 @@ impl Axis {
     pub fn between(ctx: &Context, good: &str, bad: &str, series: Option<&Series>) -> Result<(Axis, Ends)> {
         Axis::plausible(good, bad)?;
         let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
-        let no = |why: String| {
-            Error::usage(format!("there is nothing between {one} and {two}")).why(why).next(FORMS)
-        };
+        let no =
+            |why: String| Error::usage(format!("cannot search between {one} and {two}")).why(why).next(FORMS);
         match (&one, &two) {
             (KernelSpec::Debian { version: from, flavour }, KernelSpec::Debian { version: to, .. }) => {
                 Axis::images(ctx, flavour, from, to)
@@ -127,9 +126,9 @@ impl Axis {
                     Some(series) if old == new => Axis::patches(ctx, &one, series),
                     _ if old == new => Err(no("they are the same commit".to_owned())),
                     _ if commits.precedes(&new, &old)? => {
-                        Err(Error::usage("the ends are the wrong way round")
+                        Err(Error::usage("the endpoints are the wrong way round")
                             .why(format!("{two} is an ancestor of {one}"))
-                            .next("--good is the earlier one, also with --find-fix"))
+                            .next("--good is always the earlier one, even with --find-fix"))
                     }
                     _ => {
                         let bases = commits.merge_bases(&old, &new)?;
@@ -140,7 +139,7 @@ impl Axis {
             }
             _ => match series {
                 Some(series) => Axis::patches(ctx, &one, series),
-                None => Err(no("they are the same kernel, and no --patches are named".to_owned())),
+                None => Err(no("they are the same kernel, and no --patches are given".to_owned())),
             },
         }
     }
@@ -157,8 +156,8 @@ impl Axis {
         let (old, new) = (exact(from)?, exact(to)?);
         let versions = archive::images_between(ctx, flavour, &old, &new)?;
         if versions.len() < 2 {
-            return Err(Error::usage(format!("there is nothing between debian:{old} and debian:{new}"))
-                .why("--good is the earlier version, also with --find-fix"));
+            return Err(Error::usage(format!("cannot search between debian:{old} and debian:{new}"))
+                .why("--good is always the earlier version, even with --find-fix"));
         }
         Ok((Axis::Images { flavour: flavour.to_owned(), versions }, Ends { old, new, bases: Vec::new() }))
     }
@@ -184,9 +183,9 @@ impl Axis {
         if [source_key(ctx, &kernel.parse()?)?, series] == *keys {
             return Ok(());
         }
-        Err(Error::usage("this search cannot go on")
-            .why(format!("{kernel} or its series is not what it was when the search began"))
-            .next("begin a new one"))
+        Err(Error::usage("cannot resume this bisection")
+            .why(format!("{kernel} or its series has changed since the bisection started"))
+            .next("start a new one"))
     }
 
     /// The history of it.
@@ -205,13 +204,13 @@ impl Axis {
     ///
     /// # Errors
     /// Never for an id of this axis.
-    pub fn unit(&self, id: &str, like: &Unit) -> Result<Unit> {
+    pub fn column(&self, id: &str, like: &Column) -> Result<Column> {
         let spec = self.spec(id)?;
         let upto = match self {
             Axis::Patches { of, .. } if number(id) < *of => Upto::First { count: number(id), of: *of },
             _ => Upto::All,
         };
-        Ok(Unit { spec, upto, ..like.clone() })
+        Ok(Column { spec, upto, ..like.clone() })
     }
 
     fn spec(&self, id: &str) -> Result<KernelSpec> {
@@ -301,7 +300,7 @@ fn source_key(ctx: &Context, kernel: &KernelSpec) -> Result<String> {
     match source::fetch(ctx, &source::resolve(ctx, kernel)?)? {
         source::Fetched::Source(tree) => Ok(tree.key.to_string()),
         source::Fetched::Range { .. } | source::Fetched::Prebuilt(_) => {
-            Err(Error::usage(format!("{kernel} is no source that patches can be put on")))
+            Err(Error::usage(format!("patches cannot be applied to {kernel}")))
         }
     }
 }

@@ -2,16 +2,17 @@
 //! One kernel after the other: what the search asks for is made, run, judged and written down.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::bisect::axis::{Axis, Known, Order};
-use crate::bisect::question::{Asked, Finding};
+use crate::bisect::question::{Answer, Asked};
 use crate::bisect::search::{Next, Purpose, Search, Verdict, steps};
-use crate::bisect::state::{self, Record, Step};
+use crate::bisect::state::{self, Record, StoredStep};
 use crate::column::{self, Built, ColumnResult, Material};
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::request::Request;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Error, Result};
@@ -37,7 +38,7 @@ pub struct Hunt<'a> {
     /// Where each kernel stands in it; empty where one is judged alone.
     pub places: BTreeMap<String, usize>,
     /// What all kernels have in common.
-    like: Unit,
+    like: Column,
     /// Source and series, where all kernels share them.
     material: OnceLock<Result<Material>>,
     /// Kernels that are made.
@@ -69,8 +70,8 @@ impl<'a> Hunt<'a> {
     /// # Errors
     /// When the history cannot be read.
     pub fn new(resources: &'a Resources<'a>, record: Record, run_dir: &'a RunDir) -> Result<Hunt<'a>> {
-        let Some(like) = resources.plan.units.first().cloned() else {
-            return Err(Error::usage("there is no kernel to begin with"));
+        let Some(like) = resources.plan.columns.first().cloned() else {
+            return Err(Error::usage("no kernel to start with"));
         };
         let order = record.axis.history(resources.ctx)?;
         let alone = record.ends.new.is_empty();
@@ -80,7 +81,7 @@ impl<'a> Hunt<'a> {
             resources,
             record,
             run_dir,
-            like: Unit { label: None, ..like },
+            like: Column { label: None, ..like },
             material: OnceLock::new(),
             built: BTreeMap::new(),
             began: Instant::now(),
@@ -140,41 +141,37 @@ impl<'a> Hunt<'a> {
             self.built.insert(id.to_owned(), made);
         }
         let ahead = self.ahead(search, id)?;
-        let Some(made) = self.built.get(id) else { return Err(Error::host(format!("{id} was not made"))) };
+        let Some(made) = self.built.get(id) else { return Err(Error::host(format!("{id} was not built"))) };
         interrupt::check()?;
         let built_s = if before == 0 { made.seconds } else { 0.0 };
         let key = self.key(&made.built)?;
         let remembered = key.as_ref().and_then(|key| state::known_run(self.resources.ctx, key, before));
         let cached = remembered.is_some();
-        let mut ran_s = 0.0;
-        let mut later = Vec::new();
+        let (mut ran_s, mut later) = (0.0, Vec::new());
         let (result, directory) = match remembered {
             Some(run) => (run.result, run.directory),
             None => {
                 let dir = self.run_dir.part(&format!("steps/{number:03}"))?;
-                let unit = self.record.axis.unit(id, &self.like)?;
-                let (units, made_ahead);
-                (units, ran_s, made_ahead) = self.boot(&unit, &made.built, &dir, &ahead)?;
+                let column = self.record.axis.column(id, &self.like)?;
+                let (columns, made_ahead);
+                (columns, ran_s, made_ahead) = self.boot(&column, &made.built, &dir, &ahead)?;
                 later = made_ahead;
-                let result = self.result(&dir, units, made.built.kernel().clone());
+                let result = self.result(&dir, columns, made.built.kernel().clone());
                 let text = serde_json::to_string_pretty(&result)
                     .map_err(|error| Error::host("cannot write run.json").why(error))?;
                 write_file(&dir.path.join("run.json"), text)?;
                 (result, dir.path)
             }
         };
-        let mut finding = self.record.question.judge(&result)?;
-        if let Some(why) = never_started(&result, &directory).filter(|_| finding.verdict == Verdict::Skip) {
-            (finding.class, finding.why) = (Class::Host, format!("no guest started: {why}"));
-        }
+        let answer = self.answer(&result, &directory)?;
         if let Some(key) = key.filter(|_| !cached && worth_keeping(&result)) {
             state::keep_run(self.resources.ctx, &key, &result, &directory)?;
         }
         if id == search.failing_end() || id == search.passing_end() {
-            self.record.question.learn(&finding, &result);
+            self.record.question.learn(&answer, &result);
         }
-        let Finding { verdict, why, title: _, class } = finding;
-        let step = Step {
+        let Answer { verdict, why, title: _, class } = answer;
+        let step = StoredStep {
             number,
             id: id.to_owned(),
             known,
@@ -195,33 +192,42 @@ impl<'a> Hunt<'a> {
         self.blame_the_host()
     }
 
+    /// What a run answers; a guest that never started is blamed on this host.
+    fn answer(&self, result: &RunResult, directory: &Path) -> Result<Answer> {
+        let mut answer = self.record.question.judge(result)?;
+        if let Some(why) = never_started(result, directory).filter(|_| answer.verdict == Verdict::Skip) {
+            (answer.class, answer.why) = (Class::Host, format!("no guest started: {why}"));
+        }
+        Ok(answer)
+    }
+
     /// Once is bad luck of one kernel, three times in a row is this host: going on would skip everything.
     fn blame_the_host(&self) -> Result<()> {
-        let is_host = |step: &&Step| step.class == Class::Host.code();
-        let last: Vec<&Step> = self.record.steps.iter().rev().take_while(is_host).collect();
+        let is_host = |step: &&StoredStep| step.class == Class::Host.code();
+        let last: Vec<&StoredStep> = self.record.steps.iter().rev().take_while(is_host).collect();
         // An image that the mirror lists and does not have says nothing of this host.
         if last.len() < HOST_TROUBLE || matches!(self.record.axis, Axis::Images { .. }) {
             return Ok(());
         }
         let why = last.first().map(|step| step.why.clone()).unwrap_or_default();
-        Err(Error::host(format!("{} kernels in a row cannot be judged because of this host", last.len()))
+        Err(Error::host(format!("{} kernels in a row could not be tested because of this host", last.len()))
             .why(why))
     }
 
     /// Has the kernel made, or learns why it cannot be.
     fn make(&self, id: &str) -> Result<Made> {
-        let unit = self.record.axis.unit(id, &self.like)?;
+        let column = self.record.axis.column(id, &self.like)?;
         let started = Instant::now();
         let own;
         let material = if matches!(self.record.axis, Axis::Patches { .. }) {
-            self.material.get_or_init(|| column::material(self.resources, &unit))
+            self.material.get_or_init(|| column::material(self.resources, &column))
         } else {
-            own = column::material(self.resources, &unit);
+            own = column::material(self.resources, &column);
             &own
         };
         // Build logs of all kernels lie side by side, by their key: one may be made during the run of another.
-        let tree = column::patch(self.resources, &unit, material);
-        let built = column::build(self.resources, &unit, tree, self.run_dir);
+        let tree = column::patch(self.resources, &column, material);
+        let built = column::build(self.resources, &column, tree, self.run_dir);
         Ok(Made { built, seconds: started.elapsed().as_secs_f64() })
     }
 
@@ -249,7 +255,7 @@ impl<'a> Hunt<'a> {
     /// Boots a kernel, and makes others meanwhile. The seconds are those of the boot: what was made ahead has its own.
     fn boot(
         &self,
-        unit: &Unit,
+        column: &Column,
         built: &Built,
         dir: &RunDir,
         ahead: &[String],
@@ -270,7 +276,7 @@ impl<'a> Hunt<'a> {
                 Ok(made)
             });
             let started = Instant::now();
-            let results = column::boot(self.resources, unit, built, dir);
+            let results = column::boot(self.resources, column, built, dir);
             let seconds = started.elapsed().as_secs_f64();
             booted.store(true, Ordering::SeqCst);
             Ok((results, seconds, join(maker)?))
@@ -311,11 +317,11 @@ impl<'a> Hunt<'a> {
     fn result(
         &self,
         dir: &RunDir,
-        units: Vec<ColumnResult>,
+        columns: Vec<ColumnResult>,
         kernel: vmtest_record::run::Kernel,
     ) -> RunResult {
         let mut result = RunResult::empty(&dir.id, self.record.command.clone());
-        units.into_iter().for_each(|unit| unit.add_to(&mut result));
+        columns.into_iter().for_each(|column| column.add_to(&mut result));
         if result.kernels.is_empty() {
             result.kernels.push(kernel);
         }
@@ -327,7 +333,7 @@ impl<'a> Hunt<'a> {
 
     fn announce(&self, search: &Search, known: &Known, left: usize, purpose: Purpose, before: usize) {
         let place = match purpose {
-            Purpose::Verify => "an end".to_owned(),
+            Purpose::Verify => "endpoint".to_owned(),
             Purpose::Narrow | Purpose::Confirm => {
                 let more = steps(left);
                 let time = self
@@ -339,12 +345,12 @@ impl<'a> Hunt<'a> {
             }
         };
         let run = if self.record.trust.runs > 1 { format!(", run {}", before + 1) } else { String::new() };
-        self.resources.ctx.bus.note(format!("asking {}{run}: {place}", known.line()));
+        self.resources.ctx.bus.note(format!("testing {}{run}: {place}", known.line()));
     }
 
     fn time_left(&self, search: &Search, more: u32) -> Option<f64> {
-        let fresh: Vec<&Step> = self.record.steps.iter().filter(|step| !step.cached).collect();
-        let average = |time: fn(&Step) -> f64| {
+        let fresh: Vec<&StoredStep> = self.record.steps.iter().filter(|step| !step.cached).collect();
+        let average = |time: fn(&StoredStep) -> f64| {
             fresh.iter().map(|step| time(step)).sum::<f64>() / fresh.len().max(1) as f64
         };
         let kernels = fresh.iter().filter(|step| step.built_s > 0.0).count();
@@ -354,8 +360,8 @@ impl<'a> Hunt<'a> {
         (!fresh.is_empty()).then(|| f64::from(more) * (builds + runs * average(|step| step.ran_s)))
     }
 
-    fn tell(&self, step: &Step) {
-        let again = if step.cached { " (known from an earlier run)" } else { "" };
+    fn tell(&self, step: &StoredStep) {
+        let again = if step.cached { " (cached from an earlier run)" } else { "" };
         let so_far = |which: fn(Verdict) -> bool| {
             self.record
                 .steps
@@ -416,7 +422,7 @@ fn worth_keeping(result: &RunResult) -> bool {
 ///
 /// How it could be wrong: a QEMU that stops because of what a kernel does before its first word is taken for the host's
 /// fault. The kernel is no more than skipped either way.
-fn never_started(result: &RunResult, directory: &std::path::Path) -> Option<String> {
+fn never_started(result: &RunResult, directory: &Path) -> Option<String> {
     let silent = |boot: &&BootRecord| {
         let console = std::fs::read(directory.join(&boot.directory).join("console.log")).unwrap_or_default();
         boot.class == Class::BootFailed.code()

@@ -52,7 +52,7 @@ pub struct Record {
     /// Kernels between the ends, the new end included.
     pub history: usize,
     /// Every run so far, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StoredStep>,
     /// The answer; absent as long as there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
@@ -60,7 +60,7 @@ pub struct Record {
 
 /// One run of one kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Step {
+pub struct StoredStep {
     /// Counts from 1; those that were forgotten leave a gap.
     pub number: usize,
     /// Which kernel.
@@ -117,18 +117,18 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
     let named = runs_dir().map(|runs| runs.join(which)).ok().filter(|path| path.join(FILE).is_file());
     let path = if which.join(FILE).is_file() { Some(which.to_owned()) } else { named };
     let path = path.and_then(|path| path.canonicalize().ok()).ok_or_else(|| {
-        Error::usage(format!("--resume {}: there is no bisection to go on with", which.display()))
+        Error::usage(format!("--resume {}: no bisection to resume", which.display()))
             .why(format!("it is neither a directory with a {FILE} nor the name of such a run"))
-            .next("name the directory that the bisection told of")
+            .next("give the directory that the bisection printed")
     })?;
     // Before its record is read: nobody else writes it then.
     let mut run_dir = RunDir::reopen(&path)?;
     let file = path.join(FILE);
-    let no = |why: String| Error::usage(format!("cannot go on from {}", file.display())).why(why);
+    let no = |why: String| Error::usage(format!("cannot resume {}", file.display())).why(why);
     let mut record: Record =
         serde_json::from_str(&read_text(&file)?).map_err(|error| no(error.to_string()))?;
     if record.schema != SCHEMA {
-        return Err(no(format!("its schema is {}, and only {SCHEMA} is known here", record.schema)));
+        return Err(no(format!("its schema is {}; this version supports only {SCHEMA}", record.schema)));
     }
     record.steps.retain(|step| step.class != Class::Host.code());
     record.report = None;

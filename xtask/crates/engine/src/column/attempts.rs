@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vmtest_protocol::TestName;
 
 use crate::column::class_of;
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::interrupt;
@@ -63,13 +63,13 @@ impl Attempts {
     pub fn again(
         &mut self,
         resources: &Resources<'_>,
-        unit: &Unit,
+        column: &Column,
         joins: Joins,
         planned: Option<&[TestName]>,
         mut more: impl FnMut(&[TestName], u32) -> Vec<Result<Guest>>,
     ) {
         // Tests of a column to compare with do not count, and are not tried again.
-        let most = if unit.role.is_none() { resources.plan.retries } else { 0 };
+        let most = if column.role.is_none() { resources.plan.retries } else { 0 };
         for attempt in 2..=most + 1 {
             let all = planned.map_or_else(|| self.names(), <[TestName]>::to_vec);
             let lost = retries::again(&self.cells, &all);
@@ -77,7 +77,7 @@ impl Attempts {
                 break;
             }
             resources.ctx.bus.warn(format!(
-                "{}: {} of {} subtests failed or were lost; attempt {attempt} of {} for them",
+                "{}: {} of {} subtests failed or were lost; retrying them (attempt {attempt} of {})",
                 self.kernel.id,
                 lost.len(),
                 all.len(),
@@ -86,7 +86,7 @@ impl Attempts {
             let (ran, failed): (Vec<_>, Vec<_>) = more(&lost, attempt).into_iter().partition(Result::is_ok);
             for error in failed.into_iter().filter_map(Result::err) {
                 // What the first attempt found is not lost for it.
-                resources.ctx.bus.warn(format!("attempt {attempt} cannot be made: {error}"));
+                resources.ctx.bus.warn(format!("attempt {attempt} could not run: {error}"));
             }
             let guests: Vec<Guest> = ran.into_iter().filter_map(Result::ok).collect();
             if guests.is_empty() {
@@ -120,11 +120,11 @@ impl Attempts {
     }
 
     /// The column. `apart`: cells of what no guest ran. Told before the next guest is let in whether all is well.
-    pub fn finish(self, resources: &Resources<'_>, unit: &Unit, apart: Vec<Cell>) -> ColumnResult {
+    pub fn finish(self, resources: &Resources<'_>, column: &Column, apart: Vec<Cell>) -> ColumnResult {
         let Attempts { kernel, first, again, mut cells, splats } = self;
         cells.extend(apart);
         // Tests of a column to compare with stop nobody.
-        let tests_count = unit.role.is_none();
+        let tests_count = column.role.is_none();
         let boot_counts = |boot: &BootRecord| boot.class != Class::Pass.code() && !boot.retried;
         if std::iter::once(&first).chain(&again).any(boot_counts)
             || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))

@@ -7,9 +7,9 @@ use vmtest_protocol::TestName;
 
 use crate::bootable::Bootable;
 use crate::column::attempts::Guest;
-use crate::column::{cell_directory, decode_stacks};
+use crate::column::cell_directory;
 use crate::launch::{self, Launch};
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::replay::SavedInput;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
@@ -65,10 +65,10 @@ pub struct BootOutcome {
 }
 
 /// What the cells of a column have in common.
-pub fn base(resources: &Resources<'_>, unit: &Unit, kernel: &str, boot: &str, suite: &str) -> CellBase {
+pub fn base(resources: &Resources<'_>, column: &Column, kernel: &str, boot: &str, suite: &str) -> CellBase {
     CellBase {
         kernel: kernel.to_owned(),
-        variant: unit.variant.clone().unwrap_or_default(),
+        variant: column.variant.clone().unwrap_or_default(),
         boot: boot.to_owned(),
         accel: resources.accel.kind.name().to_owned(),
         suite: suite.to_owned(),
@@ -146,14 +146,14 @@ impl<'a> Guests<'a> {
         let judged = judge(&input, &seen);
         if let Err(error) = SavedInput::of(&input, &seen, &judged).write(&store) {
             // What was seen of the guest is worth more.
-            resources.ctx.bus.warn(format!("{id}: it cannot be judged again: {}", error.summary()));
+            resources.ctx.bus.warn(format!("{id}: cannot be re-judged: {}", error.summary()));
         }
         self.say_what_it_is_not(&seen, &judged);
         let record = self.record(&input.base, &judged, &seen, accel);
         let record = BootRecord { directory, attempt, ..record };
         phase.finish();
         let Judged { cells, mut splats, reported, .. } = judged;
-        decode_stacks(resources, bootable, &mut splats);
+        crate::stacktrace::decode(resources, bootable, &mut splats);
         splats.iter_mut().for_each(|splat| splat.attempt = attempt);
         let mut kernel = bootable.kernel.clone();
         if let Some(hello) = &seen.stream.hello {
@@ -168,7 +168,7 @@ impl<'a> Guests<'a> {
         let (bus, id) = (&self.resources.ctx.bus, &self.bootable.kernel.id);
         for one in judged.conditions.iter().filter(|one| !one.enforced && !one.must) {
             bus.note(format!(
-                "{id}: not enforced here: {} ({} is {:?}); what passes says nothing about that",
+                "{id}: not enforced here: {} ({} is {:?}); passing tests prove nothing about it",
                 one.what, one.read, one.value
             ));
         }

@@ -7,7 +7,7 @@ use crate::bootable::Bootable;
 use crate::column::attempts::{Attempts, Joins};
 use crate::column::boot::{self, BootRequest, Guests};
 use crate::column::{Built, choose_boot};
-use crate::plan::Unit;
+use crate::plan::Column;
 use crate::resources::Resources;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::judge::{ExternalSuite, Program, SuiteInput, notrun};
@@ -18,18 +18,18 @@ use vmtest_record::column::ColumnResult;
 /// Runs it on the kernel of a column.
 pub fn boot(
     resources: &Resources<'_>,
-    unit: &Unit,
+    column: &Column,
     built: &Built,
     program: &Program,
     run_dir: &RunDir,
 ) -> ColumnResult {
     let done = match &built.bootable {
-        Ok(bootable) => run(resources, unit, bootable, program, run_dir),
+        Ok(bootable) => run(resources, column, bootable, program, run_dir),
         Err(error) => Err(error.clone()),
     };
     done.unwrap_or_else(|error| {
         resources.bad();
-        let base = boot::base(resources, unit, &built.kernel.id, Boot::Vng.name(), &program.name);
+        let base = boot::base(resources, column, &built.kernel.id, Boot::Vng.name(), &program.name);
         let cells = notrun(&base, &program.names(), error.class, &error.to_string());
         ColumnResult {
             kernel: built.kernel.clone(),
@@ -43,7 +43,7 @@ pub fn boot(
 
 fn run(
     resources: &Resources<'_>,
-    unit: &Unit,
+    column: &Column,
     bootable: &Bootable,
     program: &Program,
     run_dir: &RunDir,
@@ -51,9 +51,9 @@ fn run(
     let (how, boot_reason) = choose_boot(resources.plan.boot, bootable);
     if how == Boot::Direct {
         return Err(Error::host(format!("--suite {} cannot be booted directly", program.name))
-            .why(format!("it needs the shell of the build root; {boot_reason}")));
+            .why(format!("it needs the build root's shell; {boot_reason}")));
     }
-    let base = boot::base(resources, unit, &bootable.kernel.id, Boot::Vng.name(), &program.name);
+    let base = boot::base(resources, column, &bootable.kernel.id, Boot::Vng.name(), &program.name);
     let guests = Guests::admit(resources, bootable, (how, boot_reason), base, run_dir)?;
     let suite = ExternalSuite::Program(program.clone());
     let guest = |attempt: Option<u32>| {
@@ -71,6 +71,6 @@ fn run(
     };
     let mut attempts = Attempts::new(guest(None)?);
     // It runs as a whole: what passed before has to pass again.
-    attempts.again(resources, unit, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
-    Ok(attempts.finish(resources, unit, Vec::new()))
+    attempts.again(resources, column, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
+    Ok(attempts.finish(resources, column, Vec::new()))
 }

@@ -2,6 +2,7 @@
 //! What a column says of a guest that is not what was asked for.
 
 use super::*;
+use vmtest_protocol::TestName;
 
 #[test]
 fn what_needs_a_bpftool_counts_where_it_should_be_there_or_nothing_else_was_asked_for() {
@@ -33,7 +34,7 @@ fn what_needs_a_bpftool_counts_where_it_should_be_there_or_nothing_else_was_aske
             bpftool,
             tree: None,
         };
-        let cells = without_bpftool(&base, &bootable, &names, alone);
+        let cells = bpftool::cells_without(&base, &bootable, &names, alone);
         assert_eq!((cells.len(), cells[0].outcome), (1, vmtest_record::outcome::Outcome::Notrun), "{what}");
         assert_eq!((cells[0].class(), cells[0].required), (class, required), "{what}");
         assert!(!cells[0].reason.is_empty(), "{what}");

@@ -10,7 +10,7 @@ use crate::column::attempts::{Attempts, Guest, Joins};
 use crate::column::boot::{self, BootRequest, Guests};
 use crate::column::{Built, choose_boot};
 use crate::launch;
-use crate::plan::{Unit, UpstreamPlan};
+use crate::plan::{Column, UpstreamPlan};
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
@@ -33,16 +33,16 @@ const SHARE_OF_RUN: u32 = 4;
 /// Runs the tree's own tests on the kernel of a column.
 pub fn boot(
     resources: &Resources<'_>,
-    unit: &Unit,
+    column: &Column,
     built: &Built,
     wanted: UpstreamPlan,
     run_dir: &RunDir,
 ) -> ColumnResult {
-    let column = Column { resources, unit, wanted, run_dir };
+    let upstream = UpstreamColumn { resources, column, wanted, run_dir };
     let done = match &built.bootable {
-        Ok(bootable) => match column.run(bootable) {
+        Ok(bootable) => match upstream.run(bootable) {
             Err(_) if bootable.source_is_gone() => {
-                crate::column::material(resources, unit).and_then(|_| column.run(bootable))
+                crate::column::material(resources, column).and_then(|_| upstream.run(bootable))
             }
             done => done,
         },
@@ -51,7 +51,7 @@ pub fn boot(
     done.unwrap_or_else(|error| {
         resources.bad();
         let planned = asked(resources.plan.filter.globs());
-        let cells = notrun(&column.base(&built.kernel.id), &planned, error.class, &error.to_string());
+        let cells = notrun(&upstream.base(&built.kernel.id), &planned, error.class, &error.to_string());
         ColumnResult {
             kernel: built.kernel.clone(),
             boot: None,
@@ -73,16 +73,16 @@ fn asked(globs: &[String]) -> Vec<TestName> {
     globs.iter().map(name).collect()
 }
 
-struct Column<'a> {
+struct UpstreamColumn<'a> {
     resources: &'a Resources<'a>,
-    unit: &'a Unit,
+    column: &'a Column,
     wanted: UpstreamPlan,
     run_dir: &'a RunDir,
 }
 
-impl Column<'_> {
+impl UpstreamColumn<'_> {
     fn base(&self, kernel: &str) -> CellBase {
-        boot::base(self.resources, self.unit, kernel, Boot::Vng.name(), SUITE)
+        boot::base(self.resources, self.column, kernel, Boot::Vng.name(), SUITE)
     }
 
     fn run(&self, bootable: &Bootable) -> Result<ColumnResult> {
@@ -93,7 +93,7 @@ impl Column<'_> {
         let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
         if boot == Boot::Direct {
             return Err(Error::host("test_progs cannot be booted directly")
-                .why(format!("it needs the libraries of the build root; {boot_reason}")));
+                .why(format!("it needs the build root's libraries; {boot_reason}")));
         }
         let base = self.base(&bootable.kernel.id);
         let index = Index::of(resources.ctx, tree)?;
@@ -108,7 +108,7 @@ impl Column<'_> {
         self.say_what_is_dropped(bootable, &index, &log_dir)?;
         if index.wants_modules(chosen) && !bootable.dir.join(MODULES).is_dir() {
             resources.ctx.bus.warn(format!(
-                "{}: some of the chosen tests need bpf_testmod, and this kernel has none; --variant upstream has",
+                "{}: some of the selected tests need bpf_testmod, which this kernel does not have; use --variant upstream",
                 bootable.kernel.id
             ));
         }
@@ -166,7 +166,7 @@ impl Column<'_> {
             Cell { required: alone, ..make_cell(base, name, found, (None, 1), false) }
         });
         let absent = absent.iter().map(|name| {
-            let why = "the tree has no such test in prog_tests/".to_owned();
+            let why = "no such test in the tree's prog_tests/".to_owned();
             make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
         });
         denied.chain(absent).collect()
@@ -187,12 +187,12 @@ impl Column<'_> {
         let dropped = index.dropped(config);
         let mut text = String::new();
         for (option, wish, got) in &dropped {
-            let _ = writeln!(text, "CONFIG_{option}: the tree asks for {wish}, this kernel has {got}");
+            let _ = writeln!(text, "CONFIG_{option}: the tree's config wants {wish}, this kernel has {got}");
         }
         let file = log_dir.join("suite-options.txt");
         write_file(&file, text)?;
         self.resources.ctx.bus.note(format!(
-            "{}: of the {} options in the tree's own config for its BPF tests {} are not as there: {}",
+            "{}: of the {} options in the tree's own config for its BPF tests, {} differ: {}",
             bootable.kernel.id,
             index.options.len(),
             dropped.len(),
@@ -216,12 +216,12 @@ impl Column<'_> {
         let mut attempts = Attempts::new(guest(built, None)?);
         // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
         // before it left.
-        attempts.again(self.resources, self.unit, Joins::Tests, None, |lost, attempt| {
+        attempts.again(self.resources, self.column, Joins::Tests, None, |lost, attempt| {
             let tests: Vec<Chosen> =
                 built.iter().filter(|test| lost.iter().any(|name| name.test == test.name)).cloned().collect();
             if tests.is_empty() { Vec::new() } else { vec![guest(&tests, Some(attempt))] }
         });
-        Ok(attempts.finish(self.resources, self.unit, apart))
+        Ok(attempts.finish(self.resources, self.column, apart))
     }
 
     /// One guest that runs these tests.

@@ -48,10 +48,10 @@ impl Executor {
         let words = shlex::split(command).ok_or_else(|| wrong("a quote is not closed"))?;
         let Some(program) = words.first() else { return Err(wrong("it is empty")) };
         if program.contains('{') {
-            return Err(wrong("the program cannot depend on the job"));
+            return Err(wrong("the program must be the same for every job"));
         }
         if !words.iter().any(|word| word.contains("{cell}")) {
-            return Err(wrong("it says nowhere which job to run: there is no {cell} in it"));
+            return Err(wrong("it does not say which job to run: {cell} is missing"));
         }
         let limit = Duration::from_secs(limit_s.unwrap_or(LIMIT_S).into());
         Ok(Executor { words, limit })
@@ -95,15 +95,15 @@ impl Executor {
             format!("the executor {}{last}", vmtest_host::process::ended(done.status))
         };
         let run = load::read(out)
-            .map_err(|error| gap(format!("{}, and left no run: {}", how(), error.summary())))?;
+            .map_err(|error| gap(format!("{} and left no run: {}", how(), error.summary())))?;
         if done.status.code() != Some(run.exit_code.into()) {
-            return Err(gap(format!("{}, and the run that it left says {}", how(), run.exit_code)));
+            return Err(gap(format!("{}, but its run says {}", how(), run.exit_code)));
         }
         let name = format!("the run of {}", axes.id);
         let part = Part { name, run };
         join::check(frame, &part).map_err(|error| gap(error.summary()))?;
         if !is_of(&part.run, &axes.id) {
-            return Err(gap(format!("the executor left a run of something else than {}", axes.id)));
+            return Err(gap(format!("the executor left a run of something other than {}", axes.id)));
         }
         Ok(part)
     }

@@ -69,7 +69,9 @@ impl Expectation {
         };
         let cells = CellPattern::new(&globs)?;
         if cells.is_everything() {
-            return Err("this [[expect]] fits everything: name kernels, variants, suites or tests".to_owned());
+            return Err(
+                "this [[expect]] matches everything: name kernels, variants, suites or tests".to_owned()
+            );
         }
         let known = [
             Outcome::Fail,
@@ -82,7 +84,7 @@ impl Expectation {
         let Some(outcome) = known.into_iter().find(|known| known.name() == outcome) else {
             let names: Vec<&str> = known.iter().map(|known| known.name()).collect();
             let skips = "; a skip is allowed with `allow_skip`";
-            return Err(format!("outcome {outcome:?} is none of {}{skips}", names.join(", ")));
+            return Err(format!("unknown outcome {outcome:?}; expected one of {}{skips}", names.join(", ")));
         };
         for (key, text) in [("reason", reason), ("link", link)] {
             if text.trim().is_empty() {
@@ -90,24 +92,9 @@ impl Expectation {
             }
         }
         if !is_date(expires) {
-            return Err(format!("expires {expires:?} is no date: write YYYY-MM-DD"));
+            return Err(format!("expires {expires:?} is not a date: write YYYY-MM-DD"));
         }
-        let says = match says {
-            Some(pattern) => {
-                let regex = Regex::new(pattern).map_err(|error| format!("says {pattern:?}: {error}"))?;
-                if regex.is_match("") {
-                    return Err(format!("says {pattern:?} fits everything"));
-                }
-                Some(regex)
-            }
-            None if matches!(outcome, Outcome::Crash | Outcome::Timeout | Outcome::Notrun) => {
-                return Err(format!(
-                    "an expected {} has to say by `says` which one: a regular expression for the reason of the cell",
-                    outcome.name()
-                ));
-            }
-            None => None,
-        };
+        let says = reason_pattern(says.as_deref(), outcome)?;
         Ok(Expectation {
             cells,
             outcome,
@@ -183,7 +170,7 @@ pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunRes
             if let Some(at) = entries.iter().position(fits) {
                 found[at].1 += 1;
                 let news = format!(
-                    "an unexpected pass: a known {} is declared: {}",
+                    "unexpected pass: declared as a known {}: {}",
                     entries[at].outcome.name(),
                     entries[at].text()
                 );
@@ -202,6 +189,24 @@ pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunRes
         }
     }
     entries.iter().zip(found).map(|(entry, found)| told(entry, found)).collect()
+}
+
+/// `says` of an entry. Outcomes with many causes need one.
+fn reason_pattern(says: Option<&str>, outcome: Outcome) -> Result<Option<Regex>, String> {
+    match says {
+        Some(pattern) => {
+            let regex = Regex::new(pattern).map_err(|error| format!("says {pattern:?}: {error}"))?;
+            if regex.is_match("") {
+                return Err(format!("says {pattern:?} matches everything"));
+            }
+            Ok(Some(regex))
+        }
+        None if matches!(outcome, Outcome::Crash | Outcome::Timeout | Outcome::Notrun) => Err(format!(
+            "an expected {} needs `says`: a regular expression that matches the cell's reason",
+            outcome.name()
+        )),
+        None => Ok(None),
+    }
 }
 
 fn told(entry: &Expectation, (covered, passes): (u64, u64)) -> ExpectRecord {
@@ -272,7 +277,7 @@ fn require_one(globs: &CellGlobs, cells: &mut Vec<Cell>, whole: bool) -> Require
         cell.required = true;
         if cell.class() == Class::Pass {
             cell.class = Class::Incomplete.code();
-            cell.reason = format!("{}; the matrix requires a pass", cell.reason);
+            cell.reason = format!("{}; the matrix requires it to pass", cell.reason);
         }
     }
     if found == 0 && whole {
@@ -298,7 +303,7 @@ fn nothing_fits(globs: &CellGlobs) -> Cell {
         suite: "matrix".to_owned(),
         enforced: None,
     };
-    let reason = "required by the matrix, and no cell fits".to_owned();
+    let reason = "required by the matrix, but no cell matches".to_owned();
     make_cell(&base, &name, (Outcome::Missing, reason, Class::Incomplete), (None, 0), false)
 }
 
@@ -316,15 +321,17 @@ pub fn news(expected: &[ExpectRecord], required: &[RequireRecord], whole: bool) 
     for entry in expected {
         let which = format!("known {} {}: {}", entry.outcome.name(), globs_text(&entry.cells), entry.reason);
         match entry.state.as_str() {
-            "expired" => news.push(format!("expired on {}, and covers nothing: {which}", entry.expires)),
-            "unused" if whole => news.push(format!("fits no failure any more, take it out: {which}")),
-            "passes" => news.push(format!("{} cells pass that are known to fail: {which}", entry.passes)),
+            "expired" => news.push(format!("expired on {} and no longer applies: {which}", entry.expires)),
+            "unused" if whole => news.push(format!("matches no failure any more, remove it: {which}")),
+            "passes" => {
+                news.push(format!("{} cells pass although they are declared to fail: {which}", entry.passes))
+            }
             _ => (),
         }
     }
     for entry in required.iter().filter(|entry| entry.state == "unmet") {
         let why = match entry.lacking.as_slice() {
-            [] => "no cell of the matrix fits".to_owned(),
+            [] => "no cell of the matrix matches".to_owned(),
             lacking => lacking.iter().take(5).cloned().collect::<Vec<_>>().join(", "),
         };
         news.push(format!("required cells did not pass ({}): {why}", globs_text(&entry.cells)));

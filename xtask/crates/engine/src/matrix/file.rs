@@ -133,7 +133,7 @@ impl Matrix {
                 ));
             };
             if chosen.iter().any(|other| other.axes.id == *id) {
-                return Err(Error::usage(format!("--cell {id} is asked for twice")));
+                return Err(Error::usage(format!("--cell {id} is given twice")));
             }
             chosen.push(job);
         }
@@ -158,9 +158,9 @@ impl Lines<'_> {
 
     fn wrong_at(&self, at: usize, why: impl std::fmt::Display) -> Error {
         let line = self.number(at);
-        Error::usage(format!("{}:{line}: this matrix makes no sense", self.path.display()))
+        Error::usage(format!("{}:{line}: this matrix is invalid", self.path.display()))
             .why(why)
-            .next("docs/matrix.md has the format")
+            .next("docs/matrix.md describes the format")
     }
 }
 
@@ -193,14 +193,14 @@ fn parse(path: &Path, text: &str, dir: &Path, project: &Path, today: &str) -> Re
         let before = jobs.len();
         jobs.retain(|(_, job)| !pattern.fits(&job.axes));
         if jobs.len() == before {
-            return Err(lines.wrong(entry, "this [[exclude]] fits no job"));
+            return Err(lines.wrong(entry, "this [[exclude]] matches no job"));
         }
     }
     two_boots(&lines, &jobs)?;
     if jobs.is_empty() {
         return Err(Error::usage(format!("{} has no job", path.display()))
-            .why("there is no [[matrix]] in it, or all of it is excluded")
-            .next("docs/matrix.md has the format"));
+            .why("it has no [[matrix]], or all of its jobs are excluded")
+            .next("docs/matrix.md describes the format"));
     }
     let expected = expect
         .iter()
@@ -223,7 +223,7 @@ fn two_boots(lines: &Lines<'_>, jobs: &[(usize, Job)]) -> Result<()> {
         let twin =
             jobs.iter().find(|(_, other)| other.boot != BootChoice::Auto && same(&other.axes, &job.axes));
         if let Some((_, twin)) = twin {
-            let why = format!("{} and {} may be the same: name a boot for both", job.axes.id, twin.axes.id);
+            let why = format!("{} and {} may be the same: give both a boot", job.axes.id, twin.axes.id);
             return Err(lines.wrong_at(*at, why));
         }
     }
@@ -305,7 +305,7 @@ fn series_of(
     }
     if one.parts().is_empty() || one.parts().iter().any(|part| part.is_empty() || part == NO_SERIES) {
         return Err(Error::usage(format!(
-            "a series is a name, a path, or several of them; {NO_SERIES:?} stands alone"
+            "a series is a name, a path, or a list of them; {NO_SERIES:?} cannot be combined"
         )));
     }
     let place = |part: &String| maintained::from_file(context.project, context.dir, part);
@@ -314,7 +314,7 @@ fn series_of(
 
 fn boot_of(text: &str) -> Result<BootChoice> {
     <BootChoice as clap::ValueEnum>::from_str(text, false).map_err(|_| {
-        Error::usage(format!("boot {text:?} is none")).why("it is \"auto\", \"vng\" or \"direct\"")
+        Error::usage(format!("unknown boot {text:?}")).why("expected \"auto\", \"vng\" or \"direct\"")
     })
 }
 
@@ -398,7 +398,7 @@ mod tests {
         let with = |exclude: &str| format!("{TWO}[[exclude]]\n{exclude}\n");
         assert_eq!(ids(&with("kernel = 'src:7.3'\nseries = 'fsession'")).len(), 12);
         assert_eq!(ids(&with("variant = 'nojit'\nsuite = 'upstream'")).len(), 12);
-        refused(&with("variant = 'debug'"), &["m.toml:6", "fits no job"]);
+        refused(&with("variant = 'debug'"), &["m.toml:6", "matches no job"]);
         refused(&with("kernel = '*'"), &["has no job"]);
     }
 

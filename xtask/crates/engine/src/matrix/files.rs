@@ -21,13 +21,13 @@ pub fn adopt(from: &Path, run: &RunResult, to: &RunDir) -> Result<()> {
     let (mut count, mut room) = (0, Budget::of(Class::Usage));
     for boot in run.boots.iter().filter(|boot| !boot.directory.is_empty()) {
         if !is_of_a_cell(Path::new(&boot.directory)) {
-            return Err(Error::usage(format!("{} cannot be joined", from.display()))
-                .why(format!("it names {:?} as the directory of a guest", boot.directory)));
+            return Err(Error::usage(format!("{} cannot be merged", from.display()))
+                .why(format!("{:?} is not a valid guest directory", boot.directory)));
         }
         let place = to.path.join(&boot.directory);
         if place.exists() {
-            return Err(Error::usage(format!("{} cannot be joined", from.display()))
-                .why(format!("{} is there already, from another part", boot.directory)));
+            return Err(Error::usage(format!("{} cannot be merged", from.display()))
+                .why(format!("{} already exists, from another part", boot.directory)));
         }
         copy(from, Path::new(&boot.directory), &place, &mut count, &mut room)?;
     }

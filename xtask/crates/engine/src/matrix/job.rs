@@ -121,7 +121,7 @@ impl Job {
 
 fn effort_of(text: &str) -> Result<Effort> {
     Effort::of_name(text).ok_or_else(|| {
-        Error::usage(format!("unknown effort {text:?}")).next("it is \"quick\", \"normal\" or \"soak\"")
+        Error::usage(format!("unknown effort {text:?}")).next("expected \"quick\", \"normal\" or \"soak\"")
     })
 }
 
@@ -153,7 +153,7 @@ impl FromStr for Shard {
             text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
         match numbers {
             Some((number, of)) if (1..=of).contains(&number) && of <= 10_000 => Ok(Shard { number, of }),
-            _ => Err(format!("`{text}` is not I/N, for example 1/3")),
+            _ => Err(format!("`{text}` is not I/N (for example 1/3)")),
         }
     }
 }

@@ -75,20 +75,20 @@ pub struct Gap {
 impl Gap {
     /// Nobody has brought a run of it.
     fn missing() -> Gap {
-        let reason = "no run of this job was brought".to_owned();
+        let reason = "no run of this job was given".to_owned();
         Gap { outcome: Outcome::Missing, class: Class::Incomplete, reason }
     }
 }
 
 fn record(part: &Part) -> Result<&MatrixRecord> {
     part.run.matrix.as_ref().ok_or_else(|| {
-        Error::usage(format!("{} is no run of a matrix", part.name))
-            .next("runs of `vmtest --matrix FILE` with --cell or --shard can be joined")
+        Error::usage(format!("{} is not a run of a matrix", part.name))
+            .next("only runs of `vmtest --matrix FILE` with --cell or --shard can be merged")
     })
 }
 
 fn refused(part: &Part, why: impl Into<String>) -> Error {
-    Error::usage(format!("{} cannot be joined", part.name)).why(why.into())
+    Error::usage(format!("{} cannot be merged", part.name)).why(why.into())
 }
 
 /// Joins them. `gaps`: why jobs are not there, where somebody knows. The run has neither a name nor a command yet.
@@ -101,7 +101,7 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
         check(frame, part)?;
         for job in &record(part)?.jobs {
             if let Some(other) = seen.insert(job.id.clone(), part.name.clone()) {
-                return Err(refused(part, format!("{} is in {other} already", job.id)));
+                return Err(refused(part, format!("{} is already in {other}", job.id)));
             }
         }
     }
@@ -187,15 +187,15 @@ pub fn check(frame: &Frame, part: &Part) -> Result<()> {
     if part.run.schema != SCHEMA {
         return Err(refused(
             part,
-            format!("its schema is {}, and this harness knows {SCHEMA}", part.run.schema),
+            format!("its schema is {}; this version supports only {SCHEMA}", part.run.schema),
         ));
     }
     if matrix.harness != frame.harness {
-        return Err(refused(part, "another version of the harness made it")
-            .next("run all parts with one checkout, also of its own uncommitted changes"));
+        return Err(refused(part, "it was made by another version of the harness")
+            .next("run all parts from one checkout, with the same uncommitted changes"));
     }
     if matrix.key != frame.key || matrix.all != frame.all {
-        return Err(refused(part, "it is of another matrix, or of another state of the file"));
+        return Err(refused(part, "it belongs to another matrix, or to another version of the file"));
     }
     let mut count: BTreeMap<&str, u64> = BTreeMap::new();
     for job in &matrix.jobs {
@@ -203,7 +203,10 @@ pub fn check(frame: &Frame, part: &Part) -> Result<()> {
             return Err(refused(part, format!("the matrix has no such job: {}", job.id)));
         }
         if job.key != keys::job(&frame.key, &job.id).as_str() {
-            return Err(refused(part, format!("it is no run of {}: its key is that of another job", job.id)));
+            return Err(refused(
+                part,
+                format!("it is not a run of {}: its key belongs to another job", job.id),
+            ));
         }
         if count.insert(&job.id, 0).is_some() {
             return Err(refused(part, format!("{} is in it twice", job.id)));
@@ -225,10 +228,7 @@ pub fn check(frame: &Frame, part: &Part) -> Result<()> {
         }
     }
     if let Some(job) = matrix.jobs.iter().find(|job| count.get(job.id.as_str()) != Some(&job.cells)) {
-        return Err(refused(
-            part,
-            format!("{} has {} cells by its own word, and others are there", job.id, job.cells),
-        ));
+        return Err(refused(part, format!("{} declares {} cells, but holds others", job.id, job.cells)));
     }
     vmtest_record::load::check(&part.run).map_err(|why| refused(part, why))
 }
@@ -267,8 +267,8 @@ fn one_source(frame: &Frame, parts: &[Part]) -> Result<()> {
             }
             let (other, at) = *known.entry((what, name)).or_insert((key, &part.name));
             if other != key {
-                return Err(refused(part, format!("{what} {name} is not what it is in {at}"))
-                    .next("join runs that were started together"));
+                return Err(refused(part, format!("{what} {name} differs from {at}"))
+                    .next("merge runs that were started together"));
             }
         }
     }

@@ -44,7 +44,7 @@ pub fn harness(project: &Path) -> Result<Key> {
 /// # Errors
 /// When the checkout or the program cannot be read.
 pub fn judge(project: &Path) -> Result<Key> {
-    let program = std::env::current_exe().on("cannot tell where this program is", project)?;
+    let program = std::env::current_exe().on("cannot find this program's own path", project)?;
     let key = Key::of("judge 1").field("harness", harness(project)?.as_str());
     Ok(key.field("program", hash_file(&program)?).finish())
 }

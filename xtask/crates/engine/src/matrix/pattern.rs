@@ -16,7 +16,7 @@ impl Fits {
     fn new(globs: Option<&Globs>) -> Result<Fits, String> {
         let Some(globs) = globs else { return Ok(Fits::default()) };
         if globs.all().is_empty() {
-            return Err("an empty list fits nothing".to_owned());
+            return Err("an empty list matches nothing".to_owned());
         }
         let one =
             |glob: &String| compile(glob).map(|glob| glob.compile_matcher()).map_err(|error| error.summary());

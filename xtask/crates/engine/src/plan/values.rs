@@ -87,7 +87,7 @@ impl AllowSkip {
 pub(super) fn cpu_model(text: &str) -> Result<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,+=".contains(c);
     if text.is_empty() || !text.chars().all(plain) {
-        return Err(Error::usage(format!("--cpu-model `{text}` is no CPU model of QEMU"))
+        return Err(Error::usage(format!("--cpu-model `{text}` is not a QEMU CPU model"))
             .next("`qemu-system-x86_64 -cpu help` lists them; flags follow with commas: max,-avx"));
     }
     Ok(text.to_owned())
@@ -104,7 +104,7 @@ pub fn parameter(word: &str) -> Result<String> {
     let bad = |c: char| !c.is_ascii_graphic() || "\"'`$\\;&|<>(){}*?!#~".contains(c);
     if word.is_empty() || word.chars().any(bad) {
         return Err(Error::usage(format!("--append `{}` is not one kernel parameter", word.escape_debug()))
-            .why("it is empty, or holds a space, a quote or another character that a shell or the kernel would split at")
+            .why("it is empty, or contains a space, a quote or another character at which a shell or the kernel splits")
             .next("give each parameter its own --append"));
     }
     Ok(word.to_owned())
@@ -149,14 +149,14 @@ pub(super) fn timeout(text: &str) -> Result<(Limit, Duration)> {
     let wrong = |why: &str| {
         Error::usage(format!("--timeout `{}` is not PHASE=SECONDS", text.escape_debug()))
             .why(why)
-            .next(format!("phases are {names}"))
+            .next(format!("valid phases: {names}"))
     };
     let (name, seconds) = text.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
     let found = Limit::ALL.into_iter().find(|(known, _)| *known == name);
-    let (_, limit) = found.ok_or_else(|| wrong("there is no such phase"))?;
+    let (_, limit) = found.ok_or_else(|| wrong("unknown phase"))?;
     let seconds: u32 = seconds.parse().map_err(|_| wrong("the time is not a whole number"))?;
     if seconds == 0 {
-        return Err(wrong("nothing ends within 0 seconds"));
+        return Err(wrong("the time must be at least 1 second"));
     }
     Ok((limit, Duration::from_secs(seconds.into())))
 }

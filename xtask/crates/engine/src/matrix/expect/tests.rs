@@ -139,7 +139,7 @@ fn an_entry_that_makes_no_sense_is_refused() {
         ("outcome = 'fail'", "fits everything"),
         ("test = '*'\noutcome = 'fail'", "fits everything"),
         ("test = 'a'\noutcome = 'skip'", "allow_skip"),
-        ("test = 'a'\noutcome = 'pass'", "is none of"),
+        ("test = 'a'\noutcome = 'pass'", "expected one of"),
         ("test = 'a'\noutcome = 'crash'", "`says`"),
         ("test = 'a'\noutcome = 'timeout'", "`says`"),
         ("test = 'a'\noutcome = 'fail'\nsays = '.*'", "fits everything"),
