@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod base64;
 pub mod build_id;
 pub mod complaints;
 pub mod taint;

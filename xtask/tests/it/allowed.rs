@@ -45,7 +45,7 @@ fn one_allowed_splat_hides_no_other_and_no_death() {
     run("two-splats", &entry(WARNING, "9999-12-31")).exits(4).says(&["other.c:7"]);
     run("panic", &entry("BUG", "9999-12-31")).exits(21);
     run("panics-at-last", &entry("Kernel panic", "9999-12-31")).exits(21);
-    run("many-splats", &entry(WARNING, "9999-12-31")).exits(4).says(&["complaints more than are kept"]);
+    run("many-splats", &entry(WARNING, "9999-12-31")).exits(4).says(&["more kernel warnings than are kept"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn what_got_worse_ends_with_1_and_what_did_not_with_0() {
     }
     // The later one is the newest run, where none is named.
     assert_eq!(diff(&world, &[&pass]).status.code(), Some(1));
-    diff(&world, &["nowhere"]).refuses(2, &["there is no finished run nowhere"]);
+    diff(&world, &["nowhere"]).refuses(2, &["no such finished run: nowhere"]);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn beside_a_baseline_it_is_the_comparison_that_decides() {
 
     let file = world.path("nothing.json").display().to_string();
     let done = ran(&world, "pass", &["--baseline", &file]);
-    done.refuses(2, &["there is no finished run"]);
+    done.refuses(2, &["no such finished run:"]);
     fs::write(format!("{fail}/run.json"), "{}").expect("written");
-    ran(&world, "pass", &["--baseline", &fail]).refuses(30, &["cannot believe"]);
+    ran(&world, "pass", &["--baseline", &fail]).refuses(30, &["cannot trust"]);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn show_prints_what_vmtest_printed_and_ends_as_it_did() {
 #[test]
 fn a_run_that_is_not_there_or_not_to_be_believed_is_no_pass() {
     let world = World::new();
-    report(&world, &["show"]).refuses(2, &["there is no finished run latest"]);
+    report(&world, &["show"]).refuses(2, &["no such finished run: latest"]);
     let done = ran(&world, &["fail"]);
     let dir = done.run_dir.as_ref().expect("a run");
     let good = fs::read_to_string(dir.join("run.json")).expect("run.json");
@@ -57,10 +57,10 @@ fn a_run_that_is_not_there_or_not_to_be_believed_is_no_pass() {
     ] {
         assert!(good.contains(from), "{from}\n{good}");
         fs::write(dir.join("run.json"), good.replace(from, to)).expect("written");
-        report(&world, &["show"]).refuses(30, &["cannot believe", why]);
+        report(&world, &["show"]).refuses(30, &["cannot trust", why]);
     }
     fs::write(dir.join("run.json"), &good[..good.len() / 2]).expect("written");
-    report(&world, &["show"]).refuses(30, &["cannot believe"]);
+    report(&world, &["show"]).refuses(30, &["cannot trust"]);
     fs::remove_file(dir.join("run.json")).expect("removed");
     report(&world, &["show"]).refuses(2, &["it is under way, or was killed"]);
 }

@@ -39,11 +39,11 @@ pub enum Class {
     Hang = 22,
     /// The wall-clock limit passed while there was output.
     WallClock = 23,
-    /// The guest went away without a word.
+    /// The guest exited without a final message.
     GuestLost = 24,
     /// The runner died while the kernel lived.
     RunnerDied = 25,
-    /// This host lacks something: tool, disk, download, permission.
+    /// This host problem: tool, disk, download, permission.
     Host = 30,
     /// SIGINT or SIGHUP.
     Interrupted = 130,
@@ -105,7 +105,7 @@ impl Class {
             Class::WallClock => "wall-clock limit",
             Class::GuestLost => "guest lost",
             Class::RunnerDied => "runner died",
-            Class::Host => "host lacks something",
+            Class::Host => "host problem",
             Class::Interrupted => "interrupted",
             Class::Terminated => "terminated",
         }
@@ -119,13 +119,13 @@ Exit codes:
    1  a required test failed              21  kernel panic or oops
    2  usage; nothing selected             22  hang: no output for the idle limit
    3  required test skipped or missing    23  wall-clock limit
-   4  kernel splat though tests passed    24  guest lost (reset without a word, QEMU died)
+   4  kernel splat though tests passed    24  guest lost (silent reset, or QEMU died)
    5  passed only on a repeat             25  runner died, kernel alive
   10  series does not apply               30  host: tool, disk, download, permission
   11  a requested kconfig option was lost
   12  kernel build failed                130, 143  interrupted
   13  suite or runner build failed
-Of several, the first in the order 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
+If several apply: the first of 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
 
 /// What to do about a full disk.
 pub const FREE_SPACE: &str = "free some space (`cargo xtask cache --prune SIZE`, `cargo xtask clean --runs`), or put the \

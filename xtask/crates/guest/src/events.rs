@@ -44,7 +44,7 @@ pub enum Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::NotAnEvent(line) => write!(out, "a line that is no event: {line}"),
+            Fault::NotAnEvent(line) => write!(out, "a line that is not an event: {line}"),
             Fault::WrongNonce(nonce) => write!(out, "an event of another run, nonce {nonce}"),
             Fault::Gap { expected, got } => write!(out, "event {expected} had to come, {got} came"),
             Fault::Protocol(version) => write!(out, "the runner speaks protocol {version}, not {PROTOCOL}"),
@@ -230,7 +230,7 @@ impl Stream {
             Event::End(end) => {
                 if self.running.take().as_ref() != Some(&end.name) || self.round != end.round {
                     let name = excerpt(end.name.path().as_bytes());
-                    self.fault(Fault::OutOfPlace(format!("an end of {name}, which was not running")));
+                    self.fault(Fault::OutOfPlace(format!("an end event of {name}, which was not running")));
                 }
                 if !self.known.insert((end.name.clone(), end.round)) {
                     let name = excerpt(end.name.path().as_bytes());

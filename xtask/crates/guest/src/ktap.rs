@@ -104,7 +104,7 @@ pub fn read(text: &str) -> Report {
     let top = reader.levels.pop().unwrap_or_default();
     reader.check(&top, "the report");
     if top.versions == 0 {
-        reader.doubt("no version line: this is no KTAP");
+        reader.doubt("no version line: this is not KTAP");
     }
     Report { leaves: top.leaves, doubts: reader.doubts, skipped: top.skipped }
 }
@@ -170,7 +170,7 @@ impl Reader {
             level.indent = indent;
         }
         if indent != level.indent {
-            return self.doubt("a version line stands at a depth that nothing leads to");
+            return self.doubt("a version line is nested without a parent");
         }
         // Whole reports may follow one another, as in the results of several suites.
         if !nested && level.is_complete() {
@@ -196,7 +196,7 @@ impl Reader {
         self.nest(indent);
         let Some(level) = self.levels.last_mut() else { return };
         if indent != level.indent {
-            return self.doubt("a plan stands at a depth that nothing leads to");
+            return self.doubt("a plan is nested without a parent");
         }
         level.skipped = skipped;
         if level.planned.replace(count).is_some() {
@@ -210,8 +210,7 @@ impl Reader {
             return self.doubt("it has too many results");
         }
         let Some(depth) = self.levels.iter().rposition(|level| level.indent == indent) else {
-            return self
-                .doubt(format!("the result {:?} stands at a depth that nothing leads to", found.name));
+            return self.doubt(format!("the result {:?} is nested without a parent", found.name));
         };
         while self.levels.len() > depth + 2 {
             self.doubt("a nested test has no result of its own");
@@ -456,7 +455,7 @@ mod tests {
                 "KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  not ok 1 a\nok 1 b\n",
                 "b is ok, and something below",
             ),
-            ("KTAP version 1\n1..1\n      ok 1 a\nok 1 b\n", "stands at a depth"),
+            ("KTAP version 1\n1..1\n      ok 1 a\nok 1 b\n", "is nested without a parent"),
         ] {
             let report = read(text);
             assert!(report.doubts.iter().any(|said| said.contains(doubt)), "{text:?}: {:?}", report.doubts);

@@ -236,7 +236,7 @@ impl Report {
             self.doubt(format!("the summary counts {counted} subtests failed, {failed} are printed"));
         }
         if summary.not_built > 0 {
-            self.doubt(format!("{} of what was asked for is not built", summary.not_built));
+            self.doubt(format!("{} of the requested tests are not built", summary.not_built));
         }
         // A test as a whole may add skips of its own.
         if summary.skipped < skipped {
@@ -260,7 +260,7 @@ impl Report {
             Some(status) => self.doubt(format!("it exited with {status}, and {test} is not FAIL")),
         }
         if exit.is_none() {
-            self.doubt("it did not come to its end");
+            self.doubt("it did not finish");
         }
     }
 }

@@ -276,7 +276,7 @@ impl<'a> Job<'a> {
         match crate::store::full_place().filter(|_| !done.success()) {
             None => Ok(done),
             // Not every program says so, and what failed for this is no verdict on a patch or a source.
-            Some(place) => Err(Error::host(format!("there is no room left in {}", place.display()))
+            Some(place) => Err(Error::host(format!("no space left in {}", place.display()))
                 .why(format!("`{}` {}", done.command, ended(done.status)))
                 .detail(done.tail)
                 .next(vmtest_base::error::FREE_SPACE)),

@@ -67,7 +67,7 @@ pub enum Change {
     Unasked,
     /// It was bad, and is right.
     Mended,
-    /// It is told otherwise than before.
+    /// It is different reason than before.
     Differs,
     /// It is right, and was not there.
     Added,
@@ -103,7 +103,7 @@ impl Change {
             Change::Vanished => "vanished",
             Change::Unasked => "counts no more",
             Change::Mended => "mended",
-            Change::Differs => "told otherwise",
+            Change::Differs => "different reason",
             Change::Added => "added",
         }
     }

@@ -87,7 +87,7 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
     let dir = places.into_iter().flatten().find(|dir| beneath::is_file(dir, BISECTION));
-    let dir = dir.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
+    let dir = dir.ok_or_else(|| Error::usage(format!("no such bisection: {}", which.display())))?;
     let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
     let text = beneath::read_text_up_to(&dir, BISECTION, MAX_BYTES)?;
     let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
@@ -96,7 +96,7 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
         return Err(no(format!("its schema is {}, and only 1 and 2 are known here", record["schema"])));
     }
     serde_json::from_value(record["report"].clone())
-        .map_err(|_| no("it has not come to an end".to_owned()).next("cargo xtask bisect --resume goes on"))
+        .map_err(|_| no("it is not finished".to_owned()).next("resume it with cargo xtask bisect --resume"))
 }
 
 /// A place below a run's directory; `None` for a name in a record that leads elsewhere.
@@ -110,7 +110,7 @@ pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
 /// # Errors
 /// Class `Usage` where there is none.
 pub fn find(which: &Path) -> Result<PathBuf> {
-    let no = |why: String| Error::usage(format!("there is no finished run {}", which.display())).why(why);
+    let no = |why: String| Error::usage(format!("no such finished run: {}", which.display())).why(why);
     if which.file_name().is_some_and(|name| name == FILE)
         && which.symlink_metadata().is_ok_and(|stat| stat.is_file())
     {
@@ -124,8 +124,8 @@ pub fn find(which: &Path) -> Result<PathBuf> {
     let Some(dir) = found.next() else {
         let below =
             runs.map_or_else(String::new, |runs| format!(", nor the name of a run in {}", runs.display()));
-        return Err(no(format!("it is no directory{below}"))
-            .next("name the directory that the run told of, its name, or `latest`"));
+        return Err(no(format!("it is not a directory{below}"))
+            .next("name the directory that the run printed, its name, or `latest`"));
     };
     if !beneath::is_file(&dir, FILE) {
         return Err(
@@ -143,7 +143,7 @@ pub fn find(which: &Path) -> Result<PathBuf> {
 /// # Errors
 /// Class `Host` where it is of another version, or contradicts itself.
 pub fn read(dir: &Path) -> Result<RunResult> {
-    let no = |why: String| Error::host(format!("cannot believe {}", dir.join(FILE).display())).why(why);
+    let no = |why: String| Error::host(format!("cannot trust {}", dir.join(FILE).display())).why(why);
     let text = beneath::read_text_up_to(dir, FILE, MAX_BYTES)?;
     /// Enough of it to say why the rest cannot be read.
     #[derive(serde::Deserialize)]
@@ -171,7 +171,7 @@ pub fn read(dir: &Path) -> Result<RunResult> {
 pub fn check(run: &RunResult) -> std::result::Result<(), String> {
     for code in run.cells.iter().map(|cell| cell.class).chain(run.boots.iter().map(|boot| boot.class)) {
         if Class::from_code(code).is_none() {
-            return Err(format!("there is no class {code}"));
+            return Err(format!("no exit class has the number {code}"));
         }
     }
     let mut again = run.clone();
@@ -181,7 +181,7 @@ pub fn check(run: &RunResult) -> std::result::Result<(), String> {
     again.conclude(interrupted);
     if again.exit_code != run.exit_code || again.classes != run.classes {
         return Err(format!(
-            "it says exit {} of {:?}, and its cells come to exit {} of {:?}",
+            "it records exit {} of {:?}, but its cells give exit {} of {:?}",
             run.exit_code, run.classes, again.exit_code, again.classes
         ));
     }

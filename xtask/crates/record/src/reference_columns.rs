@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(steps(&[(Outcome::Crash, Class::Panic), PASS]).exit_code, 21);
         assert_eq!(steps(&[(Outcome::Notrun, Class::BootFailed), PASS]).exit_code, 20);
         assert_eq!(steps(&[(Outcome::Fail, Class::Host), PASS]).exit_code, 30);
-        assert_eq!(steps(&[UNBUILT, PASS]).cells[1].was, None, "nobody knows what it was");
+        assert_eq!(steps(&[UNBUILT, PASS]).cells[1].was, None, "unknown before");
     }
 
     #[test]

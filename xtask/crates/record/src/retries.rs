@@ -123,7 +123,7 @@ pub fn merge_tests(
                 let mut before = attempt(&new, number - 1, boots.0);
                 before.outcome = Outcome::Missing;
                 before.class = Class::Incomplete.code();
-                before.reason = "its guest never came to it".to_owned();
+                before.reason = "its guest never reached it".to_owned();
                 let reason = format!("passed in attempt {number}; before that {}", before.reason);
                 let tries = vec![before, attempt(&new, number, boots.1)];
                 let (outcome, class) = (Outcome::Flaky, Class::Flaky.code());

@@ -52,7 +52,7 @@ fn cost(report: &Report) -> String {
     let again = report.path.iter().filter(|step| step.cached).count();
     let again = if again > 0 { format!(", {again} verdict(s) known before") } else { String::new() };
     let (of, boots) = (report.history, report.boots);
-    format!("{} of {of} kernels asked, {boots} boot(s), {:.0} s{again}", names.len(), report.duration_s)
+    format!("{} of {of} kernels tested, {boots} boot(s), {:.0} s{again}", names.len(), report.duration_s)
 }
 
 /// For a terminal.
@@ -102,7 +102,7 @@ pub fn text(report: &Report) -> String {
     }
     let _ = writeln!(text, "\nrun:    {}", report.directory);
     if !report.resume.is_empty() {
-        let _ = writeln!(text, "go on:  {}", report.resume);
+        let _ = writeln!(text, "resume: {}", report.resume);
     }
     let _ = writeln!(text, "exit {}: {}", report.exit_code, report.answer);
     text
@@ -220,7 +220,7 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("note: a note\n\nrun:    /runs/x\nexit 0: found\n"), "{text}");
-        assert!(text.contains("path: 2 of 9 kernels asked, 3 boot(s), 12 s\n"), "{text}");
+        assert!(text.contains("path: 2 of 9 kernels tested, 3 boot(s), 12 s\n"), "{text}");
         assert!(text.contains("end     good x2 aaa\n"), "{text}");
         assert!(text.contains("bad bbb (bpf: bbb)\n    1 run: basic/x fail: it ran twice\n"), "{text}");
     }

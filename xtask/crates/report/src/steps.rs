@@ -216,7 +216,7 @@ fn story(text: &mut String, run: &RunResult, steps: &[Step<'_>]) {
                     say(format!("fails its {what}: {}", class.label()))
                 }
                 (Stage::Failed(class), _) => say(format!("still fails its {what}: {}", class.label())),
-                (_, Some(Change::Starts)) => say(format!("mends the {what}")),
+                (_, Some(Change::Starts)) => say(format!("fixes the {what}")),
                 _ => (),
             }
         }
@@ -355,7 +355,7 @@ mod tests {
             "patch 2 (bpf: subject of patch 2) lets 2 subtests pass",
             "    basic/*, all 2",
             "patch 3 (bpf: subject of patch 3) BREAKS the build: kernel build failed",
-            "patch 4 (bpf: subject of patch 4) mends the build",
+            "patch 4 (bpf: subject of patch 4) fixes the build",
             "patch 4 (bpf: subject of patch 4) BREAKS 1 subtest that passed before",
             "    basic/runs_twice (fail)",
         ] {

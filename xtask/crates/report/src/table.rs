@@ -198,13 +198,13 @@ fn legend(text: &mut String, run: &RunResult) {
     let meaning = |outcome: Outcome| match outcome {
         Outcome::Pass => "every expectation held",
         Outcome::Fail => "an expectation did not hold",
-        Outcome::Skip => "the kernel lacks the feature and refused it as it must",
+        Outcome::Skip => "feature not supported, and correctly rejected",
         Outcome::Missing => "planned, never reported",
         Outcome::Crash => "the kernel or the runner died during it",
-        Outcome::Timeout => "did not end in time",
+        Outcome::Timeout => "did not finish in time",
         Outcome::Flaky => "passed only on a repeat",
         Outcome::Xfail => "a known bug, declared",
-        Outcome::Notrun => "a stage before it failed, or it cannot run there",
+        Outcome::Notrun => "not run (an earlier step failed, or not applicable here)",
     };
     text.push('\n');
     for outcome in seen {
@@ -308,7 +308,7 @@ fn boots(text: &mut String, run: &RunResult) {
         }
         let suite = if boot.suite == "own" { String::new() } else { format!(", suite {}", boot.suite) };
         let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-        let retried = if boot.retried { "; what it lost ran again" } else { "" };
+        let retried = if boot.retried { "; its lost tests were rerun" } else { "" };
         let _ =
             writeln!(text, "\n{} ({}{suite}{attempt}): {}{retried}", boot.kernel, boot.boot, class.label());
         text.push_str(&wrapped(&boot.reason));
@@ -360,7 +360,7 @@ fn splats(text: &mut String, run: &RunResult) {
         }
     }
     if told.len() > MAX_SPLATS {
-        let _ = writeln!(text, "\nand {} other complaints in run.json", told.len() - MAX_SPLATS);
+        let _ = writeln!(text, "\nand {} other kernel warnings in run.json", told.len() - MAX_SPLATS);
     }
     for entry in run.allowed_splats.iter().filter(|entry| entry.state != "used") {
         let what = match entry.state.as_str() {

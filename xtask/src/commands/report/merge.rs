@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(value_name = "N")]
     keep: u32,
     /// Size of the joined run's directory [default: 50M for each part]
-    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = vmtest_base::size::parse)]
     run_size: Option<u64>,
 }
 

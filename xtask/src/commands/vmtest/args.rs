@@ -253,7 +253,7 @@ pub struct VmtestArgs {
     #[arg(value_name = "N")]
     pub keep: u32,
     /// Size of this run's directory once it is over: the middle of its largest logs is cut out (500M) [default: 50M]
-    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = vmtest_base::size::parse)]
     pub run_size: Option<u64>,
     /// Say what would be done, and do nothing
     #[arg(long)]

@@ -237,8 +237,7 @@ pub fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict, rounds: Round
         }
         class @ (Class::Hang | Class::WallClock) if running => (Outcome::Timeout, boot.reason.clone(), class),
         Class::Pass | Class::Splat if rounds == Rounds::UntilFail => {
-            let reason =
-                "not reported: there was no whole round before the first failure or the end of the time";
+            let reason = "not reported: no complete round before the first failure or the time limit";
             (Outcome::Missing, reason.to_owned(), Class::Incomplete)
         }
         Class::Pass | Class::Splat => {

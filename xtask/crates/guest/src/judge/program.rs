@@ -117,7 +117,7 @@ fn report(text: &str, end: &TestEnd) -> Report {
         Some(4) if skipped => (),
         // That is how programs say that a result failed.
         Some(_) if failed => (),
-        _ if end.reason.is_empty() => report.doubts.push("nobody says how it ended".to_owned()),
+        _ if end.reason.is_empty() => report.doubts.push("nothing says how it ended".to_owned()),
         _ => report.doubts.push(end.reason.clone()),
     }
     report

@@ -169,7 +169,7 @@ impl One<'_> {
             }
             Said::SomeSkipped(..) => cell(Outcome::Skip, skip_reason(report, log), Class::Incomplete),
             Said::Ok if !self.test.wants(name.split(" #").next().unwrap_or(name)) => {
-                cell(Outcome::Fail, "it ran, and nobody asked for it".to_owned(), Class::Host)
+                cell(Outcome::Fail, "it ran without being requested".to_owned(), Class::Host)
             }
             Said::Ok => cell(Outcome::Pass, String::new(), Class::Pass),
         }
@@ -225,7 +225,7 @@ impl One<'_> {
             |name: &str, why: &str| self.cell(name, Outcome::Missing, why.to_owned(), Class::Incomplete, "");
         let mut cells: Vec<Cell> = Vec::new();
         for pattern in self.test.subtests.iter().filter(|pattern| !matched(pattern)) {
-            cells.push(missing(pattern, "asked for, and no subtest of that name reported"));
+            cells.push(missing(pattern, "requested, but no subtest of that name reported"));
         }
         for name in known.0.get(&self.test.name).into_iter().flatten() {
             let wanted = self.test.wants(name.split(" #").next().unwrap_or(name));

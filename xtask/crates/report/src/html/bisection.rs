@@ -34,7 +34,7 @@ pub fn page(report: &Report) -> String {
     body(&mut text, report);
     text.push_str("</section>\n");
     if !report.resume.is_empty() {
-        let _ = writeln!(text, "<p>To go on: <code>{}</code></p>", escape(&report.resume));
+        let _ = writeln!(text, "<p>To resume: <code>{}</code></p>", escape(&report.resume));
     }
     let _ = writeln!(
         text,
@@ -146,8 +146,8 @@ fn asked(text: &mut String, report: &Report) {
         return;
     }
     text.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Kernels that were asked\">\
-    <table class=\"plain\"><caption>Kernels that were asked, in order</caption><thead><tr>\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tested kernels\">\
+    <table class=\"plain\"><caption>Tested kernels, in order</caption><thead><tr>\
     <th scope=\"col\">kernel</th><th scope=\"col\">verdict</th><th scope=\"col\">runs</th>\
     <th scope=\"col\">asked as</th><th scope=\"col\">why</th></tr></thead>\n<tbody>\n",
     );

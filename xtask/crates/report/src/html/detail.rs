@@ -167,7 +167,7 @@ fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
 fn last_words(text: &mut String, run: &RunResult, boot: &BootRecord) {
     if !boot.before_kill.is_empty() {
         let said = escape(&boot.before_kill.join("\n"));
-        let _ = writeln!(text, "<h4>Asked before it was ended</h4>\n<pre tabindex=\"0\">{said}</pre>");
+        let _ = writeln!(text, "<h4>State before it was killed</h4>\n<pre tabindex=\"0\">{said}</pre>");
     }
     let complained = run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id());
     if !complained && !boot.console_tail.is_empty() {

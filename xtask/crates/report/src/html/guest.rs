@@ -49,14 +49,14 @@ fn article(text: &mut String, page: &Page<'_>, at: usize, boot: &BootRecord) {
         );
         return;
     }
-    for (title, lines) in [("Asked before it was ended", &boot.before_kill)] {
+    for (title, lines) in [("State before it was killed", &boot.before_kill)] {
         if !lines.is_empty() {
             let _ =
                 writeln!(text, "<h4>{title}</h4>\n<pre tabindex=\"0\">{}</pre>", escape(&lines.join("\n")));
         }
     }
     if class == Class::Pass && !complained(page, boot) {
-        text.push_str("<p class=\"meta\">Its console has no complaint.</p>\n");
+        text.push_str("<p class=\"meta\">Its console has no kernel warning.</p>\n");
     } else if let Some(lines) = page.story.consoles.get(&boot.directory) {
         let _ = writeln!(text, "<h4>Console</h4>\n{}", console::excerpt(lines));
     } else if !boot.console_tail.is_empty() {

@@ -150,7 +150,7 @@ impl Drawing<'_> {
     fn caption(&self, text: &mut String, rows: usize) {
         let new = if self.report.find_fix { "good" } else { "bad" };
         text.push_str("<figcaption class=\"meta\">");
-        for (verdict, word) in [("good", "good"), ("bad", "bad"), ("skip", "cannot be judged")] {
+        for (verdict, word) in [("good", "good"), ("bad", "bad"), ("skip", "untestable")] {
             text.push_str("<svg class=\"bisection key\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">");
             mark(text, class(verdict), 8.0, 8.0);
             let _ = write!(text, "</svg>{word} &nbsp; ");
