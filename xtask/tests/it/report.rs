@@ -49,11 +49,11 @@ fn a_run_that_is_not_there_or_not_to_be_believed_is_no_pass() {
     let dir = done.run_dir.as_ref().expect("a run");
     let good = fs::read_to_string(dir.join("run.json")).expect("run.json");
     for (from, to, why) in [
-        ("\"exit_code\": 1", "\"exit_code\": 0", "its cells come to exit 1"),
+        ("\"exit_code\": 1", "\"exit_code\": 0", "its cells give exit 1"),
         ("\"schema\": 1", "\"schema\": 2", "its schema is 2"),
         ("\"outcome\": \"fail\"", "\"outcome\": \"fine\"", "fine"),
-        ("\"class\": 1", "\"class\": 77", "there is no class 77"),
-        ("\"class\": 1", "\"class\": 0", "its cells come to exit 0"),
+        ("\"class\": 1", "\"class\": 77", "no exit class has the number 77"),
+        ("\"class\": 1", "\"class\": 0", "its cells give exit 0"),
     ] {
         assert!(good.contains(from), "{from}\n{good}");
         fs::write(dir.join("run.json"), good.replace(from, to)).expect("written");

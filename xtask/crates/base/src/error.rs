@@ -8,7 +8,10 @@ use std::fmt;
 use std::path::Path;
 
 /// What kind of end something came to. The number is the public exit code (`vmtest --help`, docs/design.md).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
 pub enum Class {
     /// Every required cell passed.
@@ -44,6 +47,7 @@ pub enum Class {
     /// The runner died while the kernel lived.
     RunnerDied = 25,
     /// This host problem: tool, disk, download, permission.
+    #[default]
     Host = 30,
     /// SIGINT or SIGHUP.
     Interrupted = 130,
@@ -109,6 +113,20 @@ impl Class {
             Class::Interrupted => "interrupted",
             Class::Terminated => "terminated",
         }
+    }
+}
+
+impl From<Class> for u8 {
+    fn from(class: Class) -> u8 {
+        class.code()
+    }
+}
+
+impl TryFrom<u8> for Class {
+    type Error = String;
+
+    fn try_from(code: u8) -> std::result::Result<Class, String> {
+        Class::from_code(code).ok_or_else(|| format!("no exit class has the number {code}"))
     }
 }
 

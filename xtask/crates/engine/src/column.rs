@@ -34,7 +34,7 @@ use vmtest_kernel::series::Series;
 use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
 use vmtest_kernel::{bpftool, build_id, variant};
 pub use vmtest_record::column::ColumnResult;
-use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
+use vmtest_record::run::{Cell, Kernel, SplatRecord};
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
@@ -473,11 +473,6 @@ fn test(
             .collect()
     });
     Ok(attempts.finish(resources, unit, without))
-}
-
-/// What a guest came to as a whole.
-fn class_of(record: &BootRecord) -> Class {
-    Class::from_code(record.class).unwrap_or(Class::Host)
 }
 
 /// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was

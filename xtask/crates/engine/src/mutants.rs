@@ -241,27 +241,26 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
     };
     let noticing: Vec<&Cell> =
         seen.cells.iter().filter(|cell| notices(cell.outcome) && passed(cell)).collect();
-    let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
     let finding = |verdict, why: String| Finding {
         verdict,
         noticed_by: noticing.iter().map(|cell| cell.path()).collect(),
-        kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass.code()) {
-            Some(boot) => format!("{}: {}", class_of(boot.class).label(), boot.reason),
+        kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass) {
+            Some(boot) => format!("{}: {}", boot.class.label(), boot.reason),
             None => String::new(),
         },
         why,
     };
-    match control.boot.as_ref().map(|boot| class_of(boot.class)) {
+    match control.boot.as_ref().map(|boot| boot.class) {
         Some(Class::Pass) => (),
         class => {
             let first = control.cells.first();
-            let class = class.or(first.map(Cell::class)).unwrap_or(Class::Host);
+            let class = class.or(first.map(|cell| cell.class)).unwrap_or(Class::Host);
             return finding(Verdict::NotJudged(class), format!("the series without it: {}", class.label()));
         }
     }
     let Some(boot) = &seen.boot else {
         let first = seen.cells.first();
-        let class = first.map_or(Class::Host, Cell::class);
+        let class = first.map_or(Class::Host, |cell| cell.class);
         let reason = first.map_or("", |cell| cell.reason.as_str()).to_owned();
         let verdict = match class {
             Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => Verdict::Broken,
@@ -269,7 +268,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Fi
         };
         return finding(verdict, reason);
     };
-    let class = class_of(boot.class);
+    let class = boot.class;
     let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
     let declared = match class {
         Class::Pass => true,

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use vmtest_base::error::Class;
+
 /// What a bisection came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,7 +52,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resume: String,
     /// What the process exits with.
-    pub exit_code: u8,
+    pub exit_code: Class,
 }
 
 /// A kernel of the answer.

@@ -224,7 +224,7 @@ pub fn compare(old: Side<'_>, new: Side<'_>, slower: Slower) -> Diff {
         schema: SCHEMA,
         old: old.run.run.clone(),
         new: new.run.run.clone(),
-        exit_codes: [old.run.exit_code, new.run.exit_code],
+        exit_codes: [old.run.exit_code.code(), new.run.exit_code.code()],
         worse: true,
         compared,
         tests,

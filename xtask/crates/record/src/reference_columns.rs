@@ -46,18 +46,18 @@ pub fn settle(run: &mut RunResult) {
                 };
                 // Nothing ran, so nothing is known of it; why not counts.
                 if cell.outcome == Outcome::Notrun {
-                    if let Some(passed) = passed.as_ref().filter(|_| cell.class() == Class::Pass) {
+                    if let Some(passed) = passed.as_ref().filter(|_| cell.class == Class::Pass) {
                         // Its own tree says that it need not run: a series cannot excuse itself from a test.
                         cell.reason =
                             format!("{}, and does not run here: {}", passed_on(passed), cell.reason);
-                        cell.class = Class::Incomplete.code();
+                        cell.class = Class::Incomplete;
                         cell.required = true;
                         cell.was = known;
                     }
                     continue;
                 }
                 cell.was = known.filter(|known| *known != cell.outcome);
-                if role.is_some() && passed.is_none() && says_a_test(cell.class()) {
+                if role.is_some() && passed.is_none() && says_a_test(cell.class) {
                     cell.required = false;
                 }
                 if cell.outcome == Outcome::Pass {
@@ -95,7 +95,7 @@ fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
     let column = ColumnId { kernel, ..passed.column().any_boot() };
     let boot = run.boots.iter().find(|boot| boot.column().any_boot() == column);
     let mut cells = run.cells.iter().filter(|cell| cell.column().any_boot() == column);
-    let stopped = |cell: &Cell| cell.outcome == Outcome::Notrun && cell.class() != Class::Pass;
+    let stopped = |cell: &Cell| cell.outcome == Outcome::Notrun && cell.class != Class::Pass;
     if boot.is_none() && cells.clone().any(stopped) {
         return None;
     }
@@ -114,7 +114,7 @@ fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
         required: true,
         attempts: 0,
         duration_ms: 0,
-        class: Class::Incomplete.code(),
+        class: Class::Incomplete,
         measured: String::new(),
         enforced: None,
         expected: None,
@@ -171,10 +171,10 @@ pub enum Stage {
 /// Whether a column was built, and whether its boot went through.
 pub fn stages(run: &RunResult, kernel: &Kernel) -> (Stage, Stage) {
     if let Some(boot) = run.boots.iter().find(|boot| boot.kernel == kernel.id) {
-        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        let class = boot.class;
         return (Stage::Ok, if class == Class::Pass { Stage::Ok } else { Stage::Failed(class) });
     }
-    let mut classes = run.cells.iter().filter(|cell| cell.kernel == kernel.id).map(Cell::class);
+    let mut classes = run.cells.iter().filter(|cell| cell.kernel == kernel.id).map(|cell| cell.class);
     let build = match classes.next() {
         Some(class @ (Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild)) => {
             Stage::Failed(class)
@@ -263,21 +263,21 @@ mod tests {
     #[test]
     fn half_a_series_may_skip_and_fail_if_the_whole_passes() {
         let run = steps(&[SKIP, SKIP, FAIL, PASS]);
-        assert_eq!(run.exit_code, 0);
-        assert_eq!(run.classes, [(0, 1)].into());
+        assert_eq!(run.exit_code.code(), 0);
+        assert_eq!(run.classes, [(Class::Pass, 1)].into());
         assert_eq!(changes(&run), [None, None, Some(Change::Differs), Some(Change::Starts)]);
         assert_eq!(run.cells[3].was, Some(Outcome::Fail));
         assert_eq!(run.cells.iter().filter(|cell| cell.required).count(), 1);
         // What the cell is stays in its class: who adds up classes finds no pass that was none.
-        assert_eq!(run.cells[2].class, 1);
+        assert_eq!(run.cells[2].class, Class::TestFailed);
     }
 
     #[test]
     fn the_last_column_is_judged_as_any_other() {
-        assert_eq!(steps(&[SKIP, SKIP, SKIP]).exit_code, 3);
-        assert_eq!(steps(&[SKIP, PASS, SKIP]).exit_code, 3);
-        assert_eq!(steps(&[SKIP, FAIL]).exit_code, 1);
-        assert_eq!(steps(&[PASS, MISSING]).exit_code, 3);
+        assert_eq!(steps(&[SKIP, SKIP, SKIP]).exit_code.code(), 3);
+        assert_eq!(steps(&[SKIP, PASS, SKIP]).exit_code.code(), 3);
+        assert_eq!(steps(&[SKIP, FAIL]).exit_code.code(), 1);
+        assert_eq!(steps(&[PASS, MISSING]).exit_code.code(), 3);
         assert_eq!(steps(&[PASS, FAIL]).cells[1].was, Some(Outcome::Pass));
     }
 
@@ -285,24 +285,24 @@ mod tests {
     fn what_worked_before_counts_wherever_it_breaks() {
         for broken in [SKIP, FAIL, MISSING] {
             let run = steps(&[PASS, broken, broken, PASS]);
-            assert_eq!(run.exit_code, broken.1.code(), "{broken:?}");
-            assert_eq!(run.classes[&broken.1.code()], 2);
+            assert_eq!(run.exit_code.code(), broken.1.code(), "{broken:?}");
+            assert_eq!(run.classes[&broken.1], 2);
             // One patch broke it, one mended it.
             assert_eq!(changes(&run), [None, Some(Change::Breaks), None, Some(Change::Starts)]);
         }
         // Also when a column between does not know.
         let run = steps(&[PASS, UNBUILT, FAIL, PASS]);
-        assert_eq!(run.exit_code, 1);
+        assert_eq!(run.exit_code.code(), 1);
         assert_eq!(changes(&run), [None, None, Some(Change::Breaks), Some(Change::Starts)]);
     }
 
     #[test]
     fn what_happens_to_the_kernel_counts_in_every_column() {
-        assert_eq!(steps(&[UNBUILT, PASS]).exit_code, 12);
-        assert_eq!(steps(&[SKIP, UNBUILT, PASS]).exit_code, 12);
-        assert_eq!(steps(&[(Outcome::Crash, Class::Panic), PASS]).exit_code, 21);
-        assert_eq!(steps(&[(Outcome::Notrun, Class::BootFailed), PASS]).exit_code, 20);
-        assert_eq!(steps(&[(Outcome::Fail, Class::Host), PASS]).exit_code, 30);
+        assert_eq!(steps(&[UNBUILT, PASS]).exit_code.code(), 12);
+        assert_eq!(steps(&[SKIP, UNBUILT, PASS]).exit_code.code(), 12);
+        assert_eq!(steps(&[(Outcome::Crash, Class::Panic), PASS]).exit_code.code(), 21);
+        assert_eq!(steps(&[(Outcome::Notrun, Class::BootFailed), PASS]).exit_code.code(), 20);
+        assert_eq!(steps(&[(Outcome::Fail, Class::Host), PASS]).exit_code.code(), 30);
         assert_eq!(steps(&[UNBUILT, PASS]).cells[1].was, None, "unknown before");
     }
 
@@ -314,7 +314,7 @@ mod tests {
         run.cells[0].required = true;
         settle(&mut run);
         run.conclude(None);
-        assert_eq!(run.exit_code, 3);
+        assert_eq!(run.exit_code.code(), 3);
     }
 
     #[test]
@@ -327,13 +327,13 @@ mod tests {
             cell.required = true;
         });
         other[1].outcome = Outcome::Skip;
-        other[1].class = 3;
+        other[1].class = Class::Incomplete;
         run.cells.extend(other);
         let kernels = run.kernels.clone();
         run.kernels.extend(kernels);
         settle(&mut run);
         run.conclude(None);
-        assert_eq!((run.exit_code, run.cells[3].was), (3, None));
+        assert_eq!((run.exit_code.code(), run.cells[3].was), (3, None));
     }
 
     /// A run of columns of upstream's suite, each with the subtests that it reported; all of them ran.
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn a_test_that_passed_and_is_gone_is_missing_and_counts() {
         let lost = reported(&[&[ok("basic"), ok("cookie")], &[ok("basic")]]);
-        assert_eq!(lost.exit_code, 3);
+        assert_eq!(lost.exit_code.code(), 3);
         assert_eq!(missing_in(&lost), [("k@1", "cookie")]);
         let cell = lost.cells.last().expect("a cell");
         assert_eq!(cell.reason, "fsession_test/cookie passed on k@0, and is gone here: nothing reported it");
@@ -383,36 +383,36 @@ mod tests {
         assert_eq!(again, lost);
         // In the middle of a series as at its end, a renamed one as a removed one, and all of a test.
         let lost = reported(&[&[ok("a"), ok("b")], &[ok("a")], &[ok("a")], &[ok("a"), ok("b")]]);
-        assert_eq!((lost.exit_code, missing_in(&lost)), (3, vec![("k@1", "b"), ("k@2", "b")]));
+        assert_eq!((lost.exit_code.code(), missing_in(&lost)), (3, vec![("k@1", "b"), ("k@2", "b")]));
         assert_eq!(
             lost.cells.iter().filter_map(change).collect::<Vec<_>>(),
             [Change::Starts, Change::Breaks]
         );
         let renamed = reported(&[&[ok("a"), ok("b")], &[ok("a"), ok("b2")]]);
-        assert_eq!((renamed.exit_code, missing_in(&renamed)), (3, vec![("k@1", "b")]));
+        assert_eq!((renamed.exit_code.code(), missing_in(&renamed)), (3, vec![("k@1", "b")]));
         let absent = ("", Outcome::Missing, Class::Incomplete);
         let removed = reported(&[&[ok("a"), ok("b")], &[absent], &[ok("a"), ok("b")]]);
-        assert_eq!(removed.exit_code, 3);
+        assert_eq!(removed.exit_code.code(), 3);
         assert_eq!(missing_in(&removed)[1..], [("k@1", "a"), ("k@1", "b")]);
         assert!(removed.cells.last().is_some_and(|cell| cell.reason.contains("as a whole is missing")));
         let nothing = reported(&[&[ok("a")], &[]]);
-        assert_eq!((nothing.exit_code, missing_in(&nothing)), (3, vec![("k@1", "a")]));
+        assert_eq!((nothing.exit_code.code(), missing_in(&nothing)), (3, vec![("k@1", "a")]));
     }
 
     #[test]
     fn a_test_that_never_passed_can_go_and_a_new_one_can_come() {
         let failed = ("b", Outcome::Fail, Class::TestFailed);
-        assert_eq!(reported(&[&[ok("a"), failed], &[ok("a"), ok("c")]]).exit_code, 0);
+        assert_eq!(reported(&[&[ok("a"), failed], &[ok("a"), ok("c")]]).exit_code.code(), 0);
     }
 
     #[test]
     fn a_series_cannot_excuse_itself_from_a_test() {
         let denied = ("a", Outcome::Notrun, Class::Pass);
         let run = reported(&[&[ok("a"), ok("b")], &[denied, ok("b")]]);
-        assert_eq!((run.exit_code, run.cells[2].required), (3, true));
+        assert_eq!((run.exit_code.code(), run.cells[2].required), (3, true));
         assert_eq!(change(&run.cells[2]), Some(Change::Breaks));
         // What was on the list before is as it was.
-        assert_eq!(reported(&[&[denied, ok("b")], &[denied, ok("b")]]).exit_code, 0);
+        assert_eq!(reported(&[&[denied, ok("b")], &[denied, ok("b")]]).exit_code.code(), 0);
     }
 
     #[test]
@@ -428,7 +428,7 @@ mod tests {
         });
         settle(&mut run);
         run.conclude(None);
-        assert_eq!((run.exit_code, missing_in(&run)), (13, vec![]));
+        assert_eq!((run.exit_code.code(), missing_in(&run)), (13, vec![]));
     }
 
     #[test]

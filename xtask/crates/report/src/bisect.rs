@@ -104,7 +104,7 @@ pub fn text(report: &Report) -> String {
     if !report.resume.is_empty() {
         let _ = writeln!(text, "resume: {}", report.resume);
     }
-    let _ = writeln!(text, "exit {}: {}", report.exit_code, report.answer);
+    let _ = writeln!(text, "exit {}: {}", report.exit_code.code(), report.answer);
     text
 }
 

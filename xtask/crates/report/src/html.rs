@@ -162,7 +162,7 @@ fn wrong(text: &mut String, page: &Page<'_>) {
             run.cells.iter().position(is_it).and_then(|at| page.anchor(at))
         } else {
             let same = |boot: &vmtest_record::run::BootRecord| {
-                boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class.code()
+                boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class
             };
             run.boots.iter().position(same).map(|at| format!("g{at}"))
         };

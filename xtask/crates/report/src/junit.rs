@@ -51,7 +51,7 @@ fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, Stri
     let run = story.run;
     let mut properties = vec![
         ("run", run.run.clone()),
-        ("exit_code", run.exit_code.to_string()),
+        ("exit_code", run.exit_code.code().to_string()),
         ("verdict", table::classes(run)),
         ("directory", story.directory.to_owned()),
         ("command", run.command.join(" ")),

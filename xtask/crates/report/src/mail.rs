@@ -26,7 +26,7 @@ const COMMAND_LINES: usize = 3;
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let columns = findings::columns(run);
-    let class = Class::from_code(run.exit_code).unwrap_or(Class::Host);
+    let class = run.exit_code;
     let mut lines = Vec::new();
     let verdict = if class == Class::Pass { "passed" } else { "NOT passed" };
     lines.extend(wrap(&format!("vmtest: {verdict}, {}", table::classes(run)), "", 2));

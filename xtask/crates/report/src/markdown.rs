@@ -20,7 +20,7 @@ const LOG_BYTES: usize = 4 * 1024;
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let columns = findings::columns(run);
-    let class = Class::from_code(run.exit_code).unwrap_or(Class::Host);
+    let class = run.exit_code;
     let mark = if class == Class::Pass { "✅" } else { "❌" };
     let mut text = format!("## {mark} vmtest: {}\n\n", markdown(&table::classes(run)));
     overview(&mut text, &columns);

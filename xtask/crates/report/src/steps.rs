@@ -379,8 +379,8 @@ mod tests {
     #[test]
     fn a_boot_that_dies_is_broken_once() {
         let mut run = example(2);
-        run.boots[1].class = Class::Panic.code();
-        run.boots[2].class = Class::Panic.code();
+        run.boots[1].class = Class::Panic;
+        run.boots[2].class = Class::Panic;
         let text = rendered(&run);
         assert!(
             text.contains("patch 1 (bpf: subject of patch 1) BREAKS the boot: kernel panic or oops"),

@@ -34,7 +34,7 @@ impl Story<'_> {
     /// What a process ends with that reports this. Beside an earlier run it is whether anything got worse, but an
     /// interruption stays one.
     pub fn exit_class(&self) -> Class {
-        let own = Class::from_code(self.run.exit_code).unwrap_or(Class::Host);
+        let own = self.run.exit_code;
         match self.compared {
             _ if matches!(own, Class::Interrupted | Class::Terminated) => own,
             None => own,

@@ -302,7 +302,7 @@ fn reason_key<'a>(run: &RunResult, cell: &'a Cell) -> (&'a str, &'a str, &'a str
 
 fn boots(text: &mut String, run: &RunResult) {
     for boot in &run.boots {
-        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        let class = boot.class;
         if class == Class::Pass {
             continue;
         }
@@ -382,13 +382,13 @@ fn around<'a>(lines: &'a [String], title: &str) -> &'a [String] {
 /// The last line of a run: every class with its count, the one that decides first.
 pub fn classes(run: &RunResult) -> String {
     let counted = PRECEDENCE.into_iter().filter_map(|class| {
-        let count = run.classes.get(&class.code())?;
+        let count = run.classes.get(&class)?;
         Some(format!("{} {count}", class.label()))
     });
     let counted: Vec<String> = counted.collect();
     let not_quite = |outcome: Outcome, word: &str| {
         let count =
-            run.cells.iter().filter(|cell| cell.class() == Class::Pass && cell.outcome == outcome).count();
+            run.cells.iter().filter(|cell| cell.class == Class::Pass && cell.outcome == outcome).count();
         Some(format!("{count} {word}")).filter(|_| count > 0)
     };
     // None may hide behind the word "pass", which is last.
@@ -404,7 +404,7 @@ pub fn classes(run: &RunResult) -> String {
     let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
     let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
     let why = if run.has_no_evidence() { format!("; {}", findings::NO_PLAIN_PASS) } else { String::new() };
-    format!("exit {}: {counted}{among}{aside}{why}", run.exit_code)
+    format!("exit {}: {counted}{among}{aside}{why}", run.exit_code.code())
 }
 
 fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {

@@ -60,9 +60,9 @@ impl Hunt<'_> {
             Next::Run { .. } => (UNFINISHED, Class::Host),
         };
         report.answer = answer.to_owned();
-        report.exit_code = class.code();
+        report.exit_code = class;
         if class != Class::Pass {
-            let open = record.steps.iter().any(|step| step.class == Class::Host.code());
+            let open = record.steps.iter().any(|step| step.class == Class::Host);
             if open {
                 report.resume = format!("cargo xtask bisect --resume {}", self.resume_word());
             }
@@ -79,7 +79,7 @@ impl Hunt<'_> {
             answer: if interrupted { "interrupted" } else { UNFINISHED }.to_owned(),
             summary: format!("no answer yet, after {asked} run(s) of kernels: {}", error.summary()),
             resume: format!("cargo xtask bisect --resume {}", self.resume_word()),
-            exit_code: error.class.code(),
+            exit_code: error.class,
             ..self.begun()
         }
     }
@@ -155,7 +155,7 @@ impl Hunt<'_> {
             Verdict::Good | Verdict::Bad => Class::Usage,
             Verdict::Skip | Verdict::Never => {
                 let last = record.steps.iter().rfind(|step| step.id == *id);
-                let class = last.and_then(|step| Class::from_code(step.class)).unwrap_or(Class::Host);
+                let class = last.map_or(Class::Host, |step| step.class);
                 // Nothing is all right about it.
                 if class == Class::Pass { Class::Incomplete } else { class }
             }

@@ -72,7 +72,7 @@ pub struct Step {
     /// Why.
     pub why: String,
     /// Exit class of that; 0 of a good one.
-    pub class: u8,
+    pub class: Class,
     /// Why it was asked.
     pub purpose: String,
     /// Directory of its `run.json`, consoles and events. Below the run's, unless it is of an earlier bisection.
@@ -130,7 +130,7 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
     if record.schema != SCHEMA {
         return Err(no(format!("its schema is {}, and only {SCHEMA} is known here", record.schema)));
     }
-    record.steps.retain(|step| step.class != Class::Host.code());
+    record.steps.retain(|step| step.class != Class::Host);
     record.report = None;
     run_dir.id.clone_from(&record.run);
     Ok((record, run_dir))

@@ -372,7 +372,7 @@ mod tests {
         let boot = Verdict { class, reason: "why".into() };
         let (cells, _) = judge(&base, std::slice::from_ref(test), known, seen, &boot, &|_| false);
         assert!(cells.iter().all(|cell| cell.suite == "upstream"));
-        cells.iter().map(|cell| (cell.path(), cell.outcome, cell.class())).collect()
+        cells.iter().map(|cell| (cell.path(), cell.outcome, cell.class)).collect()
     }
 
     fn cells(text: &str, exit: Result<i32, &str>) -> Vec<(String, Outcome, Class)> {

@@ -27,7 +27,7 @@ pub fn page(report: &Report) -> String {
         escape(&report.question),
         escape(&report.run),
         began(&report.run),
-        report.exit_code,
+        report.exit_code.code(),
         escape(&report.command)
     );
     text.push_str("<section id=\"bisection\" aria-label=\"The way to it\">\n");

@@ -69,7 +69,7 @@ fn facts(cell: &Cell) -> String {
             facts.push(format!("{name} {}", escape(value)));
         }
     }
-    facts.push(format!("class {}: {}", cell.class, escape(cell.class().label())));
+    facts.push(format!("class {}: {}", cell.class.code(), escape(cell.class.label())));
     if cell.enforced == Some(false) {
         facts.push("<strong>not enforced by this guest</strong>, see its conditions".to_owned());
     }
@@ -148,7 +148,7 @@ fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
     let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout);
     for (at, boot) in boots.iter().filter(same) {
         let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        let class = boot.class;
         if lost && class != Class::Pass {
             last_words(text, run, boot);
         }

@@ -21,7 +21,7 @@ pub(super) fn section(text: &mut String, page: &Page<'_>) {
 }
 
 fn article(text: &mut String, page: &Page<'_>, at: usize, boot: &BootRecord) {
-    let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+    let class = boot.class;
     let (tone, word) = if class == Class::Pass { ("ok", "went through") } else { ("dead", class.label()) };
     let slash = if boot.variant.is_empty() { "" } else { "/" };
     let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
