@@ -8,7 +8,7 @@ use vmtest_base::error::Class;
 /// What a bisection came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Report {
+pub struct Bisection {
     /// Version of this structure.
     pub schema: u32,
     /// Name of the run.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::findings::{self, Column, Finding, Verdict};
+use crate::findings::{self, ColumnFindings, Finding, TestStatus};
 use crate::ids::ColumnId;
 use crate::run::RunResult;
 use vmtest_base::error::{Class, PRECEDENCE};
@@ -253,7 +253,7 @@ fn pair(old: &RunResult, new: &RunResult) -> Option<[String; 2]> {
 }
 
 fn by_key<'a>(
-    columns: &'a [Column<'a>],
+    columns: &'a [ColumnFindings<'a>],
     rename: &dyn Fn(&str) -> String,
 ) -> BTreeMap<Key<'a>, &'a Finding<'a>> {
     let mut found: BTreeMap<Key<'_>, &Finding<'_>> = BTreeMap::new();
@@ -302,22 +302,28 @@ fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change>
     };
     let flaky = |one: &Finding<'_>| one.word == "flaky";
     match (was.verdict, is.verdict) {
-        (Verdict::Passed, _) if flaky(is) && !flaky(was) => Some(Change::Flaky),
-        (Verdict::Passed | Verdict::Aside, Verdict::Failed | Verdict::Error) => Some(Change::Fails),
-        (Verdict::Failed | Verdict::Error, Verdict::Failed | Verdict::Error) => {
+        (TestStatus::Passed, _) if flaky(is) && !flaky(was) => Some(Change::Flaky),
+        (TestStatus::Passed | TestStatus::Aside, TestStatus::Failed | TestStatus::Error) => {
+            Some(Change::Fails)
+        }
+        (TestStatus::Failed | TestStatus::Error, TestStatus::Failed | TestStatus::Error) => {
             match rank(is).cmp(&rank(was)) {
                 std::cmp::Ordering::Less => Some(Change::Worse),
                 std::cmp::Ordering::Equal if (was.word, was.why()) == (is.word, is.why()) => None,
                 std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => Some(Change::Differs),
             }
         }
-        (Verdict::Passed, Verdict::Aside) => Some(Change::Unasked),
-        (Verdict::Failed | Verdict::Error | Verdict::Aside, Verdict::Passed) => Some(Change::Mended),
-        (Verdict::Failed | Verdict::Error, Verdict::Aside) => Some(Change::Differs),
-        (Verdict::Passed, Verdict::Passed) | (Verdict::Aside, Verdict::Aside) if was.word != is.word => {
+        (TestStatus::Passed, TestStatus::Aside) => Some(Change::Unasked),
+        (TestStatus::Failed | TestStatus::Error | TestStatus::Aside, TestStatus::Passed) => {
+            Some(Change::Mended)
+        }
+        (TestStatus::Failed | TestStatus::Error, TestStatus::Aside) => Some(Change::Differs),
+        (TestStatus::Passed, TestStatus::Passed) | (TestStatus::Aside, TestStatus::Aside)
+            if was.word != is.word =>
+        {
             Some(Change::Differs)
         }
-        (Verdict::Passed, Verdict::Passed) | (Verdict::Aside, Verdict::Aside) => None,
+        (TestStatus::Passed, TestStatus::Passed) | (TestStatus::Aside, TestStatus::Aside) => None,
     }
 }
 
@@ -325,8 +331,8 @@ fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change>
 fn vanished(was: &Finding<'_>) -> Option<Change> {
     match was.verdict {
         _ if !was.is_test() => Some(Change::Mended),
-        Verdict::Passed | Verdict::Failed | Verdict::Error => Some(Change::Vanished),
-        Verdict::Aside => Some(Change::Differs),
+        TestStatus::Passed | TestStatus::Failed | TestStatus::Error => Some(Change::Vanished),
+        TestStatus::Aside => Some(Change::Differs),
     }
 }
 

@@ -82,7 +82,7 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
 ///
 /// # Errors
 /// Class `Usage` where there is none, class `Host` where its record cannot be read.
-pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
+pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
     let dir = places.into_iter().flatten().find(|dir| beneath::is_file(dir, BISECTION));

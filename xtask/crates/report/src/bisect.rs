@@ -10,7 +10,7 @@ use crate::layout::flush;
 use clap::ValueEnum;
 use vmtest_base::error::{Error, Result};
 use vmtest_base::sanitize;
-use vmtest_record::bisection::Report;
+use vmtest_record::bisection::Bisection;
 
 /// Formats of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,7 +30,7 @@ impl Format {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub fn render(self, report: &Report) -> Result<String> {
+    pub fn render(self, report: &Bisection) -> Result<String> {
         Ok(match self {
             Format::Text => sanitize::lines(&text(report)),
             Format::Json => json(report)?,
@@ -40,12 +40,12 @@ impl Format {
     }
 }
 
-fn json(report: &Report) -> Result<String> {
+fn json(report: &Bisection) -> Result<String> {
     let text = serde_json::to_string_pretty(report);
     Ok(text.map_err(|error| Error::host("cannot write the report as JSON").why(error))? + "\n")
 }
 
-fn cost(report: &Report) -> String {
+fn cost(report: &Bisection) -> String {
     let mut names: Vec<&str> = report.path.iter().map(|step| step.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -56,7 +56,7 @@ fn cost(report: &Report) -> String {
 }
 
 /// For a terminal.
-pub fn text(report: &Report) -> String {
+pub fn text(report: &Bisection) -> String {
     let mut text = String::new();
     let line = |text: &mut String, indent: usize, what: &str| {
         text.push_str(&flush(&format!("{:indent$}{what}", "")));
@@ -114,7 +114,7 @@ fn cell(text: &str) -> String {
 }
 
 /// For a mail or an issue.
-pub fn markdown(report: &Report) -> String {
+pub fn markdown(report: &Bisection) -> String {
     let mut text = format!("# {}\n\n{}\n\n", report.question, report.summary);
     if let Some(first) = &report.first {
         for (name, value) in [("Commit", &first.commit), ("Author", &first.author), ("Date", &first.date)] {
@@ -177,7 +177,7 @@ mod tests {
     use vmtest_record::bisection::Step;
     use vmtest_record::bisection::Subject;
 
-    fn report() -> Report {
+    fn report() -> Bisection {
         let subject = |name: &str, verdict: &str, why: &str| Subject {
             name: name.into(),
             subject: format!("bpf: {name}"),
@@ -195,7 +195,7 @@ mod tests {
             purpose: "end".into(),
             ..Step::default()
         };
-        Report {
+        Bisection {
             summary: "first bad commit: bbb (bpf: bbb)".into(),
             question: "First bad commit".into(),
             answer: "found".into(),
@@ -208,7 +208,7 @@ mod tests {
             boots: 3,
             duration_s: 12.3,
             notes: vec!["a note".into()],
-            ..Report::default()
+            ..Bisection::default()
         }
     }
 

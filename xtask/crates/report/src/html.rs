@@ -20,7 +20,7 @@ use crate::story::Story;
 use crate::table;
 use vmtest_base::date;
 use vmtest_base::error::Class;
-use vmtest_record::findings::{self, Verdict};
+use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 
@@ -70,7 +70,7 @@ pub fn render(story: &Story<'_>) -> String {
 fn told(cells: &[Cell], story: &Story<'_>) -> Vec<usize> {
     let has_more = |cell: &Cell| {
         cell.outcome != Outcome::Pass
-            || findings::verdict(cell) != Verdict::Passed
+            || findings::verdict(cell) != TestStatus::Passed
             || !cell.reason.is_empty()
             || !cell.tries.is_empty()
             || !cell.measured.is_empty()
@@ -89,13 +89,13 @@ impl Page<'_> {
 
 /// The class that gives something its colour; the word always stands beside it. What the kernel died of stands out from
 /// what a test found, and that from what merely got no answer.
-fn tone(verdict: Verdict, word: &str) -> &'static str {
+fn tone(verdict: TestStatus, word: &str) -> &'static str {
     match (verdict, word) {
-        (Verdict::Passed, _) => "ok",
-        (Verdict::Aside, _) => "aside",
-        (Verdict::Failed, _) => "fail",
-        (Verdict::Error, "skip" | "missing" | "notrun") => "lost",
-        (Verdict::Error, _) => "dead",
+        (TestStatus::Passed, _) => "ok",
+        (TestStatus::Aside, _) => "aside",
+        (TestStatus::Failed, _) => "fail",
+        (TestStatus::Error, "skip" | "missing" | "notrun") => "lost",
+        (TestStatus::Error, _) => "dead",
     }
 }
 

@@ -27,7 +27,7 @@ pub fn is_background(run: &RunResult, cell: &Cell) -> bool {
 }
 
 /// One column.
-struct Step<'a> {
+struct PatchColumn<'a> {
     kernel: &'a Kernel,
     stages: [Stage; 2],
     stage_changes: [Option<Change>; 2],
@@ -58,7 +58,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
             line(text, name, label_width, marks, (wide, extra), look);
         }
         for row in &rows {
-            let cell = |step: &Step<'_>| {
+            let cell = |step: &PatchColumn<'_>| {
                 run.cells.iter().find(|cell| cell.kernel == step.kernel.id && cell.path() == *row)
             };
             let marks = some.iter().map(|step| match cell(step) {
@@ -76,7 +76,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
     story(text, run, &steps);
 }
 
-fn steps(run: &RunResult) -> Vec<Step<'_>> {
+fn steps(run: &RunResult) -> Vec<PatchColumn<'_>> {
     let mut kernels: Vec<&Kernel> = Vec::new();
     for kernel in &run.kernels {
         if !kernels.iter().any(|known| known.id == kernel.id) {
@@ -90,7 +90,7 @@ fn steps(run: &RunResult) -> Vec<Step<'_>> {
         .into_iter()
         .zip(stages)
         .zip(builds.into_iter().zip(boots))
-        .map(|((kernel, (build, boot)), (build_change, boot_change))| Step {
+        .map(|((kernel, (build, boot)), (build_change, boot_change))| PatchColumn {
             kernel,
             stages: [build, boot],
             stage_changes: [build_change, boot_change],
@@ -99,11 +99,11 @@ fn steps(run: &RunResult) -> Vec<Step<'_>> {
 }
 
 /// Subject of the patch that a column has and the one before has not.
-fn subject<'a>(step: &Step<'a>) -> &'a str {
+fn subject<'a>(step: &PatchColumn<'a>) -> &'a str {
     step.kernel.series.last().map_or("?", String::as_str)
 }
 
-fn subjects(text: &mut String, steps: &[Step<'_>]) {
+fn subjects(text: &mut String, steps: &[PatchColumn<'_>]) {
     for (number, step) in steps.iter().enumerate() {
         let (name, what) = if number == 0 {
             ("base".to_owned(), step.kernel.id.as_str())
@@ -202,7 +202,7 @@ fn legend(text: &mut String, run: &RunResult) {
 }
 
 /// What each patch did, in words, in the order of the patches.
-fn story(text: &mut String, run: &RunResult, steps: &[Step<'_>]) {
+fn story(text: &mut String, run: &RunResult, steps: &[PatchColumn<'_>]) {
     let mut told = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         let who = if number == 0 { "base".to_owned() } else { format!("patch {number} ({})", subject(step)) };

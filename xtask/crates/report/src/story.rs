@@ -19,7 +19,7 @@ pub struct Story<'a> {
     /// Consoles of its guests; empty where no format that is asked for shows them.
     pub consoles: &'a Consoles,
     /// A bisection to show beside it; `None` where nobody asked.
-    pub bisection: Option<&'a bisection::Report>,
+    pub bisection: Option<&'a bisection::Bisection>,
 }
 
 impl<'a> Story<'a> {

@@ -24,19 +24,19 @@ const DETAILED: usize = 10;
 
 /// A column: a kernel in a variant.
 #[derive(PartialEq, Eq, Clone)]
-struct Column<'a> {
+struct TableColumn<'a> {
     kernel: &'a str,
     variant: &'a str,
     boot: &'a str,
 }
 
-impl<'a> Column<'a> {
-    fn of(cell: &'a Cell) -> Column<'a> {
-        Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }
+impl<'a> TableColumn<'a> {
+    fn of(cell: &'a Cell) -> TableColumn<'a> {
+        TableColumn { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }
     }
 
     fn has(&self, cell: &Cell) -> bool {
-        Column::of(cell) == *self
+        TableColumn::of(cell) == *self
     }
 
     /// How it was booted is told where that is what tells it from another.
@@ -118,10 +118,10 @@ fn repetitions(run: &RunResult) -> String {
     }
 }
 
-fn columns(run: &RunResult) -> Vec<Column<'_>> {
+fn columns(run: &RunResult) -> Vec<TableColumn<'_>> {
     let mut columns = Vec::new();
     for cell in &run.cells {
-        let column = Column::of(cell);
+        let column = TableColumn::of(cell);
         if !columns.contains(&column) {
             columns.push(column);
         }
@@ -281,7 +281,7 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let word = painted(cell.outcome.name(), Some(cell.outcome), look);
         let _ = writeln!(text, "\n{word} {}", cell.path());
-        let _ = writeln!(text, "    on {}{more}", Column::of(cell).name(run));
+        let _ = writeln!(text, "    on {}{more}", TableColumn::of(cell).name(run));
         let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
         text.push_str(&wrapped(reason));
         if shown < DETAILED && cell.outcome != Outcome::Skip {

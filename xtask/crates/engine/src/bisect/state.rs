@@ -18,7 +18,7 @@ use vmtest_base::key::Key;
 use vmtest_base::places::runs_dir;
 use vmtest_host::context::Context;
 use vmtest_host::store::{CacheKind, RunDir};
-use vmtest_record::bisection::Report;
+use vmtest_record::bisection::Bisection;
 use vmtest_record::run::RunResult;
 
 /// Version of `bisect.json`. One that is not known is not gone on with.
@@ -55,7 +55,7 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// The answer; absent as long as there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<Report>,
+    pub report: Option<Bisection>,
 }
 
 /// One run of one kernel.

@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 
 use crate::escape::xml as escape;
 use crate::html::{began, begin};
-use vmtest_record::bisection::{Report, Subject, runs};
+use vmtest_record::bisection::{Bisection, Subject, runs};
 
 /// Rows of a table.
 const MOST: usize = 400;
 
 /// A page about nothing else.
-pub fn page(report: &Report) -> String {
+pub fn page(report: &Bisection) -> String {
     let mut text = String::new();
     begin(&mut text, &format!("vmtest: {} ({})", report.answer, report.looked_for));
     let _ = writeln!(
@@ -45,7 +45,7 @@ pub fn page(report: &Report) -> String {
 }
 
 /// A part of another page.
-pub(super) fn section(text: &mut String, report: &Report) {
+pub(super) fn section(text: &mut String, report: &Bisection) {
     let _ = writeln!(
         text,
         "<section id=\"bisection\" aria-labelledby=\"bisection-title\">\n<h2 id=\"bisection-title\">\
@@ -59,7 +59,7 @@ pub(super) fn section(text: &mut String, report: &Report) {
     text.push_str("</section>\n");
 }
 
-fn tone(report: &Report) -> &'static str {
+fn tone(report: &Bisection) -> &'static str {
     if report.answer == "found" { "ok" } else { "dead" }
 }
 
@@ -72,7 +72,7 @@ fn class(verdict: &str) -> &'static str {
     }
 }
 
-fn body(text: &mut String, report: &Report) {
+fn body(text: &mut String, report: &Bisection) {
     if let Some(first) = &report.first {
         let facts = [("commit", &first.commit), ("author", &first.author), ("date", &first.date)];
         let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
@@ -141,7 +141,7 @@ fn evidence(text: &mut String, one: &Subject) {
     text.push_str("</article>\n");
 }
 
-fn asked(text: &mut String, report: &Report) {
+fn asked(text: &mut String, report: &Bisection) {
     if report.path.is_empty() {
         return;
     }
