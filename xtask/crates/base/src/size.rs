@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     let units = [("K", KIB), ("M", MIB), ("G", GIB), ("T", TIB)];
     let bytes = match units.into_iter().find_map(|(name, unit)| Some((upper.strip_suffix(name)?, unit))) {
         Some((number, unit)) => number.trim().parse().ok().and_then(|number: u64| number.checked_mul(unit)),
-        None => (upper == "0").then_some(0),
+        None => (upper.trim() == "0").then_some(0),
     };
     bytes.ok_or_else(|| "not a size: write 500M or 20G".to_owned())
 }

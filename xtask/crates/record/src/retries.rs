@@ -72,37 +72,10 @@ pub fn merge_tests(
     number: u32,
     boots: (Class, Class),
 ) {
-    let is = |cell: &Cell, name: &TestName| (&cell.test, &cell.subtest) == (&name.test, &name.subtest);
-    let mut wholes = Vec::new();
-    for whole in lost.iter().filter(|name| name.subtest.is_empty()) {
-        let parts: Vec<&Cell> = again.iter().filter(|cell| cell.test == whole.test).collect();
-        let Some(old) = cells.iter().find(|cell| is(cell, whole)) else { continue };
-        if parts.iter().any(|cell| is(cell, whole)) {
-            continue;
-        }
-        let Some(any) = parts.first() else { continue };
-        let bad = parts.iter().find(|cell| cell.class != Class::Pass);
-        let passed = parts.iter().any(|cell| cell.outcome == Outcome::Pass);
-        let found = match bad {
-            None if passed => (Outcome::Pass, String::new(), Class::Pass),
-            None => (Outcome::Missing, "nothing of it passed".to_owned(), Class::Incomplete),
-            Some(bad) => (bad.outcome, format!("{}: {}", bad.subtest, bad.reason), bad.class),
-        };
-        let (outcome, reason, class) = found;
-        let attempts = any.attempts;
-        wholes.push(Cell {
-            outcome,
-            reason,
-            class,
-            attempts,
-            tries: Vec::new(),
-            log: String::new(),
-            ..old.clone()
-        });
-    }
+    let wholes = whole_tests(cells, &again, lost);
     for new in again {
         let name = new.name();
-        match cells.iter_mut().find(|cell| is(cell, &name)) {
+        match cells.iter_mut().find(|cell| is_named(cell, &name)) {
             Some(_) if lost.contains(&name) => merge(cells, vec![new], number, boots),
             Some(old) if old.class == Class::Pass && new.class != Class::Pass => {
                 old.tries = vec![attempt(old, number - 1, boots.0), attempt(&new, number, boots.1)];
@@ -128,6 +101,42 @@ pub fn merge_tests(
         }
     }
     merge(cells, wholes, number, boots);
+}
+
+fn is_named(cell: &Cell, name: &TestName) -> bool {
+    (&cell.test, &cell.subtest) == (&name.test, &name.subtest)
+}
+
+/// Cells for the tests as a whole that ran again and whose subtests alone reported.
+fn whole_tests(cells: &[Cell], again: &[Cell], lost: &[TestName]) -> Vec<Cell> {
+    let mut wholes = Vec::new();
+    for whole in lost.iter().filter(|name| name.subtest.is_empty()) {
+        let parts: Vec<&Cell> = again.iter().filter(|cell| cell.test == whole.test).collect();
+        let Some(old) = cells.iter().find(|cell| is_named(cell, whole)) else { continue };
+        if parts.iter().any(|cell| is_named(cell, whole)) {
+            continue;
+        }
+        let Some(any) = parts.first() else { continue };
+        let bad = parts.iter().find(|cell| cell.class != Class::Pass);
+        let passed = parts.iter().any(|cell| cell.outcome == Outcome::Pass);
+        let found = match bad {
+            None if passed => (Outcome::Pass, String::new(), Class::Pass),
+            None => (Outcome::Missing, "nothing of it passed".to_owned(), Class::Incomplete),
+            Some(bad) => (bad.outcome, format!("{}: {}", bad.subtest, bad.reason), bad.class),
+        };
+        let (outcome, reason, class) = found;
+        let attempts = any.attempts;
+        wholes.push(Cell {
+            outcome,
+            reason,
+            class,
+            attempts,
+            tries: Vec::new(),
+            log: String::new(),
+            ..old.clone()
+        });
+    }
+    wholes
 }
 
 /// Of two attempts without a pass, whether the later one is the one to show: it ran the subtest and the other did not, or it

@@ -180,7 +180,7 @@ impl<'a> Hunt<'a> {
             known,
             verdict,
             why,
-            class: class,
+            class,
             purpose: word(purpose).to_owned(),
             directory: directory.strip_prefix(&self.run_dir.path).map(Into::into).unwrap_or(directory),
             cached,

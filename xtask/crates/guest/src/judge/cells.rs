@@ -157,7 +157,7 @@ pub fn make_cell(
         required: !(outcome == Outcome::Skip && may_skip),
         attempts,
         duration_ms: end.map_or(0, |end| end.duration_us / 1000),
-        class: class,
+        class,
         was: None,
         measured: end.map_or_else(String::new, |end| measured(end, outcome, &base.accel)),
         enforced: base.enforced,
