@@ -26,7 +26,6 @@ pub enum Fault {
     Gap {
         /// Sequence number that had to come.
         expected: u64,
-        /// That came.
         got: u64,
     },
     /// The runner speaks another protocol version.
@@ -86,7 +85,6 @@ pub struct Stream {
     pub printed: Vec<(TestName, String)>,
     /// The last event; `None` means that nothing here is a pass.
     pub done: Option<Done>,
-    /// Irregularities.
     pub faults: Vec<Fault>,
 }
 
@@ -307,7 +305,7 @@ mod tests {
     #[test]
     fn every_irregularity_is_a_fault() {
         let cases: [(&str, String); 8] = [
-            ("no event", format!("{}garbage\n", line(0, HELLO))),
+            ("not an event", format!("{}garbage\n", line(0, HELLO))),
             ("another run", line(0, HELLO).replace("abc", "xyz")),
             ("had to come", line(0, HELLO) + &line(2, PLAN)),
             ("before hello", line(0, PLAN)),

@@ -55,10 +55,8 @@ pub enum SuiteInput<'a> {
     Own {
         /// What was to run.
         planned: &'a [TestName],
-        /// How often.
         rounds: Rounds,
     },
-    /// Another one.
     External(&'a ExternalSuite),
 }
 
@@ -84,7 +82,6 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Whether it was what its variant is about; empty where nobody asks, and for a guest that never spoke.
     pub conditions: Vec<ConditionRecord>,
-    /// Its cells.
     pub cells: Vec<Cell>,
     /// What the kernel complained of, without decoded stacks.
     pub splats: Vec<SplatRecord>,

@@ -19,13 +19,11 @@ pub struct Demands {
 /// What a guest runs on, each with its reason for the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Virtual CPUs.
     pub cpus: u32,
     /// Why so many.
     pub cpus_reason: String,
     /// QEMU's `thread=`; only emulation has it.
     pub tcg_thread: &'static str,
-    /// Why that.
     pub tcg_thread_reason: String,
 }
 

@@ -48,11 +48,9 @@ pub enum Task {
         names: Vec<String>,
         /// Their places in the runner's list.
         places: String,
-        /// How much.
         effort: Effort,
         /// What to damage on purpose; `None`: nothing.
         self_test: Option<SelfTest>,
-        /// How often.
         rounds: u32,
         /// End with the first failure, and start nothing any more after this time; `None`: run all rounds.
         until_fail: Option<Duration>,
@@ -61,7 +59,6 @@ pub enum Task {
     Upstream {
         /// It and its files, on the host.
         bundle: PathBuf,
-        /// Which.
         wishes: Upstream,
     },
     /// Run a shell command.
@@ -82,7 +79,6 @@ pub struct VmSpec {
     pub boot: Boot,
     /// File name of the kernel below `/kernel`.
     pub kernel: String,
-    /// Virtual CPUs.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,

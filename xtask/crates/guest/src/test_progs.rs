@@ -23,7 +23,6 @@ pub enum Said {
     SomeSkipped(u32, u32),
 }
 
-/// A subtest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subtest {
     /// Its place in the test, from 1.

@@ -41,9 +41,7 @@ pub const MAX_LOG: u64 = 64 * 1024 * 1024;
 /// Which stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output.
     Out,
-    /// Standard error.
     Err,
 }
 
@@ -348,9 +346,6 @@ impl Group {
     ///
     /// The child is killed when the *thread* that calls this ends, so that nothing outlives the harness even when that
     /// is killed: call it from the thread that waits.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn spawn(mut command: Command) -> Result<Group> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command.env(reaper::VARIABLE, reaper::nonce());
@@ -360,9 +355,6 @@ impl Group {
     }
 
     /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn spawn_interactive(command: Command) -> Result<Group> {
         Group::start(command)
     }

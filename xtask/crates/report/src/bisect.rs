@@ -174,6 +174,7 @@ pub fn markdown(report: &Bisection) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmtest_base::error::Class;
     use vmtest_record::bisection::Step;
     use vmtest_record::bisection::Subject;
 
@@ -207,6 +208,7 @@ mod tests {
             history: 9,
             boots: 3,
             duration_s: 12.3,
+            exit_code: Class::Pass,
             notes: vec!["a note".into()],
             ..Bisection::default()
         }

@@ -42,7 +42,6 @@ pub(super) struct Page<'a> {
     told: Vec<usize>,
 }
 
-/// The page.
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let page = Page { story, told: told(&run.cells, story) };

@@ -11,7 +11,6 @@ use vmtest_record::run::RunResult;
 
 /// Most columns of a line.
 pub(super) const WIDTH: usize = 75;
-/// Most lines.
 pub(super) const LINES: usize = 30;
 /// Columns of the matrix that are listed.
 const MAX_COLUMNS: usize = 8;
@@ -22,7 +21,6 @@ const OWN_TESTS_LINES: usize = 3;
 /// Lines of the command at the end.
 const COMMAND_LINES: usize = 3;
 
-/// The text.
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let columns = findings::columns(run);

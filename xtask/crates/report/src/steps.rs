@@ -26,7 +26,6 @@ pub fn is_background(run: &RunResult, cell: &Cell) -> bool {
         && run.kernels.iter().any(|kernel| kernel.id == cell.kernel && kernel.role == Some(Role::Step))
 }
 
-/// One column.
 struct PatchColumn<'a> {
     kernel: &'a Kernel,
     stages: [Stage; 2],

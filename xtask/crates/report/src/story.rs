@@ -10,7 +10,6 @@ use vmtest_record::run::RunResult;
 /// A run, and what is shown beside it.
 #[derive(Debug, Clone, Copy)]
 pub struct Story<'a> {
-    /// The run.
     pub run: &'a RunResult,
     /// Where it is.
     pub directory: &'a str,

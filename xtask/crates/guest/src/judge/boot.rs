@@ -17,7 +17,6 @@ use vmtest_record::allow_list::Allowed;
 pub struct Verdict {
     /// `Pass` when the boot went through and the runner was believed; tests may have failed all the same.
     pub class: Class,
-    /// Why not.
     pub reason: String,
 }
 

@@ -14,7 +14,6 @@ use vmtest_record::run::{Cell, Unmet};
 /// How often each subtest has to have run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounds {
-    /// This often.
     Exactly(u32),
     /// In every round but the last, which may end anywhere; in one at least.
     UntilFail,
@@ -26,9 +25,7 @@ pub type MaySkip<'a> = &'a dyn Fn(&TestName) -> bool;
 /// What every cell of a boot has in common.
 #[derive(Debug, Clone, Default)]
 pub struct CellBase {
-    /// Column.
     pub kernel: String,
-    /// Variant.
     pub variant: String,
     /// `vng` or `direct`.
     pub boot: String,
@@ -136,7 +133,6 @@ pub fn notrun(base: &CellBase, planned: &[TestName], class: Class, reason: &str)
     planned.iter().map(cell).collect()
 }
 
-/// One cell.
 pub fn make_cell(
     base: &CellBase,
     name: &TestName,

@@ -28,11 +28,9 @@ pub struct Program {
     pub name: String,
     /// One line, for people.
     pub about: String,
-    /// Its directory.
     pub dir: PathBuf,
     /// What runs, below the directory.
     pub program: String,
-    /// The plan.
     pub tests: Vec<String>,
     /// Seconds that it may take.
     pub limit_s: u32,

@@ -32,7 +32,6 @@ pub fn star_matches(pattern: &str, text: &str) -> bool {
 /// A test that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
-    /// Its name.
     pub name: String,
     /// The file that defines it, without `.c`.
     pub file: String,

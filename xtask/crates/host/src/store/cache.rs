@@ -74,9 +74,6 @@ impl Cache {
 
     /// Opens the cache in the directory `root`, an absolute path; makes it where it is missing and removes what killed
     /// runs left half-made.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn at(root: PathBuf) -> Result<Cache> {
         let cache = Cache {
             root,
@@ -236,9 +233,6 @@ impl Cache {
     }
 
     /// An empty directory on the cache's file system that goes away unless it is kept.
-    ///
-    /// # Errors
-    /// When it cannot be made.
     pub fn scratch(&self) -> Result<Scratch> {
         let dir = tempfile::Builder::new()
             .prefix("t-")
@@ -294,9 +288,6 @@ impl Cache {
     }
 
     /// Of the entries of a kind whose names begin so, keeps those that were used last, and those that are in use.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
     pub fn keep_newest(&self, kind: CacheKind, prefix: &str, count: usize) -> Result<()> {
         let entries = fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten();
         let mut found: Vec<(SystemTime, String)> = entries

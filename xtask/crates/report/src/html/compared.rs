@@ -22,7 +22,6 @@ pub(super) fn of_cell<'a>(story: &Story<'a>, cell: &Cell) -> Option<&'a TestChan
         .find(|test| test.test == path && test.change != Change::Added && test.column() == cell.column())
 }
 
-/// The comparison.
 pub(super) fn section(text: &mut String, story: &Story<'_>) {
     let Some(diff) = story.compared else { return };
     let (tone, word) = if diff.worse { ("dead", "worse") } else { ("ok", "not worse") };

@@ -15,7 +15,6 @@ const LOG_BYTES: usize = 16 * 1024;
 /// Expectations that are listed.
 const MAX_UNMET: usize = 20;
 
-/// One cell.
 pub(super) fn article(text: &mut String, page: &Page<'_>, at: usize) {
     let run = page.story.run;
     let cell = &run.cells[at];
