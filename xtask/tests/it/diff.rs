@@ -35,7 +35,7 @@ fn what_got_worse_ends_with_1_and_what_did_not_with_0() {
     for (old, new, code, says) in [
         (&pass, &pass, 0, "nothing got worse than in"),
         (&pass, &fail, 1, "basic/second on tree:linux: pass then, fail now the session ran once"),
-        (&fail, &pass, 0, "mended: 1"),
+        (&fail, &pass, 0, "fixed: 1"),
         (&fail, &fail, 0, "every test as it was"),
         (&fail, &panic, 1, "fails worse: 1"),
         (&pass, &missing, 1, "pass then, missing now"),

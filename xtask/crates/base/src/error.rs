@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Result classes with their public exit codes, and the one error type of the harness.
 //!
-//! A class says what kind of end a cell, a stage or a run came to. "A test failed" and "could not judge" never
+//! A class says how a cell, a stage or a run ended. "A test failed" and "could not judge" never
 //! share one.
 
 use std::fmt;
 use std::path::Path;
 
-/// What kind of end something came to. The number is the public exit code (`vmtest --help`, docs/design.md).
+/// How something ended. The number is the public exit code (`vmtest --help`, docs/design.md).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
 )]
@@ -186,7 +186,7 @@ impl Error {
         Error { class, what: what.into(), why: Vec::new(), next: None, detail: Vec::new() }
     }
 
-    /// Something this host lacks or refuses.
+    /// Something that is missing on this host, or that it refuses.
     pub fn host(what: impl Into<String>) -> Error {
         Error::new(Class::Host, what)
     }

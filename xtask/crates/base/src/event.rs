@@ -92,7 +92,7 @@ impl Bus {
         self.sinks().push(sink);
     }
 
-    /// Tells every sink.
+    /// Sends it to every sink.
     pub fn emit(&self, kind: Kind) {
         let event = Event { at: self.inner.started.elapsed(), kind: cleaned(kind) };
         for sink in self.sinks().iter_mut() {

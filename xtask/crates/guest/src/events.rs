@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes of the event channel to events, with every irregularity kept as a [`Fault`]. One fault is enough for the run
-//! not to be believed; see `result`.
+//! not to be trusted; see `result`.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ const EXCERPT: usize = 80;
 /// Something that a well-behaved runner never does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// A line that is no event.
+    /// A line that is not an event.
     NotAnEvent(String),
     /// A line of another run.
     WrongNonce(String),

@@ -2,7 +2,7 @@
 //! KTAP (Documentation/dev-tools/ktap.rst of the kernel) to results, as programs, kselftest and KUnit really print it: nested
 //! by any indentation, also behind the time stamps of the kernel's log, several whole reports one after the other. Pure.
 //!
-//! Only a whole report is believed: a version line, a plan that comes true, numbers without a hole, no name twice (a nested
+//! Only a whole report is trusted: a version line, a plan that comes true, numbers without a hole, no name twice (a nested
 //! one gets its number behind it, so that a plan has to name both), a parent that agrees with its children. Whatever does not fit is a doubt ([`Report::doubts`]), and with a doubt
 //! nothing of it is a pass. Lines that are no KTAP are a log.
 //!

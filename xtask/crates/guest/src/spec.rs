@@ -118,7 +118,7 @@ pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
             // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
             "panic=-1",
             "oops=panic",
-            // A triple fault needs neither ACPI nor a keyboard controller, which microvm lacks.
+            // A triple fault needs neither ACPI nor a keyboard controller; microvm has none.
             "reboot=t",
         ]
         .map(str::to_owned),

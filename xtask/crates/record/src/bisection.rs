@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use vmtest_base::error::Class;
 
-/// What a bisection came to.
+/// Result of a bisection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bisection {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two runs side by side: what failed newly, what was mended, what vanished, what takes longer, and what the two were
+//! Two runs side by side: what failed newly, what was fixed, what vanished, what takes longer, and what the two were
 //! made with. Within one run columns are compared by [`crate::reference_columns`]; this is about the same columns on two days. Pure.
 //!
 //! Success is the last branch here as well: whatever was right before and is not right now is worse, and so is what was
@@ -66,8 +66,9 @@ pub enum Change {
     /// It was right, and does not count any more: an allowed skip, a known failure.
     Unasked,
     /// It was bad, and is right.
-    Mended,
-    /// It is different reason than before.
+    #[serde(rename = "mended")]
+    Fixed,
+    /// It is bad for a different reason than before.
     Differs,
     /// It is right, and was not there.
     Added,
@@ -81,7 +82,7 @@ impl Change {
         Change::Flaky,
         Change::Vanished,
         Change::Unasked,
-        Change::Mended,
+        Change::Fixed,
         Change::Differs,
         Change::Added,
     ];
@@ -90,7 +91,7 @@ impl Change {
     pub fn is_worse(self) -> bool {
         match self {
             Change::Fails | Change::Worse | Change::Flaky | Change::Vanished | Change::Unasked => true,
-            Change::Mended | Change::Differs | Change::Added => false,
+            Change::Fixed | Change::Differs | Change::Added => false,
         }
     }
 
@@ -102,7 +103,7 @@ impl Change {
             Change::Flaky => "flaky now",
             Change::Vanished => "vanished",
             Change::Unasked => "counts no more",
-            Change::Mended => "mended",
+            Change::Fixed => "fixed",
             Change::Differs => "different reason",
             Change::Added => "added",
         }
@@ -315,7 +316,7 @@ fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change>
         }
         (TestStatus::Passed, TestStatus::Aside) => Some(Change::Unasked),
         (TestStatus::Failed | TestStatus::Error | TestStatus::Aside, TestStatus::Passed) => {
-            Some(Change::Mended)
+            Some(Change::Fixed)
         }
         (TestStatus::Failed | TestStatus::Error, TestStatus::Aside) => Some(Change::Differs),
         (TestStatus::Passed, TestStatus::Passed) | (TestStatus::Aside, TestStatus::Aside)
@@ -330,7 +331,7 @@ fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change>
 /// What is told of the run itself is there only when it is bad.
 fn vanished(was: &Finding<'_>) -> Option<Change> {
     match was.verdict {
-        _ if !was.is_test() => Some(Change::Mended),
+        _ if !was.is_test() => Some(Change::Fixed),
         TestStatus::Passed | TestStatus::Failed | TestStatus::Error => Some(Change::Vanished),
         TestStatus::Aside => Some(Change::Differs),
     }

@@ -52,16 +52,16 @@ pub struct Finding<'a> {
     pub duration_ms: u64,
 }
 
-/// In place of a test, for what befell the run; no test has such a name.
+/// In place of a test, for what happened to the run; no test has such a name.
 const RUN: &str = "[run]";
-/// The same, for what befell a guest.
+/// The same, for what happened to a guest.
 const GUEST: &str = "[guest]";
 
 /// Why a run is no pass in which nothing failed.
 pub const NO_PLAIN_PASS: &str = "no test passed without an allowance";
 
 impl Finding<'_> {
-    /// Whether it is a test, and not what befell a guest or the run.
+    /// Whether it is a test, and not what happened to a guest or the run.
     pub fn is_test(&self) -> bool {
         ![RUN, GUEST].contains(&self.test)
     }
@@ -190,11 +190,11 @@ pub fn verdict(cell: &Cell) -> TestStatus {
 fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
     let log: Vec<&str> = cell.log.lines().collect();
     let path = cell.path();
-    // What befell the guest during it shows on the console, not in its log.
-    let befell = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
+    // What happened to the guest during it shows on the console, not in its log.
+    let happened = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
     let detail = match cell.outcome {
         Outcome::Crash | Outcome::Timeout => {
-            let splat = run.splats.iter().find(befell);
+            let splat = run.splats.iter().find(happened);
             log.into_iter().chain(splat.into_iter().flat_map(splat_lines)).collect()
         }
         _ => log,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A finished run, read back from its directory into the model that it was written from. Nothing of it is believed that
+//! A finished run, read back from its directory into the model that it was written from. Nothing of it is trusted that
 //! the record itself contradicts: a report must not say pass because somebody cut a file short. It may come from another
 //! machine: no link in its directory is followed, and nothing but a plain file of a bounded size is read.
 
@@ -42,7 +42,7 @@ impl Stored {
     /// Opens a run: `latest`, its name, its directory, or its `run.json`.
     ///
     /// # Errors
-    /// Class `Usage` where there is none, class `Host` where its record cannot be believed.
+    /// Class `Usage` where there is none, class `Host` where its record cannot be trusted.
     pub fn open(which: &Path) -> Result<Stored> {
         let dir = find(which)?;
         let result = read(&dir)?;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_contradicts_itself_is_not_believed() {
+    fn a_record_that_contradicts_itself_is_not_trusted() {
         for class in PRECEDENCE {
             let outcome = if class == Class::Pass { Outcome::Pass } else { Outcome::Fail };
             let mut run = run(vec![cell("k", "a", outcome, class)]);

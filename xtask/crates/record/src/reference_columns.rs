@@ -149,7 +149,7 @@ fn chains(kernels: &[Kernel]) -> Vec<Vec<(String, Option<Role>)>> {
     };
     let mut chains: Vec<_> = Vec::new();
     for chain in judged.map(chain) {
-        // One kernel in two variants is one chain: its cells are told apart by their variant.
+        // One kernel in two variants is one chain: the variant distinguishes its cells.
         if !chains.contains(&chain) {
             chains.push(chain);
         }
@@ -206,7 +206,7 @@ pub fn change(cell: &Cell) -> Option<Change> {
     }
 }
 
-/// Where a stage broke or was mended, column by column.
+/// Where a stage broke or was fixed, column by column.
 pub fn stage_changes(stages: impl IntoIterator<Item = Stage>) -> Vec<Option<Change>> {
     let mut known = None;
     let change = |stage: Stage| {

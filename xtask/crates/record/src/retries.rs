@@ -37,7 +37,7 @@ fn attempt(cell: &Cell, number: u32, boot: Class) -> Attempt {
     Attempt { number, outcome: cell.outcome, class: cell.class, reason: cell.reason.clone(), boot: boot }
 }
 
-/// Adds what another attempt came to. `boots`: class of the guest as a whole, of the first attempt and of this one.
+/// Adds the outcome of another attempt. `boots`: class of the guest as a whole, of the first attempt and of this one.
 /// `number`: which attempt it is, from 2.
 pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (Class, Class)) {
     for new in again {
@@ -246,7 +246,7 @@ mod tests {
         let cell = tried(&[FAIL, MISSING, PASS]);
         assert_eq!((cell.outcome, cell.tries.len(), cell.attempts), (Outcome::Flaky, 3, 3));
         assert_eq!(tried(&[FAIL, FAIL, FAIL]).outcome, Outcome::Fail);
-        // A guest that could not be believed makes no pass.
+        // A guest that could not be trusted makes no pass.
         assert_eq!(tried(&[FAIL, (Outcome::Fail, Class::Host)]).class, Class::TestFailed);
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run came to: the model that every report is made from. Pure.
+//! The outcome of a run: the model that every report is made from. Pure.
 
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
@@ -77,7 +77,7 @@ pub struct Unmet {
     pub seen: String,
 }
 
-/// What a subtest came to in one guest of several.
+/// Outcome of a subtest in one of several guests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// From 1.
@@ -303,7 +303,7 @@ pub struct RunResult {
     pub run: String,
     /// The command line.
     pub command: Vec<String>,
-    /// What its cells come to; what the process exits with, unless `--baseline` decides.
+    /// The class that its cells add up to; the process exits with its code, unless `--baseline` decides.
     pub exit_code: Class,
     /// Exit code to number of cells.
     pub classes: BTreeMap<Class, u64>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: what a bisection came to, as text for a terminal and as Markdown for a mail or an issue. The data is the
+//! Exporter: the result of a bisection, as text for a terminal and as Markdown for a mail or an issue. The data is the
 //! report itself.
 
 use std::fmt::Write as _;

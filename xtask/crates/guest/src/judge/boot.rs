@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one boot came to: the rules that turn what was seen of a guest into a class and a reason. Pure, and a pass is the last
+//! The outcome of one boot: the rules that turn what was seen of a guest into a class and a reason. Pure, and a pass is the last
 //! branch.
 
 use std::sync::LazyLock;
@@ -12,10 +12,10 @@ use crate::observed::{End, Observed};
 use vmtest_base::error::Class;
 use vmtest_record::allow_list::Allowed;
 
-/// What one boot came to.
+/// Outcome of one boot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// `Pass` when the boot went through and the runner was believed; tests may have failed all the same.
+    /// `Pass` when the boot went through and the runner was trusted; tests may have failed all the same.
     pub class: Class,
     pub reason: String,
 }

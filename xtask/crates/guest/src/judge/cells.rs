@@ -94,7 +94,7 @@ fn repeated_cell<'a>(
         ends.iter().map(|end| (*end, ended_cell(end, boot, may_skip))).collect();
     let which = |round: u32, (outcome, reason, class): &Found| {
         let which = match rounds {
-            // What befell the whole boot is no news of one repetition.
+            // What happened to the whole boot is no news of one repetition.
             _ if *class == Class::Host || *outcome == Outcome::Notrun => String::new(),
             Rounds::Exactly(1) => String::new(),
             Rounds::Exactly(of) => format!("repetition {round} of {of}: "),
@@ -184,7 +184,7 @@ pub fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
     format!("{}, {on}", end.measured)
 }
 
-/// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not believed.
+/// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not trusted.
 fn ended_cell(end: &TestEnd, boot: &Verdict, may_skip: bool) -> (Outcome, String, Class) {
     if boot.class == Class::Host {
         return (Outcome::Fail, boot.reason.clone(), Class::Host);

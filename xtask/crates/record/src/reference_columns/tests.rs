@@ -62,7 +62,7 @@ fn what_worked_before_counts_wherever_it_breaks() {
         let run = steps(&[PASS, broken, broken, PASS]);
         assert_eq!(run.exit_code.code(), broken.1.code(), "{broken:?}");
         assert_eq!(run.classes[&broken.1], 2);
-        // One patch broke it, one mended it.
+        // One patch broke it, one fixed it.
         assert_eq!(changes(&run), [None, Some(Change::Breaks), None, Some(Change::Starts)]);
     }
     // Also when a column between does not know.
