@@ -34,7 +34,7 @@ pub fn again(cells: &[Cell], planned: &[TestName]) -> Vec<TestName> {
 
 /// An attempt, as it stands in the record.
 fn attempt(cell: &Cell, number: u32, boot: Class) -> Attempt {
-    Attempt { number, outcome: cell.outcome, class: cell.class, reason: cell.reason.clone(), boot: boot }
+    Attempt { number, outcome: cell.outcome, class: cell.class, reason: cell.reason.clone(), boot }
 }
 
 /// Adds the outcome of another attempt. `boots`: class of the guest as a whole, of the first attempt and of this one.
