@@ -2,7 +2,6 @@
 //! The runner: init of a small guest, or a command in a larger one. Runs the subtests that the kernel command line
 //! names and tells the host about each. With `--list` it says which there are, on any host.
 
-mod base64;
 mod boot;
 mod bpf;
 mod btf;

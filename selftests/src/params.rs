@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the host asks for, read from the kernel command line.
 
-use crate::base64;
 use std::time::Duration;
-use vmtest_protocol::{Effort, SelfTest, param};
+use vmtest_protocol::{Effort, SelfTest, base64, param};
 
 /// The host's wishes. Anything wrong in them goes to `trouble`: the events can still carry it home.
 #[derive(Debug, PartialEq)]

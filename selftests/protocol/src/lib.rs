@@ -7,13 +7,14 @@
 
 #![warn(missing_docs)]
 
+pub mod base64;
 pub mod build_id;
 pub mod complaints;
 pub mod taint;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be believed.
+/// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be trusted.
 pub const PROTOCOL: u32 = 3;
 
 /// What the runner writes into the kernel's log, as a warning, just before `done`. It has to arrive on the console: then
@@ -201,7 +202,7 @@ pub enum GuestOutcome {
     Pass,
     /// An expectation did not hold, or something needed could not be had.
     Fail,
-    /// The kernel lacks the feature, and refused it exactly as it must.
+    /// The kernel does not have the feature, and rejected it exactly as it must.
     Skip,
     /// A declared, known kernel bug was seen.
     Xfail,

@@ -262,7 +262,7 @@ fn hunt(
         }
     };
     let report = hunt.report(&end)?;
-    let class = Class::from_code(report.exit_code).unwrap_or(Class::Host);
+    let class = report.exit_code;
     write_file(&run_dir.path.join("bisect.md"), Format::Markdown.render(&report)?)?;
     hunt.record.report = Some(report.clone());
     hunt.record.save(&run_dir.path)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::commands::print;
 use vmtest_base::error::{Error, Result};
+use vmtest_base::size;
 use vmtest_host::store::{Cache, Inventory, Prune, Pruned, prune};
 
 const EXAMPLES: &str = "\
@@ -73,19 +74,19 @@ fn listing_json(cache: &Cache, inventory: &Inventory) -> Result<String> {
 fn listing(cache: &Cache, inventory: &Inventory) -> String {
     let mut text = String::new();
     for (kind, (count, bytes)) in inventory.by_kind() {
-        let _ = writeln!(text, "{kind:12} {:>9} {count:>5}  {}", human(bytes), kind.about());
+        let _ = writeln!(text, "{kind:12} {:>10} {count:>5}  {}", size::format(bytes), kind.about());
     }
     let mut entries: Vec<_> = inventory.entries.iter().collect();
     entries.sort_by_key(|entry| entry.last_use);
     if !entries.is_empty() {
-        let _ = writeln!(text, "\n{:>9}  {:>8}  entry", "size", "unused");
+        let _ = writeln!(text, "\n{:>10}  {:>8}  entry", "size", "unused");
     }
     for entry in entries {
         let state = if entry.in_use { "  (in use)" } else { "" };
         let _ = writeln!(
             text,
-            "{:>9}  {:>8}  {}/{}{state}",
-            human(entry.bytes),
+            "{:>10}  {:>8}  {}/{}{state}",
+            size::format(entry.bytes),
             ago(entry.age()),
             entry.kind,
             entry.name
@@ -94,7 +95,7 @@ fn listing(cache: &Cache, inventory: &Inventory) -> String {
     for name in &inventory.foreign {
         let _ = writeln!(text, "not created by vmtest, never removed: {name}");
     }
-    let _ = writeln!(text, "\n{} in {}", human(inventory.total()), cache.root().display());
+    let _ = writeln!(text, "\n{} in {}", size::format(inventory.total()), cache.root().display());
     text
 }
 
@@ -113,19 +114,10 @@ pub(super) fn told(pruned: &Pruned, dry_run: bool) -> String {
         text,
         "{} entries, {} {freed}, {} left",
         pruned.removed.len(),
-        human(pruned.freed),
-        human(pruned.left)
+        size::format(pruned.freed),
+        size::format(pruned.left)
     );
     text
-}
-
-/// `1.4 GB`.
-fn human(bytes: u64) -> String {
-    let units = [(1_u64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} B"),
-    }
 }
 
 fn ago(age: Duration) -> String {
@@ -145,24 +137,9 @@ fn size_or_age(text: &str) -> std::result::Result<Prune, String> {
             return Ok(Prune::OlderThan(Duration::from_secs(u64::from(number) * seconds)));
         }
     }
-    bytes(text)
+    size::parse(text)
         .map(Prune::ToSize)
         .map_err(|_| "neither a size (500M, 20G) nor an age (30min, 12h, 7d, 2w)".to_owned())
-}
-
-/// `500M`, `20G`, `1T`; a number without a unit would be a guess, but for 0.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn bytes(text: &str) -> std::result::Result<u64, String> {
-    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-    let upper = text.trim().to_ascii_uppercase();
-    let upper = upper.strip_suffix('B').unwrap_or(&upper);
-    let found = units.into_iter().find_map(|(unit, shift)| {
-        let number: u64 = upper.strip_suffix(unit)?.trim().parse().ok()?;
-        number.checked_mul(1 << shift)
-    });
-    found.or_else(|| (upper == "0").then_some(0)).ok_or_else(|| "not a size: write 500M or 20G".to_owned())
 }
 
 #[cfg(test)]

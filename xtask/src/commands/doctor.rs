@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask doctor`: what this host has and lacks, and the one command that mends it.
+//! `cargo xtask doctor`: what this host has, what is missing, and the command that fixes it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_host::doctor::{self, Finding, Toolchain, Verdict};
+use vmtest_host::doctor::{self, Check, Status, Toolchain};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,61 +25,61 @@ pub struct Args {
     toolchain: Toolchain,
 }
 
-/// Looks, prints, and says whether runs can work: [`Class::Pass`], or [`Class::Host`] when something required lacks.
+/// Looks, prints, and says whether runs can work: [`Class::Pass`], or [`Class::Host`] when something required is missing.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub fn run(args: &Args) -> Result<Class> {
     let Args { json, toolchain } = args;
-    let findings = doctor::examine(*toolchain);
-    let text = if *json { as_json(&findings)? } else { as_table(&findings) };
+    let checks = doctor::examine(*toolchain);
+    let text = if *json { as_json(&checks)? } else { as_table(&checks) };
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|error| Error::host("cannot write to standard output").why(error))?;
-    let lacks = findings.iter().any(|finding| finding.verdict == Verdict::Lacking);
-    Ok(if lacks { Class::Host } else { Class::Pass })
+    let missing = checks.iter().any(|check| check.status == Status::Missing);
+    Ok(if missing { Class::Host } else { Class::Pass })
 }
 
-fn as_json(findings: &[Finding]) -> Result<String> {
-    let text = serde_json::to_string_pretty(findings)
-        .map_err(|error| Error::host("cannot write the findings as JSON").why(error))?;
+fn as_json(checks: &[Check]) -> Result<String> {
+    let text = serde_json::to_string_pretty(checks)
+        .map_err(|error| Error::host("cannot write the checks as JSON").why(error))?;
     Ok(text + "\n")
 }
 
-/// A table of 80 columns; below it what is wrong, with what mends it on a line of its own to be copied.
-fn as_table(findings: &[Finding]) -> String {
+/// A table of 80 columns; below it what is wrong, with what fixes it on a line of its own to be copied.
+fn as_table(checks: &[Check]) -> String {
     let mut text = String::new();
-    let mut row = |verdict: &str, name: &str, found: &str, minimum: &str, needed_for: &str| {
-        let line = format!("{verdict:8}{name:23}{found:13}{minimum:9}{needed_for}");
+    let mut row = |status: &str, name: &str, found: &str, minimum: &str, needed_for: &str| {
+        let line = format!("{status:8}{name:23}{found:13}{minimum:9}{needed_for}");
         text.push_str(line.trim_end());
         text.push('\n');
     };
     row("", "what", "found", "minimum", "needed for");
-    for finding in findings {
+    for check in checks {
         row(
-            finding.verdict.label(),
-            finding.name,
-            finding.found.as_deref().unwrap_or("-"),
-            finding.minimum.as_deref().unwrap_or(""),
-            &finding.needed_for.iter().map(|need| need.label()).collect::<Vec<_>>().join(", "),
+            check.status.label(),
+            check.name,
+            check.found.as_deref().unwrap_or("-"),
+            check.minimum.as_deref().unwrap_or(""),
+            &check.needed_for.iter().map(|need| need.label()).collect::<Vec<_>>().join(", "),
         );
     }
-    for finding in findings.iter().filter(|finding| finding.verdict != Verdict::Ok) {
-        let problem = finding.problem.as_deref().unwrap_or("not found");
+    for check in checks.iter().filter(|check| check.status != Status::Ok) {
+        let problem = check.problem.as_deref().unwrap_or("not found");
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n{}: {} ({})", finding.verdict.label(), finding.name, finding.why);
+        let _ = write!(text, "\n{}: {} ({})", check.status.label(), check.name, check.why);
         let _ = writeln!(text, "\n{}", wrapped(problem, "    "));
-        if let Some(mend) = &finding.mend {
-            let _ = writeln!(text, "    fix: {mend}");
+        if let Some(fix) = &check.fix {
+            let _ = writeln!(text, "    fix: {fix}");
         }
     }
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let count = |status| checks.iter().filter(|check| check.status == status).count();
     let _ = writeln!(
         text,
         "\n{} ok, {} warning, {} missing",
-        count(Verdict::Ok),
-        count(Verdict::Warning),
-        count(Verdict::Lacking)
+        count(Status::Ok),
+        count(Status::Warning),
+        count(Status::Missing)
     );
     text
 }
@@ -108,32 +108,32 @@ mod tests {
     use super::*;
     use vmtest_host::doctor::Need;
 
-    fn findings() -> Vec<Finding> {
-        let there = Finding {
+    fn checks() -> Vec<Check> {
+        let there = Check {
             name: "debian-archive-keyring",
             found: Some("1024.5 GiB".to_owned()),
             minimum: Some("8.0 GiB".to_owned()),
             why: "checks every package's signature",
             needed_for: vec![Need::BuildRoot, Need::Archive, Need::Source],
-            verdict: Verdict::Ok,
+            status: Status::Ok,
             problem: None,
-            mend: None,
+            fix: None,
         };
-        let lacking = Finding {
+        let missing = Check {
             name: "mmdebstrap",
             found: None,
             minimum: None,
-            verdict: Verdict::Lacking,
+            status: Status::Missing,
             problem: Some("word ".repeat(40)),
-            mend: Some("scripts/setup.sh".to_owned()),
+            fix: Some("scripts/setup.sh".to_owned()),
             ..there.clone()
         };
-        vec![there, lacking]
+        vec![there, missing]
     }
 
     #[test]
     fn the_table_fits_80_columns_and_ends_with_the_counts() {
-        let text = as_table(&findings());
+        let text = as_table(&checks());
         for line in text.lines() {
             assert!(line.len() <= 80, "{} columns: {line}", line.len());
         }
@@ -144,9 +144,9 @@ mod tests {
     #[test]
     fn every_row_that_this_host_can_show_fits() {
         for toolchain in [Toolchain::Image, Toolchain::Host] {
-            let findings = doctor::examine(toolchain);
-            let table = as_table(&findings);
-            for line in table.lines().take(findings.len() + 1) {
+            let checks = doctor::examine(toolchain);
+            let table = as_table(&checks);
+            for line in table.lines().take(checks.len() + 1) {
                 assert!(line.len() <= 80, "{} columns: {line}", line.len());
             }
         }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn json_has_the_same_fields_for_everything() {
-        let text = as_json(&findings()).expect("plain data");
+        let text = as_json(&checks()).expect("plain data");
         let value: serde_json::Value = serde_json::from_str(&text).expect("our own JSON");
         let names = ["name", "found", "minimum", "why", "needed_for", "verdict", "problem", "mend"];
         for object in value.as_array().expect("an array") {

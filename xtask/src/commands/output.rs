@@ -48,13 +48,13 @@ impl Formats for Format {
 }
 
 impl Formats for bisect::Format {
-    type Story<'a> = vmtest_record::bisection::Report;
+    type Story<'a> = vmtest_record::bisection::Bisection;
     const SHOWN: bisect::Format = bisect::Format::Text;
     const JSON: bisect::Format = bisect::Format::Json;
     const SUMMARY: bisect::Format = bisect::Format::Markdown;
     const ANNOTATIONS: Option<bisect::Format> = None;
 
-    fn render(self, report: &vmtest_record::bisection::Report, _: Look) -> Result<String> {
+    fn render(self, report: &vmtest_record::bisection::Bisection, _: Look) -> Result<String> {
         bisect::Format::render(self, report)
     }
 }

@@ -45,7 +45,7 @@ fn one_allowed_splat_hides_no_other_and_no_death() {
     run("two-splats", &entry(WARNING, "9999-12-31")).exits(4).says(&["other.c:7"]);
     run("panic", &entry("BUG", "9999-12-31")).exits(21);
     run("panics-at-last", &entry("Kernel panic", "9999-12-31")).exits(21);
-    run("many-splats", &entry(WARNING, "9999-12-31")).exits(4).says(&["complaints more than are kept"]);
+    run("many-splats", &entry(WARNING, "9999-12-31")).exits(4).says(&["more kernel warnings than are kept"]);
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn a_list_that_makes_no_sense_stops_the_run_before_any_work() {
     for (list, why) in [
         (entry(".*", "9999-12-31"), "fits everything"),
         (entry(".", "9999-12-31"), "fits everything"),
-        (entry("WARNING", "9999-12-31"), "have nothing in common"),
-        (entry(WARNING, "tomorrow"), "no date"),
+        (entry("WARNING", "9999-12-31"), "matches unrelated kernel warnings"),
+        (entry(WARNING, "tomorrow"), "not a date"),
         ("[[allow]]\ntitle = 'x'\n".to_owned(), "missing field"),
         (String::new(), "no [[allow]]"),
     ] {

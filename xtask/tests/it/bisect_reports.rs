@@ -118,7 +118,7 @@ fn an_interruption_tells_how_far_it_came_and_gives_no_answer() {
     let spec = format!("tree:{}", world.tree("beside", PASS).display());
     world.run(&["--kernel", &spec, "--boot", "direct"]).exits(0);
     let words = ["report", "export", "--output", "html=page.html", "--bisection", &name];
-    world.start(world.command(&words)).done().refuses(30, &["it has not come to an end", "--resume"]);
+    world.start(world.command(&words)).done().refuses(30, &["it is not finished", "--resume"]);
 }
 
 #[test]

@@ -73,12 +73,12 @@ fn an_emulator_that_dies_is_not_the_kernels_fault_and_gets_a_second_chance_befor
 
 #[test]
 fn vanishing_without_done_is_a_lost_guest() {
-    dies_in_the_middle("vanish", &[], 24, "crash", &["went away without a word during basic/second"]);
+    dies_in_the_middle("vanish", &[], 24, "crash", &["exited without a final message during basic/second"]);
 }
 
 #[test]
 fn every_test_passed_but_no_done_is_a_lost_guest() {
-    judged("no-done", &[], 24, "pass", &["went away without a word"]);
+    judged("no-done", &[], 24, "pass", &["exited without a final message"]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_splat_counts_though_every_test_passed() {
 #[test]
 fn a_channel_that_cannot_be_believed_passes_nothing() {
     for (does, says) in [
-        ("garbage", "a line that is no event"),
+        ("garbage", "a line that is not an event"),
         ("wrong-nonce", "an event of another run, nonce 0123456789abcdef"),
         ("gap", "had to come"),
         ("torn", "torn"),
@@ -190,7 +190,7 @@ fn a_test_that_nobody_planned_is_no_pass() {
 
 #[test]
 fn a_killed_qemu_is_a_lost_guest() {
-    dies_in_the_middle("killed", &[], 24, "crash", &["went away without a word during basic/second"]);
+    dies_in_the_middle("killed", &[], 24, "crash", &["exited without a final message during basic/second"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn what_got_worse_ends_with_1_and_what_did_not_with_0() {
     for (old, new, code, says) in [
         (&pass, &pass, 0, "nothing got worse than in"),
         (&pass, &fail, 1, "basic/second on tree:linux: pass then, fail now the session ran once"),
-        (&fail, &pass, 0, "mended: 1"),
+        (&fail, &pass, 0, "fixed: 1"),
         (&fail, &fail, 0, "every test as it was"),
         (&fail, &panic, 1, "fails worse: 1"),
         (&pass, &missing, 1, "pass then, missing now"),
@@ -55,7 +55,7 @@ fn what_got_worse_ends_with_1_and_what_did_not_with_0() {
     }
     // The later one is the newest run, where none is named.
     assert_eq!(diff(&world, &[&pass]).status.code(), Some(1));
-    diff(&world, &["nowhere"]).refuses(2, &["there is no finished run nowhere"]);
+    diff(&world, &["nowhere"]).refuses(2, &["no such finished run: nowhere"]);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn beside_a_baseline_it_is_the_comparison_that_decides() {
 
     let file = world.path("nothing.json").display().to_string();
     let done = ran(&world, "pass", &["--baseline", &file]);
-    done.refuses(2, &["there is no finished run"]);
+    done.refuses(2, &["no such finished run:"]);
     fs::write(format!("{fail}/run.json"), "{}").expect("written");
-    ran(&world, "pass", &["--baseline", &fail]).refuses(30, &["cannot believe"]);
+    ran(&world, "pass", &["--baseline", &fail]).refuses(30, &["cannot trust"]);
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn a_full_disk_is_named_and_nothing_half_made_is_believed() {
         assert_eq!(first.status.code(), Some(30), "{room:?}\n{first}");
         first.says(&["free some space"]);
         assert!(
-            ["No space left", "disk is full", "no room left"].iter().any(|text| first.told(text) > 0),
+            ["No space left", "disk is full", "no space left"].iter().any(|text| first.told(text) > 0),
             "{room:?}\n{first}"
         );
         let disk = world.path("disk").display().to_string();

@@ -113,7 +113,12 @@ fn a_tool_that_is_not_there_is_named_with_what_mends_it() {
     {
         let (here, away) = (world.path("bin").join(tool), world.path("away"));
         fs::rename(&here, &away).expect("moved");
-        refused(&world, &["--kernel", &spec, "--boot", boot], 30, &["this host lacks", tool, "next: "]);
+        refused(
+            &world,
+            &["--kernel", &spec, "--boot", boot],
+            30,
+            &["this host has no usable", tool, "next: "],
+        );
         fs::rename(&away, &here).expect("moved back");
     }
 }

@@ -88,7 +88,7 @@ fn until_it_fails_stops_at_the_first_failure() {
     done.exits(0).says(&["ran: 3 times each"]);
     // Time was up in the third round, or in the first.
     run("stops-short", &["--until-fail"]).exits(0).says(&["ran: 2 to 3 times each"]);
-    run("missing", &["--until-fail", "--repeat", "3"]).exits(3).says(&["no whole round"]);
+    run("missing", &["--until-fail", "--repeat", "3"]).exits(3).says(&["no complete round"]);
     run("fail", &["--until-fail", "--repeat", "1"]).exits(1);
 }
 

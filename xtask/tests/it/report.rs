@@ -44,23 +44,23 @@ fn show_prints_what_vmtest_printed_and_ends_as_it_did() {
 #[test]
 fn a_run_that_is_not_there_or_not_to_be_believed_is_no_pass() {
     let world = World::new();
-    report(&world, &["show"]).refuses(2, &["there is no finished run latest"]);
+    report(&world, &["show"]).refuses(2, &["no such finished run: latest"]);
     let done = ran(&world, &["fail"]);
     let dir = done.run_dir.as_ref().expect("a run");
     let good = fs::read_to_string(dir.join("run.json")).expect("run.json");
     for (from, to, why) in [
-        ("\"exit_code\": 1", "\"exit_code\": 0", "its cells come to exit 1"),
+        ("\"exit_code\": 1", "\"exit_code\": 0", "its cells give exit 1"),
         ("\"schema\": 1", "\"schema\": 2", "its schema is 2"),
         ("\"outcome\": \"fail\"", "\"outcome\": \"fine\"", "fine"),
-        ("\"class\": 1", "\"class\": 77", "there is no class 77"),
-        ("\"class\": 1", "\"class\": 0", "its cells come to exit 0"),
+        ("\"class\": 1", "\"class\": 77", "no exit class has the number 77"),
+        ("\"class\": 1", "\"class\": 0", "its cells give exit 0"),
     ] {
         assert!(good.contains(from), "{from}\n{good}");
         fs::write(dir.join("run.json"), good.replace(from, to)).expect("written");
-        report(&world, &["show"]).refuses(30, &["cannot believe", why]);
+        report(&world, &["show"]).refuses(30, &["cannot trust", why]);
     }
     fs::write(dir.join("run.json"), &good[..good.len() / 2]).expect("written");
-    report(&world, &["show"]).refuses(30, &["cannot believe"]);
+    report(&world, &["show"]).refuses(30, &["cannot trust"]);
     fs::remove_file(dir.join("run.json")).expect("removed");
     report(&world, &["show"]).refuses(2, &["it is under way, or was killed"]);
 }

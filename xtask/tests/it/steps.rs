@@ -128,7 +128,7 @@ fn a_patch_that_does_not_build_is_the_finding_and_the_rest_is_tried() {
     let done = each(&world, &[SKIPS, PASSES, "make: error\nguest: pass", PASSES], &[]);
     done.exits(12).says(&[
         "patch 2 (fake: make: error, guest: pass) BREAKS the build: kernel build failed",
-        "patch 3 (fake: guest: pass) mends the build",
+        "patch 3 (fake: guest: pass) fixes the build",
         "build ok ok F! ok",
         "boot ok ok - ok",
         "basic/second . P* - P",

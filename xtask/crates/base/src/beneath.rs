@@ -13,6 +13,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Class, Error, IoContext, Result};
+use crate::size;
 
 mod below;
 
@@ -46,7 +47,7 @@ fn at(dir: &Path, below: &Path, how: OFlag) -> io::Result<OwnedFd> {
 fn file(dir: &Path, below: &Path) -> io::Result<File> {
     // A pipe without a writer would block for ever.
     let file = File::from(at(dir, below, OFlag::O_NONBLOCK)?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no plain file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// Whether there is a plain file at `below`.
@@ -134,10 +135,10 @@ impl Budget {
     pub fn take(&mut self, path: &Path, bytes: u64) -> Result<()> {
         self.left = self.left.checked_sub(bytes).ok_or_else(|| {
             Error::new(self.class, format!("{} is too large to keep", path.display())).why(format!(
-                "it has {} MB; {} MB are left of the {} MB that may be kept of one build",
-                bytes >> 20,
-                self.left >> 20,
-                MAX_KEPT >> 20
+                "it has {}; {} are left of the {} that may be kept of one build",
+                size::format(bytes),
+                size::format(self.left),
+                size::format(MAX_KEPT)
             ))
         })?;
         Ok(())
@@ -231,7 +232,7 @@ mod tests {
         copy(&dir, "text", &to, &mut room).expect("copied");
         let error = copy(&dir, "hole", &to, &mut room).expect_err("too large");
         assert_eq!(error.class, Class::KernelBuild);
-        assert!(error.to_string().contains("8192 MB"), "{error}");
+        assert!(error.to_string().contains("it has 8.0 GiB"), "{error}");
         assert_eq!(fs::read(&to).expect("read"), b"12345", "nothing of it was written");
         // All files of a build together.
         File::options()

@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 /// What a variant is about, as the runner can read it in the guest.
 #[derive(Debug, Clone)]
 pub struct Condition {
-    /// For people.
     pub what: String,
     /// Which of the features that the runner tells.
     pub read: String,

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Result classes with their public exit codes, and the one error type of the harness.
 //!
-//! A class says what kind of end a cell, a stage or a run came to. "A test failed" and "could not judge" never
+//! A class says how a cell, a stage or a run ended. "A test failed" and "could not judge" never
 //! share one.
 
 use std::fmt;
 use std::path::Path;
 
-/// What kind of end something came to. The number is the public exit code (`vmtest --help`, docs/design.md).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// How something ended. The number is the public exit code (`vmtest --help`, docs/design.md).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
 pub enum Class {
     /// Every required cell passed.
@@ -39,11 +42,12 @@ pub enum Class {
     Hang = 22,
     /// The wall-clock limit passed while there was output.
     WallClock = 23,
-    /// The guest went away without a word.
+    /// The guest exited without a final message.
     GuestLost = 24,
     /// The runner died while the kernel lived.
     RunnerDied = 25,
-    /// This host lacks something: tool, disk, download, permission.
+    /// This host problem: tool, disk, download, permission.
+    #[default]
     Host = 30,
     /// SIGINT or SIGHUP.
     Interrupted = 130,
@@ -105,10 +109,24 @@ impl Class {
             Class::WallClock => "wall-clock limit",
             Class::GuestLost => "guest lost",
             Class::RunnerDied => "runner died",
-            Class::Host => "host lacks something",
+            Class::Host => "host problem",
             Class::Interrupted => "interrupted",
             Class::Terminated => "terminated",
         }
+    }
+}
+
+impl From<Class> for u8 {
+    fn from(class: Class) -> u8 {
+        class.code()
+    }
+}
+
+impl TryFrom<u8> for Class {
+    type Error = String;
+
+    fn try_from(code: u8) -> std::result::Result<Class, String> {
+        Class::from_code(code).ok_or_else(|| format!("no exit class has the number {code}"))
     }
 }
 
@@ -119,13 +137,13 @@ Exit codes:
    1  a required test failed              21  kernel panic or oops
    2  usage; nothing selected             22  hang: no output for the idle limit
    3  required test skipped or missing    23  wall-clock limit
-   4  kernel splat though tests passed    24  guest lost (reset without a word, QEMU died)
+   4  kernel splat though tests passed    24  guest lost (silent reset, or QEMU died)
    5  passed only on a repeat             25  runner died, kernel alive
   10  series does not apply               30  host: tool, disk, download, permission
   11  a requested kconfig option was lost
   12  kernel build failed                130, 143  interrupted
   13  suite or runner build failed
-Of several, the first in the order 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
+If several apply: the first of 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
 
 /// What to do about a full disk.
 pub const FREE_SPACE: &str = "free some space (`cargo xtask cache --prune SIZE`, `cargo xtask clean --runs`), or put the \
@@ -168,7 +186,7 @@ impl Error {
         Error { class, what: what.into(), why: Vec::new(), next: None, detail: Vec::new() }
     }
 
-    /// Something this host lacks or refuses.
+    /// Something that is missing on this host, or that it refuses.
     pub fn host(what: impl Into<String>) -> Error {
         Error::new(Class::Host, what)
     }

@@ -8,24 +8,20 @@ use std::time::{Duration, Instant};
 
 use crate::sanitize::{line, lines};
 
-/// Something happened.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Time since the run started.
     pub at: Duration,
-    /// What.
     pub kind: Kind,
 }
 
 /// Identifies one phase from start to finish.
 pub type PhaseId = u64;
 
-/// What happened.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// A long step begins.
     PhaseStarted {
-        /// Identifies it.
         id: PhaseId,
         /// What is done: `download`, `unpack`, `build root`, `configure`, `build`, `boot` ..
         name: String,
@@ -34,7 +30,6 @@ pub enum Kind {
     },
     /// A long step came this far.
     PhaseProgressed {
-        /// Which.
         id: PhaseId,
         /// Units done: bytes, objects, subtests.
         done: u64,
@@ -45,11 +40,9 @@ pub enum Kind {
     },
     /// A long step ended.
     PhaseFinished {
-        /// Which.
         id: PhaseId,
         /// Repeated, so that a reader needs no memory.
         name: String,
-        /// Repeated.
         subject: String,
         /// How long it took.
         took: Duration,
@@ -99,7 +92,7 @@ impl Bus {
         self.sinks().push(sink);
     }
 
-    /// Tells every sink.
+    /// Sends it to every sink.
     pub fn emit(&self, kind: Kind) {
         let event = Event { at: self.inner.started.elapsed(), kind: cleaned(kind) };
         for sink in self.sinks().iter_mut() {

@@ -47,7 +47,6 @@ impl KeyBuilder {
         self
     }
 
-    /// The key.
     pub fn finish(self) -> Key {
         let digest = self.hash.finalize();
         Key(hex(&digest[..10]))
@@ -55,9 +54,6 @@ impl KeyBuilder {
 }
 
 /// SHA-256 of a file's content, as hex digits.
-///
-/// # Errors
-/// When it cannot be read.
 pub fn hash_file(path: &Path) -> Result<String> {
     let mut file = File::open(path).on("cannot open", path)?;
     let mut hash = Sha256::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every crate of the harness stands on: error classes, events, text, keys, dates. Starts no process.
+//! What every crate of the harness stands on: error classes, events, text, keys, dates, sizes. Starts no process.
 
 pub mod beneath;
 pub mod condition;
@@ -12,4 +12,5 @@ pub mod interrupt;
 pub mod key;
 pub mod places;
 pub mod sanitize;
+pub mod size;
 pub mod thread;

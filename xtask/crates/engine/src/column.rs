@@ -30,7 +30,7 @@ use vmtest_kernel::series::Series;
 use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
 use vmtest_kernel::{build_id, variant};
 pub use vmtest_record::column::ColumnResult;
-use vmtest_record::run::{BootRecord, Kernel};
+use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
@@ -357,11 +357,6 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
             }
         },
     }
-}
-
-/// What a guest came to as a whole.
-fn class_of(record: &BootRecord) -> Class {
-    Class::from_code(record.class).unwrap_or(Class::Host)
 }
 
 /// A directory name for a boot: ids hold colons and slashes, which archives and some file systems refuse.

@@ -144,10 +144,8 @@ fn noticed(control: &ColumnResult, seen: &ColumnResult) -> Noticed {
     let passed =
         |cell: &Cell| control.cells.iter().any(|other| same(cell, other) && other.outcome == Outcome::Pass);
     let otherwise = match &seen.boot {
-        Some(boot) if boot.class == Class::Pass.code() => String::new(),
-        Some(boot) => {
-            format!("{}: {}", Class::from_code(boot.class).unwrap_or(Class::Host).label(), boot.reason)
-        }
+        Some(boot) if boot.class == Class::Pass => String::new(),
+        Some(boot) => format!("{}: {}", boot.class.label(), boot.reason),
         None => format!("not run: {}", seen.cells.first().map_or("no cell", |cell| cell.reason.as_str())),
     };
     Noticed { failed: seen.cells.iter().filter(|cell| fails(cell) && passed(cell)).count(), otherwise }
@@ -158,7 +156,7 @@ pub fn upstream_unproven(control: &ColumnResult) -> String {
     let bad = |cell: &Cell| cell.outcome != Outcome::Pass;
     match (&control.boot, control.cells.iter().find(|cell| bad(cell))) {
         (_, Some(cell)) => format!("{} is {}: {}", cell.path(), cell.outcome.name(), cell.reason),
-        (Some(boot), _) if boot.class != Class::Pass.code() => boot.reason.clone(),
+        (Some(boot), _) if boot.class != Class::Pass => boot.reason.clone(),
         (Some(_), None) if !control.cells.is_empty() => String::new(),
         _ => "it reports nothing".to_owned(),
     }

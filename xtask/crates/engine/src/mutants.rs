@@ -233,7 +233,7 @@ pub struct MutantResult {
 
 /// A mutant whose kernel was never booted, by its first cell.
 fn not_booted(first: Option<&Cell>) -> (MutantStatus, String) {
-    let status = match first.map_or(Class::Host, Cell::class) {
+    let status = match first.map_or(Class::Host, |cell| cell.class) {
         Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => MutantStatus::Broken,
         other => MutantStatus::NotJudged(other),
     };
@@ -262,21 +262,20 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Mu
     };
     let noticing: Vec<&Cell> =
         seen.cells.iter().filter(|cell| notices(cell.outcome) && passed(cell)).collect();
-    let class_of = |class: u8| Class::from_code(class).unwrap_or(Class::Host);
     let finding = |verdict, why: String| MutantResult {
         verdict,
         noticed_by: noticing.iter().map(|cell| cell.path()).collect(),
-        kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass.code()) {
-            Some(boot) => format!("{}: {}", class_of(boot.class).label(), boot.reason),
+        kernel: match seen.boot.as_ref().filter(|boot| boot.class != Class::Pass) {
+            Some(boot) => format!("{}: {}", boot.class.label(), boot.reason),
             None => String::new(),
         },
         why,
     };
-    match control.boot.as_ref().map(|boot| class_of(boot.class)) {
+    match control.boot.as_ref().map(|boot| boot.class) {
         Some(Class::Pass) => (),
         class => {
             let first = control.cells.first();
-            let class = class.or(first.map(Cell::class)).unwrap_or(Class::Host);
+            let class = class.or(first.map(|cell| cell.class)).unwrap_or(Class::Host);
             return finding(MutantStatus::NotJudged(class), format!("without the mutant: {}", class.label()));
         }
     }
@@ -284,7 +283,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Mu
         let (status, reason) = not_booted(seen.cells.first());
         return finding(status, reason);
     };
-    let class = class_of(boot.class);
+    let class = boot.class;
     let Some(declared) = declares(mutant, class) else {
         return finding(MutantStatus::NotJudged(class), boot.reason.clone());
     };

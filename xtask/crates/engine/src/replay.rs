@@ -258,7 +258,7 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
     // What never ran, no guest tells of; nor of what the tree has not, which counts.
     let silent = |cell: &Cell| match said(cell, 1) {
         (Outcome::Notrun, ..) => true,
-        (Outcome::Missing, class, _) => cell.suite == UPSTREAM && class == Class::Incomplete.code(),
+        (Outcome::Missing, class, _) => cell.suite == UPSTREAM && class == Class::Incomplete,
         _ => false,
     };
     // What may be of a guest that was left out is not known.
@@ -301,11 +301,11 @@ fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Obse
 fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<String> {
     let Judged { verdict, cells, .. } = judged;
     let mut differ = Vec::new();
-    if (boot.class, &boot.reason) != (verdict.class.code(), &sanitize::lines(&verdict.reason)) {
+    if (boot.class, &boot.reason) != (verdict.class, &sanitize::lines(&verdict.reason)) {
         differ.push(format!(
             "{}: class {} ({}), but its raw output says {} ({})",
             boot.directory,
-            boot.class,
+            boot.class.code(),
             boot.reason,
             verdict.class.code(),
             verdict.reason
@@ -338,7 +338,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
 }
 
 /// What a record says that a cell was in one attempt, before a matrix or --allow-flaky made something else of it.
-fn said(cell: &Cell, number: u32) -> (Outcome, u8, String) {
+fn said(cell: &Cell, number: u32) -> (Outcome, Class, String) {
     if let Some(one) = cell.tries.iter().find(|one| one.number == number) {
         return (one.outcome, one.class, one.reason.clone());
     }

@@ -82,7 +82,6 @@ impl Progress {
 /// A line that a rule matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
-    /// How bad.
     pub severity: Severity,
     /// The line, without time stamp and control characters. For a panic that only follows from a splat (a lockup that
     /// somebody wants to be a panic) the splat's, and what the panic said behind it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes of the event channel to events, with every irregularity kept as a [`Fault`]. One fault is enough for the run
-//! not to be believed; see `result`.
+//! not to be trusted; see `result`.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ const EXCERPT: usize = 80;
 /// Something that a well-behaved runner never does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// A line that is no event.
+    /// A line that is not an event.
     NotAnEvent(String),
     /// A line of another run.
     WrongNonce(String),
@@ -26,7 +26,6 @@ pub enum Fault {
     Gap {
         /// Sequence number that had to come.
         expected: u64,
-        /// That came.
         got: u64,
     },
     /// The runner speaks another protocol version.
@@ -44,7 +43,7 @@ pub enum Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::NotAnEvent(line) => write!(out, "a line that is no event: {line}"),
+            Fault::NotAnEvent(line) => write!(out, "a line that is not an event: {line}"),
             Fault::WrongNonce(nonce) => write!(out, "an event of another run, nonce {nonce}"),
             Fault::Gap { expected, got } => write!(out, "event {expected} had to come, {got} came"),
             Fault::Protocol(version) => write!(out, "the runner speaks protocol {version}, not {PROTOCOL}"),
@@ -86,7 +85,6 @@ pub struct Stream {
     pub printed: Vec<(TestName, String)>,
     /// The last event; `None` means that nothing here is a pass.
     pub done: Option<Done>,
-    /// Irregularities.
     pub faults: Vec<Fault>,
 }
 
@@ -230,7 +228,7 @@ impl Stream {
             Event::End(end) => {
                 if self.running.take().as_ref() != Some(&end.name) || self.round != end.round {
                     let name = excerpt(end.name.path().as_bytes());
-                    self.fault(Fault::OutOfPlace(format!("an end of {name}, which was not running")));
+                    self.fault(Fault::OutOfPlace(format!("an end event of {name}, which was not running")));
                 }
                 if !self.known.insert((end.name.clone(), end.round)) {
                     let name = excerpt(end.name.path().as_bytes());
@@ -307,7 +305,7 @@ mod tests {
     #[test]
     fn every_irregularity_is_a_fault() {
         let cases: [(&str, String); 8] = [
-            ("no event", format!("{}garbage\n", line(0, HELLO))),
+            ("not an event", format!("{}garbage\n", line(0, HELLO))),
             ("another run", line(0, HELLO).replace("abc", "xyz")),
             ("had to come", line(0, HELLO) + &line(2, PLAN)),
             ("before hello", line(0, PLAN)),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one guest came to: the one way from what was seen of it to a class, cells and splats, for a guest that just ended and
+//! The outcome of one guest: the one way from what was seen of it to a class, cells and splats, for a guest that just ended and
 //! for one whose bytes are read again. Pure.
 //!
-//! Success is the last branch. A boot is believed only when its runner said `done`, every count agrees, no line is
+//! Success is the last branch. A boot is trusted only when its runner said `done`, every count agrees, no line is
 //! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
 //! checked.
 
@@ -55,10 +55,8 @@ pub enum SuiteInput<'a> {
     Own {
         /// What was to run.
         planned: &'a [TestName],
-        /// How often.
         rounds: Rounds,
     },
-    /// Another one.
     External(&'a ExternalSuite),
 }
 
@@ -77,14 +75,13 @@ pub enum ExternalSuite {
     Program(Program),
 }
 
-/// What a guest came to.
+/// Outcome of a guest.
 #[derive(Debug)]
 pub struct Judged {
     /// As a whole.
     pub verdict: Verdict,
     /// Whether it was what its variant is about; empty where nobody asks, and for a guest that never spoke.
     pub conditions: Vec<ConditionRecord>,
-    /// Its cells.
     pub cells: Vec<Cell>,
     /// What the kernel complained of, without decoded stacks.
     pub splats: Vec<SplatRecord>,

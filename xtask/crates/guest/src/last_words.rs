@@ -69,7 +69,7 @@ fn ask(dir: &Path, seen_at: &Path, sysrq: bool, until: Instant, to: &mut Evidenc
     let socket = json!({ "type": "socket", "data": {
         "addr": { "type": "unix", "data": { "path": path.to_string_lossy() } }, "server": true, "wait": false } });
     qemu.call("chardev-change", json!({ "id": "console", "backend": socket }))?;
-    let mut console = connect(dir, CONSOLE).map_err(|why| format!("the console cannot be had: {why}"))?;
+    let mut console = connect(dir, CONSOLE).map_err(|why| format!("the console is not available: {why}"))?;
     for (letter, what) in [('w', "blocked tasks"), ('l', "CPUs"), ('t', "tasks")] {
         qemu.call("chardev-send-break", json!({ "id": "console" }))?;
         console.write_all(&[letter as u8]).map_err(|why| format!("sysrq {letter}: {why}"))?;
@@ -90,7 +90,7 @@ fn pointers(registers: &str) -> Vec<String> {
     let found = registers.split_whitespace().filter_map(pointer);
     let mut found: Vec<String> = found.take(64).map(str::to_owned).collect();
     if found.is_empty() {
-        found.push("none told".to_owned());
+        found.push("none reported".to_owned());
     }
     found
 }

@@ -19,13 +19,11 @@ pub struct Demands {
 /// What a guest runs on, each with its reason for the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Virtual CPUs.
     pub cpus: u32,
     /// Why so many.
     pub cpus_reason: String,
     /// QEMU's `thread=`; only emulation has it.
     pub tcg_thread: &'static str,
-    /// Why that.
     pub tcg_thread_reason: String,
 }
 
@@ -34,9 +32,9 @@ impl Machine {
     pub fn of(cpus: Option<u32>, boot: Boot, demands: &Demands, qemu: (u32, u32)) -> Machine {
         let usual = boot.default_cpus();
         let (cpus, cpus_reason) = match (cpus, &demands.several_cpus) {
-            (Some(cpus), _) => (cpus, "asked for".to_owned()),
+            (Some(cpus), _) => (cpus, "requested".to_owned()),
             (None, Some(who)) if usual < SEVERAL => (SEVERAL, format!("{} more than one", need(who))),
-            (None, _) => (usual, format!("what a {} boot has if nobody needs more", boot.name())),
+            (None, _) => (usual, format!("default for {} boot", boot.name())),
         };
         let (tcg_thread, tcg_thread_reason) = tcg_thread(demands, qemu);
         Machine { cpus, cpus_reason, tcg_thread, tcg_thread_reason }

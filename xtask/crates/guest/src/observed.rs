@@ -45,7 +45,6 @@ pub enum End {
     /// The kernel said that it died, and the machine did not end.
     StayedDead,
     /// The user, or the system.
-    #[serde(with = "class_code")]
     Interrupted(Class),
 }
 
@@ -115,20 +114,5 @@ mod wait_status {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ExitStatus, D::Error> {
         i32::deserialize(from).map(ExitStatus::from_raw)
-    }
-}
-
-/// A class as its exit code.
-mod class_code {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use vmtest_base::error::Class;
-
-    pub fn serialize<S: Serializer>(class: &Class, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_u8(class.code())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Class, D::Error> {
-        u8::deserialize(from).map(|code| Class::from_code(code).unwrap_or(Class::Host))
     }
 }

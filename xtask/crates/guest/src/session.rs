@@ -144,7 +144,7 @@ pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result
         }
         if let (Some(end), Some(sender)) = (watchdog.look(&seen)?, asker.take_if(|_| watchdog.is_over())) {
             if end.is_limit() {
-                logs.console.write(b"\n[vmtest: its time is up; what follows it was asked for]\n")?;
+                logs.console.write(b"\n[vmtest: its time is up; the lines below were requested]\n")?;
                 watchdog.ask();
                 let (dir, seen_at) = (channel.dir().to_owned(), seen_at.clone());
                 let sysrq = seen.console.progress >= Progress::Kernel;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vmtest_protocol::{Effort, SelfTest, Upstream, param};
+use vmtest_protocol::{Effort, SelfTest, Upstream, base64, param};
 
 use vmtest_host::accel::Kind;
 
@@ -48,11 +48,9 @@ pub enum Task {
         names: Vec<String>,
         /// Their places in the runner's list.
         places: String,
-        /// How much.
         effort: Effort,
         /// What to damage on purpose; `None`: nothing.
         self_test: Option<SelfTest>,
-        /// How often.
         rounds: u32,
         /// End with the first failure, and start nothing any more after this time; `None`: run all rounds.
         until_fail: Option<Duration>,
@@ -61,7 +59,6 @@ pub enum Task {
     Upstream {
         /// It and its files, on the host.
         bundle: PathBuf,
-        /// Which.
         wishes: Upstream,
     },
     /// Run a shell command.
@@ -82,7 +79,6 @@ pub struct VmSpec {
     pub boot: Boot,
     /// File name of the kernel below `/kernel`.
     pub kernel: String,
-    /// Virtual CPUs.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
@@ -122,7 +118,7 @@ pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
             // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
             "panic=-1",
             "oops=panic",
-            // A triple fault needs neither ACPI nor a keyboard controller, which microvm lacks.
+            // A triple fault needs neither ACPI nor a keyboard controller; microvm has none.
             "reboot=t",
         ]
         .map(str::to_owned),
@@ -147,7 +143,7 @@ pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
             params.extend(self_test.map(|how| format!("{}={}", param::SELF_TEST, how.name())));
         }
         Task::Upstream { .. } => {}
-        Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64(command.as_bytes()))),
+        Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64::encode(command.as_bytes()))),
         Task::Shell => params.push(format!("{}=1", param::SHELL)),
     }
     params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
@@ -170,21 +166,6 @@ pub fn qmp_socket(vm: &Path) -> Option<String> {
     let longest = vm.join(crate::last_words::LONGEST_NAME);
     let path = vm.join(crate::last_words::QMP).to_string_lossy().into_owned();
     (longest.as_os_str().len() <= LONGEST_SOCKET).then_some(path)
-}
-
-/// Standard base64; the only place that needs it, and twelve lines.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let word =
-            three.iter().enumerate().fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
-        for digit in 0..4 {
-            let index = (word >> (18 - 6 * digit)) as usize & 63;
-            text.push(if digit <= three.len() { char::from(DIGITS[index]) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -217,15 +198,6 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_the_standard_one() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[test]
     fn names_are_sent_by_place_where_there_are_too_many() {

@@ -17,7 +17,6 @@ use vmtest_host::accel::Kind;
 pub struct Paths<'a> {
     /// Directory of the kernel.
     pub kernel: &'a Path,
-    /// The runner.
     pub runner: &'a Path,
     /// Directory with the FIFO `events`.
     pub vm: &'a Path,

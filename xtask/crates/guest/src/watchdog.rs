@@ -97,7 +97,6 @@ impl Watchdog {
         self.asked_at.is_some()
     }
 
-    /// It answered.
     pub fn answered(&mut self) {
         self.answered = true;
     }

@@ -66,7 +66,7 @@ pub struct Accel {
 /// A host error when KVM is demanded and not usable.
 pub fn decide(choice: AccelChoice) -> Result<Accel> {
     match choice {
-        AccelChoice::Tcg => Ok(Accel { kind: Kind::Tcg, reason: "asked for".to_owned() }),
+        AccelChoice::Tcg => Ok(Accel { kind: Kind::Tcg, reason: "requested".to_owned() }),
         AccelChoice::Auto | AccelChoice::Kvm => judge(choice, &observe()),
     }
 }
@@ -76,7 +76,7 @@ pub fn decide(choice: AccelChoice) -> Result<Accel> {
 pub enum Obstacle {
     /// It cannot be opened for reading and writing.
     Open(Errno),
-    /// It does not tell its version.
+    /// It does not report its version.
     Version(Errno),
     /// It tells another version than ours.
     OtherVersion(i32),
@@ -101,7 +101,7 @@ pub struct Unusable {
     /// Which condition failed.
     pub why: String,
     /// What the user can do.
-    pub mend: &'static str,
+    pub fix: &'static str,
 }
 
 /// Looks at this host: opens the device and makes a machine with a processor, which is gone again on return.
@@ -122,7 +122,7 @@ pub fn observe() -> Observed {
 pub fn unusable(seen: &Observed) -> Option<Unusable> {
     const MODULE: &str = "sudo modprobe kvm_intel || sudo modprobe kvm_amd";
     let absent = |errno| matches!(errno, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO);
-    let (why, mend) = match seen.obstacle {
+    let (why, fix) = match seen.obstacle {
         None if seen.cpu_flag => return None,
         None => (
             "the device answers, as that of a software KVM in which ordinary kernels hang".to_owned(),
@@ -137,14 +137,14 @@ pub fn unusable(seen: &Observed) -> Option<Unusable> {
         }
         Some(Obstacle::Open(errno)) => (format!("{DEVICE} cannot be opened ({})", errno.desc()), MODULE),
         Some(Obstacle::Version(errno)) => {
-            (format!("{DEVICE} does not tell its version ({})", errno.desc()), MODULE)
+            (format!("{DEVICE} does not report its version ({})", errno.desc()), MODULE)
         }
         Some(Obstacle::OtherVersion(version)) => {
             (format!("{DEVICE} speaks version {version}, not {API_VERSION}"), MODULE)
         }
         Some(Obstacle::CreateVm(Errno::EBUSY)) => (
             "another hypervisor holds the processor (KVM_CREATE_VM: busy)".to_owned(),
-            "end the other hypervisor (VirtualBox, VMware)",
+            "stop the other hypervisor (VirtualBox, VMware)",
         ),
         Some(Obstacle::CreateVm(errno)) => {
             (format!("no virtual machine can be made (KVM_CREATE_VM: {})", errno.desc()), FIRMWARE)
@@ -154,10 +154,10 @@ pub fn unusable(seen: &Observed) -> Option<Unusable> {
         }
     };
     if seen.cpu_flag {
-        Some(Unusable { why, mend })
+        Some(Unusable { why, fix })
     } else {
-        // Mending the device alone would only show the next obstacle.
-        Some(Unusable { why: format!("/proc/cpuinfo has neither svm nor vmx; {why}"), mend: FIRMWARE })
+        // Fixing the device alone would only show the next obstacle.
+        Some(Unusable { why: format!("/proc/cpuinfo has neither svm nor vmx; {why}"), fix: FIRMWARE })
     }
 }
 
@@ -167,16 +167,14 @@ pub fn unusable(seen: &Observed) -> Option<Unusable> {
 /// A host error when KVM is demanded and not usable.
 pub fn judge(choice: AccelChoice, seen: &Observed) -> Result<Accel> {
     match (choice, unusable(seen)) {
-        (AccelChoice::Tcg, _) => Ok(Accel { kind: Kind::Tcg, reason: "asked for".to_owned() }),
-        (AccelChoice::Kvm, Some(Unusable { why, mend })) => {
-            Err(Error::host("--accel kvm: KVM is not usable")
-                .why(why)
-                .next(format!("{mend}; or emulate: --accel tcg")))
+        (AccelChoice::Tcg, _) => Ok(Accel { kind: Kind::Tcg, reason: "requested".to_owned() }),
+        (AccelChoice::Kvm, Some(Unusable { why, fix })) => Err(Error::host("--accel kvm: KVM is not usable")
+            .why(why)
+            .next(format!("{fix}; or emulate: --accel tcg"))),
+        (AccelChoice::Auto, Some(Unusable { why, fix })) => {
+            Ok(Accel { kind: Kind::Tcg, reason: format!("KVM is not usable: {why}; {fix}") })
         }
-        (AccelChoice::Auto, Some(Unusable { why, mend })) => {
-            Ok(Accel { kind: Kind::Tcg, reason: format!("KVM is not usable: {why}; {mend}") })
-        }
-        (AccelChoice::Kvm, None) => Ok(Accel { kind: Kind::Kvm, reason: "asked for".to_owned() }),
+        (AccelChoice::Kvm, None) => Ok(Accel { kind: Kind::Kvm, reason: "requested".to_owned() }),
         (AccelChoice::Auto, None) => Ok(Accel { kind: Kind::Kvm, reason: "KVM is usable".to_owned() }),
     }
 }
@@ -272,14 +270,14 @@ mod tests {
             (Some(Obstacle::CreateVm(Errno::EIO)), true, "KVM_CREATE_VM", "firmware"),
             (Some(Obstacle::CreateVcpu(Errno::EINVAL)), true, "KVM_CREATE_VCPU", "firmware"),
         ];
-        for (obstacle, cpu_flag, why, mend) in table {
+        for (obstacle, cpu_flag, why, fix) in table {
             let seen = Observed { obstacle, cpu_flag };
             let auto = judge(AccelChoice::Auto, &seen).expect("emulation is always possible");
             assert_eq!(auto.kind, Kind::Tcg, "{seen:?}");
-            assert!(auto.reason.contains(why) && auto.reason.contains(mend), "{seen:?}: {}", auto.reason);
+            assert!(auto.reason.contains(why) && auto.reason.contains(fix), "{seen:?}: {}", auto.reason);
             let error = judge(AccelChoice::Kvm, &seen).expect_err("demanded, and not usable");
             assert_eq!(error.class, Class::Host);
-            assert!(error.to_string().contains(why) && error.to_string().contains(mend), "{error}");
+            assert!(error.to_string().contains(why) && error.to_string().contains(fix), "{error}");
         }
     }
 }

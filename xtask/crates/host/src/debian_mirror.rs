@@ -23,7 +23,7 @@ pub fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
         Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => {
             Ok(mirror.to_owned())
         }
-        Some(mirror) => Err(Error::usage(format!("`{mirror}` is no mirror"))
+        Some(mirror) => Err(Error::usage(format!("`{mirror}` is not a mirror"))
             .next("give a URL that holds dists/ and pool/, as in an apt source")),
         None => host_mirror(shell),
     }

@@ -41,9 +41,7 @@ pub const MAX_LOG: u64 = 64 * 1024 * 1024;
 /// Which stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output.
     Out,
-    /// Standard error.
     Err,
 }
 
@@ -205,10 +203,7 @@ impl<'a> Job<'a> {
     pub fn run(self) -> Result<Finished> {
         let Job { mut command, log, deadline, input, mut on_line } = self;
         let shown = display(&command);
-        let mut log_file = match &log {
-            Some(path) => Some((File::create(path).on("cannot create", path)?, path.clone(), MAX_LOG)),
-            None => None,
-        };
+        let mut log = log.map(Log::create).transpose()?;
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut group = Group::spawn(command)?;
         let writer = input.and_then(|bytes| {
@@ -229,15 +224,8 @@ impl<'a> Job<'a> {
             }
             match lines.recv_timeout(TICK) {
                 Ok((stream, line)) => {
-                    if let Some((file, path, left)) = &mut log_file {
-                        let length = line.len() as u64 + 1;
-                        let text = match *left {
-                            0 => String::new(),
-                            _ if length <= *left => format!("{line}\n"),
-                            _ => "[vmtest: truncated]\n".to_owned(),
-                        };
-                        *left = left.saturating_sub(length);
-                        file.write_all(text.as_bytes()).on("cannot write", &path)?;
+                    if let Some(log) = &mut log {
+                        log.line(&line)?;
                     }
                     on_line(stream, &line);
                     if stream == Stream::Out && stdout.len() + line.len() < MAX_OUTPUT {
@@ -265,7 +253,38 @@ impl<'a> Job<'a> {
         if let Some(writer) = writer {
             drop(writer.join());
         }
-        let done = Finished { status, tail: tail.into(), stdout, command: shown };
+        Finished { status, tail: tail.into(), stdout, command: shown }.unless_out_of_space()
+    }
+}
+
+/// The log file of a child, cut at [`MAX_LOG`].
+struct Log {
+    file: File,
+    path: PathBuf,
+    left: u64,
+}
+
+impl Log {
+    fn create(path: PathBuf) -> Result<Log> {
+        Ok(Log { file: File::create(&path).on("cannot create", &path)?, path, left: MAX_LOG })
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        let length = line.len() as u64 + 1;
+        let text = match self.left {
+            0 => String::new(),
+            left if length <= left => format!("{line}\n"),
+            _ => "[vmtest: truncated]\n".to_owned(),
+        };
+        self.left = self.left.saturating_sub(length);
+        self.file.write_all(text.as_bytes()).on("cannot write", &self.path)
+    }
+}
+
+impl Finished {
+    /// An error where a full disk or a limit on files was the cause.
+    fn unless_out_of_space(self) -> Result<Finished> {
+        let done = self;
         if let Some(line) = done.cut_off() {
             return Err(Error::host("a file exceeded the size limit of the caller")
                 .why(vmtest_base::error::limit_of_files())
@@ -276,7 +295,7 @@ impl<'a> Job<'a> {
         match crate::store::full_place().filter(|_| !done.success()) {
             None => Ok(done),
             // Not every program says so, and what failed for this is no verdict on a patch or a source.
-            Some(place) => Err(Error::host(format!("there is no room left in {}", place.display()))
+            Some(place) => Err(Error::host(format!("no space left in {}", place.display()))
                 .why(format!("`{}` {}", done.command, ended(done.status)))
                 .detail(done.tail)
                 .next(vmtest_base::error::FREE_SPACE)),
@@ -327,9 +346,6 @@ impl Group {
     ///
     /// The child is killed when the *thread* that calls this ends, so that nothing outlives the harness even when that
     /// is killed: call it from the thread that waits.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn spawn(mut command: Command) -> Result<Group> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command.env(reaper::VARIABLE, reaper::nonce());
@@ -339,9 +355,6 @@ impl Group {
     }
 
     /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn spawn_interactive(command: Command) -> Result<Group> {
         Group::start(command)
     }
@@ -488,60 +501,4 @@ fn is_executable(file: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
-
-    #[test]
-    fn both_streams_arrive_and_the_status_is_kept() {
-        let mut seen = Vec::new();
-        let done = Job::new(shell("echo out; echo err >&2; exit 3"))
-            .on_line(|stream, line| seen.push((stream, line.to_owned())))
-            .run()
-            .expect("sh runs");
-        assert_eq!(done.status.code(), Some(3));
-        assert_eq!(done.stdout, "out\n");
-        assert!(seen.contains(&(Stream::Err, "err".to_owned())));
-        assert!(done.ok("cannot test").expect_err("status 3").to_string().contains("exited with status 3"));
-    }
-
-    #[test]
-    fn a_deadline_ends_the_whole_group() {
-        let begun = Instant::now();
-        let error = Job::new(shell("sleep 77 & sleep 77")).deadline(Duration::from_millis(200)).run();
-        assert!(error.expect_err("too slow").what.contains("did not end"));
-        assert!(begun.elapsed() < Duration::from_secs(5));
-    }
-
-    #[test]
-    fn a_child_that_floods_fills_neither_memory_nor_disk() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let log = dir.path().join("log");
-        let done = Job::new(shell("yes 0123456789abcdef | head -c 90000000; echo; echo last"))
-            .log(&log)
-            .run()
-            .expect("ran");
-        let size = std::fs::metadata(&log).expect("there").len();
-        assert!(size <= MAX_LOG + 32 && size > MAX_LOG - 64, "{size}");
-        assert_eq!(done.tail.last().map(String::as_str), Some("last"));
-        let text = std::fs::read_to_string(&log).expect("read");
-        assert!(text.ends_with("[vmtest: truncated]\n"));
-    }
-
-    #[test]
-    fn input_is_fed() {
-        let done = Job::new(shell("cat")).input("a\nb\n").run().expect("cat runs");
-        assert_eq!(done.stdout, "a\nb\n");
-    }
-
-    #[test]
-    fn words_are_quoted_where_needed() {
-        assert_eq!(shell_word("a b'c"), r"'a b'\''c'");
-        assert_eq!(shell_word("O=/obj"), "O=/obj");
-    }
-}
+mod tests;

@@ -127,9 +127,6 @@ pub fn note(leader: u32) {
 
 /// A directory in the temporary directory that goes away with the value, and with the next start where this process is
 /// killed. For plain files only.
-///
-/// # Errors
-/// When it cannot be made.
 pub fn temporary_directory() -> Result<tempfile::TempDir> {
     let base = std::env::temp_dir();
     let name = format!("{DIRECTORY_PREFIX}{}", vmtest_base::files::nonce());

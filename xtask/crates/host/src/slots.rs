@@ -9,9 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub struct Capacity {
     /// Holders at once.
     pub holders: usize,
-    /// Cores.
     pub cores: Option<u32>,
-    /// Memory.
     pub memory_mib: Option<u64>,
 }
 
@@ -27,7 +25,6 @@ impl Capacity {
 pub struct Demand {
     /// Cores that it keeps busy.
     pub cores: u32,
-    /// Memory.
     pub memory_mib: u64,
 }
 

@@ -61,7 +61,7 @@ pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>
 pub fn qemu_version(ctx: &Context, tools: &Tools) -> Result<(u32, u32)> {
     let versions = versions(ctx, tools)?;
     versions.get(QEMU).and_then(|line| version_in(line)).ok_or_else(|| {
-        Error::host(format!("cannot tell the version of {QEMU}"))
+        Error::host(format!("cannot determine the version of {QEMU}"))
             .next("`cargo xtask doctor --toolchain host` says what is missing")
     })
 }

@@ -3,10 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a bisection came to.
+use vmtest_base::error::Class;
+
+/// Result of a bisection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Report {
+pub struct Bisection {
     /// Version of this structure.
     pub schema: u32,
     /// Name of the run.
@@ -50,7 +52,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resume: String,
     /// What the process exits with.
-    pub exit_code: u8,
+    pub exit_code: Class,
 }
 
 /// A kernel of the answer.

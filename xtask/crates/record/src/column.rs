@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one column of a run came to, before it is part of the record.
+//! Result of one column, before it is part of the record of a run.
 
 use crate::run::{BootRecord, Cell, Kernel, RunResult, SplatRecord};
 
-/// What a column came to.
+/// Result of a column.
 #[derive(Debug)]
 pub struct ColumnResult {
     /// The column.

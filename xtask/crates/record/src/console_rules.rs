@@ -64,7 +64,7 @@ pub struct Message<'a> {
     pub text: &'a [u8],
     /// Where it begins in the line.
     pub at: usize,
-    /// Whether the kernel wrote it; where it is not known, nobody is believed to have.
+    /// Whether the kernel wrote it; where that is unknown, no.
     pub of_kernel: bool,
 }
 

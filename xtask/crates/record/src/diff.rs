@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two runs side by side: what failed newly, what was mended, what vanished, what takes longer, and what the two were
+//! Two runs side by side: what failed newly, what was fixed, what vanished, what takes longer, and what the two were
 //! made with. Within one run columns are compared by [`crate::reference_columns`]; this is about the same columns on two days. Pure.
 //!
 //! Success is the last branch here as well: whatever was right before and is not right now is worse, and so is what was
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::findings::{self, Column, Finding, Verdict};
+use crate::findings::{self, ColumnFindings, Finding, TestStatus};
 use crate::ids::ColumnId;
 use crate::run::RunResult;
 use vmtest_base::error::{Class, PRECEDENCE};
@@ -66,8 +66,9 @@ pub enum Change {
     /// It was right, and does not count any more: an allowed skip, a known failure.
     Unasked,
     /// It was bad, and is right.
-    Mended,
-    /// It is told otherwise than before.
+    #[serde(rename = "mended")]
+    Fixed,
+    /// It is bad for a different reason than before.
     Differs,
     /// It is right, and was not there.
     Added,
@@ -81,7 +82,7 @@ impl Change {
         Change::Flaky,
         Change::Vanished,
         Change::Unasked,
-        Change::Mended,
+        Change::Fixed,
         Change::Differs,
         Change::Added,
     ];
@@ -90,7 +91,7 @@ impl Change {
     pub fn is_worse(self) -> bool {
         match self {
             Change::Fails | Change::Worse | Change::Flaky | Change::Vanished | Change::Unasked => true,
-            Change::Mended | Change::Differs | Change::Added => false,
+            Change::Fixed | Change::Differs | Change::Added => false,
         }
     }
 
@@ -102,8 +103,8 @@ impl Change {
             Change::Flaky => "flaky now",
             Change::Vanished => "vanished",
             Change::Unasked => "counts no more",
-            Change::Mended => "mended",
-            Change::Differs => "told otherwise",
+            Change::Fixed => "fixed",
+            Change::Differs => "different reason",
             Change::Added => "added",
         }
     }
@@ -224,7 +225,7 @@ pub fn compare(old: Side<'_>, new: Side<'_>, slower: Slower) -> Diff {
         schema: SCHEMA,
         old: old.run.run.clone(),
         new: new.run.run.clone(),
-        exit_codes: [old.run.exit_code, new.run.exit_code],
+        exit_codes: [old.run.exit_code.code(), new.run.exit_code.code()],
         worse: true,
         compared,
         tests,
@@ -253,7 +254,7 @@ fn pair(old: &RunResult, new: &RunResult) -> Option<[String; 2]> {
 }
 
 fn by_key<'a>(
-    columns: &'a [Column<'a>],
+    columns: &'a [ColumnFindings<'a>],
     rename: &dyn Fn(&str) -> String,
 ) -> BTreeMap<Key<'a>, &'a Finding<'a>> {
     let mut found: BTreeMap<Key<'_>, &Finding<'_>> = BTreeMap::new();
@@ -302,31 +303,37 @@ fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change>
     };
     let flaky = |one: &Finding<'_>| one.word == "flaky";
     match (was.verdict, is.verdict) {
-        (Verdict::Passed, _) if flaky(is) && !flaky(was) => Some(Change::Flaky),
-        (Verdict::Passed | Verdict::Aside, Verdict::Failed | Verdict::Error) => Some(Change::Fails),
-        (Verdict::Failed | Verdict::Error, Verdict::Failed | Verdict::Error) => {
+        (TestStatus::Passed, _) if flaky(is) && !flaky(was) => Some(Change::Flaky),
+        (TestStatus::Passed | TestStatus::Aside, TestStatus::Failed | TestStatus::Error) => {
+            Some(Change::Fails)
+        }
+        (TestStatus::Failed | TestStatus::Error, TestStatus::Failed | TestStatus::Error) => {
             match rank(is).cmp(&rank(was)) {
                 std::cmp::Ordering::Less => Some(Change::Worse),
                 std::cmp::Ordering::Equal if (was.word, was.why()) == (is.word, is.why()) => None,
                 std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => Some(Change::Differs),
             }
         }
-        (Verdict::Passed, Verdict::Aside) => Some(Change::Unasked),
-        (Verdict::Failed | Verdict::Error | Verdict::Aside, Verdict::Passed) => Some(Change::Mended),
-        (Verdict::Failed | Verdict::Error, Verdict::Aside) => Some(Change::Differs),
-        (Verdict::Passed, Verdict::Passed) | (Verdict::Aside, Verdict::Aside) if was.word != is.word => {
+        (TestStatus::Passed, TestStatus::Aside) => Some(Change::Unasked),
+        (TestStatus::Failed | TestStatus::Error | TestStatus::Aside, TestStatus::Passed) => {
+            Some(Change::Fixed)
+        }
+        (TestStatus::Failed | TestStatus::Error, TestStatus::Aside) => Some(Change::Differs),
+        (TestStatus::Passed, TestStatus::Passed) | (TestStatus::Aside, TestStatus::Aside)
+            if was.word != is.word =>
+        {
             Some(Change::Differs)
         }
-        (Verdict::Passed, Verdict::Passed) | (Verdict::Aside, Verdict::Aside) => None,
+        (TestStatus::Passed, TestStatus::Passed) | (TestStatus::Aside, TestStatus::Aside) => None,
     }
 }
 
 /// What is told of the run itself is there only when it is bad.
 fn vanished(was: &Finding<'_>) -> Option<Change> {
     match was.verdict {
-        _ if !was.is_test() => Some(Change::Mended),
-        Verdict::Passed | Verdict::Failed | Verdict::Error => Some(Change::Vanished),
-        Verdict::Aside => Some(Change::Differs),
+        _ if !was.is_test() => Some(Change::Fixed),
+        TestStatus::Passed | TestStatus::Failed | TestStatus::Error => Some(Change::Vanished),
+        TestStatus::Aside => Some(Change::Differs),
     }
 }
 

@@ -13,7 +13,7 @@ use vmtest_base::error::{Class, PRECEDENCE};
 
 /// What a finding means to who only knows tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum TestStatus {
     /// There is evidence that it is right.
     Passed,
     /// It does not count: an allowed skip, a known failure, a column that is only there to compare with.
@@ -24,10 +24,10 @@ pub enum Verdict {
     Error,
 }
 
-impl Verdict {
+impl TestStatus {
     /// Whether it fails the run.
     pub fn is_bad(self) -> bool {
-        matches!(self, Verdict::Failed | Verdict::Error)
+        matches!(self, TestStatus::Failed | TestStatus::Error)
     }
 }
 
@@ -39,7 +39,7 @@ pub struct Finding<'a> {
     /// Name in the group; the whole name where it is empty.
     pub subtest: &'a str,
     /// What it means.
-    pub verdict: Verdict,
+    pub verdict: TestStatus,
     /// The outcome, or the class in words: `fail`, `kernel panic or oops`.
     pub word: &'static str,
     /// Exit class.
@@ -52,16 +52,16 @@ pub struct Finding<'a> {
     pub duration_ms: u64,
 }
 
-/// In place of a test, for what befell the run; no test has such a name.
+/// In place of a test, for what happened to the run; no test has such a name.
 const RUN: &str = "[run]";
-/// The same, for what befell a guest.
+/// The same, for what happened to a guest.
 const GUEST: &str = "[guest]";
 
 /// Why a run is no pass in which nothing failed.
 pub const NO_PLAIN_PASS: &str = "no test passed without an allowance";
 
 impl Finding<'_> {
-    /// Whether it is a test, and not what befell a guest or the run.
+    /// Whether it is a test, and not what happened to a guest or the run.
     pub fn is_test(&self) -> bool {
         ![RUN, GUEST].contains(&self.test)
     }
@@ -75,7 +75,7 @@ impl Finding<'_> {
     pub fn why(&self) -> String {
         let reason = self.reason.split_whitespace().collect::<Vec<_>>().join(" ");
         match (self.verdict, reason.is_empty()) {
-            (Verdict::Passed, true) => String::new(),
+            (TestStatus::Passed, true) => String::new(),
             (_, true) => format!("{}: no reason was given", self.word),
             (_, false) => reason,
         }
@@ -84,14 +84,14 @@ impl Finding<'_> {
 
 /// The findings of one suite on one kernel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Column<'a> {
+pub struct ColumnFindings<'a> {
     /// Which; all of it empty for what concerns the run as a whole.
     pub id: ColumnId<'a>,
     /// At least one.
     pub findings: Vec<Finding<'a>>,
 }
 
-impl Column<'_> {
+impl ColumnFindings<'_> {
     /// `src:6.18/debug (direct)`, with the suite where it is not our own.
     pub fn name(&self) -> String {
         let ColumnId { kernel, variant, boot, suite } = self.id;
@@ -107,14 +107,14 @@ impl Column<'_> {
     }
 
     /// Findings with this verdict.
-    pub fn count(&self, verdict: Verdict) -> usize {
+    pub fn count(&self, verdict: TestStatus) -> usize {
         self.findings.iter().filter(|finding| finding.verdict == verdict).count()
     }
 }
 
 /// Everything that there is to tell of a run.
-pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
-    let mut columns: Vec<Column<'_>> = Vec::new();
+pub fn columns(run: &RunResult) -> Vec<ColumnFindings<'_>> {
+    let mut columns: Vec<ColumnFindings<'_>> = Vec::new();
     for cell in &run.cells {
         column(&mut columns, cell.column()).findings.push(of_cell(run, cell));
     }
@@ -122,7 +122,7 @@ pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
         column(&mut columns, boot.column()).findings.push(of_boot(run, boot));
     }
     let told = columns.iter().flat_map(|column| &column.findings).any(|finding| finding.verdict.is_bad());
-    let decides = Class::from_code(run.exit_code).unwrap_or(Class::Host);
+    let decides = run.exit_code;
     // An interruption, nothing at all, or a record that is not what it should be.
     if decides != Class::Pass && (!told || !is_told(&columns, decides)) {
         let finding = Finding {
@@ -146,55 +146,55 @@ pub fn columns(run: &RunResult) -> Vec<Column<'_>> {
     columns
 }
 
-fn is_told(columns: &[Column<'_>], class: Class) -> bool {
+fn is_told(columns: &[ColumnFindings<'_>], class: Class) -> bool {
     columns.iter().flat_map(|column| &column.findings).any(|finding| finding.class == class)
 }
 
-fn column<'c, 'a>(columns: &'c mut Vec<Column<'a>>, id: ColumnId<'a>) -> &'c mut Column<'a> {
+fn column<'c, 'a>(columns: &'c mut Vec<ColumnFindings<'a>>, id: ColumnId<'a>) -> &'c mut ColumnFindings<'a> {
     let at = columns.iter().position(|one| one.id == id).unwrap_or_else(|| {
-        columns.push(Column { id, findings: Vec::new() });
+        columns.push(ColumnFindings { id, findings: Vec::new() });
         columns.len() - 1
     });
     &mut columns[at]
 }
 
 /// What an exit class means for a test.
-fn of_class(class: Class) -> Verdict {
+fn of_class(class: Class) -> TestStatus {
     match class {
-        Class::Pass => Verdict::Passed,
-        Class::TestFailed | Class::Splat | Class::Flaky => Verdict::Failed,
-        Class::Usage | Class::Incomplete | Class::SeriesDoesNotApply | Class::OptionLost => Verdict::Error,
+        Class::Pass => TestStatus::Passed,
+        Class::TestFailed | Class::Splat | Class::Flaky => TestStatus::Failed,
+        Class::Usage | Class::Incomplete | Class::SeriesDoesNotApply | Class::OptionLost => TestStatus::Error,
         Class::KernelBuild | Class::SuiteBuild | Class::BootFailed | Class::Panic | Class::Hang => {
-            Verdict::Error
+            TestStatus::Error
         }
-        Class::WallClock | Class::GuestLost | Class::RunnerDied | Class::Host => Verdict::Error,
-        Class::Interrupted | Class::Terminated => Verdict::Error,
+        Class::WallClock | Class::GuestLost | Class::RunnerDied | Class::Host => TestStatus::Error,
+        Class::Interrupted | Class::Terminated => TestStatus::Error,
     }
 }
 
 /// What a cell means.
-pub fn verdict(cell: &Cell) -> Verdict {
+pub fn verdict(cell: &Cell) -> TestStatus {
     if !cell.counts() {
-        return Verdict::Aside;
+        return TestStatus::Aside;
     }
-    match (cell.outcome, of_class(cell.class())) {
+    match (cell.outcome, of_class(cell.class)) {
         (Outcome::Pass | Outcome::Flaky, verdict) => verdict,
         // A class of its own says that it is allowed, or not required.
-        (Outcome::Skip | Outcome::Xfail | Outcome::Notrun, Verdict::Passed) => Verdict::Aside,
-        (Outcome::Fail, Verdict::Failed) => Verdict::Failed,
+        (Outcome::Skip | Outcome::Xfail | Outcome::Notrun, TestStatus::Passed) => TestStatus::Aside,
+        (Outcome::Fail, TestStatus::Failed) => TestStatus::Failed,
         // No class makes a pass of these, whoever wrote the record.
-        _ => Verdict::Error,
+        _ => TestStatus::Error,
     }
 }
 
 fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
     let log: Vec<&str> = cell.log.lines().collect();
     let path = cell.path();
-    // What befell the guest during it shows on the console, not in its log.
-    let befell = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
+    // What happened to the guest during it shows on the console, not in its log.
+    let happened = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
     let detail = match cell.outcome {
         Outcome::Crash | Outcome::Timeout => {
-            let splat = run.splats.iter().find(befell);
+            let splat = run.splats.iter().find(happened);
             log.into_iter().chain(splat.into_iter().flat_map(splat_lines)).collect()
         }
         _ => log,
@@ -204,7 +204,7 @@ fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
         subtest: &cell.subtest,
         verdict: verdict(cell),
         word: cell.outcome.name(),
-        class: cell.class(),
+        class: cell.class,
         reason: &cell.reason,
         detail,
         duration_ms: cell.duration_ms,
@@ -223,7 +223,7 @@ fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
     };
     let splats: Vec<&str> = run.splats.iter().filter(complained).flat_map(splat_lines).collect();
     let tail = if splats.is_empty() { &boot.console_tail[..] } else { &[] };
-    let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+    let class = boot.class;
     Finding {
         test: GUEST,
         subtest: "",
@@ -282,7 +282,7 @@ pub fn own_tests(run: &RunResult) -> Option<OwnTests<'_>> {
 #[derive(Debug, Clone)]
 pub struct Reason<'c, 'a> {
     /// Column of the first of them.
-    pub column: &'c Column<'a>,
+    pub column: &'c ColumnFindings<'a>,
     /// The first of them.
     pub finding: &'c Finding<'a>,
     /// The reason.
@@ -301,7 +301,7 @@ impl Reason<'_, '_> {
 
 /// What is bad, what decides the exit code first; each reason of a kernel once: one that does not build has every test
 /// as a finding.
-pub fn reasons<'c, 'a>(columns: &'c [Column<'a>]) -> Vec<Reason<'c, 'a>> {
+pub fn reasons<'c, 'a>(columns: &'c [ColumnFindings<'a>]) -> Vec<Reason<'c, 'a>> {
     let all = columns.iter().flat_map(|column| column.findings.iter().map(move |finding| (column, finding)));
     let mut bad: Vec<_> = all.filter(|(_, finding)| finding.verdict.is_bad()).collect();
     bad.sort_by_key(|(_, finding)| PRECEDENCE.into_iter().position(|class| class == finding.class));
@@ -355,7 +355,7 @@ mod tests {
             for outcome in OUTCOMES {
                 let good = || cell("k", "a", Outcome::Pass, Class::Pass);
                 let one = run(vec![good(), cell("k", "b", outcome, class)]);
-                if one.exit_code != 0 {
+                if one.exit_code.code() != 0 {
                     assert!(bad(&one) > 0, "{class:?} {outcome:?}");
                 }
                 // A record whose classes say more than its outcomes is no pass either.
@@ -367,7 +367,7 @@ mod tests {
                 let mut aside = run(vec![good(), Cell { required: false, ..cell("k", "b", outcome, class) }]);
                 aside.conclude(None);
                 if class != Class::Pass {
-                    assert_eq!((bad(&aside), aside.exit_code), (0, 0), "{class:?} {outcome:?}");
+                    assert_eq!((bad(&aside), aside.exit_code.code()), (0, 0), "{class:?} {outcome:?}");
                 }
             }
             let mut run = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
@@ -403,7 +403,7 @@ mod tests {
         let last = &columns[1].findings[0];
         assert_eq!(
             (columns[1].name(), last.verdict, last.word),
-            ("run".to_owned(), Verdict::Error, "interrupted")
+            ("run".to_owned(), TestStatus::Error, "interrupted")
         );
         assert_eq!(last.why(), "interrupted: no reason was given");
         assert_eq!(reasons(&columns).len(), 1);

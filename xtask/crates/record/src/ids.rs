@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What tells kernels, columns and cells of a record apart.
+//! Identities of kernels, columns and cells of a record.
 
 use vmtest_protocol::TestName;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A finished run, read back from its directory into the model that it was written from. Nothing of it is believed that
+//! A finished run, read back from its directory into the model that it was written from. Nothing of it is trusted that
 //! the record itself contradicts: a report must not say pass because somebody cut a file short. It may come from another
 //! machine: no link in its directory is followed, and nothing but a plain file of a bounded size is read.
 
@@ -42,7 +42,7 @@ impl Stored {
     /// Opens a run: `latest`, its name, its directory, or its `run.json`.
     ///
     /// # Errors
-    /// Class `Usage` where there is none, class `Host` where its record cannot be believed.
+    /// Class `Usage` where there is none, class `Host` where its record cannot be trusted.
     pub fn open(which: &Path) -> Result<Stored> {
         let dir = find(which)?;
         let result = read(&dir)?;
@@ -67,8 +67,7 @@ pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotCon
 /// Consoles of the guests of a run that there is something to see of, by their directories.
 pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
     let complained = |boot: &BootRecord| {
-        boot.class != Class::Pass.code()
-            || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
+        boot.class != Class::Pass || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
     };
     let of_boot = |boot: &BootRecord| {
         let path = Path::new(&boot.directory).join("console.log");
@@ -83,11 +82,11 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
 ///
 /// # Errors
 /// Class `Usage` where there is none, class `Host` where its record cannot be read.
-pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
+pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
     let dir = places.into_iter().flatten().find(|dir| beneath::is_file(dir, BISECTION));
-    let dir = dir.ok_or_else(|| Error::usage(format!("there is no bisection {}", which.display())))?;
+    let dir = dir.ok_or_else(|| Error::usage(format!("no such bisection: {}", which.display())))?;
     let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
     let text = beneath::read_text_up_to(&dir, BISECTION, MAX_BYTES)?;
     let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
@@ -96,7 +95,7 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Report> {
         return Err(no(format!("its schema is {}, and only 1 and 2 are known here", record["schema"])));
     }
     serde_json::from_value(record["report"].clone())
-        .map_err(|_| no("it has not come to an end".to_owned()).next("cargo xtask bisect --resume goes on"))
+        .map_err(|_| no("it is not finished".to_owned()).next("resume it with cargo xtask bisect --resume"))
 }
 
 /// A place below a run's directory; `None` for a name in a record that leads elsewhere.
@@ -110,7 +109,7 @@ pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
 /// # Errors
 /// Class `Usage` where there is none.
 pub fn find(which: &Path) -> Result<PathBuf> {
-    let no = |why: String| Error::usage(format!("there is no finished run {}", which.display())).why(why);
+    let no = |why: String| Error::usage(format!("no such finished run: {}", which.display())).why(why);
     if which.file_name().is_some_and(|name| name == FILE)
         && which.symlink_metadata().is_ok_and(|stat| stat.is_file())
     {
@@ -124,8 +123,8 @@ pub fn find(which: &Path) -> Result<PathBuf> {
     let Some(dir) = found.next() else {
         let below =
             runs.map_or_else(String::new, |runs| format!(", nor the name of a run in {}", runs.display()));
-        return Err(no(format!("it is no directory{below}"))
-            .next("name the directory that the run told of, its name, or `latest`"));
+        return Err(no(format!("it is not a directory{below}"))
+            .next("name the directory that the run printed, its name, or `latest`"));
     };
     if !beneath::is_file(&dir, FILE) {
         return Err(
@@ -143,7 +142,7 @@ pub fn find(which: &Path) -> Result<PathBuf> {
 /// # Errors
 /// Class `Host` where it is of another version, or contradicts itself.
 pub fn read(dir: &Path) -> Result<RunResult> {
-    let no = |why: String| Error::host(format!("cannot believe {}", dir.join(FILE).display())).why(why);
+    let no = |why: String| Error::host(format!("cannot trust {}", dir.join(FILE).display())).why(why);
     let text = beneath::read_text_up_to(dir, FILE, MAX_BYTES)?;
     /// Enough of it to say why the rest cannot be read.
     #[derive(serde::Deserialize)]
@@ -169,23 +168,28 @@ pub fn read(dir: &Path) -> Result<RunResult> {
 /// # Errors
 /// What contradicts what.
 pub fn check(run: &RunResult) -> std::result::Result<(), String> {
-    for code in run.cells.iter().map(|cell| cell.class).chain(run.boots.iter().map(|boot| boot.class)) {
-        if Class::from_code(code).is_none() {
-            return Err(format!("there is no class {code}"));
-        }
-    }
     let mut again = run.clone();
     reference_columns::settle(&mut again);
     let interrupted =
-        [Class::Interrupted, Class::Terminated].into_iter().find(|class| class.code() == run.exit_code);
+        [Class::Interrupted, Class::Terminated].into_iter().find(|class| *class == run.exit_code);
     again.conclude(interrupted);
     if again.exit_code != run.exit_code || again.classes != run.classes {
         return Err(format!(
-            "it says exit {} of {:?}, and its cells come to exit {} of {:?}",
-            run.exit_code, run.classes, again.exit_code, again.classes
+            "it records exit {}, {}; its cells give exit {}, {}",
+            run.exit_code.code(),
+            counts(run),
+            again.exit_code.code(),
+            counts(&again)
         ));
     }
     Ok(())
+}
+
+/// `2 x pass, 1 x test failed`.
+fn counts(run: &RunResult) -> String {
+    let counts: Vec<String> =
+        run.classes.iter().map(|(class, count)| format!("{count} x {}", class.label())).collect();
+    if counts.is_empty() { "no cells".to_owned() } else { counts.join(", ") }
 }
 
 #[cfg(test)]
@@ -207,25 +211,42 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_contradicts_itself_is_not_believed() {
+    fn a_record_that_contradicts_itself_is_not_trusted() {
         for class in PRECEDENCE {
             let outcome = if class == Class::Pass { Outcome::Pass } else { Outcome::Fail };
             let mut run = run(vec![cell("k", "a", outcome, class)]);
             run.boots = vec![boot("k", Class::Pass)];
             check(&run).expect("as it was written");
-            run.exit_code = if class == Class::Pass { 1 } else { 0 };
+            run.exit_code = if class == Class::Pass { Class::TestFailed } else { Class::Pass };
             check(&run).expect_err("another exit code");
-            run.exit_code = class.code();
+            run.exit_code = class;
             run.cells.push(cell("k", "b", Outcome::Pass, Class::Pass));
             check(&run).expect_err("a cell that was not counted");
         }
         let mut nothing = run(Vec::new());
-        assert_eq!(nothing.exit_code, Class::Usage.code());
-        nothing.exit_code = 0;
+        assert_eq!(nothing.exit_code.code(), Class::Usage.code());
+        nothing.exit_code = Class::Pass;
         check(&nothing).expect_err("nothing is no pass");
-        let mut strange = run(vec![cell("k", "a", Outcome::Pass, Class::Pass)]);
-        strange.cells[0].class = 99;
-        strange.conclude(None);
-        check(&strange).expect_err("no such class");
+    }
+
+    #[test]
+    fn a_number_that_no_class_has_is_named() {
+        let good = run(vec![cell("k", "a", Outcome::Fail, Class::TestFailed)]);
+        let good = serde_json::to_string_pretty(&good).expect("plain data");
+        for (from, to) in [
+            ("\"class\": 1", "\"class\": 99"),
+            ("\"exit_code\": 1", "\"exit_code\": 99"),
+            ("\"1\": 1", "\"99\": 1"),
+        ] {
+            assert!(good.contains(from), "{from}: {good}");
+            let dir = tempfile::tempdir().expect("a directory");
+            std::fs::write(dir.path().join(FILE), good.replace(from, to)).expect("written");
+            let error = read(dir.path()).expect_err("no such class");
+            assert_eq!(error.class, Class::Host);
+            assert!(error.to_string().contains("no exit class has the number 99"), "{error}");
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join(FILE), good).expect("written");
+        read(dir.path()).expect("as it was written");
     }
 }

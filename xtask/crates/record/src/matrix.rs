@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
+use vmtest_base::error::Class;
 use vmtest_base::key::Key;
 
 /// One glob or several, of which one has to fit.
@@ -141,7 +142,7 @@ pub struct ExpectedRecord {
     /// Its outcome.
     pub outcome: Outcome,
     /// Its exit class.
-    pub class: u8,
+    pub class: Class,
     /// Reason, link and last day of the entry.
     pub why: String,
 }

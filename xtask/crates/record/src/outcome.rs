@@ -11,7 +11,7 @@ pub enum Outcome {
     Pass,
     /// An expectation did not hold.
     Fail,
-    /// The kernel lacks the feature, and refused it exactly as it must.
+    /// The kernel does not have the feature, and rejected it exactly as it must.
     Skip,
     /// Planned, and never reported.
     Missing,

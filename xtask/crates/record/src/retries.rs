@@ -19,7 +19,7 @@ use vmtest_base::error::{Class, PRECEDENCE};
 /// the kernel: the subtest passed, and what was complained of stays true. Not what an interruption cut off.
 pub fn again(cells: &[Cell], planned: &[TestName]) -> Vec<TestName> {
     let lost = |cell: &&Cell| {
-        let by_the_guest = match cell.class() {
+        let by_the_guest = match cell.class {
             Class::TestFailed | Class::BootFailed | Class::Panic | Class::Hang | Class::WallClock => true,
             Class::GuestLost | Class::RunnerDied | Class::Host => true,
             Class::Incomplete => cell.outcome == Outcome::Missing,
@@ -34,16 +34,10 @@ pub fn again(cells: &[Cell], planned: &[TestName]) -> Vec<TestName> {
 
 /// An attempt, as it stands in the record.
 fn attempt(cell: &Cell, number: u32, boot: Class) -> Attempt {
-    Attempt {
-        number,
-        outcome: cell.outcome,
-        class: cell.class,
-        reason: cell.reason.clone(),
-        boot: boot.code(),
-    }
+    Attempt { number, outcome: cell.outcome, class: cell.class, reason: cell.reason.clone(), boot }
 }
 
-/// Adds what another attempt came to. `boots`: class of the guest as a whole, of the first attempt and of this one.
+/// Adds the outcome of another attempt. `boots`: class of the guest as a whole, of the first attempt and of this one.
 /// `number`: which attempt it is, from 2.
 pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (Class, Class)) {
     for new in again {
@@ -54,10 +48,10 @@ pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (
         }
         cell.tries.push(attempt(&new, number, this));
         cell.attempts = cell.attempts.saturating_add(new.attempts);
-        if new.outcome == Outcome::Pass && new.class() == Class::Pass {
+        if new.outcome == Outcome::Pass && new.class == Class::Pass {
             cell.reason =
                 format!("passed in attempt {number}; before that {}: {}", cell.outcome.name(), cell.reason);
-            (cell.outcome, cell.class) = (Outcome::Flaky, Class::Flaky.code());
+            (cell.outcome, cell.class) = (Outcome::Flaky, Class::Flaky);
             cell.duration_ms = new.duration_ms;
         } else if tells_more(&new, cell) {
             let (tries, attempts) = (std::mem::take(&mut cell.tries), cell.attempts);
@@ -78,20 +72,56 @@ pub fn merge_tests(
     number: u32,
     boots: (Class, Class),
 ) {
-    let is = |cell: &Cell, name: &TestName| (&cell.test, &cell.subtest) == (&name.test, &name.subtest);
+    let wholes = whole_tests(cells, &again, lost);
+    for new in again {
+        let name = new.name();
+        match cells.iter_mut().find(|cell| is_named(cell, &name)) {
+            Some(_) if lost.contains(&name) => merge(cells, vec![new], number, boots),
+            Some(old) if old.class == Class::Pass && new.class != Class::Pass => {
+                old.tries = vec![attempt(old, number - 1, boots.0), attempt(&new, number, boots.1)];
+                old.attempts = old.attempts.saturating_add(new.attempts);
+                let (was, is) = (old.outcome.name(), new.outcome.name());
+                let was = if old.outcome == Outcome::Pass { "passed" } else { was };
+                old.reason = format!("{was}, and in attempt {number} {is}: {}", new.reason);
+                (old.outcome, old.class, old.log) = (Outcome::Flaky, Class::Flaky, new.log);
+            }
+            Some(_) => (),
+            None if new.outcome == Outcome::Pass && new.class == Class::Pass => {
+                let mut before = attempt(&new, number - 1, boots.0);
+                before.outcome = Outcome::Missing;
+                before.class = Class::Incomplete;
+                before.reason = "its guest never reached it".to_owned();
+                let reason = format!("passed in attempt {number}; before that {}", before.reason);
+                let tries = vec![before, attempt(&new, number, boots.1)];
+                let (outcome, class) = (Outcome::Flaky, Class::Flaky);
+                cells.push(Cell { outcome, class, reason, tries, attempts: new.attempts + 1, ..new });
+            }
+            // Whatever else it is, it counts as what it is.
+            None => cells.push(Cell { tries: vec![attempt(&new, number, boots.1)], ..new }),
+        }
+    }
+    merge(cells, wholes, number, boots);
+}
+
+fn is_named(cell: &Cell, name: &TestName) -> bool {
+    (&cell.test, &cell.subtest) == (&name.test, &name.subtest)
+}
+
+/// Cells for the tests as a whole that ran again and whose subtests alone reported.
+fn whole_tests(cells: &[Cell], again: &[Cell], lost: &[TestName]) -> Vec<Cell> {
     let mut wholes = Vec::new();
     for whole in lost.iter().filter(|name| name.subtest.is_empty()) {
         let parts: Vec<&Cell> = again.iter().filter(|cell| cell.test == whole.test).collect();
-        let Some(old) = cells.iter().find(|cell| is(cell, whole)) else { continue };
-        if parts.iter().any(|cell| is(cell, whole)) {
+        let Some(old) = cells.iter().find(|cell| is_named(cell, whole)) else { continue };
+        if parts.iter().any(|cell| is_named(cell, whole)) {
             continue;
         }
         let Some(any) = parts.first() else { continue };
-        let bad = parts.iter().find(|cell| cell.class() != Class::Pass);
+        let bad = parts.iter().find(|cell| cell.class != Class::Pass);
         let passed = parts.iter().any(|cell| cell.outcome == Outcome::Pass);
         let found = match bad {
-            None if passed => (Outcome::Pass, String::new(), Class::Pass.code()),
-            None => (Outcome::Missing, "nothing of it passed".to_owned(), Class::Incomplete.code()),
+            None if passed => (Outcome::Pass, String::new(), Class::Pass),
+            None => (Outcome::Missing, "nothing of it passed".to_owned(), Class::Incomplete),
             Some(bad) => (bad.outcome, format!("{}: {}", bad.subtest, bad.reason), bad.class),
         };
         let (outcome, reason, class) = found;
@@ -106,41 +136,14 @@ pub fn merge_tests(
             ..old.clone()
         });
     }
-    for new in again {
-        let name = new.name();
-        match cells.iter_mut().find(|cell| is(cell, &name)) {
-            Some(_) if lost.contains(&name) => merge(cells, vec![new], number, boots),
-            Some(old) if old.class() == Class::Pass && new.class() != Class::Pass => {
-                old.tries = vec![attempt(old, number - 1, boots.0), attempt(&new, number, boots.1)];
-                old.attempts = old.attempts.saturating_add(new.attempts);
-                let (was, is) = (old.outcome.name(), new.outcome.name());
-                let was = if old.outcome == Outcome::Pass { "passed" } else { was };
-                old.reason = format!("{was}, and in attempt {number} {is}: {}", new.reason);
-                (old.outcome, old.class, old.log) = (Outcome::Flaky, Class::Flaky.code(), new.log);
-            }
-            Some(_) => (),
-            None if new.outcome == Outcome::Pass && new.class() == Class::Pass => {
-                let mut before = attempt(&new, number - 1, boots.0);
-                before.outcome = Outcome::Missing;
-                before.class = Class::Incomplete.code();
-                before.reason = "its guest never came to it".to_owned();
-                let reason = format!("passed in attempt {number}; before that {}", before.reason);
-                let tries = vec![before, attempt(&new, number, boots.1)];
-                let (outcome, class) = (Outcome::Flaky, Class::Flaky.code());
-                cells.push(Cell { outcome, class, reason, tries, attempts: new.attempts + 1, ..new });
-            }
-            // Whatever else it is, it counts as what it is.
-            None => cells.push(Cell { tries: vec![attempt(&new, number, boots.1)], ..new }),
-        }
-    }
-    merge(cells, wholes, number, boots);
+    wholes
 }
 
 /// Of two attempts without a pass, whether the later one is the one to show: it ran the subtest and the other did not, or it
 /// came to something worse.
 fn tells_more(new: &Cell, old: &Cell) -> bool {
     let ran = |cell: &Cell| matches!(cell.outcome, Outcome::Fail | Outcome::Crash | Outcome::Timeout);
-    let rank = |cell: &Cell| PRECEDENCE.into_iter().position(|class| class == cell.class());
+    let rank = |cell: &Cell| PRECEDENCE.into_iter().position(|class| class == cell.class);
     match (ran(new), ran(old)) {
         (true, true) => rank(new) < rank(old),
         (new, old) => new && !old,
@@ -151,8 +154,8 @@ fn tells_more(new: &Cell, old: &Cell) -> bool {
 pub fn allow(cells: &mut [Cell]) {
     let flaky = cells.iter_mut().filter(|cell| cell.outcome == Outcome::Flaky);
     for cell in flaky {
-        if !cell.tries.iter().any(|one| one.boot == Class::Panic.code()) {
-            cell.class = Class::Pass.code();
+        if !cell.tries.iter().any(|one| one.boot == Class::Panic) {
+            cell.class = Class::Pass;
         }
     }
 }
@@ -224,7 +227,7 @@ mod tests {
     fn a_later_pass_is_flaky_and_nothing_else_is() {
         for first in [FAIL, CRASH, MISSING, NOTRUN] {
             let cell = tried(&[first, PASS]);
-            assert_eq!((cell.outcome, cell.class(), cell.attempts), (Outcome::Flaky, Class::Flaky, 2));
+            assert_eq!((cell.outcome, cell.class, cell.attempts), (Outcome::Flaky, Class::Flaky, 2));
             assert!(cell.reason.contains(first.0.name()), "{}", cell.reason);
             let tries: Vec<(u32, Outcome)> = cell.tries.iter().map(|one| (one.number, one.outcome)).collect();
             assert_eq!(tries, [(1, first.0), (2, Outcome::Pass)]);
@@ -238,13 +241,13 @@ mod tests {
             (Outcome::Notrun, Class::Interrupted),
         ] {
             let cell = tried(&[FAIL, second]);
-            assert_eq!((cell.outcome, cell.class()), FAIL, "{second:?}");
+            assert_eq!((cell.outcome, cell.class), FAIL, "{second:?}");
         }
         let cell = tried(&[FAIL, MISSING, PASS]);
         assert_eq!((cell.outcome, cell.tries.len(), cell.attempts), (Outcome::Flaky, 3, 3));
         assert_eq!(tried(&[FAIL, FAIL, FAIL]).outcome, Outcome::Fail);
-        // A guest that could not be believed makes no pass.
-        assert_eq!(tried(&[FAIL, (Outcome::Fail, Class::Host)]).class(), Class::TestFailed);
+        // A guest that could not be trusted makes no pass.
+        assert_eq!(tried(&[FAIL, (Outcome::Fail, Class::Host)]).class, Class::TestFailed);
     }
 
     #[test]
@@ -258,7 +261,7 @@ mod tests {
             ([MISSING, NOTRUN], MISSING),
         ] {
             let cell = tried(&attempts);
-            assert_eq!((cell.outcome, cell.class()), shown, "{attempts:?}");
+            assert_eq!((cell.outcome, cell.class), shown, "{attempts:?}");
             assert_eq!((cell.attempts, cell.tries.len()), (2, 2));
         }
     }
@@ -268,7 +271,7 @@ mod tests {
         let allowed = |first| {
             let mut cells = vec![tried(&[first, PASS])];
             allow(&mut cells);
-            (cells[0].outcome, cells[0].class())
+            (cells[0].outcome, cells[0].class)
         };
         assert_eq!(allowed(FAIL), (Outcome::Flaky, Class::Pass));
         assert_eq!(allowed((Outcome::Timeout, Class::Hang)), (Outcome::Flaky, Class::Pass));
@@ -277,10 +280,10 @@ mod tests {
         let mut cells = vec![one(MISSING.0, MISSING.1)];
         merge(&mut cells, vec![one(PASS.0, PASS.1)], 2, (Class::Panic, Class::Pass));
         allow(&mut cells);
-        assert_eq!(cells[0].class(), Class::Flaky);
+        assert_eq!(cells[0].class, Class::Flaky);
         let mut failed = vec![one(FAIL.0, FAIL.1)];
         allow(&mut failed);
-        assert_eq!(failed[0].class(), Class::TestFailed);
+        assert_eq!(failed[0].class, Class::TestFailed);
     }
 
     fn named(subtest: &str, outcome: Outcome, class: Class) -> Cell {
@@ -297,7 +300,7 @@ mod tests {
         let lost = again(&cells, &names);
         merge_tests(&mut cells, second.to_vec(), &lost, 2, boots);
         allow(&mut cells);
-        cells.iter().map(|cell| (cell.subtest.clone(), cell.outcome, cell.class())).collect()
+        cells.iter().map(|cell| (cell.subtest.clone(), cell.outcome, cell.class)).collect()
     }
 
     #[test]

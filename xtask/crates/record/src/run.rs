@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run came to: the model that every report is made from. Pure.
+//! The outcome of a run: the model that every report is made from. Pure.
 
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
@@ -41,7 +41,7 @@ pub struct Cell {
     /// Wall time of the subtest in the guest; of the repetition that is told of.
     pub duration_ms: u64,
     /// Exit class of this cell.
-    pub class: u8,
+    pub class: Class,
     /// Its outcome in the nearest earlier column that it is compared with, where that was another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<Outcome>,
@@ -77,7 +77,7 @@ pub struct Unmet {
     pub seen: String,
 }
 
-/// What a subtest came to in one guest of several.
+/// Outcome of a subtest in one of several guests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// From 1.
@@ -85,11 +85,11 @@ pub struct Attempt {
     /// What came of it.
     pub outcome: Outcome,
     /// Exit class of that.
-    pub class: u8,
+    pub class: Class,
     /// Why it was not a pass.
     pub reason: String,
     /// Exit class of that guest as a whole.
-    pub boot: u8,
+    pub boot: Class,
 }
 
 impl Cell {
@@ -98,15 +98,9 @@ impl Cell {
         self.name().path()
     }
 
-    /// Class of this cell.
-    pub fn class(&self) -> Class {
-        // A number that no class has can only come from another version's file.
-        Class::from_code(self.class).unwrap_or(Class::Host)
-    }
-
     /// Whether its class counts for the run.
     pub fn counts(&self) -> bool {
-        self.required || self.class() == Class::Pass
+        self.required || self.class == Class::Pass
     }
 }
 
@@ -271,7 +265,7 @@ pub struct BootRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ConditionRecord>,
     /// Class of the boot as a whole: `pass` where it went through.
-    pub class: u8,
+    pub class: Class,
     /// Why it did not; empty where it did.
     pub reason: String,
     /// Start to hello, in milliseconds; absent when it never came.
@@ -309,10 +303,10 @@ pub struct RunResult {
     pub run: String,
     /// The command line.
     pub command: Vec<String>,
-    /// What its cells come to; what the process exits with, unless `--baseline` decides.
-    pub exit_code: u8,
+    /// The class that its cells add up to; the process exits with its code, unless `--baseline` decides.
+    pub exit_code: Class,
     /// Exit code to number of cells.
-    pub classes: BTreeMap<u8, u64>,
+    pub classes: BTreeMap<Class, u64>,
     /// Name to version.
     pub tools: BTreeMap<String, String>,
     /// Columns.
@@ -340,7 +334,7 @@ impl RunResult {
             schema: SCHEMA,
             run: run.to_owned(),
             command,
-            exit_code: Class::Host.code(),
+            exit_code: Class::Host,
             classes: Default::default(),
             tools: Default::default(),
             kernels: Vec::new(),
@@ -363,9 +357,8 @@ impl RunResult {
                     && (cell.suite == boot.suite || boot.suite.is_empty())
             })
         };
-        let class = |boot: &BootRecord| Class::from_code(boot.class).unwrap_or(Class::Host);
         let counts = move |boot: &&BootRecord| {
-            class(boot) != Class::Pass && !boot.retried && boot.expected.is_none() && !told(boot)
+            boot.class != Class::Pass && !boot.retried && boot.expected.is_none() && !told(boot)
         };
         self.boots.iter().filter(counts)
     }
@@ -376,25 +369,25 @@ impl RunResult {
         for cell in self.cells.iter().filter(|cell| cell.counts()) {
             *self.classes.entry(cell.class).or_default() += 1;
         }
-        let untold: Vec<u8> = self.untold_boots().map(|boot| boot.class).collect();
+        let untold: Vec<Class> = self.untold_boots().map(|boot| boot.class).collect();
         for class in untold {
             *self.classes.entry(class).or_default() += 1;
         }
         if let Some(class) = interrupted {
-            self.classes.entry(class.code()).or_insert(1);
+            self.classes.entry(class).or_insert(1);
         }
         // No cell at all is nothing to be proud of.
-        let worst = PRECEDENCE.into_iter().find(|class| self.classes.contains_key(&class.code()));
+        let worst = PRECEDENCE.into_iter().find(|class| self.classes.contains_key(class));
         let worst = match worst.unwrap_or(Class::Usage) {
             Class::Pass if !self.has_plain_pass() => Class::Incomplete,
             class => class,
         };
-        self.exit_code = worst.code();
+        self.exit_code = worst;
     }
 
     /// Whether the exit code says what no cell does: all of it is allowed, and none of it is a pass.
     pub fn has_no_evidence(&self) -> bool {
-        self.exit_code == Class::Incomplete.code() && !self.classes.contains_key(&self.exit_code)
+        self.exit_code == Class::Incomplete && !self.classes.contains_key(&self.exit_code)
     }
 
     /// Whether anything passed that needed no allowance, in a column that is judged. Without it nothing fails a run, and
@@ -406,7 +399,7 @@ impl RunResult {
         let judged = |id: &str| !self.kernels.iter().any(|kernel| kernel.id == id && kernel.role.is_some());
         self.cells.iter().any(|cell| {
             cell.outcome == Outcome::Pass
-                && cell.class() == Class::Pass
+                && cell.class == Class::Pass
                 && cell.required
                 && judged(&cell.kernel)
         })

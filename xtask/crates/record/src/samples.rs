@@ -20,7 +20,7 @@ pub fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class) -> Cell
         required: true,
         attempts: 1,
         duration_ms: 1,
-        class: class.code(),
+        class,
         was: None,
         measured: String::new(),
         unmet: Vec::new(),
@@ -39,7 +39,7 @@ pub fn boot(kernel: &str, class: Class) -> BootRecord {
         boot: "direct".into(),
         accel: "tcg".into(),
         cpus: 1,
-        class: class.code(),
+        class,
         duration_ms: 1,
         ..BootRecord::default()
     }
@@ -51,7 +51,7 @@ pub fn run(cells: Vec<Cell>) -> RunResult {
         schema: SCHEMA,
         run: "r".into(),
         command: vec!["cargo".into(), "xtask".into(), "vmtest".into()],
-        exit_code: 0,
+        exit_code: Class::Host,
         classes: Default::default(),
         tools: Default::default(),
         kernels: Vec::new(),

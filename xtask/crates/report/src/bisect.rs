@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: what a bisection came to, as text for a terminal and as Markdown for a mail or an issue. The data is the
+//! Exporter: the result of a bisection, as text for a terminal and as Markdown for a mail or an issue. The data is the
 //! report itself.
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use crate::layout::flush;
 use clap::ValueEnum;
 use vmtest_base::error::{Error, Result};
 use vmtest_base::sanitize;
-use vmtest_record::bisection::Report;
+use vmtest_record::bisection::Bisection;
 
 /// Formats of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,7 +30,7 @@ impl Format {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub fn render(self, report: &Report) -> Result<String> {
+    pub fn render(self, report: &Bisection) -> Result<String> {
         Ok(match self {
             Format::Text => sanitize::lines(&text(report)),
             Format::Json => json(report)?,
@@ -40,23 +40,23 @@ impl Format {
     }
 }
 
-fn json(report: &Report) -> Result<String> {
+fn json(report: &Bisection) -> Result<String> {
     let text = serde_json::to_string_pretty(report);
     Ok(text.map_err(|error| Error::host("cannot write the report as JSON").why(error))? + "\n")
 }
 
-fn cost(report: &Report) -> String {
+fn cost(report: &Bisection) -> String {
     let mut names: Vec<&str> = report.path.iter().map(|step| step.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     let again = report.path.iter().filter(|step| step.cached).count();
     let again = if again > 0 { format!(", {again} verdict(s) known before") } else { String::new() };
     let (of, boots) = (report.history, report.boots);
-    format!("{} of {of} kernels asked, {boots} boot(s), {:.0} s{again}", names.len(), report.duration_s)
+    format!("{} of {of} kernels tested, {boots} boot(s), {:.0} s{again}", names.len(), report.duration_s)
 }
 
 /// For a terminal.
-pub fn text(report: &Report) -> String {
+pub fn text(report: &Bisection) -> String {
     let mut text = String::new();
     let line = |text: &mut String, indent: usize, what: &str| {
         text.push_str(&flush(&format!("{:indent$}{what}", "")));
@@ -102,9 +102,9 @@ pub fn text(report: &Report) -> String {
     }
     let _ = writeln!(text, "\nrun:    {}", report.directory);
     if !report.resume.is_empty() {
-        let _ = writeln!(text, "go on:  {}", report.resume);
+        let _ = writeln!(text, "resume: {}", report.resume);
     }
-    let _ = writeln!(text, "exit {}: {}", report.exit_code, report.answer);
+    let _ = writeln!(text, "exit {}: {}", report.exit_code.code(), report.answer);
     text
 }
 
@@ -114,7 +114,7 @@ fn cell(text: &str) -> String {
 }
 
 /// For a mail or an issue.
-pub fn markdown(report: &Report) -> String {
+pub fn markdown(report: &Bisection) -> String {
     let mut text = format!("# {}\n\n{}\n\n", report.question, report.summary);
     if let Some(first) = &report.first {
         for (name, value) in [("Commit", &first.commit), ("Author", &first.author), ("Date", &first.date)] {
@@ -174,10 +174,11 @@ pub fn markdown(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmtest_base::error::Class;
     use vmtest_record::bisection::Step;
     use vmtest_record::bisection::Subject;
 
-    fn report() -> Report {
+    fn report() -> Bisection {
         let subject = |name: &str, verdict: &str, why: &str| Subject {
             name: name.into(),
             subject: format!("bpf: {name}"),
@@ -195,7 +196,7 @@ mod tests {
             purpose: "end".into(),
             ..Step::default()
         };
-        Report {
+        Bisection {
             summary: "first bad commit: bbb (bpf: bbb)".into(),
             question: "First bad commit".into(),
             answer: "found".into(),
@@ -207,8 +208,9 @@ mod tests {
             history: 9,
             boots: 3,
             duration_s: 12.3,
+            exit_code: Class::Pass,
             notes: vec!["a note".into()],
-            ..Report::default()
+            ..Bisection::default()
         }
     }
 
@@ -220,7 +222,7 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("note: a note\n\nrun:    /runs/x\nexit 0: found\n"), "{text}");
-        assert!(text.contains("path: 2 of 9 kernels asked, 3 boot(s), 12 s\n"), "{text}");
+        assert!(text.contains("path: 2 of 9 kernels tested, 3 boot(s), 12 s\n"), "{text}");
         assert!(text.contains("end     good x2 aaa\n"), "{text}");
         assert!(text.contains("bad bbb (bpf: bbb)\n    1 run: basic/x fail: it ran twice\n"), "{text}");
     }

@@ -25,7 +25,9 @@ pub fn render(diff: &Diff) -> String {
         let tests: Vec<&TestChange> = diff.tests.iter().filter(|test| test.change == change).collect();
         tests_of(&mut text, change, &tests);
     }
-    for (what, splats) in [("new complaint", &diff.new_splats), ("complaint gone", &diff.gone_splats)] {
+    for (what, splats) in
+        [("new kernel warning", &diff.new_splats), ("kernel warning gone", &diff.gone_splats)]
+    {
         for splat in splats.iter().take(MAX_TESTS) {
             let _ = write!(text, "\n{}", flush(&format!("{what}: {splat}")));
         }
@@ -103,7 +105,9 @@ pub fn line(diff: &Diff) -> String {
         (count > 0).then(|| format!("{} {count}", change.label()))
     };
     let mut counts: Vec<String> = Change::ALL.into_iter().filter_map(count).collect();
-    for (what, count) in [("new complaints", diff.new_splats.len()), ("slower phases", diff.slower.len())] {
+    for (what, count) in
+        [("new kernel warnings", diff.new_splats.len()), ("slower phases", diff.slower.len())]
+    {
         if count > 0 {
             counts.push(format!("{what} {count}"));
         }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::escape::{command, command_property};
 use crate::story::Story;
 use crate::table;
+use vmtest_base::error::Class;
 use vmtest_record::findings;
 
 /// GitHub shows ten errors of a step: the verdict, and these.
@@ -16,7 +17,7 @@ pub fn render(story: &Story<'_>) -> String {
     let columns = findings::columns(story.run);
     let reasons = findings::reasons(&columns);
     let mut text = String::new();
-    let level = if reasons.is_empty() && story.run.exit_code == 0 { "notice" } else { "error" };
+    let level = if reasons.is_empty() && story.run.exit_code == Class::Pass { "notice" } else { "error" };
     let _ = writeln!(text, "::{level} title=vmtest::{}", command(&table::classes(story.run)));
     if let Some(own) = findings::own_tests(story.run) {
         let why = format!("{}: {}", own.what, own.list());

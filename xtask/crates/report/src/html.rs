@@ -20,7 +20,7 @@ use crate::story::Story;
 use crate::table;
 use vmtest_base::date;
 use vmtest_base::error::Class;
-use vmtest_record::findings::{self, Verdict};
+use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 
@@ -42,7 +42,6 @@ pub(super) struct Page<'a> {
     told: Vec<usize>,
 }
 
-/// The page.
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let page = Page { story, told: told(&run.cells, story) };
@@ -70,7 +69,7 @@ pub fn render(story: &Story<'_>) -> String {
 fn told(cells: &[Cell], story: &Story<'_>) -> Vec<usize> {
     let has_more = |cell: &Cell| {
         cell.outcome != Outcome::Pass
-            || findings::verdict(cell) != Verdict::Passed
+            || findings::verdict(cell) != TestStatus::Passed
             || !cell.reason.is_empty()
             || !cell.tries.is_empty()
             || !cell.measured.is_empty()
@@ -89,13 +88,13 @@ impl Page<'_> {
 
 /// The class that gives something its colour; the word always stands beside it. What the kernel died of stands out from
 /// what a test found, and that from what merely got no answer.
-fn tone(verdict: Verdict, word: &str) -> &'static str {
+fn tone(verdict: TestStatus, word: &str) -> &'static str {
     match (verdict, word) {
-        (Verdict::Passed, _) => "ok",
-        (Verdict::Aside, _) => "aside",
-        (Verdict::Failed, _) => "fail",
-        (Verdict::Error, "skip" | "missing" | "notrun") => "lost",
-        (Verdict::Error, _) => "dead",
+        (TestStatus::Passed, _) => "ok",
+        (TestStatus::Aside, _) => "aside",
+        (TestStatus::Failed, _) => "fail",
+        (TestStatus::Error, "skip" | "missing" | "notrun") => "lost",
+        (TestStatus::Error, _) => "dead",
     }
 }
 
@@ -162,7 +161,7 @@ fn wrong(text: &mut String, page: &Page<'_>) {
             run.cells.iter().position(is_it).and_then(|at| page.anchor(at))
         } else {
             let same = |boot: &vmtest_record::run::BootRecord| {
-                boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class.code()
+                boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class
             };
             run.boots.iter().position(same).map(|at| format!("g{at}"))
         };

@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use crate::escape::{cut, xml_chars};
 use crate::story::Story;
 use crate::table;
-use vmtest_record::findings::{self, Column, Finding, Verdict};
+use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
 
 /// Most bytes of a log in one test case.
 const LOG_BYTES: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub fn render(story: &Story<'_>) -> String {
     text.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1)
 }
 
-fn suite(story: &Story<'_>, column: &Column<'_>) -> TestSuite {
+fn suite(story: &Story<'_>, column: &ColumnFindings<'_>) -> TestSuite {
     let mut suite = TestSuite::new(clean(&column.name()));
     suite.set_time(duration(&column.findings));
     if let Some(at) = vmtest_base::date::of_run(&story.run.run) {
@@ -47,11 +47,11 @@ fn duration<'a>(findings: impl IntoIterator<Item = &'a Finding<'a>>) -> Duration
     Duration::from_millis(findings.into_iter().map(|finding| finding.duration_ms).sum())
 }
 
-fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, String)> {
+fn properties(story: &Story<'_>, column: &ColumnFindings<'_>) -> Vec<(&'static str, String)> {
     let run = story.run;
     let mut properties = vec![
         ("run", run.run.clone()),
-        ("exit_code", run.exit_code.to_string()),
+        ("exit_code", run.exit_code.code().to_string()),
         ("verdict", table::classes(run)),
         ("directory", story.directory.to_owned()),
         ("command", run.command.join(" ")),
@@ -70,7 +70,7 @@ fn properties(story: &Story<'_>, column: &Column<'_>) -> Vec<(&'static str, Stri
     properties
 }
 
-fn case(column: &Column<'_>, finding: &Finding<'_>) -> TestCase {
+fn case(column: &ColumnFindings<'_>, finding: &Finding<'_>) -> TestCase {
     let why = finding.why();
     let word = clean(finding.word);
     let detail = cut(&finding.detail.join("\n"), LOG_BYTES);
@@ -82,21 +82,21 @@ fn case(column: &Column<'_>, finding: &Finding<'_>) -> TestCase {
         status
     };
     let status = match finding.verdict {
-        Verdict::Passed => TestCaseStatus::success(),
-        Verdict::Aside => {
+        TestStatus::Passed => TestCaseStatus::success(),
+        TestStatus::Aside => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(format!("{word}: {}", clean(&why)));
             status
         }
-        Verdict::Failed => problem(NonSuccessKind::Failure),
-        Verdict::Error => problem(NonSuccessKind::Error),
+        TestStatus::Failed => problem(NonSuccessKind::Failure),
+        TestStatus::Error => problem(NonSuccessKind::Error),
     };
     let name = if finding.subtest.is_empty() { finding.test } else { finding.subtest };
     let mut case = TestCase::new(clean(name), status);
     let class: Vec<&str> =
         [column.id.suite, finding.test].into_iter().filter(|word| !word.is_empty()).collect();
     case.set_classname(clean(&class.join("."))).set_time(duration([finding]));
-    if finding.verdict == Verdict::Passed && !why.is_empty() {
+    if finding.verdict == TestStatus::Passed && !why.is_empty() {
         case.set_system_out(format!("{word}: {}", clean(&detail)));
     }
     case

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use crate::escape::ktap;
 use crate::story::Story;
 use crate::table;
-use vmtest_record::findings::{self, Column, Finding, Verdict};
+use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
 
 /// Lines of a log shown for one result.
 const LOG_LINES: usize = 40;
@@ -25,7 +25,7 @@ pub fn render(story: &Story<'_>) -> String {
         nested(&mut text, column);
         let verdict =
             if column.findings.iter().any(|finding| finding.verdict.is_bad()) { "not ok" } else { "ok" };
-        let skipped = column.findings.iter().all(|finding| finding.verdict == Verdict::Aside);
+        let skipped = column.findings.iter().all(|finding| finding.verdict == TestStatus::Aside);
         let directive = if skipped && verdict == "ok" { " # SKIP nothing here counts" } else { "" };
         let _ = writeln!(text, "{verdict} {} {}{directive}", at + 1, ktap(&column.name()));
     }
@@ -33,7 +33,7 @@ pub fn render(story: &Story<'_>) -> String {
     text
 }
 
-fn nested(text: &mut String, column: &Column<'_>) {
+fn nested(text: &mut String, column: &ColumnFindings<'_>) {
     let _ = writeln!(text, "  KTAP version 1");
     let _ = writeln!(text, "  # Subtest: {}", ktap(&column.name()));
     let _ = writeln!(text, "  1..{}", column.findings.len());
@@ -46,12 +46,12 @@ fn result(text: &mut String, number: usize, finding: &Finding<'_>) {
     let name = ktap(&finding.path());
     let why = ktap(&finding.why());
     let (verdict, directive) = match finding.verdict {
-        Verdict::Passed => ("ok", String::new()),
-        Verdict::Aside => ("ok", format!(" # SKIP {}: {why}", finding.word)),
-        Verdict::Failed | Verdict::Error => ("not ok", String::new()),
+        TestStatus::Passed => ("ok", String::new()),
+        TestStatus::Aside => ("ok", format!(" # SKIP {}: {why}", finding.word)),
+        TestStatus::Failed | TestStatus::Error => ("not ok", String::new()),
     };
     // In front of the result that they belong to, as in the kernel.
-    if finding.verdict.is_bad() || (finding.verdict == Verdict::Passed && !why.is_empty()) {
+    if finding.verdict.is_bad() || (finding.verdict == TestStatus::Passed && !why.is_empty()) {
         let _ = writeln!(text, "  # {name}: {}: {why}", finding.word);
         let skipped = finding.detail.len().saturating_sub(LOG_LINES);
         for line in finding.detail.iter().skip(skipped) {

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use crate::story::Story;
 use crate::table;
 use vmtest_base::error::Class;
-use vmtest_record::findings::{self, Column, Verdict};
+use vmtest_record::findings::{self, ColumnFindings, TestStatus};
 use vmtest_record::run::RunResult;
 
 /// Most columns of a line.
 pub(super) const WIDTH: usize = 75;
-/// Most lines.
 pub(super) const LINES: usize = 30;
 /// Columns of the matrix that are listed.
 const MAX_COLUMNS: usize = 8;
@@ -22,11 +21,10 @@ const OWN_TESTS_LINES: usize = 3;
 /// Lines of the command at the end.
 const COMMAND_LINES: usize = 3;
 
-/// The text.
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let columns = findings::columns(run);
-    let class = Class::from_code(run.exit_code).unwrap_or(Class::Host);
+    let class = run.exit_code;
     let mut lines = Vec::new();
     let verdict = if class == Class::Pass { "passed" } else { "NOT passed" };
     lines.extend(wrap(&format!("vmtest: {verdict}, {}", table::classes(run)), "", 2));
@@ -54,20 +52,20 @@ pub fn render(story: &Story<'_>) -> String {
 }
 
 /// `41 pass, 1 crash`, what is bad last.
-fn counts(column: &Column<'_>) -> String {
-    let mut counts: BTreeMap<(Verdict, &str), usize> = BTreeMap::new();
+fn counts(column: &ColumnFindings<'_>) -> String {
+    let mut counts: BTreeMap<(TestStatus, &str), usize> = BTreeMap::new();
     for finding in &column.findings {
         *counts.entry((finding.verdict, finding.word)).or_default() += 1;
     }
-    let word = |((verdict, word), count): (&(Verdict, &str), &usize)| match verdict {
-        Verdict::Aside => format!("{count} {word} (allowed)"),
-        Verdict::Passed | Verdict::Failed | Verdict::Error => format!("{count} {word}"),
+    let word = |((verdict, word), count): (&(TestStatus, &str), &usize)| match verdict {
+        TestStatus::Aside => format!("{count} {word} (allowed)"),
+        TestStatus::Passed | TestStatus::Failed | TestStatus::Error => format!("{count} {word}"),
     };
     counts.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// What is bad, the worst first.
-fn found(columns: &[Column<'_>], most: usize) -> Vec<String> {
+fn found(columns: &[ColumnFindings<'_>], most: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut left_out = 0;
     for reason in findings::reasons(columns) {

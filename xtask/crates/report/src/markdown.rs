@@ -7,7 +7,7 @@ use crate::escape::{cut, markdown, xml};
 use crate::story::Story;
 use crate::table;
 use vmtest_base::error::Class;
-use vmtest_record::findings::{self, Column, Verdict};
+use vmtest_record::findings::{self, ColumnFindings, TestStatus};
 
 /// A job's summary may have 1 MiB; what comes before the matrix is far below that.
 const MATRIX_BYTES: usize = 512 * 1024;
@@ -20,7 +20,7 @@ const LOG_BYTES: usize = 4 * 1024;
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let columns = findings::columns(run);
-    let class = Class::from_code(run.exit_code).unwrap_or(Class::Host);
+    let class = run.exit_code;
     let mark = if class == Class::Pass { "✅" } else { "❌" };
     let mut text = format!("## {mark} vmtest: {}\n\n", markdown(&table::classes(run)));
     overview(&mut text, &columns);
@@ -38,7 +38,7 @@ pub fn render(story: &Story<'_>) -> String {
     text
 }
 
-fn overview(text: &mut String, columns: &[Column<'_>]) {
+fn overview(text: &mut String, columns: &[ColumnFindings<'_>]) {
     text.push_str("| kernel | passed | failed | not judged | aside |\n|---|--:|--:|--:|--:|\n");
     for column in columns {
         let count = |verdict| column.count(verdict);
@@ -46,15 +46,15 @@ fn overview(text: &mut String, columns: &[Column<'_>]) {
             text,
             "| {} | {} | {} | {} | {} |",
             markdown(&column.name()),
-            count(Verdict::Passed),
-            count(Verdict::Failed),
-            count(Verdict::Error),
-            count(Verdict::Aside)
+            count(TestStatus::Passed),
+            count(TestStatus::Failed),
+            count(TestStatus::Error),
+            count(TestStatus::Aside)
         );
     }
 }
 
-fn details(text: &mut String, columns: &[Column<'_>]) {
+fn details(text: &mut String, columns: &[ColumnFindings<'_>]) {
     let reasons = findings::reasons(columns);
     for reason in reasons.iter().take(DETAILED) {
         let (title, why) = (markdown(&reason.title()), markdown(&reason.why));
@@ -69,7 +69,7 @@ fn details(text: &mut String, columns: &[Column<'_>]) {
     }
 }
 
-fn matrix(text: &mut String, columns: &[Column<'_>]) {
+fn matrix(text: &mut String, columns: &[ColumnFindings<'_>]) {
     let mut rows: Vec<String> = Vec::new();
     for finding in columns.iter().flat_map(|column| &column.findings) {
         let path = finding.path();
@@ -92,8 +92,8 @@ fn matrix(text: &mut String, columns: &[Column<'_>]) {
         for column in columns {
             let found = column.findings.iter().find(|finding| finding.path() == *row);
             let word = found.map_or_else(String::new, |finding| match finding.verdict {
-                Verdict::Failed | Verdict::Error => format!("**{}**", finding.word),
-                Verdict::Passed | Verdict::Aside => finding.word.to_owned(),
+                TestStatus::Failed | TestStatus::Error => format!("**{}**", finding.word),
+                TestStatus::Passed | TestStatus::Aside => finding.word.to_owned(),
             });
             let _ = write!(text, " {word} |");
         }

@@ -26,8 +26,7 @@ pub fn is_background(run: &RunResult, cell: &Cell) -> bool {
         && run.kernels.iter().any(|kernel| kernel.id == cell.kernel && kernel.role == Some(Role::Step))
 }
 
-/// One column.
-struct Step<'a> {
+struct PatchColumn<'a> {
     kernel: &'a Kernel,
     stages: [Stage; 2],
     stage_changes: [Option<Change>; 2],
@@ -58,7 +57,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
             line(text, name, label_width, marks, (wide, extra), look);
         }
         for row in &rows {
-            let cell = |step: &Step<'_>| {
+            let cell = |step: &PatchColumn<'_>| {
                 run.cells.iter().find(|cell| cell.kernel == step.kernel.id && cell.path() == *row)
             };
             let marks = some.iter().map(|step| match cell(step) {
@@ -76,7 +75,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
     story(text, run, &steps);
 }
 
-fn steps(run: &RunResult) -> Vec<Step<'_>> {
+fn steps(run: &RunResult) -> Vec<PatchColumn<'_>> {
     let mut kernels: Vec<&Kernel> = Vec::new();
     for kernel in &run.kernels {
         if !kernels.iter().any(|known| known.id == kernel.id) {
@@ -90,7 +89,7 @@ fn steps(run: &RunResult) -> Vec<Step<'_>> {
         .into_iter()
         .zip(stages)
         .zip(builds.into_iter().zip(boots))
-        .map(|((kernel, (build, boot)), (build_change, boot_change))| Step {
+        .map(|((kernel, (build, boot)), (build_change, boot_change))| PatchColumn {
             kernel,
             stages: [build, boot],
             stage_changes: [build_change, boot_change],
@@ -99,11 +98,11 @@ fn steps(run: &RunResult) -> Vec<Step<'_>> {
 }
 
 /// Subject of the patch that a column has and the one before has not.
-fn subject<'a>(step: &Step<'a>) -> &'a str {
+fn subject<'a>(step: &PatchColumn<'a>) -> &'a str {
     step.kernel.series.last().map_or("?", String::as_str)
 }
 
-fn subjects(text: &mut String, steps: &[Step<'_>]) {
+fn subjects(text: &mut String, steps: &[PatchColumn<'_>]) {
     for (number, step) in steps.iter().enumerate() {
         let (name, what) = if number == 0 {
             ("base".to_owned(), step.kernel.id.as_str())
@@ -202,7 +201,7 @@ fn legend(text: &mut String, run: &RunResult) {
 }
 
 /// What each patch did, in words, in the order of the patches.
-fn story(text: &mut String, run: &RunResult, steps: &[Step<'_>]) {
+fn story(text: &mut String, run: &RunResult, steps: &[PatchColumn<'_>]) {
     let mut told = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         let who = if number == 0 { "base".to_owned() } else { format!("patch {number} ({})", subject(step)) };
@@ -216,7 +215,7 @@ fn story(text: &mut String, run: &RunResult, steps: &[Step<'_>]) {
                     say(format!("fails its {what}: {}", class.label()))
                 }
                 (Stage::Failed(class), _) => say(format!("still fails its {what}: {}", class.label())),
-                (_, Some(Change::Starts)) => say(format!("mends the {what}")),
+                (_, Some(Change::Starts)) => say(format!("fixes the {what}")),
                 _ => (),
             }
         }
@@ -355,7 +354,7 @@ mod tests {
             "patch 2 (bpf: subject of patch 2) lets 2 subtests pass",
             "    basic/*, all 2",
             "patch 3 (bpf: subject of patch 3) BREAKS the build: kernel build failed",
-            "patch 4 (bpf: subject of patch 4) mends the build",
+            "patch 4 (bpf: subject of patch 4) fixes the build",
             "patch 4 (bpf: subject of patch 4) BREAKS 1 subtest that passed before",
             "    basic/runs_twice (fail)",
         ] {
@@ -379,8 +378,8 @@ mod tests {
     #[test]
     fn a_boot_that_dies_is_broken_once() {
         let mut run = example(2);
-        run.boots[1].class = Class::Panic.code();
-        run.boots[2].class = Class::Panic.code();
+        run.boots[1].class = Class::Panic;
+        run.boots[2].class = Class::Panic;
         let text = rendered(&run);
         assert!(
             text.contains("patch 1 (bpf: subject of patch 1) BREAKS the boot: kernel panic or oops"),

@@ -10,7 +10,6 @@ use vmtest_record::run::RunResult;
 /// A run, and what is shown beside it.
 #[derive(Debug, Clone, Copy)]
 pub struct Story<'a> {
-    /// The run.
     pub run: &'a RunResult,
     /// Where it is.
     pub directory: &'a str,
@@ -19,7 +18,7 @@ pub struct Story<'a> {
     /// Consoles of its guests; empty where no format that is asked for shows them.
     pub consoles: &'a Consoles,
     /// A bisection to show beside it; `None` where nobody asked.
-    pub bisection: Option<&'a bisection::Report>,
+    pub bisection: Option<&'a bisection::Bisection>,
 }
 
 impl<'a> Story<'a> {
@@ -34,7 +33,7 @@ impl Story<'_> {
     /// What a process ends with that reports this. Beside an earlier run it is whether anything got worse, but an
     /// interruption stays one.
     pub fn exit_class(&self) -> Class {
-        let own = Class::from_code(self.run.exit_code).unwrap_or(Class::Host);
+        let own = self.run.exit_code;
         match self.compared {
             _ if matches!(own, Class::Interrupted | Class::Terminated) => own,
             None => own,

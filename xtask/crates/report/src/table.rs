@@ -24,19 +24,19 @@ const DETAILED: usize = 10;
 
 /// A column: a kernel in a variant.
 #[derive(PartialEq, Eq, Clone)]
-struct Column<'a> {
+struct TableColumn<'a> {
     kernel: &'a str,
     variant: &'a str,
     boot: &'a str,
 }
 
-impl<'a> Column<'a> {
-    fn of(cell: &'a Cell) -> Column<'a> {
-        Column { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }
+impl<'a> TableColumn<'a> {
+    fn of(cell: &'a Cell) -> TableColumn<'a> {
+        TableColumn { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }
     }
 
     fn has(&self, cell: &Cell) -> bool {
-        Column::of(cell) == *self
+        TableColumn::of(cell) == *self
     }
 
     /// How it was booted is told where that is what tells it from another.
@@ -118,10 +118,10 @@ fn repetitions(run: &RunResult) -> String {
     }
 }
 
-fn columns(run: &RunResult) -> Vec<Column<'_>> {
+fn columns(run: &RunResult) -> Vec<TableColumn<'_>> {
     let mut columns = Vec::new();
     for cell in &run.cells {
-        let column = Column::of(cell);
+        let column = TableColumn::of(cell);
         if !columns.contains(&column) {
             columns.push(column);
         }
@@ -198,13 +198,13 @@ fn legend(text: &mut String, run: &RunResult) {
     let meaning = |outcome: Outcome| match outcome {
         Outcome::Pass => "every expectation held",
         Outcome::Fail => "an expectation did not hold",
-        Outcome::Skip => "the kernel lacks the feature and refused it as it must",
+        Outcome::Skip => "feature not supported, and correctly rejected",
         Outcome::Missing => "planned, never reported",
         Outcome::Crash => "the kernel or the runner died during it",
-        Outcome::Timeout => "did not end in time",
+        Outcome::Timeout => "did not finish in time",
         Outcome::Flaky => "passed only on a repeat",
         Outcome::Xfail => "a known bug, declared",
-        Outcome::Notrun => "a stage before it failed, or it cannot run there",
+        Outcome::Notrun => "not run (an earlier step failed, or not applicable here)",
     };
     text.push('\n');
     for outcome in seen {
@@ -281,7 +281,7 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let word = painted(cell.outcome.name(), Some(cell.outcome), look);
         let _ = writeln!(text, "\n{word} {}", cell.path());
-        let _ = writeln!(text, "    on {}{more}", Column::of(cell).name(run));
+        let _ = writeln!(text, "    on {}{more}", TableColumn::of(cell).name(run));
         let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
         text.push_str(&wrapped(reason));
         if shown < DETAILED && cell.outcome != Outcome::Skip {
@@ -302,13 +302,13 @@ fn reason_key<'a>(run: &RunResult, cell: &'a Cell) -> (&'a str, &'a str, &'a str
 
 fn boots(text: &mut String, run: &RunResult) {
     for boot in &run.boots {
-        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        let class = boot.class;
         if class == Class::Pass {
             continue;
         }
         let suite = if boot.suite == "own" { String::new() } else { format!(", suite {}", boot.suite) };
         let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-        let retried = if boot.retried { "; what it lost ran again" } else { "" };
+        let retried = if boot.retried { "; its lost tests were rerun" } else { "" };
         let _ =
             writeln!(text, "\n{} ({}{suite}{attempt}): {}{retried}", boot.kernel, boot.boot, class.label());
         text.push_str(&wrapped(&boot.reason));
@@ -360,7 +360,7 @@ fn splats(text: &mut String, run: &RunResult) {
         }
     }
     if told.len() > MAX_SPLATS {
-        let _ = writeln!(text, "\nand {} other complaints in run.json", told.len() - MAX_SPLATS);
+        let _ = writeln!(text, "\nand {} other kernel warnings in run.json", told.len() - MAX_SPLATS);
     }
     for entry in run.allowed_splats.iter().filter(|entry| entry.state != "used") {
         let what = match entry.state.as_str() {
@@ -382,13 +382,13 @@ fn around<'a>(lines: &'a [String], title: &str) -> &'a [String] {
 /// The last line of a run: every class with its count, the one that decides first.
 pub fn classes(run: &RunResult) -> String {
     let counted = PRECEDENCE.into_iter().filter_map(|class| {
-        let count = run.classes.get(&class.code())?;
+        let count = run.classes.get(&class)?;
         Some(format!("{} {count}", class.label()))
     });
     let counted: Vec<String> = counted.collect();
     let not_quite = |outcome: Outcome, word: &str| {
         let count =
-            run.cells.iter().filter(|cell| cell.class() == Class::Pass && cell.outcome == outcome).count();
+            run.cells.iter().filter(|cell| cell.class == Class::Pass && cell.outcome == outcome).count();
         Some(format!("{count} {word}")).filter(|_| count > 0)
     };
     // None may hide behind the word "pass", which is last.
@@ -404,7 +404,7 @@ pub fn classes(run: &RunResult) -> String {
     let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
     let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
     let why = if run.has_no_evidence() { format!("; {}", findings::NO_PLAIN_PASS) } else { String::new() };
-    format!("exit {}: {counted}{among}{aside}{why}", run.exit_code)
+    format!("exit {}: {counted}{among}{aside}{why}", run.exit_code.code())
 }
 
 fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {

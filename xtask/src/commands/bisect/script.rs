@@ -139,7 +139,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         if let Some(verdict) = hunt.record.trust.settle(&runs, args.runs) {
             let last = hunt.record.steps.last();
             // What this host is to blame for is no reason to skip a commit.
-            return match last.filter(|step| step.class == Class::Host.code() && verdict == Verdict::Skip) {
+            return match last.filter(|step| step.class == Class::Host && verdict == Verdict::Skip) {
                 Some(step) => Err(Error::host("this kernel cannot be tested here").why(step.why.clone())),
                 None => Ok(verdict),
             };

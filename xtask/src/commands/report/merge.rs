@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(value_name = "N")]
     keep: u32,
     /// Maximum size of the merged run directory [default: 50M for each part]
-    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = vmtest_base::size::parse)]
     run_size: Option<u64>,
 }
 

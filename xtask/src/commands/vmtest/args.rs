@@ -266,7 +266,7 @@ pub struct VmtestArgs {
     #[arg(value_name = "N")]
     pub keep: u32,
     /// Maximum size of the run directory: the middle of its largest logs is removed (500M) [default: 50M]
-    #[arg(help_heading = "Reports", long, value_name = "SIZE", value_parser = crate::commands::cache::bytes)]
+    #[arg(help_heading = "Reports", long, value_name = "SIZE", value_parser = vmtest_base::size::parse)]
     pub run_size: Option<u64>,
     /// Show what would be done without doing it
     #[arg(help_heading = "Look inside", long)]

@@ -22,7 +22,6 @@ pub enum Kind {
     File,
     /// A symbolic link.
     Link,
-    /// A directory.
     Dir,
     /// What blocks or acts when it is opened, with its name.
     Special(&'static str),

@@ -9,7 +9,7 @@ use crate::bisect::state::StoredStep;
 use crate::request::Request;
 use vmtest_base::beneath;
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_record::bisection::{Report, Subject};
+use vmtest_record::bisection::{Bisection, Subject};
 use vmtest_record::load;
 use vmtest_record::run::RunResult;
 
@@ -25,7 +25,7 @@ impl Hunt<'_> {
     ///
     /// # Errors
     /// When git cannot read a commit.
-    pub fn report(&self, end: &Next) -> Result<Report> {
+    pub fn report(&self, end: &Next) -> Result<Bisection> {
         let (record, mut report) = (&self.record, self.begun());
         let looked_for = report.looked_for.clone();
         let (answer, class) = match end {
@@ -60,9 +60,9 @@ impl Hunt<'_> {
             Next::Run { .. } => (UNFINISHED, Class::Host),
         };
         report.answer = answer.to_owned();
-        report.exit_code = class.code();
+        report.exit_code = class;
         if class != Class::Pass {
-            let open = record.steps.iter().any(|step| step.class == Class::Host.code());
+            let open = record.steps.iter().any(|step| step.class == Class::Host);
             if open {
                 report.resume = format!("cargo xtask bisect --resume {}", self.resume_word());
             }
@@ -72,24 +72,24 @@ impl Hunt<'_> {
     }
 
     /// What is known of a search that was stopped: never an answer.
-    pub fn unfinished(&self, error: &Error) -> Report {
+    pub fn unfinished(&self, error: &Error) -> Bisection {
         let interrupted = matches!(error.class, Class::Interrupted | Class::Terminated);
         let asked = self.record.steps.len();
-        Report {
+        Bisection {
             answer: if interrupted { "interrupted" } else { UNFINISHED }.to_owned(),
             summary: format!("no answer yet after {asked} kernel run(s): {}", error.summary()),
             resume: format!("cargo xtask bisect --resume {}", self.resume_word()),
-            exit_code: error.class.code(),
+            exit_code: error.class,
             ..self.begun()
         }
     }
 
     /// What every report says.
-    fn begun(&self) -> Report {
+    fn begun(&self) -> Bisection {
         let record = &self.record;
         let noun = record.axis.noun();
         let looked_for = format!("first {} {noun}", if record.question.find_fix { "good" } else { "bad" });
-        Report {
+        Bisection {
             schema: 1,
             run: record.run.clone(),
             directory: self.run_dir().path.display().to_string(),
@@ -101,7 +101,7 @@ impl Hunt<'_> {
             history: record.history,
             boots: record.steps.iter().map(|step| step.boots).sum(),
             duration_s: record.steps.iter().map(|step| step.built_s + step.ran_s).sum(),
-            ..Report::default()
+            ..Bisection::default()
         }
     }
 
@@ -129,7 +129,7 @@ impl Hunt<'_> {
         text
     }
 
-    fn wrong_end(&self, report: &mut Report, id: &str, verdict: Verdict, subject: &Subject) -> Class {
+    fn wrong_end(&self, report: &mut Bisection, id: &str, verdict: Verdict, subject: &Subject) -> Class {
         let record = &self.record;
         let (ends, find_fix) = (&record.ends, record.question.find_fix);
         let which = match () {
@@ -159,14 +159,14 @@ impl Hunt<'_> {
             Verdict::Good | Verdict::Bad => Class::Usage,
             Verdict::Skip | Verdict::Never => {
                 let last = record.steps.iter().rfind(|step| step.id == *id);
-                let class = last.and_then(|step| Class::from_code(step.class)).unwrap_or(Class::Host);
+                let class = last.map_or(Class::Host, |step| step.class);
                 // Nothing is all right about it.
                 if class == Class::Pass { Class::Incomplete } else { class }
             }
         }
     }
 
-    fn notes(&self, report: &mut Report, end: &Next) -> Result<()> {
+    fn notes(&self, report: &mut Bisection, end: &Next) -> Result<()> {
         let (search, record) = (self.record.search(), &self.record);
         if record.trust.runs > 1 && !matches!(end, Next::WrongEnd { .. }) {
             let (rate, needed) = (search.rate(), search.needed());

@@ -177,7 +177,7 @@ impl<'a> Hunt<'a> {
             known,
             verdict,
             why,
-            class: class.code(),
+            class,
             purpose: word(purpose).to_owned(),
             directory: directory.strip_prefix(&self.run_dir.path).map(Into::into).unwrap_or(directory),
             cached,
@@ -203,7 +203,7 @@ impl<'a> Hunt<'a> {
 
     /// Once is bad luck of one kernel, three times in a row is this host: going on would skip everything.
     fn blame_the_host(&self) -> Result<()> {
-        let is_host = |step: &&StoredStep| step.class == Class::Host.code();
+        let is_host = |step: &&StoredStep| step.class == Class::Host;
         let last: Vec<&StoredStep> = self.record.steps.iter().rev().take_while(is_host).collect();
         // An image that the mirror lists and does not have says nothing of this host.
         if last.len() < HOST_TROUBLE || matches!(self.record.axis, Axis::Images { .. }) {
@@ -393,26 +393,23 @@ impl<'a> Hunt<'a> {
 fn worth_keeping(result: &RunResult) -> bool {
     let classes =
         result.cells.iter().map(|cell| cell.class).chain(result.boots.iter().map(|boot| boot.class));
-    let the_kernels = |code: u8| match Class::from_code(code) {
-        Some(
-            Class::Pass | Class::TestFailed | Class::Incomplete | Class::Splat | Class::Flaky | Class::Panic,
-        ) => true,
-        Some(
-            Class::Usage
-            | Class::SeriesDoesNotApply
-            | Class::OptionLost
-            | Class::KernelBuild
-            | Class::SuiteBuild
-            | Class::BootFailed
-            | Class::Hang
-            | Class::WallClock
-            | Class::GuestLost
-            | Class::RunnerDied
-            | Class::Host
-            | Class::Interrupted
-            | Class::Terminated,
-        )
-        | None => false,
+    let the_kernels = |class: Class| match class {
+        Class::Pass | Class::TestFailed | Class::Incomplete | Class::Splat | Class::Flaky | Class::Panic => {
+            true
+        }
+        Class::Usage
+        | Class::SeriesDoesNotApply
+        | Class::OptionLost
+        | Class::KernelBuild
+        | Class::SuiteBuild
+        | Class::BootFailed
+        | Class::Hang
+        | Class::WallClock
+        | Class::GuestLost
+        | Class::RunnerDied
+        | Class::Host
+        | Class::Interrupted
+        | Class::Terminated => false,
     };
     !result.boots.is_empty() && classes.into_iter().all(the_kernels)
 }
@@ -425,7 +422,7 @@ fn worth_keeping(result: &RunResult) -> bool {
 fn never_started(result: &RunResult, directory: &Path) -> Option<String> {
     let silent = |boot: &&BootRecord| {
         let console = std::fs::read(directory.join(&boot.directory).join("console.log")).unwrap_or_default();
-        boot.class == Class::BootFailed.code()
+        boot.class == Class::BootFailed
             && boot.reason.contains("; it said: ")
             && memchr::memmem::find(&console, b"Linux version ").is_none()
     };

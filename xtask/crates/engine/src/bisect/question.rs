@@ -150,9 +150,7 @@ impl Question {
     /// # Errors
     /// The interruption, which is no verdict.
     pub fn judge(&self, run: &RunResult) -> Result<Answer> {
-        let class_of = |code: u8| Class::from_code(code).unwrap_or(Class::Host);
-        let ended =
-            run.cells.iter().map(Cell::class).chain(run.boots.iter().map(|boot| class_of(boot.class)));
+        let ended = run.cells.iter().map(|cell| cell.class).chain(run.boots.iter().map(|boot| boot.class));
         if let Some(class) =
             ended.into_iter().find(|class| matches!(class, Class::Interrupted | Class::Terminated))
         {
@@ -162,9 +160,7 @@ impl Question {
         let cells: Vec<&Cell> = run
             .cells
             .iter()
-            .filter(|cell| {
-                !(cell.outcome == Outcome::Notrun && !cell.required && cell.class() == Class::Pass)
-            })
+            .filter(|cell| !(cell.outcome == Outcome::Notrun && !cell.required && cell.class == Class::Pass))
             .collect();
         Ok(match self.asked {
             Asked::Fail => self.judge_fail(run, &cells),
@@ -177,7 +173,7 @@ impl Question {
 
     fn judge_fail(&self, run: &RunResult, cells: &[&Cell]) -> Answer {
         let told = |cell: &&Cell| match cell.outcome {
-            Outcome::Fail => cell.class() == Class::TestFailed,
+            Outcome::Fail => cell.class == Class::TestFailed,
             // The kernel lacks what the test needs: not what it is there for, and no pass. A flaky one failed once.
             Outcome::Skip | Outcome::Flaky => true,
             Outcome::Pass
@@ -194,17 +190,17 @@ impl Question {
         if let Some(cell) = failed.iter().find(|cell| self.is_sought(&[&cell.reason, &cell.log])) {
             let more =
                 if failed.len() > 1 { format!(" (and {} more)", failed.len() - 1) } else { String::new() };
-            return Answer::bad(cell.class(), &cell.reason, format!("{}{more}", what(cell)));
+            return Answer::bad(cell.class, &cell.reason, format!("{}{more}", what(cell)));
         }
         if let Some(cell) = failed.first() {
-            return Answer::skip(cell.class(), format!("a different failure: {}", what(cell)));
+            return Answer::skip(cell.class, format!("a different failure: {}", what(cell)));
         }
         let open = |cell: &&&Cell| !matches!(cell.outcome, Outcome::Pass | Outcome::Xfail);
         if let Some(cell) = cells.iter().find(open) {
             return Answer::skip(worst(run, cell), unjudged(run, cell));
         }
         if let Some(boot) = broken_boot(run) {
-            return Answer::skip(class(boot), boot.reason.clone());
+            return Answer::skip(boot.class, boot.reason.clone());
         }
         let passed: BTreeSet<String> =
             cells.iter().filter(|cell| cell.outcome == Outcome::Pass).map(|cell| name(cell)).collect();
@@ -222,12 +218,12 @@ impl Question {
 
     /// A kernel that dies or falls silent.
     fn judge_end(&self, run: &RunResult, cells: &[&Cell], wanted: Class) -> Answer {
-        let Some(boot) = run.boots.iter().find(|boot| class(boot) == wanted) else {
+        let Some(boot) = run.boots.iter().find(|boot| boot.class == wanted) else {
             return self.whole(run, cells, true);
         };
         let during = cells
             .iter()
-            .find(|cell| matches!(cell.outcome, Outcome::Crash | Outcome::Timeout) && cell.class() == wanted);
+            .find(|cell| matches!(cell.outcome, Outcome::Crash | Outcome::Timeout) && cell.class == wanted);
         if during.is_none() && !self.tests.is_empty() {
             return Answer::skip(wanted, format!("during none of the selected tests: {}", boot.reason));
         }
@@ -254,7 +250,7 @@ impl Question {
     }
 
     fn judge_build(&self, run: &RunResult, cells: &[&Cell]) -> Answer {
-        if let Some(cell) = cells.iter().find(|cell| cell.class() == Class::KernelBuild) {
+        if let Some(cell) = cells.iter().find(|cell| cell.class == Class::KernelBuild) {
             let title = compiler_error(&cell.reason);
             return if self.is_sought(&[&title]) {
                 Answer::bad(Class::KernelBuild, &title, title.clone())
@@ -263,7 +259,7 @@ impl Question {
             };
         }
         if let Some(cell) = cells.first() {
-            return Answer::skip(cell.class(), unjudged(run, cell));
+            return Answer::skip(cell.class, unjudged(run, cell));
         }
         match run.kernels.as_slice() {
             [kernel] if !kernel.release.is_empty() && !kernel.toolchain.is_empty() => {
@@ -275,15 +271,14 @@ impl Question {
 
     /// Good where nothing befell the kernel and every asked test came to an end of its own.
     fn whole(&self, run: &RunResult, cells: &[&Cell], with_splats: bool) -> Answer {
-        let bad = |boot: &&BootRecord| {
-            !(class(boot) == Class::Pass || (with_splats && class(boot) == Class::Splat))
-        };
+        let bad =
+            |boot: &&BootRecord| !(boot.class == Class::Pass || (with_splats && boot.class == Class::Splat));
         if let Some(boot) = run.boots.iter().find(bad) {
-            return Answer::skip(class(boot), boot.reason.clone());
+            return Answer::skip(boot.class, boot.reason.clone());
         }
         let ended = |cell: &&&Cell| match cell.outcome {
             Outcome::Pass | Outcome::Skip | Outcome::Xfail | Outcome::Flaky => true,
-            Outcome::Fail => cell.class() == Class::TestFailed,
+            Outcome::Fail => cell.class == Class::TestFailed,
             Outcome::Missing | Outcome::Crash | Outcome::Timeout | Outcome::Notrun => false,
         };
         if let Some(cell) = cells.iter().find(|cell| !ended(cell)) {
@@ -307,10 +302,6 @@ fn name(cell: &Cell) -> String {
     format!("{}:{}", cell.suite, cell.path())
 }
 
-fn class(boot: &BootRecord) -> Class {
-    Class::from_code(boot.class).unwrap_or(Class::Host)
-}
-
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
@@ -320,12 +311,12 @@ fn what(cell: &Cell) -> String {
 }
 
 fn broken_boot(run: &RunResult) -> Option<&BootRecord> {
-    run.boots.iter().find(|boot| !matches!(class(boot), Class::Pass | Class::Splat))
+    run.boots.iter().find(|boot| !matches!(boot.class, Class::Pass | Class::Splat))
 }
 
 /// Class of what kept a cell from an answer: that of its boot says more than "missing".
 fn worst(run: &RunResult, cell: &Cell) -> Class {
-    broken_boot(run).map_or(cell.class(), class)
+    broken_boot(run).map_or(cell.class, |boot| boot.class)
 }
 
 /// Why a cell says nothing.

@@ -18,7 +18,7 @@ use vmtest_base::key::Key;
 use vmtest_base::places::runs_dir;
 use vmtest_host::context::Context;
 use vmtest_host::store::{CacheKind, RunDir};
-use vmtest_record::bisection::Report;
+use vmtest_record::bisection::Bisection;
 use vmtest_record::run::RunResult;
 
 /// Version of `bisect.json`. One that is not known is not gone on with.
@@ -55,7 +55,7 @@ pub struct Record {
     pub steps: Vec<StoredStep>,
     /// The answer; absent as long as there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<Report>,
+    pub report: Option<Bisection>,
 }
 
 /// One run of one kernel.
@@ -72,7 +72,7 @@ pub struct StoredStep {
     /// Why.
     pub why: String,
     /// Exit class of that; 0 of a good one.
-    pub class: u8,
+    pub class: Class,
     /// Why it was asked.
     pub purpose: String,
     /// Directory of its `run.json`, consoles and events. Below the run's, unless it is of an earlier bisection.
@@ -130,7 +130,7 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
     if record.schema != SCHEMA {
         return Err(no(format!("its schema is {}; this version supports only {SCHEMA}", record.schema)));
     }
-    record.steps.retain(|step| step.class != Class::Host.code());
+    record.steps.retain(|step| step.class != Class::Host);
     record.report = None;
     run_dir.id.clone_from(&record.run);
     Ok((record, run_dir))

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vmtest_protocol::TestName;
 
-use crate::column::class_of;
 use crate::plan::Column;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
@@ -100,13 +99,13 @@ impl Attempts {
     }
 
     fn add(&mut self, attempt: u32, guests: Vec<Guest>, joins: Joins, lost: &[TestName]) {
-        let before = class_of(self.again.last().unwrap_or(&self.first));
+        let before = self.again.last().unwrap_or(&self.first).class;
         // Only what was run again is told by the guests to come; a guest without anything lost stays what it was.
         for record in std::iter::once(&mut self.first).chain(&mut self.again) {
-            record.retried |= retries::is_replaced(class_of(record));
+            record.retried |= retries::is_replaced(record.class);
         }
         for guest in guests {
-            let boots = (before, class_of(&guest.record));
+            let boots = (before, guest.record.class);
             match joins {
                 Joins::Cells => retries::merge(&mut self.cells, guest.cells, attempt, boots),
                 Joins::Tests => retries::merge_tests(&mut self.cells, guest.cells, lost, attempt, boots),
@@ -125,9 +124,9 @@ impl Attempts {
         cells.extend(apart);
         // Tests of a column to compare with stop nobody.
         let tests_count = column.role.is_none();
-        let boot_counts = |boot: &BootRecord| boot.class != Class::Pass.code() && !boot.retried;
+        let boot_counts = |boot: &BootRecord| boot.class != Class::Pass && !boot.retried;
         if std::iter::once(&first).chain(&again).any(boot_counts)
-            || (tests_count && cells.iter().any(|cell| cell.class() != Class::Pass))
+            || (tests_count && cells.iter().any(|cell| cell.class != Class::Pass))
         {
             resources.bad();
         }

@@ -209,7 +209,7 @@ impl<'a> Guests<'a> {
             features: hello.map(|hello| hello.features.clone()).unwrap_or_default(),
             profile: hello.map(|hello| hello.profile.clone()).unwrap_or_default(),
             conditions: conditions.clone(),
-            class: verdict.class.code(),
+            class: verdict.class,
             reason: verdict.reason.clone(),
             booted_after_ms: seen.booted_after.map(millis),
             duration_ms: millis(seen.took),

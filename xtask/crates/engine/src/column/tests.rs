@@ -36,7 +36,7 @@ fn what_needs_a_bpftool_counts_where_it_should_be_there_or_nothing_else_was_aske
         };
         let cells = bpftool::cells_without(&base, &bootable, &names, alone);
         assert_eq!((cells.len(), cells[0].outcome), (1, vmtest_record::outcome::Outcome::Notrun), "{what}");
-        assert_eq!((cells[0].class(), cells[0].required), (class, required), "{what}");
+        assert_eq!((cells[0].class, cells[0].required), (class, required), "{what}");
         assert!(!cells[0].reason.is_empty(), "{what}");
     }
 }

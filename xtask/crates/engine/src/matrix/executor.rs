@@ -96,8 +96,8 @@ impl Executor {
         };
         let run = load::read(out)
             .map_err(|error| gap(format!("{} and left no run: {}", how(), error.summary())))?;
-        if done.status.code() != Some(run.exit_code.into()) {
-            return Err(gap(format!("{}, but its run says {}", how(), run.exit_code)));
+        if done.status.code() != Some(run.exit_code.code().into()) {
+            return Err(gap(format!("{}, but its run says {}", how(), run.exit_code.code())));
         }
         let name = format!("the run of {}", axes.id);
         let part = Part { name, run };

@@ -110,7 +110,7 @@ impl Expectation {
     fn covers(&self, cell: &Cell) -> bool {
         !self.expired
             && cell.outcome == self.outcome
-            && may_be_known(cell.outcome, cell.class())
+            && may_be_known(cell.outcome, cell.class)
             && self.says.as_ref().is_none_or(|says| says.is_match(&cell.reason))
             && self.cells.fits(cell)
     }
@@ -150,7 +150,7 @@ pub fn untouched(entries: &[Expectation]) -> Vec<ExpectRecord> {
 pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunResult) -> Vec<ExpectRecord> {
     let mut found: Vec<(u64, u64)> = vec![(0, 0); entries.len()];
     // Boots that ended as it was known: where they ran, their class, and why.
-    let mut ends: BTreeSet<(String, String, String, u8, usize)> = BTreeSet::new();
+    let mut ends: BTreeSet<(String, String, String, Class, usize)> = BTreeSet::new();
     for cell in &mut run.cells {
         let known = entries.iter().position(|entry| entry.covers(cell));
         if let Some(at) = known.filter(|_| !required.iter().any(|pattern| pattern.fits(cell))) {
@@ -164,7 +164,7 @@ pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunRes
             cell.expected =
                 Some(ExpectedRecord { outcome: cell.outcome, class: cell.class, why: entry.text() });
             cell.reason = format!("known: {}; seen: {}: {}", entry.text(), cell.outcome.name(), cell.reason);
-            (cell.outcome, cell.class) = (Outcome::Xfail, Class::Pass.code());
+            (cell.outcome, cell.class) = (Outcome::Xfail, Class::Pass);
         } else if cell.outcome == Outcome::Pass {
             let fits = |entry: &Expectation| !entry.expired && entry.cells.fits(cell);
             if let Some(at) = entries.iter().position(fits) {
@@ -268,15 +268,15 @@ fn require_one(globs: &CellGlobs, cells: &mut Vec<Cell>, whole: bool) -> Require
     let fits = |cell: &Cell| pattern.as_ref().is_some_and(|pattern| pattern.fits(cell));
     for cell in cells.iter_mut().filter(|cell| !is_stand_in(cell) && fits(cell)) {
         found += 1;
-        let passed = matches!(cell.outcome, Outcome::Pass | Outcome::Flaky) && cell.class() == Class::Pass;
+        let passed = matches!(cell.outcome, Outcome::Pass | Outcome::Flaky) && cell.class == Class::Pass;
         if passed {
             continue;
         }
         let Cell { outcome, kernel, variant, .. } = &*cell;
         lacking.push(format!("{} {} on {kernel} ({variant})", outcome.name(), cell.path()));
         cell.required = true;
-        if cell.class() == Class::Pass {
-            cell.class = Class::Incomplete.code();
+        if cell.class == Class::Pass {
+            cell.class = Class::Incomplete;
             cell.reason = format!("{}; the matrix requires it to pass", cell.reason);
         }
     }

@@ -112,9 +112,9 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
     let mut jobs = Vec::new();
     let mut interrupted = None;
     for Part { run: part, .. } in parts {
-        let ended = Class::from_code(part.exit_code);
-        interrupted =
-            interrupted.or(ended.filter(|class| matches!(class, Class::Interrupted | Class::Terminated)));
+        if matches!(part.exit_code, Class::Interrupted | Class::Terminated) {
+            interrupted = interrupted.or(Some(part.exit_code));
+        }
         let matrix = part.matrix.unwrap_or_default();
         jobs.extend(matrix.jobs.into_iter().filter(|job| job.cells > 0));
         if let Some(all) = &mut run.matrix {
@@ -240,11 +240,11 @@ fn belongs(job: &JobRecord, axes: &Axes) -> bool {
 
 /// Whether a cell can be what it says: of what did not go well only little counts as a pass.
 fn is_possible(cell: &Cell) -> bool {
-    let good = cell.class() == Class::Pass;
+    let good = cell.class == Class::Pass;
     match cell.outcome {
         Outcome::Pass => good,
         // A matrix may require a pass of it.
-        Outcome::Xfail => good || cell.class() == Class::Incomplete,
+        Outcome::Xfail => good || cell.class == Class::Incomplete,
         Outcome::Flaky => true,
         Outcome::Skip | Outcome::Notrun => !good || !cell.required,
         Outcome::Fail | Outcome::Crash | Outcome::Timeout | Outcome::Missing => !good,
@@ -299,7 +299,7 @@ fn stand_in(run: &mut RunResult, axes: &Axes, jobs: &[JobRecord], all: &[Axes], 
         required: true,
         attempts: 0,
         duration_ms: 0,
-        class: gap.class.code(),
+        class: gap.class,
         was: None,
         measured: String::new(),
         unmet: Vec::new(),

@@ -7,6 +7,7 @@ use globset::GlobMatcher;
 use vmtest_protocol::TestName;
 
 use vmtest_base::error::{Error, Result};
+use vmtest_base::size;
 use vmtest_host::accel::Kind;
 use vmtest_kernel::reserved;
 use vmtest_suite::own::compile;
@@ -136,12 +137,8 @@ pub(super) fn mebibytes(text: &str) -> Result<u32> {
         Error::usage(format!("--memory `{}` is not a size", text.escape_debug()))
             .next("write 512M or 2G, at least 128M and at most 1024G")
     };
-    let (digits, factor) = match text.strip_suffix(['M', 'm']) {
-        Some(digits) => (digits, 1),
-        None => text.strip_suffix(['G', 'g']).map_or((text, 1), |digits| (digits, 1024)),
-    };
-    let size: u32 = digits.parse().map_err(|_| wrong())?;
-    size.checked_mul(factor).filter(|size| (128..=1_048_576).contains(size)).ok_or_else(wrong)
+    let found = size::parse_mebibytes(text).and_then(|size| u32::try_from(size).ok());
+    found.filter(|size| (128..=1_048_576).contains(size)).ok_or_else(wrong)
 }
 
 pub(super) fn timeout(text: &str) -> Result<(Limit, Duration)> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one boot came to: the rules that turn what was seen of a guest into a class and a reason. Pure, and a pass is the last
+//! The outcome of one boot: the rules that turn what was seen of a guest into a class and a reason. Pure, and a pass is the last
 //! branch.
 
 use std::sync::LazyLock;
@@ -12,12 +12,11 @@ use crate::observed::{End, Observed};
 use vmtest_base::error::Class;
 use vmtest_record::allow_list::Allowed;
 
-/// What one boot came to.
+/// Outcome of one boot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// `Pass` when the boot went through and the runner was believed; tests may have failed all the same.
+    /// `Pass` when the boot went through and the runner was trusted; tests may have failed all the same.
     pub class: Class,
-    /// Why not.
     pub reason: String,
 }
 
@@ -70,7 +69,7 @@ pub fn judge(seen: &Observed, terms: &Terms<'_>) -> Verdict {
     if let Some(fault) = stream.faults.first() {
         let more = stream.faults.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-        return no(Class::Host, format!("the event channel cannot be believed: {fault}{more}"));
+        return no(Class::Host, format!("the event channel cannot be trusted: {fault}{more}"));
     }
     let release = terms.release;
     if let Some(hello) = stream.hello.as_ref().filter(|hello| !release.is_empty() && hello.release != release)
@@ -87,7 +86,7 @@ pub fn judge(seen: &Observed, terms: &Terms<'_>) -> Verdict {
         return no(
             Class::GuestLost,
             format!(
-                "the guest went away without a word{}{}{}",
+                "the guest exited without a final message{}{}{}",
                 during(seen),
                 restarted(seen),
                 complained(seen)
@@ -127,7 +126,7 @@ pub fn judge(seen: &Observed, terms: &Terms<'_>) -> Verdict {
         return no(Class::Splat, title.clone());
     }
     if seen.console.dropped > 0 {
-        return no(Class::Splat, format!("{} complaints more than are kept", seen.console.dropped));
+        return no(Class::Splat, format!("{} more kernel warnings than are kept", seen.console.dropped));
     }
     if let Some(title) = unexplained_taint(seen).filter(|title| terms.allowed.allows(title).is_none()) {
         return no(Class::Splat, title);
@@ -194,9 +193,7 @@ fn turned_down(seen: &Observed) -> Option<String> {
         (false, _) => "the start of the kernel",
         (true, false) => "the runner's last word, which is a warning in the kernel's log",
     };
-    Some(format!(
-        "the console does not show {missing}: what the kernel complained of may not be there either"
-    ))
+    Some(format!("the console does not show {missing}: kernel warnings may be missing as well"))
 }
 
 /// The symbol in a register dump: `RIP: 0010:name+0x1/0x2`.
@@ -220,8 +217,8 @@ fn emulator_failure(death: &Hit, emulator: Option<&str>) -> Option<String> {
     let ours = ["bpf_trampoline_", "bpf_prog_", "bpf_dispatcher_"];
     (!ours.iter().any(|prefix| symbol.starts_with(prefix))).then(|| {
         format!(
-            "an emulator failure, not the kernel's: an int3 oops in {symbol}, as {emulator} makes of text that is patched \
-             while it runs; --cpus 1 or KVM would tell"
+            "an emulator failure, not the kernel's: an int3 oops in {symbol}; {emulator} causes it when text is patched \
+             while it runs; try --cpus 1 or KVM"
         )
     })
 }

@@ -14,7 +14,6 @@ use vmtest_record::run::{Cell, Unmet};
 /// How often each subtest has to have run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounds {
-    /// This often.
     Exactly(u32),
     /// In every round but the last, which may end anywhere; in one at least.
     UntilFail,
@@ -26,9 +25,7 @@ pub type MaySkip<'a> = &'a dyn Fn(&TestName) -> bool;
 /// What every cell of a boot has in common.
 #[derive(Debug, Clone, Default)]
 pub struct CellBase {
-    /// Column.
     pub kernel: String,
-    /// Variant.
     pub variant: String,
     /// `vng` or `direct`.
     pub boot: String,
@@ -97,7 +94,7 @@ fn repeated_cell<'a>(
         ends.iter().map(|end| (*end, ended_cell(end, boot, may_skip))).collect();
     let which = |round: u32, (outcome, reason, class): &Found| {
         let which = match rounds {
-            // What befell the whole boot is no news of one repetition.
+            // What happened to the whole boot is no news of one repetition.
             _ if *class == Class::Host || *outcome == Outcome::Notrun => String::new(),
             Rounds::Exactly(1) => String::new(),
             Rounds::Exactly(of) => format!("repetition {round} of {of}: "),
@@ -136,7 +133,6 @@ pub fn notrun(base: &CellBase, planned: &[TestName], class: Class, reason: &str)
     planned.iter().map(cell).collect()
 }
 
-/// One cell.
 pub fn make_cell(
     base: &CellBase,
     name: &TestName,
@@ -157,7 +153,7 @@ pub fn make_cell(
         required: !(outcome == Outcome::Skip && may_skip),
         attempts,
         duration_ms: end.map_or(0, |end| end.duration_us / 1000),
-        class: class.code(),
+        class,
         was: None,
         measured: end.map_or_else(String::new, |end| measured(end, outcome, &base.accel)),
         enforced: base.enforced,
@@ -188,7 +184,7 @@ pub fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
     format!("{}, {on}", end.measured)
 }
 
-/// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not believed.
+/// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not trusted.
 fn ended_cell(end: &TestEnd, boot: &Verdict, may_skip: bool) -> (Outcome, String, Class) {
     if boot.class == Class::Host {
         return (Outcome::Fail, boot.reason.clone(), Class::Host);
@@ -237,8 +233,7 @@ pub fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict, rounds: Round
         }
         class @ (Class::Hang | Class::WallClock) if running => (Outcome::Timeout, boot.reason.clone(), class),
         Class::Pass | Class::Splat if rounds == Rounds::UntilFail => {
-            let reason =
-                "not reported: there was no whole round before the first failure or the end of the time";
+            let reason = "not reported: no complete round before the first failure or the time limit";
             (Outcome::Missing, reason.to_owned(), Class::Incomplete)
         }
         Class::Pass | Class::Splat => {

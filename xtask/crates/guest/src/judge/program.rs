@@ -28,11 +28,9 @@ pub struct Program {
     pub name: String,
     /// One line, for people.
     pub about: String,
-    /// Its directory.
     pub dir: PathBuf,
     /// What runs, below the directory.
     pub program: String,
-    /// The plan.
     pub tests: Vec<String>,
     /// Seconds that it may take.
     pub limit_s: u32,
@@ -117,7 +115,7 @@ fn report(text: &str, end: &TestEnd) -> Report {
         Some(4) if skipped => (),
         // That is how programs say that a result failed.
         Some(_) if failed => (),
-        _ if end.reason.is_empty() => report.doubts.push("nobody says how it ended".to_owned()),
+        _ if end.reason.is_empty() => report.doubts.push("nothing says how it ended".to_owned()),
         _ => report.doubts.push(end.reason.clone()),
     }
     report

@@ -105,7 +105,7 @@ fn judged(events: &[String], console: &str, how: End) -> (Class, Vec<(Outcome, C
         enforced: None,
     };
     let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, Rounds::Exactly(1), &|_| false);
-    (boot.class, cells.iter().map(|cell| (cell.outcome, cell.class())).collect())
+    (boot.class, cells.iter().map(|cell| (cell.outcome, cell.class)).collect())
 }
 
 static NOTHING: LazyLock<Allowed> = LazyLock::new(Allowed::default);
@@ -277,7 +277,7 @@ fn a_death_after_a_clean_run_is_no_pass() {
     let mut run = samples::run(vec![samples::cell("k", "a", Outcome::Pass, Class::Pass)]);
     run.boots = vec![samples::boot("k", Class::Panic)];
     run.conclude(None);
-    assert_eq!(run.exit_code, 21);
+    assert_eq!(run.exit_code.code(), 21);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn repeated(ran: &[(&str, u32, &str)], rounds: Rounds) -> Vec<(Outcome, Class, u
         enforced: None,
     };
     let cells = cells(&base, &[name("a"), name("b")], &seen, &boot, rounds, &|_| false);
-    cells.into_iter().map(|cell| (cell.outcome, cell.class(), cell.attempts, cell.reason)).collect()
+    cells.into_iter().map(|cell| (cell.outcome, cell.class, cell.attempts, cell.reason)).collect()
 }
 
 const A: [(&str, u32, &str); 3] = [("a", 1, "pass"), ("a", 2, "pass"), ("a", 3, "pass")];

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is said of a host that lacks something.
+//! Reports for hosts where something is missing.
 
+use std::path::PathBuf;
+
+use super::resources::{judge_disk, judge_memory};
+use super::sandbox::{Limits, fix_sandbox, has_range};
+use super::tools::{RUSTUP, Seen, TOOLS, Tool, cause, dotted, version};
 use super::*;
 use vmtest_base::error::Class;
+use vmtest_base::size::GIB;
 
 fn tool(name: &str) -> &'static Tool {
     TOOLS.iter().find(|tool| tool.name == name).expect("a name of the table")
@@ -34,44 +40,44 @@ fn the_cause_is_picked_from_a_failure() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let python =
         lines("Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'pip'");
-    assert_eq!(telling(&python), Some("ModuleNotFoundError: No module named 'pip'"));
+    assert_eq!(cause(&python), Some("ModuleNotFoundError: No module named 'pip'"));
     let rustup = lines("error: no default toolchain\n  13: <unknown>");
-    assert_eq!(telling(&rustup), Some("error: no default toolchain"));
-    assert_eq!(telling(&lines("a\nb")), Some("b"));
-    assert_eq!(telling(&[]), None);
+    assert_eq!(cause(&rustup), Some("error: no default toolchain"));
+    assert_eq!(cause(&lines("a\nb")), Some("b"));
+    assert_eq!(cause(&[]), None);
 }
 
 #[test]
 fn what_is_too_old_says_what_would_do() {
     let needs = needs_of(Toolchain::Image);
     let old = judge(tool("clang"), needs, Seen::There("11.0.1".to_owned()));
-    assert_eq!(old.verdict, Verdict::Lacking);
+    assert_eq!(old.status, Status::Missing);
     assert_eq!(old.problem.as_deref(), Some("clang 11.0.1 is older than 14.0"));
-    assert_eq!(old.mend.as_deref(), Some("install clang 14.0 or newer"));
+    assert_eq!(old.fix.as_deref(), Some("install clang 14.0 or newer"));
     let fine = judge(tool("clang"), needs, Seen::There("14.0.6".to_owned()));
-    assert_eq!((fine.verdict, fine.mend), (Verdict::Ok, None));
+    assert_eq!((fine.status, fine.fix), (Status::Ok, None));
     let vng = judge(tool("vng"), needs_of(Toolchain::Host), Seen::There("1.9".to_owned()));
-    assert!(vng.mend.is_some_and(|mend| mend.contains("--toolchain image")));
+    assert!(vng.fix.is_some_and(|fix| fix.contains("--toolchain image")));
     let rust = judge(tool("rustc"), needs, Seen::There("1.84.1".to_owned()));
-    assert_eq!(rust.mend.as_deref(), Some(RUSTUP));
+    assert_eq!(rust.fix.as_deref(), Some(RUSTUP));
 }
 
 #[test]
 fn what_only_some_runs_need_is_a_warning_until_a_run_needs_it() {
     let absent = || Seen::Absent("apt-get is not on PATH".to_owned());
     let seen = judge(tool("apt-get"), needs_of(Toolchain::Image), absent());
-    assert_eq!(seen.verdict, Verdict::Warning);
+    assert_eq!(seen.status, Status::Warning);
     let error = refuse(&[judge(tool("apt-get"), &[Need::Archive], absent())]).expect_err("asked for");
     assert_eq!(error.class, Class::Host);
     assert!(error.to_string().contains("next: scripts/setup.sh"), "{error}");
     let seen = judge(tool("ccache"), needs_of(Toolchain::Host), Seen::Absent(String::new()));
-    assert_eq!(seen.verdict, Verdict::Warning);
+    assert_eq!(seen.status, Status::Warning);
 }
 
 #[test]
 fn a_refusal_lists_everything_once() {
     let absent = |name| judge(tool(name), &[Need::BuildRoot], Seen::Absent("is not on PATH".to_owned()));
-    let error = refuse(&[absent("mmdebstrap"), absent("pip")]).expect_err("two things lack");
+    let error = refuse(&[absent("mmdebstrap"), absent("pip")]).expect_err("two are missing");
     assert_eq!(error.detail.len(), 2);
     assert_eq!(error.next.as_deref(), Some(SETUP));
     assert!(error.what.contains("2 things"));
@@ -81,7 +87,7 @@ fn a_refusal_lists_everything_once() {
 #[test]
 fn each_limit_on_user_namespaces_has_its_command() {
     let free = Limits { clone: Some(1), apparmor: Some(0), max: Some(96_365), ..Limits::default() };
-    assert!(mend_sandbox(&free).contains("--toolchain host"));
+    assert!(fix_sandbox(&free).contains("--toolchain host"));
     let table = [
         (Limits { no_bwrap: true, ..free.clone() }, SETUP),
         (Limits { clone: Some(0), ..free.clone() }, "unprivileged_userns_clone=1"),
@@ -89,8 +95,8 @@ fn each_limit_on_user_namespaces_has_its_command() {
         (Limits { max: Some(0), ..free.clone() }, "max_user_namespaces"),
         (Limits { root: true, apparmor: Some(1), ..free }, "--privileged"),
     ];
-    for (limits, mend) in table {
-        assert!(mend_sandbox(&limits).contains(mend), "{limits:?}");
+    for (limits, fix) in table {
+        assert!(fix_sandbox(&limits).contains(fix), "{limits:?}");
     }
 }
 
@@ -106,20 +112,19 @@ fn ranges_belong_to_a_name_or_a_number() {
 
 #[test]
 fn room_is_judged_in_two_steps() {
-    let at = |gibs: u64| judge_disk(Ok((PathBuf::from("/c"), gibs * GIB))).verdict;
+    let at = |gibs: u64| judge_disk(Ok((PathBuf::from("/c"), gibs * GIB))).status;
     assert_eq!([at(2), at(3), at(7), at(8)], {
-        use Verdict::*;
-        [Lacking, Warning, Warning, Ok]
+        use Status::*;
+        [Missing, Warning, Warning, Ok]
     });
     let broken = judge_disk(Err(("cannot create /c".to_owned(), None)));
-    assert_eq!((broken.verdict, broken.found), (Verdict::Lacking, None));
+    assert_eq!((broken.status, broken.found), (Status::Missing, None));
 
     let memory = |total: u64, available: u64| {
-        judge_memory(&format!("MemTotal:  {total} kB\nMemFree: 1 kB\nMemAvailable:  {available} kB\n"))
-            .verdict
+        judge_memory(&format!("MemTotal:  {total} kB\nMemFree: 1 kB\nMemAvailable:  {available} kB\n")).status
     };
-    assert_eq!(memory(25_000_000, 24_000_000), Verdict::Ok);
-    assert_eq!(memory(25_000_000, 1_000_000), Verdict::Warning);
-    assert_eq!(memory(1_000_000, 900_000), Verdict::Lacking);
-    assert_eq!(judge_memory("").verdict, Verdict::Ok, "not knowing is no reason to refuse");
+    assert_eq!(memory(25_000_000, 24_000_000), Status::Ok);
+    assert_eq!(memory(25_000_000, 1_000_000), Status::Warning);
+    assert_eq!(memory(1_000_000, 900_000), Status::Missing);
+    assert_eq!(judge_memory("").status, Status::Ok, "unknown is not a reason to fail");
 }

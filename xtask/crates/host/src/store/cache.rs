@@ -6,6 +6,10 @@
 //! What is made once and then only read is sealed ([`seal`](crate::store::seal)) and checked against that when it is opened. An
 //! entry that is damaged, or was never sealed, is removed and reported; to its user it is not there, and so it is made again.
 
+mod scratch;
+
+pub use scratch::Scratch;
+
 use crate::store::CacheKind;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -13,13 +17,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use vmtest_base::places::base_dir;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::store::remove::{remove_tree, remove_tree_while};
+use crate::store::remove::remove_tree;
 use crate::store::seal::{self, State};
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::event::Bus;
@@ -70,9 +74,6 @@ impl Cache {
 
     /// Opens the cache in the directory `root`, an absolute path; makes it where it is missing and removes what killed
     /// runs left half-made.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn at(root: PathBuf) -> Result<Cache> {
         let cache = Cache {
             root,
@@ -232,9 +233,6 @@ impl Cache {
     }
 
     /// An empty directory on the cache's file system that goes away unless it is kept.
-    ///
-    /// # Errors
-    /// When it cannot be made.
     pub fn scratch(&self) -> Result<Scratch> {
         let dir = tempfile::Builder::new()
             .prefix("t-")
@@ -290,9 +288,6 @@ impl Cache {
     }
 
     /// Of the entries of a kind whose names begin so, keeps those that were used last, and those that are in use.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
     pub fn keep_newest(&self, kind: CacheKind, prefix: &str, count: usize) -> Result<()> {
         let entries = fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten();
         let mut found: Vec<(SystemTime, String)> = entries
@@ -435,162 +430,5 @@ impl Doomed {
 /// A scratch directory younger than this is never taken for a leftover.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// How long an interrupted run tidies up.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// An unfinished cache entry.
-pub struct Scratch {
-    dir: Option<tempfile::TempDir>,
-    lock: Flock<File>,
-    cache: Cache,
-}
-
-impl Scratch {
-    /// Where it is now.
-    pub fn path(&self) -> &Path {
-        self.dir.as_ref().map(tempfile::TempDir::path).unwrap_or_else(|| Path::new(""))
-    }
-
-    /// Seals it and makes it durable under its final name; an older entry of that name is replaced.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn keep_as(self, place: &Path) -> Result<PathBuf> {
-        let kind = place.parent().and_then(Path::file_name).and_then(|kind| kind.to_str());
-        if let Some(scope) = kind.and_then(CacheKind::named).and_then(seal::scope) {
-            seal::write(self.path(), scope)?;
-            killpoint("sealed");
-            self.cache.checked().insert(place.to_owned());
-        }
-        // One call for the whole entry: syncing 90,000 source files one by one takes minutes.
-        nix::unistd::syncfs(&self.lock as &File).on("cannot sync", self.path())?;
-        killpoint("synced");
-        self.keep_unsynced_as(place)
-    }
-
-    /// The same for what tells by itself whether it is whole, and is too large to wait for the disk.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn keep_unsynced_as(mut self, place: &Path) -> Result<PathBuf> {
-        if let Some(parent) = place.parent() {
-            create_dir(parent)?;
-        }
-        let Some(dir) = self.dir.as_ref() else { return Ok(place.to_owned()) };
-        if place.exists() {
-            // Away in one step, so that it is never seen half-removed.
-            let old = self.cache.scratch()?;
-            fs::rename(place, old.path().join("old")).on("cannot replace", place)?;
-            killpoint("old one away");
-        }
-        fs::rename(dir.path(), place).on("cannot rename into place", place)?;
-        killpoint("renamed");
-        drop(self.dir.take().map(tempfile::TempDir::keep));
-        // Until now nobody could take it away; from now on it is ours by use.
-        self.lock.relock(FlockArg::LockShared).on("cannot lock", place)?;
-        if !self.cache.hold(place) {
-            return Err(Error::host(format!("{} was removed at once", place.display()))
-                .next("something prunes this cache all the time: run it again without that"));
-        }
-        Ok(place.to_owned())
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let Some(dir) = self.dir.take() else { return };
-        // Half a kernel tree takes long to remove on a busy disk, and nobody who pressed Ctrl-C waits for that: the
-        // rest is a leftover, which the next run removes.
-        let until = Instant::now() + PATIENCE;
-        remove_tree_while(&dir.keep(), || interrupt::requested().is_none() || Instant::now() < until);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::CacheKind;
-
-    fn cache(dir: &Path) -> Cache {
-        Cache::at(dir.to_owned()).expect("a temporary directory can be written")
-    }
-
-    #[test]
-    fn a_failed_entry_leaves_nothing() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let cache = cache(dir.path());
-        let bus = Bus::new(Vec::new());
-        let failed = cache.get_or_make(&bus, CacheKind::Source, "k", |at| {
-            fs::write(at.join("half"), "x").on("cannot write", at)?;
-            Err(Error::host("no"))
-        });
-        assert!(failed.is_err());
-        assert!(cache.get(CacheKind::Source, "k").is_none());
-        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
-        let (_, there) = cache.get_or_make(&bus, CacheKind::Source, "k", |_| Ok(())).expect("made");
-        assert!(!there);
-        let (_, there) =
-            cache.get_or_make(&bus, CacheKind::Source, "k", |_| Err(Error::host("again"))).expect("kept");
-        assert!(there);
-    }
-
-    #[test]
-    fn only_leftovers_without_an_owner_go() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let cache = cache(dir.path());
-        let owned = cache.scratch().expect("scratch");
-        let dead = dir.path().join("tmp/t-dead");
-        create_dir(&dead).expect("made");
-        let leftovers = || cache.leftovers(FRESH);
-        assert!(leftovers().is_empty(), "a new one may belong to someone who has not locked it yet");
-        let long_ago = SystemTime::now() - Duration::from_secs(3600);
-        File::open(&dead).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
-        File::open(owned.path()).and_then(|dir| dir.set_modified(long_ago)).expect("times can be set");
-        assert_eq!(leftovers().into_iter().map(|(path, _)| path).collect::<Vec<_>>(), [dead.as_path()]);
-        fs::create_dir_all(dead.join("a/b"))
-            .and_then(|()| fs::write(dead.join("a/c"), "x"))
-            .expect("written");
-        fs::set_permissions(dead.join("a"), fs::Permissions::from_mode(0o500)).expect("modes can be set");
-        remove_tree(&dead);
-        assert!(owned.path().exists() && !dead.exists());
-    }
-
-    #[test]
-    fn what_somebody_uses_or_makes_is_not_taken_away() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        // Two processes: locks of one open file do not keep out the same process' others.
-        let (one, other) = (cache(dir.path()), cache(dir.path()));
-        let bus = Bus::new(Vec::new());
-        one.get_or_make(&bus, CacheKind::Kernel, "k", |_| Ok(())).expect("made");
-        assert!(other.is_used(CacheKind::Kernel, "k"));
-        assert!(other.take_away(CacheKind::Kernel, "k").expect("looked").is_none());
-        drop(one);
-        assert!(!other.is_used(CacheKind::Kernel, "k"));
-        let lock = other.lock(&bus, CacheKind::Kernel, "k").expect("free");
-        assert!(
-            other.is_used(CacheKind::Kernel, "k")
-                && other.take_away(CacheKind::Kernel, "k").expect("looked").is_none()
-        );
-        drop(lock);
-        let doomed = other.take_away(CacheKind::Kernel, "k").expect("looked").expect("free");
-        assert!(other.get(CacheKind::Kernel, "k").is_none(), "away at once, before it is removed");
-        assert_eq!(other.leftovers(Duration::ZERO).len(), 0, "it has an owner");
-        doomed.remove();
-        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
-        assert_eq!(fs::read_dir(dir.path().join("locks")).expect("locks").count(), 0);
-    }
-
-    #[test]
-    fn a_replaced_entry_is_used_as_the_new_one() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let (one, other) = (cache(dir.path()), cache(dir.path()));
-        for text in ["old", "new"] {
-            let scratch = one.scratch().expect("scratch");
-            fs::write(scratch.path().join("file"), text).expect("written");
-            let kept = scratch.keep_as(&one.path(CacheKind::Suite, "k")).expect("kept");
-            assert_eq!(fs::read_to_string(kept.join("file")).expect("read"), text);
-        }
-        assert!(other.take_away(CacheKind::Suite, "k").expect("looked").is_none());
-        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("tmp").count(), 0);
-    }
-}
+mod tests;

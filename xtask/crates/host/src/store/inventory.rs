@@ -42,10 +42,8 @@ fn is_entry_name(kind: CacheKind, name: &str) -> bool {
     }
 }
 
-/// One entry.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// Its kind.
     pub kind: CacheKind,
     /// Its name among those.
     pub name: String,
@@ -164,7 +162,6 @@ pub enum Prune {
     ToSize(u64),
     /// What was not used for this long.
     OlderThan(Duration),
-    /// Everything.
     All,
 }
 
@@ -252,7 +249,6 @@ mod tests {
         fn new() -> Place {
             Place { dir: tempfile::tempdir().expect("temporary directory") }
         }
-        /// Another process.
         fn cache(&self) -> Cache {
             Cache::at(self.dir.path().to_owned()).expect("a cache")
         }

@@ -17,14 +17,12 @@ macro_rules! kinds {
             /// All of them.
             pub const ALL: &[CacheKind] = &[$(CacheKind::$kind),*];
 
-            /// Its directory.
             pub fn name(self) -> &'static str {
                 match self {
                     $(CacheKind::$kind => $name),*
                 }
             }
 
-            /// For people.
             pub fn about(self) -> &'static str {
                 match self {
                     $(CacheKind::$kind => $about),*

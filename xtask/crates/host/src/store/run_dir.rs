@@ -68,7 +68,7 @@ impl RunDir {
         let handle = File::open(path).on("cannot open", path)?;
         let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Error::usage(format!("another process is at work in {}", path.display()))
-                .next("wait for its end, or end it first")
+                .next("wait until it finishes, or stop it first")
         })?;
         crate::store::remember_place(path);
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -47,7 +47,7 @@ fn whatever_was_right_and_is_not_right_now_is_worse() {
         assert_eq!(change(Some(PASS), Some(bad)), Some(Change::Fails), "{bad:?}");
         assert_eq!(change(Some(ALLOWED), Some(bad)), Some(Change::Fails), "{bad:?}");
         assert_eq!(change(None, Some(bad)), Some(Change::Fails), "{bad:?}");
-        assert_eq!(change(Some(bad), Some(PASS)), Some(Change::Mended), "{bad:?}");
+        assert_eq!(change(Some(bad), Some(PASS)), Some(Change::Fixed), "{bad:?}");
         assert_eq!(change(Some(bad), Some(bad)), None, "{bad:?}");
         assert_eq!(change(Some(bad), None), Some(Change::Vanished), "{bad:?}");
     }
@@ -74,7 +74,7 @@ fn what_befalls_the_guest_and_the_run_is_compared_as_well() {
     let diff = compared(&fine, &dies);
     assert!(diff.worse && diff.tests[0].change == Change::Fails, "{diff:?}");
     let diff = compared(&dies, &fine);
-    assert!(!diff.worse && diff.tests[0].change == Change::Mended, "{diff:?}");
+    assert!(!diff.worse && diff.tests[0].change == Change::Fixed, "{diff:?}");
     assert!(compared(&run(Vec::new()), &run(Vec::new())).worse, "two runs of nothing");
     let mut stopped = with(None);
     stopped.conclude(Some(Class::Interrupted));

@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 
 use crate::escape::xml as escape;
 use crate::html::{began, begin};
-use vmtest_record::bisection::{Report, Subject, runs};
+use vmtest_record::bisection::{Bisection, Subject, runs};
 
 /// Rows of a table.
 const MOST: usize = 400;
 
 /// A page about nothing else.
-pub fn page(report: &Report) -> String {
+pub fn page(report: &Bisection) -> String {
     let mut text = String::new();
     begin(&mut text, &format!("vmtest: {} ({})", report.answer, report.looked_for));
     let _ = writeln!(
@@ -27,14 +27,14 @@ pub fn page(report: &Report) -> String {
         escape(&report.question),
         escape(&report.run),
         began(&report.run),
-        report.exit_code,
+        report.exit_code.code(),
         escape(&report.command)
     );
     text.push_str("<section id=\"bisection\" aria-label=\"The way to it\">\n");
     body(&mut text, report);
     text.push_str("</section>\n");
     if !report.resume.is_empty() {
-        let _ = writeln!(text, "<p>To go on: <code>{}</code></p>", escape(&report.resume));
+        let _ = writeln!(text, "<p>To resume: <code>{}</code></p>", escape(&report.resume));
     }
     let _ = writeln!(
         text,
@@ -45,7 +45,7 @@ pub fn page(report: &Report) -> String {
 }
 
 /// A part of another page.
-pub(super) fn section(text: &mut String, report: &Report) {
+pub(super) fn section(text: &mut String, report: &Bisection) {
     let _ = writeln!(
         text,
         "<section id=\"bisection\" aria-labelledby=\"bisection-title\">\n<h2 id=\"bisection-title\">\
@@ -59,7 +59,7 @@ pub(super) fn section(text: &mut String, report: &Report) {
     text.push_str("</section>\n");
 }
 
-fn tone(report: &Report) -> &'static str {
+fn tone(report: &Bisection) -> &'static str {
     if report.answer == "found" { "ok" } else { "dead" }
 }
 
@@ -72,7 +72,7 @@ fn class(verdict: &str) -> &'static str {
     }
 }
 
-fn body(text: &mut String, report: &Report) {
+fn body(text: &mut String, report: &Bisection) {
     if let Some(first) = &report.first {
         let facts = [("commit", &first.commit), ("author", &first.author), ("date", &first.date)];
         let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
@@ -141,13 +141,13 @@ fn evidence(text: &mut String, one: &Subject) {
     text.push_str("</article>\n");
 }
 
-fn asked(text: &mut String, report: &Report) {
+fn asked(text: &mut String, report: &Bisection) {
     if report.path.is_empty() {
         return;
     }
     text.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Kernels that were asked\">\
-    <table class=\"plain\"><caption>Kernels that were asked, in order</caption><thead><tr>\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tested kernels\">\
+    <table class=\"plain\"><caption>Tested kernels, in order</caption><thead><tr>\
     <th scope=\"col\">kernel</th><th scope=\"col\">verdict</th><th scope=\"col\">runs</th>\
     <th scope=\"col\">asked as</th><th scope=\"col\">why</th></tr></thead>\n<tbody>\n",
     );

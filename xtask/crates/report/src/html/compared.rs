@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::escape::xml as escape;
 use crate::story::Story;
-use vmtest_record::diff::{Change, TestChange};
+use vmtest_record::diff::{Change, Diff, TestChange};
 use vmtest_record::run::Cell;
 
 /// As many are shown unfolded.
@@ -22,7 +22,6 @@ pub(super) fn of_cell<'a>(story: &Story<'a>, cell: &Cell) -> Option<&'a TestChan
         .find(|test| test.test == path && test.change != Change::Added && test.column() == cell.column())
 }
 
-/// The comparison.
 pub(super) fn section(text: &mut String, story: &Story<'_>) {
     let Some(diff) = story.compared else { return };
     let (tone, word) = if diff.worse { ("dead", "worse") } else { ("ok", "not worse") };
@@ -55,35 +54,38 @@ pub(super) fn section(text: &mut String, story: &Story<'_>) {
         let _ = writeln!(text, "</ul>{}</details>", more(tests.len()));
     }
     if !diff.settings.is_empty() || !diff.slower.is_empty() {
-        let _ = writeln!(
-            text,
-            "<details><summary>Made with, and slower: {}</summary>\n<ul>",
-            diff.settings.len() + diff.slower.len()
-        );
-        for phase in diff.slower.iter().take(MOST) {
-            let (was, is) = (phase.was_ms as f64 / 1000.0, phase.is_ms as f64 / 1000.0);
-            let _ = writeln!(
-                text,
-                "<li>{}: {}: {was:.1} s then, {is:.1} s now</li>",
-                escape(&phase.name),
-                escape(&phase.kernel)
-            );
-        }
-        for setting in diff.settings.iter().take(MOST) {
-            let value = |text: &str| if text.is_empty() { "nothing".to_owned() } else { escape(text) };
-            let of =
-                if setting.of.is_empty() { String::new() } else { format!(" of {}", escape(&setting.of)) };
-            let _ = writeln!(
-                text,
-                "<li>{}{of}: {} then, {} now</li>",
-                escape(&setting.name),
-                value(&setting.was),
-                value(&setting.is)
-            );
-        }
-        let _ = writeln!(text, "</ul>{}</details>", more(diff.settings.len()));
+        slower_and_settings(text, diff);
     }
     text.push_str("</section>\n");
+}
+
+fn slower_and_settings(text: &mut String, diff: &Diff) {
+    let _ = writeln!(
+        text,
+        "<details><summary>Made with, and slower: {}</summary>\n<ul>",
+        diff.settings.len() + diff.slower.len()
+    );
+    for phase in diff.slower.iter().take(MOST) {
+        let (was, is) = (phase.was_ms as f64 / 1000.0, phase.is_ms as f64 / 1000.0);
+        let _ = writeln!(
+            text,
+            "<li>{}: {}: {was:.1} s then, {is:.1} s now</li>",
+            escape(&phase.name),
+            escape(&phase.kernel)
+        );
+    }
+    for setting in diff.settings.iter().take(MOST) {
+        let value = |text: &str| if text.is_empty() { "nothing".to_owned() } else { escape(text) };
+        let of = if setting.of.is_empty() { String::new() } else { format!(" of {}", escape(&setting.of)) };
+        let _ = writeln!(
+            text,
+            "<li>{}{of}: {} then, {} now</li>",
+            escape(&setting.name),
+            value(&setting.was),
+            value(&setting.is)
+        );
+    }
+    let _ = writeln!(text, "</ul>{}</details>", more(diff.settings.len()));
 }
 
 fn more(all: usize) -> String {

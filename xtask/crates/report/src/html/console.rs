@@ -19,7 +19,7 @@ const WIDTH: usize = 400;
 
 /// A complaint with its stack.
 pub(super) fn splat(text: &mut String, splat: &SplatRecord) {
-    let word = if splat.severity == "death" { "The kernel died" } else { "The kernel complained" };
+    let word = if splat.severity == "death" { "The kernel died" } else { "Kernel warning" };
     let _ = writeln!(text, "<h4>{word}: {}</h4>", escape(&splat.title));
     if let Some(why) = &splat.allowed {
         let _ = writeln!(text, "<p>Allowed: {}</p>", escape(why));

@@ -15,7 +15,6 @@ const LOG_BYTES: usize = 16 * 1024;
 /// Expectations that are listed.
 const MAX_UNMET: usize = 20;
 
-/// One cell.
 pub(super) fn article(text: &mut String, page: &Page<'_>, at: usize) {
     let run = page.story.run;
     let cell = &run.cells[at];
@@ -69,7 +68,7 @@ fn facts(cell: &Cell) -> String {
             facts.push(format!("{name} {}", escape(value)));
         }
     }
-    facts.push(format!("class {}: {}", cell.class, escape(cell.class().label())));
+    facts.push(format!("class {}: {}", cell.class.code(), escape(cell.class.label())));
     if cell.enforced == Some(false) {
         facts.push("<strong>not enforced by this guest</strong>, see its conditions".to_owned());
     }
@@ -148,7 +147,7 @@ fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
     let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout);
     for (at, boot) in boots.iter().filter(same) {
         let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-        let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+        let class = boot.class;
         if lost && class != Class::Pass {
             last_words(text, run, boot);
         }
@@ -167,7 +166,7 @@ fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
 fn last_words(text: &mut String, run: &RunResult, boot: &BootRecord) {
     if !boot.before_kill.is_empty() {
         let said = escape(&boot.before_kill.join("\n"));
-        let _ = writeln!(text, "<h4>Asked before it was ended</h4>\n<pre tabindex=\"0\">{said}</pre>");
+        let _ = writeln!(text, "<h4>State before it was killed</h4>\n<pre tabindex=\"0\">{said}</pre>");
     }
     let complained = run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id());
     if !complained && !boot.console_tail.is_empty() {

@@ -21,7 +21,7 @@ pub(super) fn section(text: &mut String, page: &Page<'_>) {
 }
 
 fn article(text: &mut String, page: &Page<'_>, at: usize, boot: &BootRecord) {
-    let class = Class::from_code(boot.class).unwrap_or(Class::Host);
+    let class = boot.class;
     let (tone, word) = if class == Class::Pass { ("ok", "went through") } else { ("dead", class.label()) };
     let slash = if boot.variant.is_empty() { "" } else { "/" };
     let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
@@ -49,14 +49,14 @@ fn article(text: &mut String, page: &Page<'_>, at: usize, boot: &BootRecord) {
         );
         return;
     }
-    for (title, lines) in [("Asked before it was ended", &boot.before_kill)] {
+    for (title, lines) in [("State before it was killed", &boot.before_kill)] {
         if !lines.is_empty() {
             let _ =
                 writeln!(text, "<h4>{title}</h4>\n<pre tabindex=\"0\">{}</pre>", escape(&lines.join("\n")));
         }
     }
     if class == Class::Pass && !complained(page, boot) {
-        text.push_str("<p class=\"meta\">Its console has no complaint.</p>\n");
+        text.push_str("<p class=\"meta\">Its console has no kernel warning.</p>\n");
     } else if let Some(lines) = page.story.consoles.get(&boot.directory) {
         let _ = writeln!(text, "<h4>Console</h4>\n{}", console::excerpt(lines));
     } else if !boot.console_tail.is_empty() {

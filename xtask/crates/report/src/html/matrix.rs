@@ -40,7 +40,7 @@ pub(super) fn section(text: &mut String, page: &Page<'_>) {
 fn legend(text: &mut String, page: &Page<'_>) {
     let mut marks = Vec::new();
     if page.story.compared.is_some() {
-        marks.push("▼ worse than in the earlier run, △ told otherwise there");
+        marks.push("▼ worse than in the earlier run, △ different reason there");
     }
     if page.story.run.cells.iter().any(|cell| cell.was.is_some()) {
         marks.push("* another outcome than in the column before");

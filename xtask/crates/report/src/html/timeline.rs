@@ -8,7 +8,6 @@ use vmtest_record::run::{PhaseRecord, RunResult};
 
 /// A phase shorter than this share of the run, in thousandths, is not drawn.
 const WORTH_A_ROW: u64 = 5;
-/// Most rows.
 const MOST: usize = 60;
 
 /// The phases as bars over the time of the run.

@@ -277,24 +277,24 @@ pub const ROWS: &[Row] = &[
     ),
     // A guest that is gone.
     Row::new("triple-fault", "sysrq b with reboot=t", plain("triple_fault"))
-        .is(24, "crash", "went away without a word during faults/triple_fault")
+        .is(24, "crash", "exited without a final message during faults/triple_fault")
         .racy(),
     Row::new("restart", "reboot(2) in the middle of a test", plain("restart")).is(
         24,
         "crash",
-        "went away without a word during faults/restart",
+        "exited without a final message during faults/restart",
     ),
     Row::new("restart-vng", "the same through virtme-ng", vng("restart", false)).is(
         24,
         "crash",
-        "went away without a word during faults/restart",
+        "exited without a final message during faults/restart",
     ),
     Row::new(
         "power-off-vng",
         "power off in the middle of a test, through virtme-ng",
         vng("power_off", false),
     )
-    .is(24, "crash", "went away without a word during faults/power_off"),
+    .is(24, "crash", "exited without a final message during faults/power_off"),
     Row::new("starts-twice", "a fake guest that boots once more", fake("reboots")).is(
         24,
         "crash",
@@ -305,22 +305,22 @@ pub const ROWS: &[Row] = &[
         "SIGKILL of a real QEMU",
         Cause::Killed { process: "qemu-system", boot: "direct" },
     )
-    .is(24, "crash", "went away without a word during faults/runner_hangs")
+    .is(24, "crash", "exited without a final message during faults/runner_hangs")
     .racy(),
     Row::new("vng-killed", "SIGKILL of virtme-ng", Cause::Killed { process: "vng", boot: "vng" }).is(
         24,
         "crash",
-        "went away without a word during faults/runner_hangs",
+        "exited without a final message during faults/runner_hangs",
     ),
     Row::new("vanishes", "a fake guest ends without `done`", fake("vanish")).is(
         24,
         "crash",
-        "went away without a word during basic/second",
+        "exited without a final message during basic/second",
     ),
     Row::new("no-done", "the same after the last subtest", fake("no-done")).is(
         24,
         "pass",
-        "went away without a word",
+        "exited without a final message",
     ),
     // A runner that is not well.
     Row::new("runner-dies", "SIGKILL to the process that runs the subtests", plain("runner_dies"))
@@ -342,13 +342,13 @@ pub const ROWS: &[Row] = &[
         .exits(1),
     // Events that cannot be believed.
     Row::new("half-an-event", "half an event on the port, then a reset", plain("torn_event"))
-        .is(30, "missing", "the event channel cannot be believed: a line that is no event")
+        .is(30, "missing", "the event channel cannot be trusted: a line that is not an event")
         .racy(),
     Row::new("torn-event", "a fake guest stops within an event", fake("torn")).is(30, "missing", "torn"),
     Row::new("garbage-event", "a fake guest sends what is no JSON", fake("garbage")).is(
         30,
         "fail",
-        "a line that is no event",
+        "a line that is not an event",
     ),
     Row::new("foreign-event", "a fake guest sends the nonce of another run", fake("wrong-nonce")).is(
         30,

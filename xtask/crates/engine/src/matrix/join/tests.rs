@@ -70,7 +70,7 @@ fn refuses(parts: Vec<Part>, why: &str) {
 #[test]
 fn in_whatever_order_they_come_it_is_the_same_run() {
     let one = joined(vec![pass(&[0, 1, 2])]);
-    assert_eq!(one.exit_code, 0);
+    assert_eq!(one.exit_code.code(), 0);
     for parts in [vec![pass(&[2]), pass(&[0]), pass(&[1])], vec![pass(&[1, 2]), pass(&[0])]] {
         assert_eq!(joined(parts), one);
     }
@@ -79,24 +79,24 @@ fn in_whatever_order_they_come_it_is_the_same_run() {
 #[test]
 fn what_is_missing_is_named_and_never_a_pass() {
     let run = joined(vec![pass(&[0]), pass(&[2])]);
-    assert_eq!(run.exit_code, Class::Incomplete.code());
+    assert_eq!(run.exit_code.code(), Class::Incomplete.code());
     let cell = run.cells.iter().find(|cell| cell.outcome == Outcome::Missing).expect("a cell for it");
     assert_eq!(cell.subtest, all()[1].id);
     assert_eq!(cell.kernel, "src:2.0+s");
     assert!(run.kernels.iter().any(|kernel| kernel.id == cell.kernel));
     // All of it.
     let run = join(&frame(), Vec::new(), &BTreeMap::new()).expect("joined");
-    assert_eq!((run.exit_code, run.cells.len()), (3, 3));
+    assert_eq!((run.exit_code.code(), run.cells.len()), (3, 3));
     // A part of the matrix was wanted, and is there.
     let part_of_it = Frame { wanted: vec![all()[0].id.clone()], ..frame() };
     let run = join(&part_of_it, vec![pass(&[0])], &BTreeMap::new()).expect("joined");
-    assert_eq!((run.exit_code, run.cells.len()), (0, 1));
+    assert_eq!((run.exit_code.code(), run.cells.len()), (0, 1));
     // What failed elsewhere counts more.
-    assert_eq!(joined(vec![part(&[0], Outcome::Fail, Class::TestFailed)]).exit_code, 1);
+    assert_eq!(joined(vec![part(&[0], Outcome::Fail, Class::TestFailed)]).exit_code.code(), 1);
     let gap = Gap { outcome: Outcome::Notrun, class: Class::Host, reason: "no such host".to_owned() };
     let gaps = BTreeMap::from([(all()[1].id.clone(), gap)]);
     let run = join(&frame(), vec![pass(&[0, 2])], &gaps).expect("joined");
-    assert_eq!((run.exit_code, run.cells[1].outcome), (30, Outcome::Notrun));
+    assert_eq!((run.exit_code.code(), run.cells[1].outcome), (30, Outcome::Notrun));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_job_without_cells_is_missing_whatever_it_says() {
     }
     empty.run.conclude(None);
     let run = joined(vec![empty, pass(&[2])]);
-    assert_eq!(run.exit_code, 3);
+    assert_eq!(run.exit_code.code(), 3);
     assert!(run.cells.iter().any(|cell| cell.subtest == id && cell.outcome == Outcome::Missing));
 }
 
@@ -167,11 +167,11 @@ fn one_kernel_is_one_source_in_all_parts() {
 #[test]
 fn a_record_that_was_changed_by_hand_is_refused() {
     let mut better = part(&[0], Outcome::Fail, Class::TestFailed);
-    better.run.cells[0].class = 0;
+    better.run.cells[0].class = Class::Pass;
     better.run.conclude(None);
     refuses(vec![better], "counts as a pass");
     let mut better = part(&[0], Outcome::Fail, Class::TestFailed);
-    better.run.exit_code = 0;
+    better.run.exit_code = Class::Pass;
     refuses(vec![better], "it says exit 0");
     for (outcome, class, required, fine) in [
         (Outcome::Skip, Class::Pass, true, false),
@@ -190,5 +190,5 @@ fn a_record_that_was_changed_by_hand_is_refused() {
 fn an_interruption_of_a_part_is_one_of_the_whole() {
     let mut cut = part(&[0], Outcome::Notrun, Class::Interrupted);
     cut.run.conclude(Some(Class::Interrupted));
-    assert_eq!(joined(vec![cut, pass(&[1, 2])]).exit_code, 130);
+    assert_eq!(joined(vec![cut, pass(&[1, 2])]).exit_code.code(), 130);
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::escape::xml as escape;
 use crate::html::bisection::class;
-use vmtest_record::bisection::{Report, Step, runs};
+use vmtest_record::bisection::{Bisection, Step, runs};
 
 /// Width of the picture, space at its sides, height of a row, and of what stands above the first one.
 const WIDTH: usize = 760;
@@ -19,7 +19,7 @@ const MOST: usize = 60;
 const HALF: f64 = 6.5;
 
 /// The picture; a sentence where the record does not say where its kernels stand.
-pub(super) fn figure(text: &mut String, report: &Report) {
+pub(super) fn figure(text: &mut String, report: &Bisection) {
     let rows: Vec<&[Step]> = runs(&report.path).collect();
     if rows.is_empty() {
         return;
@@ -56,7 +56,7 @@ pub(super) fn figure(text: &mut String, report: &Report) {
 }
 
 struct Drawing<'a> {
-    report: &'a Report,
+    report: &'a Bisection,
     /// The place at the right.
     last: usize,
 }
@@ -150,7 +150,7 @@ impl Drawing<'_> {
     fn caption(&self, text: &mut String, rows: usize) {
         let new = if self.report.find_fix { "good" } else { "bad" };
         text.push_str("<figcaption class=\"meta\">");
-        for (verdict, word) in [("good", "good"), ("bad", "bad"), ("skip", "cannot be judged")] {
+        for (verdict, word) in [("good", "good"), ("bad", "bad"), ("skip", "untestable")] {
             text.push_str("<svg class=\"bisection key\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">");
             mark(text, class(verdict), 8.0, 8.0);
             let _ = write!(text, "</svg>{word} &nbsp; ");
