@@ -30,7 +30,7 @@ use vmtest_kernel::series::Series;
 use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
 use vmtest_kernel::{build_id, variant};
 pub use vmtest_record::column::ColumnResult;
-use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
+use vmtest_record::run::Kernel;
 
 /// A series that changes something below it is judged by tests of its own.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
