@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Makes a host able to run `cargo xtask vmtest`. It can be run any number of times: it looks first, says what it is
-# about to install, and does nothing when nothing lacks. Tools that build kernels are not installed on the host: they
+# about to install, and does nothing when everything is installed. Tools that build kernels are not installed on the host: they
 # live in the build root that the harness makes for itself (`--toolchain-host` is the exception).
 #
 # `cargo xtask doctor` looks at more than this, but needs cargo to do so.
@@ -19,7 +19,7 @@ Installs what `cargo xtask vmtest` needs on this host: Debian and Ubuntu by
 apt-get (through sudo unless root); for Fedora and Arch it names the packages.
 The one thing it does not install is Rust, 1.85 or newer.
 
-  --check            only look; exit 1 if something lacks
+  --check            only look; exit 1 if something is missing
   --ci               for the throw-away machines of a CI system: never asks,
                      lifts Ubuntu's limit on user namespaces, opens /dev/kvm;
                      implies --interop
@@ -80,7 +80,7 @@ else
     as_root=(false)
 fi
 
-# --- What lacks -----------------------------------------------------------------------------------------------------
+# --- What is missing -------------------------------------------------------------------------------------------------
 
 # Packages by the names of this host's family, in the order found; trouble is what no package mends.
 packages=() trouble=() notes=()
@@ -308,7 +308,7 @@ if ((${#packages[@]} > 0)); then
         install_packages
         look
         if ((${#packages[@]} > 0)); then
-            complain "still lacking after the installation: ${packages[*]}"
+            complain "still missing after the installation: ${packages[*]}"
         fi
     fi
 fi
@@ -320,4 +320,4 @@ for note in "${notes[@]}"; do say "$note"; done
 if ((${#packages[@]} + ${#trouble[@]} + ${#trouble_after[@]} > 0)); then
     exit 1
 fi
-say "nothing lacks"
+say "everything is installed"

@@ -72,7 +72,7 @@ fn impossible_combinations_are_refused_by_name() {
         (&["--suite", "upstream", "--boot", "direct"], "--suite upstream"),
         (&["--suite", "upstream", "--exec", "true"], "--exec"),
         (&["--suite", "upstream", "--self-test"], "--self-test"),
-        (&["--suite", "upstream", "--test", "a/b?"], "test_progs does not understand"),
+        (&["--suite", "upstream", "--test", "a/b?"], "test_progs does not support"),
         (&["--ignore-denylist"], "--ignore-denylist"),
         (&["--kernel", "src:6.18", "--with-base"], "--with-base needs a series"),
         (&["--kernel", "src:6.18", "--each-patch"], "--each-patch needs a series"),

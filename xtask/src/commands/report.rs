@@ -18,8 +18,8 @@ Examples:
   cargo xtask report diff 20261120-090238-692d4a latest
   cargo xtask report merge shards/*                merge parts of a matrix
 
-RUN is `latest`, the name of a run, its directory or its run.json. Nothing is
-fetched, built or booted.";
+RUN is `latest`, the name of a run, its directory or its run.json.
+Nothing is fetched, built or booted.";
 
 /// Show, compare, export or merge finished runs, offline
 #[derive(Debug, clap::Args)]

@@ -369,15 +369,15 @@ mod tests {
         let tree = format!("tree:{}", repo.display());
         for (good, bad, says) in [
             (at(&repo, "HEAD~1"), "debian:7.0.4".to_owned(), "of different kinds"),
-            ("src:6.18".into(), "src:7.3".into(), "nobody knows what lies between"),
-            ("src:6.18".into(), "src:6.18".into(), "no --patches are named"),
+            ("src:6.18".into(), "src:7.3".into(), "no known history between them"),
+            ("src:6.18".into(), "src:6.18".into(), "no --patches are given"),
             ("debian:6.18.1".into(), "debian:7.0.4/amd64".into(), "of different flavours"),
             (at(&repo, "HEAD"), at(&repo, "HEAD"), "the same commit"),
             (at(&repo, "HEAD"), at(&repo, "HEAD~1"), "wrong way round"),
             (at(&repo, "HEAD"), at(&other, "HEAD"), "different repositories"),
-            (at(&repo, "HEAD~1..HEAD"), at(&repo, "HEAD"), "a range of commits is many"),
+            (at(&repo, "HEAD~1..HEAD"), at(&repo, "HEAD"), "not a range of commits"),
             ("image:/a".into(), "image:/a".into(), "an image is one finished kernel"),
-            (tree.clone(), tree, "no --patches are named"),
+            (tree.clone(), tree, "no --patches are given"),
             ("six".into(), "debian:7.0.4".into(), "is not a kernel"),
         ] {
             let error = Axis::between(&ctx, &good, &bad, None).expect_err("refused");

@@ -88,14 +88,14 @@ fn an_entry_ends_and_a_pass_is_told() {
     let last = entry("test = 'basic/*'\noutcome = 'fail'\nexpires = '2026-11-21'").expect("an entry");
     let (run, records) = after(&[last], fail());
     assert_eq!((run.exit_code.code(), records[0].state.as_str()), (0, "used, and passes"));
-    assert!(run.cells[1].reason.starts_with("an unexpected pass"), "{}", run.cells[1].reason);
+    assert!(run.cells[1].reason.starts_with("unexpected pass"), "{}", run.cells[1].reason);
     let over = entry("test = 'basic/*'\noutcome = 'fail'\nexpires = '2026-11-20'").expect("an entry");
     let (run, records) = after(&[over], fail());
     assert_eq!((run.exit_code.code(), records[0].state.as_str()), (1, "expired"));
     assert!(news(&records, &[], true)[0].contains("expired on 2026-11-20"));
     let other = entry("test = 'other/*'\noutcome = 'fail'").expect("an entry");
     let (_, records) = after(&[other], fail());
-    assert!(news(&records, &[], true)[0].contains("fits no failure"));
+    assert!(news(&records, &[], true)[0].contains("matches no failure"));
     assert!(news(&records, &[], false).is_empty(), "another part may have it");
 }
 
@@ -136,15 +136,15 @@ fn a_known_death_covers_its_boot_and_no_other() {
 #[test]
 fn an_entry_that_makes_no_sense_is_refused() {
     for (text, why) in [
-        ("outcome = 'fail'", "fits everything"),
-        ("test = '*'\noutcome = 'fail'", "fits everything"),
+        ("outcome = 'fail'", "matches everything"),
+        ("test = '*'\noutcome = 'fail'", "matches everything"),
         ("test = 'a'\noutcome = 'skip'", "allow_skip"),
         ("test = 'a'\noutcome = 'pass'", "expected one of"),
         ("test = 'a'\noutcome = 'crash'", "`says`"),
         ("test = 'a'\noutcome = 'timeout'", "`says`"),
-        ("test = 'a'\noutcome = 'fail'\nsays = '.*'", "fits everything"),
+        ("test = 'a'\noutcome = 'fail'\nsays = '.*'", "matches everything"),
         ("test = 'a'\noutcome = 'fail'\nsays = '('", "says"),
-        ("test = 'a'\noutcome = 'fail'\nexpires = 'soon'", "no date"),
+        ("test = 'a'\noutcome = 'fail'\nexpires = 'soon'", "not a date"),
         ("test = '['\noutcome = 'fail'", "["),
     ] {
         let error = entry(text).expect_err(text);

@@ -115,7 +115,7 @@ fn a_job_without_cells_is_missing_whatever_it_says() {
 
 #[test]
 fn what_does_not_belong_together_is_refused() {
-    refuses(vec![pass(&[0]), pass(&[0, 1])], "is in part [0] already");
+    refuses(vec![pass(&[0]), pass(&[0, 1])], "is already in part [0]");
     let changed = |change: &dyn Fn(&mut MatrixRecord)| {
         let mut part = pass(&[0]);
         change(part.run.matrix.as_mut().expect("a matrix"));
@@ -124,19 +124,19 @@ fn what_does_not_belong_together_is_refused() {
     refuses(vec![changed(&|matrix| matrix.key = "other".into())], "another matrix");
     refuses(vec![changed(&|matrix| matrix.harness = "other".into())], "version of the harness");
     refuses(vec![changed(&|matrix| drop(matrix.all.pop()))], "another matrix");
-    refuses(vec![changed(&|matrix| matrix.jobs[0].id = all()[1].id.clone())], "key is that of another job");
+    refuses(vec![changed(&|matrix| matrix.jobs[0].id = all()[1].id.clone())], "key belongs to another job");
     refuses(vec![changed(&|matrix| matrix.jobs[0].id = "x".into())], "no such job");
     refuses(vec![changed(&|matrix| matrix.jobs[0].suite = "upstream".into())], "no such job");
     refuses(vec![changed(&|matrix| matrix.jobs[0].kernel = "x".into())], "belongs to 0 of its jobs");
-    refuses(vec![changed(&|matrix| matrix.jobs[0].cells = 2)], "by its own word");
+    refuses(vec![changed(&|matrix| matrix.jobs[0].cells = 2)], "declares 2 cells");
     refuses(vec![changed(&|matrix| matrix.jobs.push(matrix.jobs[0].clone()))], "is in it twice");
     refuses(
         vec![changed(&|matrix| matrix.jobs[0].series = "others".into()), pass(&[1])],
-        "series s is not what",
+        "series s differs from",
     );
     let mut plain = pass(&[0]);
     plain.run.matrix = None;
-    refuses(vec![plain], "no run of a matrix");
+    refuses(vec![plain], "is not a run of a matrix");
     let mut twice = pass(&[0]);
     twice.run.cells.push(twice.run.cells[0].clone());
     refuses(vec![twice], "is in it twice");
@@ -161,7 +161,7 @@ fn one_kernel_is_one_source_in_all_parts() {
         |a: &str, b: &str| join(&frame, vec![set(pass(&[0]), a), set(pass(&[1]), b)], &BTreeMap::new());
     assert!(join("x", "x").is_ok() && join("x", "").is_ok());
     let error = join("x", "y").expect_err("two states of one tree").to_string();
-    assert!(error.contains("kernel src:1.0 is not what it is in part [0]"), "{error}");
+    assert!(error.contains("kernel src:1.0 differs from part [0]"), "{error}");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_record_that_was_changed_by_hand_is_refused() {
     refuses(vec![better], "counts as a pass");
     let mut better = part(&[0], Outcome::Fail, Class::TestFailed);
     better.run.exit_code = Class::Pass;
-    refuses(vec![better], "it says exit 0");
+    refuses(vec![better], "it records exit 0");
     for (outcome, class, required, fine) in [
         (Outcome::Skip, Class::Pass, true, false),
         (Outcome::Skip, Class::Pass, false, true),
