@@ -103,7 +103,7 @@ fn an_interruption_tells_how_far_it_came_and_gives_no_answer() {
     running.signal(Signal::SIGINT);
     let done = running.done();
     done.exits(130).says(&["interrupted", "cargo xtask bisect --resume 20"]);
-    let says = ["no answer yet, after 2 run(s)", "number 4", "cargo xtask bisect --resume 20"];
+    let says = ["no answer yet after 2 kernel run(s)", "number 4", "cargo xtask bisect --resume 20"];
     // The Markdown is for readers of an answer; how to go on is in the others.
     for format in ["text", "html"] {
         says.iter().for_each(|part| {

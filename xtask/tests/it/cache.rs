@@ -117,8 +117,8 @@ fn clean_removes_what_is_named_and_nothing_of_others() {
     for mine in ["cache/kernel/linux/a.c", "cache/photos/b.jpg", "state/vmtest/runs/notes/c"] {
         world.write(mine, "mine");
     }
-    tool(&world, &["clean"]).refuses(2, &["removes what is named", "--runs"]);
-    tool(&world, &["clean", "--dry-run"]).refuses(2, &["removes what is named"]);
+    tool(&world, &["clean"]).refuses(2, &["needs to know what to remove", "--runs"]);
+    tool(&world, &["clean", "--dry-run"]).refuses(2, &["needs to know what to remove"]);
     let would = tool(&world, &["clean", "--runs", "--cache", "--dry-run"]);
     would.exits(0).says(&[
         "would remove run ",

@@ -165,7 +165,7 @@ fn a_channel_that_cannot_be_believed_passes_nothing() {
     for (does, says) in [
         ("garbage", "a line that is not an event"),
         ("wrong-nonce", "an event of another run, nonce 0123456789abcdef"),
-        ("gap", "had to come"),
+        ("gap", "expected event"),
         ("torn", "torn"),
         ("two-hellos", "a second hello"),
         ("wrong-counts", "counts differ"),

@@ -162,7 +162,7 @@ fn a_report_that_cannot_be_written_is_told_before_anything_is_done() {
     refused(
         &["--output", &format!("junit={}", world.path("out").display()), "--output", "pdf"],
         2,
-        "no format",
+        "unknown format",
     );
     assert!(!world.path("out").exists(), "what was only tried is not left");
 }

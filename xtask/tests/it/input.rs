@@ -195,7 +195,7 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
     }
     for (words, says) in [
         (&["--memory", "lots"][..], "--memory `lots` is not a size"),
-        (&["--timeout", "idel=1"], "phases are first-byte, boot, idle, run, shutdown"),
+        (&["--timeout", "idel=1"], "valid phases: first-byte, boot, idle, run, shutdown"),
         (&["--append", "a b"], "--append `a b` is not one kernel parameter"),
         (&["--sysctl", "a"], "--sysctl `a` is not NAME=VALUE"),
         (&["--allow-skip", "k="], "names no test"),

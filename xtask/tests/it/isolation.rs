@@ -221,8 +221,8 @@ fn a_hostile_guest_does_not_reach_the_terminal() {
 #[test]
 fn a_hostile_guest_stays_within_the_bounds() {
     for (does, says) in [
-        ("endless", "had to come"),
-        ("deep", "no event"),
+        ("endless", "expected event"),
+        ("deep", "is not an event"),
         ("long-line", "a line of more than"),
         ("other-cell", "which was not running"),
     ] {

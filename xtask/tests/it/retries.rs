@@ -71,7 +71,7 @@ fn without_retries_nothing_runs_again() {
 fn a_lost_guest_takes_everything_behind_it_along() {
     for (does, first) in [("vanish then pass", "crash"), ("killed then pass", "crash")] {
         let done = run(does, &["--retries", "1"]);
-        done.exits(5).says(&["what it lost ran again"]);
+        done.exits(5).says(&["its lost tests were rerun"]);
         assert_eq!(outcomes(&done), ["pass", "flaky", "flaky"], "{done}");
         assert_eq!(
             (tries(&done, "second"), tries(&done, "third")),
@@ -98,7 +98,7 @@ fn a_lost_guest_takes_everything_behind_it_along() {
 fn a_death_of_the_kernel_stays_in_the_record_and_is_never_allowed() {
     for more in [&[][..], &["--allow-flaky"]] {
         let done = run("panic then pass", &[&["--retries", "2"], more].concat());
-        done.exits(5).says(&["death: BUG: kernel NULL pointer dereference", "what it lost ran again"]);
+        done.exits(5).says(&["death: BUG: kernel NULL pointer dereference", "its lost tests were rerun"]);
         assert_eq!(outcomes(&done), ["pass", "flaky", "flaky"]);
         let json = done.json();
         assert_eq!((&json["boots"][0]["class"], &json["boots"][0]["retried"]), (&21.into(), &true.into()));

@@ -335,7 +335,7 @@ fn fail_fast_starts_no_further_guest() {
     let spec = format!("tree:{}", world.tree("bad", "guest: fail").display());
     let words = ["--kernel", &spec, "--variant", "default", "--variant", "debug", "--vms", "1"];
     let done = world.run(&[&words[..], &["--fail-fast"]].concat());
-    done.exits(1).says(&["not started: --fail-fast"]);
+    done.exits(1).says(&["not started: another column did not pass (--fail-fast)"]);
     assert_eq!(world.read("home/guest.calls").lines().count(), 1);
     assert_eq!(done.json()["classes"], serde_json::json!({ "0": 2, "1": 1, "3": 3 }));
     let done = world.run(&words);
@@ -437,7 +437,7 @@ fn a_cache_that_vng_cannot_be_handed_is_refused_by_name() {
         world.start(command).done()
     };
     run("direct").exits(0);
-    run("vng").exits(30).says(&["vng cannot be handed the path", "VMTEST_CACHE_DIR"]);
+    run("vng").exits(30).says(&["vng cannot use the path", "VMTEST_CACHE_DIR"]);
 }
 
 #[test]

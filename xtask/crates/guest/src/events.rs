@@ -24,7 +24,7 @@ pub enum Fault {
     WrongNonce(String),
     /// A line is missing, or came twice.
     Gap {
-        /// Sequence number that had to come.
+        /// The sequence number that was due.
         expected: u64,
         got: u64,
     },
@@ -45,7 +45,7 @@ impl std::fmt::Display for Fault {
         match self {
             Fault::NotAnEvent(line) => write!(out, "a line that is not an event: {line}"),
             Fault::WrongNonce(nonce) => write!(out, "an event of another run, nonce {nonce}"),
-            Fault::Gap { expected, got } => write!(out, "event {expected} had to come, {got} came"),
+            Fault::Gap { expected, got } => write!(out, "expected event {expected}, got {got}"),
             Fault::Protocol(version) => write!(out, "the runner speaks protocol {version}, not {PROTOCOL}"),
             Fault::TooLong => write!(out, "a line of more than {MAX_LINE} bytes"),
             Fault::TooMuch => write!(out, "more than {MAX_BYTES} bytes of events"),
@@ -307,7 +307,7 @@ mod tests {
         let cases: [(&str, String); 8] = [
             ("not an event", format!("{}garbage\n", line(0, HELLO))),
             ("another run", line(0, HELLO).replace("abc", "xyz")),
-            ("had to come", line(0, HELLO) + &line(2, PLAN)),
+            ("expected event", line(0, HELLO) + &line(2, PLAN)),
             ("before hello", line(0, PLAN)),
             ("second plan", line(0, HELLO) + &line(1, PLAN) + &line(2, PLAN)),
             ("was not running", line(0, HELLO) + &line(1, END)),

@@ -159,9 +159,12 @@ mod tests {
 
     #[test]
     fn a_command_that_cannot_do_is_refused() {
-        for (command, why) in
-            [("", "empty"), ("run 'x", "quote"), ("run it", "{cell} is missing"), ("{cell} x", "the program must be the same")]
-        {
+        for (command, why) in [
+            ("", "empty"),
+            ("run 'x", "quote"),
+            ("run it", "{cell} is missing"),
+            ("{cell} x", "the program must be the same"),
+        ] {
             let error = Executor::new(command, None).expect_err(command);
             assert_eq!(error.class, Class::Usage);
             assert!(error.to_string().contains(why), "{error}");

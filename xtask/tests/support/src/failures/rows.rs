@@ -355,7 +355,7 @@ pub const ROWS: &[Row] = &[
         "missing",
         "an event of another run",
     ),
-    Row::new("lost-event", "a fake guest leaves a number out", fake("gap")).is(30, "fail", "had to come"),
+    Row::new("lost-event", "a fake guest leaves a number out", fake("gap")).is(30, "fail", "expected event"),
     Row::new("started-twice", "a fake runner says hello twice", fake("two-hellos")).is(
         30,
         "fail",
