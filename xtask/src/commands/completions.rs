@@ -16,9 +16,9 @@ Examples:
   cargo xtask completions zsh > ~/.zfunc/_xtask
   cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
 
-They complete both `xtask` and `cargo xtask`. For the latter, source the bash
-file in ~/.bashrc and the fish file in ~/.config/fish/config.fish: these
-shells look up `cargo` and find cargo's own completions.";
+They complete both `xtask` and `cargo xtask`. For the latter, source the
+bash file in ~/.bashrc and the fish file in ~/.config/fish/config.fish:
+these shells look up `cargo` and find cargo's own completions.";
 
 /// Print shell completions
 #[derive(Debug, clap::Args)]

@@ -187,7 +187,7 @@ fn shards_are_the_whole_and_a_missing_one_is_named() {
     merge(&world, &[&nothing], &["--matrix", "m.toml"]).exits(3).says(&JOBS);
     merge(&world, &[&nothing], &[]).refuses(2, &["nothing to merge"]);
     // More shards than jobs: none is quietly green.
-    part(&world, "--shard=1/9", "empty").0.refuses(2, &["no job in shard 1/9"]);
+    part(&world, "--shard=1/9", "empty").0.refuses(2, &["shard 1/9 has no jobs"]);
 }
 
 #[test]
