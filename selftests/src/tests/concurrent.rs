@@ -113,7 +113,7 @@ impl Turn {
 fn one_round(pages: &Pages, turns: &[Turn; 4], round: u64) -> Result<(), String> {
     let sleeps_for = |page: usize| match pages.wait(load::LIMIT)? {
         seen if seen == page => Ok(()),
-        seen => Err(format!("somebody sleeps for page {seen} instead of {page}")),
+        seen => Err(format!("a thread sleeps for page {seen} instead of {page}")),
     };
     let [first, second, third, fourth] = std::array::from_fn(|n| (n + round as usize) % 4);
     pages.empty()?;
