@@ -289,7 +289,7 @@ pub enum Isolation {
 pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     let Some(origin) = tree.origin() else { return Ok(Isolation::Origin) };
     let memo =
-        Key::of("isolation 1").field("tree", tree.key().as_str()).field("origin", origin.as_str()).finish();
+        Key::of("isolation 2").field("tree", tree.key().as_str()).field("origin", origin.as_str()).finish();
     let memo = ctx.cache.path(CacheKind::Hashes, memo.as_str());
     if let Some(known) = fs::read(&memo).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         return Ok(known);
@@ -297,8 +297,9 @@ pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
     let found = match (&tree.source().origin, tree.overlay()) {
         (None, Some(overlay)) => {
-            let plain = Executed::of(&tree.source().dir, None)?;
-            plain.changed_by(overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
+            // On top of the project's own series, what that changes is no stranger's.
+            let trusted = Executed::of(&tree.source().dir, tree.trusted())?;
+            trusted.changed_by(overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
         }
         (_, overlay) => Isolation::Executed(Executed::of(&tree.source().dir, overlay)?.key()?),
     };
@@ -427,6 +428,28 @@ mod tests {
         assert!(!same("Kconfig", &runs));
         assert!(!same("Kconfig", &format!("{}\nconfig C\n\tdef_bool $(shell,\\\n\tevil)\n", TREE[1].1)));
         assert!(!same("kernel/Makefile", "hostprogs := fork\n"));
+    }
+
+    #[test]
+    fn of_a_series_on_top_of_ours_only_its_own_changes_count() {
+        let dir = tree(&TREE);
+        let over = |files: &[(&str, &str)]| {
+            let over = tree(&files.iter().map(|(path, text)| (*path, *text)).collect::<Vec<_>>());
+            let changed = files.iter().filter_map(|(path, _)| path.strip_prefix("files/")).map(str::to_owned);
+            let (dir, changed) = (over.path().to_owned(), changed.collect());
+            (over, Overlay { dir, changed, deleted: Vec::new(), origin: None })
+        };
+        let ours = ("files/tools/lib/bpf/x.c", "int ours;\n");
+        let (_kept, trusted) = over(&[ours]);
+        let trusted = Executed::of(dir.path(), Some(&trusted)).expect("read");
+        let changed = |files: &[(&str, &str)]| {
+            let (_kept, whole) = over(files);
+            trusted.changed_by(&whole).expect("read")
+        };
+        assert_eq!(changed(&[ours, ("files/kernel/fork.c", "int x;\n")]), None);
+        let again = ("files/tools/lib/bpf/x.c", "int ours, theirs;\n");
+        assert_eq!(changed(&[again]).as_deref(), Some("tools/lib/bpf/x.c"));
+        assert_eq!(changed(&[ours, ("files/kernel/x.sh", "")]).as_deref(), Some("kernel/x.sh"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct PatchedTree {
     source: SourceTree,
     /// Files of the series; `None` without one.
     overlay: Option<Overlay>,
+    /// What the project's own patches change in a source of the archive, where a stranger's are on top of them.
+    trusted: Option<Overlay>,
     /// Hash of source and series.
     key: Key,
 }
@@ -25,7 +27,7 @@ pub struct PatchedTree {
 impl PatchedTree {
     /// A source as it is.
     pub fn unpatched(source: SourceTree) -> PatchedTree {
-        PatchedTree { id: source.id.clone(), key: source.key.clone(), source, overlay: None }
+        PatchedTree { id: source.id.clone(), key: source.key.clone(), source, overlay: None, trusted: None }
     }
 
     /// A source with this series on top.
@@ -40,7 +42,11 @@ impl PatchedTree {
             origin: source.origin.as_ref(),
         };
         let (key, overlay) = patch::apply(ctx, &base, series)?;
-        Ok(PatchedTree { id: format!("{}+{}", source.id, series.name), source, overlay: Some(overlay), key })
+        let below = series.before_a_stranger().filter(|_| source.origin.is_none());
+        let trusted =
+            below.map(|below| patch::apply(ctx, &base, &below)).transpose()?.map(|(_, overlay)| overlay);
+        let id = format!("{}+{}", source.id, series.name);
+        Ok(PatchedTree { id, source, overlay: Some(overlay), trusted, key })
     }
 
     /// Column of the matrix: `src:6.18.15+fsession`.
@@ -56,6 +62,11 @@ impl PatchedTree {
     /// Files of the series; `None` without one.
     pub fn overlay(&self) -> Option<&Overlay> {
         self.overlay.as_ref()
+    }
+
+    /// What the project's own patches change in a source of the archive, where a stranger's are on top of them.
+    pub(crate) fn trusted(&self) -> Option<&Overlay> {
+        self.trusted.as_ref()
     }
 
     /// Hash of source and series.

@@ -100,6 +100,8 @@ pub struct Patch {
     /// commit says. Then `raw` is not a mail: the diff behind its first `---` is applied byte by byte, and the result must
     /// differ from the base in exactly this.
     pub exact: Option<String>,
+    /// It is of a series that this project maintains.
+    pub ours: bool,
 }
 
 impl Patch {
@@ -120,6 +122,7 @@ impl Patch {
             bare: Vec::new(),
             flowed: false,
             exact: Some(exact),
+            ours: false,
         }
     }
 
@@ -137,6 +140,13 @@ impl Series {
         let patches: Vec<Patch> = self.patches.iter().take(count).cloned().collect();
         let name = format!("{}@{}/{}", self.name, patches.len(), self.of);
         Some(Series { name, patches, ..self.clone() }).filter(|series| !series.patches.is_empty())
+    }
+
+    /// The patches before the first of a stranger, where there are both.
+    pub(crate) fn before_a_stranger(&self) -> Option<Series> {
+        let ours = self.patches.iter().take_while(|patch| patch.ours).count();
+        let first = (ours < self.patches.len()).then(|| self.first(ours)).flatten()?;
+        Some(Series { origin: None, ..first })
     }
 
     /// What everybody who reads the result should know of it.
@@ -214,7 +224,8 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
             let begun = origin.unwrap_or_else(|| Key::of("series origin 1"));
             origin = Some(begun.field("path", origin_name(&full)));
         }
-        let part = load_one(path)?;
+        let mut part = load_one(path)?;
+        part.patches.iter_mut().for_each(|patch| patch.ours = name.is_some());
         base_commit = base_commit.or(part.base_commit);
         patches.extend(part.patches);
         notes.extend(part.notes);

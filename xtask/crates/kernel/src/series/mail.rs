@@ -83,6 +83,7 @@ impl Mail {
             bare,
             flowed,
             exact: None,
+            ours: false,
         };
         let refused = |why: &str| {
             let what = format!("{} does not apply: not a patch: {why}", title(at, count, &patch));
