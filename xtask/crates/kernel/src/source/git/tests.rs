@@ -386,3 +386,18 @@ fn directories_files_and_links_change_places_whatever_the_neighbour_is() {
         }
     }
 }
+
+#[test]
+fn a_neighbour_that_the_repository_has_forgotten_is_no_hindrance() {
+    let (dir, ctx) = context();
+    let repo = kernel_repo(&dir.path().join("linux"));
+    fetch(&ctx, &repo, "HEAD").expect("checked out");
+    // As after a rebase and a garbage collection, or in a new clone at the same place.
+    fs::write(repo.join("new.c"), "int x;\n").expect("written");
+    git(&repo, &["add", "-A"]);
+    git(&repo, &["commit", "-q", "--amend", "-m", "another history"]);
+    git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    git(&repo, &["prune", "--expire=now"]);
+    let tree = fetch(&ctx, &repo, "HEAD").expect("checked out");
+    assert!(tree.dir.join("new.c").is_file() && tree.dir.join("Makefile").is_file());
+}
