@@ -19,7 +19,7 @@ pub struct PatchedTree {
     /// Files of the series; `None` without one.
     overlay: Option<Overlay>,
     /// What the project's own patches change in a source of the archive, where a stranger's are on top of them.
-    trusted: Option<Overlay>,
+    trusted: Option<Box<Overlay>>,
     /// Hash of source and series.
     key: Key,
 }
@@ -43,8 +43,10 @@ impl PatchedTree {
         };
         let (key, overlay) = patch::apply(ctx, &base, series)?;
         let below = series.before_a_stranger().filter(|_| source.origin.is_none());
-        let trusted =
-            below.map(|below| patch::apply(ctx, &base, &below)).transpose()?.map(|(_, overlay)| overlay);
+        let trusted = below
+            .map(|below| patch::apply(ctx, &base, &below))
+            .transpose()?
+            .map(|(_, overlay)| Box::new(overlay));
         let id = format!("{}+{}", source.id, series.name);
         Ok(PatchedTree { id, source, overlay: Some(overlay), trusted, key })
     }
@@ -66,7 +68,7 @@ impl PatchedTree {
 
     /// What the project's own patches change in a source of the archive, where a stranger's are on top of them.
     pub(crate) fn trusted(&self) -> Option<&Overlay> {
-        self.trusted.as_ref()
+        self.trusted.as_deref()
     }
 
     /// Hash of source and series.
