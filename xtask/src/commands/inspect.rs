@@ -20,6 +20,7 @@ use vmtest_guest::machine::Machine;
 use vmtest_guest::observed::Observed;
 use vmtest_guest::session::{self, Channel};
 use vmtest_guest::spec::{Boot, Task};
+use vmtest_host::accel::Kind;
 use vmtest_host::store::RunDir;
 
 /// Prepares the kernel, boots it, and does what was asked.
@@ -48,9 +49,9 @@ fn exec(
     let mut shown = 0;
     let machine = launch::machine(resources, boot)?;
     let guest = Launch { resources, bootable, boot, machine: &machine, task: Task::Exec(command.to_owned()) };
-    let seen = guest.start(resources.accel.kind, &store, |stream, _| shown = show(stream, shown))?;
+    let (seen, accel) = guest.with_fallback(&store, |stream, _| shown = show(stream, shown))?;
     show(&seen.stream, shown);
-    let verdict = verdict(resources, bootable, &machine, &seen);
+    let verdict = verdict(resources, bootable, &machine, accel.kind, &seen);
     // A command that fails is not a runner that died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {
@@ -68,9 +69,15 @@ fn exec(
 }
 
 /// What a guest without tests came to.
-fn verdict(resources: &Resources<'_>, bootable: &Bootable, machine: &Machine, seen: &Observed) -> Verdict {
+fn verdict(
+    resources: &Resources<'_>,
+    bootable: &Bootable,
+    machine: &Machine,
+    accel: Kind,
+    seen: &Observed,
+) -> Verdict {
     let Kernel { id, release, build_id, .. } = &bootable.kernel;
-    let emulator = machine.risky_emulator(resources.accel.kind);
+    let emulator = machine.risky_emulator(accel);
     let terms = Terms { release, build_id, allowed: &resources.allowed, emulator: emulator.as_deref() };
     let base = CellBase { kernel: id.clone(), ..CellBase::default() };
     let suite = SuiteInput::Own { planned: &[], rounds: Rounds::Exactly(1) };

@@ -65,11 +65,8 @@ pub fn run(
         return Err(Error::host(format!("{} of {} columns were run", results.len(), columns.len())));
     }
     let (damaged, seen) = others.split_at(damages.len());
-    let findings: Vec<(&Mutant, MutantResult)> = mutants
-        .iter()
-        .zip(seen)
-        .map(|(mutant, seen)| (mutant, mutants::judge(mutant, control, seen)))
-        .collect();
+    let judged = |(mutant, seen)| (mutant, mutants::judge(mutant, control, seen));
+    let findings: Vec<(&Mutant, MutantResult)> = mutants.iter().zip(seen).map(judged).collect();
     let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
     let mut unproven = String::new();
     if let [turned, blind] = damaged {
@@ -88,12 +85,12 @@ pub fn run(
             class = found;
         }
     }
-    let code = class.code();
-    let data = table::json(&findings, &run_dir.id, &control.kernel.id, code);
+    let data = table::json(&findings, &run_dir.id, &control.kernel.id, class.code());
     write_file(&run_dir.path.join("mutants.json"), format!("{data:#}\n"))?;
     finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
     print(&unproven)?;
-    print(&table::render(&findings, &run_dir.path.display().to_string(), code, Look::of_stdout()))?;
+    let place = run_dir.path.display().to_string();
+    print(&table::render(&findings, &place, class.code(), Look::of_stdout()))?;
     Ok(class)
 }
 

@@ -326,6 +326,12 @@ fn exec_shows_the_output_and_tells_the_status() {
     let dead = format!("tree:{}", world.tree("dead", "guest: dies-early").display());
     let done = world.run(&["--kernel", &dead, "--boot", "vng", "--exec", "true"]);
     done.exits(21).says(&["Kernel panic - not syncing: VFS"]);
+    // Its first boot is one of this world.
+    let world = World::new();
+    let odd = format!("tree:{}", world.tree("odd", "guest: emulator-dies-early then pass").display());
+    let done = world.run(&["--kernel", &odd, "--boot", "vng", "--exec", "echo from the guest"]);
+    done.exits(0).says(&["Retrying once"]);
+    assert_eq!(done.stdout, "from the guest\n");
 }
 
 #[test]

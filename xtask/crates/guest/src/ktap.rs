@@ -204,6 +204,23 @@ impl Reader {
         }
     }
 
+    /// What the tests below a result say of it: all of them skipped make it a skip.
+    fn close(&mut self, children: &mut Level, found: &Found<'_>, said: &mut Said, reason: &mut String) {
+        if !children.header.is_empty() && children.header != found.name {
+            self.doubt(format!("what is below {} calls itself {}", found.name, children.header));
+        }
+        let nothing = children.seen == 0;
+        match children.skipped.take().filter(|_| nothing) {
+            Some(skipped) => {
+                *said = if *said == Said::Ok { Said::Skip } else { *said };
+                *reason = if reason.is_empty() { skipped } else { std::mem::take(reason) };
+            }
+            // The result itself says that the level is over, so its plan may be missing.
+            None if children.planned.is_none() && (!nothing || *said != Said::Ok) => (),
+            None => self.check(children, found.name),
+        }
+    }
+
     fn result(&mut self, indent: usize, found: &Found<'_>) {
         self.results += 1;
         if self.results > MAX_RESULTS {
@@ -216,25 +233,12 @@ impl Reader {
             self.doubt("a nested test has no result of its own");
             self.leave_open_level();
         }
-        let children = if self.levels.len() == depth + 2 { self.levels.pop() } else { None };
-        let (mut below, mut said, mut reason) = (Vec::new(), found.said, found.reason);
-        let why;
-        if let Some(mut children) = children {
-            if !children.header.is_empty() && children.header != found.name {
-                self.doubt(format!("what is below {} calls itself {}", found.name, children.header));
+        let (mut said, mut reason, mut below) = (found.said, found.reason.to_owned(), Vec::new());
+        if self.levels.len() == depth + 2 {
+            if let Some(mut children) = self.levels.pop() {
+                self.close(&mut children, found, &mut said, &mut reason);
+                below = children.leaves;
             }
-            let nothing = children.seen == 0;
-            match children.skipped.take().filter(|_| nothing) {
-                Some(skipped) => {
-                    why = skipped;
-                    said = if said == Said::Ok { Said::Skip } else { said };
-                    reason = if reason.is_empty() { &why } else { reason };
-                }
-                // Its own result says that it is over, so its plan may be missing.
-                None if children.planned.is_none() && (!nothing || said != Said::Ok) => (),
-                None => self.check(&children, found.name),
-            }
-            below = children.leaves;
         }
         let failed_below = below.iter().any(|leaf| leaf.said == Said::NotOk);
         if failed_below && said == Said::Ok {
@@ -256,7 +260,7 @@ impl Reader {
         };
         let new = level.names.insert(name.clone());
         let prefix = |leaf: Leaf| Leaf { name: format!("{name}/{}", leaf.name), ..leaf };
-        let leaf = own.then(|| Leaf { name: name.clone(), said, reason: reason.to_owned(), log });
+        let leaf = own.then(|| Leaf { name: name.clone(), said, reason, log });
         level.leaves.extend(below.into_iter().map(prefix));
         level.leaves.extend(leaf);
         if found.number != Some(expected) {

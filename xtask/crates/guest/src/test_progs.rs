@@ -191,6 +191,26 @@ impl Report {
     }
 
     fn check(&mut self, test: &str, whole: bool, exit: Option<i32>) {
+        self.check_numbers(whole);
+        if self.subtests.iter().any(|subtest| matches!(subtest.said, Said::SomeSkipped(..))) {
+            self.doubt("a subtest speaks of subtests");
+        }
+        let Some(said) = self.whole else {
+            return self.doubt(format!("it says nothing of {test} as a whole"));
+        };
+        let Some(summary) = self.summary else { return self.doubt("its summary is missing") };
+        self.check_summary(test, said, &summary);
+        match exit {
+            Some(0) if said == Said::Fail => self.doubt(format!("it exited with 0, and {test} is FAIL")),
+            Some(0) => {}
+            Some(1) if said == Said::Fail => {}
+            Some(status) => self.doubt(format!("it exited with {status}, and {test} is not FAIL")),
+            None => self.doubt("it did not finish"),
+        }
+    }
+
+    /// Each subtest once and in order; all of them when the whole test was run.
+    fn check_numbers(&mut self, whole: bool) {
         let numbers: Vec<u32> = self.subtests.iter().map(|subtest| subtest.number).collect();
         for pair in numbers.windows(2) {
             if pair[1] == pair[0] {
@@ -208,13 +228,10 @@ impl Report {
                 expected = number + 1;
             }
         }
-        if self.subtests.iter().any(|subtest| matches!(subtest.said, Said::SomeSkipped(..))) {
-            self.doubt("a subtest speaks of subtests");
-        }
-        let Some(said) = self.whole else {
-            return self.doubt(format!("it says nothing of {test} as a whole"));
-        };
-        let Some(summary) = self.summary else { return self.doubt("its summary is missing") };
+    }
+
+    /// The summary counts what is printed, and agrees with the test as a whole.
+    fn check_summary(&mut self, test: &str, said: Said, summary: &Summary) {
         let (ok, skipped, failed) = (self.count(Said::Ok), self.count(Said::Skip), self.count(Said::Fail));
         let fails = u32::from(said == Said::Fail);
         if (summary.passed, summary.failed) != (1 - fails, fails) {
@@ -251,15 +268,6 @@ impl Report {
                 self.doubt(format!("{test} counts {some} skipped, the summary {}", summary.skipped));
             }
             Said::Ok | Said::Skip | Said::Fail | Said::SomeSkipped(..) => {}
-        }
-        match exit {
-            Some(0) if said == Said::Fail => self.doubt(format!("it exited with 0, and {test} is FAIL")),
-            Some(0) | None => {}
-            Some(1) if said == Said::Fail => {}
-            Some(status) => self.doubt(format!("it exited with {status}, and {test} is not FAIL")),
-        }
-        if exit.is_none() {
-            self.doubt("it did not finish");
         }
     }
 }

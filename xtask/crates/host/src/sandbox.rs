@@ -215,6 +215,15 @@ impl<'a> Sandbox<'a> {
             // Without it a child could push characters into the caller's terminal.
             add(&[&"--new-session"]);
         }
+        self.environment(&mut options);
+        options
+    }
+
+    /// A clean environment, and where the program starts.
+    fn environment(&self, options: &mut Vec<OsString>) {
+        let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
+            options.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        };
         add(&[&"--clearenv"]);
         let mut path = self.path_first.join(":");
         if !path.is_empty() {
@@ -230,7 +239,6 @@ impl<'a> Sandbox<'a> {
             add(&[&"--setenv", name, value]);
         }
         add(&[&"--chdir", &"/tmp"]);
-        options
     }
 
     fn on_host(&self, program: &str) -> Command {

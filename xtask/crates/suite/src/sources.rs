@@ -336,6 +336,21 @@ fn source(top: &Path, path: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// Names and texts below progs/.
+    const PROGRAMS: [(&str, &str); 11] = [
+        ("plain", "#include \"inner.c\"\n"),
+        ("inner", ""),
+        ("near", ""),
+        ("light", ""),
+        ("signed", ""),
+        ("pair1", ""),
+        ("pair2", ""),
+        ("byname", ""),
+        ("base", ""),
+        ("help", ""),
+        ("usesmod", "SEC(\"fentry/bpf_testmod_fentry_test1\")\n"),
+    ];
+
     /// A tree with the shapes that the kernel's has; the text is ours.
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
@@ -384,19 +399,7 @@ mod tests {
             "#include \"near.skel.h\"\nint *lent(int x,\n\t\tint y)\n{\n\treturn 0;\n}\nstatic int helped(void)\n{\n}\n\
              void test_lends(void)\n{\n}\n",
         );
-        for (name, text) in [
-            ("plain", "#include \"inner.c\"\n"),
-            ("inner", ""),
-            ("near", ""),
-            ("light", ""),
-            ("signed", ""),
-            ("pair1", ""),
-            ("pair2", ""),
-            ("byname", ""),
-            ("base", ""),
-            ("help", ""),
-            ("usesmod", "SEC(\"fentry/bpf_testmod_fentry_test1\")\n"),
-        ] {
+        for (name, text) in PROGRAMS {
             write(&format!("progs/{name}.c"), text);
         }
         dir
