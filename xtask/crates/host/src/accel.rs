@@ -77,7 +77,7 @@ pub enum Obstacle {
     Open(Errno),
     /// It does not report its version.
     Version(Errno),
-    /// It reports another version than [`API_VERSION`].
+    /// It reports an unsupported version.
     OtherVersion(i32),
     /// It cannot create a virtual machine.
     CreateVm(Errno),

@@ -439,7 +439,7 @@ impl Group {
         }
     }
 
-    /// Ends the group with SIGTERM, then SIGKILL after [`GRACE`]; then reaps the child.
+    /// Ends the group with SIGTERM, then SIGKILL after two seconds; then reaps the child.
     pub fn end(&mut self) {
         self.end_within(GRACE);
     }

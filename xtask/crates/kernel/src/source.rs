@@ -90,7 +90,7 @@ impl Fetched {
 /// What a spec means, before anything is fetched.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// Column of the matrix. [`fetch`] uses the same unless the mirror lacks a listed file.
+    /// Column of the matrix. [`fetch`] uses the same unless a listed file is missing from the mirror.
     pub id: String,
     /// Which version, package and suite it became and why, or facts about the path.
     pub description: String,

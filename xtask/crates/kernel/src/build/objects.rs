@@ -32,8 +32,8 @@ const KEPT_STATES: usize = 2;
 /// - Trusted code has one directory.
 /// - An untrusted series on a trusted source has one directory if it changes nothing that make executes. It
 ///   starts as a copy of the source's objects. Otherwise the series is built in a temporary copy of them.
-/// - An untrusted tree has one directory per set of files that make executes. It starts empty, or as a copy of
-///   the tree's own objects for a series on top. Only the last used ones are kept.
+/// - An untrusted tree has one directory per set of files that make executes. It starts empty, or, for a
+///   series on top, as a copy of the tree's own objects. Only the last used ones are kept.
 pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathBuf, Held)> {
     let series = tree.overlay().and_then(|overlay| overlay.origin.as_ref());
     let plain = name.clone().finish();
