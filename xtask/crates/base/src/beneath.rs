@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files in directories that a stranger's build wrote into, or that a stranger's tree was unpacked to. The build ran in a
-//! sandbox; what it left is read outside of it. So nothing here follows a link, neither at the end of a path nor on the way,
-//! and nothing but a plain file is read: a link `vmlinux` to somebody's key would travel into a guest and into a report.
+//! Reads files from directories that an untrusted build wrote, or that an untrusted tree was unpacked into.
+//! The build runs in a sandbox, but its output is read outside. So nothing here follows a symlink, whether as
+//! the last component or on the way, and only regular files are read: otherwise a `vmlinux` that links to a
+//! private key could end up in a guest or a report.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,14 +24,14 @@ pub use crate::beneath::below::gone;
 pub use crate::beneath::below::leads_out;
 pub use crate::beneath::below::walk;
 
-/// Longest text that is read: a configuration has some 200 KB.
+/// Longest text that is read. A kernel configuration has about 200 KB.
 const MAX_TEXT: u64 = 8 << 20;
-/// What is kept of one build, all files together. A kernel with full debug information has 1 GB.
+/// Most that is kept from one build, all files together. A kernel with full debug information has 1 GB.
 const MAX_KEPT: u64 = 2 << 30;
-/// Names that are looked at in one directory.
+/// Most names that are read from one directory.
 const MAX_NAMES: usize = 100_000;
 
-/// Opens what is at `below` in `dir`. `dir` itself is ours.
+/// Opens `below` in `dir`. `dir` itself is trusted.
 fn at(dir: &Path, below: &Path, how: OFlag) -> io::Result<OwnedFd> {
     let always = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let mut here = open(dir, OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())?;
@@ -43,48 +44,48 @@ fn at(dir: &Path, below: &Path, how: OFlag) -> io::Result<OwnedFd> {
     Ok(here)
 }
 
-/// Opens a plain file at `below` in `dir`, for reading.
+/// Opens the regular file `below` in `dir` for reading.
 fn file(dir: &Path, below: &Path) -> io::Result<File> {
-    // A pipe without a writer would block for ever.
+    // Opening a FIFO that has no writer would block forever.
     let file = File::from(at(dir, below, OFlag::O_NONBLOCK)?);
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
-/// Whether there is a plain file at `below`.
+/// Whether `below` is a regular file, reached without a symlink.
 pub fn is_file(dir: &Path, below: impl AsRef<Path>) -> bool {
     file(dir, below.as_ref()).is_ok()
 }
 
-/// Whether `below` is a directory, and so is everything on the way to it: no links.
+/// Whether `below` and everything on the way to it are real directories, not symlinks.
 pub fn is_dir(dir: &Path, below: impl AsRef<Path>) -> bool {
     at(dir, below.as_ref(), OFlag::O_DIRECTORY).is_ok()
 }
 
-/// Whether what is at `below` is reached without a link, whatever it is itself.
+/// Whether no symlink is on the way to `below`. `below` itself may be anything, or missing.
 pub fn no_link_on_the_way(dir: &Path, below: impl AsRef<Path>) -> bool {
     below.as_ref().parent().is_none_or(|way| is_dir(dir, way))
 }
 
-/// The text of a plain file.
+/// The text of a regular file.
 ///
 /// # Errors
-/// When it is not there, is a link or no plain file, or is longer than any such text.
+/// If it is missing, not a regular file (a symlink is not one), or longer than 8 MiB.
 pub fn read_text(dir: &Path, below: impl AsRef<Path>) -> Result<String> {
     read_text_up_to(dir, below, MAX_TEXT)
 }
 
-/// The text of a plain file of so many bytes at most.
+/// The text of a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// When it is not there, is a link or no plain file, or is longer.
+/// If it is missing, not a regular file (a symlink is not one), or longer.
 pub fn read_text_up_to(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<String> {
     Ok(String::from_utf8_lossy(&read_up_to(dir, below, most)?).into_owned())
 }
 
-/// The content of a plain file of so many bytes at most.
+/// The content of a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// When it is not there, is a link or no plain file, or is longer.
+/// If it is missing, not a regular file (a symlink is not one), or longer.
 pub fn read_up_to(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
     let below = below.as_ref();
     let read = || {
@@ -98,10 +99,10 @@ pub fn read_up_to(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<
     read().on("cannot read", dir.join(below))
 }
 
-/// The last bytes of a plain file, so many at most.
+/// The last `most` bytes of a regular file, or all of a shorter one.
 ///
 /// # Errors
-/// When it is not there, is a link or no plain file.
+/// If it is missing or not a regular file (a symlink is not one).
 pub fn last_bytes(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
     let below = below.as_ref();
     let read = || {
@@ -114,8 +115,8 @@ pub fn last_bytes(dir: &Path, below: impl AsRef<Path>, most: u64) -> Result<Vec<
     read().on("cannot read", dir.join(below))
 }
 
-/// Budget for what is kept of one build. A file of holes takes nothing where it lies and all of its size as a copy, so the
-/// size counts.
+/// Limits how much is kept from one build. Counts sizes, not disk blocks: a sparse file takes up its full
+/// size once copied.
 #[derive(Debug)]
 pub struct Budget {
     left: u64,
@@ -123,15 +124,15 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For one build; too much is an error of this class.
+    /// For one build; exceeding it is an error of this class.
     pub fn of(class: Class) -> Budget {
         Budget { left: MAX_KEPT, class }
     }
 
-    /// Takes the room for a file, or says that it is too large.
+    /// Reserves space for a file.
     ///
     /// # Errors
-    /// Where there is not so much.
+    /// If the budget does not have that much left.
     pub fn take(&mut self, path: &Path, bytes: u64) -> Result<()> {
         self.left = self.left.checked_sub(bytes).ok_or_else(|| {
             Error::new(self.class, format!("{} is too large to keep", path.display())).why(format!(
@@ -145,22 +146,23 @@ impl Budget {
     }
 }
 
-/// Copies a plain file to `to`, with its mode, as far as there is room.
+/// Copies a regular file and its mode to `to`, if the budget allows.
 ///
 /// # Errors
-/// When it is not there, is a link or no plain file, and those of the file system; of the room's class when it is too large.
+/// If it is missing or not a regular file (a symlink is not one), or on an IO error; of the budget's class if
+/// it is too large.
 pub fn copy(dir: &Path, below: impl AsRef<Path>, to: &Path, room: &mut Budget) -> Result<()> {
     let below = below.as_ref();
     let from = file(dir, below).on("cannot copy", dir.join(below))?;
     let stat = from.metadata().on("cannot copy", dir.join(below))?;
     room.take(&dir.join(below), stat.len())?;
     let mut target = File::create(to).on("cannot create", to)?;
-    // No more than was looked at, whatever happens to it meanwhile.
+    // Copies only the size that the budget allowed, even if the file grows meanwhile.
     io::copy(&mut from.take(stat.len()), &mut target).on("cannot copy", dir.join(below))?;
     target.set_permissions(stat.permissions()).on("cannot set the mode of", to)
 }
 
-/// Names of the plain files in a directory; none where it is no directory, or reached by a link.
+/// Names of the regular files in a directory; empty if it is not a directory or is reached through a symlink.
 pub fn names(dir: &Path, below: impl AsRef<Path>) -> Vec<String> {
     let below = below.as_ref();
     if !is_dir(dir, below) {
@@ -191,7 +193,7 @@ mod tests {
         symlink(home.join("key"), dir.join("link")).expect("linked");
         symlink("../home/key", dir.join("relative")).expect("linked");
         symlink(&home, dir.join("way")).expect("linked");
-        // Harmless one by one: the second leads out through the first.
+        // Each is harmless alone; the second escapes through the first.
         symlink(".", dir.join("here")).expect("linked");
         symlink("here/../home/key", dir.join("chain")).expect("linked");
         nix::unistd::mkfifo(&dir.join("pipe"), Mode::S_IRWXU).expect("a FIFO");
@@ -234,7 +236,7 @@ mod tests {
         assert_eq!(error.class, Class::KernelBuild);
         assert!(error.to_string().contains("it has 8.0 GiB"), "{error}");
         assert_eq!(fs::read(&to).expect("read"), b"12345", "nothing of it was written");
-        // All files of a build together.
+        // The budget is shared by all files of a build.
         File::options()
             .write(true)
             .open(dir.join("hole"))

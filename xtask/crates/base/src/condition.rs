@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A condition of a variant: what has to be true in a guest for a pass to say what its column says. Variants declare it,
-//! the judge checks it.
+//! A condition of a variant: what must be true in the guest before a pass in the variant's column means
+//! anything. Variants declare conditions, the judge checks them.
 
 use regex::Regex;
 
 use crate::error::{Error, Result};
 
-/// What a variant is about, as the runner can read it in the guest.
+/// A property of the guest that defines a variant, as the runner can read it.
 #[derive(Debug, Clone)]
 pub struct Condition {
     pub what: String,
-    /// Which of the features that the runner tells.
+    /// Which of the features that the runner reports.
     pub read: String,
-    /// What that has to be, as it was written.
+    /// The required value, as it was written.
     pub text: String,
-    /// The same, for the whole text.
+    /// The same, anchored to match the whole value.
     pub is: Regex,
-    /// Whether nothing in a guest without it is a pass.
+    /// Whether no test passes in a guest that does not meet it.
     pub must: bool,
 }
 
 impl Condition {
-    /// `is`: a regular expression for the whole text.
+    /// `is` is a regular expression that must match the whole value.
     ///
     /// # Errors
-    /// Class `Usage` for one that is none, or fits what was never read.
+    /// Class `Usage` if `is` is not a valid expression or matches the empty text, or if `what` or `read` is
+    /// empty.
     pub fn new(what: &str, read: &str, is: &str, must: bool) -> Result<Condition> {
         let wrong = |why: String| Error::usage(format!("`[[condition]]` {what:?} makes no sense")).why(why);
         let whole = Regex::new(&format!("^(?:{is})$")).map_err(|error| wrong(error.to_string()))?;

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Days and moments, all in UTC, in the forms that this project writes.
+//! Dates and times, all in UTC, in the formats that this project uses.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-/// Today, as YYYY-MM-DD.
 pub fn today() -> String {
     Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
-/// Now, as the name of a run begins: `20261127-175839`.
+/// Now, in the format that a run's name begins with: `20261127-175839`.
 pub fn compact() -> String {
     Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
 }
 
-/// Whether it is a day as YYYY-MM-DD, and one that there is.
+/// Whether the text is an existing date as YYYY-MM-DD.
 pub fn is_date(text: &str) -> bool {
     Date::strptime("%Y-%m-%d", text).is_ok_and(|date| date.to_string() == text)
 }
 
-/// The moment that the name of a run begins with; `None` for a name that begins with something else.
+/// The time that a run's name begins with; `None` if it does not begin with one.
 pub fn of_run(name: &str) -> Option<Timestamp> {
     let moment = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", name.get(..15)?).ok()?;
     moment.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())

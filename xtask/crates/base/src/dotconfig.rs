@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-/// The options of a `.config`, without `CONFIG_`; those that are not set are absent or `n`.
+/// The options of a `.config`, without `CONFIG_`. An option that is not set is missing or `n`.
 pub type DotConfig = BTreeMap<String, String>;
 
-/// Reads a `.config`; keys are without `CONFIG_`.
 pub fn parse(text: &str) -> DotConfig {
     let unset = |line: &str| {
         let option = line.strip_prefix("# CONFIG_")?.strip_suffix(" is not set")?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Result classes with their public exit codes, and the one error type of the harness.
+//! Result classes with their public exit codes, and the error type of the harness.
 //!
-//! A class says how a cell, a stage or a run ended. "A test failed" and "could not judge" never
-//! share one.
+//! A class says how a cell, a stage or a run ended. "A test failed" and "could not be tested" never share
+//! one.
 
 use std::fmt;
 use std::path::Path;
@@ -18,13 +18,13 @@ pub enum Class {
     Pass = 0,
     /// A required test failed.
     TestFailed = 1,
-    /// The command line asks for something impossible, or selects nothing.
+    /// The command line is invalid, or selects nothing.
     Usage = 2,
-    /// A required test was skipped, or never reported.
+    /// A required test was skipped or never reported.
     Incomplete = 3,
-    /// The kernel complained although the tests passed.
+    /// The kernel printed a warning although the tests passed.
     Splat = 4,
-    /// Passed only on a repeat.
+    /// Passed only on a retry.
     Flaky = 5,
     /// A patch of the series does not apply.
     SeriesDoesNotApply = 10,
@@ -40,13 +40,13 @@ pub enum Class {
     Panic = 21,
     /// No output for the idle limit.
     Hang = 22,
-    /// The wall-clock limit passed while there was output.
+    /// The wall-clock limit was reached while there was still output.
     WallClock = 23,
     /// The guest exited without a final message.
     GuestLost = 24,
-    /// The runner died while the kernel lived.
+    /// The runner died while the kernel was alive.
     RunnerDied = 25,
-    /// This host problem: tool, disk, download, permission.
+    /// A problem of this host: tool, disk, download, permission.
     #[default]
     Host = 30,
     /// SIGINT or SIGHUP.
@@ -55,8 +55,9 @@ pub enum Class {
     Terminated = 143,
 }
 
-/// Every class, the one that decides the exit code first: what was found in a kernel before what could not be
-/// judged, a skip last. A usage error stops a run before it has classes, so it only has to be somewhere.
+/// Every class, in the order that decides the exit code: findings about a kernel come before jobs that could
+/// not run, and a skip comes last. A usage error ends a run before it has other classes, so its place does
+/// not matter.
 pub const PRECEDENCE: [Class; 19] = [
     Class::Interrupted,
     Class::Terminated,
@@ -162,22 +163,20 @@ pub fn limit_of_files() -> String {
     }
 }
 
-/// What was tried on what, why it failed, what to do next; and the class that decides the exit code.
+/// What was tried, on what, why it failed and what to do next; and the class that decides the exit code.
 #[derive(Debug, Clone)]
 pub struct Error {
-    /// Decides the exit code.
     pub class: Class,
     /// What was tried, on what.
     pub what: String,
     /// Why it failed, nearest cause first.
     pub why: Vec<String>,
-    /// What the user can do; `None` where nobody knows.
+    /// What the user can do, if known.
     pub next: Option<String>,
-    /// Lines that show it: a compiler's error, the tail of a log. Empty where there are none.
+    /// Supporting lines: a compiler's error, the tail of a log. May be empty.
     pub detail: Vec<String>,
 }
 
-/// Result with the harness' error.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -186,12 +185,12 @@ impl Error {
         Error { class, what: what.into(), why: Vec::new(), next: None, detail: Vec::new() }
     }
 
-    /// Something that is missing on this host, or that it refuses.
+    /// A problem of this host: something is missing or not permitted.
     pub fn host(what: impl Into<String>) -> Error {
         Error::new(Class::Host, what)
     }
 
-    /// Something the command line asks for that cannot be.
+    /// A command line that is invalid.
     pub fn usage(what: impl Into<String>) -> Error {
         Error::new(Class::Usage, what)
     }
@@ -202,31 +201,31 @@ impl Error {
         self
     }
 
-    /// Says what to do next.
+    /// Sets what to do next.
     pub fn next(mut self, next: impl Into<String>) -> Error {
         self.next = Some(next.into());
         self
     }
 
-    /// Says what to do next, where nobody has said it.
+    /// Sets what to do next, unless it is already set.
     pub fn next_or(self, next: impl Into<String>) -> Error {
         if self.next.is_some() { self } else { self.next(next) }
     }
 
-    /// Adds lines that show the failure.
+    /// Adds supporting lines.
     pub fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Error {
         self.detail.extend(lines);
         self
     }
 
-    /// Puts what was being done around an error: the old `what` becomes the nearest cause.
+    /// Adds context: `what` replaces the old one, which becomes the nearest cause.
     pub fn within(mut self, what: impl Into<String>) -> Error {
         let inner = std::mem::replace(&mut self.what, what.into());
         self.why.insert(0, inner);
         self
     }
 
-    /// One line: what and the causes, without the details.
+    /// One line: what failed and the first line of each cause, without the details.
     pub fn summary(&self) -> String {
         let mut text = self.what.clone();
         for why in &self.why {
@@ -259,7 +258,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Turns an IO error into a host error that says what was tried, on which path.
+/// Turns an IO error into a host error that names the operation and the path.
 pub trait IoContext<T> {
     /// `tried` is a verb phrase, for example "cannot read".
     fn on(self, tried: &str, path: impl AsRef<Path>) -> Result<T>;
@@ -295,7 +294,8 @@ mod tests {
 
     #[test]
     fn every_class_has_its_place_in_the_precedence() {
-        // The match fails to compile when a class is added; the array length then has to follow.
+        // The match fails to compile when a class is added; add it to `PRECEDENCE` and to the codes below,
+        // too.
         let known = |class: Class| match class {
             Class::Pass | Class::TestFailed | Class::Usage | Class::Incomplete | Class::Splat => true,
             Class::Flaky | Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => true,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens during a run, for whoever wants to show or keep it: the whole contract between the stages and the
-//! reporters. Stages emit and do not know who listens; reporters read this file and nothing of the stages.
+//! The events of a run, to show or keep: the only interface between the stages and the reporters. Stages do
+//! not know who listens, and reporters depend on nothing else of the stages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,40 +20,39 @@ pub type PhaseId = u64;
 
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// A long step begins.
+    /// A long step started.
     PhaseStarted {
         id: PhaseId,
-        /// What is done: `download`, `unpack`, `build root`, `configure`, `build`, `boot` ..
+        /// The operation: `download`, `unpack`, `build root`, `configure`, `build`, `boot` ..
         name: String,
-        /// On what: a kernel's id, a package.
+        /// What it works on: a kernel's id, a package.
         subject: String,
     },
-    /// A long step came this far.
+    /// A long step made progress.
     PhaseProgressed {
         id: PhaseId,
         /// Units done: bytes, objects, subtests.
         done: u64,
-        /// Units expected; 0 when nobody knows.
+        /// Units expected; 0 if unknown.
         total: u64,
-        /// What is being worked on right now; may be empty.
+        /// The current item; may be empty.
         detail: String,
     },
     /// A long step ended.
     PhaseFinished {
         id: PhaseId,
-        /// Repeated, so that a reader needs no memory.
+        /// Repeated, so that a reader need not keep state.
         name: String,
         subject: String,
-        /// How long it took.
         took: Duration,
         /// Nothing had to be done.
         cached: bool,
-        /// It did what it was for.
+        /// Whether it succeeded.
         ok: bool,
     },
-    /// Something the user should know and need not act on, for example which version a spec became.
+    /// Something the user should know but need not act on, for example which version a spec resolved to.
     Noted(String),
-    /// Something the user should act on or be wary of.
+    /// Something the user should act on or be careful about.
     Warned(String),
 }
 
@@ -87,12 +86,12 @@ impl Bus {
         }
     }
 
-    /// Adds a sink, for one that exists only once the run directory does.
+    /// Adds a sink later, for example one that needs the run directory.
     pub fn add(&self, sink: Box<dyn Sink>) {
         self.sinks().push(sink);
     }
 
-    /// Sends it to every sink.
+    /// Sends an event to every sink.
     pub fn emit(&self, kind: Kind) {
         let event = Event { at: self.inner.started.elapsed(), kind: cleaned(kind) };
         for sink in self.sinks().iter_mut() {
@@ -100,17 +99,15 @@ impl Bus {
         }
     }
 
-    /// Something the user should know.
     pub fn note(&self, text: impl Into<String>) {
         self.emit(Kind::Noted(text.into()));
     }
 
-    /// Something the user should be wary of.
     pub fn warn(&self, text: impl Into<String>) {
         self.emit(Kind::Warned(text.into()));
     }
 
-    /// Begins a phase. It counts as failed unless [`Phase::finish`] or [`Phase::cached`] is called.
+    /// Starts a phase. It counts as failed unless [`Phase::finish`] or [`Phase::cached`] is called.
     pub fn phase(&self, name: impl Into<String>, subject: impl Into<String>) -> Phase {
         let phase = Phase {
             bus: self.clone(),
@@ -134,7 +131,7 @@ impl Bus {
     }
 }
 
-/// Without anything that a terminal acts on: kernels, series and guests have a say in these texts.
+/// Removes terminal control characters: parts of these texts come from kernels, series and guests.
 fn cleaned(kind: Kind) -> Kind {
     match kind {
         Kind::PhaseStarted { id, name, subject } => Kind::PhaseStarted { id, name, subject: line(&subject) },
@@ -149,7 +146,7 @@ fn cleaned(kind: Kind) -> Kind {
     }
 }
 
-/// A phase that is under way.
+/// A phase in progress.
 pub struct Phase {
     bus: Bus,
     id: PhaseId,
@@ -160,17 +157,17 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// Says how far it came; `total` 0 when nobody knows.
+    /// Reports progress; `total` is 0 if unknown.
     pub fn progress(&self, done: u64, total: u64, detail: impl Into<String>) {
         self.bus.emit(Kind::PhaseProgressed { id: self.id, done, total, detail: detail.into() });
     }
 
-    /// It did what it was for.
+    /// Ends the phase as successful.
     pub fn finish(mut self) {
         self.end(false, true);
     }
 
-    /// Nothing had to be done.
+    /// Ends the phase as successful because nothing had to be done.
     pub fn cached(mut self) {
         self.end(true, true);
     }

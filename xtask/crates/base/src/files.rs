@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whole files: read at once, and written so that a reader sees the old or the new content. Names that nobody guesses.
+//! Reading whole files, writing them atomically, and random names.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{IoContext, Result};
 
-/// A moment at which a test may kill this process as the kernel would: `VMTEST_KILL_AT=N` at the N-th such moment. Entries
-/// and records must be whole or absent whatever N is. `moment` is for whoever reads the code.
+/// A point at which a test can kill this process with SIGKILL: `VMTEST_KILL_AT=N` kills it at the N-th such
+/// point. Cache entries and records must be complete or absent for every N. `moment` only documents the call.
 pub fn killpoint(_moment: &str) {
     #[cfg(debug_assertions)]
     {
@@ -28,18 +28,19 @@ pub fn killpoint(_moment: &str) {
 /// Creates a directory with its parents.
 ///
 /// # Errors
-/// When the file system refuses.
+/// Those of the file system.
 pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).on("cannot create directory", path)
 }
 
-/// How names of files begin that are being written.
+/// Prefix of temporary files that are still being written.
 pub const HALF: &str = ".vmtest-";
 
-/// Writes a file under a temporary name and renames it, so that a reader sees the old or the new content.
+/// Writes a file under a temporary name and renames it, so that a reader sees either the old or the new
+/// content.
 ///
 /// # Errors
-/// When the file system refuses.
+/// Those of the file system.
 pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let made = tempfile::Builder::new().prefix(HALF).tempfile_in(dir);
@@ -56,7 +57,7 @@ pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
 /// Reads a text file.
 ///
 /// # Errors
-/// When it cannot be read or is not UTF-8.
+/// If it cannot be read or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).on("cannot read", path)
 }

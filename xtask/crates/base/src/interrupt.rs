@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the user, or the system, asked this process to end. Everything that waits asks here.
+//! Whether a signal requested that this process end. All code that waits checks it.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -10,16 +10,16 @@ use crate::error::{Class, Error, Result};
 static SIGNAL: AtomicU32 = AtomicU32::new(0);
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Begins to listen for SIGINT, SIGHUP and SIGTERM.
+/// Installs handlers for SIGINT, SIGHUP and SIGTERM.
 ///
 /// # Errors
-/// When the handlers cannot be installed.
+/// If the handlers cannot be installed.
 pub fn listen() -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGHUP, SIGTERM])
         .map_err(|error| Error::host("cannot install signal handlers").why(error))?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            // The first one decides the exit code.
+            // The first signal decides the exit code.
             let _ = SIGNAL.compare_exchange(0, signal.unsigned_abs(), Ordering::SeqCst, Ordering::SeqCst);
             COUNT.fetch_add(1, Ordering::SeqCst);
         }
@@ -27,12 +27,12 @@ pub fn listen() -> Result<()> {
     Ok(())
 }
 
-/// Ends everything that is under way, because an error elsewhere makes it pointless.
+/// Stops everything in progress because an error elsewhere made it pointless.
 pub fn abandon() {
     let _ = SIGNAL.compare_exchange(0, SIGINT.unsigned_abs(), Ordering::SeqCst, Ordering::SeqCst);
 }
 
-/// The class to end with, if somebody asked.
+/// The class to end with, if the process should end.
 pub fn requested() -> Option<Class> {
     match i32::try_from(SIGNAL.load(Ordering::SeqCst)) {
         Ok(0) | Err(_) => None,
@@ -41,15 +41,15 @@ pub fn requested() -> Option<Class> {
     }
 }
 
-/// Whether somebody asked twice: no more grace then.
+/// Whether a second signal arrived: stop waiting for a clean end.
 pub fn insistent() -> bool {
     COUNT.load(Ordering::SeqCst) > 1
 }
 
-/// An error if somebody asked; to be called between steps that do not wait.
+/// Fails if the process should end. For use between steps that do not wait.
 ///
 /// # Errors
-/// The interruption.
+/// Class `Interrupted` or `Terminated`.
 pub fn check() -> Result<()> {
     match requested() {
         None => Ok(()),

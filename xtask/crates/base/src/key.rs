@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Keys: hashes of what went into something.
+//! Keys: hashes of all inputs of something.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,18 +8,17 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{IoContext, Result};
 
-/// Hash of everything that went into something, as 20 hex digits.
+/// Hash of all inputs of something, as 20 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Key(String);
 
 impl Key {
-    /// Begins a key; `kind` and its version keep keys of different things apart.
+    /// Starts a key. `kind`, which includes a version, separates the keys of different kinds of things.
     pub fn of(kind: &str) -> KeyBuilder {
         KeyBuilder { hash: Sha256::new() }.field("kind", kind)
     }
 
-    /// The hex digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -31,14 +30,14 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// Collects what goes into a [`Key`]. Fields are framed by their length, so no two lists of fields collide.
+/// Hashes the inputs of a [`Key`]. Each name and value is preceded by its length, so different lists of
+/// fields cannot collide by concatenation.
 #[derive(Clone)]
 pub struct KeyBuilder {
     hash: Sha256,
 }
 
 impl KeyBuilder {
-    /// Adds a named field.
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> KeyBuilder {
         for part in [name.as_bytes(), value.as_ref()] {
             self.hash.update((part.len() as u64).to_le_bytes());

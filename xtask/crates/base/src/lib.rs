@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every crate of the harness stands on: error classes, events, text, keys, dates, sizes. Starts no process.
+//! Basics that every crate of the harness uses: errors, events, text, keys, dates, sizes. Starts no process.
 
 pub mod beneath;
 pub mod condition;

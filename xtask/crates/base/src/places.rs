@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where this project keeps things of a user.
+//! Where this project keeps a user's files.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
-/// A directory that a variable names, else the one below HOME.
+/// The directory that an environment variable names, else `below_home` in HOME. Only absolute paths count.
 ///
 /// # Errors
-/// When neither names one.
+/// If neither is an absolute path.
 pub fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute()) {
         return Ok(dir);
@@ -20,10 +20,10 @@ pub fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
     })
 }
 
-/// Where runs are kept.
+/// Where run directories are kept.
 ///
 /// # Errors
-/// When neither XDG_STATE_HOME nor HOME says where.
+/// If neither XDG_STATE_HOME nor HOME is an absolute path.
 pub fn runs_dir() -> Result<PathBuf> {
     Ok(base_dir("XDG_STATE_HOME", ".local/state")?.join("vmtest").join("runs"))
 }

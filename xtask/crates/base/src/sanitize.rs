@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Text of strangers on its way to people: a guest, a makefile or a patch can say anything, and a terminal acts on some of
-//! it. Raw bytes stay in the files that hold them raw; the record, the table, progress and errors get this.
+//! Makes untrusted text safe to show. A guest, a makefile or a patch can contain any characters, and a
+//! terminal acts on some of them. Raw output stays raw in its own files; the record, the table, progress and
+//! errors get sanitized text.
 
-/// What stands for a character that a terminal or a reader would be misled by.
+/// Replaces a character that could mislead a terminal or a reader.
 const STAND_IN: char = '·';
 
-/// Moves the cursor, hides text, or turns the order of what follows round.
+/// Whether it can move the cursor, hide text or change the text direction.
 fn misleads(c: char) -> bool {
     let turns =
         matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     (c.is_control() && c != '\n' && c != '\t') || turns || ('\u{2028}'..='\u{2029}').contains(&c)
 }
 
-/// Text of several lines, with nothing in it that a terminal acts on.
+/// Sanitizes text that may have several lines.
 pub fn lines(text: &str) -> String {
     text.chars().map(|c| if misleads(c) { STAND_IN } else { c }).collect()
 }
 
-/// The same, as one line.
+/// Sanitizes text and keeps it on one line.
 pub fn line(text: &str) -> String {
     text.chars().map(|c| if misleads(c) || c == '\n' || c == '\t' { STAND_IN } else { c }).collect()
 }
@@ -25,7 +26,7 @@ pub fn line(text: &str) -> String {
 /// Colours that our own tables use.
 const COLOURS: [&str; 4] = ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"];
 
-/// Text of ours for a terminal: the colours of our tables stay.
+/// Sanitizes our own text for a terminal, but keeps the colours of our tables.
 pub fn with_colours(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sizes in bytes, to and from text. Units are powers of 1024.
+//! Sizes in bytes: formatting and parsing. Units are powers of 1024.
 
-/// 1024 bytes.
 pub const KIB: u64 = 1 << 10;
-/// 1024 KiB.
 pub const MIB: u64 = 1 << 20;
-/// 1024 MiB.
 pub const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
-/// `1.4 GiB`; `17 B` below 1 KiB. Rounded down, so it never shows more room than there is.
+/// `1.4 GiB`; `17 B` below 1 KiB. Rounded down, so it never shows more space than there is.
 pub fn format(bytes: u64) -> String {
     match [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")].into_iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
@@ -17,10 +14,11 @@ pub fn format(bytes: u64) -> String {
     }
 }
 
-/// `500M`, `500 MB`, `20GiB`, `1T`, in any case. A number without a unit would be a guess, except for 0.
+/// Parses `500M`, `500 MB`, `20GiB` or `1T` in any case. A number without a unit is ambiguous, so only 0 may
+/// omit it.
 ///
 /// # Errors
-/// How a size is written.
+/// A hint on how to write a size.
 pub fn parse(text: &str) -> Result<u64, String> {
     let upper = text.trim().to_ascii_uppercase();
     let upper = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
@@ -32,7 +30,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "not a size: write 500M or 20G".to_owned())
 }
 
-/// Whole mebibytes; a number without a unit is one of them: `512`, `512M`, `2G`.
+/// Parses whole mebibytes. A number without a unit is in mebibytes: `512`, `512M`, `2G`.
 pub fn parse_mebibytes(text: &str) -> Option<u64> {
     if let Ok(number) = text.parse() {
         return Some(number);

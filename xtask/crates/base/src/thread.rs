@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Threads of the harness.
 
-/// What a thread returns.
+/// Joins a thread and returns its result.
 pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    // A panic of the harness is not a verdict: it continues here, and the process ends with 101.
+    // A panic of the harness is not a test result: it continues here, and the process exits with 101.
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

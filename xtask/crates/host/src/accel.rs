@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether guests run on KVM or are emulated. Observing the host and judging what was seen are apart, so that every
-//! kind of host can be judged in a test.
+//! Whether guests run on KVM or are emulated. Observing the host is separate from judging the observation, so
+//! that tests can judge every kind of host.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -12,11 +12,11 @@ use nix::sys::stat::Mode;
 use vmtest_base::error::{Error, Result};
 
 const DEVICE: &str = "/dev/kvm";
-/// The only version there has been since Linux 2.6.22; its manual says to refuse any other.
+/// The only version since Linux 2.6.22. Documentation/virt/kvm/api.rst says to refuse any other.
 const API_VERSION: i32 = 12;
 const FIRMWARE: &str = "switch on VT-x or SVM in the firmware, or nested virtualization above";
 
-/// What was asked for.
+/// The user's choice.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize,
 )]
@@ -31,18 +31,18 @@ pub enum AccelChoice {
     Tcg,
 }
 
-/// What runs the guest's instructions.
+/// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The processor.
+    /// The processor's virtualization.
     Kvm,
-    /// QEMU's translator.
+    /// QEMU's emulator.
     Tcg,
 }
 
 impl Kind {
-    /// As QEMU and the records call it.
+    /// Name as in QEMU and in the records.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kvm => "kvm",
@@ -51,19 +51,18 @@ impl Kind {
     }
 }
 
-/// What will run the guest, and why that.
+/// The decision and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accel {
-    /// What.
     pub kind: Kind,
-    /// For the record: what was asked for or which condition failed.
+    /// For the record: the user's request, or the condition that failed.
     pub reason: String,
 }
 
-/// Looks at the host where the choice leaves that open.
+/// Decides, and looks at the host unless the user chose emulation.
 ///
 /// # Errors
-/// A host error when KVM is demanded and not usable.
+/// A host error if KVM is requested but not usable.
 pub fn decide(choice: AccelChoice) -> Result<Accel> {
     match choice {
         AccelChoice::Tcg => Ok(Accel { kind: Kind::Tcg, reason: "requested".to_owned() }),
@@ -71,42 +70,41 @@ pub fn decide(choice: AccelChoice) -> Result<Accel> {
     }
 }
 
-/// The first thing that went wrong with the device.
+/// The first step that failed on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
     /// It cannot be opened for reading and writing.
     Open(Errno),
     /// It does not report its version.
     Version(Errno),
-    /// It tells another version than ours.
+    /// It reports an unsupported version.
     OtherVersion(i32),
-    /// It makes no virtual machine.
+    /// It cannot create a virtual machine.
     CreateVm(Errno),
-    /// The machine gets no processor.
+    /// The machine cannot create a virtual processor.
     CreateVcpu(Errno),
 }
 
-/// What a host showed.
+/// Observations about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// How far using the device came; `None`: a machine with a processor was made.
+    /// The step at which using the device failed; `None` if a machine with a processor could be created.
     pub obstacle: Option<Obstacle>,
     /// /proc/cpuinfo has `svm` or `vmx`.
     pub cpu_flag: bool,
 }
 
-/// Why KVM cannot be used, and what mends it.
+/// Why KVM cannot be used, and how to fix that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
-    /// Which condition failed.
+    /// The condition that failed.
     pub why: String,
-    /// What the user can do.
     pub fix: &'static str,
 }
 
-/// Looks at this host: opens the device and makes a machine with a processor, which is gone again on return.
+/// Observes this host: opens the device and creates a machine with a processor, both closed on return.
 pub fn observe() -> Observed {
-    // A test that has only a KVM that does not run kernels, or none, says here that it looks like one that does.
+    // Lets tests pretend that KVM is usable on a host where it is not.
     #[cfg(debug_assertions)]
     if std::env::var_os("VMTEST_KVM_LOOKS_USABLE").is_some() {
         return Observed { obstacle: None, cpu_flag: true };
@@ -115,10 +113,11 @@ pub fn observe() -> Observed {
     Observed { obstacle: try_device().err(), cpu_flag }
 }
 
-/// The condition that makes KVM unusable on such a host; `None` when it is usable.
+/// The reason why KVM is unusable on a host, or `None` if it is usable.
 ///
-/// The device alone proves nothing: some hosts offer a software KVM (kvm_pvm, for example) that answers every call
-/// and in which an ordinary kernel hangs without a byte of output. Hence the processor's own flag as well.
+/// The device alone proves nothing: some hosts offer a software KVM (kvm_pvm, for example) that answers every
+/// call, but in which an ordinary kernel hangs without any output. So the processor's flag is required as
+/// well.
 pub fn unusable(seen: &Observed) -> Option<Unusable> {
     const MODULE: &str = "sudo modprobe kvm_intel || sudo modprobe kvm_amd";
     let absent = |errno| matches!(errno, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO);
@@ -156,15 +155,15 @@ pub fn unusable(seen: &Observed) -> Option<Unusable> {
     if seen.cpu_flag {
         Some(Unusable { why, fix })
     } else {
-        // Fixing the device alone would only show the next obstacle.
+        // Fixing only the device would just reveal the next obstacle.
         Some(Unusable { why: format!("/proc/cpuinfo has neither svm nor vmx; {why}"), fix: FIRMWARE })
     }
 }
 
-/// What a choice comes to on such a host.
+/// The accelerator for a choice on a host with these observations.
 ///
 /// # Errors
-/// A host error when KVM is demanded and not usable.
+/// A host error if KVM is requested but not usable.
 pub fn judge(choice: AccelChoice, seen: &Observed) -> Result<Accel> {
     match (choice, unusable(seen)) {
         (AccelChoice::Tcg, _) => Ok(Accel { kind: Kind::Tcg, reason: "requested".to_owned() }),
@@ -179,8 +178,8 @@ pub fn judge(choice: AccelChoice, seen: &Observed) -> Result<Accel> {
     }
 }
 
-/// Whether /proc/cpuinfo names AMD's or Intel's virtualization among the flags of a processor. Newer kernels have a
-/// line `vmx flags` too: that one lists details and does not count.
+/// Whether /proc/cpuinfo has `svm` or `vmx` among a processor's flags. The line `vmx flags` of newer kernels
+/// lists details and does not count.
 fn has_virtualization(cpuinfo: &str) -> bool {
     cpuinfo
         .lines()
@@ -190,8 +189,8 @@ fn has_virtualization(cpuinfo: &str) -> bool {
 }
 
 mod ioctl {
-    //! The three calls that take part in the trial. All of them take an integer, which must be 0 for the first two
-    //! and is the number of the processor for the last.
+    //! The ioctls used to try the device. Each takes an integer: 0 for the first two, the id of the processor
+    //! for the last.
 
     const KVM: u8 = 0xAE;
 
@@ -199,18 +198,18 @@ mod ioctl {
         /// `KVM_GET_API_VERSION`
         get_api_version, nix::request_code_none!(KVM, 0x00));
     nix::ioctl_write_int_bad!(
-        /// `KVM_CREATE_VM`: gives a file descriptor.
+        /// `KVM_CREATE_VM`: returns a file descriptor.
         create_vm, nix::request_code_none!(KVM, 0x01));
     nix::ioctl_write_int_bad!(
-        /// `KVM_CREATE_VCPU`: gives a file descriptor.
+        /// `KVM_CREATE_VCPU`: returns a file descriptor.
         create_vcpu, nix::request_code_none!(KVM, 0x41));
 }
 
-/// Makes a machine with a processor and lets both go again.
+/// Creates a machine with a processor, and closes both.
 fn try_device() -> std::result::Result<(), Obstacle> {
     let device =
         File::from(open(DEVICE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(Obstacle::Open)?);
-    // SAFETY: the call takes an integer and touches no memory of ours; the descriptor is open.
+    // SAFETY: the call takes an integer and accesses no memory of ours; the descriptor is open.
     let version = unsafe { ioctl::get_api_version(device.as_raw_fd(), 0) }.map_err(Obstacle::Version)?;
     if version != API_VERSION {
         return Err(Obstacle::OtherVersion(version));
@@ -218,14 +217,14 @@ fn try_device() -> std::result::Result<(), Obstacle> {
     let machine = loop {
         // SAFETY: as above.
         match unsafe { ioctl::create_vm(device.as_raw_fd(), 0) } {
-            // Making a machine waits for other CPUs, and any signal ends that wait.
+            // Creating a machine waits for other CPUs, and any signal interrupts that.
             Err(Errno::EINTR) => (),
             made => break made.map_err(Obstacle::CreateVm)?,
         }
     };
-    // SAFETY: the kernel just made this descriptor for us, and nothing else knows it.
+    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
     let machine = unsafe { OwnedFd::from_raw_fd(machine) };
-    // SAFETY: as for the version.
+    // SAFETY: as for `get_api_version`.
     let processor = unsafe { ioctl::create_vcpu(machine.as_raw_fd(), 0) }.map_err(Obstacle::CreateVcpu)?;
     // SAFETY: as for the machine.
     drop(unsafe { OwnedFd::from_raw_fd(processor) });
@@ -237,7 +236,7 @@ mod tests {
     use super::*;
     use vmtest_base::error::Class;
 
-    // Shortened captures: a guest on a cloud without nesting, an Intel laptop, an AMD server.
+    // Shortened samples: a cloud guest without nested virtualization, an Intel laptop, an AMD server.
     const CLOUD: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme de pse tsc msr pae hypervisor avx512f\nbugs\t\t: spectre_v1\n";
     const INTEL: &str = "processor\t: 0\nflags\t\t: fpu vme sse2 ds_cpl vmx smx est\nvmx flags\t: vnmi preemption_timer ept\n";
     const AMD: &str = "processor\t: 0\nflags\t\t: fpu vme cmp_legacy svm extapic\n";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The build root: a Debian made by mmdebstrap from the manifest in `images/`, which builds and guests stand on.
+//! The build root: a Debian that mmdebstrap makes from the manifest in `images/`. Builds and guests run in
+//! it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,16 +15,16 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::key::{Key, hash_file};
 
-/// A Debian with compilers, QEMU and what virtme-ng needs.
+/// A Debian with compilers, QEMU and the dependencies of virtme-ng.
 #[derive(Debug, Clone)]
 pub struct BuildRoot {
-    /// Its `/`.
+    /// Its root directory.
     pub dir: PathBuf,
     /// Hash of the packages' versions.
     pub key: Key,
 }
 
-/// Mount points that exist in every build root. The root is mounted read-only, so no others can be made.
+/// Mount points that exist in every build root. It is mounted read-only, so none can be added later.
 pub const MOUNT_POINTS: [&str; 8] =
     ["/src", "/obj", "/ccache", "/kernel", "/vm", "/suite", "/opt/vng", "/initramfs"];
 
@@ -35,10 +36,11 @@ struct Manifest {
 }
 
 impl BuildRoot {
-    /// The build root of `images/build-root.toml`; made on first use (about a minute and 1 GB).
+    /// The build root of `images/build-root.toml`. The first call makes it, which takes about a minute and 1
+    /// GB.
     ///
     /// # Errors
-    /// Class `Host` when it cannot be made.
+    /// Class `Host` if it cannot be made.
     pub fn ensure(ctx: &Context) -> Result<BuildRoot> {
         let file = ctx.project.join("images/build-root.toml");
         let text = read_text(&file)?;
@@ -65,15 +67,15 @@ impl BuildRoot {
         Ok(root)
     }
 
-    /// Whether it is there already.
+    /// Whether the cache has any build root.
     pub fn is_cached(ctx: &Context) -> bool {
         let entries = fs::read_dir(ctx.cache.path(CacheKind::Root, "")).map(Iterator::count);
         entries.unwrap_or(0) > 0
     }
 }
 
-/// mmdebstrap writes a tar, and that is unpacked as the caller: a directory made by an unprivileged mmdebstrap would
-/// belong to another user id, and the caller could not delete it.
+/// Has mmdebstrap write a tar archive, and unpacks that as the caller: an unprivileged mmdebstrap would make
+/// a directory that belongs to another user id, which the caller could not delete.
 fn bootstrap(
     ctx: &Context,
     phase: &vmtest_base::event::Phase,
@@ -89,7 +91,7 @@ fn bootstrap(
     for unread in ["man", "doc", "locale", "info"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{unread}/*"));
     }
-    // busybox, git and QEMU recommend daemons and documentation.
+    // Without this, busybox, git and QEMU would pull in daemons and documentation.
     command.arg("--aptopt=Apt::Install-Recommends \"false\"").arg(suite).arg(&tar).arg("-");
     phase.progress(0, 0, "mmdebstrap");
     Job::new(command)

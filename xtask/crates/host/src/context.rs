@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every stage needs and no stage owns.
+//! What every stage needs.
 
 use std::path::PathBuf;
 
 use crate::store::Cache;
 use vmtest_base::event::Bus;
 
-/// Handed by reference to every stage.
+/// Passed by reference to every stage.
 #[derive(Clone)]
 pub struct Context {
-    /// Everything that can be made again.
+    /// Everything that can be rebuilt.
     pub cache: Cache,
-    /// Who wants to know what happens.
+    /// Reports what happens.
     pub bus: Bus,
     /// Root of this project's checkout.
     pub project: PathBuf,
-    /// `--mirror` or `VMTEST_DEBIAN_MIRROR`; `None`: take the one that the host's apt uses.
+    /// `--mirror` or `VMTEST_DEBIAN_MIRROR`; `None` for the mirror that the host's apt uses.
     pub mirror: Option<String>,
 }
 
 impl Context {
-    /// The mirror that was asked for. A CI system sets a variable that nobody gave a value to the empty text.
+    /// The requested mirror. An empty text counts as none, because CI systems set variables without a value
+    /// to that.
     pub fn mirror(&self) -> Option<&str> {
         self.mirror.as_deref().filter(|mirror| !mirror.is_empty())
     }

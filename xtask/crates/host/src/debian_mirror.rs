@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which mirror is asked, and the lines that name it to apt.
+//! Which Debian mirror is used, and the sources list entries for it.
 
 use xshell::{Shell, cmd};
 
 use crate::context::Context;
 use vmtest_base::error::{Error, Result};
 
-/// End of an advice to someone whose archive cannot be asked.
+/// End of the hint to a user who cannot reach an archive.
 pub const OTHER_WAYS: &str =
     "or name a kernel that needs no archive: tree:PATH, tar:FILE, git:PATH@REV, image:FILE";
 
-/// Suites that are looked at, in the order of preference: name in the archive, name for people.
+/// Suites that are searched, in order of preference: name in the archive, name for users.
 pub const SUITES: [(&str, &str); 3] =
     [("trixie", "stable"), ("trixie-backports", "backports"), ("testing", "testing")];
 
-/// What the archive's releases are signed with.
+/// Keys that sign the archive's releases.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The mirror to ask: the one that was named, else the one that this host's apt uses.
+/// The mirror to use: the requested one, else the one that this host's apt uses.
 pub fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
     match ctx.mirror() {
         Some(mirror) if mirror.contains(':') && !mirror.contains(char::is_whitespace) => {
@@ -29,7 +29,7 @@ pub fn mirror(ctx: &Context, shell: &Shell) -> Result<String> {
     }
 }
 
-/// The Debian mirror that this host uses.
+/// The Debian mirror of this host's apt.
 fn host_mirror(shell: &Shell) -> Result<String> {
     let format = "$(ORIGIN)|$(CODENAME)|$(REPO_URI)";
     let targets =
@@ -44,8 +44,9 @@ fn host_mirror(shell: &Shell) -> Result<String> {
     })
 }
 
-/// The mirror of Debian's main archive in what `apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)'`
-/// printed. An origin that was never downloaded stays unexpanded; then the path has to do.
+/// Picks the mirror of Debian's main archive from the output of `apt-get indextargets --format
+/// '$(ORIGIN)|$(CODENAME)|$(REPO_URI)'`. The origin stays unexpanded if it was never downloaded; then the
+/// path decides.
 fn pick_mirror(targets: &str) -> Option<String> {
     let rows: Vec<(&str, &str, &str)> = targets
         .lines()
@@ -65,17 +66,17 @@ fn pick_mirror(targets: &str) -> Option<String> {
     main.or_else(any).or_else(by_path).map(|(_, _, uri)| uri.trim_end_matches('/').to_owned())
 }
 
-/// A line for apt's sources list that names one Debian suite, verified with Debian's own keys; the build root is made
-/// from it.
+/// The sources list entry for one Debian suite, verified with Debian's own keys. The build root is made from
+/// it.
 ///
 /// # Errors
-/// When there is no mirror to ask.
+/// If there is no mirror.
 pub fn sources_line(ctx: &Context, suite: &str) -> Result<String> {
     let shell = Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))?;
     Ok(format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror(ctx, &shell)?))
 }
 
-/// apt's sources list for the private root: binaries and sources of every suite.
+/// The sources list of the private apt root: binaries and sources of every suite.
 pub fn sources_list(mirror: &str) -> String {
     SUITES
         .iter()

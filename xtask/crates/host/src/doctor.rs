@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run needs of this host, what is missing, and the one command that fixes it.
+//! What a run needs from this host, what is missing, and a command that fixes it.
 //!
-//! [`examine`] checks everything, versions included, for `doctor`. [`require`] checks only what a run cannot start without
-//! and takes milliseconds. Neither changes the host: `scripts/setup.sh` does, and names the same things.
+//! [`examine`] checks everything for `doctor`, versions included. [`require`] checks only what a run cannot
+//! start without and takes milliseconds. Neither changes the host; `scripts/setup.sh` does, and names the
+//! same tools.
 
 mod resources;
 mod sandbox;
@@ -29,13 +30,13 @@ pub enum Toolchain {
     Host,
 }
 
-/// What something is needed for.
+/// What a tool or a property of the host is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// Compiling the harness itself.
     Harness,
-    /// Closing builds and guests off from the host and the network.
+    /// Isolating builds and guests from the host and the network.
     Sandbox,
     /// Making the build root.
     BuildRoot,
@@ -51,14 +52,14 @@ pub enum Need {
     HostBoot,
     /// `--boot vng` with `--toolchain host`.
     HostVng,
-    /// Room for kernels and guests.
+    /// Space for kernels and guests.
     Storage,
-    /// Guests at the speed of the processor.
+    /// Running guests at native speed.
     Acceleration,
 }
 
 impl Need {
-    /// What a reader of the table sees.
+    /// Name in the table.
     pub fn label(self) -> &'static str {
         match self {
             Need::Harness => "harness",
@@ -75,18 +76,17 @@ impl Need {
         }
     }
 
-    /// Whether every run with this toolchain may come to need it. `src:` and `debian:` kernels are one source among
-    /// several, and emulation works everywhere: a host without these is no broken host.
+    /// Whether any run with this toolchain may need it. `src:` and `debian:` kernels are one source among
+    /// several, and emulation works everywhere, so a host without these is not broken.
     fn always(self) -> bool {
         !matches!(self, Need::Archive | Need::Acceleration)
     }
 }
 
-/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It is there and new enough.
+    /// Present and new enough.
     Ok,
     /// Some runs will fail, or be slow.
     Warning,
@@ -96,7 +96,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// What a reader of the table sees.
+    /// Text in the table.
     pub fn label(self) -> &'static str {
         match self {
             Status::Ok => "ok",
@@ -106,14 +106,14 @@ impl Status {
     }
 }
 
-/// One thing that was looked at. The fields, in this order, are what `doctor --json` prints.
+/// The result of one check. `doctor --json` prints these fields in this order.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Check {
     /// Name of the program, file or property.
     pub name: &'static str,
-    /// Its version or value; `None` when it is not there.
+    /// Its version or value; `None` if it is missing.
     pub found: Option<String>,
-    /// Smallest version or value that will do; `None` when any does.
+    /// Smallest version or value that is good enough; `None` if any is.
     pub minimum: Option<String>,
     /// What it is for, in a few words.
     pub why: &'static str,
@@ -121,22 +121,23 @@ pub struct Check {
     pub needed_for: Vec<Need>,
     #[serde(rename = "verdict")]
     pub status: Status,
-    /// What is wrong with it; `None` when nothing is.
+    /// What is wrong, if anything.
     pub problem: Option<String>,
-    /// The one command, or the one thing to do; `None` when nothing is wrong.
+    /// One command or action that fixes it; `None` if nothing is wrong.
     #[serde(rename = "mend")]
     pub fix: Option<String>,
 }
 
 /// Installs what the harness needs.
 const SETUP: &str = "scripts/setup.sh";
-/// Installs what `--toolchain host` needs, too.
+/// Also installs what `--toolchain host` needs.
 const SETUP_HOST: &str = "scripts/setup.sh --toolchain-host";
 
-/// Longest time that a program may take to print its version, or the sandbox to open. A broken shim must not hang us.
+/// Longest time that a program may take to print its version, or the sandbox to start, so that a broken
+/// wrapper script cannot hang us.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Every need of a run with this toolchain.
+/// All needs of a run with this toolchain.
 fn needs_of(toolchain: Toolchain) -> &'static [Need] {
     use Need::*;
     match toolchain {
@@ -147,7 +148,8 @@ fn needs_of(toolchain: Toolchain) -> &'static [Need] {
     }
 }
 
-/// Checks everything that runs with this toolchain may need, versions included. About 0.2 s: programs run in parallel.
+/// Checks everything that runs with this toolchain may need, versions included. Takes about 0.2 s: all checks
+/// run in parallel.
 pub fn examine(toolchain: Toolchain) -> Vec<Check> {
     let needs = needs_of(toolchain);
     let mut looks: Vec<Box<dyn FnOnce() -> Check + Send>> = Vec::new();
@@ -172,8 +174,8 @@ pub fn examine(toolchain: Toolchain) -> Vec<Check> {
     })
 }
 
-/// Checks only what these needs cannot do without, and runs no program for its version: 10 ms. The sandbox is
-/// really opened.
+/// Checks only what is indispensable for these needs, in 10 ms: does not run programs to get their versions,
+/// but does start the sandbox.
 ///
 /// # Errors
 /// A host error that lists everything that is missing, each with its fix.
@@ -194,8 +196,8 @@ pub fn require(needs: &[Need]) -> Result<()> {
     refuse(&checks)
 }
 
-/// An error that lists what is missing. What [`examine`] only warns of counts here when it is a program or a file: the run
-/// asked for it by naming its need.
+/// An error that lists what is missing, if anything. A program or file that [`examine`] only warns about is
+/// an error here if it is missing: the run requested it by naming its need.
 fn refuse(checks: &[Check]) -> Result<()> {
     let stops = |check: &&Check| match check.status {
         Status::Ok => false,

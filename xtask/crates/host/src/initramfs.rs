@@ -11,13 +11,13 @@ use crate::store::CacheKind;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::key::{Key, hash_file};
 
-/// Where in an initramfs a bpftool is.
+/// Path of bpftool in an initramfs.
 pub const BPFTOOL_ENTRY: &str = "bin/bpftool";
 
-/// An initramfs with the runner as `/init`, a bpftool where there is one to be used, and a shell when asked for.
+/// An initramfs with the runner as `/init`, and optionally bpftool and a shell.
 ///
 /// # Errors
-/// Class `Host` when it cannot be written, or the shell is asked for and the build root has none.
+/// Class `Host` if it cannot be written, or if a shell is requested but busybox is missing.
 pub fn initramfs(
     ctx: &Context,
     tools: &Tools,
@@ -66,8 +66,9 @@ fn busybox(tools: &Tools) -> Result<PathBuf> {
         .next("install busybox-static, or leave out --toolchain host"))
 }
 
-/// One entry in the kernel's own initramfs format, "newc" (Documentation/driver-api/early-userspace/buffer-format.rst):
-/// 13 fields of 8 hex digits, the name, the content, each padded to 4 bytes. Files only: devtmpfs brings the devices.
+/// One entry in the kernel's own initramfs format, "newc"
+/// (Documentation/driver-api/early-userspace/buffer-format.rst): 13 fields of 8 hex digits, the name and the
+/// content, the latter two padded to 4 bytes. Device nodes are not needed: devtmpfs provides them.
 fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     let number = archive.len() as u32 / 4 + 1;
     let links = if mode & 0o170_000 == 0o040_000 { 2 } else { 1 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This machine: processes, the cache and the runs, the sandbox with its build root, the accelerator, the doctor.
+//! This machine: processes, the cache, run directories, the sandbox and its build root, the accelerator, the
+//! doctor.
 
 pub mod accel;
 pub mod build_root;

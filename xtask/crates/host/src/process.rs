@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The only place that starts long children. Each gets a process group of its own, a reader thread per stream, an
-//! optional log file and deadline, and a kept tail for the error. It ends politely, then surely.
+//! The only place that starts long-running children. Each gets its own process group and a reader thread per
+//! stream, and optionally a log file and a deadline. The last lines are kept for error messages. A child is
+//! stopped with SIGTERM, then SIGKILL.
 //!
 //! Short queries (a version, a list) go through xshell instead.
 
@@ -24,18 +25,18 @@ use crate::reaper;
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::interrupt;
 
-/// Time between the polite signal and the sure one.
+/// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often a wait looks for an interruption.
+/// How often a wait checks for an interruption.
 const TICK: Duration = Duration::from_millis(50);
 /// Lines kept for an error.
 const TAIL_LINES: usize = 40;
-/// Longest line kept; a child may print without ever ending a line.
+/// Longest line; a longer one is split, because a child may never print a newline.
 const MAX_LINE: usize = 64 * 1024;
 
-/// Lines that wait to be looked at.
+/// Lines that may be queued for processing.
 const QUEUED_LINES: usize = 256;
-/// Bytes of a log; what comes after is read, looked at and dropped, with a mark in the file.
+/// Largest log. Output beyond that is still read and processed, but not written; a mark in the file says so.
 pub const MAX_LOG: u64 = 64 * 1024 * 1024;
 
 /// Which stream a line came from.
@@ -45,10 +46,10 @@ pub enum Stream {
     Err,
 }
 
-/// Called with each line of a child.
+/// Called with each line that a child prints.
 type OnLine<'a> = Box<dyn FnMut(Stream, &str) + 'a>;
 
-/// A long child to run.
+/// A long-running child.
 pub struct Job<'a> {
     command: Command,
     log: Option<PathBuf>,
@@ -60,9 +61,8 @@ pub struct Job<'a> {
 /// A child that ended by itself.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended.
     pub status: ExitStatus,
-    /// Its last lines, both streams, as they came.
+    /// Its last lines, both streams, in order of arrival.
     pub tail: Vec<String>,
     /// Its standard output, up to [`MAX_OUTPUT`] bytes.
     pub stdout: String,
@@ -70,9 +70,9 @@ pub struct Finished {
     pub command: String,
 }
 
-/// Largest file that what runs in a sandbox may write: twice the largest kernel that is kept.
+/// Largest file that may be written in a sandbox: twice the largest kernel that is kept.
 pub const LARGEST_FILE: u64 = 4 << 30;
-/// Bytes of standard output kept in [`Finished::stdout`].
+/// Most standard output that is kept in [`Finished::stdout`], in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
 impl Finished {
@@ -81,7 +81,7 @@ impl Finished {
         self.status.success()
     }
 
-    /// A host error that says how the command ended, with its tail.
+    /// A host error that says how the command ended, with its last lines.
     pub fn error(&self, what: impl Into<String>) -> Error {
         match self.no_space() {
             Some(line) => full_disk(what, &self.command, line),
@@ -91,7 +91,7 @@ impl Finished {
         }
     }
 
-    /// The line in which it complains of a full disk, the one that it gave up at; `None` where it does not.
+    /// The last line that reports a full disk, if there is one.
     pub fn no_space(&self) -> Option<&str> {
         let full = |line: &&String| {
             ["No space left", "Out of diskspace", "Disk quota", "enough free space"]
@@ -101,8 +101,9 @@ impl Finished {
         self.tail.iter().rfind(full).map(|line| line.trim())
     }
 
-    /// The line in which it complains of a file that may not grow, where the caller of this program set that limit: then what
-    /// failed is no verdict on a patch or a source. The sandbox has one as well, which says something of what runs there.
+    /// The line that reports that a file exceeded the size limit, if the caller of this program set that
+    /// limit: then the failure says nothing about a patch or a source. The sandbox's own, higher limit does
+    /// not count here, since exceeding that is the fault of the program inside.
     fn cut_off(&self) -> Option<String> {
         let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
         if self.success() || limit >= LARGEST_FILE {
@@ -117,16 +118,16 @@ impl Finished {
         self.tail.iter().rfind(says).map(|line| line.trim().to_owned())
     }
 
-    /// Itself when it succeeded.
+    /// Returns itself if it succeeded.
     ///
     /// # Errors
-    /// A host error that opens with `what`.
+    /// A host error that starts with `what`.
     pub fn ok(self, what: impl Into<String>) -> Result<Finished> {
         if self.success() { Ok(self) } else { Err(self.error(what)) }
     }
 }
 
-/// The error of a child that found no room.
+/// The error of a child that ran out of disk space.
 pub fn full_disk(what: impl Into<String>, command: &str, line: &str) -> Error {
     Error::host(what)
         .why(format!("the disk is full, says `{command}`"))
@@ -143,14 +144,14 @@ pub fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// The command line as one could type it.
+/// The command line as it could be typed.
 pub fn display(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|arg| shell_word(&arg.to_string_lossy())));
     words.join(" ")
 }
 
-/// Quotes a word for a POSIX shell where that is needed.
+/// Quotes a word for a POSIX shell if necessary.
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -161,23 +162,23 @@ pub fn shell_word(word: &str) -> String {
 }
 
 impl<'a> Job<'a> {
-    /// A job that ignores the child's lines.
+    /// A job that ignores the child's output lines.
     pub fn new(command: Command) -> Job<'a> {
         Job { command, log: None, deadline: None, input: None, on_line: Box::new(|_, _| ()) }
     }
 
-    /// Writes every byte of both streams to this file, created or truncated.
+    /// Writes both streams to this file, which is created or truncated.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Job<'a> {
         self.log = Some(path.into());
         self
     }
 
-    /// Ends the child after this time, as an error of the host.
+    /// Ends the child after this time, with an error of class `Host`.
     pub fn deadline(self, limit: Duration) -> Job<'a> {
         self.deadline_of(limit, Class::Host)
     }
 
-    /// Ends the child after this time, as an error of this class.
+    /// Ends the child after this time, with an error of this class.
     pub fn deadline_of(mut self, limit: Duration, class: Class) -> Job<'a> {
         self.deadline = Some((limit, class));
         self
@@ -189,17 +190,18 @@ impl<'a> Job<'a> {
         self
     }
 
-    /// Calls this with each line, without its end.
+    /// Calls this with each line, without its line end.
     pub fn on_line(mut self, callback: impl FnMut(Stream, &str) + 'a) -> Job<'a> {
         self.on_line = Box::new(callback);
         self
     }
 
-    /// Runs it to its end.
+    /// Runs it until it ends.
     ///
     /// # Errors
-    /// When it cannot be started, when the deadline passes, when the harness is interrupted, or when it failed on a full disk.
-    /// A child that ran and failed is no error otherwise: see [`Finished::ok`].
+    /// If it cannot be started, if the deadline passes, if the harness is interrupted, or if it failed
+    /// because of a full disk or the caller's limit on file sizes. Any other failure of the child is not an
+    /// error: see [`Finished::ok`].
     pub fn run(self) -> Result<Finished> {
         let Job { mut command, log, deadline, input, mut on_line } = self;
         let shown = display(&command);
@@ -208,7 +210,7 @@ impl<'a> Job<'a> {
         let mut group = Group::spawn(command)?;
         let writer = input.and_then(|bytes| {
             let mut stdin = group.child.stdin.take()?;
-            // A child that closes its input early says why on its error stream.
+            // A child that closes its input early reports why on stderr.
             Some(std::thread::spawn(move || drop(stdin.write_all(&bytes))))
         });
         let lines = group.lines();
@@ -237,7 +239,7 @@ impl<'a> Job<'a> {
                     }
                     tail.push_back(line);
                 }
-                // A child that it left behind may hold the streams open for ever.
+                // A process that the child left behind may keep the streams open forever.
                 Err(RecvTimeoutError::Timeout) if group.try_wait()?.is_some() => {
                     let ended_at = ended_at.get_or_insert_with(Instant::now);
                     if ended_at.elapsed() > GRACE {
@@ -282,7 +284,7 @@ impl Log {
 }
 
 impl Finished {
-    /// An error where a full disk or a limit on files was the cause.
+    /// Fails if a full disk or a limit on file sizes was the cause.
     fn unless_out_of_space(self) -> Result<Finished> {
         let done = self;
         if let Some(line) = done.cut_off() {
@@ -294,7 +296,7 @@ impl Finished {
         }
         match crate::store::full_place().filter(|_| !done.success()) {
             None => Ok(done),
-            // Not every program says so, and what failed for this is no verdict on a patch or a source.
+            // Not every program reports it, and such a failure says nothing about a patch or a source.
             Some(place) => Err(Error::host(format!("no space left in {}", place.display()))
                 .why(format!("`{}` {}", done.command, ended(done.status)))
                 .detail(done.tail)
@@ -303,37 +305,39 @@ impl Finished {
     }
 }
 
-/// To be called once, before anything else: no child gets what the caller of this program left open. A sandbox would be open
-/// through a descriptor of a directory, and a file that only the caller may read would be read.
+/// Keeps file descriptors that the caller left open from being inherited by children: through an open
+/// directory they could leave the sandbox, and they could read files that only the caller may read. Call it
+/// once, before anything else.
 ///
 /// # Errors
-/// Where /proc does not say what is open.
+/// If /proc does not list the open descriptors.
 pub fn close_to_children() -> Result<()> {
     let fds = Path::new("/proc/self/fd");
-    // Listed first: the list is open itself while it is read.
+    // Collect first: reading the directory opens a descriptor itself.
     let open: Vec<RawFd> = std::fs::read_dir(fds)
         .on("cannot list", fds)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for fd in open.into_iter().filter(|fd| *fd > libc::STDERR_FILENO) {
-        // SAFETY: it was open a moment ago, and no other thread runs; that of the list is closed by now, which fcntl reports.
+        // SAFETY: it was open a moment ago, and no other thread runs yet. The directory's own descriptor is
+        // closed by now, which fcntl reports as an error.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
     }
     Ok(())
 }
 
-/// To be called once: a file that grows past the caller's `ulimit -f` is an error like any other, and not the end of this
-/// program without a word.
+/// Makes a write beyond the caller's `ulimit -f` fail with an error instead of killing this program silently.
+/// Call it once.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// If the signal cannot be ignored.
 pub fn survive_large_files() -> Result<()> {
     // SAFETY: ignoring a signal runs no code.
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.on("cannot ignore", "SIGXFSZ").map(drop)
 }
 
-/// A child with a process group of its own. Dropping it ends the whole group.
+/// A child. One from [`Group::spawn`] has its own process group, and dropping it ends the whole group.
 pub struct Group {
     child: Child,
     pid: Pid,
@@ -342,10 +346,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts it with both output streams piped; standard input is as the command says.
+    /// Starts it with both output streams piped; standard input is as set in the command.
     ///
-    /// The child is killed when the *thread* that calls this ends, so that nothing outlives the harness even when that
-    /// is killed: call it from the thread that waits.
+    /// The child is killed when the *thread* that calls this ends, so that nothing outlives a harness that is
+    /// killed. So call it from the thread that waits.
     pub fn spawn(mut command: Command) -> Result<Group> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command.env(reaper::VARIABLE, reaper::nonce());
@@ -354,17 +358,17 @@ impl Group {
         Ok(group)
     }
 
-    /// Starts it with the caller's own streams, in the caller's process group, so that it may use the terminal.
+    /// Starts it with the caller's streams, in the caller's process group, so that it can use the terminal.
     pub fn spawn_interactive(command: Command) -> Result<Group> {
         Group::start(command)
     }
 
     fn start(mut command: Command) -> Result<Group> {
         let shown = display(&command);
-        // SAFETY: prctl(2) and sigaction(2) are plain system calls: async-signal-safe, and they allocate nothing.
+        // SAFETY: prctl(2) and sigaction(2) are plain system calls: async-signal-safe and without allocation.
         unsafe {
             command.pre_exec(|| {
-                // This process ignores it, and that would be inherited.
+                // This process ignores it, and children would inherit that.
                 signal(Signal::SIGXFSZ, SigHandler::SigDfl)?;
                 Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
             });
@@ -387,19 +391,19 @@ impl Group {
         &self.shown
     }
 
-    /// Takes both streams apart: bytes instead of lines. `None` after [`Group::lines`].
+    /// Both streams, as bytes instead of lines. `None` after [`Group::lines`].
     pub fn streams(&mut self) -> Option<(impl Read + AsFd + Send + 'static, impl Read + Send + 'static)> {
         Some((self.child.stdout.take()?, self.child.stderr.take()?))
     }
 
-    /// Its standard input, where the command has a pipe there. `None` after the first call.
+    /// Its standard input, if the command has a pipe there. `None` after the first call.
     pub fn take_stdin(&mut self) -> Option<impl Write + Send + 'static> {
         self.child.stdin.take()
     }
 
-    /// Lines of both streams, in the order of arrival; the channel closes when both streams have.
+    /// Lines of both streams in order of arrival. The channel closes when both streams have closed.
     pub fn lines(&mut self) -> Receiver<(Stream, String)> {
-        // Bounded: a child that floods waits for us, not in our memory.
+        // Bounded: a child that floods us has to wait, instead of filling our memory.
         let (sender, receiver) = sync_channel(QUEUED_LINES);
         if let Some(out) = self.child.stdout.take() {
             read_lines(out, Stream::Out, sender.clone());
@@ -410,10 +414,10 @@ impl Group {
         receiver
     }
 
-    /// Its status if it has ended.
+    /// Its status, if it has ended.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not report it.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.reaped.is_none() {
             self.reaped = self.child.try_wait().on("cannot wait for", &self.shown)?;
@@ -421,10 +425,10 @@ impl Group {
         Ok(self.reaped)
     }
 
-    /// Waits for the child, then ends what is left of its group.
+    /// Waits for the child. The rest of its group ends when this is dropped.
     ///
     /// # Errors
-    /// When interrupted, or the kernel does not say.
+    /// If interrupted, or if the kernel does not report the status.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         loop {
             if let Some(status) = self.try_wait()? {
@@ -435,15 +439,15 @@ impl Group {
         }
     }
 
-    /// Ends the group: SIGTERM, a grace, SIGKILL; then reaps the child.
+    /// Ends the group with SIGTERM, then SIGKILL after two seconds; then reaps the child.
     pub fn end(&mut self) {
         self.end_within(GRACE);
     }
 
-    /// Ends the group with this much grace.
+    /// Ends the group with this much time between SIGTERM and SIGKILL.
     pub fn end_within(&mut self, grace: Duration) {
         if self.reaped.is_some() {
-            // The leader is gone: its number still names the group while a member lives, and no one else's.
+            // The leader is reaped, but its pid is not reused while the group has a member.
             let _ = killpg(self.pid, Signal::SIGKILL);
             return;
         }
@@ -490,7 +494,7 @@ fn read_lines(stream: impl Read + Send + 'static, which: Stream, sender: SyncSen
     });
 }
 
-/// Whether a program of this name is on PATH, and where.
+/// The path of a program on PATH.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))

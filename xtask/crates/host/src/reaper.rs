@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a killed harness left running. Inside the sandbox nothing is: it dies with its parent. With the host's tools the
-//! kernel kills what we started, but not what that had started; the next start ends those, and nobody else's.
+//! Cleans up after a harness that was killed. Its sandboxes die with it. With the host's tools, the kernel
+//! kills the processes that the harness started, but not their descendants; the next start kills those, and
+//! nothing else.
 //!
-//! Each harness writes down the process groups that it starts: number and start time, under a nonce of its own that all of
-//! them have in their environment. A process is ended only if all three match: it has the nonce, it is in a group or session
-//! of that number, and it began no earlier than its leader. Numbers are used again, and environments are copied.
+//! Each harness records the process groups that it starts, by number and start time, under its own nonce,
+//! which all of them have in their environment. A process is killed only if all three match: it has the
+//! nonce, it is in a group or session of that number, and it is not older than the group's leader. One alone
+//! is not enough, because numbers are reused and environments are copied.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -19,15 +21,15 @@ use nix::unistd::Pid;
 
 use vmtest_base::error::{IoContext, Result};
 
-/// Variable with the nonce in the environment of everything that is started.
+/// Environment variable with the nonce, set for everything that is started.
 pub const VARIABLE: &str = "VMTEST_NONCE";
-/// In front of the name of a record.
+/// Prefix of a record's file name.
 const PREFIX: &str = "p-";
-/// In front of the process that a record is of.
+/// Prefix of the line that names the harness of a record.
 const OWNER: &str = "owner ";
-/// How long a lock may outlive the harness that had it.
+/// How long a lock may outlive the harness that held it.
 const MOMENT: Duration = Duration::from_millis(500);
-/// How long leftovers may take to be gone.
+/// How long leftovers may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The record of this process.
@@ -44,8 +46,8 @@ pub fn nonce() -> &'static str {
     NONCE.get_or_init(vmtest_base::files::nonce)
 }
 
-/// Begins the record of this process in `dir`, and ends what earlier ones left running. Without a record nothing is worse
-/// than before there were records, so nothing here is an error.
+/// Starts the record of this process in `dir`, and kills what earlier ones left running. Errors are ignored:
+/// without a record, leftovers merely stay.
 pub fn begin(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -59,8 +61,8 @@ pub fn begin(dir: &Path) {
     }
 }
 
-/// A record that another start cannot have taken for a dead one's: between its creation and its lock it looks like that,
-/// and is removed.
+/// Creates and locks a record. Until it is locked, another start can mistake it for that of a dead harness
+/// and remove it, so this checks and retries.
 fn new_record(path: &Path) -> Option<Record> {
     for _ in 0..100 {
         let file = OpenOptions::new().append(true).create(true).open(path).ok()?;
@@ -78,12 +80,12 @@ fn new_record(path: &Path) -> Option<Record> {
     None
 }
 
-/// Ends what the record of a harness tells of, and removes it, if that harness is dead.
+/// If the harness of a record is dead, kills what it left running and removes the record.
 fn end_what_it_tells(path: &Path) {
     let Ok(mut file) = File::open(path) else { return };
     let text = fs::read_to_string(path).unwrap_or_default();
-    // Its lock is held as long as its harness lives, and a moment longer where that was killed while it started
-    // something: the child has the lock until it becomes another program.
+    // A harness holds the lock while it lives. It is held a moment longer if the harness was killed while it
+    // started a child: the child has the descriptor until it executes the program.
     let until = Instant::now() + MOMENT;
     let _lock = loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -93,14 +95,14 @@ fn end_what_it_tells(path: &Path) {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    // Again, now that nobody writes.
+    // Read again, now that nothing writes to it.
     let text = fs::read_to_string(path).unwrap_or_default();
     if end_all(&text) && remove_directories(&text) {
         let _ = fs::remove_file(path);
     }
 }
 
-/// Whether no process has the number and the start time of the harness that wrote this record.
+/// Whether no process has the number and start time of the harness that wrote this record.
 fn owner_is_gone(record: &str) -> bool {
     let owner = record.lines().find_map(|line| {
         let (pid, began) = line.strip_prefix(OWNER)?.split_once(' ')?;
@@ -109,14 +111,14 @@ fn owner_is_gone(record: &str) -> bool {
     owner.is_some_and(|(pid, began)| Seen::of(pid).is_none_or(|seen| seen.began != began))
 }
 
-/// This process ends by itself: it leaves nothing running.
+/// Removes the record when this process ends normally, with nothing left running.
 pub fn finish() {
     if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).take() {
         let _ = fs::remove_file(&record.path);
     }
 }
 
-/// Writes down a process group that was started.
+/// Records a process group that was started.
 pub fn note(leader: u32) {
     let Some(seen) = Seen::of(leader) else { return };
     if let Some(record) = RECORD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -125,12 +127,12 @@ pub fn note(leader: u32) {
     }
 }
 
-/// A directory in the temporary directory that goes away with the value, and with the next start where this process is
-/// killed. For plain files only.
+/// A temporary directory that is removed when the value is dropped, or by the next start if this process is
+/// killed. For regular files only.
 pub fn temporary_directory() -> Result<tempfile::TempDir> {
     let base = std::env::temp_dir();
     let name = format!("{DIRECTORY_PREFIX}{}", vmtest_base::files::nonce());
-    // Written down before it is there: killed in between, nobody would know of it.
+    // Recorded before it exists: otherwise a kill in between would leak it.
     note_directory(&base.join(&name));
     let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&base);
     made.on("cannot create a directory in", &base)
@@ -143,27 +145,27 @@ fn note_directory(path: &Path) {
     }
 }
 
-/// How the names of such directories begin.
+/// Prefix of the names of such directories.
 const DIRECTORY_PREFIX: &str = "vmtest-";
 
-/// Removes the directories that a record tells of; whether none is left. The cache is ours, so the record is; the name is
-/// looked at all the same.
+/// Removes the directories that a record lists, and returns whether all are gone. The record is in our own
+/// cache, but the names are checked nevertheless.
 fn remove_directories(record: &str) -> bool {
     let paths = record.lines().filter_map(|line| line.strip_prefix("directory ")).map(Path::new);
     let named = |path: &&Path| {
         let name = path.file_name().and_then(|name| name.to_str());
         path.is_absolute() && name.is_some_and(|name| name.starts_with(DIRECTORY_PREFIX))
     };
-    // Not only until the first that stays.
+    // `count` visits all of them, even if one cannot be removed.
     paths.filter(named).filter(|path| !remove_directory(path)).count() == 0
 }
 
-/// Removes a directory of plain files; whether it is gone. What was told to end may put one more file into it on its way
-/// out (QEMU its socket), so once is not enough.
+/// Removes a directory of regular files, and returns whether it is gone. A process that is being killed may
+/// still create a file in it (QEMU its socket), so this retries.
 fn remove_directory(path: &Path) -> bool {
     let until = Instant::now() + PATIENCE;
     while path.symlink_metadata().is_ok_and(|stat| stat.is_dir()) {
-        // Only what we put there: a FIFO, a socket, a list of wishes. Nothing of it is a directory.
+        // Never recursive: we only put files into it, such as a FIFO or a socket.
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
@@ -177,7 +179,7 @@ fn remove_directory(path: &Path) -> bool {
     true
 }
 
-/// A process as /proc tells of it.
+/// A process as /proc describes it.
 struct Seen {
     group: u32,
     session: u32,
@@ -188,17 +190,17 @@ struct Seen {
 impl Seen {
     fn of(pid: u32) -> Option<Seen> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name of the program is in brackets and may hold anything.
+        // The program's name is in parentheses and may contain any character.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?;
         let (group, session) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
         let began = fields.nth(15)?.parse().ok()?;
-        // A zombie is gone already.
+        // A zombie is already dead.
         (!matches!(state, "Z" | "X")).then_some(Seen { group, session, began })
     }
 }
 
-/// Ends everything that a record tells of; whether nothing is left.
+/// Kills everything that a record lists, and returns whether nothing is left.
 fn end_all(record: &str) -> bool {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -216,7 +218,7 @@ fn end_all(record: &str) -> bool {
     }
 }
 
-/// Processes that run and of which nonce, number and start time match.
+/// Running processes whose nonce, group or session, and start time match the record.
 fn leftovers(record: &str) -> Vec<u32> {
     let started: Vec<(&str, u32, u64)> = record
         .lines()
@@ -284,7 +286,7 @@ mod tests {
         let mut same_number = Sleeper::start(OTHER);
         let mut earlier = Sleeper::start(MINE);
         let mut mine = Sleeper::start(MINE);
-        // What the program is called must not matter, nor a record that was cut short.
+        // Neither the program's name nor a truncated record must matter.
         let record = [
             same_number.record(MINE, 0),
             earlier.record(MINE, 1),
@@ -292,7 +294,7 @@ mod tests {
             format!("{MINE} {}", same_nonce.0.id()),
         ]
         .concat();
-        // The environment is the child's own only when it has become the new program.
+        // The child has its own environment only after exec.
         let begun = Instant::now();
         while leftovers(&record).is_empty() && begun.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(5));
@@ -311,12 +313,12 @@ mod tests {
         fs::create_dir_all(&busy).expect("made");
         let record = records.join("p-dead");
         fs::write(&record, format!("directory {}\n", busy.display())).expect("written");
-        // Nothing of ours is a directory, so it cannot be taken away, and is told of again by the next start.
+        // We never create directories there, so it cannot be removed and stays recorded for the next start.
         fs::create_dir(busy.join("stays")).expect("made");
         begin(&records);
         assert!(record.exists() && busy.exists());
         fs::remove_dir(busy.join("stays")).expect("removed");
-        // Something on its way out leaves one more file, after the directory was looked at.
+        // A dying process leaves more files after the directory was listed.
         let late = std::thread::spawn({
             let busy = busy.clone();
             move || {

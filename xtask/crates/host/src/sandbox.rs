@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where make, clang, virtme-ng and QEMU run: inside the build root, by bubblewrap, without network, with an empty
-//! home, seeing only what is mounted for them at fixed paths. Or, with `--toolchain host`, straight on the host.
+//! Where make, clang, virtme-ng and QEMU run: in the build root, under bubblewrap, without network, with an
+//! empty home directory, and with only the required directories mounted at fixed paths. Or, with `--toolchain
+//! host`, directly on the host.
 //!
-//! One kill ends the whole tree: the sandbox is a process namespace, and dies with its parent. What may be called in there is
-//! in `filter`, how much may be taken in `bounds`.
+//! Killing the sandbox kills every process in it: it is a PID namespace and dies with its parent. `filter`
+//! restricts its system calls, `bounds` its resources.
 
 mod bounds;
 mod filter;
@@ -30,7 +31,7 @@ use vmtest_base::key::Key;
 pub enum Tools {
     /// Those of the build root, in the sandbox.
     Image(BuildRoot),
-    /// The host's own, without a sandbox. The key stands for their versions.
+    /// The host's own, without a sandbox. The key is a hash of their versions.
     Host(Key),
 }
 
@@ -51,7 +52,7 @@ struct Mount {
     writable: bool,
 }
 
-/// One command's view of the world.
+/// The mounts, environment and permissions of one command.
 #[derive(Debug, Clone)]
 pub struct Sandbox<'a> {
     tools: &'a Tools,
@@ -77,12 +78,12 @@ impl<'a> Sandbox<'a> {
         }
     }
 
-    /// Shows a directory of the host at one of the [`MOUNT_POINTS`], read-only.
+    /// Mounts a directory of the host at one of the [`MOUNT_POINTS`], read-only.
     pub fn read_only(self, host: impl Into<PathBuf>, inside: &'static str) -> Self {
         self.mount(host.into(), inside, false)
     }
 
-    /// Shows a directory of the host at one of the [`MOUNT_POINTS`], writable.
+    /// Mounts a directory of the host at one of the [`MOUNT_POINTS`], writable.
     pub fn writable(self, host: impl Into<PathBuf>, inside: &'static str) -> Self {
         self.mount(host.into(), inside, true)
     }
@@ -93,7 +94,7 @@ impl<'a> Sandbox<'a> {
         self
     }
 
-    /// Sets a variable; nothing of the caller's environment is passed on.
+    /// Sets a variable. In the build root, nothing of the caller's environment is passed on.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
@@ -111,20 +112,20 @@ impl<'a> Sandbox<'a> {
         self
     }
 
-    /// Keeps the terminal, for an interactive child.
+    /// Keeps the controlling terminal, for an interactive child.
     pub fn terminal(mut self) -> Self {
         self.terminal = true;
         self
     }
 
-    /// Gives it the host's network: for a program that fetches, and runs nothing of what it fetched.
+    /// Gives it the host's network: only for a program that downloads and does not execute the result.
     pub fn network(mut self) -> Self {
         self.network = true;
         self
     }
 
-    /// Where the child sees a path below one of the mounts: the same fixed path on every host in the build root, the
-    /// real one with the host's tools.
+    /// The path of a mounted file as the child sees it: the same fixed path on every host in the build root,
+    /// the real path with the host's tools.
     pub fn see(&self, inside: &str) -> PathBuf {
         match self.tools {
             Tools::Image(_) => PathBuf::from(inside),
@@ -142,7 +143,7 @@ impl<'a> Sandbox<'a> {
         }
     }
 
-    /// A command of this program in this sandbox; arguments are the caller's to add.
+    /// A command that runs `program` in this sandbox. The caller adds the arguments.
     pub fn command(&self, program: &str) -> Command {
         match self.tools {
             Tools::Image(root) => self.in_root(root, program),
@@ -155,11 +156,11 @@ impl<'a> Sandbox<'a> {
         options.extend(user_namespace(root).iter().map(OsString::from));
         let mut command = match bwrap(&options) {
             Ok(command) => command,
-            // Said where it is started.
+            // Reported when the command is spawned.
             Err(error) => {
                 let mut command = Command::new("bwrap");
                 let mut error = Some(error);
-                // SAFETY: nothing is called; taking a value out of its place allocates nothing.
+                // SAFETY: `take` calls no system function and does not allocate.
                 unsafe {
                     command.pre_exec(move || Err(error.take().unwrap_or_else(std::io::Error::last_os_error)));
                 }
@@ -170,7 +171,7 @@ impl<'a> Sandbox<'a> {
         command
     }
 
-    /// What bwrap is told, without the program and its arguments.
+    /// Options of bwrap, without the program and its arguments.
     fn options(&self, root: &BuildRoot) -> Vec<OsString> {
         let mut options = Vec::new();
         let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
@@ -180,7 +181,8 @@ impl<'a> Sandbox<'a> {
         for (place, size) in bounds::sizes() {
             add(&[&"--size", &size.to_string(), &"--tmpfs", &place]);
         }
-        // For root these are writable, and belong to the whole host: core_pattern starts programs outside of any sandbox.
+        // Root could write to these, and they affect the whole host: core_pattern starts programs outside of
+        // any sandbox.
         for file in ["/proc/sys", "/proc/sysrq-trigger"] {
             add(&[&"--ro-bind-try", &file, &file]);
         }
@@ -199,20 +201,20 @@ impl<'a> Sandbox<'a> {
         if self.kvm {
             add(&[&"--dev-bind", &"/dev/kvm", &"/dev/kvm"]);
         }
-        // A file beside the devices would take memory without a bound. /dev/shm is a mount of its own.
+        // Regular files in /dev would use unlimited memory. /dev/shm is a separate mount.
         add(&[&"--remount-ro", &"/dev"]);
         if self.network {
-            // The name service of this host, and not that of the day when the root was made.
+            // This host's resolver, not that of the day when the build root was made.
             add(&[&"--ro-bind-try", &"/etc/resolv.conf", &"/etc/resolv.conf"]);
             add(&[&"--ro-bind-try", &"/etc/hosts", &"/etc/hosts"]);
         } else {
             add(&[&"--unshare-net"]);
         }
-        // Root's capabilities would stay: bwrap drops them by itself only for others.
+        // bwrap drops capabilities by itself only for ordinary users; root would keep them.
         add(&[&"--unshare-pid", &"--unshare-ipc", &"--unshare-uts", &"--unshare-cgroup-try"]);
         add(&[&"--die-with-parent", &"--cap-drop", &"ALL"]);
         if !self.terminal {
-            // Without it a child could push characters into the caller's terminal.
+            // Without it a child could inject characters into the caller's terminal.
             add(&[&"--new-session"]);
         }
         self.environment(&mut options);
@@ -261,7 +263,7 @@ impl<'a> Sandbox<'a> {
     }
 }
 
-/// Files of /proc that tell of the whole host, and that no tool in here reads.
+/// Files in /proc that describe the whole host, and that no tool in the sandbox reads.
 const HIDDEN_FILES: [&str; 27] = [
     "buddyinfo",
     "cmdline",
@@ -291,11 +293,11 @@ const HIDDEN_FILES: [&str; 27] = [
     "vmallocinfo",
     "zoneinfo",
 ];
-/// Directories of /proc, for the same reason. Root could write into the first ones.
+/// Directories in /proc, for the same reason. Root could write to the first ones.
 const HIDDEN_DIRECTORIES: [&str; 8] = ["pressure", "irq", "acpi", "asound", "bus", "driver", "fs", "scsi"];
 
-/// bwrap with these options, the filters and the limits. The options go through a file: whoever is inside reads the command
-/// line of its first process, which is bwrap, and would find paths of this host there.
+/// bwrap with these options, the filters and the limits. The options are passed in a file: processes inside
+/// can read the command line of their first process, which is bwrap, and it would reveal paths of this host.
 fn bwrap(options: &[OsString]) -> std::io::Result<Command> {
     let mut text = Vec::new();
     for option in options {
@@ -303,7 +305,7 @@ fn bwrap(options: &[OsString]) -> std::io::Result<Command> {
         text.push(0);
     }
     let mut command = Command::new("bwrap");
-    // Anybody inside can read the environment of that process as well: a CI system's tokens, for one.
+    // Processes inside can also read its environment, which may hold secrets such as a CI system's tokens.
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     let mut files = vec![in_memory(&text)?];
     command.arg("--args").arg(files[0].as_raw_fd().to_string());
@@ -318,8 +320,9 @@ fn bwrap(options: &[OsString]) -> std::io::Result<Command> {
             for file in &files {
                 fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }
-            // A keyring of its own in the place of the caller's. The filter denies every question about keys; this is for
-            // what the kernel looks up by itself. It may be refused: where there are no keys, or too many.
+            // Replaces the caller's session keyring with an empty one. The filter denies all system calls on
+            // keys; this is for what the kernel looks up by itself. Failure is ignored: the kernel may have
+            // no keys, or a quota is reached.
             libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0);
             Ok(())
         });
@@ -331,7 +334,7 @@ fn bwrap(options: &[OsString]) -> std::io::Result<Command> {
 /// KEYCTL_JOIN_SESSION_KEYRING of keyctl(2).
 const JOIN_SESSION_KEYRING: libc::c_ulong = 1;
 
-/// A file without a name, closed in every child that does not ask for it.
+/// An anonymous file that is closed on exec unless its flag is cleared.
 fn in_memory(content: &[u8]) -> std::io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(c"vmtest", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(content)?;
@@ -339,9 +342,10 @@ fn in_memory(content: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// How bwrap makes a user namespace here. Others than root get one in any case; with one root is not the root of this host
-/// any more. Another one inside is forbidden where bwrap can do so: the filter denies it as well. Tried with the build
-/// root itself, since root in a user namespace may not pass through everybody's directories.
+/// The bwrap options for a user namespace that work on this host. Ordinary users always get one; with one,
+/// root is not root of the host any more. If bwrap can, it also forbids further user namespaces inside, as
+/// the filter does. Tried with the real build root, since root in a user namespace may not be able to enter
+/// the directories above it.
 fn user_namespace(root: &BuildRoot) -> &'static [&'static str] {
     static FOUND: OnceLock<&'static [&'static str]> = OnceLock::new();
     const WAYS: [&[&str]; 2] = [&["--unshare-user", "--disable-userns"], &["--unshare-user"]];
@@ -359,7 +363,7 @@ fn user_namespace(root: &BuildRoot) -> &'static [&'static str] {
     })
 }
 
-/// Removes what this process made for its sandboxes.
+/// Removes what this process created for its sandboxes.
 pub fn finish() {
     bounds::finish();
 }
@@ -397,7 +401,7 @@ mod tests {
         }
         assert!(words.windows(3).any(|three| three == ["--ro-bind", "/a", "/src"]));
         assert!(words.windows(3).any(|three| three == ["--bind", "/b", "/obj"]));
-        // What is seen of it from inside names no place of this host.
+        // The command line that is visible from inside reveals no path of this host.
         let command = sandbox.command("make");
         let seen: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         assert_eq!(seen.last().map(String::as_str), Some("make"));

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who may use the machine next: guests as far as cores and memory go, makes one at a time. Of those that wait, the one
-//! that is expected to take longest goes first, so that it is not what everybody waits for in the end.
+//! Schedules access to the machine: guests as far as cores and memory allow, builds one at a time. Of those
+//! that wait, the one with the longest expected time goes first, so that it does not delay the end of the
+//! run.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What the machine has. `None`: nobody counts it.
+/// What the machine has. `None`: unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Holders at once.
+    /// Most holders at once.
     pub holders: usize,
     pub cores: Option<u32>,
     pub memory_mib: Option<u64>,
 }
 
 impl Capacity {
-    /// Room for so many, whatever they take.
+    /// For this many holders, regardless of their demands.
     pub fn of(holders: usize) -> Capacity {
         Capacity { holders, cores: None, memory_mib: None }
     }
 }
 
-/// What one holder takes of it.
+/// What one holder takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Demand {
     /// Cores that it keeps busy.
@@ -28,7 +29,7 @@ pub struct Demand {
     pub memory_mib: u64,
 }
 
-/// Lets holders in as long as there is room; one alone always fits.
+/// Admits holders while there is capacity. A single one always fits.
 pub struct Slots {
     room: Capacity,
     state: Mutex<State>,
@@ -46,7 +47,7 @@ struct State {
 }
 
 impl State {
-    /// The heaviest that waits, and of equals the first.
+    /// The heaviest that waits; the earliest of several with the same weight.
     fn first(&self) -> Option<u64> {
         let order = |(weight, ticket): &&(u64, u64)| (*weight, std::cmp::Reverse(*ticket));
         self.waiting.iter().max_by_key(order).map(|(_, ticket)| *ticket)
@@ -61,19 +62,19 @@ impl State {
     }
 }
 
-/// A place, as long as it lives.
+/// Occupies a slot until it is dropped.
 pub struct Permit<'a> {
     gate: &'a Slots,
     demand: Demand,
 }
 
 impl Slots {
-    /// With this room, and nobody in it.
+    /// With this capacity, all of it free.
     pub fn new(room: Capacity) -> Slots {
         Slots { room, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Waits for its turn. `weight`: how long it is expected to take, in any unit.
+    /// Waits for a slot. `weight` is the expected time, in any unit.
     pub fn acquire(&self, weight: u64, demand: Demand) -> Permit<'_> {
         let mut state = self.lock();
         let ticket = state.next_ticket;
@@ -86,7 +87,7 @@ impl Slots {
         state.cores += demand.cores;
         state.memory_mib += demand.memory_mib;
         drop(state);
-        // Whoever is first now may fit as well.
+        // The next in line may fit as well.
         self.changed.notify_all();
         Permit { gate: self, demand }
     }
@@ -107,7 +108,7 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// Of the memory that this host can give away now, what guests may take together; `None` where it does not say.
+/// The memory that all guests together may use: three quarters of what is available now; `None` if unknown.
 pub fn memory_for_guests() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     Some(available_mib(&text)? * 3 / 4)

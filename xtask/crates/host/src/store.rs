@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where things are kept: the cache with its keys and locks, and one directory per run.
+//! Persistent files: the cache with its keys and locks, and one directory per run.
 
 mod cache;
 mod inventory;
@@ -30,20 +30,21 @@ pub use crate::store::run_dir::bound_unfinished;
 pub use crate::store::run_dir::keep_newest;
 pub use crate::store::seal::SEAL;
 
-/// Places that this process writes to, to name the one that is full: many programs fail there without saying why.
+/// Directories that this process writes to, so that an error can name a full one: many programs fail without
+/// saying why.
 static PLACES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// With less than this left a disk is full, whatever gave back what it had half written.
+/// A disk with less free space is full. Not 0, since failed programs free some by removing unfinished files.
 const NO_ROOM: u64 = 1 << 20;
 
-/// The same, for the number of files.
+/// The same for the number of files.
 const FEW_FILES: u64 = 32;
 
 fn remember_place(path: &Path) {
     PLACES.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
 }
 
-/// A place of ours without room for more bytes, or for more files.
+/// A directory of ours on a file system that is out of space or inodes.
 pub fn full_place() -> Option<PathBuf> {
     let full = |place: &&PathBuf| {
         let stat = nix::sys::statvfs::statvfs(place.as_path());
@@ -55,14 +56,14 @@ pub fn full_place() -> Option<PathBuf> {
     PLACES.lock().unwrap_or_else(PoisonError::into_inner).iter().find(full).cloned()
 }
 
-/// Names a place of the user for origins: its path, or below the directory that `VMTEST_ORIGIN_BASE` names what is below
-/// that. The jobs of a pipeline have their checkouts at different paths, and one cache.
+/// A name of a user's path for the origin in keys: relative to `VMTEST_ORIGIN_BASE` if the path is below
+/// that, else absolute. So CI jobs with checkouts at different paths can share one cache.
 pub fn origin_name(path: &Path) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let base = std::env::var_os("VMTEST_ORIGIN_BASE").filter(|base| !base.is_empty());
     let base = base.and_then(|base| Path::new(&base).canonicalize().ok());
     match base.and_then(|base| path.strip_prefix(base).ok().map(Path::to_owned)) {
-        // No path begins so.
+        // An absolute path cannot start like this.
         Some(below) => [b"below the base: ", below.as_os_str().as_bytes()].concat(),
         None => path.as_os_str().as_bytes().to_vec(),
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Versions of the tools that build and boot: for the record, for keys, and for what depends on them.
+//! Versions of the tools that build and boot: for the record, for keys, and for features that depend on them.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,10 +24,11 @@ const ASKED: [(&str, &str); 7] = [
 ];
 const QEMU: &str = "qemu-system-x86_64";
 
-/// Name to first line of `--version`; tools that are not there are left out. Asked once for each set of tools.
+/// Maps names to the first line of `--version`; missing tools are left out. Runs them only once per set of
+/// tools.
 ///
 /// # Errors
-/// When the answer cannot be stored.
+/// If interrupted, or if the result cannot be stored.
 pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>> {
     let stored = ctx.cache.path(CacheKind::Tools, tools.key().as_str());
     if let Some(known) = read_text(&stored).ok().and_then(|text| serde_json::from_str(&text).ok()) {
@@ -42,13 +43,13 @@ pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>
             Some(((*name).to_owned(), first_line(command)?))
         })
         .collect();
-    // Who is told to end while he asks gets no answers, and must not remember that there are none.
+    // An interruption also makes the tools fail; do not store that as their absence.
     interrupt::check()?;
     create_dir(&ctx.cache.path(CacheKind::Tools, ""))?;
-    // Not beside its place, where a killed run would leave half of it for good.
+    // Not written next to its final path, where a killed run would leave the temporary file forever.
     let scratch = ctx.cache.scratch()?;
     let made = scratch.path().join("versions");
-    // A map of strings: serialising it cannot fail.
+    // A map of strings: serializing it cannot fail.
     write_file(&made, serde_json::to_vec(&found).unwrap_or_default())?;
     std::fs::rename(&made, &stored).on("cannot rename into place", &stored)?;
     Ok(found)
@@ -57,7 +58,7 @@ pub fn versions(ctx: &Context, tools: &Tools) -> Result<BTreeMap<String, String>
 /// Major and minor version of QEMU.
 ///
 /// # Errors
-/// Class `Host` when there is none, or it says no version.
+/// Class `Host` if it is missing or prints no version.
 pub fn qemu_version(ctx: &Context, tools: &Tools) -> Result<(u32, u32)> {
     let versions = versions(ctx, tools)?;
     versions.get(QEMU).and_then(|line| version_in(line)).ok_or_else(|| {
@@ -77,8 +78,8 @@ pub fn host_key() -> Key {
     key.finish()
 }
 
-/// What the host's own virtme-ng says it is; it is not in [`host_key`], as no kernel is built by it. Empty where there is
-/// none.
+/// Version line of the host's own virtme-ng; empty if there is none. It is not part of [`host_key`], since it
+/// builds no kernel.
 pub fn host_vng() -> String {
     let mut command = Command::new("vng");
     command.arg("--version").env("LC_ALL", "C.UTF-8");

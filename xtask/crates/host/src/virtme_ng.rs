@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! virtme-ng, pinned in `images/`.
+//! The virtme-ng that is pinned in `images/`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,23 +13,23 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::key::Key;
 
-/// virtme-ng from the Python index, unpacked, with launchers for the build root's Python.
+/// virtme-ng from PyPI, unpacked, with launchers for the build root's Python.
 #[derive(Debug, Clone)]
 pub struct Vng {
-    /// `bin/vng`, `bin/virtme-run` and `lib/`.
+    /// Contains `bin/vng`, `bin/virtme-run` and `lib/`.
     pub dir: PathBuf,
-    /// Version, for the record.
     pub version: String,
 }
 
-/// Where [`Vng::dir`] is mounted. Its init runs in the guest from there, so the path is part of each guest's command line.
+/// Where [`Vng::dir`] is mounted. The guest runs its init from this path, so it is part of each guest's
+/// command line.
 pub const VNG_MOUNT: &str = "/opt/vng";
 
 impl Vng {
     /// The pinned virtme-ng of `images/virtme-ng.txt`.
     ///
     /// # Errors
-    /// Class `Host` when pip cannot fetch it, or what it fetched has another hash.
+    /// Class `Host` if pip cannot download it, or if the download has another hash.
     pub fn ensure(ctx: &Context) -> Result<Vng> {
         let requirements = ctx.project.join("images/virtme-ng.txt");
         let text = read_text(&requirements)?;
@@ -71,13 +71,13 @@ fn fetch_vng(requirements: &Path, dir: &Path) -> Result<()> {
     })?;
     let lib = dir.join("lib");
     for wheel in fs::read_dir(&wheels).on("cannot list", &wheels)?.flatten() {
-        // A wheel is a zip; Python is here anyway and reads it.
+        // A wheel is a zip archive, and Python is available anyway.
         let mut command = Command::new("python3");
         command.args(["-m", "zipfile", "-e"]).arg(wheel.path()).arg(&lib);
         Job::new(command).run()?.ok("cannot unpack virtme-ng")?;
     }
     fs::remove_dir_all(&wheels).on("cannot remove", &wheels)?;
-    // zipfile drops modes, and the guest executes this one.
+    // zipfile drops modes, and the guest executes this file.
     for init in ["virtme/guest/bin/virtme-ng-init", "virtme/guest/virtme-init"] {
         let init = lib.join(init);
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).on("cannot make executable", &init)?;

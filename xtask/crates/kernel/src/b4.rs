@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A series by the id of one of its mails, or by the address of its thread in the archive of kernel lists: b4 fetches it as
-//! an mbox into the cache, and from there it is a file as any other. b4 is the build root's, and the only program in there
-//! that ever gets a network.
+//! Fetches a series by the message ID of one of its mails, or by the address of its thread in the list
+//! archive. b4 saves it as an mbox in the cache, and from there it is a file like any other. b4 comes from
+//! the build root, and is the only program in a sandbox that ever gets a network.
 //!
-//! Trailers that others sent in reply are not added: the same id gives the same series on another day.
+//! Trailers from replies are not added, so that the same ID gives the same series on another day.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,16 +18,16 @@ use vmtest_host::sandbox::{Sandbox, Tools};
 use vmtest_host::store::CacheKind;
 use vmtest_host::tools;
 
-/// A thread has a few hundred mails; whoever has not answered by then does not.
+/// A thread has at most a few hundred mails, which take much less time.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Hosts under which a thread of the kernel's lists is addressed.
+/// Hosts with the archives of kernel mailing lists.
 const ARCHIVES: [&str; 2] = ["lore.kernel.org", "patch.msgid.link"];
-/// Name of the mbox that b4 writes.
+/// Name of the mbox that b4 writes, without extension.
 const FETCHED: &str = "series";
-/// Longest part of an id in a file name, and so in the name of a column.
+/// Longest part of a message ID in a file name, and so in the name of a column.
 const MAX_NAME: usize = 40;
 
-/// The message ID that this names; `None` if it is a path.
+/// The message ID in this text; `None` if the text is a path.
 ///
 /// # Errors
 /// Class `Usage` for text that looks like a mail but does not name one.
@@ -52,7 +52,7 @@ pub fn id(text: &str) -> Result<Option<String>> {
     } else {
         return Ok(None);
     };
-    // It becomes an argument and part of an address.
+    // It becomes a command line argument and part of a URL.
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+=~!$&'*^{}|%".contains(c);
     match found.split_once('@') {
         Some((local, domain))
@@ -69,10 +69,10 @@ pub fn id(text: &str) -> Result<Option<String>> {
     }
 }
 
-/// The series as an mbox.
+/// Fetches the series as an mbox.
 ///
 /// # Errors
-/// Class `Host` where it cannot be fetched, `Usage` if the archive has no such mail.
+/// Class `Host` if it cannot be fetched, `Usage` if the archive has no such mail.
 pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
     // The column is named after the file.
     let file = format!("{}.mbx", name(id));
@@ -91,7 +91,7 @@ pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
             "--no-cache",
             "--no-add-trailers",
             "--no-cover",
-            // Ours, without a dot: b4 takes what follows the last one away.
+            // A name without a dot: b4 removes everything after the last dot.
             "--mbox-name",
             FETCHED,
             "--outdir",
@@ -136,13 +136,13 @@ fn failed(id: &str, error: Error) -> Error {
         "run `b4 am {}` on a machine with a network, and pass the mbox as --patches FILE.mbx",
         vmtest_host::process::shell_word(id)
     );
-    // An interruption stays one.
+    // An interruption keeps its class.
     let class =
         if matches!(error.class, Class::Interrupted | Class::Terminated) { error.class } else { Class::Host };
     Error { class, ..Error::host(format!("cannot fetch the series {id}")).why(why).why(said).next(mbox) }
 }
 
-/// A file name for it: the part before the `@`, as far as it is plain.
+/// A file name for a message ID: the part before the `@`, with unusual characters replaced.
 fn name(id: &str) -> String {
     let local = id.split('@').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
@@ -151,7 +151,7 @@ fn name(id: &str) -> String {
     if name.is_empty() { "mail".to_owned() } else { name.to_owned() }
 }
 
-/// Whether this text is meant as mail: a path that is there is a path all the same.
+/// Whether this is a message ID or URL; an existing path is always a path.
 pub fn is_meant(path: &Path) -> bool {
     path.symlink_metadata().is_err() && path.to_str().is_some_and(|text| !matches!(id(text), Ok(None)))
 }

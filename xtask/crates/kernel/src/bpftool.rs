@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! bpftool of the tree under test. With the tools of the build root it is static, so that it runs in any guest; the host's own
-//! need not have the libraries for that, and theirs runs only where the guest's `/` is the host's.
+//! bpftool of the tree under test. With the build root's tools it is linked statically, so that it runs in
+//! any guest. The host may not have the static libraries for that, so with the host's tools it runs only in
+//! guests that share the host's root file system.
 //!
-//! Cached under a hash of the files that it is made from, so that a series which touches only the kernel costs a copy of
-//! the tree's names and no compilation.
+//! Cached under a hash of its source files, so that a series that touches only the kernel costs a copy of the
+//! tree's names and no compilation.
 
 use std::path::{Path, PathBuf};
 
@@ -26,14 +27,15 @@ pub const BPFTOOL: &str = "bpftool";
 /// Functions missing from Debian's static libelf.
 const EU_SEARCH: &str = include_str!("libelf_search_shim.c");
 
-/// Whether programs built with these tools run in a guest without their libraries.
+/// Whether programs built with these tools run in a guest without their shared libraries.
 pub fn is_static(tools: &Tools) -> bool {
     matches!(tools, Tools::Image(_))
 }
 
-/// What a build of bpftool reads of the tree, and no more: a series that changes the verifier has the same bpftool.
+/// Everything that a build of bpftool reads from the tree, and no more: a series that changes the verifier
+/// does not change bpftool.
 const INPUTS: [&str; 10] = [
-    "Makefile", // the version that it shows
+    "Makefile", // its version
     "kernel/bpf/disasm.c",
     "kernel/bpf/disasm.h",
     "scripts/bpf_doc.py",
@@ -45,7 +47,7 @@ const INPUTS: [&str; 10] = [
     "tools/scripts",
 ];
 
-/// The directory that holds the tree's bpftool, made if it is not in the cache. The output of make goes to
+/// The directory that holds the tree's bpftool, built if it is not in the cache. The output of make goes to
 /// `log_dir/bpftool.log`.
 ///
 /// # Errors
@@ -77,11 +79,12 @@ pub fn ensure(
         }),
     )?;
     let key = Key::of("bpftool 3").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
-    // The makefiles read more than the inputs, and could leave another bpftool under a key that others have.
+    // The makefiles can read more than these inputs, and so could put a different bpftool under a key that
+    // others share.
     let key = inputs_key(&src, executed::isolated(ctx, tree, key)?)?;
     let (kept, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Bpftool, key.as_str(), |place| {
         ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
-        // From nothing: these makefiles are not made for a source that changes under them.
+        // In an empty directory: these makefiles cannot cope with source that changes between builds.
         let obj = ctx.cache.scratch()?;
         let built = make(&Recipe { tree, tools, how, log_dir }, &src, obj.path())?;
         beneath::copy(obj.path(), built, &place.join(BPFTOOL), &mut Budget::of(Class::SuiteBuild))
@@ -94,7 +97,7 @@ pub fn ensure(
     Ok(kept)
 }
 
-/// With each file of the inputs.
+/// Adds every input file to the key.
 fn inputs_key(src: &Path, mut key: KeyBuilder) -> Result<Key> {
     for input in INPUTS {
         if !beneath::no_link_on_the_way(src, input) {
@@ -102,7 +105,7 @@ fn inputs_key(src: &Path, mut key: KeyBuilder) -> Result<Key> {
         }
         let walk = walkdir::WalkDir::new(src.join(input)).follow_root_links(false);
         for entry in walk.sort_by_file_name() {
-            // A tree may not have one of them; make then reports it.
+            // A tree may not have all inputs; make reports what is missing.
             let Ok(entry) = entry else { continue };
             if entry.file_type().is_file() {
                 let below = entry.path().strip_prefix(src).unwrap_or(entry.path());
@@ -113,7 +116,7 @@ fn inputs_key(src: &Path, mut key: KeyBuilder) -> Result<Key> {
     Ok(key.finish())
 }
 
-/// What bpftool is made from, and how.
+/// The source of bpftool, and how to build it.
 struct Recipe<'a> {
     tree: &'a PatchedTree,
     tools: &'a Tools,
@@ -121,23 +124,24 @@ struct Recipe<'a> {
     log_dir: &'a Path,
 }
 
-/// Builds it from `src` in `obj`; gives its path below that.
+/// Builds it from `src` in `obj`; returns its path below `obj`.
 fn make(recipe: &Recipe<'_>, src: &Path, obj: &Path) -> Result<&'static str> {
     let Recipe { tree, tools, how, log_dir } = *recipe;
     let sandbox = Sandbox::new(tools).read_only(src, "/src").writable(obj, "/obj");
     let mut command = sandbox.command("make");
     command.arg("-C").arg(sandbox.see("/src/tools/bpf/bpftool"));
     command.arg(format!("OUTPUT={}/", sandbox.see("/obj").display()));
-    // Not for what is tested: disassembly, capabilities, and programs of its own that need the BTF of a kernel.
+    // Features that the tests do not need: disassembly, capabilities, and BPF programs that need a kernel's
+    // BTF.
     for feature in ["llvm", "libbfd", "libcap", "clang-bpf-co-re"] {
         command.arg(format!("feature-{feature}=0"));
     }
     let log = log_dir.join("bpftool.log");
     if is_static(tools) {
         let object = eu_search(&sandbox, obj)?;
-        // Not LDFLAGS: make's checks of what is there would use it, and find no libelf.
+        // Not LDFLAGS: make's feature checks would use those too, and then not find libelf.
         command.arg(format!("EXTRA_LDFLAGS=-static -s {}", object.display()));
-        // The tree's own list names libraries before those that need them, which only static ones mind.
+        // The tree's own list has libraries before those that need them, which breaks static linking.
         command.arg("LIBS=$(LIBBPF) -lelf -lcrypto -lz -lzstd");
     }
     command.arg(format!("-j{}", how.jobs)).arg(sandbox.see("/obj").join(BPFTOOL));

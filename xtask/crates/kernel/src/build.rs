@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Patched source to a bootable kernel: `PatchedTree -> ConfiguredTree -> KernelBuild`.
+//! From patched source to a bootable kernel: `PatchedTree -> ConfiguredTree -> KernelBuild`.
 //!
-//! Objects live in one directory per (lineage of the source, configuration, tools, and of a stranger's tree what make
-//! executes of it: [`crate::executed`]), so that make rebuilds only what differs between two states of one tree or two patches of
-//! one series. Images live in the cache under the key of everything that went into them, their origin included, and are
-//! never built twice.
+//! Objects are kept in one directory per lineage of the source, configuration and tools (for an untrusted
+//! tree also per set of files that make executes: [`crate::executed`]), so that make rebuilds only what
+//! differs between two states of a tree or two patches of a series. Images are cached under the key of
+//! everything that went into them, including their origin, and are never built twice.
 
 mod objects;
 
@@ -31,10 +31,10 @@ use vmtest_host::store::{CacheKind, remove_tree};
 #[derive(Debug)]
 pub struct Recipe<'a> {
     pub variant: &'a Variant,
-    /// Every requested option.
+    /// All requested options.
     pub requests: &'a Requests,
     pub tools: &'a Tools,
-    /// How make runs.
+    /// How to run make.
     pub make: Make,
 }
 
@@ -44,27 +44,28 @@ impl Recipe<'_> {
     }
 }
 
-/// A kernel that can boot.
+/// A bootable kernel.
 #[derive(Debug, Clone)]
 pub struct KernelBuild {
     /// Column of the matrix.
     pub id: String,
     /// Hash of everything that went into it.
     pub key: Key,
-    /// What it is, wherever its parts came from: the same in every checkout of a tree.
+    /// Hash of its inputs without their origin: the same in every checkout of a tree.
     pub identity: Key,
-    /// Directory with `vmlinux`, `config` and `release`, and `modules/` where its BPF tests have some.
+    /// Directory with `vmlinux`, `config` and `release`, and `modules/` if it has any for its BPF tests.
     pub dir: PathBuf,
-    /// `uname -r` of it.
+    /// Its `uname -r`.
     pub release: String,
-    /// It was there already.
+    /// Whether it was already in the cache.
     pub cached: bool,
 }
 
-/// Key of the kernel that this tree and recipe give, for the cache: with the origin of what ran to make it.
+/// Cache key of the kernel that this tree and recipe produce, including the origin of what ran to make it.
 ///
-/// Two strangers with the same source and configuration each have a kernel of their own, and so have a stranger and the
-/// project: the objects that it is linked from are those of its origin, and what else that built may have changed them.
+/// Two untrusted origins with the same source and configuration do not share a kernel, nor do an untrusted
+/// origin and the project: the objects that it is linked from could have been changed by anything else that
+/// its origin built.
 pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
     let origin = tree.origin();
     let key = Key::of("kernel 2").field("identity", identity(tree, recipe).as_str());
@@ -74,7 +75,7 @@ pub fn key(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
     }
 }
 
-/// What the kernel of this tree and recipe is, for records: another checkout of the same state has the same.
+/// Identity of the kernel for records: the same for another checkout of the same state.
 pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
     let key = Key::of("kernel 1")
         .field("tree", tree.key().as_str())
@@ -83,7 +84,7 @@ pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
         .field("compiler", recipe.variant.compiler.name());
     let takes_modules =
         |request: &config::Request| request.option == "MODULES" && request.value == config::Value::Yes;
-    // Then the test modules are beside it.
+    // Then the entry also holds the test modules.
     let key = if recipe.requests.iter().any(takes_modules) { key.field("test modules", "1") } else { key };
     recipe.variant.make.iter().fold(key, |key, setting| key.field("make", setting)).finish()
 }
@@ -101,7 +102,7 @@ fn opened(tree: &PatchedTree, recipe: &Recipe<'_>, dir: PathBuf, cached: bool) -
     Ok(KernelBuild { id: tree.id().to_owned(), key, identity, dir, release, cached })
 }
 
-/// A tree whose object directory is locked, shows its source and holds its configuration.
+/// A tree with its object directory, which is locked, synced with the source and configured.
 pub struct ConfiguredTree<'a> {
     tree: &'a PatchedTree,
     recipe: &'a Recipe<'a>,
@@ -111,11 +112,11 @@ pub struct ConfiguredTree<'a> {
 }
 
 impl<'a> ConfiguredTree<'a> {
-    /// Takes the object directory, brings its source up to date and configures it where that is needed.
+    /// Locks the object directory, syncs its source and configures it if necessary.
     ///
     /// # Errors
-    /// Class `OptionLost` when a requested option is not in the result, `KernelBuild` when the tree cannot be
-    /// configured at all, `Host` for the file system.
+    /// Class `OptionLost` if a requested option is not in the result, `KernelBuild` if the tree cannot be
+    /// configured, `Host` for errors of the file system.
     pub fn configure(
         ctx: &Context,
         tree: &'a PatchedTree,
@@ -197,7 +198,7 @@ impl<'a> ConfiguredTree<'a> {
         Err(config::lost_error(&lost, self.tree.id()))
     }
 
-    /// Builds `vmlinux` and keeps it in the cache. The full output of make goes to `log_dir/build.log`.
+    /// Builds `vmlinux` and stores it in the cache. The full output of make goes to `log_dir/build.log`.
     ///
     /// # Errors
     /// Class `KernelBuild` with the compiler's first error.
@@ -216,7 +217,7 @@ impl<'a> ConfiguredTree<'a> {
         let job = Job::new(command).log(log_dir.join("build.log")).on_line(|_, line| {
             if let Some(object) = object_built(line) {
                 done_objects += 1;
-                // Only a first build knows what to expect; later ones rebuild what changed.
+                // Only a first build can estimate the total; later ones rebuild only what changed.
                 let total = if first_time { TYPICAL_OBJECTS.max(done_objects) } else { 0 };
                 phase.progress(done_objects, total, object);
             }
@@ -226,7 +227,8 @@ impl<'a> ConfiguredTree<'a> {
             return Err(self.failed("does not build", &done, &log_dir.join("build.log")));
         }
         if !KEPT.iter().all(|(made, _)| beneath::is_file(&self.dir.join("obj"), made)) {
-            // A series may have changed the Makefile, and a link there could name any file of this host.
+            // A series may have changed the Makefile, and a symlink there could point to any file of this
+            // host.
             return Err(self.failed(
                 "does not build: make did not produce vmlinux as a regular file",
                 &done,
@@ -242,8 +244,9 @@ impl<'a> ConfiguredTree<'a> {
         Ok(built)
     }
 
-    /// Builds the modules of the tree's own BPF tests, where the kernel takes modules: only now do the objects and symbols
-    /// belong to this kernel. What does not build is said in the log and missing later; the kernel is good without.
+    /// Builds the modules of the tree's own BPF tests if the kernel supports modules. Done after vmlinux,
+    /// when objects and symbols belong to this kernel. If that fails, it prints a warning and the kernel has
+    /// no modules.
     fn test_modules(&self, ctx: &Context, log_dir: &Path) -> Result<Vec<String>> {
         let (src, obj) = (self.dir.join("src"), self.dir.join("obj"));
         let config = vmtest_base::dotconfig::parse(&beneath::read_text(&obj, ".config")?);
@@ -259,7 +262,7 @@ impl<'a> ConfiguredTree<'a> {
             beneath::copy(&src, Path::new(TEST_MODULES).join(&name), &place.join(&name), &mut room)?;
         }
         let sandbox = self.sandbox(ctx)?;
-        // The first one makes Module.symvers and the linker script; there are no modules of the tree itself.
+        // The first run makes Module.symvers and the linker script; the tree itself has no modules.
         for (at, below) in [None, Some(MODULES_HERE)].into_iter().enumerate() {
             let mut command = self.make(&sandbox);
             command.arg(format!("-j{}", self.recipe.make.jobs)).arg("modules");
@@ -294,7 +297,7 @@ impl<'a> ConfiguredTree<'a> {
             beneath::copy(&obj, from, &scratch.path().join(MODULES).join(module), &mut room)?;
         }
         for (from, to) in KEPT {
-            // Copies, not links: the next make changes vmlinux in place when it adds BTF.
+            // Copies, not hard links: the next make modifies vmlinux in place when it adds BTF.
             beneath::copy(&obj, from, &scratch.path().join(to), &mut room)?;
         }
         let place = ctx.cache.path(CacheKind::Kernel, key(self.tree, self.recipe).as_str());
@@ -309,7 +312,8 @@ impl<'a> ConfiguredTree<'a> {
         let text =
             fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let mut error = build_log::first_error(text.lines()).into_iter();
-        // The error is the cause; the lines that belong to it, or else the last ones, follow.
+        // The error is the cause; its other lines follow, or the last lines of the output if there is no
+        // error.
         let (why, detail) = match error.next() {
             Some(first) => (first, error.collect()),
             None => {
@@ -324,14 +328,15 @@ impl<'a> ConfiguredTree<'a> {
     }
 
     fn sandbox(&self, ctx: &Context) -> Result<Sandbox<'_>> {
-        // One for each set of tools: with CCACHE_DEPEND nothing else notices that a header of theirs has changed.
+        // One cache per set of tools: with CCACHE_DEPEND, a changed system header is not noticed otherwise.
         let ccache = ctx.cache.path(CacheKind::Ccache, self.recipe.tools.key().as_str());
         create_dir(&ccache)?;
         ctx.cache.hold(&ccache);
         let sandbox = Sandbox::new(self.recipe.tools)
             .read_only(self.dir.join("src"), "/src")
             .writable(self.dir.join("obj"), "/obj");
-        // A stranger may take from it what we compiled, and leaves nothing there; its own objects stay where they are.
+        // An untrusted build may read what we compiled, but must not write to our cache. Its own objects stay
+        // in its directory.
         let ours = self.tree.origin().is_none();
         let sandbox =
             if ours { sandbox.writable(ccache, "/ccache") } else { sandbox.read_only(ccache, "/ccache") };
@@ -340,13 +345,15 @@ impl<'a> ConfiguredTree<'a> {
         let ccache = sandbox.see("/ccache").to_string_lossy().into_owned();
         Ok(sandbox
             .path_first("/usr/lib/ccache")
-            // Fixed, or the version string alone would make each build of the same source differ.
+            // Fixed values, because otherwise the version string would differ between builds of the same
+            // source.
             .env("KBUILD_BUILD_USER", "vmtest")
             .env("KBUILD_BUILD_HOST", "vmtest")
             .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
             .env("CCACHE_DIR", ccache)
-            // Kbuild asks the compiler for each file's headers anyway. Taking them from there, instead of running the
-            // preprocessor first, makes a miss cost 9 % of a compilation instead of 37 % (docs/performance.md).
+            // Kbuild makes the compiler list each file's headers anyway. Using that list instead of running
+            // the preprocessor first reduces the cost of a miss from 37 % to 9 % of a compilation
+            // (docs/performance.md).
             .env("CCACHE_DEPEND", "1")
             .env("CCACHE_MAXSIZE", "2G"))
     }
@@ -357,43 +364,45 @@ impl<'a> ConfiguredTree<'a> {
         if self.recipe.variant.compiler == Compiler::Clang {
             command.arg("LLVM=1");
         }
-        // Not in the name of the object directory: make itself compiles again what they change.
+        // Not part of the object directory's key: make itself recompiles what these settings affect.
         command.args(&self.recipe.variant.make);
         command
     }
 }
 
-/// Whether the file system of a path is really full: the compiler's message alone may be the text of a stranger's makefile.
+/// Whether the path's file system is really full: the error message alone may come from an untrusted
+/// makefile.
 fn is_full(path: &Path) -> bool {
     let free = nix::sys::statvfs::statvfs(path).map(|stat| stat.blocks_available() * stat.fragment_size());
     free.is_ok_and(|free| free < NO_ROOM)
 }
 
-/// With less than this left, a build that reports a full disk is right: it removed its half-written files.
+/// With less space left, a build that reported a full disk is believed. Not 0, since it removed its
+/// unfinished files.
 const NO_ROOM: u64 = 512 << 20;
 
 /// Modules of the tree's BPF tests, below the tree.
 const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
-/// Where they are built, below the object directory: kbuild writes beside the source, which is read-only.
+/// Where they are built, below the object directory: kbuild writes next to the source, which is read-only.
 const MODULES_HERE: &str = "vmtest-modules";
-/// Directory of a kernel's cache entry with the modules; absent where there are none.
+/// Directory with the modules in a kernel's cache entry; missing if there are none.
 pub const MODULES: &str = "modules";
 
-/// What is kept of the objects, and its name in the cache entry.
+/// Files that are kept from the object directory, and their names in the cache entry.
 const KEPT: [(&str, &str); 3] =
     [("vmlinux", "vmlinux"), (".config", "config"), ("include/config/kernel.release", "release")];
 
-/// Lines of make that [`object_built`] counts in a first build with the default configuration (7.3.4); only the progress
-/// bar uses it.
+/// Number of lines that [`object_built`] counts in a first build with the default configuration (7.3.4). Used
+/// only for the progress bar.
 const TYPICAL_OBJECTS: u64 = 1_830;
 
-/// Kconfig files, and the scripts that Kconfig's own questions run.
+/// Whether it is a Kconfig file, or a script that Kconfig may run.
 fn changes_config(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with("Kconfig") || path.starts_with("scripts/")
 }
 
-/// The object that a line of make's short output speaks of.
+/// The object that a line of make's short output names.
 fn object_built(line: &str) -> Option<&str> {
     let line = line.strip_prefix("  ")?;
     let (step, object) = line.split_once(' ')?;

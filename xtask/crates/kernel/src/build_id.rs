@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The build id of a kernel file, to be compared with that of the kernel that runs in a guest: every series on one version
-//! has the same `uname -r`.
+//! The build ID of a kernel file, to compare with that of the running guest kernel: `uname -r` is the same
+//! for all series on one version.
 //!
-//! A `vmlinux` shows it in an ELF note; in a bzImage it is compressed with everything else, and not looked for. A build can
-//! leave any file there, so nothing is read but two headers and notes, all of bounded size. (A crate for ELF would read more,
-//! and trust the sizes that a file states.)
+//! A `vmlinux` has it in an ELF note. In a bzImage it is compressed with everything else, so it is not read
+//! there. An untrusted build may leave any file, so this reads only headers and notes, all of bounded size.
+//! (An ELF crate would read more, and trust the sizes stated in the file.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,12 +17,12 @@ use vmtest_base::error::{IoContext, Result};
 const EHDR: usize = 64;
 const PHDR: usize = 56;
 const PT_NOTE: u32 = 4;
-/// Most program headers that are looked at; a kernel has six.
+/// Most program headers that are read; a kernel has six.
 const MAX_HEADERS: usize = 128;
-/// Most bytes of notes; a kernel has some hundred.
+/// Most bytes of notes; a kernel has a few hundred.
 const MAX_NOTES: usize = 64 * 1024;
 
-/// The build id of an ELF file for x86_64, in hexadecimal; `None` where it has none, or is not such a file.
+/// The build ID of an x86_64 ELF file in hexadecimal; `None` if it has none or is not such a file.
 pub fn of_file(path: &Path) -> Result<Option<String>> {
     let file = File::open(path).on("cannot open", path)?;
     Ok(of_elf(|offset, length| {
@@ -31,10 +31,10 @@ pub fn of_file(path: &Path) -> Result<Option<String>> {
     }))
 }
 
-/// The same of anything that gives bytes from an offset.
+/// The same for any source that returns bytes at an offset.
 fn of_elf(read: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<String> {
     let header = read(0, EHDR)?;
-    // 64 bits, little endian.
+    // ELF, 64-bit, little endian.
     if !header.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
@@ -56,7 +56,7 @@ fn of_elf(read: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<String> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A file with these notes and nothing else.
+    /// An ELF file with these notes and nothing else.
     pub(crate) fn elf(notes: &[u8]) -> Vec<u8> {
         let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
         bytes.resize(EHDR + PHDR, 0);
@@ -107,7 +107,7 @@ pub(crate) mod tests {
         let with = |at: usize, value: &[u8]| {
             let mut bytes = whole.clone();
             bytes[at..at + value.len()].copy_from_slice(value);
-            // Nothing is asked for that is longer than the bounds.
+            // No read is longer than the limits.
             of_elf(|offset, length| {
                 assert!(length <= MAX_NOTES.max(PHDR * MAX_HEADERS), "{length} bytes");
                 let offset = usize::try_from(offset).ok()?;

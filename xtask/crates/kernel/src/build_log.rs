@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What broke a build: the first error in make's output, with the lines that belong to it. Pure.
+//! Finds the first error in make's output, with the lines that belong to it. Pure.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Lines of an error that are worth showing.
+/// Most lines of an error that are shown.
 const MAX_LINES: usize = 15;
 
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
@@ -37,12 +37,12 @@ pub fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
             }
             found.push(line.to_owned());
         } else if ERROR.is_match(line) {
-            // "In file included from", "In function": they say where it came from.
+            // "In file included from", "In function": the context of the error.
             let lead = before.iter().rev().take(4).take_while(|line| is_lead(line));
             let mut lead: Vec<String> = lead.map(|line| (*line).to_owned()).collect();
             found.push(line.to_owned());
             lead.reverse();
-            // The error itself stays first: it is what a summary quotes.
+            // The error itself comes first, because a summary quotes the first line.
             found.extend(lead);
         } else {
             before.push(line);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requests for kconfig options, and whether the resulting `.config` kept them. An option that vanishes without a word
-//! makes a kernel that boots and whose tests then fail for a reason that nobody sees.
+//! Requests for kconfig options, and whether the resulting `.config` kept them. If an option were dropped
+//! silently, the kernel would boot and its tests would fail for no visible reason.
 //!
-//! A fragment holds `CONFIG_X=value` and `# CONFIG_X is not set` lines; of the lines between `# vmtest: either` and
-//! `# vmtest: end` at least one must hold. Running `make` is not done here.
+//! A fragment holds `CONFIG_X=value` and `# CONFIG_X is not set` lines. Of the lines between `# vmtest:
+//! either` and `# vmtest: end`, at least one must hold. This module does not run `make`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::read_text;
 use vmtest_base::key::Key;
 
-/// What an option should be.
+/// The value of an option.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     Yes,
@@ -60,15 +60,15 @@ impl fmt::Display for Value {
 pub struct Request {
     /// Without `CONFIG_`.
     pub option: String,
-    /// What it should be.
+    /// The requested value.
     pub value: Value,
     /// `file:line`
     pub origin: String,
-    /// Number of the `either` block around it; `None` outside of one.
+    /// Number of the `either` block around it, if any.
     pub either: Option<usize>,
 }
 
-/// Merged wishes: of several for one option the last one counts.
+/// Merged requests: the last one for an option wins.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
     by_option: BTreeMap<String, Request>,
@@ -81,7 +81,7 @@ impl Requests {
         self.by_option.values()
     }
 
-    /// What `KCONFIG_ALLCONFIG` gets.
+    /// The fragment for `KCONFIG_ALLCONFIG`.
     pub fn merged_text(&self) -> String {
         let mut text = String::new();
         for Request { option, value, .. } in self.by_option.values() {
@@ -93,15 +93,16 @@ impl Requests {
         text
     }
 
-    /// Hash of the requests, not of where they are made.
+    /// Hash of the requests, independent of where they come from.
     pub fn key(&self) -> Key {
         Key::of("config-1").field("requests", self.merged_text()).finish()
     }
 
-    /// Adds the text of one fragment; `name` is what an origin shows.
+    /// Adds the text of one fragment; `name` is shown in origins.
     ///
     /// # Errors
-    /// Usage with `name:line` for a line that is neither a request, a comment nor a directive.
+    /// Class `Usage` with `name:line` for a line that is malformed, contradicts another one or sets a
+    /// reserved option.
     pub fn add(&mut self, name: &str, text: &str) -> Result<()> {
         let mut either: Option<(usize, usize)> = None;
         let mut here: BTreeMap<String, (usize, Value)> = BTreeMap::new();
@@ -164,7 +165,7 @@ impl Requests {
 /// Reads fragments; later ones override earlier ones.
 ///
 /// # Errors
-/// Usage for a malformed line, a host error for a file that cannot be read.
+/// Class `Usage` for a malformed line, a host error for a file that cannot be read.
 pub fn read(fragments: &[PathBuf]) -> Result<Requests> {
     let mut requests = Requests::default();
     for path in fragments {
@@ -173,7 +174,7 @@ pub fn read(fragments: &[PathBuf]) -> Result<Requests> {
     Ok(requests)
 }
 
-/// From `kconfig/` on, as a reader of the project knows it.
+/// The path from `kconfig/` on, as known from the project.
 fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     text.rfind("/kconfig/").map_or(text.as_ref(), |at| &text[at + 1..]).to_owned()
@@ -186,15 +187,15 @@ pub struct Lost {
     pub option: String,
     /// The requested value.
     pub wanted: String,
-    /// The value it has; `n` where it is absent.
+    /// The actual value; `n` if the option is missing.
     pub got: String,
     /// Where it was requested.
     pub origin: String,
-    /// Why, as far as the Kconfig files show; empty before [`explain`].
+    /// The reasons found in the Kconfig files; empty before [`explain`].
     pub missing: Vec<String>,
 }
 
-/// Which requests the configuration did not keep.
+/// The requests that the configuration did not keep.
 pub fn lost(requests: &Requests, dotconfig: &DotConfig) -> Vec<Lost> {
     let got = |request: &Request| dotconfig.get(&request.option).map_or("n", String::as_str);
     let holds = |request: &&Request| got(request) == request.value.to_string();
@@ -216,7 +217,7 @@ pub fn lost(requests: &Requests, dotconfig: &DotConfig) -> Vec<Lost> {
         .collect()
 }
 
-/// Says why, from the Kconfig files of the tree.
+/// Adds the reasons, from the Kconfig files of the tree.
 pub fn explain(lost: &mut [Lost], tree: &Path, dotconfig: &DotConfig) {
     if lost.is_empty() {
         return;
@@ -231,7 +232,7 @@ pub fn explain(lost: &mut [Lost], tree: &Path, dotconfig: &DotConfig) {
     }
 }
 
-/// The error that names every one of them.
+/// The error that names all of them.
 pub fn lost_error(lost: &[Lost], kernel_id: &str) -> Error {
     let line = |one: &Lost| {
         let Lost { option, wanted, got, origin, missing: _ } = one;
@@ -247,7 +248,7 @@ pub fn lost_error(lost: &[Lost], kernel_id: &str) -> Error {
         error = error.why(cause);
     }
     for (at, one) in lost.iter().enumerate() {
-        // The first causes are in the lines above already.
+        // The first line and its first cause are already shown above.
         let shown = usize::from(at == 0);
         let head = (lost.len() > 1).then(|| line(one));
         let causes = one.missing.iter().skip(if lost.len() > 1 { 0 } else { shown });
@@ -268,7 +269,7 @@ mod tests {
         requests
     }
 
-    /// Cut from what 7.3 made of the default fragments.
+    /// Taken from a 7.3 configuration with the default fragments.
     const DOTCONFIG: &str = "#\n# Automatically generated file; DO NOT EDIT.\n#\nCONFIG_CC_VERSION_TEXT=\"gcc (Debian \
                              14.2.0-19) 14.2.0\"\nCONFIG_BPF=y\nCONFIG_BPF_JIT=y\n# CONFIG_COREDUMP is not set\n\
                              CONFIG_PANIC_TIMEOUT=-1\nCONFIG_SYSCTL=y\nCONFIG_NR_CPUS=64\n";
@@ -314,7 +315,7 @@ mod tests {
         assert_eq!(lost(&requests(&[block]), &config), []);
         let none = block.replace("SYSCTL", "SYSCTX");
         assert_eq!(lost(&requests(&[&none]), &config).len(), 2);
-        // An own request later on is meant strictly.
+        // A separate request after the block must hold by itself.
         assert_eq!(lost(&requests(&[block, "CONFIG_PROC_SYSCTL=y\n"]), &config).len(), 1);
     }
 

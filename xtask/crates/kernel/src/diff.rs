@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Unified diffs, read as git reads them for `git am`: files, hunks and names.
+//! Reads unified diffs the way `git am` does: files, hunks and names.
 
-/// What a diff does to one file.
+/// The change of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileDiff {
     /// Path before; `None` for a new file.
     pub old: Option<String>,
-    /// Path after; `None` for a deleted one.
+    /// Path after; `None` for a deleted file.
     pub new: Option<String>,
-    /// Where each hunk begins in the old file, and its lines.
     pub hunks: Vec<Hunk>,
-    /// The whole path, where it is the same before and after: no a/ and b/ in front.
+    /// The whole path, if it is the same before and after: then it has no a/ and b/ prefixes.
     pub bare: Option<String>,
-    /// A path as the diff has it, with everything in front.
+    /// A path as it is in the diff, with all prefixes.
     pub full: String,
 }
 
-/// One `@@` of a diff.
+/// One `@@` hunk of a diff.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hunk {
     /// First line in the old file.
@@ -26,19 +25,19 @@ pub struct Hunk {
 }
 
 impl FileDiff {
-    /// Both paths, where they differ.
+    /// The old and the new path, or only one if they are equal.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         let new = self.new.iter().filter(|new| Some(*new) != self.old.as_ref());
         self.old.iter().chain(new).map(String::as_str)
     }
 
-    /// The name by which git speaks of it.
+    /// The name that git uses for it in messages.
     pub fn name(&self) -> &str {
         self.old.as_deref().or(self.new.as_deref()).unwrap_or_default()
     }
 }
 
-/// Counts the lines of hunks, so that none of them can pass for a header.
+/// Counts the lines of hunks, so that none of them is mistaken for a header.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     old: u64,
@@ -46,7 +45,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Takes the next line of a diff; whether it belongs to a hunk. The `@@` itself does.
+    /// Consumes the next line of a diff. Returns whether it belongs to a hunk, which includes its `@@` line.
     pub(crate) fn take(&mut self, line: &str) -> bool {
         if self.old > 0 || self.new > 0 {
             match line.as_bytes().first() {
@@ -56,7 +55,7 @@ impl Lines {
                     (self.old, self.new) = (self.old.saturating_sub(1), self.new.saturating_sub(1));
                 }
                 Some(b'\\') => (),
-                // A damaged hunk: git will say so.
+                // A damaged hunk, which git reports.
                 _ => {
                     *self = Lines::default();
                     return self.take(line);
@@ -84,22 +83,22 @@ fn hunk_header(line: &str) -> Option<(u64, u64, u64)> {
     Some((line, old, new))
 }
 
-/// The path that a line begins to change, where it is a header: `diff --git`, or `---` with a `+++` below.
+/// The path in a file header, which is `diff --git`, or `---` followed by `+++`.
 pub(crate) fn header_pair(line: &str, next: Option<&str>) -> Option<String> {
     let (old, new) = match line.strip_prefix("diff --git ") {
         Some(names) => git_names(names, 1).unwrap_or_default(),
-        // Without a `+++` it is the line under a commit message.
+        // Without a `+++` it is the separator below a commit message.
         None => (side(line.strip_prefix("--- ")?, 1), side(next?.strip_prefix("+++ ")?, 1)),
     };
     Some(old.or(new).unwrap_or_else(|| "a file without a name".to_owned()))
 }
 
-/// Reads the headers and hunks of a unified diff, as git does for `git am`.
+/// Reads the headers and hunks of a unified diff as `git am` does.
 pub fn parse_diff(text: &str) -> Vec<FileDiff> {
     parse_stripped(text, 1)
 }
 
-/// The same with so many directories stripped from each path.
+/// The same, but strips this many directories from each path.
 pub fn parse_stripped(text: &str, strip: u32) -> Vec<FileDiff> {
     let mut files: Vec<FileDiff> = Vec::new();
     let mut inside = Lines::default();
@@ -116,12 +115,12 @@ pub fn parse_stripped(text: &str, strip: u32) -> Vec<FileDiff> {
             let (bare, full) = whole_names(git_names(names, 0).unwrap_or_default());
             files.push(FileDiff { old, new, hunks: Vec::new(), bare, full });
         } else if let Some(after) = line.strip_prefix("--- ") {
-            // Without a `+++` it is the line under a commit message.
+            // Without a `+++` it is the separator below a commit message.
             let Some(plus) = lines.peek().and_then(|next| next.strip_prefix("+++ ")) else { continue };
             let (old, new) = (side(after, strip), side(plus, strip));
             let (bare, full) = whole_names((side(after, 0), side(plus, 0)));
             lines.next();
-            // A plain diff has no `diff --git` to begin a file.
+            // A plain diff has no `diff --git` at the start of a file.
             match files.last_mut().filter(|file| file.hunks.is_empty()) {
                 Some(file) => {
                     (file.old, file.new) = (old, new);
@@ -132,7 +131,7 @@ pub fn parse_stripped(text: &str, strip: u32) -> Vec<FileDiff> {
                 None => files.push(FileDiff { old, new, hunks: Vec::new(), bare, full }),
             }
         } else if let Some(file) = files.last_mut().filter(|file| file.hunks.is_empty()) {
-            // These have nothing like a/ in front, so git takes one directory less off them.
+            // These paths have no a/ or b/ prefix, so git strips one directory less.
             let named = |after: &str| stripped(&unquote(after), strip.saturating_sub(1));
             if let Some(path) = line.strip_prefix("rename from ").or(line.strip_prefix("copy from ")) {
                 file.old = Some(named(path));
@@ -148,14 +147,14 @@ pub fn parse_stripped(text: &str, strip: u32) -> Vec<FileDiff> {
     files
 }
 
-/// The path that is the same on both sides, and one of the two.
+/// The path if it is the same on both sides, and one of the two paths.
 fn whole_names((old, new): (Option<String>, Option<String>)) -> (Option<String>, String) {
     let bare = old.clone().filter(|old| Some(old) == new.as_ref());
     (bare, old.or(new).unwrap_or_default())
 }
 
-/// The two names after `diff --git`, of which git makes sure that they are the same but for the first directory unless
-/// other headers follow.
+/// The two names after `diff --git`. Unless other headers follow, git requires that they differ only in the
+/// first directory.
 fn git_names(names: &str, strip: u32) -> Option<(Option<String>, Option<String>)> {
     let side = |text: &str| side(text, strip);
     if let Some(quoted) = names.strip_prefix('"') {
@@ -172,14 +171,14 @@ fn git_names(names: &str, strip: u32) -> Option<(Option<String>, Option<String>)
     }
 }
 
-/// The path on a `---` or `+++` line without its first directories, as git takes it; `None` for /dev/null.
+/// The path on a `---` or `+++` line without its first directories, as git reads it; `None` for /dev/null.
 fn side(text: &str, strip: u32) -> Option<String> {
     let text = text.split('\t').next().unwrap_or_default().trim_end();
     let path = unquote(text);
     (path != "/dev/null").then(|| stripped(&path, strip))
 }
 
-/// An absolute path keeps its slash, so that it is refused by name.
+/// Strips directories. An absolute path keeps its leading slash, so that it is rejected later.
 fn stripped(path: &str, strip: u32) -> String {
     let mut rest = path;
     for _ in 0..strip {
@@ -191,7 +190,7 @@ fn stripped(path: &str, strip: u32) -> String {
     rest.to_owned()
 }
 
-/// Undoes git's quoting of names with odd characters in them.
+/// Undoes git's quoting of unusual file names.
 pub(crate) fn unquote(text: &str) -> String {
     let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return text.to_owned();

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What make executes of a tree when it builds a kernel: makefiles, scripts, what Kconfig runs, and the sources of
-//! programs that are built for the host and then run. Such a program can write what it likes into the object directory, so
-//! what one state of a stranger's tree left there is used for states that execute the same, and for no others.
+//! The files that make executes when it builds a kernel: makefiles, scripts, what Kconfig runs, and the
+//! sources of host programs. Such a program can write anything into the object directory. So the objects of
+//! one state of an untrusted tree are reused only for states that execute the same files.
 //!
-//! Everything is taken for executed that is not known to be harmless: C, assembler and documentation outside of the
-//! directories whose programs run on the host. Those are scripts/, tools/ (but not its tests, which are never built
-//! among a kernel's objects) and the like, and every directory whose makefile names a program for the host.
+//! Every file counts as executed unless it is known to be harmless: C, assembler and documentation outside of
+//! the directories with host programs. Those directories are scripts/, tools/ (except for its tests, which
+//! are never built with a kernel) and the like, and every directory whose makefile mentions a host program.
 //!
-//! How it could be wrong: a makefile can run a C file as a script, or build a program for the host without saying so in a
-//! word that is known here. The archive's makefiles do not, and where a series changes them nothing that it leaves is used
-//! again at all. A stranger's whole tree may: then two of its states with the same makefiles, one hostile and one not, share
-//! objects.
+//! Limits: a makefile can run a C file as a script, or build a host program without any of the words known
+//! here. The archive's makefiles do not, and if a series changes makefiles, its objects are never reused. But
+//! an untrusted tree may: then a hostile and a harmless state of it with the same makefiles share objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,15 +29,15 @@ use vmtest_base::key::{Key, KeyBuilder, hash_bytes, hash_file};
 use vmtest_host::context::Context;
 use vmtest_host::store::{CacheKind, SEAL};
 
-/// What runs on the host is built in these directories.
+/// Host programs are built in these directories.
 const DIRECTORIES: [&str; 5] = ["certs/", "rust/", "scripts/", "tools/", "usr/"];
-/// What is not, though it lies in one of them: no kernel needs it.
+/// An exception in one of them: no kernel needs it.
 const TESTS: &str = "tools/testing/";
-/// What no kernel is built from.
+/// Directories that contribute nothing to a kernel.
 const PROSE: [&str; 2] = ["Documentation/", "LICENSES/"];
-/// Of the tests, what is built among a kernel's objects.
+/// The tests that are built with a kernel.
 const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods/";
-/// Headers and sources that programs of [`DIRECTORIES`] find by a directory on their command lines.
+/// Headers and sources that programs in [`DIRECTORIES`] find through `-I` options.
 const INCLUDED: [&str; 7] = [
     "arch/x86/include/asm/inat.h",
     "arch/x86/include/asm/inat_types.h",
@@ -48,9 +47,9 @@ const INCLUDED: [&str; 7] = [
     "include/linux/asn1.h",
     "include/linux/asn1_ber_bytecode.h",
 ];
-/// In a makefile, the words for programs that are built for the host.
+/// Words that mark host programs in a makefile.
 const FOR_THE_HOST: [&str; 4] = ["hostprogs", "userprogs", "HOSTCC", "HOSTCXX"];
-/// Endings of files that only a compiler reads, and of those that nobody reads.
+/// Suffixes of files that only a compiler reads, and of files that a build does not read.
 const READ: [&str; 14] = [
     ".c",
     ".h",
@@ -67,18 +66,18 @@ const READ: [&str; 14] = [
     "_defconfig",
     ".config",
 ];
-/// Whole names of what nobody reads.
+/// Names of files that a build does not read.
 const UNREAD: [&str; 7] =
     [".gitignore", ".gitattributes", ".mailmap", "COPYING", "CREDITS", "MAINTAINERS", "README"];
 
-/// How a file takes part.
+/// How a file takes part in a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Not, unless it lies where programs for the host are built.
+    /// It is not executed, unless it is in a directory with host programs.
     Read,
-    /// With the lines that can run something.
+    /// Only its lines that can run something count.
     Kconfig,
-    /// As a whole.
+    /// The whole file counts.
     Executed,
 }
 
@@ -108,17 +107,17 @@ fn is_makefile(path: &str) -> bool {
     name.starts_with("Makefile") || name.starts_with("Kbuild")
 }
 
-/// What make executes of one state of a tree.
+/// What make executes in one state of a tree.
 #[derive(Debug)]
 pub struct Executed {
-    /// Every file that takes part, by its path in the tree, and where it is.
+    /// Every file that counts: its path in the tree, and its location on disk.
     files: BTreeMap<String, PathBuf>,
-    /// Directories whose makefiles name programs for the host, with a slash at the end.
+    /// Directories whose makefiles mention host programs, with a trailing slash.
     directories: Vec<String>,
 }
 
 impl Executed {
-    /// Of a source, with the files of a series over it where there is one.
+    /// Of a source, optionally with a series on top.
     pub fn of(source: &Path, overlay: Option<&Overlay>) -> Result<Executed> {
         let mut all = BTreeMap::new();
         for entry in WalkDir::new(source).min_depth(1) {
@@ -140,14 +139,14 @@ impl Executed {
             let text = bytes(file)?;
             if FOR_THE_HOST.iter().any(|word| memmem::find(&text, word.as_bytes()).is_some()) {
                 let dir = path.rsplit_once('/').map(|(dir, _)| format!("{dir}/"));
-                // That of the top speaks for everybody.
+                // The top-level makefile does not count: it is about the whole tree.
                 directories.extend(dir);
             }
         }
         let mut executed = Executed { files: BTreeMap::new(), directories };
         let mut found: Vec<&String> = all.keys().filter(|path| executed.takes(path)).collect();
         let mut paths: BTreeSet<&String> = found.iter().copied().collect();
-        // What a program for the host includes by its place is a part of it, wherever that is.
+        // A file that a host program includes by a relative path is part of it, wherever it is.
         while let Some(path) = found.pop() {
             for included in included(path, &all[path], executed.takes(path))? {
                 if let Some((path, _)) = all.get_key_value(&included) {
@@ -169,7 +168,7 @@ impl Executed {
                 && !unread())
     }
 
-    /// The first path of a series that changes what is executed here; `None` where it changes nothing of it.
+    /// The first path of a series that changes what is executed, if any.
     pub fn changed_by(&self, overlay: &Overlay) -> Result<Option<String>> {
         for path in overlay.changed.iter().chain(&overlay.deleted) {
             if !self.files.contains_key(path) && !self.takes(path) {
@@ -185,7 +184,7 @@ impl Executed {
         Ok(None)
     }
 
-    /// Hash of all of it.
+    /// Hash of all these files.
     pub fn key(&self) -> Result<Key> {
         let mut key = Key::of("executed 1");
         for (path, file) in &self.files {
@@ -196,7 +195,7 @@ impl Executed {
     }
 }
 
-/// What of a file decides: its content and whether it may be executed.
+/// What counts of a file: its content and whether it is executable.
 fn line(path: &str, file: &Path) -> Result<String> {
     let stat = file.symlink_metadata().on("cannot look at", file)?;
     if stat.is_symlink() {
@@ -232,8 +231,8 @@ fn running_lines(text: &str) -> String {
     lines
 }
 
-/// Paths of the tree that a C file includes by their place. Of one that lies where everything takes part only those that lead
-/// out of there are of interest.
+/// Paths in the tree that a C file includes by a relative path. If the file's own directory counts as
+/// executed, returns nothing unless an include starts with `../`.
 fn included(path: &str, file: &Path, among_its_like: bool) -> Result<Vec<String>> {
     if ![".c", ".h", ".S"].iter().any(|end| path.ends_with(end)) {
         return Ok(Vec::new());
@@ -252,7 +251,7 @@ fn included(path: &str, file: &Path, among_its_like: bool) -> Result<Vec<String>
     Ok(names.filter_map(|name| joined(dir, name)).collect())
 }
 
-/// A path of the tree; `None` for one that leads out of it.
+/// A path in the tree; `None` if it leads out of the tree.
 fn joined(dir: &str, name: &str) -> Option<String> {
     let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
     for part in name.split('/') {
@@ -265,7 +264,7 @@ fn joined(dir: &str, name: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// What a file of the tree holds; nothing where it is a link or no file.
+/// The content of a file in the tree; empty if it is a symlink or not a regular file.
 fn bytes(file: &Path) -> Result<Vec<u8>> {
     if !file.symlink_metadata().is_ok_and(|stat| stat.is_file()) {
         return Ok(Vec::new());
@@ -276,16 +275,16 @@ fn bytes(file: &Path) -> Result<Vec<u8>> {
 /// Which object directory a state of a tree is built in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolation {
-    /// That of its origin: what ran there is trusted, or is what runs now.
+    /// That of its origin: everything that ran there is trusted, or is the same as what runs now.
     Origin,
-    /// One for its origin and what is executed, which this key stands for.
+    /// One per origin and set of executed files, which this key identifies.
     Executed(Key),
-    /// One that is thrown away: the series changes what is executed, first in this path.
+    /// A temporary one: the series changes what is executed, first in this path.
     ThrownAway(String),
 }
 
-/// How what a build of this tree leaves is kept from others. What the archive signed and the project maintains is trusted;
-/// what make executes of a stranger's is looked at, once for each state.
+/// How the objects of this tree are separated from others. Code that the archive signed or the project
+/// maintains is trusted. For untrusted code, it checks what make executes, once per state.
 pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     let Some(origin) = tree.origin() else { return Ok(Isolation::Origin) };
     let memo =
@@ -297,7 +296,7 @@ pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
     let found = match (&tree.source().origin, tree.overlay()) {
         (None, Some(overlay)) => {
-            // On top of the project's own series, what that changes is no stranger's.
+            // On top of the project's own series: the changes of that are not untrusted.
             let trusted = Executed::of(&tree.source().dir, tree.trusted())?;
             trusted.changed_by(overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
         }
@@ -306,13 +305,13 @@ pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     if let Some(dir) = memo.parent() {
         create_dir(dir)?;
     }
-    // An enum of strings: serialising it cannot fail.
+    // An enum of strings: serializing it cannot fail.
     write_file(&memo, serde_json::to_vec(&found).unwrap_or_default())?;
     Ok(found)
 }
 
-/// Adds to a key whose makefiles run, for what they make of hashed files: they read more than those. Nothing for what the
-/// project trusts.
+/// Extends the key of something that makefiles build from hashed files, because untrusted makefiles can read
+/// more than those. Adds nothing for trusted code.
 pub fn isolated(ctx: &Context, tree: &PatchedTree, key: KeyBuilder) -> Result<KeyBuilder> {
     let Some(origin) = tree.origin() else { return Ok(key) };
     let key = key.field("origin", origin.as_str());
@@ -353,7 +352,7 @@ mod tests {
         ("MAINTAINERS", ""),
     ];
 
-    /// Whether a tree in which this file is another one executes the same.
+    /// Whether a tree with this file replaced executes the same.
     fn same(path: &str, text: &str) -> bool {
         let (before, after) = (tree(&TREE), tree(&TREE));
         let file = after.path().join(path);
@@ -362,7 +361,7 @@ mod tests {
         let key =
             |dir: &tempfile::TempDir| Executed::of(dir.path(), None).and_then(|all| all.key()).expect("read");
         let equal = key(&before) == key(&after);
-        // A series that does the same.
+        // The same change as a series.
         let over = tree(&[(&format!("files/{path}"), text)]);
         let overlay = Overlay {
             dir: over.path().to_owned(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A small reader of the kernel's Kconfig files for x86, good enough to say *why* an option did not survive. It never
-//! decides a configuration: `make` does, and this explains its result afterwards.
+//! A small reader of the kernel's Kconfig files for x86, good enough to explain *why* an option was lost. It
+//! never decides a configuration: `make` does, and this explains the result afterwards.
 //!
-//! Macros (`$(cc-option,..)`) are unknown here, and an unknown condition is left out of every explanation.
+//! Macros (`$(cc-option,..)`) have no known value here, and unknown conditions are left out of explanations.
 
 mod explain;
 mod expr;
@@ -15,14 +15,14 @@ use crate::kconfig::expr::{Expr, Token, dependency, parse_expr, split_if, tokens
 
 use vmtest_base::beneath;
 
-/// Sources inside sources inside .. : a loop ends here.
+/// Limit for nested `source` lines, to end a loop.
 const MAX_DEPTH: usize = 32;
-/// How far a chain of unmet dependencies is followed.
+/// Limit for following a chain of unmet dependencies.
 const MAX_EXPLAIN_DEPTH: usize = 4;
-/// Selecting options that are named; some have hundreds.
+/// Most selecting options that are listed; some symbols have hundreds.
 const MAX_SELECTORS: usize = 6;
 
-/// One `config` block; an option may have several.
+/// One `config` block. An option may have several.
 #[derive(Debug, Clone, Default)]
 struct Definition {
     depends: Vec<Expr>,
@@ -35,10 +35,10 @@ struct Definition {
 
 #[derive(Debug, Clone, Default)]
 struct Symbol {
-    /// `bool`, `tristate`, `int` ..; empty where no definition says.
+    /// `bool`, `tristate`, `int` ..; empty if no definition gives a type.
     kind: String,
     definitions: Vec<Definition>,
-    /// Who selects it, and when.
+    /// Options that select it, with their conditions.
     selected_by: Vec<(String, Option<Expr>)>,
 }
 
@@ -49,7 +49,7 @@ pub struct Kconfig {
     choices: usize,
 }
 
-/// What encloses a line.
+/// A block that encloses a line.
 #[derive(Debug, Clone)]
 enum Block {
     If(Expr),
@@ -57,7 +57,7 @@ enum Block {
     Choice { id: usize, depends: Vec<Expr> },
 }
 
-/// What attributes belong to.
+/// What the following attributes belong to.
 enum Entry {
     None,
     Config(String),
@@ -66,21 +66,21 @@ enum Entry {
 }
 
 impl Kconfig {
-    /// Reads the files of a tree, from its top `Kconfig` on. Files that cannot be read are left out: what they hold
-    /// is then "no such option", so the caller checks [`Kconfig::is_empty`].
+    /// Reads the files of a tree, starting at its top `Kconfig`. Files that cannot be read are skipped, so
+    /// their options would be reported as unknown. The caller checks [`Kconfig::is_empty`] first.
     pub fn read(tree: &Path) -> Kconfig {
         let mut kconfig = Kconfig::default();
         kconfig.source(tree, "Kconfig", &mut Vec::new(), 0);
         kconfig
     }
 
-    /// Whether nothing was found: no kernel tree.
+    /// Whether nothing was found, as in a directory that is not a kernel tree.
     pub fn is_empty(&self) -> bool {
         self.symbols.is_empty()
     }
 
     fn source(&mut self, tree: &Path, file: &str, blocks: &mut Vec<Block>, depth: usize) {
-        // A path through `..` or a link is not a file of a stranger's tree.
+        // Fails for a path with `..` or through a symlink, so an untrusted tree cannot reach other files.
         let Ok(text) = beneath::read_text(tree, file) else { return };
         if depth < MAX_DEPTH {
             self.parse(tree, file, &text, blocks, depth);
@@ -151,7 +151,7 @@ impl Kconfig {
             },
             Entry::Config(name) => {
                 if let "select" | "imply" = keyword {
-                    // `imply` only suggests.
+                    // `imply` is only a suggestion.
                     if let (Some(target), "select") = (value.first().and_then(Token::word), keyword) {
                         let target = self.symbols.entry(target.to_owned()).or_default();
                         target.selected_by.push((name.clone(), condition));
@@ -193,7 +193,7 @@ impl Kconfig {
 }
 
 impl Definition {
-    /// A definition that depends on what the blocks around it depend on.
+    /// A definition with the dependencies of the blocks around it.
     fn inside(blocks: &[Block]) -> Definition {
         let mut definition = Definition::default();
         for block in blocks {
@@ -210,7 +210,7 @@ impl Definition {
     }
 }
 
-/// Skips a help text: the lines that are indented as far as its first one.
+/// Skips a help text: the lines indented at least as far as its first one.
 fn skip_help<'a>(lines: &mut Peekable<impl Iterator<Item = &'a str>>) {
     let deep = |line: &str| -> Option<usize> {
         let mut column = 0;

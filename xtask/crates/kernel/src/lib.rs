@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From what the user typed to a kernel that can boot. Stages are types: a value of the next one can only be made
-//! from the one before, and each carries the key of everything that went into it.
+//! From user input to a bootable kernel. Each stage is a type that can only be made from the previous one,
+//! and carries the key of everything that went into it.
 
 pub mod b4;
 pub mod bpftool;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Series that the project itself maintains, in `patches/` of the checkout, and what a `--patches` means: a path, or
-//! the short name of one of them. `patches/fsession-6.18` is `fsession`: the version says for which kernel it is and
-//! belongs into the directory's name, not into that of a column.
+//! Series that the project maintains in `patches/` of the checkout, and the meaning of `--patches`: a path,
+//! or the short name of such a series. `patches/fsession-6.18` has the short name `fsession`: the version
+//! tells which kernel it is for, and is left out of column names.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -12,31 +12,33 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_host::context::Context;
 use vmtest_host::doctor::Toolchain;
 
-/// Holds mutants of a series, and so is not a series.
+/// Holds mutants of a series, so it is not a series.
 pub const MUTANTS: &str = "mutants";
 
-/// Where a series is looked for.
+/// Where to find a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
-    /// As typed: a path, or a short name where there is no such path.
+    /// As typed: a path, or a short name if there is no such path.
     Typed(PathBuf),
-    /// By its short name alone: what lies in the working directory has no say in what a run without arguments is.
+    /// Only by its short name, so that the working directory cannot change what a run without arguments
+    /// tests.
     Maintained(&'static str),
-    /// By the id of a mail, fetched by these tools.
+    /// By message ID, to be fetched with these tools.
     Mail(String, Toolchain),
 }
 
 /// Reads the named series as one, in this order; `None` if none was named.
 ///
 /// # Errors
-/// Those of [`series::load`], and class `Usage` for a name that is neither a path nor a series of the project.
+/// Those of [`series::load`], and class `Usage` for a name that is neither a path nor a series of the
+/// project.
 pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     if named.is_empty() {
         return Ok(None);
     }
     let places = named.iter().map(|named| match named {
         Named::Typed(path) => locate(ctx, path),
-        // By its file, which is the same for the same mail: what its builds leave is used for that alone.
+        // The origin is the path of the fetched file, which depends only on the message ID.
         Named::Mail(id, toolchain) => {
             b4::fetch(ctx, id, *toolchain).map(|path| Place { path, name: None })
         }
@@ -54,11 +56,11 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     Ok(Some(series))
 }
 
-/// Where a series is that a file names, as a path that holds from anywhere: a word is a short name, whatever lies beside
-/// the file, and with a slash it is a path from `dir`. What comes by mail stays as it is.
+/// The path of a series that a matrix file names. A word is a short name, whatever files are next to the
+/// matrix file; text with a slash is a path relative to `dir`; a mail stays as it is.
 ///
 /// # Errors
-/// Class `Usage` for a name that no series has.
+/// Class `Usage` if no series has that name.
 pub fn from_file(project: &Path, dir: &Path, text: &str) -> Result<PathBuf> {
     if b4::id(text)?.is_some() {
         return Ok(PathBuf::from(text));
@@ -85,12 +87,12 @@ fn locate(ctx: &Context, typed: &Path) -> Result<Place> {
     }
     match name {
         Some(name) => find(&ctx.project, name),
-        // Reading it gives the error.
+        // Reading it reports the error.
         None => Ok(Place { path: typed.to_owned(), name: None }),
     }
 }
 
-/// A word without a slash can be a short name.
+/// The text, if it can be a short name: a single path component.
 fn short_form(typed: &Path) -> Option<&str> {
     let mut parts = typed.components();
     match (parts.next(), parts.next()) {
@@ -99,7 +101,7 @@ fn short_form(typed: &Path) -> Option<&str> {
     }
 }
 
-/// The one series of the project with this short name, or with this directory name.
+/// The project's only series with this short name, or with this directory name.
 fn find(project: &Path, name: &str) -> Result<Place> {
     let all = directories(project)?;
     let exact = all.iter().filter(|dir| *dir == name);
@@ -146,7 +148,7 @@ fn directories(project: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// `fsession-6.18` without its version; a name that ends in no version stays.
+/// `fsession-6.18` without its version. A name without a version is returned unchanged.
 fn short_name(directory: &str) -> &str {
     let version = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_digit())
@@ -158,7 +160,7 @@ fn short_name(directory: &str) -> &str {
     }
 }
 
-/// The short name of a series of the project, also when it is named by its path.
+/// The short name of a series of the project that is given by path; `None` for other series.
 fn maintained_name(project: &Path, path: &Path) -> Option<String> {
     let whole = path.canonicalize().ok().filter(|path| path.is_dir())?;
     let inside = same(whole.parent()?, &project.join("patches"));
@@ -205,7 +207,7 @@ mod tests {
         };
         assert!(says("fsession").contains("fsession-6.12, fsession-6.18"));
         assert!(says("fsess").contains("it has: fsession-6.12, fsession-6.18"));
-        // Its patches do not go on top of each other.
+        // The patches in there are alternatives, not a series.
         assert!(says("mutants").contains("no series of that name"));
         let error = find(project(&[]).path(), "fsession").expect_err("none").to_string();
         assert!(error.contains("it has: none"), "{error}");

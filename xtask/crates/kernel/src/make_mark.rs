@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the last make in an object directory ended by itself.
+//! Whether the last make in an object directory was killed.
 //!
-//! A make that is killed leaves half-written objects with new times, and the next one trusts them ("member
-//! mm/vmscan.o in archive is not an object"). So there is a mark next to the objects while make runs. If it is still
-//! there at the next start, everything younger is removed, and make rebuilds it, mostly from ccache.
+//! A make that is killed leaves incomplete objects with new times, which the next one trusts ("member
+//! mm/vmscan.o in archive is not an object"). So a mark exists next to the objects while make runs. If it is
+//! still there at the next start, all newer files are removed and make rebuilds them, mostly from ccache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use std::time::Duration;
 use vmtest_base::error::{IoContext, Result};
 use vmtest_base::files::write_file;
 
-/// How make is run.
+/// How to run make.
 #[derive(Debug, Clone, Copy)]
 pub struct Make {
-    /// Jobs at once.
+    /// Parallel jobs.
     pub jobs: usize,
-    /// How long one make may take: what it runs comes from a stranger.
+    /// Time limit of one make, since it may run untrusted code.
     pub limit: Duration,
 }
 
@@ -28,7 +28,7 @@ pub struct Making {
 }
 
 impl Making {
-    /// Of the object directory `obj`; the mark is next to it. Removes the leftovers of a killed make.
+    /// For the object directory `obj`; the mark is next to it. Removes what a killed make left behind.
     pub fn of(obj: &Path) -> Result<Making> {
         let making = Making { mark: obj.with_extension("making") };
         if let Ok(data) = making.mark.metadata() {
@@ -50,12 +50,12 @@ impl Making {
         Ok(making)
     }
 
-    /// A make is about to start.
+    /// Called before make starts.
     pub fn begins(&self) -> Result<()> {
         write_file(&self.mark, "")
     }
 
-    /// A make ended by itself, well or not: of a target that failed it leaves nothing.
+    /// Called after make ended by itself, even with an error: make deletes the target that failed.
     pub fn ended(&self) -> Result<()> {
         fs::remove_file(&self.mark).on("cannot remove", &self.mark)
     }

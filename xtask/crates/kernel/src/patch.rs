@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Applies a series with git in a scratch repository that holds only the files which the series touches, and keeps
-//! what it changed as an overlay over the untouched base tree. The user's repositories are never written.
+//! Applies a series with git in a scratch repository that holds only the touched files, and keeps the changes
+//! as an overlay over the unmodified base tree. The user's repositories are never written.
 //!
-//! Success is the number of commits made: git's exit code says almost nothing (128 for a conflict, for junk and for a
-//! dirty tree; 0 for a patch that was there already). A failure is diagnosed until it has a name.
+//! Success means that git made the right number of commits: its exit code says almost nothing (128 for a
+//! conflict, for junk and for a dirty tree; 0 for a patch that was already applied). A failure is diagnosed
+//! to give a specific reason.
 
 mod diagnose;
 mod repo;
@@ -25,33 +26,33 @@ use vmtest_host::store::CacheKind;
 /// What a series changes in its base tree.
 #[derive(Debug, Clone)]
 pub struct Overlay {
-    /// The cache entry: `files/<path>` with the new content and mode, `changed` and `deleted` with one path a line.
+    /// The cache entry: `files/<path>` with the new content and mode, `changed` and `deleted` with one path
+    /// per line.
     pub dir: PathBuf,
-    /// Paths below `files`, sorted; symbolic links among them stay inside the tree.
+    /// Paths below `files`, sorted. Symlinks among them do not leave the tree.
     pub changed: Vec<String>,
-    /// Paths that are gone, sorted.
+    /// Deleted paths, sorted.
     pub deleted: Vec<String>,
-    /// That of the series.
+    /// Origin of the series.
     pub origin: Option<Key>,
 }
 
 /// The tree that a series is applied to. It is only read.
 #[derive(Debug)]
 pub struct Base<'a> {
-    /// Where it is.
     pub dir: &'a Path,
     /// Hash of its content.
     pub key: &'a Key,
-    /// The commit that it is known to be.
+    /// Its commit, if known.
     pub commit: Option<&'a str>,
-    /// Its origin: a repository can hold other bytes than its commits are named after.
+    /// Its origin: an untrusted repository may contain other data than its commit IDs promise.
     pub origin: Option<&'a Key>,
 }
 
 /// Applies `series` to the tree in `base`.
 ///
 /// # Errors
-/// [`Class::SeriesDoesNotApply`] with the patch, file and hunk, and what kind of failure it is.
+/// [`Class::SeriesDoesNotApply`] with the patch, file, hunk and kind of failure.
 pub fn apply(ctx: &Context, base: &Base<'_>, series: &Series) -> Result<(Key, Overlay)> {
     let key = Key::of("overlay-2").field("base", base.key.as_str()).field("series", series.key().as_str());
     let key = key.finish();
@@ -87,7 +88,7 @@ fn make_overlay(
     base_commit: Option<&str>,
     series: &Series,
 ) -> Result<()> {
-    // Names of contents are compared with those of a commit, so they must be made in the same way.
+    // Blob IDs are compared with those of a commit, so they must use the same hash function.
     let ids = series.patches.iter().find_map(|patch| patch.exact.as_deref()?.split(' ').nth(2));
     let format = if ids.is_some_and(|id| id.len() == 64) { "sha256" } else { "sha1" };
     let repo = Repo::create(&scratch.join("repo"), format)?;
@@ -114,7 +115,7 @@ fn make_overlay(
     repo.keep_changes(base_dir, out, &touched)
 }
 
-/// Applies the patches behind the first `begin`, which are mails, until one fails.
+/// Applies the mails, which are the patches from index `begin` on, until one fails.
 fn apply_mails(repo: &Repo, series: &Series, begin: usize, mails: &Path) -> Result<Finished> {
     let mut done = None;
     let alike = |one: &Patch, other: &Patch| one.strip == other.strip && !one.reverse && !other.reverse;
@@ -140,7 +141,7 @@ fn apply_mails(repo: &Repo, series: &Series, begin: usize, mails: &Path) -> Resu
     done.ok_or_else(|| Error::usage("the series has no patch"))
 }
 
-/// Whatever git's exit code is: each patch must have made a commit that changes something.
+/// Checks that each patch made a commit with a change, whatever git's exit code is.
 fn check_commits(
     repo: &Repo,
     base_dir: &Path,
@@ -183,8 +184,8 @@ fn refuse_bare(base_dir: &Path, series: &Series) -> Result<()> {
     Ok(())
 }
 
-/// Whether this path, the same before and after, is one of the tree with nothing in front: git would take off its first
-/// directory and look for the rest, or make a new file in a wrong place.
+/// Whether this path, which is the same before and after, is relative to the tree without any prefix: git
+/// would strip its first directory and look for the rest, or create a new file in a wrong place.
 fn is_bare(base_dir: &Path, strip: u32, path: &str) -> bool {
     strip == 1
         && match path.split_once('/') {
@@ -193,9 +194,9 @@ fn is_bare(base_dir: &Path, strip: u32, path: &str) -> bool {
         }
 }
 
-/// Applies the first patches of a series, which are the commits of a range: as the diffs that git made of them, since a
-/// mail loses things (ends of lines) and finds things that are not in the commit (a diff in its message). What comes
-/// out is compared with the last commit.
+/// Applies the first patches of a series, which are the commits of a range. Uses git's diffs, because a mail
+/// loses line endings, and its message can contain a diff that is not part of the commit. The result is
+/// compared with the last commit.
 fn apply_commits(repo: &Repo, series: &Series, count: usize) -> Result<()> {
     for (at, patch) in series.patches[..count].iter().enumerate() {
         let apply = repo.command(&["apply", "--index", "--binary", "--whitespace=nowarn", "-"]);
@@ -228,7 +229,7 @@ fn failure(series: &Series, at: usize, why: &str) -> Error {
     let who = title(at, series.of, patch);
     let error = |why: &str| Error::new(Class::SeriesDoesNotApply, format!("{who} does not apply: {why}"));
     match &patch.stray {
-        // The reader of the mail looks at the other diff.
+        // A reader of the mail would see only the other diff.
         Some(stray) => error(&format!("{stray}, and git applies that as well; {why}")),
         None if patch.flowed => error(why).why("the mail says format=flowed: lines may have been joined"),
         None => error(why),

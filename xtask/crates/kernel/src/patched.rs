@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A source with a series on top. It can only be made from a source, by applying the series.
+//! A source with a series on top. It can only be made by applying the series to a source.
 
 use crate::patch::{self, Base, Overlay};
 use crate::series::Series;
@@ -9,23 +9,23 @@ use vmtest_base::error::Result;
 use vmtest_base::key::Key;
 use vmtest_host::context::Context;
 
-/// Source with a series on top, not yet written anywhere as a whole.
+/// A source with a series on top, not yet written anywhere as a whole.
 #[derive(Debug, Clone)]
 pub struct PatchedTree {
     /// Column of the matrix: `src:6.18.15+fsession`.
     id: String,
-    /// Where the source came from.
+    /// The source.
     source: SourceTree,
-    /// Files of the series; `None` without one.
+    /// Changes of the series; `None` without one.
     overlay: Option<Overlay>,
-    /// What the project's own patches change in a source of the archive, where a stranger's are on top of them.
+    /// The changes of the project's own patches in a trusted source, if untrusted patches follow them.
     trusted: Option<Box<Overlay>>,
     /// Hash of source and series.
     key: Key,
 }
 
 impl PatchedTree {
-    /// A source as it is.
+    /// A source without a series.
     pub fn unpatched(source: SourceTree) -> PatchedTree {
         PatchedTree { id: source.id.clone(), key: source.key.clone(), source, overlay: None, trusted: None }
     }
@@ -56,17 +56,17 @@ impl PatchedTree {
         &self.id
     }
 
-    /// Where the source came from.
+    /// The source.
     pub fn source(&self) -> &SourceTree {
         &self.source
     }
 
-    /// Files of the series; `None` without one.
+    /// Changes of the series; `None` without one.
     pub fn overlay(&self) -> Option<&Overlay> {
         self.overlay.as_ref()
     }
 
-    /// What the project's own patches change in a source of the archive, where a stranger's are on top of them.
+    /// The changes of the project's own patches in a trusted source, if untrusted patches follow them.
     pub(crate) fn trusted(&self) -> Option<&Overlay> {
         self.trusted.as_deref()
     }
@@ -76,9 +76,9 @@ impl PatchedTree {
         &self.key
     }
 
-    /// Origin of the makefiles that run when this is built; `None` for sources signed by the archive or maintained here. A build can
-    /// write what it likes into its objects and into ccache, so both are kept apart by this: a stranger's series must not
-    /// leave something behind that the build of another one trusts.
+    /// Origin of the makefiles that run when this is built; `None` if all are signed by the archive or
+    /// maintained here. A build can write anything to its objects and to ccache, so both are separated by
+    /// origin: the build of one untrusted series must not influence another one.
     pub fn origin(&self) -> Option<Key> {
         let series = self.overlay.as_ref().and_then(|overlay| overlay.origin.as_ref());
         match (&self.source.origin, series) {
@@ -91,7 +91,7 @@ impl PatchedTree {
         }
     }
 
-    /// A file of it; `None` if there is none.
+    /// The text of a file in the tree; `None` if there is no such file.
     pub fn read(&self, path: &str) -> Result<Option<String>> {
         let has = |paths: &[String]| paths.iter().any(|other| other == path);
         let top = match &self.overlay {

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernel parameters, sysctls and options of the configuration that only the harness may set: one table, checked by every
-//! way in (`--append`, `--sysctl`, `--config`, variants, matrix files). Pure.
+//! Kernel parameters, sysctls and kconfig options that only the harness may set: one table that is checked
+//! for every input (`--append`, `--sysctl`, `--config`, variants, matrix files). Pure.
 //!
-//! A kernel's warnings are evidence, and so is how it dies. A word that keeps warnings from the console, or lets a dead
-//! kernel go on, would make passes of what was not seen. Words that make a kernel louder or die sooner are free
-//! (`panic_on_warn=1`, `softlockup_panic=1`), and so are those that switch a detector off (`nosoftlockup`): what nobody
-//! looks for is not found, as in a kernel that was built without KASAN.
+//! A kernel's warnings are evidence, and so is the way it dies. A parameter that keeps warnings from the
+//! console, or keeps a dead kernel running, could make a test pass although something went wrong. Parameters
+//! that make a kernel louder or die sooner are allowed (`panic_on_warn=1`, `softlockup_panic=1`), and so are
+//! those that turn off a detector (`nosoftlockup`), which is no worse than a kernel built without KASAN.
 //!
-//! How it could be wrong: a word that silences and is not in the table. So our own words come last on the command line, and
-//! a guest whose console does not show the runner's last word does not pass, whatever the reason (`verdict`).
+//! Limits: a parameter that silences the kernel may be missing from the table. So our own parameters come
+//! last on the command line, and a guest whose console does not show the runner's last message never passes
+//! (`verdict`).
 
 use vmtest_base::error::Error;
 
-/// Why a word may not be used.
+/// Why a parameter may not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserved {
-    /// What it sets, as the kernel reads it.
+    /// The parameter, sysctl or option that it sets, as the kernel reads it.
     name: String,
     why: &'static str,
     next: &'static str,
 }
 
 impl Reserved {
-    /// The error that says where it was given (`--append`).
+    /// The error; `given` says where the parameter came from (`--append`).
     pub fn refused(self, given: impl std::fmt::Display) -> Error {
         Error::usage(format!("{given} cannot be used: {} is reserved for the harness", self.name))
             .why(self.why)
@@ -30,9 +31,9 @@ impl Reserved {
     }
 }
 
-/// What decides together over a group of names.
+/// A group of names with the same reason.
 struct Group {
-    /// In lower case, with `_` for `-`; one that ends with `*` matches all with that prefix.
+    /// In lower case, with `_` instead of `-`. A trailing `*` matches any rest.
     names: &'static [&'static str],
     why: &'static str,
     next: &'static str,
@@ -83,13 +84,13 @@ const SYSCTLS: [Group; 3] = [
     },
 ];
 
-/// Options that remove the console or the warnings when they are off, or bring words along when they are on.
+/// Options that remove the console or the warnings if off, and options that add or override parameters if on.
 const OFF: [&str; 5] = ["PRINTK", "PRINTK_TIME", "BUG", "SERIAL_8250_CONSOLE", "TTY"];
 const ON: [&str; 3] = ["CMDLINE_OVERRIDE", "BOOT_CONFIG_EMBED", "BOOT_CONFIG_FORCE"];
 
-/// Why a text for the kernel's command line may not be used; `None`: it may. More than one word in it is each looked at.
+/// Why a text may not be on the kernel's command line; `None` if it may. Checks each word in it.
 pub fn in_cmdline(text: &str) -> Option<Reserved> {
-    // The kernel takes quotes off, and a blank is for it also what others take for a letter of a longer text.
+    // The kernel removes quotes, and also splits at some bytes of multi-byte characters.
     text.split(|c: char| !c.is_ascii_graphic()).filter(|word| !word.is_empty()).find_map(in_word)
 }
 
@@ -97,11 +98,11 @@ fn in_word(word: &str) -> Option<Reserved> {
     let word = word.replace(['"', '\''], "");
     let (name, value) = word.split_once('=').map_or((&*word, None), |(name, value)| (name, Some(value)));
     let name = as_read(name);
-    // `sysctl.kernel.printk=1`, `sysctl/kernel/printk=1`: set before the first process.
+    // `sysctl.kernel.printk=1`, `sysctl/kernel/printk=1`: sysctls set at boot.
     if let Some(sysctl) = name.strip_prefix("sysctl").filter(|rest| rest.starts_with(['.', '/'])) {
         return of_sysctl(sysctl, value.unwrap_or_default());
     }
-    // `--` and `-`: what follows is for init.
+    // `--` and `-`: the rest of the line is for init.
     let name = if name.chars().all(|c| c == '_') { "" } else { &*name };
     if name.starts_with("panic_on_") && value.is_none_or(is_on) {
         return None;
@@ -110,9 +111,9 @@ fn in_word(word: &str) -> Option<Reserved> {
     find(&PARAMETERS, name, called)
 }
 
-/// Why a sysctl may not be set to this; `None`: it may.
+/// Why a sysctl may not be set to this value; `None` if it may.
 pub fn of_sysctl(name: &str, value: &str) -> Option<Reserved> {
-    // As paths below /proc/sys, where a dot is a slash and several are one.
+    // Like a path below /proc/sys: a dot is a slash, and repeated slashes count as one.
     let parts: Vec<&str> = name.split(['.', '/']).filter(|part| !part.is_empty()).collect();
     let name = as_read(&parts.join("."));
     if name.starts_with("kernel.panic_on_") && is_on(value) {
@@ -121,8 +122,8 @@ pub fn of_sysctl(name: &str, value: &str) -> Option<Reserved> {
     find(&SYSCTLS, &name, &name)
 }
 
-/// Why an option of the configuration may not have this value; `None`: it may. `option` is without `CONFIG_`, and the value
-/// as a fragment has it.
+/// Why a kconfig option may not have this value; `None` if it may. `option` is without `CONFIG_`; `value` is
+/// as written in a fragment.
 pub fn of_option(option: &str, value: &str) -> Option<Reserved> {
     let reserved = |why, next| Some(Reserved { name: format!("CONFIG_{option}"), why, next });
     match option {
@@ -135,12 +136,13 @@ pub fn of_option(option: &str, value: &str) -> Option<Reserved> {
     }
 }
 
-/// As the kernel compares names: `-` is `_`. Case counts for it and not here: an unknown word does no good either.
+/// Normalizes a name like the kernel does: `-` is `_`. Also ignores case, which the kernel does not: an
+/// unknown parameter would be useless anyway.
 fn as_read(name: &str) -> String {
     name.replace('-', "_").to_lowercase()
 }
 
-/// Whether a number is not 0, in whatever base.
+/// Whether a number is not 0, in any base.
 fn is_on(value: &str) -> bool {
     let value = value.trim().to_lowercase();
     let digits = value.strip_prefix("0x").unwrap_or(&value);
@@ -173,7 +175,7 @@ mod tests {
             "foo quiet",
             "foo\tquiet",
             "foo\u{a0}quiet",
-            // Its second byte is a blank for the kernel.
+            // Its second byte is a space for the kernel.
             "fooàquiet",
             "loglevel=1",
             "loglevel",
@@ -298,7 +300,7 @@ mod tests {
         ] {
             assert!(of_option(option, value).is_some(), "{option}={value}");
         }
-        // `ignore_loglevel` overrides the level of the console.
+        // `ignore_loglevel` overrides the console's log level.
         for (option, value) in [
             ("PRINTK", "y"),
             ("CMDLINE", "\"nosmp\""),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads a patch series: a directory of `*.patch`, a quilt directory, an mbox or a whole thread, one patch, or several of them
-//! one after the other. Puts it in order, refuses what is not a series, and says which files it touches. Applying it is
-//! [`crate::patch`].
+//! Reads a patch series: a directory of `*.patch` files, a quilt directory, an mbox or a whole thread, one
+//! patch, or a list of these. Puts it in order, rejects input that is not a series, and determines which
+//! files it touches. [`crate::patch`] applies it.
 
 mod directory;
 mod fields;
@@ -28,12 +28,12 @@ pub use crate::diff::{FileDiff, parse_diff};
 pub use crate::series::mail::git_says;
 pub use vmtest_host::clean_env::git as neutral_git;
 
-/// Something to say of how a series was read.
+/// A remark about how a series was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// Only for the curious.
+    /// For information only.
     Plain(String),
-    /// For everybody: the tested patches differ from what a reader of the mails would expect.
+    /// Important: the tested patches differ from what a reader of the mails would expect.
     Loud(String),
 }
 
@@ -46,14 +46,13 @@ impl Note {
         Note::Loud(text.into())
     }
 
-    /// The text.
     pub fn text(&self) -> &str {
         match self {
             Note::Plain(text) | Note::Loud(text) => text,
         }
     }
 
-    /// Whether a file of this name is in it.
+    /// Whether it mentions a file of this name.
     fn names(&self, file: &str) -> bool {
         self.text().split([' ', ',', '(']).any(|word| word == file)
     }
@@ -61,21 +60,22 @@ impl Note {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
-    /// From the name of the directory or file; several are joined by `+`.
+    /// Name of the directory or file; several are joined with `+`.
     pub name: String,
     /// At least one, in the order of application.
     pub patches: Vec<Patch>,
-    /// What the `base-commit:` line says; `None` if there is none.
+    /// From the `base-commit:` line, if there is one.
     pub base_commit: Option<String>,
-    /// How many patches the whole series has, of which these are the first or all.
+    /// Number of patches in the whole series; these are the first ones or all of them.
     pub of: usize,
-    /// Whose it is, where it is not the project's own: what its builds leave behind is used for the same origin alone.
+    /// Origin of an untrusted series: what its builds leave behind is used only for the same origin. `None`
+    /// for the project's own.
     pub origin: Option<Key>,
-    /// Parts of the input that were left out, and oddities in it.
+    /// Ignored parts of the input, and oddities in it.
     pub notes: Vec<Note>,
 }
 
-/// One mail with a diff in it.
+/// One mail with a diff, or one commit of a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// File name, or the mbox and the number of the mail in it.
@@ -84,28 +84,28 @@ pub struct Patch {
     pub subject: String,
     /// The mail as `git am` gets it.
     pub raw: Vec<u8>,
-    /// Paths that the diff names, of a rename both.
+    /// Paths in the diff; both paths of a rename.
     pub touches: BTreeSet<String>,
-    /// Directories that are taken off the paths of its diff: 1, unless a quilt `series` says otherwise.
+    /// Directories to strip from the paths of its diff: 1, unless a quilt `series` says otherwise.
     pub strip: u32,
-    /// It is taken out and not put in, as a quilt `series` may say.
+    /// Whether to revert it instead, as a quilt `series` can request.
     pub reverse: bool,
-    /// A diff in an unexpected place of the mail, as the end of a sentence; `None` for most.
+    /// A diff in an unexpected place of the mail, as the end of a sentence; `None` for most mails.
     pub stray: Option<String>,
-    /// Paths that have the same name before and after, nothing like a/ and b/ in front.
+    /// Paths that are the same before and after, so without prefixes such as a/ and b/.
     pub bare: Vec<String>,
-    /// The mail program may have joined lines (`format=flowed`).
+    /// Whether the mail program may have joined lines (`format=flowed`).
     pub flowed: bool,
-    /// `None` for a mail. Of a commit of a range: what `git diff --raw` between the tree below the series and the
-    /// commit says. Then `raw` is not a mail: the diff behind its first `---` is applied byte by byte, and the result must
-    /// differ from the base in exactly this.
+    /// `None` for a mail. For a commit of a range: the output of `git diff-tree --raw` between the base and
+    /// the commit. Then `raw` is not a mail: the diff after its first `---` is applied byte by byte, and the
+    /// result must differ from the base in exactly this way.
     pub exact: Option<String>,
-    /// It is of a series that this project maintains.
+    /// Whether it belongs to a series that this project maintains.
     pub ours: bool,
 }
 
 impl Patch {
-    /// The diff of a commit, with the few headers that people want to see.
+    /// The diff of a commit, with a few headers for readers.
     pub fn of_commit(commit: &str, author: &str, subject: &str, diff: &[u8], exact: String) -> Patch {
         let line = |text: &str| text.replace(char::is_control, " ");
         let (author, subject) = (line(author), line(subject));
@@ -126,7 +126,7 @@ impl Patch {
         }
     }
 
-    /// The diff of a patch that is a commit, as git wrote it.
+    /// The diff of a commit, as git wrote it.
     pub fn exact_diff(&self) -> &[u8] {
         const MARK: &[u8] = b"\n---\n";
         let at = self.raw.windows(MARK.len()).position(|bytes| bytes == MARK);
@@ -135,26 +135,26 @@ impl Patch {
 }
 
 impl Series {
-    /// Its first patches, under a name that says so. `None` of nothing.
+    /// Its first `count` patches, under a name that says so; `None` for no patches.
     pub fn first(&self, count: usize) -> Option<Series> {
         let patches: Vec<Patch> = self.patches.iter().take(count).cloned().collect();
         let name = format!("{}@{}/{}", self.name, patches.len(), self.of);
         Some(Series { name, patches, ..self.clone() }).filter(|series| !series.patches.is_empty())
     }
 
-    /// The patches before the first of a stranger, where there are both.
+    /// The project's own patches before the first untrusted one; `None` unless there are both.
     pub(crate) fn before_a_stranger(&self) -> Option<Series> {
         let ours = self.patches.iter().take_while(|patch| patch.ours).count();
         let first = (ours < self.patches.len()).then(|| self.first(ours)).flatten()?;
         Some(Series { origin: None, ..first })
     }
 
-    /// What everybody who reads the result should know of it.
+    /// The important notes.
     pub fn loud(&self) -> impl Iterator<Item = &str> {
         self.notes.iter().filter(|note| matches!(note, Note::Loud(_))).map(Note::text)
     }
 
-    /// Another series on top, as one.
+    /// Appends another series.
     pub fn and(mut self, more: &Series) -> Series {
         self.name = format!("{}+{}", self.name, more.name);
         self.patches.extend(more.patches.iter().cloned());
@@ -169,13 +169,13 @@ impl Series {
         self
     }
 
-    /// Files below this directory that it touches, each once.
+    /// The files below a directory that it touches, without duplicates.
     pub fn files_below(&self, dir: &str) -> Vec<String> {
         let all = self.patches.iter().flat_map(|patch| &patch.touches);
         all.filter(|path| path.starts_with(dir)).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Hash of everything in it that can change the outcome.
+    /// Hash of everything in it that can change the result of applying it.
     pub fn key(&self) -> Key {
         let begun = Key::of("series-1");
         let add = |key: KeyBuilder, patch: &Patch| {
@@ -192,12 +192,12 @@ impl Series {
     }
 }
 
-/// A place that patches are read from.
+/// A path to read patches from.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// A directory of `*.patch`, an mbox or one patch.
+    /// A directory of `*.patch` files, an mbox or one patch.
     pub path: PathBuf,
-    /// What it is called; `None`: the name of the directory or file.
+    /// Its name; `None` for the name of the directory or file.
     pub name: Option<String>,
 }
 
@@ -209,8 +209,8 @@ pub fn load(paths: &[PathBuf]) -> Result<Series> {
 /// Reads a series from these places, in this order.
 ///
 /// # Errors
-/// Usage for a path that is missing or empty; [`Class::SeriesDoesNotApply`] for one that is not a series: no diff,
-/// gaps, duplicates, two versions mixed, a path outside the tree.
+/// Class `Usage` for a path that is missing or empty; [`Class::SeriesDoesNotApply`] for input that is not a
+/// series: no diff, missing or duplicate patches, mixed versions, a path outside the tree.
 pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut patches = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -219,7 +219,8 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut notes = Vec::new();
     for Place { path, name } in places {
         if name.is_none() {
-            // By its path: the next version of a series has the same path, another series another one.
+            // Identified by path: the next version of a series has the same path, another series usually a
+            // different one.
             let full = path.canonicalize().unwrap_or_else(|_| path.clone());
             let begun = origin.unwrap_or_else(|| Key::of("series origin 1"));
             origin = Some(begun.field("path", origin_name(&full)));
@@ -246,7 +247,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     Ok(Series { name: names.join("+"), patches, base_commit, of, origin, notes })
 }
 
-/// Refuses patches that name a path which is not inside of a kernel tree.
+/// Refuses patches that name a path outside of a kernel tree.
 ///
 /// # Errors
 /// [`Class::SeriesDoesNotApply`] with the patch and the path.
@@ -278,7 +279,7 @@ fn load_one(path: &Path) -> Result<Series> {
     if !meta.is_dir() {
         if file_name(path) == directory::LIST {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            // Quilt's list, unless it is a mail of that name.
+            // A quilt list, unless it is a mail with that file name.
             if let Ok(listed) = directory::quilt(dir, path) {
                 return quilt(dir, listed);
             }
@@ -304,12 +305,12 @@ fn load_one(path: &Path) -> Result<Series> {
     }
 }
 
-/// Name of a directory; `.` and `..` have none of their own.
+/// Name of a directory, resolved first because of `.` and `..`.
 fn whole_name(dir: &Path) -> Result<String> {
     Ok(file_name(&fs::canonicalize(dir).on("cannot resolve", dir)?))
 }
 
-/// Reads what a quilt `series` lists: in that order, whatever the subjects say.
+/// Reads the patches of a quilt `series` file in its order; numbers in subjects are ignored.
 fn quilt(dir: &Path, (listed, notes): (Vec<directory::Listed>, Vec<Note>)) -> Result<Series> {
     let mut mails = Vec::new();
     for one in &listed {
@@ -339,7 +340,7 @@ fn mailbox(shown: &str, name: String, mut mails: Vec<Mail>) -> Result<Series> {
         )));
     }
     if mails.iter().any(|mail| mail.tags.is_cover()) {
-        // Says so.
+        // Reports the error for a lone cover letter.
         return order_mbox(shown, name, mails);
     }
     let base_commit = mails.iter_mut().find_map(|mail| mail.base_commit.clone());
@@ -357,7 +358,7 @@ fn stem(path: &Path) -> String {
     whole.to_string_lossy().into_owned()
 }
 
-/// Whether a path of a diff stays inside the tree, and out of git's own directory.
+/// Whether a path of a diff stays inside the tree and out of git's own directory.
 fn is_inside_tree(path: &str) -> bool {
     let odd =
         |part: &str| part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(".git");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The first stage: from a [`KernelSpec`] to source in the cache, or to a prebuilt image. [`resolve`] says what a spec
-//! means without fetching anything; [`fetch`] gets it. What a user owns is only ever read.
+//! The first stage: from a [`KernelSpec`] to source in the cache, or to a prebuilt image. [`resolve`]
+//! determines what a spec means without fetching it; [`fetch`] gets it. The user's files are only ever read.
 
 pub mod archive;
 mod git;
@@ -25,7 +25,7 @@ pub use crate::source::tarball::had_space;
 pub use crate::source::tarball::succeeded;
 pub use crate::source::tarball::unpack;
 
-/// Largest file, and largest sum of files, that a source may have: a kernel has 20 MB and 2 GB.
+/// Largest file and largest total size of a source. In a kernel these are 20 MB and 2 GB.
 const MAX_FILE: u64 = 4 << 30;
 const MAX_TREE: u64 = 32 << 30;
 
@@ -34,40 +34,40 @@ const MAX_TREE: u64 = 32 << 30;
 pub struct SourceTree {
     /// Column of the matrix: `src:6.18.15`, `tree:linux`, `git:linux@1a2b3c4d5e6f`, `tar:linux-6.18.15`.
     pub id: String,
-    /// The source itself. Later stages never modify it: they may hold hard links into it.
+    /// The source itself. Later stages may hard-link its files, so they are never modified.
     pub dir: PathBuf,
-    /// Of the content.
+    /// Hash of the content.
     pub key: Key,
-    /// The same for successive states of one tree, repository or version: names the object directory.
+    /// The same for successive states of one tree, repository or version. Part of the object directory's key.
     pub lineage: Key,
-    /// Whose it is, where the archive did not sign it.
+    /// Origin of untrusted source; `None` if the archive signed it.
     pub origin: Option<Key>,
-    /// The commit it is, where it came from a repository as a commit.
+    /// Its commit, if it came from a repository as a commit.
     pub base_commit: Option<String>,
 }
 
-/// A kernel that somebody else built, in the cache.
+/// A prebuilt kernel in the cache.
 #[derive(Debug, Clone)]
 pub struct Prebuilt {
     /// Column of the matrix: `debian:7.0.13`, `image:bzImage`.
     pub id: String,
     /// A bzImage or a vmlinux.
     pub image: PathBuf,
-    /// Its configuration; `None` where nobody ships one.
+    /// Its configuration, if available.
     pub config: Option<PathBuf>,
-    /// `uname -r` of it, where the file says so.
+    /// Its `uname -r`, if the file contains it.
     pub release: Option<String>,
-    /// Of the content.
+    /// Hash of the content.
     pub key: Key,
 }
 
-/// What a spec became.
+/// Result of fetching a spec.
 #[derive(Debug, Clone)]
 pub enum Fetched {
     Source(SourceTree),
-    /// A base and the patches that a range of commits is.
+    /// A base and the patches of a range of commits.
     Range {
-        /// The commit before the first of the range.
+        /// The commit before the first one of the range.
         base: SourceTree,
         /// Its commits in order, named as the range was typed. Their origin is that of the base.
         series: Series,
@@ -77,7 +77,7 @@ pub enum Fetched {
 }
 
 impl Fetched {
-    /// Whether it is still in the cache: it is removed where it is found to be damaged.
+    /// Whether it is still in the cache: a damaged entry is removed when that is noticed.
     pub fn is_there(&self) -> bool {
         let path = match self {
             Fetched::Source(tree) | Fetched::Range { base: tree, .. } => &tree.dir,
@@ -90,27 +90,27 @@ impl Fetched {
 /// What a spec means, before anything is fetched.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// Column of the matrix, as [`fetch`] will name it, unless the mirror does not have what it lists.
+    /// Column of the matrix. [`fetch`] uses the same unless a listed file is missing from the mirror.
     pub id: String,
     /// Which version, package and suite it became and why, or facts about the path.
     pub description: String,
-    /// Whether it is in the cache already (a tree's snapshot is refreshed all the same).
+    /// Whether it is already in the cache. A tree's snapshot is updated anyway.
     pub cached: bool,
-    /// The user's tree or file, as an absolute path; `None` where the id alone says everything: a version of the
-    /// archive, a commit.
+    /// The absolute path of the user's tree or file; `None` if the id alone is unambiguous, as for a version
+    /// of the archive or a commit.
     pub path: Option<PathBuf>,
     /// Commits of a range, each of which becomes a patch; 0 for everything else.
     pub commits: usize,
-    /// What [`fetch`] gets, whatever the archive lists or a branch names by then.
+    /// What [`fetch`] gets, even if the archive or a branch has changed since.
     pub(crate) choice: Choice,
 }
 
 /// What a spec was resolved to.
 #[derive(Debug, Clone)]
 pub(crate) enum Choice {
-    /// Source from the archive, and the version as it was typed.
+    /// Source from the archive, with the version as typed.
     Source(String, archive::SourceChoice),
-    /// A prebuilt image from the archive, with version and flavour as they were typed.
+    /// A prebuilt image from the archive, with version and flavour as typed.
     Image(String, String, archive::ImageChoice),
     /// The commit with this full hash in this repository.
     Commit(PathBuf, String),
@@ -124,10 +124,11 @@ pub(crate) enum Choice {
     File(PathBuf),
 }
 
-/// Resolves a spec. The network is used only where the archive's index is missing or old.
+/// Resolves a spec. Uses the network only if the archive's index is missing or old.
 ///
 /// # Errors
-/// A usage error for a path that is not a kernel, a host error if the archive cannot be reached or has no such version.
+/// Class `Usage` for a path that is not a kernel, `Host` if the archive cannot be reached or has no such
+/// version.
 pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
     match spec {
         KernelSpec::Src(version) => archive::resolve_source(ctx, version),
@@ -140,10 +141,10 @@ pub fn resolve(ctx: &Context, spec: &KernelSpec) -> Result<Resolved> {
     }
 }
 
-/// Fetches a resolved source into the cache. The choice is not made again.
+/// Fetches a resolved source into the cache, without resolving it again.
 ///
 /// # Errors
-/// Host errors for downloads, disks and tools, and usage errors for files that changed since they were resolved.
+/// Class `Host` for downloads, disks and tools, `Usage` for files that changed since they were resolved.
 pub fn fetch(ctx: &Context, resolved: &Resolved) -> Result<Fetched> {
     match &resolved.choice {
         Choice::Source(asked, choice) => archive::fetch_source(ctx, asked, choice).map(Fetched::Source),
@@ -158,9 +159,9 @@ pub fn fetch(ctx: &Context, resolved: &Resolved) -> Result<Fetched> {
     }
 }
 
-/// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless it also means
-/// another path: then each of these gets as many directories as distinguish it from the others (`tree:a/linux`,
-/// `tree:b/linux`), in whatever order they were named. What is the same kernel keeps one id.
+/// Column ids of the kernels of one run, in their order. An id stays short (`tree:linux`) unless several
+/// paths have the same one: then each gets as many directories as needed to distinguish it (`tree:a/linux`,
+/// `tree:b/linux`), regardless of the order. A kernel that is named twice keeps one id.
 pub fn unique_ids(kernels: &[Resolved]) -> Vec<String> {
     let id = |kernel: &Resolved| {
         let rivals = || kernels.iter().filter(|other| other.id == kernel.id && other.path != kernel.path);
@@ -192,7 +193,7 @@ fn kernel_version(dir: &Path) -> Option<String> {
     version_of_makefile(&vmtest_base::beneath::read_text(dir, "Makefile").ok()?)
 }
 
-/// The version that this Makefile of a kernel says.
+/// The version in the text of a kernel's top-level Makefile.
 pub fn version_of_makefile(text: &str) -> Option<String> {
     let value = |name: &str| {
         let line = text.lines().take(20).find(|line| line.split('=').next().map(str::trim) == Some(name))?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The source tree that an object directory is built from: hard links to the cached source, with a series' changed
-//! files laid over it.
+//! The source tree that an object directory is built from: hard links to the cached source, overlaid with the
+//! changed files of a series.
 //!
-//! make decides by time stamps. So a file that differs from what this object directory was built from gets a new
-//! time, also when an older state comes back, and every other file keeps its own: make then rebuilds exactly what
-//! differs, whatever order kernels are built in.
+//! make decides by timestamps. So a file that differs from the last build in this object directory gets a new
+//! time, even if an older state is restored, and all other files keep theirs. Then make rebuilds exactly what
+//! differs, in whatever order kernels are built.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,12 +20,12 @@ use vmtest_base::interrupt;
 use vmtest_base::key::Key;
 use vmtest_host::store::{SEAL, remove_tree};
 
-/// What an object directory was last given.
+/// The last state of the view.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     /// Key of the base source; `None` while files are being changed, or before the first time.
     base: Option<Key>,
-    /// Files that a series had changed or deleted.
+    /// Files that the series had changed or deleted.
     overlaid: BTreeSet<String>,
 }
 
@@ -35,23 +35,23 @@ pub struct Overlaid<'a> {
     /// Directory with the changed files at their paths.
     pub files: &'a Path,
     pub changed: &'a [String],
-    /// Paths that the series removes.
+    /// Paths that the series deletes.
     pub deleted: &'a [String],
 }
 
-/// What a sync did.
+/// Result of a sync.
 #[derive(Debug, Default)]
 pub struct Synced {
-    /// Paths whose content is new to this object directory; empty after a first filling.
+    /// Paths whose content is new to this object directory; empty after the first sync.
     pub changed: Vec<String>,
-    /// The view was made from nothing.
+    /// Whether the view was created.
     pub fresh: bool,
 }
 
-/// Makes `view` show `base` with `overlay` on top. `state_file` remembers what it shows.
+/// Updates `view` to `base` with `overlay` on top. `state_file` records its state.
 ///
 /// # Errors
-/// When the file system refuses, or when interrupted; the next call then compares everything.
+/// If interrupted, and those of the file system. The next call then compares everything.
 pub fn sync(
     view: &Path,
     state_file: &Path,
@@ -59,7 +59,7 @@ pub fn sync(
     base_key: &Key,
     overlay: Option<Overlaid<'_>>,
 ) -> Result<Synced> {
-    // A source that was damaged, and unpacked again, has the same key and other files.
+    // A source that was damaged and unpacked again has the same key, but other inodes.
     let inode = base.metadata().on("cannot look at", base)?.ino();
     let base_key = &Key::of("view base 1")
         .field("source", base_key.as_str())
@@ -71,7 +71,7 @@ pub fn sync(
     let mut synced = Synced::default();
     let (changed, deleted) = overlay.map_or((&[][..], &[][..]), |overlay| (overlay.changed, overlay.deleted));
     let now: BTreeSet<String> = changed.iter().chain(deleted).cloned().collect();
-    // From here until the end the view is between two states.
+    // From here until the end, the view is between two states.
     write_state(state_file, &State { base: None, overlaid: before.clone() })?;
     if !view.exists() {
         fill(base, view)?;
@@ -99,11 +99,11 @@ fn read_state(file: &Path) -> Option<State> {
 }
 
 fn write_state(file: &Path, state: &State) -> Result<()> {
-    // A state is strings and sets: serialising it cannot fail.
+    // A state has only strings and sets: serializing it cannot fail.
     write_file(file, serde_json::to_vec(state).unwrap_or_default())
 }
 
-/// Fills an absent view with links, under another name until it is complete.
+/// Creates a view of links, under another name until it is complete.
 fn fill(base: &Path, view: &Path) -> Result<()> {
     let half = view.with_extension("half");
     remove_tree(&half);
@@ -122,8 +122,8 @@ fn fill(base: &Path, view: &Path) -> Result<()> {
     fs::rename(&half, view).on("cannot rename into place", view)
 }
 
-/// Makes the view equal to the base where it is not; what the overlay owns stays as it is, or each edit of a tree would
-/// rebuild everything that includes a header of the series.
+/// Updates the view to the base. Skips files of the overlay: otherwise each edit of a tree would rebuild
+/// everything that includes a header of the series.
 fn compare(base: &Path, view: &Path, overlaid: &BTreeSet<String>, changed: &mut Vec<String>) -> Result<()> {
     let owned = |below: &Path| below.to_str().is_some_and(|below| overlaid.contains(below));
     for entry in walk(base) {
@@ -159,7 +159,7 @@ fn compare(base: &Path, view: &Path, overlaid: &BTreeSet<String>, changed: &mut 
     for (below, is_dir) in gone.iter().rev() {
         let path = view.join(below);
         if *is_dir {
-            // It may still hold files of the overlay.
+            // It may still contain files of the overlay.
             let _ = fs::remove_dir(&path);
         } else {
             fs::remove_file(&path).on("cannot remove", &path)?;
@@ -169,8 +169,8 @@ fn compare(base: &Path, view: &Path, overlaid: &BTreeSet<String>, changed: &mut 
     Ok(())
 }
 
-/// Gives one path of the view the content of `from`, with a new time if it is new content; removes it if there is no
-/// `from`.
+/// Sets one path of the view to the content of `from`, with a new time if that differs. Removes it if `from`
+/// does not exist.
 fn take(from: &Path, to: &Path, name: &str, changed: &mut Vec<String>) -> Result<()> {
     interrupt::check()?;
     let Ok(source) = from.symlink_metadata() else {
@@ -186,7 +186,7 @@ fn take(from: &Path, to: &Path, name: &str, changed: &mut Vec<String>) -> Result
     if let Some(parent) = to.parent() {
         create_dir(parent)?;
     }
-    // Never in place: the old file may be a link to the cached source.
+    // Never in place: the old file may be a hard link to the cached source.
     let half = to.with_file_name(format!(".vmtest-{}", std::process::id()));
     let _ = fs::remove_file(&half);
     if source.file_type().is_symlink() {
@@ -222,7 +222,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
     }
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
-        // Too many links, or a file system without them.
+        // Too many links, or a file system without hard links.
         Err(_) => copy_keeping_time(from, to),
     }
 }
@@ -236,7 +236,7 @@ fn copy_keeping_time(from: &Path, to: &Path) -> Result<()> {
 
 fn walk(dir: &Path) -> impl Iterator<Item = Result<walkdir::DirEntry>> {
     let dir = dir.to_owned();
-    // The seal of a source is of the source as it was unpacked, and no part of it.
+    // The seal belongs to the cache entry, not to the source.
     let is_seal = |entry: &walkdir::DirEntry| entry.depth() == 1 && entry.file_name() == SEAL;
     WalkDir::new(&dir).min_depth(1).into_iter().filter_entry(move |entry| !is_seal(entry)).map(move |entry| {
         interrupt::check()?;

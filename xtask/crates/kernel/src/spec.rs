@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernel specs as they are typed: `src:6.18`, `debian:7.0.13`, `tree:PATH` .. Pure: nothing is looked up here.
+//! Kernel specs as typed by the user: `src:6.18`, `debian:7.0.13`, `tree:PATH` .. Pure: only parses them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,26 +12,25 @@ use vmtest_base::error::Error;
 pub enum KernelSpec {
     /// Source from the Debian archive: a version or a prefix of one.
     Src(String),
-    /// Prebuilt image of the Debian archive.
+    /// A prebuilt image of the Debian archive.
     Debian {
         /// Upstream version, for example `7.0.13`.
         version: String,
-        /// Flavour; `cloud-amd64` unless named (`debian:7.0.13/amd64`).
+        /// Flavour; `cloud-amd64` unless given (`debian:7.0.13/amd64`).
         flavour: String,
     },
-    /// The user's tree, as it is now.
+    /// The user's tree in its current state.
     Tree(PathBuf),
     /// A commit of the user's repository.
     Git {
         repo: PathBuf,
-        /// Any revision git understands.
+        /// Any revision that git understands.
         rev: String,
     },
-    /// The commits after one and up to another, as a series on top of the first.
+    /// The commits after `from` up to `to`, as a series on top of `from`.
     GitRange {
         repo: PathBuf,
         from: String,
-        /// The last commit.
         to: String,
     },
     /// A source tarball.
@@ -40,14 +39,14 @@ pub enum KernelSpec {
     Image(PathBuf),
 }
 
-/// Flavour of `debian:` kernels when none is named: the smallest image, with everything virtual built in.
+/// Default flavour of `debian:` kernels: the smallest image, with all virtual devices built in.
 pub const DEFAULT_FLAVOUR: &str = "cloud-amd64";
 
 const FORMS: &str =
     "use one of src:VERSION, debian:VERSION, tree:PATH, git:PATH@REV, git:PATH@A..B, tar:FILE, image:FILE";
 
 impl KernelSpec {
-    /// Whether there is source that patches, variants and suites can be applied to.
+    /// Whether there is source, which patches, variants and suites require.
     pub fn has_source(&self) -> bool {
         !matches!(self, KernelSpec::Debian { .. } | KernelSpec::Image(_))
     }
@@ -88,7 +87,8 @@ impl FromStr for KernelSpec {
     }
 }
 
-/// The last `@` separates path and revision: a path may contain one. `HEAD@{1}` is an exception, also written `@{1}`.
+/// The last `@` separates path and revision, since a path may contain one. `HEAD@{1}`, also written `@{1}`,
+/// is an exception.
 fn git(rest: &str) -> Option<KernelSpec> {
     let split = rest.rfind("@{").filter(|at| *at > 0).map(|at| rest[..at].rfind('@').unwrap_or(at));
     let at = split.or_else(|| rest.rfind('@'))?;
@@ -105,7 +105,7 @@ fn git(rest: &str) -> Option<KernelSpec> {
     }
 }
 
-/// Digits and dots only: it becomes part of package names and paths.
+/// Digits and dots only, because it becomes part of package names and paths.
 fn version(text: &str) -> Result<String, String> {
     let numbers = text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()));
     if numbers && text.contains('.') {

@@ -12,19 +12,19 @@ use vmtest_base::condition::Condition;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::read_text;
 
-/// What compiles the kernel.
+/// The compiler of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compiler {
     /// gcc and binutils.
     #[default]
     Gcc,
-    /// clang, lld and the other tools of LLVM.
+    /// clang, lld and the other LLVM tools.
     Clang,
 }
 
 impl Compiler {
-    /// As variants and records call it.
+    /// Name in variants and records.
     pub fn name(self) -> &'static str {
         match self {
             Compiler::Gcc => "gcc",
@@ -40,27 +40,26 @@ pub struct Variant {
     pub name: String,
     /// One sentence for `--help` and reports.
     pub about: String,
-    /// Fragments in their order: later ones override earlier ones.
+    /// Fragments in order: later ones override earlier ones.
     pub fragments: Vec<PathBuf>,
-    /// What compiles it.
     pub compiler: Compiler,
-    /// `NAME=value` on make's own command line, which overrides the tree's makefiles.
+    /// `NAME=value` arguments for make, which override the tree's makefiles.
     pub make: Vec<String>,
     /// Words for the kernel command line.
     pub cmdline: Vec<String>,
-    /// What the runner sets before the first test, sorted by name.
+    /// Sysctls that the runner sets before the first test, sorted by name.
     pub sysctls: Vec<(String, String)>,
-    /// QEMU's name of a CPU model; `None`: what suits the acceleration.
+    /// QEMU's name of a CPU model; `None` for one that suits the accelerator.
     pub cpu: Option<String>,
-    /// Memory of the guest; `None`: the harness' default.
+    /// Memory of the guest; `None` for the harness' default.
     pub memory_mib: Option<u32>,
-    /// How many times slower than a default kernel its guests are: every limit is that many times as long.
+    /// How many times slower than a default kernel its guests are. All time limits are multiplied by this.
     pub slowdown: u32,
-    /// What it is about, as the runner can read it in the guest.
+    /// The properties that define it, as the runner can read them in the guest.
     pub conditions: Vec<Condition>,
 }
 
-/// A `[[condition]]` as it is written.
+/// A `[[condition]]` as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConditionLines {
@@ -71,7 +70,7 @@ struct ConditionLines {
     must: bool,
 }
 
-/// The file as it is written.
+/// The file as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -97,20 +96,21 @@ fn as_fast_as_default() -> u32 {
     1
 }
 
-/// Largest factor: it turns the 20 minutes of an emulated run into half a day, and leaves no typing mistake room.
+/// Largest factor. It extends the 20 minutes of an emulated run to half a day, and catches typing errors.
 const MAX_SLOWDOWN: u32 = 32;
 
-/// What progress and timeline call a kernel: variants of one are built and booted beside each other. `more` says how.
+/// Name of a kernel in progress and timeline output, where variants of it run in parallel. `more` has further
+/// details.
 pub fn called(id: &str, variant: Option<&str>, more: &[&str]) -> String {
     let variant = variant.filter(|name| !name.is_empty() && *name != "default");
     let words: Vec<&str> = variant.into_iter().chain(more.iter().copied()).collect();
     if words.is_empty() { id.to_owned() } else { format!("{id} ({})", words.join(", ")) }
 }
 
-/// Reads `NAME.toml` of `kconfig_dir`.
+/// Reads `NAME.toml` in `kconfig_dir`.
 ///
 /// # Errors
-/// Usage for a name that no variant has, and for an invalid file.
+/// Class `Usage` for an unknown name or an invalid file.
 pub fn load(kconfig_dir: &Path, name: &str) -> Result<Variant> {
     let path = kconfig_dir.join(format!("{name}.toml"));
     if !is_name(name) || !path.is_file() {
@@ -135,7 +135,7 @@ pub fn list(kconfig_dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Names occur in reports, paths and globs.
+/// Names are used in reports, paths and globs.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
 }
@@ -183,7 +183,7 @@ fn check_fragments(kconfig_dir: &Path, fragments: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses words that belong to the harness, and those that would not stay one word.
+/// Refuses words that are reserved for the harness, and values that are not one word.
 fn check_words(
     make: &[String],
     cmdline: &[String],
@@ -198,7 +198,7 @@ fn check_words(
     {
         return Err(found.refused(format!("{name:?} in `sysctls`")));
     }
-    // Both travel on a command line that spaces take apart.
+    // Both become part of a command line that is split at spaces.
     let is_word =
         |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\'');
     if let Some(bad) = cmdline.iter().find(|word| !is_word(word)) {
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(interp.sysctls, [("net.core.bpf_jit_enable".to_owned(), "0".to_owned())]);
     }
 
-    /// What the runner reads is written down in two places; a name that nobody reads would never be met.
+    /// The runner's source defines what it reads; a condition on any other name would never be met.
     #[test]
     fn every_condition_is_about_something_that_the_runner_reads() {
         let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../selftests/src/features.rs");
@@ -336,7 +336,7 @@ mod tests {
             refused(&format!("{good}cmdline = ['{word}']"), "is reserved for the harness");
         }
         refused(&format!("{good}sysctls = {{ 'kernel/printk' = '1' }}"), "is reserved for the harness");
-        // Else it would be a word of the command line.
+        // Otherwise the second word would become a kernel parameter.
         refused(&format!("{good}sysctls = {{ 'kernel.x' = '1 quiet' }}"), "not one word");
         for word in ["clean", "--eval=x", "O=a b", "=x", "a/b=c"] {
             refused(&format!("{good}make = ['{word}']"), "not NAME=value");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Many files below a directory that is not ours, each reached without a link: tens of thousands, so the directories on
-//! the way stay open between neighbours.
+//! Access to many files below an untrusted directory, each reached without following a symlink. There can be
+//! tens of thousands, so the directories on the way stay open for the next file.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,20 +15,19 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
-/// What a directory entry is.
+/// Type of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A plain file.
+    /// A regular file.
     File,
-    /// A symbolic link.
     Link,
     Dir,
-    /// What blocks or acts when it is opened, with its name.
+    /// A FIFO, socket or device, which may block or act when it is opened; with its name for messages.
     Special(&'static str),
 }
 
 impl Kind {
-    /// Of `st_mode`.
+    /// From `st_mode`.
     pub fn of(mode: u32) -> Kind {
         match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFREG => Kind::File,
@@ -41,11 +40,11 @@ impl Kind {
     }
 }
 
-/// A directory whose content is reached without following a link.
+/// A directory whose contents are reached without following a symlink.
 #[derive(Debug)]
 pub struct Top {
     fd: OwnedFd,
-    /// Directories on the way to the last path.
+    /// The open directories on the way to the last path.
     way: Vec<(OsString, OwnedFd)>,
 }
 
@@ -53,16 +52,16 @@ const DIRECTORY: OFlag =
     OFlag::O_CLOEXEC.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK);
 
 impl Top {
-    /// Opens the directory itself, by whatever way it was named.
+    /// Opens the directory itself. Symlinks in `dir` are followed.
     ///
     /// # Errors
-    /// When it is not there or no directory.
+    /// If it is missing or not a directory.
     pub fn open(dir: &Path) -> io::Result<Top> {
         let fd = open(dir, OFlag::O_CLOEXEC | OFlag::O_DIRECTORY, Mode::empty())?;
         Ok(Top { fd, way: Vec::new() })
     }
 
-    /// The directory that holds `below`, and its name there. Cheap where the last call was for a neighbour.
+    /// The directory that holds `below`, and its name there. Cheap if the last call was for a path nearby.
     fn parent<'a>(&mut self, below: &'a Path) -> io::Result<(BorrowedFd<'_>, &'a OsStr)> {
         let mut parts = Vec::new();
         for part in below.components() {
@@ -80,40 +79,40 @@ impl Top {
         Ok((self.way.last().map_or(self.fd.as_fd(), |(_, fd)| fd.as_fd()), name))
     }
 
-    /// The state of what is there, itself and not what it leads to.
+    /// `lstat` of `below`.
     ///
     /// # Errors
-    /// `ENOENT` where it is absent, `ENOTDIR` or `ELOOP` where a link is on the way.
+    /// `ENOENT` if it is missing, `ENOTDIR` or `ELOOP` if a symlink is on the way.
     pub fn stat(&mut self, below: &Path) -> io::Result<FileStat> {
         let (dir, name) = self.parent(below)?;
         Ok(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
-    /// Where a link leads.
+    /// The target of a symlink.
     ///
     /// # Errors
-    /// When it is not one, and those of [`Top::stat`].
+    /// If it is not a symlink, and those of [`Top::stat`].
     pub fn read_link(&mut self, below: &Path) -> io::Result<OsString> {
         let (dir, name) = self.parent(below)?;
         Ok(readlinkat(dir, name)?)
     }
 
-    /// A plain file, for reading.
+    /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// When it is anything else, and those of [`Top::stat`].
+    /// If it is anything else, and those of [`Top::stat`].
     pub fn file(&mut self, below: &Path) -> io::Result<File> {
         let (dir, name) = self.parent(below)?;
-        // A pipe without a writer would block for ever.
+        // Opening a FIFO that has no writer would block forever.
         let how = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = File::from(openat(dir, name, how, Mode::empty())?);
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
     }
 
-    /// The bytes of a plain file of at most this size.
+    /// The bytes of a regular file of at most this size.
     ///
     /// # Errors
-    /// When it is longer, and those of [`Top::file`].
+    /// If it is longer, and those of [`Top::file`].
     pub fn read(&mut self, below: &Path, most: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(below)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -124,11 +123,12 @@ impl Top {
     }
 }
 
-/// Visits everything below `below` in `top`, which may be empty for all of it; no link is followed. `visit` says of a
-/// directory whether to look into it.
+/// Visits everything below `below` in `top` (all of `top` if `below` is empty) without following symlinks.
+/// For a directory, `visit` returns whether to descend into it.
 ///
 /// # Errors
-/// When a directory cannot be listed, and those of `visit`. A directory that vanished meanwhile is empty.
+/// If a directory cannot be listed, and those of `visit`. A directory that has vanished meanwhile counts as
+/// empty.
 pub fn walk(
     top: &Path,
     below: &Path,
@@ -166,7 +166,7 @@ pub fn walk(
                 Some(Type::Fifo) => Kind::Special("a FIFO"),
                 Some(Type::Socket) => Kind::Special("a socket"),
                 Some(Type::CharacterDevice | Type::BlockDevice) => Kind::Special("a device"),
-                // Some file systems do not say.
+                // Some file systems do not report the type.
                 None => match opener.stat(&path) {
                     Ok(stat) => Kind::of(stat.st_mode),
                     Err(error) if gone(&error) => continue,
@@ -181,16 +181,17 @@ pub fn walk(
     Ok(())
 }
 
-/// Whether there is nothing at this path, or a link on the way to it.
+/// Whether the error means that the path does not exist, or that a symlink is on the way to it.
 pub fn gone(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
 }
 
-/// Whether a link leads out of the directory that its path is relative to, also by way of other links. `target` says
-/// where a path leads that is a link itself.
+/// Whether a symlink leads out of the directory that its path is relative to, also through other symlinks.
+/// `target` returns where a path leads if it is a symlink itself.
 ///
-/// Lexical alone is not enough: with `l -> .`, `l/l/../..` has a name on each level and leads two levels up.
+/// A lexical check is not enough: with `l -> .`, `l/l/../..` never goes above the top by its names, but leads
+/// two levels up.
 pub fn leads_out(link: &Path, target: impl Fn(&Path) -> Option<PathBuf>) -> bool {
     const HOPS: usize = 40;
     let mut here = PathBuf::new();

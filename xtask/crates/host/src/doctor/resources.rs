@@ -8,14 +8,14 @@ use crate::accel;
 use crate::store::Cache;
 use vmtest_base::size::{self, GIB};
 
-/// An object directory with its source and the build root fill about this much.
+/// Roughly the size of an object directory with its source and the build root.
 const DISK_WARNING: u64 = 8 * GIB;
-/// Not even the build root and one kernel's source fit.
+/// Less than this does not even hold the build root and one kernel's source.
 const DISK_MINIMUM: u64 = 3 * GIB;
-/// The link of vmlinux with BTF, or a guest beside a compiler.
+/// Enough to link vmlinux with BTF, or to run a guest next to a compiler.
 const MEMORY_NEEDED: u64 = 2 * GIB;
 
-/// Room where the cache is. Opening the cache also shows that it can be written.
+/// Free space for the cache. Opening the cache also checks that it is writable.
 pub(super) fn disk() -> Check {
     let seen = Cache::open().map_err(|error| (error.summary(), error.next)).and_then(|cache| {
         let root: PathBuf = cache.root().to_owned();
@@ -69,7 +69,7 @@ pub(super) fn judge_memory(meminfo: &str) -> Check {
     };
     let (total, available) = (bytes("MemTotal"), bytes("MemAvailable"));
     let few = |value: Option<u64>| value.is_some_and(|value| value < MEMORY_NEEDED);
-    // Memory that others hold now may be free in a minute; memory that is not there will not.
+    // Memory that is in use may be free in a minute; memory that is not installed will not.
     let (status, problem, fix) = if few(total) {
         let problem = format!("this host has {}", size::format(total.unwrap_or(0)));
         (Status::Missing, Some(problem), Some("use a host with more memory".to_owned()))
@@ -95,7 +95,7 @@ pub(super) fn judge_memory(meminfo: &str) -> Check {
     }
 }
 
-/// For information: without KVM, guests are emulated.
+/// Only a warning: without KVM, guests are emulated.
 pub(super) fn kvm() -> Check {
     let unusable = accel::unusable(&accel::observe());
     Check {

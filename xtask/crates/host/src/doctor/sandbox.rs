@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the sandbox opens, and whether mmdebstrap gets users of its own.
+//! Whether the sandbox starts, and whether mmdebstrap can use subordinate user ids.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Check, Need, PROBE_LIMIT, SETUP, Status, is_root};
 use crate::process::{Job, find_program};
 
-/// Opens the sandbox that builds and guests will run in, with nothing inside.
+/// Starts a sandbox like the one for builds and guests, with an empty command.
 pub(super) fn user_namespaces() -> Check {
     let mut check = Check {
         name: "user namespaces",
@@ -32,7 +32,7 @@ pub(super) fn user_namespaces() -> Check {
     check
 }
 
-/// What bwrap says when it fails.
+/// The error is bwrap's message.
 fn try_sandbox() -> std::result::Result<(), String> {
     let Some(bwrap) = find_program("bwrap") else { return Err("bwrap is not on PATH".to_owned()) };
     let mut command = Command::new(bwrap);
@@ -47,12 +47,12 @@ fn try_sandbox() -> std::result::Result<(), String> {
     }
 }
 
-/// What may forbid user namespaces; `None`: this kernel has no such setting, or it cannot be read.
+/// What can forbid user namespaces. `None` if this kernel has no such setting or it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Limits {
-    /// bwrap is not there at all.
+    /// bwrap is not installed.
     pub(super) no_bwrap: bool,
-    /// root needs no user namespace.
+    /// Root needs no user namespace.
     pub(super) root: bool,
     /// kernel.apparmor_restrict_unprivileged_userns (Ubuntu since 23.10).
     pub(super) apparmor: Option<u64>,
@@ -78,7 +78,7 @@ impl Limits {
     }
 }
 
-/// The one command that opens the sandbox on such a host.
+/// A command that makes the sandbox work on such a host.
 pub(super) fn fix_sandbox(limits: &Limits) -> &'static str {
     if limits.no_bwrap {
         SETUP
@@ -89,12 +89,12 @@ pub(super) fn fix_sandbox(limits: &Limits) -> &'static str {
     } else if !limits.root && limits.max == Some(0) {
         "sudo sysctl -w user.max_user_namespaces=15000"
     } else {
-        // Nothing on the host forbids it, so a container around us does.
+        // No setting of this host forbids it, so probably a container around us does.
         "start the container with --privileged, or go without a sandbox: --toolchain host"
     }
 }
 
-/// Whether mmdebstrap gets users of its own.
+/// Whether mmdebstrap can use subordinate user ids.
 pub(super) fn subordinate_ids() -> Check {
     let uid = nix::unistd::geteuid();
     let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
@@ -116,7 +116,7 @@ pub(super) fn subordinate_ids() -> Check {
     }
 }
 
-/// Whether a file like /etc/subuid gives this user as many ids as a Debian system has: 65,536.
+/// Whether a file like /etc/subuid gives this user at least 65,536 ids, as many as a Debian system has.
 pub(super) fn has_range(text: &str, user: &str, uid: u32) -> bool {
     text.lines().any(|line| {
         let mut parts = line.trim().split(':');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reports for hosts where something is missing.
+//! Checks and errors for hosts where something is missing.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs and files: the table of all that are needed, and how each is looked for.
+//! The table of all programs and files that are needed, and how to look for each.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,13 +10,13 @@ use crate::process::{Job, find_program};
 pub(super) const RUSTUP: &str = "rustup update stable (rustup itself: https://rustup.rs)";
 const VNG: &str = "pipx install virtme-ng";
 
-/// How to look for something.
+/// How to look for a tool.
 pub(super) enum Look {
-    /// A program on PATH and the arguments that print its version; empty: it has no such option.
+    /// A program on PATH, with the arguments that print its version (empty if it has no such option).
     Program { name: &'static str, ask: &'static [&'static str], minimum: Option<(u32, u32)> },
-    /// A file where the linker looks, and its header (empty: none).
+    /// A file in the linker's search path, and its header in /usr/include.
     Library { file: &'static str, header: &'static str },
-    /// One of these files.
+    /// Any of these files.
     AnyOf(&'static [&'static str]),
 }
 
@@ -53,7 +53,7 @@ const fn host_tool(name: &'static str, minimum: Option<(u32, u32)>, why: &'stati
     program(name, minimum, &[Need::HostBuild], why, SETUP_HOST)
 }
 
-/// Everything that is a program or a file, in the order of the table.
+/// All programs and files, in the order of the table.
 pub(super) const TOOLS: &[Tool] = &[
     program("cargo", Some((1, 85)), &[Need::Harness, Need::Runner], "builds harness and runner", RUSTUP),
     program("rustc", Some((1, 85)), &[Need::Harness, Need::Runner], "builds harness and runner", RUSTUP),
@@ -139,18 +139,18 @@ pub(super) fn wanted(needs: &[Need]) -> impl Iterator<Item = &'static Tool> {
     TOOLS.iter().chain(for_users).filter(|tool| tool.needs.iter().any(|need| needs.contains(need)))
 }
 
-/// What looking for a tool showed.
+/// What a look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It is there; the version, or "yes" for what has none.
+    /// Present, with its version, or "yes" if that is unknown.
     There(String),
-    /// It is there and does not work; why.
+    /// Present but does not work; why.
     Broken(String),
-    /// It is not there; where it was looked for.
+    /// Missing; where it should be.
     Absent(String),
 }
 
-/// Finds it, and runs it for its version.
+/// Finds a tool and, if it is a program, runs it to get its version.
 pub(super) fn look_closely(look: &Look) -> Seen {
     match look {
         Look::Program { name, ask, .. } if !ask.is_empty() => {
@@ -173,12 +173,13 @@ pub(super) fn look_closely(look: &Look) -> Seen {
     }
 }
 
-/// The line that says why a program failed: Python puts it last, rustup first, and a backtrace may follow.
+/// The line that says why a program failed: the last one with an error, else the last one. Python prints it
+/// last; rustup prints it first, and a backtrace may follow.
 pub(super) fn cause(lines: &[String]) -> Option<&str> {
     lines.iter().rev().find(|line| line.contains("rror")).or(lines.last()).map(String::as_str)
 }
 
-/// Only finds it.
+/// Finds a tool without running it.
 pub(super) fn look_briefly(look: &Look) -> Seen {
     match look {
         Look::Program { name, .. } => match find_program(name) {
@@ -187,10 +188,10 @@ pub(super) fn look_briefly(look: &Look) -> Seen {
         },
         Look::Library { file, header } => {
             let include = Path::new("/usr/include").join(header);
-            // Debian's multiarch, Fedora's, Arch's.
+            // Debian's multiarch directory, Fedora's, Arch's.
             let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
             let dirs = [multiarch.as_str(), "/usr/lib64", "/usr/lib"];
-            // stdio.h stands for the C library, which is never without its header where it has a static archive.
+            // stdio.h is checked instead of libc.a's many headers.
             if !dirs.iter().any(|dir| Path::new(dir).join(file).exists()) {
                 Seen::Absent("is not where the linker looks".to_owned())
             } else if !include.exists() {
@@ -210,7 +211,7 @@ fn absent_from_path(name: &str) -> Seen {
     Seen::Absent(format!("{name} is not on PATH"))
 }
 
-/// The check of a tool, for these needs.
+/// The check of a tool for these needs.
 pub(super) fn judge(tool: &Tool, needs: &[Need], seen: Seen) -> Check {
     let minimum = match tool.look {
         Look::Program { minimum, .. } => minimum,
@@ -228,7 +229,7 @@ pub(super) fn judge(tool: &Tool, needs: &[Need], seen: Seen) -> Check {
                 let problem = format!("{} {found} is older than {}.{}", tool.name, least.0, least.1);
                 (Some(found), bad, Some(problem), Some(newer(tool, least)))
             }
-            // Without a version it is trusted: rejecting it would stop runs that work.
+            // Trust a tool without a version: rejecting it would stop runs that work.
             _ => (Some(found), Status::Ok, None, None),
         },
         Seen::Broken(why) | Seen::Absent(why) => (None, bad, Some(why), Some(tool.fix.to_owned())),
@@ -245,7 +246,7 @@ pub(super) fn judge(tool: &Tool, needs: &[Need], seen: Seen) -> Check {
     }
 }
 
-/// The fix for a tool that is too old; the distribution's package is the one already installed.
+/// The fix for a tool that is too old. Reinstalling the distribution's package would not help.
 fn newer(tool: &Tool, (major, minor): (u32, u32)) -> String {
     let host_only = |need: &Need| matches!(need, Need::HostBuild | Need::HostBoot | Need::HostVng);
     if tool.fix == RUSTUP {
@@ -262,14 +263,14 @@ fn newer(tool: &Tool, (major, minor): (u32, u32)) -> String {
     }
 }
 
-/// The first dotted number in a line: `14.0.6` of `Debian clang version 14.0.6`.
+/// The first dotted number in a line: `14.0.6` in `Debian clang version 14.0.6`.
 pub(super) fn dotted(text: &str) -> Option<&str> {
     text.split(|c: char| !c.is_ascii_digit() && c != '.')
         .map(|word| word.trim_matches('.'))
         .find(|word| word.contains('.') && version(word).is_some())
 }
 
-/// Major and minor of a dotted number.
+/// Major and minor version of a dotted number.
 pub(super) fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split('.').map(str::parse);
     Some((parts.next()?.ok()?, parts.next()?.ok()?))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How much of this host one sandbox may take: size of files, memory, processes. What runs away in there ends there.
+//! Resource limits of a sandbox: file sizes, memory, processes. They stop runaway programs.
 //!
-//! Most are limits of each process. The number of processes is one of the user namespace (RLIMIT_NPROC), which the kernel
-//! does not ask of root; root has a cgroup instead, where one can be made.
+//! Most are limits per process. RLIMIT_NPROC counts the processes of a user namespace, but does not apply to
+//! root, which gets a cgroup instead if possible.
 
 use crate::process::LARGEST_FILE;
 use std::fs::{self, File};
@@ -13,21 +13,21 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-/// Of all files in /tmp; of those in /dev/shm; of those in /run. Memory, all of it.
+/// Sizes of the tmpfs in /tmp, /dev/shm and /run, which all use memory.
 const TMP: u64 = 2 << 30;
 const SHARED: u64 = 256 << 20;
 const RUN: u64 = 16 << 20;
-/// Open files of a process.
+/// Open files per process.
 const DESCRIPTORS: u64 = 65_536;
-/// Locked memory of a process: what systemd gives everybody.
+/// Locked memory per process: the default of systemd.
 const LOCKED: u64 = 8 << 20;
-/// Processes and threads, and as many again for each processor: make starts several of them per job.
+/// Processes and threads, plus more per CPU: make starts several of them per job.
 const PROCESSES: u64 = 4096;
 const PER_PROCESSOR: u64 = 16;
-/// Whom the kernel kills first when memory runs out: in here before anything of the host. -1000 to 1000.
+/// OOM score adjustment: the OOM killer takes processes of the sandbox before those of the host.
 const FIRST_TO_GO: i32 = 500;
 
-/// What a process may take, in the kernel's terms.
+/// Limits per process.
 fn limits() -> Vec<(Resource, rlim_t, rlim_t)> {
     let memory = memory();
     let wanted = [
@@ -35,10 +35,10 @@ fn limits() -> Vec<(Resource, rlim_t, rlim_t)> {
         (Resource::RLIMIT_FSIZE, LARGEST_FILE),
         (Resource::RLIMIT_NOFILE, DESCRIPTORS),
         (Resource::RLIMIT_MEMLOCK, LOCKED),
-        // Not RLIMIT_AS: programs reserve address space that they never use, for example 64 MB for each thread.
+        // Not RLIMIT_AS: programs reserve address space that they never use, for example 64 MB per thread.
         (Resource::RLIMIT_DATA, memory),
     ];
-    // What the caller has holds as well.
+    // Never above the caller's own limits.
     let within = |(resource, most): (Resource, rlim_t)| {
         let (soft, hard) = getrlimit(resource).unwrap_or((most, most));
         (resource, soft.min(most), hard.min(most))
@@ -46,25 +46,25 @@ fn limits() -> Vec<(Resource, rlim_t, rlim_t)> {
     wanted.into_iter().map(within).collect()
 }
 
-/// Size of /tmp, /dev/shm and /run; a quarter of the memory at most.
+/// Sizes of /tmp, /dev/shm and /run. The first two get at most a quarter of the memory each.
 pub fn sizes() -> [(&'static str, u64); 3] {
     let most = memory() / 4;
     [("/tmp", TMP.min(most)), ("/dev/shm", SHARED.min(most)), ("/run", RUN)]
 }
 
-/// Processes and threads.
+/// Most processes and threads.
 pub fn processes() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     PROCESSES + PER_PROCESSOR * processors as u64
 }
 
-/// The command that starts another one with no more than [`processes`]. Inside, where only what is in there counts: outside
-/// all processes of the user would.
+/// A command prefix that limits the command to [`processes`]. Must run inside the sandbox, where only its own
+/// processes count; outside, all processes of the user would.
 pub fn within_processes() -> [String; 2] {
     ["/usr/bin/prlimit".to_owned(), format!("--nproc={}", processes())]
 }
 
-/// Bytes of memory of this machine.
+/// Bytes of memory of this host.
 fn memory() -> u64 {
     static BYTES: OnceLock<u64> = OnceLock::new();
     *BYTES.get_or_init(|| {
@@ -72,12 +72,12 @@ fn memory() -> u64 {
         let kib = text.lines().find_map(|line| {
             line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
         });
-        // Without /proc nothing is known, and no sandbox opens.
+        // Without /proc the size is unknown, but then no sandbox starts either.
         kib.map_or(u64::MAX, |kib| kib * 1024)
     })
 }
 
-/// Puts these limits on a command.
+/// Applies these limits to a command.
 pub fn apply(command: &mut Command) {
     let limits = limits();
     let cgroup = cgroup();
@@ -89,7 +89,7 @@ pub fn apply(command: &mut Command) {
                 setrlimit(*resource, *soft, *hard)?;
             }
             if let Some(text) = &expendable {
-                // Not worth a failure: it only says who dies first.
+                // Errors are ignored: it only affects the OOM killer's choice.
                 let path = c"/proc/self/oom_score_adj";
                 let how = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC;
                 if let Ok(file) = nix::fcntl::open(path, how, nix::sys::stat::Mode::empty()) {
@@ -104,13 +104,14 @@ pub fn apply(command: &mut Command) {
     }
 }
 
-/// What to write to say so; `None` where the caller is as expendable already, which nobody but root may take back.
+/// The text to write to oom_score_adj; `None` if the caller's value is as high already, which only root may
+/// lower.
 fn expendable() -> Option<String> {
     let now: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
     (now < FIRST_TO_GO).then(|| FIRST_TO_GO.to_string())
 }
 
-/// In front of the names of our cgroups; the number of the process follows.
+/// Prefix of our cgroups' names; the pid follows.
 const PREFIX: &str = "vmtest-";
 /// Where cgroups are mounted.
 const MOUNTED: &str = "/sys/fs/cgroup";
@@ -118,8 +119,8 @@ const MOUNTED: &str = "/sys/fs/cgroup";
 /// Directories to remove in the end.
 static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// The cgroups of this process' sandboxes: the files that take a process in. None for everybody but root, and where none
-/// can be made.
+/// The `cgroup.procs` files of the cgroups for this process' sandboxes. Empty for ordinary users, or if none
+/// can be created.
 fn cgroup() -> &'static [File] {
     static FILES: OnceLock<Vec<File>> = OnceLock::new();
     FILES.get_or_init(|| {
@@ -128,13 +129,14 @@ fn cgroup() -> &'static [File] {
         }
         let ours = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let made: Vec<File> = places(&ours).iter().filter_map(|place| bounded(place)).collect();
-        // Most hosts take all or have none: one process tells.
+        // Most hosts allow all or none, so try all at once first.
         if takes_in(&made) { made } else { made.into_iter().filter(|one| takes_in([one])).collect() }
     })
 }
 
-/// Where to make them, so that the limits of the caller hold as well. In version 1 below its own, for both controllers. In
-/// version 2 beside its own: one that holds processes cannot pass memory on.
+/// Where to create them, so that the caller's limits still apply. In cgroup v1: below our own, for both
+/// controllers. In v2: next to our own, because a cgroup that has processes cannot enable controllers for its
+/// children.
 fn places(ours: &str) -> Vec<PathBuf> {
     let top = Path::new(MOUNTED);
     let place = |line: &str| {
@@ -149,13 +151,13 @@ fn places(ours: &str) -> Vec<PathBuf> {
     ours.lines().filter_map(place).collect()
 }
 
-/// A cgroup in `place` with limits; `None` where there cannot be one.
+/// Creates a cgroup with limits in `place`; `None` if that is not possible.
 fn bounded(place: &Path) -> Option<File> {
     if !place.join("cgroup.procs").exists() {
         return None;
     }
     for entry in fs::read_dir(place).ok()?.flatten() {
-        // Of a harness that was killed. One that holds a process cannot be removed.
+        // Left by a harness that was killed. One that still has processes cannot be removed.
         let owner = entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)).map(str::to_owned);
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             let _ = fs::remove_dir(entry.path());
@@ -176,7 +178,7 @@ fn set_first(dir: &Path, names: &[&str], value: u64) -> bool {
     there.is_some_and(|path| fs::write(path, value.to_string()).is_ok())
 }
 
-/// Whether a process really can be put in all of them: some hosts refuse what the files promise.
+/// Whether a process can really be moved into all of them: some hosts refuse that although the files exist.
 fn takes_in<'a>(files: impl IntoIterator<Item = &'a File>) -> bool {
     let Ok(files) = files.into_iter().map(File::try_clone).collect::<std::io::Result<Vec<_>>>() else {
         return false;
@@ -195,7 +197,7 @@ fn takes_in<'a>(files: impl IntoIterator<Item = &'a File>) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Removes what this process made for its sandboxes.
+/// Removes the cgroups of this process.
 pub fn finish() {
     for dir in MADE.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let _ = fs::remove_dir(dir);

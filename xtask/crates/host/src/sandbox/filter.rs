@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The system calls that nothing in the sandbox may make. A list of what is denied, with a reason for each group: compilers,
-//! make, Python and QEMU use most of the others, and another set of them with each version. What is not here can reach
-//! the kernel (docs/design.md, "What stays open").
+//! The system calls that are denied in the sandbox, with a reason for each group. It is not a list of allowed
+//! calls, because compilers, make, Python and QEMU use most of the others, and different ones in each
+//! version. All other calls reach the kernel (docs/design.md, "What stays open").
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use seccompiler::{
     sock_filter,
 };
 
-/// Answered with EPERM.
+/// Fail with EPERM.
 const DENIED: &[i64] = &[
-    // Keyrings have no namespace: the user's keys, and those of Kerberos, fscrypt and containers, would be readable.
+    // Keyrings have no namespace: keys of the user, Kerberos, fscrypt and containers would be readable.
     libc::SYS_keyctl,
     libc::SYS_add_key,
     libc::SYS_request_key,
-    // Programs in this host's kernel, and its counters.
+    // Programs in the host's kernel, and its performance counters.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
-    // Stops the kernel in the middle of a copy: the tool of many exploits.
+    // Can pause the kernel in the middle of a copy, which many exploits use.
     libc::SYS_userfaultfd,
-    // Mounts, old and new. A user namespace of its own would let anybody make them.
+    // Mounts, by the old and the new API. In a new user namespace any process could make them.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
@@ -36,17 +36,17 @@ const DENIED: &[i64] = &[
     libc::SYS_mount_setattr,
     OPEN_TREE_ATTR,
     libc::SYS_setns,
-    // Other processes' memory and descriptors.
+    // Memory and descriptors of other processes.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
-    // Files by number instead of by path, past every mount.
+    // Opening files by handle instead of by path, which bypasses mounts.
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
-    // The machine itself: log, clock, modules, swap, quota, accounting, another kernel, the end.
+    // The host itself: log, clock, modules, swap, quota, accounting, kexec, reboot.
     libc::SYS_syslog,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
@@ -66,16 +66,16 @@ const DENIED: &[i64] = &[
     libc::SYS_setdomainname,
     libc::SYS_vhangup,
     libc::SYS_fanotify_init,
-    // Pages of other processes and nodes.
+    // Memory pages of other processes and nodes.
     libc::SYS_move_pages,
     libc::SYS_migrate_pages,
-    // Old, rarely read code that no tool here needs.
+    // Old, rarely audited code that no tool in the sandbox needs.
     libc::SYS_lookup_dcookie,
     libc::SYS_nfsservctl,
     libc::SYS_remap_file_pages,
 ];
 
-/// Of x86 alone.
+/// Only on x86.
 #[cfg(target_arch = "x86_64")]
 const DENIED_OF_THE_MACHINE: &[i64] = &[
     libc::SYS_kexec_file_load,
@@ -90,14 +90,14 @@ const DENIED_OF_THE_MACHINE: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_OF_THE_MACHINE: &[i64] = &[];
 
-/// Answered with ENOSYS, so that callers take the way of older kernels. clone3 passes its flags in memory, where no filter
-/// can read them; the C library then uses clone. io_uring makes other calls past every filter.
+/// Fail with ENOSYS, so that callers fall back as on older kernels. clone3 passes its flags in memory, which
+/// a filter cannot read; the C library then uses clone. io_uring performs operations that no filter sees.
 const UNKNOWN: &[i64] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
-/// open_tree_attr(2), of Linux 6.15; libc does not name it yet.
+/// open_tree_attr(2) of Linux 6.15, which libc does not define yet.
 const OPEN_TREE_ATTR: i64 = 467;
-/// Bit of the numbers of the x32 ABI, the same calls by other numbers.
+/// Bit in the system call numbers of the x32 ABI, which has the same calls under other numbers.
 const X32: u32 = 0x4000_0000;
 
 /// Every kind of namespace, for clone and unshare.
@@ -111,18 +111,18 @@ const NAMESPACES: [libc::c_int; 8] = [
     libc::CLONE_NEWCGROUP,
     CLONE_NEWTIME,
 ];
-/// For unshare only: clone has a signal's number there.
+/// For unshare only: the low bits of clone's flags are a signal number.
 const CLONE_NEWTIME: libc::c_int = 0x80;
-/// Characters pushed into the caller's terminal, which an interactive guest has.
+/// Inject characters into the caller's terminal, which an interactive guest has.
 const TERMINAL: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
-/// The families of sockets that are left. Of the others most are rarely read code, and vsock, which has no namespace, reaches
-/// the host.
+/// The allowed socket families. Most of the others are rarely audited code, and vsock, which has no
+/// namespace, reaches the host.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// The filters, as `bwrap --add-seccomp-fd` reads them.
+/// The filters in the format of `bwrap --add-seccomp-fd`.
 ///
 /// # Errors
-/// On a machine that the compiler of filters does not know.
+/// On an architecture that the filter compiler does not support.
 pub fn programs() -> Result<[Vec<u8>; 2], String> {
     let text = |error: seccompiler::BackendError| error.to_string();
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
@@ -148,7 +148,8 @@ pub fn programs() -> Result<[Vec<u8>; 2], String> {
     Ok([bytes(&without_x32(denied)), bytes(&unknown)])
 }
 
-/// All of these: number of the argument, comparison, value. 32 bits, as the kernel reads each of these arguments.
+/// A rule that matches if all conditions (argument number, comparison, value) do. Compares 32 bits, since the
+/// kernel reads only those of each of these arguments.
 fn rule(
     conditions: &[(u8, SeccompCmpOp, u64)],
 ) -> std::result::Result<SeccompRule, seccompiler::BackendError> {
@@ -158,7 +159,7 @@ fn rule(
     SeccompRule::new(conditions.collect::<Result<_, _>>()?)
 }
 
-/// Everything else is allowed; a call of another machine's ABI (32-bit x86) kills its process.
+/// Allows everything else. A system call of another ABI (32-bit x86) kills its process.
 fn compiled(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     errno: libc::c_int,
@@ -168,8 +169,8 @@ fn compiled(
     SeccompFilter::new(rules, SeccompAction::Allow, answer, machine)?.try_into()
 }
 
-/// Puts a test of the number in front: x32 counts as x86_64 for the test of the machine, and has other numbers for all
-/// that is denied.
+/// Prepends a check of the system call number: x32 passes the check of the architecture, but has other
+/// numbers for everything that is denied.
 fn without_x32(program: BpfProgram) -> BpfProgram {
     let step = |code: u32, jt: u8, jf: u8, k: u32| sock_filter { code: code as u16, jt, jf, k };
     let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn the_filters_are_programs_that_a_kernel_takes() {
         for program in programs().expect("compiled") {
-            // 4,096 instructions of 8 bytes.
+            // At most 4,096 instructions of 8 bytes.
             assert!(program.len() % 8 == 0 && program.len() <= 4096 * 8, "{}", program.len());
             assert!(program.len() > 8 * 5);
         }

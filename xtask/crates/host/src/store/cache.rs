@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cache. An entry is made under a temporary name, synced and renamed, so a half-made one is never seen. Two runs at
-//! once are safe: who makes an entry holds its lock, and who uses one holds a shared lock on it, so that it is not removed
-//! meanwhile. The kernel drops all of these locks when a process ends, however it ends.
+//! The cache. An entry is made under a temporary name, synced and renamed, so an incomplete one is never
+//! visible. Concurrent runs are safe: a process that makes an entry holds its lock, and one that uses an
+//! entry holds a shared lock on it so that it is not removed meanwhile. The kernel releases these locks
+//! however a process ends.
 //!
-//! What is made once and then only read is sealed ([`seal`](crate::store::seal)) and checked against that when it is opened. An
-//! entry that is damaged, or was never sealed, is removed and reported; to its user it is not there, and so it is made again.
+//! Entries that never change are sealed ([`seal`](crate::store::seal)) and checked against the seal when they
+//! are opened. An entry that is damaged or was never sealed is removed and reported. To its user it is
+//! missing, so it is made again.
 
 mod scratch;
 
@@ -30,21 +32,21 @@ use vmtest_base::event::Bus;
 use vmtest_base::files::{create_dir, killpoint};
 use vmtest_base::interrupt;
 
-/// The cache: everything in it can be made again.
+/// The cache. Everything in it can be rebuilt.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
-    /// Entries that this process uses.
+    /// Entries that this process uses, with their locks.
     held: Arc<Mutex<HashMap<PathBuf, Flock<File>>>>,
     /// Entries that this process compared with their seals, or made.
     checked: Arc<Mutex<HashSet<PathBuf>>>,
-    /// What is to be reported of entries that were removed.
+    /// Reports about removed entries, not yet printed.
     removed: Arc<Mutex<Vec<String>>>,
-    /// Removes what killed runs left; absent where they left nothing.
+    /// The thread that removes what killed runs left behind, if any.
     tidying: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// A lock that is held until it is dropped, also by a process that is killed.
+/// A lock that is held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
@@ -54,7 +56,7 @@ impl Cache {
     /// Opens the cache in `VMTEST_CACHE_DIR`, else `$XDG_CACHE_HOME/vmtest`, else `~/.cache/vmtest`.
     ///
     /// # Errors
-    /// When there is no such place, or it cannot be written.
+    /// If neither a variable nor HOME names a directory, or it cannot be written.
     pub fn open() -> Result<Cache> {
         let cache = Cache::at(Cache::place()?)?;
         crate::reaper::begin(&cache.root.join("tmp"));
@@ -64,7 +66,7 @@ impl Cache {
     /// Where the cache is, or would be.
     ///
     /// # Errors
-    /// When no variable says where.
+    /// If neither a variable nor HOME names a directory.
     pub fn place() -> Result<PathBuf> {
         match std::env::var_os("VMTEST_CACHE_DIR").filter(|dir| !dir.is_empty()) {
             Some(dir) => std::path::absolute(PathBuf::from(&dir)).on("cannot use VMTEST_CACHE_DIR", &dir),
@@ -72,8 +74,8 @@ impl Cache {
         }
     }
 
-    /// Opens the cache in the directory `root`, an absolute path; makes it where it is missing and removes what killed
-    /// runs left half-made.
+    /// Opens the cache in the absolute path `root`. Creates it if it is missing, and removes incomplete
+    /// entries of killed runs.
     pub fn at(root: PathBuf) -> Result<Cache> {
         let cache = Cache {
             root,
@@ -90,7 +92,6 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -100,8 +101,9 @@ impl Cache {
         self.root.join(kind.name()).join(key)
     }
 
-    /// The entry of this kind and key if it is complete and as it was made; from now on this process uses it, see
-    /// [`Cache::hold`]. One that is damaged is removed. A source is looked at by [`Cache::verify`].
+    /// The entry of this kind and key, if it is complete and undamaged; this process now holds it, see
+    /// [`Cache::hold`]. A damaged one is removed. The content of a source is checked by [`Cache::verify`]
+    /// instead.
     pub fn get(&self, kind: CacheKind, key: &str) -> Option<PathBuf> {
         let path = Some(self.path(kind, key)).filter(|path| self.hold(path))?;
         if seal::scope(kind).is_none() {
@@ -112,7 +114,7 @@ impl Cache {
         } else {
             match self.compare(&path) {
                 Ok(state) => state,
-                // Whoever uses it is interrupted as well.
+                // The user of the entry gets interrupted as well.
                 Err(_) if interrupt::requested().is_some() => State::Whole,
                 Err(error) => State::Damaged(error.summary()),
             }
@@ -120,11 +122,11 @@ impl Cache {
         self.remove_unless_whole(&path, state).then_some(path)
     }
 
-    /// Compares the entry that this directory is with its seal, once for each process and whatever its kind; a directory
-    /// outside of the cache is not ours to judge.
+    /// Compares the entry at `dir` with its seal, once per process and whatever its kind. Accepts any
+    /// directory that is not a sealed entry of this cache.
     ///
     /// # Errors
-    /// When it is damaged; then it is removed, and may be made again.
+    /// If it is damaged. Then it has been removed and can be made again.
     pub fn verify(&self, bus: &Bus, dir: &Path) -> Result<()> {
         let entry = dir.strip_prefix(&self.root).ok().map(|below| below.iter().collect::<Vec<_>>());
         let Some([kind, _]) = entry.as_deref() else { return Ok(()) };
@@ -140,7 +142,7 @@ impl Cache {
             .next("run the same command again"))
     }
 
-    /// Once for each entry; others wait meanwhile, and do not use what may be damaged.
+    /// Holds the lock while it compares, so that other threads wait and do not use a damaged entry.
     fn compare(&self, path: &Path) -> Result<State> {
         let mut checked = self.checked();
         if checked.contains(path) {
@@ -157,7 +159,7 @@ impl Cache {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an entry can be used; one that cannot goes away in one step, whoever uses it: nothing good comes of it.
+    /// Whether an entry is usable. One that is not is moved away at once, even if it is in use.
     fn remove_unless_whole(&self, path: &Path, state: State) -> bool {
         let below = path.strip_prefix(&self.root).unwrap_or(path).display();
         let said = match state {
@@ -176,14 +178,14 @@ impl Cache {
         false
     }
 
-    /// Reports what was removed since the last time.
+    /// Reports what was removed since the last call.
     pub fn report_removed(&self, bus: &Bus) {
         let said = std::mem::take(&mut *self.removed.lock().unwrap_or_else(PoisonError::into_inner));
         said.into_iter().for_each(|text| bus.warn(text));
     }
 
-    /// Says that this process uses the entry at `path` from now until its end: nobody removes it meanwhile, and its time
-    /// of last use is now. `false` where there is none.
+    /// Keeps the entry at `path` from being removed until this process ends or releases it, and sets its time
+    /// of last use to now. `false` if it does not exist.
     pub fn hold(&self, path: &Path) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.get(path).is_some_and(|file| is_at(file, path)) {
@@ -191,10 +193,10 @@ impl Cache {
         }
         loop {
             let Ok(file) = File::open(path) else { return false };
-            // Who removes an entry holds the other kind of lock for the time of a rename.
+            // A process that removes entries takes the exclusive lock only for the time of a rename.
             let Ok(file) = Flock::lock(file, FlockArg::LockShared) else { return false };
             if is_at(&file, path) {
-                // A cache that may only be read has no time of last use.
+                // Fails in a read-only cache, which keeps no time of last use.
                 let _ = file.set_modified(SystemTime::now());
                 held.insert(path.to_owned(), file);
                 return true;
@@ -202,16 +204,16 @@ impl Cache {
         }
     }
 
-    /// Takes [`Cache::hold`] back.
+    /// Undoes [`Cache::hold`].
     pub fn release(&self, path: &Path) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
     }
 
-    /// The entry of this kind and key; `make` fills the empty directory that it is given when there is none yet. The
-    /// flag says whether it was there already.
+    /// The entry of this kind and key. If it does not exist yet, `make` fills the empty directory that it
+    /// gets. The flag is true if the entry existed.
     ///
     /// # Errors
-    /// Those of `make`, and those of the file system. Nothing half-made stays.
+    /// Those of `make` and those of the file system. No incomplete entry is left.
     pub fn get_or_make(
         &self,
         bus: &Bus,
@@ -232,14 +234,14 @@ impl Cache {
         Ok((scratch.keep_as(&self.path(kind, key))?, false))
     }
 
-    /// An empty directory on the cache's file system that goes away unless it is kept.
+    /// An empty directory on the cache's file system that is removed unless it is kept.
     pub fn scratch(&self) -> Result<Scratch> {
         let dir = tempfile::Builder::new()
             .prefix("t-")
             .tempdir_in(self.root.join("tmp"))
             .on("cannot create a scratch directory in", self.root.join("tmp"))?;
         let handle = File::open(dir.path()).on("cannot open", dir.path())?;
-        // The lock tells a later run that this directory still has an owner.
+        // The lock shows other runs that this directory still has an owner.
         let lock = Flock::lock(handle, FlockArg::LockExclusive)
             .map_err(|(_, errno)| errno)
             .on("cannot lock", dir.path())?;
@@ -247,10 +249,10 @@ impl Cache {
         Ok(Scratch { dir: Some(dir), lock, cache: self.clone() })
     }
 
-    /// Waits for the named lock, and says so when it has to.
+    /// Waits for the lock of an entry, and prints a note if it has to wait.
     ///
     /// # Errors
-    /// When it cannot be had, or when interrupted while waiting.
+    /// If it cannot be taken, or if interrupted while waiting.
     pub fn lock(&self, bus: &Bus, kind: CacheKind, key: &str) -> Result<Lock> {
         let path = self.root.join("locks").join(format!("{kind}-{key}"));
         let mut said = false;
@@ -272,8 +274,8 @@ impl Cache {
         }
     }
 
-    /// Takes an entry away that nobody uses, and gives what it was under a name where nobody looks for it. `None` where it
-    /// is in use, or not there.
+    /// Moves an unused entry to a temporary name, where no lookup finds it. `None` if it is in use or
+    /// missing.
     pub(super) fn take_away(&self, kind: CacheKind, key: &str) -> Result<Option<Doomed>> {
         let lock_path = self.root.join("locks").join(format!("{kind}-{key}"));
         let Some(lock) = try_lock(&lock_path)? else { return Ok(None) };
@@ -282,12 +284,14 @@ impl Cache {
         let doomed = self.root.join("tmp").join(format!("t-{}", vmtest_base::files::nonce()));
         fs::rename(&path, &doomed).on("cannot remove", &path)?;
         killpoint("taken away");
-        // Nobody waits with an old one in hand: who gets a lock looks whether it is still the one of that name.
+        // Safe for waiting processes: after locking, they check that their file is still the one with that
+        // name.
         let _ = fs::remove_file(&lock_path);
         Ok(Some(Doomed { path: doomed, _handle: handle, _lock: lock }))
     }
 
-    /// Of the entries of a kind whose names begin so, keeps those that were used last, and those that are in use.
+    /// Removes entries of a kind whose names start with `prefix`, except for the `count` most recently used
+    /// ones and any in use.
     pub fn keep_newest(&self, kind: CacheKind, prefix: &str, count: usize) -> Result<()> {
         let entries = fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten();
         let mut found: Vec<(SystemTime, String)> = entries
@@ -304,7 +308,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether a process makes or uses this entry.
+    /// Whether a process is making or using this entry.
     pub(super) fn is_used(&self, kind: CacheKind, key: &str) -> bool {
         let lock_path = self.root.join("locks").join(format!("{kind}-{key}"));
         let made =
@@ -313,8 +317,8 @@ impl Cache {
         made || (unused(&path).is_none() && path.symlink_metadata().is_ok())
     }
 
-    /// Removes scratch directories whose owner is gone, beside the work: what is left when the process ends waits for
-    /// the next one.
+    /// Removes scratch directories whose owner is gone, in a background thread. If the process ends before it
+    /// is done, the next one continues.
     fn remove_leftovers(&self) {
         self.remove_half_files();
         let leftovers = self.leftovers(FRESH);
@@ -324,24 +328,24 @@ impl Cache {
         }
     }
 
-    /// Removes them now.
+    /// The same, but waits for it.
     pub(super) fn remove_leftovers_now(&self) {
         if let Some(tidying) = self.tidying.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // What it could not remove, the next run will.
+            // The next run removes the rest.
             drop(tidying.join());
         }
         self.remove_half_files();
         self.leftovers(FRESH).iter().for_each(|(path, _lock)| remove_tree(path));
     }
 
-    /// Small files that a killed process was writing beside entries that are files.
+    /// Removes temporary files that a killed process left next to entries that are files.
     fn remove_half_files(&self) {
         for kind in [CacheKind::SuiteSeen, CacheKind::Hashes, CacheKind::Tools] {
             for entry in fs::read_dir(self.path(kind, "")).into_iter().flatten().flatten() {
                 let half = entry.file_name().to_string_lossy().starts_with(vmtest_base::files::HALF);
                 let age =
                     entry.metadata().and_then(|stat| stat.modified()).ok().and_then(|at| at.elapsed().ok());
-                // It takes a moment to write one.
+                // Writing one takes only a moment.
                 if half && age.is_some_and(|age| age >= FRESH) {
                     let _ = fs::remove_file(entry.path());
                 }
@@ -349,11 +353,11 @@ impl Cache {
         }
     }
 
-    /// Scratch directories of this age whose owner is gone, locked for whoever removes them.
+    /// Scratch directories of at least this age whose owner is gone, locked for removal.
     fn leftovers(&self, at_least: Duration) -> Vec<(PathBuf, Flock<File>)> {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return Vec::new() };
         let orphan = |entry: fs::DirEntry| {
-            // One that was made a moment ago may not have its lock yet.
+            // A new one may not have its lock yet.
             let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
             let ours = entry.file_name().to_str()?.starts_with("t-");
             let handle =
@@ -365,7 +369,7 @@ impl Cache {
     }
 }
 
-/// The lock of this file if nobody holds it.
+/// The lock of this file, unless it is taken.
 fn try_lock(path: &Path) -> Result<Option<Lock>> {
     loop {
         let file = OpenOptions::new()
@@ -376,7 +380,7 @@ fn try_lock(path: &Path) -> Result<Option<Lock>> {
             .open(path)
             .on("cannot open lock", path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            // Who removed the entry has removed this file as well: there may be another one of its name.
+            // The process that removed the entry also removed this file; there may be a new one of its name.
             Ok(file) if !is_at(&file, path) => (),
             Ok(file) => return Ok(Some(Lock { _file: file })),
             Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
@@ -385,7 +389,7 @@ fn try_lock(path: &Path) -> Result<Option<Lock>> {
     }
 }
 
-/// Whether this open file is the one that `path` names now.
+/// Whether `path` still names this open file.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
@@ -393,13 +397,13 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// What `path` names, locked against use; `None` where it is used, or not there.
+/// Opens and locks what `path` names against use; `None` if it is in use or missing.
 fn unused(path: &Path) -> Option<Flock<File>> {
     let handle = opened(path)?;
     Flock::lock(handle, FlockArg::LockExclusiveNonblock).ok().filter(|handle| is_at(handle, path))
 }
 
-/// Opens an entry, to lock it. A build may have taken all permissions from a directory that it could write to.
+/// Opens an entry to lock it. A build may have removed all permissions from a directory that it could write.
 fn opened(path: &Path) -> Option<File> {
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     match File::open(path) {
@@ -411,7 +415,7 @@ fn opened(path: &Path) -> Option<File> {
     }
 }
 
-/// An entry on its way out. Nobody can use it any more.
+/// An entry that is being removed and that no process can use any more.
 pub(super) struct Doomed {
     path: PathBuf,
     _handle: Flock<File>,
@@ -419,15 +423,15 @@ pub(super) struct Doomed {
 }
 
 impl Doomed {
-    /// Removes it; what cannot be removed is a leftover for the next run.
+    /// Removes it; whatever cannot be removed is left to the next run.
     pub(super) fn remove(self) {
         remove_tree(&self.path);
-        // An entry that is a file.
+        // For an entry that is a file.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A scratch directory younger than this is never taken for a leftover.
+/// A scratch directory younger than this is never considered a leftover.
 const FRESH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the cache holds: each entry with its size and its time of last use, and which of them go first. Entries are known
-//! by their kind and the shape of their names, so that a directory of somebody else's is never taken for one.
+//! The contents of the cache: each entry with its size and time of last use, and which to remove first.
+//! Entries are recognized by their kind and the format of their names, so that an unrelated directory is
+//! never taken for one.
 
 use crate::store::CacheKind;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -45,18 +46,18 @@ fn is_entry_name(kind: CacheKind, name: &str) -> bool {
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
     pub kind: CacheKind,
-    /// Its name among those.
+    /// Its name within its kind.
     pub name: String,
-    /// What it takes on the disk; a file that several entries hold is counted for the first of them.
+    /// Disk usage. A file that is linked into several entries counts only for the first of them.
     pub bytes: u64,
     /// Seconds since 1970.
     pub last_use: u64,
-    /// A process makes it or uses it now.
+    /// Whether a process is making or using it.
     pub in_use: bool,
-    /// Bytes of files that have no other name.
+    /// Bytes of files with only one link.
     #[serde(skip)]
     own: u64,
-    /// Files of it that have other names: device and inode.
+    /// Files with several links: device and inode.
     #[serde(skip)]
     shared: Vec<(u64, u64)>,
 }
@@ -72,20 +73,20 @@ impl Entry {
 /// Everything in the cache.
 #[derive(Debug, Default, Serialize)]
 pub struct Inventory {
-    /// Every entry, by kind and then the one that was not used for longest first.
+    /// All entries, by kind and then least recently used first.
     pub entries: Vec<Entry>,
-    /// Names in the cache's directory that are not ours, and in its kinds.
+    /// Names in the cache's directories that are not ours.
     pub foreign: Vec<String>,
-    /// Shared files: bytes and how many entries hold them.
+    /// Files with several links: bytes, and how many entries have them.
     #[serde(skip)]
     links: HashMap<(u64, u64), (u64, u32)>,
 }
 
 impl Inventory {
-    /// Reads the whole cache: some seconds for a large one.
+    /// Reads the whole cache, which takes some seconds for a large one.
     ///
     /// # Errors
-    /// When interrupted.
+    /// If interrupted.
     pub fn of(cache: &Cache) -> Result<Inventory> {
         let mut inventory = Inventory::default();
         for &kind in CacheKind::ALL {
@@ -144,7 +145,7 @@ impl Inventory {
         self.entries.iter().map(|entry| entry.bytes).sum()
     }
 
-    /// Entries and bytes by kind.
+    /// Number of entries and bytes by kind.
     pub fn by_kind(&self) -> BTreeMap<CacheKind, (u64, u64)> {
         let mut kinds = BTreeMap::new();
         for entry in &self.entries {
@@ -155,12 +156,12 @@ impl Inventory {
     }
 }
 
-/// What is to be removed.
+/// What to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prune {
-    /// The ones that were not used for longest, until this many bytes are left.
+    /// The least recently used entries, until at most this many bytes are left.
     ToSize(u64),
-    /// What was not used for this long.
+    /// Entries that were not used for this long.
     OlderThan(Duration),
     All,
 }
@@ -168,20 +169,20 @@ pub enum Prune {
 /// What was removed, or would be.
 #[derive(Debug, Default, Serialize)]
 pub struct Pruned {
-    /// Entries that went, as `kind/name`, the first one first.
+    /// Removed entries, as `kind/name`, in order of removal.
     pub removed: Vec<String>,
-    /// Bytes that the disk got back.
+    /// Bytes that were freed on disk.
     pub freed: u64,
     /// Bytes that are left.
     pub left: u64,
-    /// Entries that would have gone and are in use.
+    /// Entries that were not removed because they are in use.
     pub in_use: Vec<String>,
 }
 
-/// Removes entries that nobody uses, the one that was not used for longest first; with `dry_run` only says which.
+/// Removes unused entries, the least recently used first. With `dry_run`, only lists them.
 ///
 /// # Errors
-/// When interrupted, or the file system refuses.
+/// If interrupted, and those of the file system.
 pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool) -> Result<Pruned> {
     let mut pruned = Pruned { left: inventory.total(), ..Pruned::default() };
     let mut entries = std::mem::take(&mut inventory.entries);
@@ -197,7 +198,7 @@ pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool
             continue;
         }
         let name = format!("{}/{}", entry.kind, entry.name);
-        // Asked again at the moment when it matters: it may be in use since it was measured, or not any more.
+        // Check again now: whether it is in use may have changed since it was measured.
         let doomed = match dry_run {
             true => None,
             false => cache.take_away(entry.kind, &entry.name)?,
@@ -209,7 +210,7 @@ pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool
         doomed.into_iter().for_each(crate::store::cache::Doomed::remove);
         let mut freed = entry.own;
         for id in &entry.shared {
-            // Its bytes are free when the last entry that holds it is gone.
+            // The space is freed only when the last entry that links the file is removed.
             if let Some((bytes, holders)) = inventory.links.get_mut(id) {
                 *holders -= 1;
                 freed += if *holders == 0 { *bytes } else { 0 };
@@ -225,7 +226,7 @@ pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool
     Ok(pruned)
 }
 
-/// Names in a directory, sorted; none where there is no such directory.
+/// Sorted names in a directory; empty if it does not exist.
 fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> =
@@ -302,7 +303,7 @@ mod tests {
         let bytes = |kind| inventory.by_kind()[kind].1;
         assert!(bytes(&CacheKind::Trees) >= 400 * 1024 && bytes(&CacheKind::Objects) < 100 * 1024);
         let total = inventory.total();
-        // The older one alone frees next to nothing, so the other one has to go as well.
+        // The older one frees next to nothing, so the other one has to be removed, too.
         let pruned = place.prune(Prune::ToSize(100 * 1024), false);
         assert_eq!((pruned.removed.len(), pruned.left), (2, 0));
         assert_eq!(pruned.freed, total);
@@ -312,7 +313,7 @@ mod tests {
     fn what_is_too_deep_for_a_path_is_counted_and_removed() {
         let place = Place::new();
         let entry = place.entry(CacheKind::Objects, "a", 1, 9);
-        // One process: another one would begin to tidy up beside it.
+        // Uses one cache: opening a second one would start to clean up in the background.
         let cache = place.cache();
         let before = Inventory::of(&cache).expect("read").total();
         crate::store::walk::tests::deep(&entry.join("obj"), 200, &"x".repeat(250));

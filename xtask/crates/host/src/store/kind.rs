@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kinds of entries in the cache: a directory for each.
+//! The kinds of cache entries, each with its own directory.
 
 use serde::Serialize;
 
 /// Defines the kinds with their directories.
 macro_rules! kinds {
     ($($kind:ident = $name:literal, $about:literal;)*) => {
-        /// A kind of entries. Sources come before what is linked to them: a file with several names is counted where it is
-        /// met first.
+        /// A kind of cache entries. Sources come before the kinds that link to their files, because a file
+        /// with several links counts only for the first entry.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum CacheKind {
             $(#[doc = $about] $kind),*
         }
 
         impl CacheKind {
-            /// All of them.
             pub const ALL: &[CacheKind] = &[$(CacheKind::$kind),*];
 
             pub fn name(self) -> &'static str {
@@ -64,7 +63,7 @@ impl CacheKind {
         CacheKind::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// Whether its entries are small files: remembered facts.
+    /// Whether its entries are small files with remembered facts.
     pub fn is_fact(self) -> bool {
         matches!(self, CacheKind::SuiteSeen | CacheKind::Hashes | CacheKind::Tools | CacheKind::Verdicts)
     }

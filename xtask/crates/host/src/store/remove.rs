@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Removes directory trees that strangers' builds wrote into. A link is removed and never followed, also as the root.
+//! Removes directory trees that untrusted builds wrote. Symlinks are removed but never followed, not even as
+//! the root.
 
 use std::ffi::CString;
 use std::fs;
@@ -12,16 +13,17 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::store::walk::{is_dir, look, names, open_dir};
 
-/// Removes a directory tree of any depth, also one with directories in it that nobody may read or change (packages ship
-/// them); what cannot be removed is left for the next run.
+/// Removes a directory tree of any depth, including directories without permissions (some packages ship
+/// them). Whatever cannot be removed is left to the next run.
 pub fn remove_tree(path: &Path) {
     remove_tree_while(path, || true);
 }
 
-/// Removes a directory tree as long as `go_on` says so.
+/// Removes a directory tree while `go_on` returns true.
 ///
-/// Nothing is deeper than two levels when it is removed: what a directory holds is moved up to the top first. A path could be
-/// longer than the kernel takes, and a descriptor for each level would be more than a process may have.
+/// Subdirectories are moved up to the top before they are removed, so it never descends more than two levels.
+/// In a deep tree, paths could exceed PATH_MAX, and a descriptor per level could exceed the limit of open
+/// files.
 pub(super) fn remove_tree_while(path: &Path, go_on: impl Fn() -> bool) {
     let Ok(stat) = look(AT_FDCWD, path) else { return };
     if !is_dir(&stat) {
@@ -38,7 +40,7 @@ pub(super) fn remove_tree_while(path: &Path, go_on: impl Fn() -> bool) {
             }
             done += remove(&top, name, &mut moved, &go_on);
         }
-        // Nothing left, or nothing that can be removed.
+        // Nothing is left, or nothing that can be removed.
         if done == 0 {
             break;
         }
@@ -46,13 +48,13 @@ pub(super) fn remove_tree_while(path: &Path, go_on: impl Fn() -> bool) {
     let _ = fs::remove_dir(path);
 }
 
-/// Names at the top that nothing in the tree has.
+/// Generates unique names at the top.
 struct Moved {
     prefix: String,
     count: u64,
 }
 
-/// Removes `name` from `top`, or brings what is in it up to `top`; how much was done.
+/// Removes `name` from `top`, or moves its subdirectories up to `top`. Returns the number of changes.
 fn remove(top: &OwnedFd, name: &CString, moved: &mut Moved, go_on: impl Fn() -> bool) -> u64 {
     let Ok(stat) = look(top, name.as_c_str()) else { return 0 };
     if !is_dir(&stat) {
@@ -69,7 +71,7 @@ fn remove(top: &OwnedFd, name: &CString, moved: &mut Moved, go_on: impl Fn() -> 
         }
         let Ok(stat) = look(&dir, below.as_c_str()) else { continue };
         let went = if is_dir(&stat) {
-            // Its entry for the directory above changes, which takes the right to write to it.
+            // Moving a directory changes its `..` entry, so it must be writable.
             let _ = fchmodat(&dir, below.as_c_str(), Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
             moved.count += 1;
             let place = format!("{}{}", moved.prefix, moved.count);

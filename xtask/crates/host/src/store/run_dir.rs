@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The directory of one run: everything it saw. How many are kept, and how large one may stay once it is over.
+//! The directory of one run, with all its output. Limits how many are kept, and how large a finished one may
+//! be.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,33 +14,32 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, nonce};
 use vmtest_base::places::runs_dir;
 
-/// Runs that are kept, unless asked otherwise.
+/// Default number of runs that are kept.
 pub const KEPT_RUNS: u32 = 50;
-/// Bytes of a run that is over, unless asked otherwise.
+/// Default size limit of a finished run, in bytes.
 pub const RUN_BYTES: u64 = 50 * 1024 * 1024;
-/// A file smaller than this is not cut: nothing would be won.
+/// A smaller file is not cut, since that would not save much.
 const WORTH_A_CUT: u64 = 64 * 1024;
 
-/// What the log of a run may still get after its size was looked at.
+/// Reserve for lines that are logged after the size was measured.
 const ROOM_FOR_MORE: u64 = 8 * 1024;
 
-/// The directory of one run: everything it saw.
+/// The directory of one run, with all its output.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     /// Name of the run: time and a few random digits.
     pub id: String,
-    /// Where it is.
     pub path: PathBuf,
-    /// Says that the run is under way, as long as this process lives.
+    /// Shows that the run is in progress while this process lives.
     _lock: Arc<Flock<File>>,
 }
 
 impl RunDir {
-    /// Makes a new one: `out` itself when given, else `runs/<id>` under `$XDG_STATE_HOME/vmtest`, see
+    /// Creates a new one: `out` itself if given, else `runs/<id>` under `$XDG_STATE_HOME/vmtest`. See
     /// [`RunDir::link_as_latest`].
     ///
     /// # Errors
-    /// When `out` holds files already, or the file system refuses.
+    /// If `out` is not empty, and those of the file system.
     pub fn create(out: Option<&Path>) -> Result<RunDir> {
         let id = run_id();
         let path = match out {
@@ -60,10 +60,10 @@ impl RunDir {
         Ok(RunDir { id, _lock: Arc::new(lock.on("cannot lock", &path)?), path })
     }
 
-    /// One that was begun by another process, to go on in it.
+    /// Reopens one of another process, to continue that run.
     ///
     /// # Errors
-    /// Class `Usage` while another process is at work there.
+    /// Class `Usage` while another process works in it.
     pub fn reopen(path: &Path) -> Result<RunDir> {
         let handle = File::open(path).on("cannot open", path)?;
         let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).map_err(|_| {
@@ -75,10 +75,10 @@ impl RunDir {
         Ok(RunDir { id, path: path.to_owned(), _lock: Arc::new(lock) })
     }
 
-    /// A part of it with files of its own, empty: what a killed process left there goes.
+    /// An empty subdirectory with its own files. Whatever a killed process left there is removed.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Those of the file system.
     pub fn part(&self, below: &str) -> Result<RunDir> {
         let path = self.path.join(below);
         if path.exists() {
@@ -88,10 +88,10 @@ impl RunDir {
         Ok(RunDir { id: format!("{}/{below}", self.id), path, ..self.clone() })
     }
 
-    /// Makes it what the link `latest` beside it points to; a directory of `--out` has no link beside it.
+    /// Points the symlink `latest` to it. Does nothing for a directory of `--out`.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Those of the file system.
     pub fn link_as_latest(&self) -> Result<()> {
         let runs = runs_dir()?;
         if self.path.parent() != Some(&runs) {
@@ -104,19 +104,19 @@ impl RunDir {
         fs::rename(&link, runs.join("latest")).on("cannot link", runs.join("latest"))
     }
 
-    /// Removes what a run that never was has written.
+    /// Removes the files of a run that did not happen after all.
     pub fn discard(&self) {
         remove_tree(&self.path);
         if runs_dir().is_ok_and(|runs| self.path.parent() != Some(&runs)) {
-            // The directory of `--out` is the user's.
+            // The directory of `--out` belongs to the user.
             let _ = fs::create_dir(&self.path);
         }
     }
 
-    /// A directory below it, made where it is missing.
+    /// A directory below it, created if missing.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Those of the file system.
     pub fn dir(&self, below: &str) -> Result<PathBuf> {
         let path = self.path.join(below);
         create_dir(&path)?;
@@ -124,11 +124,12 @@ impl RunDir {
     }
 }
 
-/// Removes all but the newest `keep` runs in `runs`, those under way and the one that `latest` names; with `dry_run` only
-/// says which. Gives the names of what went. What is no run is never touched.
+/// Removes all but the newest `keep` runs in `runs`. Keeps runs in progress and, if `spare_latest`, the
+/// target of the symlink `latest`. With `dry_run`, only lists them. Returns the names of the removed runs.
+/// Directories that are not runs are never touched.
 ///
 /// # Errors
-/// When the file system refuses.
+/// Those of the file system.
 pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) -> Result<Vec<String>> {
     let latest = fs::read_link(runs.join("latest")).ok().filter(|_| spare_latest);
     let mut names: Vec<String> = fs::read_dir(runs)
@@ -139,7 +140,7 @@ pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) 
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     names.sort();
-    // Whoever was killed while removing one has left it under this name, and a link that never got its own.
+    // A process that was killed during a removal left the run under this name.
     for name in names.iter().filter(|name| name.strip_prefix(GONE).is_some_and(is_run_id)) {
         if !dry_run {
             remove_tree(&runs.join(name));
@@ -168,22 +169,23 @@ pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) 
     Ok(removed)
 }
 
-/// In front of the name of a run that is being removed.
+/// Prefix of the name of a run that is being removed.
 const GONE: &str = ".gone-";
 
-/// The lock of a run that is over; `None` while it is under way.
+/// Locks a run that is not in progress; `None` if it is.
 fn not_under_way(path: &Path) -> Option<Flock<File>> {
     Flock::lock(File::open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
 
-/// Cuts the middle out of the largest logs until the files of a run that is over take no more than `limit`. A mark stands
-/// where something was cut. `run.json` and `plan.json` are never touched. Gives the names of what was cut.
+/// Cuts the middle out of the largest logs until the files of a finished run take at most `limit` bytes. A
+/// mark replaces each cut. `run.json` and `plan.json` are never touched. Returns the names of the files that
+/// were cut.
 ///
-/// The mark is no event and no line of a kernel: what reads a cut file again finds a faulty channel and a console that does
-/// not hold everything, and neither is ever a pass.
+/// The mark is neither a valid event nor a kernel message: whoever reads a cut file again finds a faulty
+/// channel or an incomplete console, and neither ever counts as a pass.
 ///
 /// # Errors
-/// When the file system refuses.
+/// Those of the file system.
 pub fn bound(run: &Path, limit: u64) -> Result<Vec<String>> {
     let mut logs: Vec<(u64, PathBuf)> = Vec::new();
     let mut rest = 0;
@@ -200,10 +202,11 @@ pub fn bound(run: &Path, limit: u64) -> Result<Vec<String>> {
     if total(&logs) + rest <= limit {
         return Ok(Vec::new());
     }
-    // The log gets some more lines, of which one tells of this.
+    // The log gets a few more lines, one of them about the cut.
     let limit = limit.saturating_sub(ROOM_FOR_MORE);
     logs.sort();
-    // The same for each file that is cut, as much as fits: the small ones, which say most, stay whole.
+    // Each cut file keeps an equal share. Small files, which say most, stay whole and leave the rest to the
+    // others.
     let mut room = limit.saturating_sub(rest);
     let mut cut = Vec::new();
     let count = logs.len() as u64;
@@ -218,10 +221,10 @@ pub fn bound(run: &Path, limit: u64) -> Result<Vec<String>> {
     Ok(cut)
 }
 
-/// Bounds the runs that were killed before they had a record: nobody else will.
+/// Bounds the size of runs that were killed before they had a record, since no other code does.
 ///
 /// # Errors
-/// When the file system refuses.
+/// Those of the file system.
 pub fn bound_unfinished(runs: &Path) -> Result<()> {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -236,10 +239,10 @@ pub fn bound_unfinished(runs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// First words of the mark in a file that was cut.
+/// Start of the mark in a file that was cut.
 pub const CUT_MARK: &str = "[vmtest: cut here: ";
 
-/// Keeps the first third and the end of a file, together `share` bytes, under the same name.
+/// Keeps the first third and the last two thirds of `share` bytes of a file, under the same name.
 fn cut_middle(path: &Path, length: u64, share: u64, limit: u64) -> Result<()> {
     let mark_room = 200;
     let keep = share.saturating_sub(mark_room);
@@ -261,7 +264,7 @@ fn run_id() -> String {
     format!("{}-{}", vmtest_base::date::compact(), &nonce()[..6])
 }
 
-/// Whether a name is one that [`run_id`] gives.
+/// Whether [`run_id`] could have made this name.
 fn is_run_id(name: &str) -> bool {
     let shape = "dddddddd-dddddd-xxxxxx";
     name.len() == shape.len()
@@ -330,7 +333,7 @@ mod tests {
         let text = fs::read_to_string(dir.path().join("cells/a/console.log")).expect("read");
         assert!(text.starts_with("000000000\n") && text.ends_with("000599999\n") && text.contains(CUT_MARK));
         assert!(bound(dir.path(), limit).expect("bounded").is_empty(), "once is enough");
-        // A channel that was cut is no channel to believe.
+        // A cut channel must not be trusted.
         let mut stream = vmtest_guest::events::Stream::new("abc");
         stream.feed(&fs::read(dir.path().join("cells/b/events.jsonl")).expect("read"));
         assert!(!stream.faults.is_empty());

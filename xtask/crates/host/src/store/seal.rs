@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The seal of a cache entry: what every file of it was when the entry was made. An entry is checked against its seal before
-//! it is used.
+//! The seal of a cache entry: a record of every file when the entry was made. An entry is checked against its
+//! seal before it is used.
 //!
-//! The rule of the cache: *an entry may be shared only if everything that produced it was a function of its key*. Either all
-//! that ran to make it is in the key (a download with its checksum, a tool that is made of hashed files alone), or the
-//! key holds the origin of what ran, and of one origin the set of what make executes ([`vmtest_kernel::executed`]). A seal
-//! says that an entry is still what was made; it cannot say that the right thing was made.
+//! The rule of the cache: *an entry may be shared only if everything that produced it was a function of its
+//! key*. Either everything that ran to make it is in the key (a download with its checksum, a tool built only
+//! from hashed files), or the key holds the origin of what ran and the set of files that make executes
+//! ([`vmtest_kernel::executed`]). A seal shows that an entry is still what was made; it cannot show that the
+//! right thing was made.
 //!
-//! A file whose size, mode, time of change and inode change time (ctime) are as sealed is taken for unchanged: no program
-//! can set a ctime, so an overwritten file shows also when its size and mtime are restored. Where any of them differs the
-//! content is hashed and decides; when it is right (a hard link was made, the cache was restored from an archive) the new
-//! times are sealed.
+//! A file whose size, mode, mtime and ctime match the seal counts as unchanged: no program can set a ctime,
+//! so an overwritten file is noticed even if its size and mtime are restored. If any of them differs, the
+//! content is hashed and decides. If that matches (a hard link was added, the cache was restored from an
+//! archive), the new times are sealed.
 //!
-//! How it could be wrong: damage below the file system (a bad disk that reports no error) leaves all times as they are. So
-//! does a clock that is set back to the tick of the first write. Whoever can write the cache can also write a seal.
+//! Limits: damage below the file system (a bad disk that reports no error) changes no times, and neither does
+//! a write while the clock is set back to the tick of the first write. And anyone who can write to the cache
+//! can also write a seal.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -30,53 +32,52 @@ use vmtest_base::key::{hash_bytes, hash_file};
 
 /// Name of the seal in the entry.
 pub const SEAL: &str = ".vmtest-seal";
-/// First line; another version is no seal.
+/// First line. A seal of another version is invalid.
 const VERSION: &str = "vmtest seal 2";
 
 /// Which files of an entry are sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All of them.
     All,
-    /// In a build root: what is executed or loaded, and the names in the directories that hold such. Of 12,000 files that is a
-    /// third.
+    /// For a build root: what is executed or loaded, and the names in the directories that contain such
+    /// files. That is a third of 12,000 files.
     Executed,
 }
 
-/// How an entry of this kind is checked; `None` for what changes all its life and has means of its own.
+/// How an entry of this kind is sealed; `None` for kinds that keep changing or have other checks.
 pub(super) fn scope(kind: CacheKind) -> Option<Scope> {
     match kind {
-        // Fetched into, written by make and ccache; a snapshot has its own manifest.
+        // Git, ccache, make and apt keep writing to these; a snapshot has its own manifest.
         CacheKind::Git | CacheKind::Objects | CacheKind::Ccache | CacheKind::Apt | CacheKind::Trees => None,
-        // Single files, each written as a whole.
+        // Single files that are written atomically.
         kind if kind.is_fact() => None,
         CacheKind::Root => Some(Scope::Executed),
         _ => Some(Scope::All),
     }
 }
 
-/// Whether it is checked only before something is made of it: a look at each of 90,000 files takes longer than a whole run
-/// of a kernel that is in the cache.
+/// Whether it is checked only before something is built from it: checking 90,000 files takes longer than a
+/// whole run with a cached kernel.
 pub(super) fn is_lazy(kind: CacheKind) -> bool {
     kind == CacheKind::Source
 }
 
-/// What a seal says of an entry.
+/// Result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is what was made.
+    /// Unchanged.
     Whole,
-    /// It has no seal: an earlier version of the harness made it.
+    /// Without a seal: an earlier version of the harness made it.
     Unsealed,
-    /// It is not; what shows it.
+    /// Changed; with the evidence.
     Damaged(String),
 }
 
-/// A file, link or directory as it was sealed.
+/// The sealed state of a file, symlink or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     stamp: Stamp,
-    /// Of the content, of a link's target, or of the names in a directory.
+    /// Of the content, of a symlink's target, or of the names in a directory.
     hash: String,
     path: PathBuf,
 }
@@ -94,7 +95,7 @@ impl Stamp {
         let stat = fs::symlink_metadata(path)?;
         Ok(Stamp {
             mode: stat.mode(),
-            // That of a directory is the file system's.
+            // The size of a directory depends on the file system.
             size: if stat.is_dir() { 0 } else { stat.size() },
             modified: (stat.mtime(), stat.mtime_nsec()),
             changed: (stat.ctime(), stat.ctime_nsec()),
@@ -117,7 +118,7 @@ impl Stamp {
         self.mode & 0o170_000
     }
 
-    /// The same but for times.
+    /// Whether everything but the times is equal.
     fn is_alike(&self, other: &Stamp) -> bool {
         (self.mode, self.size) == (other.mode, other.size)
     }
@@ -130,7 +131,7 @@ const FILE: u32 = 0o100_000;
 /// Writes the seal of a finished entry.
 ///
 /// # Errors
-/// When a file cannot be read or the seal not be written.
+/// If a file cannot be read or the seal cannot be written.
 pub(super) fn write(entry: &Path, scope: Scope) -> Result<()> {
     let paths = list(entry, scope)?;
     let lines = each(&paths, |path| {
@@ -142,8 +143,8 @@ pub(super) fn write(entry: &Path, scope: Scope) -> Result<()> {
     store(entry, &lines)
 }
 
-/// Layout: [`VERSION`], how many lines, a digest of all stamps, each path, each line, a hash of all of that; with a NUL behind
-/// each but the last. The paths come first and the digest is one comparison, because that is all that most checks need.
+/// Layout: [`VERSION`], the number of lines, a digest of all stamps, all paths, all lines, and a hash of all
+/// that, separated by NULs. The paths and the digest come first, because most checks need nothing else.
 fn store(entry: &Path, lines: &[Line]) -> Result<()> {
     let stamps: Vec<[u8; 44]> = lines.iter().skip(1).map(|line| line.stamp.bytes()).collect();
     let mut bytes = format!("{VERSION}\0{}\0{}\0", lines.len(), digest(&stamps)).into_bytes();
@@ -160,16 +161,16 @@ fn store(entry: &Path, lines: &[Line]) -> Result<()> {
     write_file(&entry.join(SEAL), bytes)
 }
 
-/// Of the stamps of all but the entry itself, whose times say when it was used last.
+/// Of all stamps but that of the entry itself, whose mtime is its time of last use.
 fn digest(stamps: &[[u8; 44]]) -> String {
     hash_bytes(stamps.as_flattened())
 }
 
-/// A seal as it is read.
+/// A parsed seal.
 struct Sealed<'a> {
     digest: &'a [u8],
     paths: Vec<&'a Path>,
-    /// Not looked at unless the digest differs.
+    /// Parsed only if the digest differs.
     lines: std::slice::Split<'a, u8, fn(&u8) -> bool>,
 }
 
@@ -179,7 +180,7 @@ fn parse(bytes: &[u8]) -> Option<Sealed<'_>> {
     if hash_bytes(text).as_bytes() != sum {
         return None;
     }
-    // By memchr: in a build without optimisation a comparison of each byte takes most of the time.
+    // With memchr: in an unoptimized build a loop over bytes would take most of the time.
     let mut ends = memchr::memchr_iter(0, text);
     let mut from = 0;
     let mut next = || {
@@ -202,8 +203,8 @@ fn parse(bytes: &[u8]) -> Option<Sealed<'_>> {
 }
 
 impl Sealed<'_> {
-    /// What is still to be compared: of an entry in which no stamp differs only the names in its top. `None` where a line
-    /// makes no sense.
+    /// The lines that still have to be compared: if no stamp differs, only the one of the top directory.
+    /// `None` if a line is invalid.
     fn top_or_all(mut self, same: bool) -> Option<Vec<Line>> {
         if same {
             self.paths.truncate(1);
@@ -230,7 +231,7 @@ impl Sealed<'_> {
 /// Compares an entry with its seal.
 ///
 /// # Errors
-/// When interrupted, or a file cannot be read for another reason than that it is gone.
+/// If interrupted, or if a file cannot be read although it exists.
 pub(super) fn check(entry: &Path) -> Result<State> {
     let seal = entry.join(SEAL);
     let bytes = match fs::read(&seal) {
@@ -256,7 +257,7 @@ pub(super) fn check(entry: &Path) -> Result<State> {
         }
     }
     if renewed {
-        // A cache that may only be read is hashed each time.
+        // Fails in a read-only cache, which is then hashed each time.
         let _ = store(entry, &lines);
     }
     Ok(State::Whole)
@@ -276,7 +277,7 @@ fn look(entry: &Path, line: &Line) -> Result<Seen> {
         Err(error) => return Err(error).on("cannot look at", &path),
     };
     let is_top = line.path.as_os_str().is_empty();
-    // The times of the top say when the entry was used last.
+    // The mtime of the top directory is the time of last use.
     if now == line.stamp && !is_top {
         return Ok(Seen::Same);
     }
@@ -294,7 +295,7 @@ fn look(entry: &Path, line: &Line) -> Result<Seen> {
         Ok(_) if now.kind() == DIRECTORY => Ok(Seen::Other("holds other names")),
         Ok(_) => Ok(Seen::Other("has another content")),
         Err(error) if is_gone(&error) => Ok(Seen::Other("is gone")),
-        // What a disk cannot read any more is damaged as well.
+        // A file that the disk cannot read is damaged, too.
         Err(_) => Ok(Seen::Other("cannot be read")),
     }
 }
@@ -304,7 +305,7 @@ fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// Hash of what a file holds, a link points to, or a directory lists.
+/// Hash of a file's content, a symlink's target or the names in a directory.
 fn content(path: &Path, stamp: &Stamp) -> std::io::Result<String> {
     match stamp.kind() {
         LINK => Ok(hash_bytes(fs::read_link(path)?.as_os_str().as_bytes())),
@@ -312,7 +313,7 @@ fn content(path: &Path, stamp: &Stamp) -> std::io::Result<String> {
             let mut names = Vec::new();
             for entry in fs::read_dir(path)? {
                 let name = entry?.file_name();
-                // Ours, also while it is being written.
+                // The seal itself, or its temporary file.
                 if !name.as_bytes().starts_with(HALF.as_bytes()) {
                     names.push(name);
                 }
@@ -322,7 +323,7 @@ fn content(path: &Path, stamp: &Stamp) -> std::io::Result<String> {
             Ok(hash_bytes(&joined))
         }
         FILE => hash_file(path).map_err(|error| std::io::Error::other(error.to_string())),
-        // A device, a pipe: there is nothing to read.
+        // A device or FIFO has no content to hash.
         _ => Ok(String::from("-")),
     }
 }
@@ -341,7 +342,7 @@ fn list(entry: &Path, scope: Scope) -> Result<Vec<PathBuf>> {
             Scope::Executed if found.depth() == 1 => drop(paths.insert(below.to_owned())),
             Scope::Executed if is_executed(&found) => {
                 paths.insert(below.to_owned());
-                // A program that comes to others would be found before them.
+                // A program added to this directory could be found before others on PATH.
                 paths.extend(below.parent().map(Path::to_owned));
             }
             Scope::Executed => (),
@@ -350,7 +351,7 @@ fn list(entry: &Path, scope: Scope) -> Result<Vec<PathBuf>> {
     Ok(paths.into_iter().collect())
 }
 
-/// Programs, libraries and what interpreters load.
+/// Programs, libraries and files that interpreters load.
 fn is_executed(found: &walkdir::DirEntry) -> bool {
     let name = found.file_name().to_string_lossy();
     let loaded =
@@ -359,10 +360,10 @@ fn is_executed(found: &walkdir::DirEntry) -> bool {
     found.file_type().is_file() && (loaded || runs())
 }
 
-/// Does this for each, on all cores.
+/// Calls `work` for each item, using up to 8 threads.
 fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-    // A few are done sooner than a thread begins.
+    // Fewer items are done sooner than a thread starts.
     let share = items.len().div_ceil(threads).max(64);
     let work = &work;
     let parts: Vec<Result<Vec<R>>> = std::thread::scope(|scope| {

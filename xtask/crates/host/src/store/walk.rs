@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Looks at every file of a tree that a stranger's build may have made: of any depth, where a path would be longer than the
-//! kernel takes, with directories that nobody may read, and with links, which are not followed. It holds one directory open
-//! at a time, so no depth uses up the descriptors.
+//! Visits every file of a tree that an untrusted build may have written: of any depth, where paths may exceed
+//! PATH_MAX, with directories without permissions, and with symlinks, which are not followed. Only one
+//! directory is open at a time, so depth does not use up descriptors.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,27 +14,26 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fsta
 
 use vmtest_base::error::Result;
 
-/// What the owner needs to list a directory and to change what is in it.
+/// The permissions that the owner needs to list a directory and to change its contents.
 const MINE: Mode = Mode::S_IRWXU;
 
-/// Whether this is a directory.
 pub(super) fn is_dir(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
-/// What `name` in `dir` is, itself and not what it may lead to.
+/// `lstat` of `name` in `dir`.
 pub(super) fn look(dir: impl AsFd, name: &(impl nix::NixPath + ?Sized)) -> nix::Result<FileStat> {
     fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-/// Opens a directory that `look` found, for its owner also without permissions.
+/// Opens a directory that `look` found. Adds missing permissions for the owner first.
 pub(super) fn open_dir(
     dir: impl AsFd,
     name: &(impl nix::NixPath + ?Sized),
     stat: &FileStat,
 ) -> nix::Result<OwnedFd> {
     if !Mode::from_bits_truncate(stat.st_mode).contains(MINE) {
-        // Fails for those of others, which may be readable all the same.
+        // Fails for directories of other users, which may be readable nevertheless.
         let _ = fchmodat(&dir, name, MINE, FchmodatFlags::FollowSymlink);
     }
     let how = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -48,7 +47,7 @@ pub(super) fn names(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
     Ok(list.iter().flatten().map(|entry| entry.file_name().to_owned()).filter(|name| !dots(name)).collect())
 }
 
-/// Calls `visit` for `top` and everything below it. What cannot be read is left out.
+/// Calls `visit` for `top` and everything below it. Skips what cannot be read.
 ///
 /// # Errors
 /// Those of `visit`.
@@ -88,13 +87,13 @@ pub fn walk(top: &Path, mut visit: impl FnMut(&FileStat) -> Result<()>) -> Resul
         let Some(above) = levels.last() else { return Ok(()) };
         match up(&here, above.id) {
             Ok(parent) => here = parent,
-            // Somebody moved it: where the rest is nobody knows.
+            // The directory was moved, so the way back to the rest is lost.
             Err(_) => return Ok(()),
         }
     }
 }
 
-/// The directory above, if it is still the one that we came from.
+/// The parent directory, if it is still the expected one.
 fn up(here: &OwnedFd, id: (u64, u64)) -> nix::Result<OwnedFd> {
     let parent = openat(here, "..", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let stat = fstat(&parent)?;
@@ -106,7 +105,8 @@ pub(super) mod tests {
     use super::*;
     use nix::sys::stat::mkdirat;
 
-    /// Directories in each other, deeper than any path can name, and more than a process may open; a file in the last.
+    /// Nested directories, deeper than any path can name and than a process can open, with a file in the last
+    /// one.
     pub(in crate::store) fn deep(top: &Path, levels: usize, name: &str) {
         std::fs::create_dir_all(top).expect("made");
         let how = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

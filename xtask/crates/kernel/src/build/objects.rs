@@ -13,27 +13,31 @@ use vmtest_host::context::Context;
 use vmtest_host::process::Job;
 use vmtest_host::store::{CacheKind, Lock, Scratch};
 
-/// What keeps an object directory for this build.
+/// Protects the object directory during a build.
 pub(super) enum Held {
-    /// Others wait for it.
+    /// Other builds wait for this lock.
     Locked(#[expect(dead_code, reason = "held until it is dropped")] Lock),
-    /// Nobody else knows it, and it goes away with this.
+    /// Private to this build, and removed with this value.
     ThrownAway(#[expect(dead_code, reason = "removed when it is dropped")] Scratch),
 }
 
-/// Object directories that are kept for one stranger's tree; they differ in what make executes.
+/// Object directories that are kept per untrusted tree, one per set of files that make executes.
 const KEPT_STATES: usize = 2;
 
-/// The object directory for this state of a tree. `name`: of what it has in common with others of its lineage.
+/// The object directory for this state of a tree. `name` identifies what it shares with others of its
+/// lineage.
 ///
-/// What a build leaves is used by builds of the same origin that execute the same, see [`executed`]. What the project
-/// trusts has one directory. A stranger's series has one as long as it changes nothing that is executed, which begins as a
-/// copy of the objects of its trusted source; else it is built in such a copy that is thrown away. A stranger's tree has a
-/// directory for each set of what is executed, which begins empty, and the ones used last are kept.
+/// Builds share objects only with builds of the same origin that execute the same files, see [`executed`]:
+///
+/// - Trusted code has one directory.
+/// - An untrusted series on a trusted source has one directory if it changes nothing that make executes. It
+///   starts as a copy of the source's objects. Otherwise the series is built in a temporary copy of them.
+/// - An untrusted tree has one directory per set of files that make executes. It starts empty, or, for a
+///   series on top, as a copy of the tree's own objects. Only the last used ones are kept.
 pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathBuf, Held)> {
     let series = tree.overlay().and_then(|overlay| overlay.origin.as_ref());
     let plain = name.clone().finish();
-    // That of the source is in its lineage.
+    // The origin of the source is part of its lineage.
     let own = match series {
         Some(origin) => name.field("series origin 2", origin.as_str()).finish(),
         None => plain.clone(),
@@ -51,7 +55,7 @@ pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Re
             return Ok((scratch.path().to_owned(), Held::ThrownAway(scratch)));
         }
         Isolation::Executed(executed) => {
-            // A series on top that executes the same begins with what the tree itself left.
+            // A series on an untrusted tree that executes the same files starts with the tree's own objects.
             (format!("{own}-{executed}"), format!("{plain}-{executed}"))
         }
     };
@@ -68,17 +72,18 @@ pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Re
     }
     ctx.cache.hold(&dir);
     if name.contains('-') {
-        // The lock is enough as long as it is built in: a bisection would hold one for each commit.
+        // The lock is enough while it is built in. Holding every entry until the end would keep one per
+        // commit of a bisection.
         ctx.cache.release(&dir);
         ctx.cache.keep_newest(CacheKind::Objects, &format!("{own}-"), KEPT_STATES)?;
     }
     Ok((dir, Held::Locked(lock)))
 }
 
-/// Fills an empty directory with a copy of these objects; whether there are any. What a build makes of a copy stays its own,
-/// and it compiles what it changes and no more.
+/// Fills an empty directory with a copy of these objects; returns whether they exist. Builds in the copy do
+/// not affect the original, and only compile what they change.
 fn copy_objects(ctx: &Context, tree: &PatchedTree, name: &str, into: &Path) -> Result<bool> {
-    // Nobody who holds this lock waits for that of a series.
+    // No deadlock: the holder of this lock never waits for that of a series.
     let _lock = ctx.cache.lock(&ctx.bus, CacheKind::Objects, name)?;
     let from = ctx.cache.path(CacheKind::Objects, name);
     if !from.join("obj").is_dir() {
@@ -89,7 +94,7 @@ fn copy_objects(ctx: &Context, tree: &PatchedTree, name: &str, into: &Path) -> R
         let entry = entry.on("cannot list", &from)?.path();
         let mut copy = std::process::Command::new("cp");
         copy.args(["--archive", "--reflink=auto"]);
-        // Only ever read, and replaced where it changes.
+        // Files of the view are never modified in place, so they can be hard-linked.
         if entry.ends_with("src") {
             copy.arg("--link");
         }

@@ -46,7 +46,7 @@ fn paths_are_taken_apart_as_git_does() {
     let renamed =
         "diff --git old/x.c new/y.c\nsimilarity index 100%\nrename from old/x.c\nrename to new/y.c\n";
     assert_eq!(parse_stripped(renamed, 0)[0].paths().collect::<Vec<_>>(), ["old/x.c", "new/y.c"]);
-    // A hunk that is cut off ends where the next file begins.
+    // A truncated hunk ends where the next file begins.
     let cut = "--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n a\ndiff --git a/y b/y\nnew file mode 100644\n";
     assert_eq!(parse_diff(cut).len(), 2);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why an option does not have the requested value, in a few lines.
+//! Explains in a few lines why an option does not have the requested value.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::kconfig::{Definition, Kconfig, MAX_EXPLAIN_DEPTH, MAX_SELECTORS, Symb
 use vmtest_base::dotconfig::DotConfig;
 
 impl Kconfig {
-    /// Why `option`, wanted as `wanted`, is not that in `dotconfig`; lines for a reader, the nearest cause first.
+    /// Why `option` does not have the value `wanted` in `dotconfig`; one line per cause, the nearest first.
     pub fn explain(&self, option: &str, wanted: &str, dotconfig: &DotConfig) -> Vec<String> {
         let defined = self.symbols.get(option).filter(|symbol| !symbol.definitions.is_empty());
         let Some(symbol) = defined else {
@@ -51,7 +51,7 @@ impl Kconfig {
         members.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Why an option is off although its dependencies hold.
+    /// Why an option is off although its dependencies are met.
     fn explain_met(&self, option: &str, symbol: &Symbol, dotconfig: &DotConfig) -> Vec<String> {
         let mut lines = Vec::new();
         let prompts: Vec<&Vec<Expr>> = symbol.definitions.iter().filter_map(|d| d.prompt.as_ref()).collect();
@@ -69,7 +69,7 @@ impl Kconfig {
         }
         for (from, to, condition) in symbol.definitions.iter().flat_map(|definition| &definition.ranges) {
             if condition.as_ref().is_none_or(|c| c.eval(self, dotconfig) != Some(0)) {
-                // The ends may be options themselves.
+                // The bounds may be options themselves.
                 let end = |text: &str| dotconfig.get(text).cloned().unwrap_or_else(|| text.to_owned());
                 lines.push(format!("{option} has the range {} to {}", end(from), end(to)));
                 break;
@@ -84,7 +84,7 @@ impl Kconfig {
         lines
     }
 
-    /// Why an option that should be off is on.
+    /// Why an option is on that should be off.
     fn explain_set(&self, option: &str, symbol: &Symbol, dotconfig: &DotConfig) -> Vec<String> {
         let on = |(by, condition): &&(String, Option<Expr>)| {
             self.value(by, dotconfig) != "n"
@@ -154,7 +154,7 @@ impl Kconfig {
         }
     }
 
-    /// The options whose names are nearest to a misspelt one.
+    /// The options with the names most similar to a misspelled one.
     fn near(&self, option: &str) -> Vec<&str> {
         let limit = if option.len() < 5 { 1 } else { 2 };
         let defined = self.symbols.iter().filter(|(_, symbol)| !symbol.definitions.is_empty());
@@ -169,18 +169,18 @@ impl Kconfig {
     }
 }
 
-/// The dependencies of an option that do not hold.
+/// The unmet dependencies of an option.
 struct Unmet<'a> {
     kconfig: &'a Kconfig,
     dotconfig: &'a DotConfig,
-    /// The least value that they must have.
+    /// The lowest value that counts as met.
     least: u8,
     seen: BTreeSet<String>,
     lines: Vec<String>,
 }
 
 impl Unmet<'_> {
-    /// Adds a line for each dependency that does not hold, then for their own dependencies.
+    /// Adds a line for each unmet dependency, then for those of these dependencies.
     fn add(&mut self, option: &str, symbol: &Symbol) {
         let (kconfig, dotconfig, least) = (self.kconfig, self.dotconfig, self.least);
         if !self.seen.insert(option.to_owned()) || self.seen.len() > MAX_EXPLAIN_DEPTH * 4 {
@@ -193,7 +193,7 @@ impl Unmet<'_> {
                 .cloned()
                 .collect()
         };
-        // One definition whose dependencies hold is enough.
+        // It is enough if the dependencies of one definition are met.
         let Some(parts) = symbol.definitions.iter().map(failing).min_by_key(Vec::len) else { return };
         let mut deeper = Vec::new();
         for part in &parts {
@@ -228,7 +228,7 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
-/// Edits between two names, two swapped neighbours being one.
+/// Edit distance between two names; swapping two adjacent characters counts as one edit.
 pub(super) fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let mut rows = vec![vec![0; other.len() + 1]; one.len() + 1];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Expressions of Kconfig: their tokens, their meaning, and their value for a configuration.
+//! Kconfig expressions: tokens, parsing, and evaluation for a configuration.
 
 use std::fmt;
 
@@ -43,14 +43,14 @@ pub(super) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
-/// The options in an expression; the flag says whether they are wanted on.
+/// The options in an expression; the flag says whether it wants them on.
 pub(super) fn leaves(expr: &Expr) -> Vec<(String, bool)> {
     match expr {
         Expr::Symbol(name) => vec![(name.clone(), true)],
         Expr::Literal(_) | Expr::Unknown => Vec::new(),
         Expr::Not(inner) => leaves(inner).into_iter().map(|(name, positive)| (name, !positive)).collect(),
         Expr::And(parts) | Expr::Or(parts) => parts.iter().flat_map(leaves).collect(),
-        // Which side would have to change, nobody can say: no deeper.
+        // It is unclear which side would have to change, so do not go deeper.
         Expr::Compare(left, _, right) => {
             leaves(left).into_iter().chain(leaves(right)).map(|(name, _)| (name, false)).collect()
         }
@@ -58,7 +58,7 @@ pub(super) fn leaves(expr: &Expr) -> Vec<(String, bool)> {
 }
 
 impl Expr {
-    /// 0 n, 1 m, 2 y; `None` where a macro decides.
+    /// 0 for n, 1 for m, 2 for y; `None` if it depends on a macro.
     pub(super) fn eval(&self, kconfig: &Kconfig, dotconfig: &DotConfig) -> Option<u8> {
         let tristate = |text: &str| match text {
             "y" => 2,
@@ -70,9 +70,9 @@ impl Expr {
             Expr::Literal(text) => Some(tristate(text)),
             Expr::Unknown => None,
             Expr::Not(inner) => inner.eval(kconfig, dotconfig).map(|value| 2 - value),
-            // What is unknown is left out ..
+            // Ignore unknown parts ..
             Expr::And(parts) => parts.iter().filter_map(|part| part.eval(kconfig, dotconfig)).min(),
-            // .. and may be what holds.
+            // .. but here one of them might be true.
             Expr::Or(parts) => {
                 let values: Option<Vec<u8>> =
                     parts.iter().map(|part| part.eval(kconfig, dotconfig)).collect();
@@ -193,7 +193,7 @@ pub(super) fn tokens(line: &str) -> Vec<Token> {
     found
 }
 
-/// `X if Y` taken apart.
+/// Splits `X if Y`.
 pub(super) fn split_if(words: &[Token]) -> (&[Token], Option<Expr>) {
     match words.iter().position(|word| word.word() == Some("if")) {
         Some(at) => (&words[..at], Some(parse_expr(&words[at + 1..]))),
@@ -211,7 +211,7 @@ pub(super) fn dependency(value: &[Token], condition: Option<Expr>) -> Expr {
     }
 }
 
-/// What cannot be read is unknown.
+/// An expression that cannot be parsed is unknown.
 pub(super) fn parse_expr(words: &[Token]) -> Expr {
     let mut rest = words;
     parse_or(&mut rest).filter(|_| rest.is_empty()).unwrap_or(Expr::Unknown)
@@ -269,7 +269,7 @@ fn parse_unary(rest: &mut &[Token]) -> Option<Expr> {
     Some(value)
 }
 
-/// An option, or a constant: y, m, n, a number.
+/// An option or a constant: y, m, n, a number.
 fn named(word: &str) -> Expr {
     let constant =
         matches!(word, "y" | "m" | "n") || word.starts_with(|c: char| c.is_ascii_digit() || c == '-');

@@ -5,7 +5,7 @@ use super::*;
 use crate::kconfig::explain::distance;
 use vmtest_base::dotconfig::DotConfig;
 
-/// Pieces of kernel/trace/Kconfig and others, shortened.
+/// Parts of kernel/trace/Kconfig and others, shortened.
 const SNIPPET: &str = r#"
 mainmenu "Linux/$(ARCH) Kernel Configuration"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finds out why a patch did not apply, until the failure has a name: wrong base, conflict, applied already, damaged.
+//! Finds the reason why a patch did not apply: wrong base, conflict, already applied, damaged.
 
 use std::fs;
 use std::path::Path;
@@ -12,26 +12,25 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_host::process::Finished;
 
-/// Lines of a rejected hunk that an error shows.
+/// Most lines of a rejected hunk that an error shows.
 const SHOWN_HUNK_LINES: usize = 20;
 
 /// The diff of the failed patch, in the scratch repository.
 const FAILED: &str = ".git/failed.patch";
 
-/// A patch that made no commit. The repository is where `git am` stopped.
+/// A patch that made no commit. The repository is in the state where `git am` stopped.
 pub(super) struct Failed<'a> {
     pub(super) repo: &'a Repo,
     pub(super) base_dir: &'a Path,
     pub(super) base_commit: Option<&'a str>,
     pub(super) series: &'a Series,
-    /// The number of the patch, from 0.
+    /// Index of the patch, from 0.
     pub(super) at: usize,
     /// The output of `git am`.
     pub(super) am: &'a Finished,
 }
 
 impl Failed<'_> {
-    /// Finds out why.
     pub(super) fn diagnose(&self) -> Error {
         let (Ok(error) | Err(error)) = self.diagnose_or_fail();
         match self.patch().stray.is_some() && error.class == Class::SeriesDoesNotApply {
@@ -60,7 +59,7 @@ impl Failed<'_> {
         };
         write_file(&repo.dir.join(FAILED), &bytes)?;
         if !patch.reverse {
-            // `--quit` and not `--abort`: the patches before this one stay applied.
+            // `--quit` instead of `--abort` keeps the patches before this one.
             repo.git(&["am", "--quit"])?;
         }
         repo.git(&["reset", "--hard", "--quiet"])?.ok("cannot look at the failed patch")?;
@@ -79,12 +78,12 @@ impl Failed<'_> {
         }
     }
 
-    /// `git apply` of the failed patch, in the direction in which it was applied.
+    /// `git apply` of the failed patch, in its own direction.
     fn git_apply(&self, options: &[&str]) -> Result<Finished> {
         let strip = format!("-p{}", self.patch().strip);
         let mut args = vec!["apply", strip.as_str()];
         args.extend(options.iter().filter(|option| **option != "--reverse"));
-        // Back and back again is forth.
+        // Reversing a reversed patch means applying it.
         if self.patch().reverse != options.contains(&"--reverse") {
             args.push("--reverse");
         }
@@ -92,7 +91,7 @@ impl Failed<'_> {
         self.repo.git(&args)
     }
 
-    /// A cause that has nothing to do with the content of the tree, or that is plain from it.
+    /// A cause other than a wrong base or a conflict.
     fn known_cause(&self, diff: &[u8], files: &[FileDiff], checked: &Finished) -> Result<Option<Error>> {
         let (series, at) = (self.series, self.at);
         if let Some(error) = without_content(series, at, &checked.tail) {
@@ -127,7 +126,7 @@ impl Failed<'_> {
         let strip = format!("-p{}", patch.strip);
         let rejected = repo.git_says(&["apply", "--reject", "--verbose", &strip, FAILED])?;
         let outcome = Outcome::read(files, &rejected, |path| {
-            // `--reject` may have made a new file of this name; only the state before counts.
+            // `--reject` may have created this file, so check the state before it.
             repo.git(&["cat-file", "-e", &format!("HEAD:{path}")]).is_ok_and(|done| done.success())
         });
         let mut error = outcome.error(self.series, self.at, self.base_commit, git_says(&checked.tail));
@@ -138,7 +137,7 @@ impl Failed<'_> {
     }
 }
 
-/// What git says of a diff that says that a file changes and not how.
+/// The error for a diff that says that a file changes, but not how.
 fn without_content(series: &Series, at: usize, said: &[String]) -> Option<Error> {
     let find = |phrase: &str| said.iter().find(|line| line.contains(phrase));
     if let Some(line) = find("cannot apply binary patch") {
@@ -160,12 +159,12 @@ fn without_content(series: &Series, at: usize, said: &[String]) -> Option<Error>
     Some(failure(series, at, &why).next("recreate it without -D (--irreversible-delete)"))
 }
 
-/// A diff whose paths have more, or fewer, directories in front than are taken off, all of them.
+/// The error for a diff in which all paths have too many or too few directories for `-pN`.
 fn misplaced(base_dir: &Path, series: &Series, at: usize, files: &[FileDiff]) -> Option<Error> {
     let strip = series.patches[at].strip;
     let there = |path: &str| !path.is_empty() && base_dir.join(path).is_file();
-    // What git puts in front, with `diff.mnemonicPrefix` too, is right: a file is missing. And only files that are to
-    // change can be looked for.
+    // With one of git's prefixes, including those of `diff.mnemonicPrefix`, the path is right and the file is
+    // just missing. Only files that already exist can be searched for.
     let usual = |full: &str| ["a/", "b/", "c/", "i/", "o/", "w/"].iter().any(|front| full.starts_with(front));
     let odd = |file: &&FileDiff| file.old.is_some() && (strip != 1 || !usual(&file.full));
     let first = files.iter().find(odd)?;
@@ -183,14 +182,14 @@ fn misplaced(base_dir: &Path, series: &Series, at: usize, files: &[FileDiff]) ->
     )))
 }
 
-/// What git says of a diff whose syntax is broken.
+/// git's messages about a diff with broken syntax.
 fn is_damage(line: &str) -> bool {
     ["corrupt patch at", "patch fragment without header", "patch with only garbage", "No valid patches"]
         .iter()
         .any(|phrase| line.contains(phrase))
 }
 
-/// The line that "corrupt patch at line N" speaks of, with its neighbours.
+/// The line named in "corrupt patch at line N", with the lines around it.
 fn line_around(diff: &[u8], said: &str) -> Vec<String> {
     let digits: String =
         said.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
@@ -212,7 +211,7 @@ fn already_applied(series: &Series, at: usize, files: &[FileDiff]) -> Error {
         .next("drop this patch, or use a base without it")
 }
 
-/// The diff of a mail; one that is not plain text has none, and is simply no twin.
+/// The diff of a mail; empty for an encoded mail, which then never matches another patch.
 fn diff_of(patch: &Patch) -> Vec<FileDiff> {
     parse_diff(&String::from_utf8_lossy(&patch.raw))
 }
@@ -225,16 +224,16 @@ fn changes(mut files: Vec<FileDiff>) -> Vec<FileDiff> {
     files
 }
 
-/// What of a patch applies, as `git apply --reject --verbose` says.
+/// How much of a patch applies, from the output of `git apply --reject --verbose`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     hunks: usize,
     applied: usize,
-    /// Files to change that are not there.
+    /// Files to change that do not exist.
     absent: Vec<String>,
-    /// Files to make that are there.
+    /// Files to create that exist.
     present: Vec<String>,
-    /// First rejected hunk: file, number from 1, hunks of the file, the hunk.
+    /// First rejected hunk: file, number from 1, number of hunks of that file, the hunk.
     first: Option<(String, usize, usize, Hunk)>,
 }
 
@@ -243,7 +242,7 @@ impl Outcome {
         let mut outcome =
             Outcome { hunks: files.iter().map(|file| file.hunks.len()).sum(), ..Outcome::default() };
         for file in files {
-            // A file that an earlier part of the same diff makes, or moves here, is there by then.
+            // A file that an earlier part of the same diff creates or moves here exists by then.
             let made =
                 |path: &String| files.iter().any(|other| other.new.as_ref() == Some(path) && other != file);
             match (&file.old, &file.new) {
@@ -263,7 +262,7 @@ impl Outcome {
             if let Some(named) =
                 line.strip_prefix("Applying patch ").and_then(|rest| rest.split_once(" with "))
             {
-                // A rename is shown as "old => new", shortened where they share directories.
+                // A rename is shown as "old => new", shortened if they share directories.
                 let is_it = |file: &&FileDiff| file.name() == named.0 || file.new.as_deref() == Some(named.0);
                 file = files.iter().find(is_it).or_else(|| renamed(files, named.0));
             } else if let Some(name) =
@@ -285,8 +284,7 @@ impl Outcome {
         outcome
     }
 
-    /// The one message.
-    /// `said` is git's reason.
+    /// The error for this outcome. `said` is git's reason.
     fn error(self, series: &Series, at: usize, base_commit: Option<&str>, said: &str) -> Error {
         let Outcome { hunks, applied, absent, present, first } = self;
         let place = first
@@ -341,7 +339,7 @@ impl Outcome {
     }
 }
 
-/// Git shortens "dir/old.c => dir/new.c" to "dir/{old.c => new.c}".
+/// Finds a rename. git shortens "dir/old.c => dir/new.c" to "dir/{old.c => new.c}".
 pub(super) fn renamed<'a>(files: &'a [FileDiff], shown: &str) -> Option<&'a FileDiff> {
     let (old, new) = match (shown.split_once('{'), shown.split_once('}')) {
         (Some((before, _)), Some((_, after))) => {

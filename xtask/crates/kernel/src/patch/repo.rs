@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The scratch repository that patches are applied in. It holds only the files which the series touches.
+//! The scratch repository in which patches are applied. It holds only the files that the series touches.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,16 +13,17 @@ use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, write_file};
 use vmtest_host::process::{Finished, Job};
 
-/// How long git may take over one call: a thousand patches need a minute.
+/// Time limit of one git command: a thousand patches take a minute.
 const GIT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Links that a link may lead through, one after the other.
+/// Most symlinks that are followed in a chain.
 const MAX_LINKS: usize = 8;
 
-/// No third way: it hides a patch that was applied already, and needs blobs that are not in the scratch repository.
+/// `--no-3way`: a 3-way merge would hide patches that are already applied, and needs blobs that are not in
+/// the scratch repository.
 ///
-/// `--no-utf8` leaves the message as it is, which is thrown away: git gives up at a charset that does not exist. It never
-/// converts a diff.
+/// `--no-utf8`: git would fail on an unknown charset in the message, which is discarded anyway. Diffs are
+/// never converted.
 const AM: [&str; 9] = [
     "am",
     "--quiet",
@@ -35,7 +36,7 @@ const AM: [&str; 9] = [
     "--committer-date-is-author-date",
 ];
 
-/// The diff of a patch that is taken out, in the scratch repository.
+/// The diff of a patch that is reverted, in the scratch repository.
 pub(super) const TAKEN_OUT: &str = ".git/taken-out.patch";
 
 /// The scratch repository.
@@ -47,12 +48,12 @@ impl Repo {
     pub(super) fn create(dir: &Path, format: &str) -> Result<Repo> {
         create_dir(dir)?;
         let repo = Repo { dir: dir.to_owned() };
-        // An empty template: no hooks, and none of the host's.
+        // An empty template: no hooks, not even the host's.
         let format = format!("--object-format={format}");
         repo.git(&["init", "--quiet", "--template=", "--initial-branch=series", &format])?
             .ok("cannot make a scratch repository")?;
         create_dir(&dir.join(".git/info"))?;
-        // A tree's or a series' own attributes must not change a byte on the way through git.
+        // Attributes of the tree or the series must not change any byte.
         write_file(
             &dir.join(".git/info/attributes"),
             "* -text !eol !filter !ident !working-tree-encoding\n",
@@ -71,7 +72,7 @@ impl Repo {
         Job::new(command).deadline(GIT_LIMIT).run()
     }
 
-    /// Reverts the patch of a mail, as one commit: `git am` cannot revert.
+    /// Reverts the patch of a mail as one commit, because `git am` cannot revert.
     pub(super) fn take_out(&self, mail: &Path, patch: &Patch) -> Result<Finished> {
         let raw = fs::read(mail).on("cannot read", mail)?;
         let command = self.command(&["mailinfo", "-n", "--quoted-cr=strip", ".git/message", TAKEN_OUT]);
@@ -87,7 +88,7 @@ impl Repo {
         self.git(&["commit", "--quiet", "--no-verify", "--allow-empty", "--message=taken out"])
     }
 
-    /// Every line that git says, however many: [`Finished`] keeps only the last ones.
+    /// All output lines of git: [`Finished`] keeps only the last ones.
     pub(super) fn git_says(&self, args: &[&str]) -> Result<Vec<String>> {
         let mut said = Vec::new();
         let job = Job::new(self.command(args)).deadline(GIT_LIMIT);
@@ -110,19 +111,19 @@ impl Repo {
         command
     }
 
-    /// Where the link at this path of the patched tree leads; `None` for what is not a link.
+    /// Target of the symlink at this path of the patched tree; `None` if it is not a symlink.
     pub(super) fn link_at(&self, base_dir: &Path, touched: &BTreeSet<&str>, path: &str) -> Option<PathBuf> {
         let (here, base) = (self.dir.join(path), base_dir.join(path));
         match here.symlink_metadata() {
             Ok(meta) if meta.is_symlink() => fs::read_link(here).ok(),
             Ok(_) => None,
-            // What the series touches and is not here, it removed; all else is as it was.
+            // A touched file that is missing here was deleted by the series; all others are unchanged.
             Err(_) if touched.contains(path) => None,
             Err(_) => fs::read_link(base).ok(),
         }
     }
 
-    /// Copies what differs from the base into `out`.
+    /// Copies everything that differs from the base into `out`.
     pub(super) fn keep_changes(&self, base_dir: &Path, out: &Path, touched: &BTreeSet<&str>) -> Result<()> {
         let diff = ["diff", "--raw", "--no-renames", "--no-abbrev", "base", "HEAD"];
         let diff = self.git(&diff)?.ok("cannot list what the series changes")?.stdout;
@@ -173,7 +174,7 @@ impl Repo {
     }
 }
 
-/// Nothing of the host's, and nothing that takes time.
+/// Ignores the host's configuration, and disables slow features.
 const SETTINGS: [&str; 11] = [
     "core.hooksPath=/dev/null",
     "core.autocrlf=false",
@@ -188,13 +189,13 @@ const SETTINGS: [&str; 11] = [
     "maintenance.auto=false",
 ];
 
-/// Copies one path; a symbolic link on the way to it is copied as a link, so that git sees what it is.
+/// Copies one path. A symlink on the way is copied as a symlink, so that git sees what it is.
 pub(super) fn copy_with_links(from_dir: &Path, to_dir: &Path, path: &str) -> Result<()> {
     let (mut from, mut to) = (from_dir.to_owned(), to_dir.to_owned());
     for part in path.split('/') {
         from.push(part);
         to.push(part);
-        // Git reports files that are missing in the base.
+        // git reports files that are missing in the base.
         let Ok(meta) = from.symlink_metadata() else { return Ok(()) };
         if meta.is_symlink() {
             if to.symlink_metadata().is_err() {
@@ -215,10 +216,12 @@ pub(super) fn copy_with_links(from_dir: &Path, to_dir: &Path, path: &str) -> Res
     Ok(())
 }
 
-/// Whether a link stays in the tree, whatever it leads through. `link_at` says where a link of the patched tree leads.
+/// Whether a symlink stays in the tree, also through other symlinks. `link_at` returns the target of a
+/// symlink in the patched tree.
 ///
-/// A directory on the way must not be a link: `..` behind one goes up from where that leads, and a link to the top of the
-/// tree, harmless by itself, makes any number of them lead out. At its end there may be a link that stays inside itself.
+/// A directory on the way must not be a symlink: `..` after one continues from its target, and with a symlink
+/// to the top of the tree, harmless by itself, any number of them lead out. The last component may be a
+/// symlink that stays inside.
 pub(super) fn link_stays_inside(
     link: &str,
     target: &Path,
@@ -241,7 +244,7 @@ pub(super) fn link_stays_inside(
                     }
                 }
                 Component::Normal(name) => {
-                    // A name that is not text could not be compared with others.
+                    // A name that is not UTF-8 cannot be looked up.
                     let Some(name) = name.to_str() else { return false };
                     here.push(name.to_owned());
                     last = link_at(&here.join("/"));

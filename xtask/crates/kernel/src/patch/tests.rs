@@ -7,7 +7,7 @@ use super::*;
 use crate::patch::repo::link_stays_inside;
 use crate::series;
 
-/// Three files: numbered lines, C-like code with tabs, a script.
+/// Three files: numbered lines, C code with tabs, a script.
 fn tree() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temporary directory");
     create_dir(&dir.path().join("kernel/bpf")).expect("made");
@@ -29,7 +29,7 @@ fn replace(dir: &Path, path: &str, from: &str, to: &str) {
     write(dir, path, &text.replacen(from, to, 1));
 }
 
-/// Makes patches of changes to a copy of [`tree`]; each change is one commit.
+/// Makes patches from changes to a copy of [`tree`], one commit per change.
 fn patches(changes: &[&dyn Fn(&Path)]) -> Vec<String> {
     let dir = tree();
     let repo = Repo { dir: dir.path().to_owned() };
@@ -118,7 +118,7 @@ fn changes_new_deleted_renamed_and_executable_files_are_kept() {
     let mode = fs::metadata(out.join("files/run.sh")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
     assert!(!out.join("files/kernel/a.c").exists());
-    // The base is as it was.
+    // The base is unchanged.
     assert!(bench.base.path().join("kernel/a.c").exists());
     assert!(!bench.base.path().join(".git").exists());
 }
@@ -277,7 +277,7 @@ fn mail(message: &str, diff: &str) -> String {
     )
 }
 
-/// `return 1` becomes `return NUMBER`, in a file named so before and after.
+/// A diff that changes `return 1` to `return NUMBER`, with these paths before and after.
 fn returns(old: &str, new: &str, number: u32) -> String {
     format!(
         "diff --git {old} {new}\n--- {old}\n+++ {new}\n@@ -1,4 +1,4 @@\n int b(void)\n {{\n-\treturn 1;\n+\treturn {number};\n }}\n"
@@ -304,7 +304,7 @@ fn a_diff_without_prefixes_is_said_to_be_one() {
         &fails(&returns(path, path, 2)),
         &["its diff has no a/ and b/ prefixes: kernel/bpf/b.c", next],
     );
-    // Else it would be made in a wrong place.
+    // Otherwise git would create it in a wrong place.
     let new = "diff --git kernel/new.c kernel/new.c\nnew file mode 100644\n--- /dev/null\n+++ kernel/new.c\n@@ -0,0 +1 @@\n+x\n";
     assert_says(&fails(new), &["no a/ and b/ prefixes: kernel/new.c"]);
     let top = "diff --git run.sh run.sh\nold mode 100644\nnew mode 100755\n";
@@ -324,7 +324,7 @@ fn a_diff_without_prefixes_is_said_to_be_one() {
             .try_apply(&bench.series(&[mail("", &diff)]), None)
             .unwrap_or_else(|error| panic!("{old}: {error}"));
     }
-    // A file that is missing is a wrong base, whatever else has its name.
+    // A missing file is a wrong base, even if another file has the rest of its path.
     write(bench.base.path(), "b.c", "other\n");
     fs::remove_file(bench.base.path().join(path)).expect("removed");
     assert_says(
@@ -416,7 +416,7 @@ fn quilt_options_take_directories_off_and_patches_out() {
     assert!(content("two.patch\n").contains("return 2"));
     assert!(content("two.patch\nbare.patch -p0\n").contains("return 3"));
     assert!(content("deep.patch -p2\n").contains("return 4"));
-    // Out again what was put in: nothing is left of it.
+    // Reverting a patch of the same series leaves no change.
     assert_eq!(content("two.patch\ntwo.patch -R\n"), "");
     assert!(content("back.patch -p0 -R\n").contains("return 4"));
     let error = bench.try_apply(&quilt("two.patch -R\n"), None).expect_err("is not in");
@@ -433,7 +433,7 @@ fn a_link_through_another_one_is_refused_whoever_made_that() {
         symlink("l/l/../../../..", dir.join("secret")).expect("linked");
     }];
     assert_says(&bench.fails(&patches(chain)), &["its link secret leads out of the tree", "l/l/../../../.."]);
-    // The first one was in the tree before.
+    // The first symlink is already in the base tree.
     symlink(".", bench.base.path().join("top")).expect("linked");
     let later = patches(&[&|dir| symlink("../top/../x", dir.join("kernel/secret")).expect("linked")]);
     assert_says(&bench.fails(&later), &["its link kernel/secret leads out of the tree"]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What in a directory is the series: what quilt's `series` file lists, else `*.patch` in the order of their names, else the one
-//! mailbox that b4 wrote.
+//! Finds the series in a directory: the patches listed in quilt's `series` file, else `*.patch` in the order
+//! of their names, else the only mailbox.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -10,17 +10,17 @@ use std::path::{Component, Path, PathBuf};
 use crate::series::{Note, read};
 use vmtest_base::error::{Error, IoContext, Result};
 
-/// Most files of a directory that are looked at.
+/// Most files of a directory that are listed.
 const MAX_FILES: usize = 100_000;
 /// Longest `series` file.
 const MAX_LIST: u64 = 8 << 20;
 /// Name of quilt's list.
 pub(super) const LIST: &str = "series";
 
-/// What was found.
+/// The series in a directory.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// As quilt lists it.
+    /// Patches in a quilt list.
     Quilt(Vec<Listed>, Vec<Note>),
     /// Patch files, in order.
     Patches(Vec<PathBuf>, Vec<Note>),
@@ -33,13 +33,13 @@ pub(super) enum Found {
 pub(super) struct Listed {
     /// As it is listed.
     pub name: String,
-    /// `-pN`: how many directories are taken off the paths of its diff.
+    /// `-pN`: directories to strip from the paths of its diff.
     pub strip: u32,
-    /// `-R`: it is taken out and not put in.
+    /// `-R`: revert it instead.
     pub reverse: bool,
 }
 
-/// Looks into a directory. What nobody asked for is left alone, and that is said where it looks like a patch.
+/// Finds the series in a directory. Ignores other files, but notes those that look like patches.
 pub(super) fn look(dir: &Path) -> Result<Found> {
     let shown = dir.display();
     let (mut patches, mut boxes) = (Vec::new(), Vec::new());
@@ -93,7 +93,7 @@ pub(super) fn look(dir: &Path) -> Result<Found> {
     }
 }
 
-/// The ending of a name, without that of compression.
+/// The extension of a name, without that of compression.
 fn kind(file: &Path) -> Option<&str> {
     let ending = file.extension()?.to_str()?;
     if read::PACKED.contains(&ending) {
@@ -103,7 +103,7 @@ fn kind(file: &Path) -> Option<&str> {
     }
 }
 
-/// Reads a `series` file. Disabled patches are in the notes.
+/// Reads a `series` file. The notes list its disabled patches.
 pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)> {
     if fs::metadata(list).on("cannot read", list)?.len() > MAX_LIST {
         return Err(Error::usage(format!("{} is not a list of patches: it is too long", list.display())));
@@ -136,7 +136,7 @@ pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)>
             match word {
                 _ if word.starts_with('#') => break,
                 "-R" | "--reverse" => one.reverse = true,
-                // What quilt writes for diffs between a/ and b/.
+                // quilt writes this for diffs between a/ and b/.
                 "-pab" => one.strip = 1,
                 _ => {
                     let digits = word.strip_prefix("-p").or(word.strip_prefix("--strip="));
@@ -161,13 +161,13 @@ pub(super) fn quilt(dir: &Path, list: &Path) -> Result<(Vec<Listed>, Vec<Note>)>
     Ok((listed, notes))
 }
 
-/// Whether a name stays below the directory that it is looked for in.
+/// Whether a name stays below its directory.
 fn is_inside(name: &str) -> bool {
     !name.is_empty()
         && Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// 9 before 10: digits are compared as the number that they are, the rest by its characters.
+/// Natural order, with 9 before 10: compares numbers by value and everything else by character.
 pub(super) fn by_number(one: &str, other: &str) -> Ordering {
     let (mut a, mut b) = (one, other);
     loop {
@@ -183,7 +183,7 @@ pub(super) fn by_number(one: &str, other: &str) -> Ordering {
         }
         let (mut rest_a, mut rest_b) = (a.chars(), b.chars());
         match (rest_a.next(), rest_b.next()) {
-            // 1 and 01: the texts differ.
+            // They can still differ in leading zeros.
             (None, None) => return one.cmp(other),
             (x, y) if x == y => (a, b) = (rest_a.as_str(), rest_b.as_str()),
             (x, y) => return x.cmp(&y),
@@ -191,7 +191,7 @@ pub(super) fn by_number(one: &str, other: &str) -> Ordering {
     }
 }
 
-/// The version that `git format-patch -vN` wrote into a file name; 1 where it wrote none, `None` for other names.
+/// The version in a file name of `git format-patch -vN`; 1 without `-vN`, `None` for other names.
 pub(super) fn version_of(name: &str) -> Option<u32> {
     let (version, rest) = match name.strip_prefix('v').and_then(|rest| rest.split_once('-')) {
         Some((digits, rest)) => (digits.parse().ok()?, rest),

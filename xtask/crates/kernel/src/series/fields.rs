@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fields of the head of a mail that git does not hand out.
+//! Mail headers that git does not report.
 
-/// Longest head that is looked at.
+/// Longest header that is read.
 const MAX_HEAD: usize = 1 << 20;
 
-/// What a mail says of itself and of others.
+/// Headers of a mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields {
-    /// Its own id.
+    /// Its own message ID.
     pub id: Option<String>,
-    /// Ids of mails that it answers.
+    /// IDs of the mails that it replies to.
     pub refers_to: Vec<String>,
-    /// It has what every mail has.
+    /// Whether it has a header that every mail has.
     pub is_mail: bool,
     /// `format=flowed`: the mail program may have joined lines.
     pub flowed: bool,
@@ -32,13 +32,13 @@ impl Fields {
         fields
     }
 
-    /// Whether it says that it answers some mail.
+    /// Whether it is a reply according to its headers.
     pub fn answers(&self) -> bool {
         !self.refers_to.is_empty()
     }
 }
 
-/// Names in lower case and unfolded values, up to the first line that is not a field.
+/// Names in lower case and unfolded values, up to the first line that is not a header.
 fn head(raw: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(&raw[..raw.len().min(MAX_HEAD)]);
     let mut fields: Vec<(String, String)> = Vec::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Splits a file into mails, decodes each, and finds the patch in it. Splitting and decoding is git's work: it is git
-//! that applies the patches, and it must see what was read here.
+//! Splits a file into mails, decodes each and finds the patch in it. git does the splitting and decoding: it
+//! will apply the patches, so it must see the same as this reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,13 +16,13 @@ use vmtest_base::files::write_file;
 use vmtest_host::process::{Finished, Job, Stream};
 use vmtest_host::reaper;
 
-/// Most mails of one mailbox: a busy thread has some hundred.
+/// Most mails in one mailbox: a busy thread has a few hundred.
 pub(super) const MAX_MAILS: usize = 5_000;
 
-/// How long git may take to split or decode: it needs milliseconds for a mail.
+/// Time limit for git to split or decode; a mail takes milliseconds.
 const GIT_LIMIT: Duration = Duration::from_secs(120);
 
-/// A mail before it is known to be a patch.
+/// A mail that may contain a patch.
 #[derive(Debug, Clone)]
 pub(super) struct Mail {
     pub(super) label: String,
@@ -33,16 +33,16 @@ pub(super) struct Mail {
     pub(super) touches: BTreeSet<String>,
     pub(super) base_commit: Option<String>,
     pub(super) fields: Fields,
-    /// What git takes for its diff.
+    /// What git considers to be its diff.
     pub(super) diff: Vec<u8>,
-    /// A line of it begins with `>`.
+    /// Whether a line of the message begins with `>`.
     pub(super) quotes: bool,
-    /// A line in it looks like the beginning of the next mail, and git ends it there.
+    /// Whether git cuts it off at a line that looks like the start of the next mail.
     pub(super) cut: bool,
     pub(super) strip: u32,
     pub(super) reverse: bool,
     pub(super) stray: Option<String>,
-    /// A binary file of which the diff only says that it differs.
+    /// Names of binary files that differ, if the diff has no data for them.
     pub(super) lost: Option<String>,
     pub(super) bare: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl Mail {
         &self.tags.subject
     }
 
-    /// Its diff without what follows the signature, which a list may have added to.
+    /// Its diff without anything after the signature, where a mailing list may have added text.
     pub(super) fn change(&self) -> &[u8] {
         let mut inside = Lines::default();
         let (mut end, mut seen) = (0, false);
@@ -145,7 +145,7 @@ pub(super) fn read_mails_stripped(file: &Path, bytes: &[u8], label: &str, strip:
     Ok(mails)
 }
 
-/// An error in the input, with git's reason: it is the same on every host.
+/// An error in the input, with git's reason. Not a host error, since it is the same on every host.
 fn refused_by_git(what: String, done: &Finished) -> Error {
     let error = Error::new(Class::SeriesDoesNotApply, what);
     match done.no_space() {
@@ -156,14 +156,14 @@ fn refused_by_git(what: String, done: &Finished) -> Error {
     }
 }
 
-/// The first error of git among its last lines.
+/// git's first error in its last lines.
 pub fn git_says(tail: &[String]) -> &str {
     let complaint = |line: &&String| line.starts_with("error: ") || line.starts_with("fatal: ");
     let line = tail.iter().find(complaint).or(tail.last()).map_or("nothing", String::as_str);
     line.trim_start_matches("error: ").trim_start_matches("fatal: ")
 }
 
-/// Decodes one mail; a file without mail headers (`git diff`, quilt) gets some.
+/// Decodes one mail. Adds headers to a file without any (`git diff`, quilt).
 fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mail> {
     let fields = Fields::of(&raw);
     let mut headers = mailinfo(dir, &label, &raw)?;
@@ -173,7 +173,7 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
         if !headers.contains_key("Subject") {
             head.push_str(&format!("Subject: {label}\n\n"));
         }
-        // Below the line that begins a mail in a mailbox, if there is one.
+        // After the `From ` line of a mailbox, if there is one.
         let first = raw.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let at = if fields.is_mail && raw.starts_with(b"From ") { first } else { 0 };
         raw.splice(at..at, head.into_bytes());
@@ -210,7 +210,7 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
         strip,
         reverse: false,
         stray: stray::stray(&body),
-        // Text above the first diff is a message, unless the whole is the output of diff.
+        // Text before the first diff is the message, unless the whole file is the output of diff.
         lost: stray::without_data(&body).or_else(|| stray::without_data(&message).filter(|_| headless)),
         bare: files.iter().filter_map(|file| file.bare.clone()).collect(),
         fields,
@@ -219,8 +219,8 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
     })
 }
 
-/// Paths of the diff as git reads it: what git would change and this reader does not see would be lost. Of a diff that
-/// is damaged there are none.
+/// Paths in the diff according to git, so that no change is missed if git reads it differently. None if the
+/// diff is damaged.
 fn named_by_git(dir: &Path, strip: u32) -> Result<Vec<String>> {
     let mut command = neutral_git(dir);
     command.args(["apply", "--numstat", &format!("-p{strip}"), "diff"]);
@@ -237,12 +237,12 @@ fn named_by_git(dir: &Path, strip: u32) -> Result<Vec<String>> {
 
 /// Writes `message` and `diff` into `dir`; returns the headers.
 ///
-/// The bytes of a diff stay as they are in any case. Of the message git makes UTF-8, and gives up at a charset that does not
-/// exist; such a mail is read once more without that.
+/// git never changes the bytes of the diff. It converts the message to UTF-8, but fails for an unknown
+/// charset; such a mail is read again without conversion.
 fn mailinfo(dir: &Path, label: &str, raw: &[u8]) -> Result<BTreeMap<String, String>> {
     let run = |more: &[&str]| {
         let mut command = neutral_git(dir);
-        // Not the fields in the body of a mail, which may be those of the mail that it answers.
+        // Ignores headers in the body, which may be quoted from the mail that it replies to.
         command.args(["mailinfo", "-k", "--no-inbody-headers", "--quoted-cr=strip"]).args(more);
         command.args(["message", "diff"]);
         Job::new(command).input(raw).deadline(GIT_LIMIT).run()
@@ -259,7 +259,7 @@ fn mailinfo(dir: &Path, label: &str, raw: &[u8]) -> Result<BTreeMap<String, Stri
     if !again.success() {
         return Err(refused_by_git(format!("{label} cannot be decoded as a mail"), &again));
     }
-    // Converted headers are better than bytes; the others still have their encoding.
+    // Prefer converted headers, except for those that are still encoded.
     let mut headers = pairs(&again);
     headers.extend(pairs(&done).into_iter().filter(|(_, value)| !value.contains("=?")));
     Ok(headers)

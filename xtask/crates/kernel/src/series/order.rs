@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Puts the patches among some mails in order, and checks that none is missing.
+//! Orders the patches, and checks that none is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,8 @@ use crate::series::thread::{self, Chosen, Kind};
 use crate::series::{Patch, Series};
 use vmtest_base::error::{Class, Error, Result};
 
-/// A directory is applied in the order of its file names; numbers in subjects only serve to notice what is missing.
+/// A directory is applied in the order of its file names. Numbers in subjects only serve to detect missing
+/// patches.
 pub(super) fn order_directory(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
     let chosen = thread::choose(shown, mails, Kind::Directory)?;
     let mut groups: BTreeMap<(u32, u32), Vec<&Mail>> = BTreeMap::new();
@@ -24,7 +25,7 @@ pub(super) fn order_directory(shown: &str, name: String, mails: Vec<Mail>) -> Re
     into_series(name, chosen)
 }
 
-/// An mbox comes in any order, with replies: the numbers decide.
+/// An mbox can have any order and contain replies, so the numbers in the subjects decide.
 pub(super) fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
     let mut chosen = thread::choose(shown, mails, Kind::Mailbox)?;
     let patches = &mut chosen.patches;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bytes of a file with patches, unpacked where it is compressed, and only so many of them: a few kilobytes can unpack to
-//! more than a disk holds.
+//! Reads a file with patches and decompresses it. The size is limited, because a few kilobytes can decompress
+//! to more than fits on a disk.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -9,15 +9,15 @@ use std::path::Path;
 
 use vmtest_base::error::{Error, IoContext, Result};
 
-/// Longest file, unpacked. The diff between two releases of the kernel is a quarter of it.
+/// Longest file, decompressed. The diff between two kernel releases has a quarter of that.
 const MAX_BYTES: u64 = 256 << 20;
-/// Memory for unpacking; xz -9 needs 65 MiB.
+/// Memory for decompression; xz -9 needs 65 MiB.
 const MAX_MEMORY: u64 = 128 << 20;
 
-/// Endings of names of files that are unpacked here.
+/// Extensions of compressed files that are supported here.
 pub(super) const PACKED: [&str; 2] = ["gz", "xz"];
 
-/// What a file is compressed with, by its first bytes; and whether it is unpacked here.
+/// The tool that decompresses a file, according to its first bytes; `None` if it is not compressed.
 fn packing(bytes: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 4] = [
         (&[0x1f, 0x8b], "gunzip"),
@@ -28,14 +28,14 @@ fn packing(bytes: &[u8]) -> Option<&'static str> {
     known.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, tool)| *tool)
 }
 
-/// The text of a file that the caller named: a pipe is as good as a file.
+/// The content of a file that the user named, which may be a pipe.
 pub(super) fn named(file: &Path) -> Result<Vec<u8>> {
     whole(File::open(file).on("cannot read", file)?, file, MAX_BYTES)
 }
 
-/// The text of a file that was found in a directory.
+/// The content of a file that was found in a directory.
 pub(super) fn found(file: &Path) -> Result<Vec<u8>> {
-    // A pipe without a writer would block for ever.
+    // Opening a FIFO that has no writer would block forever.
     let mut how = File::options();
     let open = how.read(true).custom_flags(nix::libc::O_NONBLOCK).open(file).on("cannot read", file)?;
     if !open.metadata().on("cannot read", file)?.is_file() {
@@ -79,7 +79,7 @@ fn whole(open: impl Read, file: &Path, most: u64) -> Result<Vec<u8>> {
         return Err(Error::usage(format!("{shown} is empty")).next("download or create it again"));
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
-        // An editor's mark; git would not see the mail behind it.
+        // A byte order mark; git would not recognize the mail after it.
         bytes.drain(..3);
     }
     Ok(bytes)

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Diffs in a mail outside of the place where the diff of a patch stands: in the message, among the remarks below `---`, after the
-//! signature. `git am` applies all of them, whoever reads the mail takes them for an illustration, and no history has them
-//! in this place. The result of `git am` is tested; this finds the diffs that a reader must be warned of.
+//! Finds diffs outside of their usual place in a mail: in the message, in the notes below `---`, after the
+//! signature. `git am` applies all of them, but a reader takes them for illustrations, so they deserve a
+//! warning. The result of `git am` is tested anyway.
 //!
-//! It could be wrong in two ways. It sees nothing in a mail without `---`, `Signed-off-by:` and signature, which
-//! is a bare diff with text between its parts. And a mail with two patches attached looks the same as one with a stray diff.
+//! Limits: it finds nothing in a mail without `---`, `Signed-off-by:` and signature, which looks like a bare
+//! diff with text between its parts. And a mail with two attached patches looks like one with a stray diff.
 
 use crate::diff::{Lines, header_pair};
 
-/// What is odd about the diff of a mail, as the end of a sentence; `None` for nothing. `diff` is what git takes for it:
-/// everything from the first line that can begin a diff, or from the `---`.
+/// The oddity in the diff of a mail as the end of a sentence; `None` if there is none. `diff` is what git
+/// considers to be the diff: everything from the first line that can start a diff, or from the `---`.
 pub(super) fn stray(diff: &str) -> Option<String> {
     let mut found: Option<(String, &'static str)> = None;
-    // The first header so far, and the last line that ends a place where no diff should have been.
+    // The first file header so far, and the marker line after it that shows that it was in a wrong place.
     let (mut first, mut ended): (Option<String>, Option<&'static str>) = (None, None);
     let mut signed = false;
     let mut inside = Lines::default();
     let mut lines = diff.lines().peekable();
-    // From one header to the next hunk there can be more: `---` and `+++` below `diff --git`.
+    // Whether a `diff --git` line was seen that may be followed by `---` and `+++` of the same file.
     let mut open = false;
     while let Some(line) = lines.next() {
         if inside.take(line) {
@@ -60,7 +60,8 @@ fn is_summary(line: &str) -> bool {
         && words.next() == Some("changed")
 }
 
-/// Files of which only `Binary files a/x and b/x differ` stands there, without a header: git passes over it in silence.
+/// Files of which the diff only says `Binary files a/x and b/x differ`, without a git header: git silently
+/// ignores them.
 pub(super) fn without_data(diff: &str) -> Option<String> {
     let mut inside = Lines::default();
     let mut git = false;
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_patch_as_git_writes_it_has_none() {
-        // A removed line `- `, and one `--`, look like a signature and a rule.
+        // The removed lines `- ` and `--` look like a signature and a separator.
         let odd = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,4 +1,2 @@\n a\n-- \n---\n+--- a/y\n-\n";
         for diff in [
             format!("---\n{STAT}{ONE}{TWO}-- \n2.47\n\n"),

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the subject of a mail says: `[PATCH v2 3/12]`, and that it is a reply or was forwarded.
+//! Parses the subject of a mail: `[PATCH v2 3/12]`, and whether it is a reply or forwarded.
 
-/// The part of a subject before its words.
+/// The parsed subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tags {
-    /// `Re: `, `AW: [PATCH]`, `[EXT] Fwd: ` .., so not a patch of its own.
+    /// `Re: `, `AW: [PATCH]`, `[EXT] Fwd: ` ..: a reply or forwarded, so not a patch of its own.
     pub reply: bool,
-    /// Brackets at its start say that it is a patch: `[PATCH`, `[RFC`, or a number.
+    /// Marked as a patch in brackets: `[PATCH`, `[RFC`, or a number.
     pub patch: bool,
-    /// 1 without a `vN`.
+    /// 1 without `vN`.
     pub version: u32,
     /// Number and total of `[PATCH 3/12]`.
     pub place: Option<(u32, u32)>,
     pub subject: String,
 }
 
-/// How mail programs begin a reply or a forwarded mail, in lower case. Others are known by the `[PATCH` that follows.
+/// Prefixes of replies and forwarded mails, in lower case. Others are recognized by a `[PATCH` after them.
 const REPLIES: [&str; 16] = [
     "re", "aw", "antw", "antwort", "sv", "fw", "fwd", "wg", "odp", "回复", "答复", "回覆", "答覆", "转发",
     "轉寄", "轉發",
@@ -50,7 +50,7 @@ impl Tags {
             (total > 0).then_some((number, total))
         };
         let named = words().any(is_patch);
-        // A robot's `[tree:branch 123/456]` counts commits.
+        // `[tree:branch 123/456]` of a build robot counts commits, not patches.
         if !named && inside.contains(':') {
             return;
         }
@@ -68,30 +68,31 @@ impl Tags {
         matches!(self.place, Some((0, _)))
     }
 
-    /// `fixup! ..`, as `git commit --fixup` writes it: for another patch, and not one of its own.
+    /// `fixup! ..`, written by `git commit --fixup`: a change to another patch.
     pub fn is_fixup(&self) -> bool {
         ["fixup!", "squash!", "amend!"].iter().any(|start| self.subject.starts_with(start))
     }
 }
 
-/// Whether a word in brackets says that this is a patch.
+/// Whether a word in brackets marks a patch.
 fn is_patch(word: &str) -> bool {
     let starts = |with: &str| word.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     starts("PATCH") || starts("RFC")
 }
 
-/// The brackets at the start of a text, and what follows.
+/// The text in brackets at the start, and the rest.
 fn brackets(text: &str) -> Option<(&str, &str)> {
     let (inside, after) = text.strip_prefix('[')?.split_once(']')?;
     Some((inside, after.trim_start()))
 }
 
-/// What follows the beginning of a reply: `Re: `, `Re[2]: `, or any text before a `[PATCH ..]` followed by words.
+/// The rest after a reply prefix: `Re: `, `Re[2]: `, or any text before a `[PATCH ..]` that is followed by
+/// words.
 fn behind_reply(text: &str) -> Option<&str> {
     let length = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
     let (word, mut rest) = text.split_at(length);
     if REPLIES.contains(&word.to_lowercase().as_str()) {
-        // A count, as some programs have it: Re[2], Re(2), Re^2.
+        // A reply count of some mail programs: Re[2], Re(2), Re^2.
         let count = |c: char| c.is_ascii_digit() || "[]()^ ".contains(c);
         rest = rest.trim_start_matches(count);
         if let Some(after) = rest.strip_prefix([':', '：']) {

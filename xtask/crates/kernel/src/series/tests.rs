@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Series in the forms in which people have them, and what is not a series.
+//! Series in all supported forms, and input that is not a series.
 
 use super::*;
 use crate::series::mail::MAX_MAILS;
@@ -129,7 +129,7 @@ fn bare_diffs_and_encoded_mails_are_read() {
     assert!(series.patches[0].touches.contains("kernel/x.c"));
 }
 
-/// A mail of a thread, with what follows `---`; ids are `<N@x>`.
+/// A mail of a thread with this body; message IDs are `<N@x>`.
 fn threaded(id: &str, answers: &str, subject: &str, body: &str) -> String {
     let answers = if answers.is_empty() { String::new() } else { format!("In-Reply-To: <{answers}@x>\n") };
     format!(
@@ -142,7 +142,7 @@ fn diff_of(file: &str) -> String {
     format!("Why.\n---\n{}-- \n2.47\n", DIFF.replace("x.c", file))
 }
 
-/// A series of two with its cover letter, and these after it.
+/// A series of two patches with its cover letter, followed by these mails.
 fn thread(more: &[String]) -> String {
     let first = [
         threaded("0", "", "[PATCH bpf-next v2 0/2] all", "Hello.\n"),
@@ -188,7 +188,7 @@ fn replies_are_left_out_with_the_reason_and_never_applied() {
         ("1", "[PATCH bpf-next v2] a, but right", &fixup, "is not one of its numbered patches"),
         ("0", "[PATCH bpf-next v2 3/2] one more", &fixup, "beyond the end of the series; the diff"),
     ] {
-        // Wherever it stands in the file.
+        // At any place in the file.
         let reply = threaded("r", answers, subject, body);
         for text in [thread(std::slice::from_ref(&reply)), reply.clone() + &thread(&[])] {
             let series = load_file(&text).unwrap_or_else(|error| panic!("{subject}: {error}"));
@@ -217,7 +217,7 @@ fn a_cover_letter_is_never_applied_and_patches_without_numbers_are_not_guessed()
     assert_eq!(names(&load_file(&alone("[PATCH] squash! a")).expect("a series")), ["a"]);
     refused(load_file(&alone("[PATCH] b")), Class::SeriesDoesNotApply, "(\"b\") replies to another patch");
     assert_eq!(names(&load_file(&alone("Re: [PATCH] a")).expect("a series")), ["a"]);
-    // What was asked for by name is tested, and said to be odd.
+    // A patch that was named explicitly is tested, with a note that it is odd.
     let single = load_file(&threaded("1", "0", "Re: [PATCH] a", &diff_of("a.c"))).expect("a patch");
     assert!(
         matches!(&single.notes[..], [Note::Loud(text)] if text.contains("is a reply")),
@@ -300,7 +300,7 @@ fn a_charset_that_does_not_exist_changes_no_byte() {
         let lone = format!("From: A <a@example.org>\nSubject: =?{charset}?q?[PATCH]_x?=\n\n{body}");
         assert_eq!(names(&load_file(&lone).expect(charset)), ["x"], "{charset}");
     }
-    // However deep its parts are: what git makes of it, or a mistake of the mail and not of the host.
+    // However deeply it is nested, git either reads it or the mail is at fault, never the host.
     let mut deep = "From: A <a@example.org>\nSubject: [PATCH] x\n".to_owned();
     for at in 0..200 {
         deep += &format!("Content-Type: multipart/mixed; boundary=\"b{at}\"\n\n--b{at}\n");
@@ -370,7 +370,7 @@ fn quilt_says_what_is_in_a_series_and_in_which_order() {
     ] {
         refused(series(list), Class::Usage, says);
     }
-    // In a directory below, and the list named itself.
+    // In a subdirectory; and given by the path of the list itself.
     let dir = directory(&[("series", "sub/x.patch\n".into())]);
     fs::create_dir(dir.path().join("sub")).expect("made");
     fs::write(dir.path().join("sub/x.patch"), DIFF).expect("written");
@@ -432,7 +432,7 @@ fn a_line_that_ends_a_mail_for_git_is_said_and_too_many_mails_are_refused() {
         "a line in it that begins with \"From \" ends the mail",
     );
     refused(load_file(&first.replace(" 1/2", "")), Class::SeriesDoesNotApply, "begins with \"From \"");
-    // In a reply it does no harm.
+    // Harmless in a reply.
     let reply = threaded("9", "1", "Re: [PATCH bpf-next v2 1/2] a", body);
     assert_eq!(names(&load_file(&thread(&[reply])).expect("a series")), ["a", "b"]);
     let many = threaded("1", "", "[PATCH] a", "").repeat(MAX_MAILS + 1);

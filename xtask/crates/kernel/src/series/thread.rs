@@ -1,36 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which mails of a mailbox are the series. An archive hands out threads: cover letters, reviews, reports of robots,
-//! a "maybe like this?" with a diff in it, the version before, and mails that came over two lists.
+//! Selects the patches of a series from a mailbox. Archives return whole threads: cover letters, reviews,
+//! reports of robots, suggestions with a diff, the previous version, and mails that arrived through two
+//! lists.
 //!
-//! It could be wrong by leaving out a patch, or by taking what is not one. So everything left out is reported with the reason,
-//! numbers must be complete, and anything ambiguous is refused. A fixup in a reply is never applied.
+//! The risk is to miss a patch, or to apply something else. So every ignored mail is reported with the
+//! reason, the numbers must be complete, and anything ambiguous is rejected. A fixup in a reply is never
+//! applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::series::{Mail, Note, directory};
 use vmtest_base::error::{Class, Error, Result};
 
-/// The patches among the mails, in their order in the file, and the mails that were left out.
+/// The selected patches in their order in the file, and notes about ignored mails.
 pub(super) struct Chosen {
     pub patches: Vec<Mail>,
     pub notes: Vec<Note>,
-    /// Commit for which the series was made.
+    /// The commit that the series is based on, if known.
     pub base_commit: Option<String>,
 }
 
-/// Missing numbers that an error lists: somebody may have written 1/4000000000.
+/// Missing numbers that an error lists: a subject could say 1/4000000000.
 const MAX_MISSING: usize = 20;
 
-/// Where mails lie.
+/// Where the mails come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// As an archive gives them: any order, anything among them.
+    /// A mailbox from an archive: any order, with other mails.
     Mailbox,
-    /// In files that were chosen by somebody.
+    /// Files that the user selected.
     Directory,
 }
 
-/// Takes the patches out of a thread; `shown` says where it came from.
+/// Selects the patches of a thread; `shown` names the input in messages.
 pub(super) fn choose(shown: &str, mails: Vec<Mail>, kind: Kind) -> Result<Chosen> {
     let mut notes = Vec::new();
     let (covers, patches) = without_replies(mails, kind, &mut notes);
@@ -62,9 +64,9 @@ fn left_out(mail: &Mail, why: &str) -> String {
     format!("left out: {} ({:?}): {why}", mail.label, mail.subject())
 }
 
-/// Cover letters, and mails that are not replies.
+/// Separates cover letters and patches, and drops replies.
 fn without_replies(mails: Vec<Mail>, kind: Kind, notes: &mut Vec<Note>) -> (Vec<Mail>, Vec<Mail>) {
-    // Where nothing is marked as a patch, everything may be one.
+    // If no mail is marked as a patch, any mail may be one.
     let marked = mails.iter().any(|mail| mail.tags.patch && !mail.tags.reply);
     let is_reply = |mail: &Mail| {
         let unmarked = marked && !mail.tags.patch;
@@ -103,8 +105,8 @@ fn without_replies(mails: Vec<Mail>, kind: Kind, notes: &mut Vec<Note>) -> (Vec<
     (covers, patches)
 }
 
-/// The same mail twice, over two lists or by a resend, is one. A mail without a diff that has the number of one with a diff
-/// is a reply whose subject was left as it is.
+/// Drops duplicates: a mail that arrived through two lists or was sent again. Also drops a mail without a
+/// diff that has the same number as one with a diff, since it is a reply with an unchanged subject.
 fn without_twins(mails: Vec<Mail>, notes: &mut Vec<Note>) -> Vec<Mail> {
     let place = |mail: &Mail| mail.tags.place.map(|place| (mail.tags.version, place));
     let taken: BTreeMap<_, String> = mails
@@ -133,7 +135,7 @@ fn without_twins(mails: Vec<Mail>, notes: &mut Vec<Note>) -> Vec<Mail> {
     kept
 }
 
-/// Of several versions the newest, where it is clear that they are versions of one series.
+/// Keeps only the newest version, if all are clearly versions of one series.
 fn newest(shown: &str, covers: &[Mail], mails: Vec<Mail>, notes: &mut Vec<Note>) -> Result<Vec<Mail>> {
     let versions: BTreeSet<u32> = mails.iter().map(|mail| mail.tags.version).collect();
     let (Some(last), true) = (versions.last().copied(), versions.len() > 1) else { return Ok(mails) };
@@ -185,7 +187,7 @@ fn newest(shown: &str, covers: &[Mail], mails: Vec<Mail>, notes: &mut Vec<Note>)
     Ok(new)
 }
 
-/// Patches in reply to a patch of a numbered series, and those behind its end.
+/// Drops patches in reply to a numbered series, and those whose number exceeds the total.
 fn without_extras(
     shown: &str,
     covers: &[Mail],
@@ -196,7 +198,7 @@ fn without_extras(
         covers.iter().chain(&mails).filter_map(|mail| mail.fields.id.clone()).collect();
     let answers = |mail: &Mail| mail.fields.refers_to.iter().any(|id| ids.contains(id));
     let numbered = mails.iter().any(|mail| mail.tags.place.is_some());
-    // A later version may well answer the one before.
+    // A later version may well be a reply to the previous one.
     let first = mails.iter().map(|mail| mail.tags.version).min();
     let mut kept = Vec::new();
     for mail in mails {
@@ -230,7 +232,7 @@ fn without_extras(
     Ok(kept)
 }
 
-/// Numbers up to `total` that are not among these.
+/// The numbers up to `total` that are missing.
 pub(super) fn missing(total: u32, there: &BTreeSet<u32>) -> String {
     let mut missing = (1..=total).filter(|number| !there.contains(number));
     let mut listed: Vec<String> =
@@ -241,8 +243,8 @@ pub(super) fn missing(total: u32, there: &BTreeSet<u32>) -> String {
     listed.join(", ")
 }
 
-/// Versions are mixed in a directory when two of them have a patch in the same place or with the same subject, or when
-/// their files are named so.
+/// Refuses a directory with mixed versions: two with the same number or subject, or file names with different
+/// versions.
 pub(super) fn refuse_mixed_versions(shown: &str, mails: &[Mail]) -> Result<()> {
     let refused = |one: u32, other: u32, why: String| {
         let what = format!("{shown} mixes versions {one} and {other} of a series");

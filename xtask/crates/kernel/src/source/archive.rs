@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `src:` and `debian:`: kernels of the Debian archive through a private apt root in the cache. apt downloads and
-//! verifies every byte with the archive's keyring; only mirror and proxies are taken from the host's own apt state.
+//! `src:` and `debian:`: kernels of the Debian archive, through a private apt root in the cache. apt
+//! downloads and verifies everything with the archive's keyring. Only the mirror and the network settings
+//! come from the host's apt.
 
 mod apt;
 mod candidate;

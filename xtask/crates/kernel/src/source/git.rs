@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `git:PATH@REV` and `git:PATH@A..B`. The user's repository is only read, and git never sees its configuration, which may
-//! be a stranger's and can name commands: see [`place`]. A bare repository in the cache borrows its objects, and
-//! everything that writes (an index, a checkout) happens there.
+//! `git:PATH@REV` and `git:PATH@A..B`. The user's repository is only read, and git never sees its
+//! configuration, which may be untrusted and can name commands: see [`place`]. A bare repository in the cache
+//! borrows its objects, and everything that writes (an index, a checkout) happens there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -29,10 +29,10 @@ mod refs;
 
 pub(crate) use range::Range;
 
-/// Contents as they were committed: a tree's own attributes must not change a byte on the way through git.
+/// Leaves file contents as they were committed: the tree's own attributes must not change any byte.
 const ATTRIBUTES: &str = "* -text !eol !filter !ident !working-tree-encoding\n";
 
-/// A longer call on the repository in the cache.
+/// A git command on the repository in the cache.
 fn ours(clone: &Path) -> Command {
     let mut command = clean_env::git(clone);
     command.arg("--git-dir").arg(clone);
@@ -41,7 +41,7 @@ fn ours(clone: &Path) -> Command {
 
 /// The user's repository.
 pub(super) struct Repo {
-    /// As it was named, absolute.
+    /// The absolute path that the user named.
     path: PathBuf,
     place: Place,
     lineage: Key,
@@ -92,8 +92,8 @@ impl Repo {
         asked.ok().and_then(std::result::Result::ok).unwrap_or_default()
     }
 
-    /// The repository in the cache that borrows this one's objects: whatever is committed there later is seen here at
-    /// once, since nothing is copied.
+    /// The repository in the cache that borrows this one's objects. Nothing is copied, so later commits are
+    /// visible there at once.
     fn clone_in_cache(&self, ctx: &Context) -> Result<PathBuf> {
         let (clone, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Git, self.lineage.as_str(), |dir| {
             let mut command = clean_env::git(dir);
@@ -106,13 +106,13 @@ impl Repo {
             let alternates = dir.join("objects/info/alternates");
             fs::write(&alternates, alternate(&self.place.objects)).on("cannot write", &alternates)
         })?;
-        // An entry of an earlier version has none.
+        // Entries of earlier versions do not have the file.
         let attributes = clone.join("info/attributes");
         if read_text(&attributes).ok().as_deref() != Some(ATTRIBUTES) {
             create_dir(&clone.join("info"))?;
             write_file(&attributes, ATTRIBUTES)?;
         }
-        // A shallow repository has commits whose parents are absent, and says so here.
+        // A shallow repository lists the commits without parents here.
         match self.place.shallow()? {
             Some(shallow) => write_file(&clone.join("shallow"), shallow)?,
             None => drop(fs::remove_file(clone.join("shallow"))),
@@ -155,7 +155,8 @@ impl Repo {
         })
     }
 
-    /// In a partial clone git would fetch what is absent, by a command that the repository names. Here it does not.
+    /// In a partial clone, git would fetch missing objects with a command that the repository names. Here it
+    /// does not.
     fn absent_objects(&self, error: Error) -> Error {
         if !self.place.is_partial() || error.next.is_some() {
             return error;
@@ -167,13 +168,15 @@ impl Repo {
     }
 }
 
-/// Of one repository: what another one has under the name of this commit may be something else.
+/// Name of a cache entry. Includes the repository: another one may have a forged object under the same commit
+/// ID.
 fn entry(lineage: &Key, commit: &str) -> String {
     format!("git-{commit}-{lineage}")
 }
 
-/// Fills `dir` with a commit. A bisection visits dozens of commits of one repository, so the previous one is
-/// hard-linked and only what differs is written: 2 s and some directories instead of 1.6 GB.
+/// Fills `dir` with a commit. A bisection visits dozens of commits of one repository, so the files of the
+/// previous one are hard-linked and only the differences are written: 2 s and some directories instead of 1.6
+/// GB.
 fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Path) -> Result<()> {
     let scratch = ctx.cache.scratch()?;
     let index = scratch.path().join("index");
@@ -198,12 +201,12 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
     let previous = read_text(&clone.join("vmtest-last")).ok();
     let neighbour =
         previous.and_then(|old| Some((ctx.cache.get(CacheKind::Source, &entry(lineage, &old))?, old)));
-    // What is damaged there would be linked into this one.
+    // Damaged files would be linked into the new entry.
     let neighbour = neighbour.filter(|(dir, _)| ctx.cache.verify(&ctx.bus, dir).is_ok());
     let neighbour = neighbour.and_then(|(dir, old)| {
         let mut diff = git();
         diff.args(["diff-tree", "-r", "--no-renames", "--name-status", &old, commit]);
-        // The repository forgets what nothing refers to any more, and may be another one at the same place.
+        // Fails if the old commit is gone: it was garbage-collected, or the path is another repository now.
         let changes = ask(diff, "compare with").ok()?.stdout;
         (changes.len() + (1 << 20) <= vmtest_host::process::MAX_OUTPUT).then_some((dir, changes))
     });
@@ -217,10 +220,11 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
     let mut link = clean_env::command("cp");
     link.args(["--archive", "--link", "--no-target-directory"]).arg(&old_dir).arg(dir);
     succeeded(Job::new(link).run()?, format!("cannot link {}", old_dir.display()))?;
-    // That of the other one.
+    // The seal of the previous entry.
     let _ = fs::remove_file(dir.join(SEAL));
     interrupt::check()?;
-    // Names are quoted, one a line, by core.quotePath; --stdin of checkout-index reads them back.
+    // core.quotePath makes git quote unusual names, so each fits on one line; checkout-index --stdin accepts
+    // that.
     let wanted = remove_changed(dir, &changes)?;
     let mut some = git();
     some.args(["checkout-index", "--force", "--stdin"]);
@@ -229,10 +233,11 @@ fn check_out(ctx: &Context, clone: &Path, lineage: &Key, commit: &str, dir: &Pat
     Ok(())
 }
 
-/// Removes the files that `git diff-tree --name-status` lists. Gives the names of those to write again, one a line.
+/// Removes the files that `git diff-tree --name-status` lists. Returns the names of those to write again, one
+/// per line.
 fn remove_changed(dir: &Path, changes: &str) -> Result<String> {
     let changes: Vec<(&str, &str)> = changes.lines().filter_map(|line| line.split_once('\t')).collect();
-    // What is gone goes first: a directory may have become a file of its name, and a link a directory.
+    // Deleted paths first: a directory may have been replaced by a file, or a symlink by a directory.
     for (_, name) in changes.iter().filter(|(status, _)| *status == "D") {
         remove(dir, &dir.join(unquote(name)))?;
     }
@@ -245,7 +250,8 @@ fn remove_changed(dir: &Path, changes: &str) -> Result<String> {
     Ok(wanted)
 }
 
-/// What of a listing by `ls-tree --long` no kernel has: a few kilobytes of objects can be terabytes of files.
+/// Why a listing by `ls-tree --long` is too large for a kernel: a few kilobytes of objects can expand to
+/// terabytes.
 fn too_large(listing: &str) -> Option<String> {
     if listing.len() + (1 << 20) > vmtest_host::process::MAX_OUTPUT {
         return Some("it has too many files".to_owned());
@@ -261,12 +267,12 @@ fn too_large(listing: &str) -> Option<String> {
     None
 }
 
-/// Removes `path`, and directories above it that are empty now: git keeps none.
+/// Removes `path` and the directories above it that are now empty, since git does not track empty ones.
 fn remove(dir: &Path, path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => (),
         Err(error) if vmtest_base::beneath::gone(&error) => (),
-        // Everything that git knows below it is gone by now.
+        // Everything that git tracks below it is already removed.
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => remove_tree(path),
         Err(error) => return Err(error).on("cannot remove", path),
     }
@@ -342,8 +348,8 @@ pub(super) fn fetch_range(ctx: &Context, repo: &Path, range: &Range) -> Result<F
     Ok(Fetched::Range { base, series })
 }
 
-/// The history between two commits, as git walks it; in the cache's clone, so that nothing is written to the user's
-/// repository.
+/// The history between two commits. Uses the repository in the cache, so that nothing is written to the
+/// user's.
 #[derive(Debug)]
 pub struct Commits {
     /// The repository, absolute.
@@ -353,7 +359,7 @@ pub struct Commits {
     known: Mutex<BTreeMap<(String, String), bool>>,
 }
 
-/// What a commit says of itself.
+/// Author, date and subject of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// First line of its message.
@@ -365,7 +371,7 @@ pub struct About {
 }
 
 impl Commits {
-    /// Opens a repository for questions about its history.
+    /// Opens a repository to read its history.
     ///
     /// # Errors
     /// Class `Usage` if it is not a repository.
@@ -375,7 +381,7 @@ impl Commits {
         Ok(Commits { repo: repo.path, cache: repo.cache, clone, known: Mutex::default() })
     }
 
-    /// The full name of a commit.
+    /// The full ID of a commit.
     ///
     /// # Errors
     /// Class `Usage` if there is no such commit.
@@ -389,8 +395,8 @@ impl Commits {
         run(Job::new(command), WALK)
     }
 
-    /// Ancestors of `new`, itself included, that are no ancestors of any of `olds`, in the order in which `git bisect`
-    /// prefers them: it weighs merges.
+    /// `new` and its ancestors, without ancestors of any of `olds`, in the order in which `git bisect`
+    /// prefers them, which handles merges.
     pub fn between(&self, new: &str, olds: &[String]) -> Result<Vec<String>> {
         let mut words = vec!["rev-list", "--bisect-all", new, "--not"];
         words.extend(olds.iter().map(String::as_str));
@@ -398,7 +404,7 @@ impl Commits {
         Ok(listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
     }
 
-    /// The same commits in a line, oldest first: each comes after all of its parents.
+    /// The same commits in topological order, oldest first: each comes after all of its parents.
     pub fn line(&self, new: &str, old: &str) -> Result<Vec<String>> {
         let words = ["rev-list", "--topo-order", "--reverse", new, "--not", old];
         let listed = self.ask(&words)?.ok(format!("cannot list the commits up to {new}"))?.stdout;
@@ -425,10 +431,10 @@ impl Commits {
         Ok(answer)
     }
 
-    /// Where the histories of both part.
+    /// The merge bases of two commits.
     ///
     /// # Errors
-    /// Class `Usage` where they never met.
+    /// Class `Usage` if they have no common ancestor.
     pub fn merge_bases(&self, one: &str, other: &str) -> Result<Vec<String>> {
         let asked = self.ask(&["merge-base", "--all", one, other])?;
         let bases: Vec<String> = asked.stdout.lines().map(str::to_owned).collect();
@@ -439,7 +445,7 @@ impl Commits {
         Ok(bases)
     }
 
-    /// What a commit says of itself.
+    /// Author, date and subject of a commit.
     pub fn about(&self, commit: &str) -> Result<About> {
         let format = "--format=%s%n%an <%ae>%n%ad";
         let words = ["log", "-1", "--no-show-signature", "--date=short", format, commit];

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `image:FILE`: a bzImage or vmlinux that somebody else built. It is copied, since its owner may rebuild it in place
-//! while it boots.
+//! `image:FILE`: a prebuilt bzImage or vmlinux. It is copied, since its owner may rebuild it while it boots.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,16 +15,16 @@ use vmtest_base::key::{Key, hash_file};
 use vmtest_host::context::Context;
 use vmtest_host::store::CacheKind;
 
-/// What the first bytes say.
+/// Format of a kernel file, according to its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    /// Compressed, with the set-up code in front.
+    /// Compressed, with setup code in front.
     BzImage,
     /// ELF for x86_64.
     Vmlinux,
 }
 
-/// Enough for the boot sector and the set-up code, which holds the version string.
+/// Enough for the boot sector and the setup code, which contains the version string.
 const HEAD: u64 = 64 * 1024;
 
 fn format_of(head: &[u8]) -> Option<Format> {
@@ -51,7 +50,7 @@ fn bzimage_release(head: &[u8]) -> Option<String> {
 static BANNER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?-u)Linux version (\d[!-~]*) \(").expect("a valid pattern"));
 
-/// The release in the banner of a vmlinux. Every kernel has one, and no other program.
+/// The release in the banner of a vmlinux. Every kernel has the banner, and no other program does.
 fn banner(mut file: File, path: &Path) -> Result<Option<String>> {
     const STEP: u64 = 1 << 20;
     let mut bytes = Vec::new();
@@ -62,23 +61,23 @@ fn banner(mut file: File, path: &Path) -> Result<Option<String>> {
         if let Some(found) = BANNER.captures(&bytes) {
             return Ok(Some(String::from_utf8_lossy(&found[1]).into_owned()));
         }
-        // Keeps enough for a banner that lies across two steps.
+        // Keep enough for a banner that spans two steps.
         let done = bytes.len().saturating_sub(256);
         bytes.drain(..done);
     }
 }
 
-/// `uname -r` of a kernel image; `None` for a bzImage that does not say.
+/// `uname -r` of a kernel image; `None` for a bzImage without a version string.
 ///
 /// # Errors
-/// A usage error if the file is not a kernel for x86_64.
+/// Class `Usage` if the file is not an x86_64 kernel.
 pub fn release_of(path: &Path) -> Result<Option<String>> {
     let no = |why: &str| {
         Error::usage(format!("{} is not a kernel", path.display()))
             .why(why)
             .next("name a bzImage (arch/x86/boot/bzImage, /boot/vmlinuz-*) or a vmlinux for x86_64")
     };
-    // Before it is opened: a pipe would block for ever.
+    // Checked before opening, since that would block on a FIFO.
     if !fs::metadata(path).on("cannot read", path)?.is_file() {
         return Err(no("it is not a file"));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A cache and a tiny kernel repository for the tests of this stage.
+//! A cache and a tiny kernel repository for tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use vmtest_base::event::Bus;
 use vmtest_host::context::Context;
 use vmtest_host::store::Cache;
 
-/// A context with a cache of its own that goes away with the directory.
+/// A context with its own cache, which is removed with the directory.
 pub fn context() -> (tempfile::TempDir, Context) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let cache = Cache::at(dir.path().join("cache")).expect("a cache");
@@ -19,7 +19,7 @@ pub fn context() -> (tempfile::TempDir, Context) {
     (dir, ctx)
 }
 
-/// Runs git with an identity and without the settings of whoever runs the tests.
+/// Runs git with a test identity, independent of the settings of the user who runs the tests.
 pub fn git(repo: &Path, args: &[&str]) {
     let mut command = Command::new("git");
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
@@ -43,12 +43,12 @@ pub fn kernel_repo(at: &Path) -> PathBuf {
     at.to_owned()
 }
 
-/// A snapshot of a tree, which must be possible.
+/// A snapshot of a tree, which must succeed.
 pub fn snapshot(ctx: &Context, top: &Path) -> crate::source::SourceTree {
     crate::source::tree::fetch(ctx, top).expect("snapshot")
 }
 
-/// Everything below a directory with size and mtime, also inside `.git`.
+/// Everything below a directory, including `.git`, with size and mtime.
 pub fn listing(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let entries = walkdir::WalkDir::new(dir).into_iter();
     entries

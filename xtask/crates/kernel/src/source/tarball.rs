@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `tar:FILE`, and unpacking for everything else that comes as a tarball.
+//! `tar:FILE`, and unpacking of all other tarballs.
 
 mod members;
 
@@ -18,12 +18,12 @@ use vmtest_host::context::Context;
 use vmtest_host::process::{Finished, full_disk};
 use vmtest_host::store::CacheKind;
 
-/// Unpacks a kernel tarball into the empty directory `into`, without its top directory: gzip, bzip2, xz, zstd or none.
-/// Returns the SHA-256 of the file.
+/// Unpacks a kernel tarball into the empty directory `into`, without its top directory. Supports gzip, bzip2,
+/// xz, zstd and no compression. Returns the SHA-256 of the file.
 ///
 /// # Errors
-/// Class `Usage` when the tarball is not exactly one directory with a kernel in it, or has members that no source has; a
-/// host error when it is damaged, or the disk is full.
+/// Class `Usage` if the tarball is not exactly one directory with a kernel, or has members that no source
+/// has; `Host` if it is damaged or the disk is full.
 pub fn unpack(ctx: &Context, tarball: &Path, into: &Path, subject: &str) -> Result<String> {
     let phase = ctx.bus.phase("unpack", subject);
     let inner = into.join(".unpack");
@@ -61,10 +61,10 @@ pub fn unpack(ctx: &Context, tarball: &Path, into: &Path, subject: &str) -> Resu
     Ok(hash)
 }
 
-/// Itself when the child succeeded; a full disk gets its advice.
+/// Returns the result if the child succeeded. The error for a full disk has a hint.
 ///
 /// # Errors
-/// A host error that opens with `what`.
+/// A host error that starts with `what`.
 pub fn succeeded(done: Finished, what: impl Into<String>) -> Result<Finished> {
     if done.success() {
         return Ok(done);
@@ -74,10 +74,10 @@ pub fn succeeded(done: Finished, what: impl Into<String>) -> Result<Finished> {
     done.ok(what)
 }
 
-/// Fails if a child reported a full disk, whatever its exit status: apt-get calls that a warning.
+/// Fails if a child reported a full disk, whatever its exit status: for apt-get that is only a warning.
 ///
 /// # Errors
-/// A host error that opens with `what` and shows only that line.
+/// A host error that starts with `what` and shows only that line.
 pub fn had_space(done: &Finished, what: &str) -> Result<()> {
     match done.no_space() {
         None => Ok(()),
@@ -85,8 +85,8 @@ pub fn had_space(done: &Finished, what: &str) -> Result<()> {
     }
 }
 
-/// Where the hash of a file is remembered: by its path and by the fields that identify one state of it. `None` for a file
-/// that changed a moment ago, since the next change may look the same.
+/// Where the hash of a file is remembered: keyed by its path and the fields that identify its state. `None`
+/// for a file that was changed a moment ago, since another change may leave these fields as they are.
 fn memo(ctx: &Context, file: &Path) -> Result<Option<PathBuf>> {
     const TICK: i64 = 2;
     let stat = fs::metadata(file).on("cannot read", file)?;
@@ -104,7 +104,7 @@ fn memo(ctx: &Context, file: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(ctx.cache.path(CacheKind::Hashes, key.as_str())))
 }
 
-/// Hash of a file's content, from memory where it can be.
+/// Hash of a file's content, remembered if possible.
 pub(super) fn remembered_hash(ctx: &Context, file: &Path) -> Result<String> {
     let memo = memo(ctx, file)?;
     if let Some(hash) = memo.as_ref().and_then(|memo| read_text(memo).ok()) {
@@ -120,7 +120,7 @@ pub(super) fn remembered_hash(ctx: &Context, file: &Path) -> Result<String> {
     Ok(hash)
 }
 
-/// Fails when a file was not what its hash says by the time that it was used.
+/// Fails if the file did not match its hash when it was used.
 pub(super) fn same_content(file: &Path, hash: &str, seen: &str) -> Result<()> {
     if hash == seen {
         return Ok(());
@@ -130,7 +130,7 @@ pub(super) fn same_content(file: &Path, hash: &str, seen: &str) -> Result<()> {
         .next("wait until nothing writes to it, then run this again"))
 }
 
-/// `linux-6.18.15` of `/x/linux-6.18.15.tar.xz`.
+/// `linux-6.18.15` for `/x/linux-6.18.15.tar.xz`.
 fn stem(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
     match name.find(".tar").or_else(|| name.rfind(".t")) {
@@ -151,7 +151,7 @@ fn checked(file: &Path) -> Result<PathBuf> {
 pub(super) fn resolve(ctx: &Context, file: &Path) -> Result<Resolved> {
     let path = checked(file)?;
     let size = fs::metadata(&path).on("cannot read", &path)?.len();
-    // Hashing a tarball takes longer than a dry run may: one that was never hashed is simply not cached.
+    // Hashing a tarball takes too long for a dry run: one without a remembered hash counts as not cached.
     let hash = memo(ctx, &path)?.and_then(|memo| read_text(&memo).ok());
     let cached = hash.is_some_and(|hash| ctx.cache.get(CacheKind::Source, &entry(&hash)).is_some());
     Ok(Resolved {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `tree:PATH`: a snapshot of the user's tree in the cache: what git tracks and what it would not ignore, with the
-//! mtimes kept, so that a tree that was built in place can be built elsewhere and make rebuilds only what changed.
+//! `tree:PATH`: a snapshot of the user's tree in the cache, with all files that git tracks or does not
+//! ignore. Mtimes are kept, so that a tree that was built in place can be built elsewhere and make rebuilds
+//! only what changed.
 //!
-//! The tree may be a stranger's. Git lists its files without its configuration (see [`crate::source::git::place`]), and each file
-//! is reached without following a link: a path that leads out of the tree is not part of it.
+//! The tree may be untrusted. git lists its files without its configuration (see
+//! [`crate::source::git::place`]), and no symlink is followed to reach a file: a path that leads out of the
+//! tree is not part of it.
 //!
-//! What changed is found by what a file system keeps of a file, the time of change among it, which nobody can set. The key
-//! is of the contents: another checkout of the same state, on another machine of a CI system, has the same. A changed file
-//! is replaced by a new one, never written to: later stages hold hard links.
+//! Changes are detected by file metadata including the ctime, which no program can set. The key is a hash of
+//! the contents, so it is the same for another checkout of the same state, for example on another CI machine.
+//! A changed file is replaced and never modified in place, because later stages hold hard links to it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -36,9 +38,9 @@ mod snapshot;
 const FILE_TYPE: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
 
-/// Largest `.gitignore`; git reads it whole.
+/// Largest `.gitignore`, since git reads it as a whole.
 const MAX_PATTERNS: i64 = 16 << 20;
-/// Names in a warning.
+/// Most names in a warning.
 const SHOWN: usize = 5;
 
 /// The fields that identify one state of a file.
@@ -47,7 +49,7 @@ struct Stamp {
     mode: u32,
     size: u64,
     mtime: (i64, i64),
-    /// Time of change, file system and number: an edit that keeps size and mtime alters one of them.
+    /// ctime, device and inode: an edit that keeps size and mtime changes one of them.
     ctime: (i64, i64),
     inode: (u64, u64),
 }
@@ -63,12 +65,13 @@ impl Stamp {
         }
     }
 
-    /// What a copy of the file has as well.
+    /// The fields that a copy of the file shares.
     fn visible(&self) -> (u32, u64, (i64, i64)) {
         (self.mode, self.size, self.mtime)
     }
 
-    /// Whether an edit after `now` could leave the stamp as it is: a file system's clock has ticks, of up to two seconds.
+    /// Whether an edit after `now` could leave the stamp unchanged: file system clocks have ticks of up to
+    /// two seconds.
     fn is_fresh(&self, now: SystemTime) -> bool {
         const TICK: i64 = 2;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -76,7 +79,7 @@ impl Stamp {
     }
 }
 
-/// A file of the tree, by its path below the top.
+/// A file of the tree, with its path below the top.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Entry {
     path: Vec<u8>,
@@ -89,7 +92,7 @@ impl Entry {
     }
 }
 
-/// The state of a regular file or symbolic link; else what it is, `None` for what is not there.
+/// The stamp of a regular file or symlink; else its kind, or `None` if it does not exist.
 fn stamp(top: &mut Top, path: &Path) -> Result<std::result::Result<Stamp, Option<Kind>>> {
     let stat = match top.stat(path) {
         Ok(stat) => stat,
@@ -106,7 +109,8 @@ fn below(top: &Path, path: &[u8]) -> PathBuf {
     top.join(OsStr::from_bytes(path))
 }
 
-/// What git would wait for, or read whole: refused by name before git looks. Other special files are named and left out.
+/// Rejects files on which git would block, or which are too large for it, before git runs. Warns about other
+/// special files, which are left out.
 fn look_for_traps(ctx: &Context, top: &Path) -> Result<()> {
     let mut special: Vec<String> = Vec::new();
     let mut trap = None;
@@ -156,7 +160,7 @@ fn warn_of(ctx: &Context, top: &Path, what: &str, names: &[String]) {
     }
 }
 
-/// Paths of all files that belong to the tree, sorted.
+/// Sorted paths of all files that belong to the tree.
 fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
     look_for_traps(ctx, top)?;
     let cannot = || Error::host(format!("cannot list the files of {}", top.display()));
@@ -167,7 +171,7 @@ fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
             return Err(cannot().why(why).next("fix its .git, or remove it: a tree does not need one"));
         }
         None => {
-            // No repository: an empty one lends its reading of .gitignore files.
+            // Not a repository: use an empty one to process .gitignore files.
             let desk = Desk::empty(&ctx.cache, "sha1")?;
             desk.exclude(&excludes)?;
             desk
@@ -191,7 +195,7 @@ fn list(ctx: &Context, top: &Path) -> Result<Vec<Vec<u8>>> {
         ctx.bus.warn(format!("{}: its .gitignore hides the source, so all files are used", top.display()));
         paths = everything(top)?;
     }
-    // A file in conflict is listed once for each side.
+    // A file in conflict is listed once per side.
     paths.sort_unstable();
     paths.dedup();
     Ok(paths)
@@ -211,7 +215,7 @@ fn everything(top: &Path) -> Result<Vec<Vec<u8>>> {
     Ok(paths)
 }
 
-/// The state of each path, in their order; on all cores, since that is 90,000 system calls.
+/// The stamps of these paths in the same order. Uses several threads, since there are 90,000 of them.
 fn stamps(ctx: &Context, top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<Entry>> {
     let threads = threads();
     let share = paths.len().div_ceil(threads).max(1);
@@ -229,7 +233,7 @@ fn stamps(ctx: &Context, top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<Entry>> 
                         let name = Path::new(OsStr::from_bytes(path));
                         match stamp(&mut opener, name)? {
                             Ok(stamp) => entries.push(entry(stamp)),
-                            // Reached by a link, it is not a file of the tree.
+                            // A file that is reached through a symlink is not part of the tree.
                             Err(None) if below(top, path).symlink_metadata().is_ok() => {
                                 behind.push(name.display().to_string());
                             }
@@ -255,8 +259,8 @@ fn stamps(ctx: &Context, top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<Entry>> 
     Ok(entries)
 }
 
-/// A directory that became a symbolic link leaves tracked paths "below" it. Writing those into the snapshot would
-/// follow the link, out of the cache.
+/// Drops paths below a symlink: tracked paths of a directory that was replaced by a symlink. Writing them
+/// into the snapshot would follow that symlink out of the cache.
 fn drop_below_symlinks(entries: &mut Vec<Entry>) {
     let links: Vec<Vec<u8>> = entries
         .iter()
@@ -270,7 +274,7 @@ fn drop_below_symlinks(entries: &mut Vec<Entry>) {
     }
 }
 
-/// A file with a hole of a terabyte takes no room in a tree, and all of it in a copy.
+/// A sparse file of a terabyte takes no space in the tree, but all of it in a copy.
 fn refuse_too_much(top: &Path, entries: &[Entry]) -> Result<()> {
     let cannot = || Error::usage(format!("tree:{} is too large", top.display()));
     let next = "remove what is not source, or list it in .gitignore or .git/info/exclude";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cache entries that are being made: scratch directories that become entries in one step, or go away.
+//! Cache entries under construction: scratch directories that become entries in one step or are removed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, killpoint};
 use vmtest_base::interrupt;
 
-/// How long an interrupted run tidies up.
+/// How long an interrupted run cleans up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An unfinished cache entry.
@@ -26,15 +26,14 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Where it is now.
     pub fn path(&self) -> &Path {
         self.dir.as_ref().map(tempfile::TempDir::path).unwrap_or_else(|| Path::new(""))
     }
 
-    /// Seals it and makes it durable under its final name; an older entry of that name is replaced.
+    /// Seals it and syncs it under its final name. Replaces an older entry of that name.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Those of the file system.
     pub fn keep_as(self, place: &Path) -> Result<PathBuf> {
         let kind = place.parent().and_then(Path::file_name).and_then(|kind| kind.to_str());
         if let Some(scope) = kind.and_then(CacheKind::named).and_then(seal::scope) {
@@ -48,17 +47,18 @@ impl Scratch {
         self.keep_unsynced_as(place)
     }
 
-    /// The same for what tells by itself whether it is whole, and is too large to wait for the disk.
+    /// The same without seal and sync, for an entry that can tell by itself whether it is complete and is too
+    /// large to sync.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// Those of the file system.
     pub fn keep_unsynced_as(mut self, place: &Path) -> Result<PathBuf> {
         if let Some(parent) = place.parent() {
             create_dir(parent)?;
         }
         let Some(dir) = self.dir.as_ref() else { return Ok(place.to_owned()) };
         if place.exists() {
-            // Away in one step, so that it is never seen half-removed.
+            // Moved away in one step, so that it is never visible half removed.
             let old = self.cache.scratch()?;
             fs::rename(place, old.path().join("old")).on("cannot replace", place)?;
             killpoint("old one away");
@@ -66,7 +66,7 @@ impl Scratch {
         fs::rename(dir.path(), place).on("cannot rename into place", place)?;
         killpoint("renamed");
         drop(self.dir.take().map(tempfile::TempDir::keep));
-        // Until now nobody could take it away; from now on it is ours by use.
+        // The scratch lock protected it so far; now the shared lock of a user does.
         self.lock.relock(FlockArg::LockShared).on("cannot lock", place)?;
         if !self.cache.hold(place) {
             return Err(Error::host(format!("{} was removed at once", place.display()))
@@ -79,8 +79,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let Some(dir) = self.dir.take() else { return };
-        // Half a kernel tree takes long to remove on a busy disk, and nobody who pressed Ctrl-C waits for that: the
-        // rest is a leftover, which the next run removes.
+        // Removing half a kernel tree takes long on a busy disk, too long to wait for after Ctrl-C. The next
+        // run removes the rest.
         let until = Instant::now() + PATIENCE;
         remove_tree_while(&dir.keep(), || interrupt::requested().is_none() || Instant::now() < until);
     }

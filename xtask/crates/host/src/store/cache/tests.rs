@@ -49,7 +49,7 @@ fn only_leftovers_without_an_owner_go() {
 #[test]
 fn what_somebody_uses_or_makes_is_not_taken_away() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    // Two processes: locks of one open file do not keep out the same process' others.
+    // Two caches act as two processes: each opens its own files, so their locks conflict.
     let (one, other) = (cache(dir.path()), cache(dir.path()));
     let bus = Bus::new(Vec::new());
     one.get_or_make(&bus, CacheKind::Kernel, "k", |_| Ok(())).expect("made");

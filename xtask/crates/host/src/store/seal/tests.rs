@@ -29,7 +29,7 @@ fn overwritten_bytes_show_also_when_size_and_mtime_are_as_they_were() {
     let why = damaged(|dir| {
         let path = dir.join("vmlinux");
         let then = path.metadata().and_then(|stat| stat.modified()).expect("there");
-        // Times of the kernel are of its last tick.
+        // The kernel's timestamps have the granularity of a tick.
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&path, "0123FLIP89").expect("written");
         fs::File::options()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The private apt root in the cache: its configuration, its lists and the downloads through it.
+//! The private apt root in the cache: configuration, lists and downloads.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -22,10 +22,10 @@ use vmtest_host::debian_mirror::{KEYRING, OTHER_WAYS, SUITES, mirror, sources_li
 use vmtest_host::process::{Finished, Job};
 use vmtest_host::store::CacheKind;
 
-/// An index older than this is read again.
+/// An older index is updated.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
-/// After a failed update an older index is used this long before the mirror is tried again: a matrix resolves many
-/// specs, and each would wait for the network.
+/// After a failed update, an old index is used for this long before the mirror is tried again: a matrix
+/// resolves many specs, and each would wait for the network.
 const RETRY: Duration = Duration::from_secs(600);
 
 /// The private apt root for one mirror.
@@ -36,7 +36,7 @@ pub(super) struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     pub(super) fn new(ctx: &'a Context) -> Archive<'a> {
-        // One root for each mirror that is named, so that an index never speaks for another mirror.
+        // One root per mirror, so that an index is never used for another one.
         let name = match ctx.mirror() {
             None => "host".to_owned(),
             Some(mirror) => Key::of("mirror 1").field("uri", mirror).finish().to_string(),
@@ -44,7 +44,7 @@ impl<'a> Archive<'a> {
         Archive { ctx, root: ctx.cache.path(CacheKind::Apt, &name) }
     }
 
-    /// The index, read again when it is missing or old. Without a network an old one serves.
+    /// The index, updated if it is missing or old. Without a network an old one is used.
     pub(super) fn index(&self) -> Result<Index> {
         let stored = self.stored();
         if let Some(index) = &stored {
@@ -54,7 +54,7 @@ impl<'a> Archive<'a> {
         }
         let name = self.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _lock = self.ctx.cache.lock(&self.ctx.bus, CacheKind::Apt, &name)?;
-        // Another run may have read it while this one waited.
+        // Another run may have updated it while this one waited.
         if let Some(index) = self.stored().filter(|_| self.is_recent("index.json", FRESH)) {
             return Ok(index);
         }
@@ -81,7 +81,7 @@ impl<'a> Archive<'a> {
         modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < limit))
     }
 
-    /// Reads the archive's lists.
+    /// Downloads and reads the archive's lists.
     fn update(&self) -> Result<Index> {
         require_tools()?;
         let shell =
@@ -112,7 +112,7 @@ impl<'a> Archive<'a> {
         Ok(index)
     }
 
-    /// Adds the kernels of one suite; `false` when its lists are not complete.
+    /// Adds the kernels of one suite; `false` if its lists are incomplete.
     fn read_suite(&self, suite: &str, name: &str, index: &mut Index) -> Result<bool> {
         let lists = self.root.join("lists");
         let mut found = 0;
@@ -132,8 +132,8 @@ impl<'a> Archive<'a> {
         Ok(found == 2)
     }
 
-    /// Refuses to replace the stored index with an incomplete one. apt counts a network that is down as a warning and ends
-    /// with 0; lists that it kept from before say nothing that the stored index does not.
+    /// Refuses to replace the stored index by an incomplete one. If the network is down, apt only warns and
+    /// exits with 0, and its old lists contain nothing that the stored index does not have.
     fn check_usable(&self, index: &Index, messages: Vec<String>, success: bool) -> Result<()> {
         let unreachable = messages.iter().any(|line| line.contains("Failed to fetch"));
         let nothing = index.sources.is_empty() && index.images.is_empty();
@@ -154,17 +154,17 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    /// Stores the index, and removes the notes about the one before.
+    /// Stores the index, and removes the notes about the previous one.
     fn keep(&self, index: &Index) -> Result<()> {
         let text = serde_json::to_string_pretty(index)
             .map_err(|error| Error::host("cannot write the index of kernels").why(error))?;
-        // What the mirror lacked yesterday it may have today.
+        // The mirror may have these files by now.
         let _ = fs::remove_file(self.root.join("absent"));
         let _ = fs::remove_file(self.root.join("failed"));
         write_file(&self.root.join("index.json"), text)
     }
 
-    /// Writes a configuration that takes nothing from the host's but proxies and TLS settings.
+    /// Writes a configuration that takes only network settings from the host's.
     fn configure(&self, shell: &Shell, mirror: &str) -> Result<()> {
         let root = &self.root;
         for dir in ["lists/partial", "cache/archives/partial", "none"] {
@@ -173,7 +173,7 @@ impl<'a> Archive<'a> {
         self.ctx.cache.hold(root);
         let mut conf = configuration(root);
         conf.push_str(&network_settings(shell));
-        // Not for everyone: a proxy's address may hold a password.
+        // Readable only by the user: a proxy URL may contain a password.
         let path = root.join("apt.conf");
         let _ = fs::remove_file(&path);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -181,7 +181,7 @@ impl<'a> Archive<'a> {
         write_file(&root.join("sources.list"), sources_list(mirror))
     }
 
-    /// Runs apt-get, which reports its progress on a file descriptor of choice.
+    /// Runs apt-get, and reports its progress from its status descriptor.
     fn apt_get(&self, dir: &Path, args: &[String], phase: &Phase, total: u64) -> Result<Finished> {
         let mut command = Command::new("apt-get");
         command.env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C");
@@ -189,7 +189,7 @@ impl<'a> Archive<'a> {
         let mut done = Job::new(command)
             .on_line(|_, line| {
                 if let Some((percent, detail)) = download_status(line) {
-                    // Without a size percent is the unit.
+                    // Without a size, report the percentage.
                     let (at, of) = if total == 0 {
                         (percent, 100.0)
                     } else {
@@ -203,8 +203,8 @@ impl<'a> Archive<'a> {
         Ok(done)
     }
 
-    /// Downloads with apt into a scratch directory and gives the one file that arrived; `None` when the mirror does
-    /// not have what it lists. `sha256` is its hash in the index.
+    /// Downloads with apt into an empty scratch directory. Returns the only file that arrived, or `None` if
+    /// the mirror does not have a file that it lists. `sha256` is its hash in the index.
     pub(super) fn download(
         &self,
         into: &Path,
@@ -233,7 +233,8 @@ impl<'a> Archive<'a> {
                 .why(format!("apt left {} files instead of one", files.len()))
                 .detail(done.tail));
         };
-        // apt has checked it; what is kept for months is worth a second look, and a copy that was cut short has no other.
+        // apt has verified it, but the file is kept for months, so check again that the written copy is
+        // complete.
         if let Some(expected) =
             sha256.filter(|expected| !hash_file(file).is_ok_and(|hash| hash == **expected))
         {
@@ -266,7 +267,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Whether this host can read and verify the archive.
+/// Checks that this host can read and verify the archive.
 fn require_tools() -> Result<()> {
     for tool in ["apt-get", "dpkg-deb"] {
         if vmtest_host::process::find_program(tool).is_none() {
@@ -283,7 +284,7 @@ fn require_tools() -> Result<()> {
     Ok(())
 }
 
-/// Why a suite has no lists.
+/// A message about a suite without usable lists.
 fn unusable_suite(suite: &str, name: &str, messages: &[String]) -> String {
     let about =
         |line: &&str| line.contains(&format!("dists/{suite}/")) || line.contains(&format!(" {suite} "));
@@ -292,7 +293,7 @@ fn unusable_suite(suite: &str, name: &str, messages: &[String]) -> String {
     format!("the mirror offers no usable suite {suite} ({name}): {why}")
 }
 
-/// apt's configuration for a root of its own.
+/// apt's configuration for the private root.
 fn configuration(root: &Path) -> String {
     let at = root.display();
     let mut conf = format!(
@@ -306,13 +307,13 @@ fn configuration(root: &Path) -> String {
          Acquire::http::Timeout \"30\";\nAcquire::https::Timeout \"30\";\n"
     );
     if nix::unistd::geteuid().is_root() {
-        // The cache may lie where apt's own user cannot go.
+        // apt's own user may not be able to access the cache.
         conf.push_str("APT::Sandbox::User \"root\";\n");
     }
     conf
 }
 
-/// What the host's apt needs to reach any mirror.
+/// The host's apt settings for the network.
 fn network_settings(shell: &Shell) -> String {
     let host = cmd!(shell, "apt-config dump").quiet().ignore_stderr().env("LC_ALL", "C").read();
     let wanted = ["Acquire::http::", "Acquire::https::", "Acquire::ForceIPv"];
@@ -321,14 +322,14 @@ fn network_settings(shell: &Shell) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Percent and message of a line like `dlstatus:1:43.2150:Retrieving file 1 of 1`.
+/// Percentage and message of a line like `dlstatus:1:43.2150:Retrieving file 1 of 1`.
 fn download_status(line: &str) -> Option<(f64, &str)> {
     let mut parts = line.strip_prefix("dlstatus:")?.splitn(3, ':').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next().unwrap_or_default()))
 }
 
-/// Whether apt-get failed because the list names a file that the mirror has no more, or a version that went with
-/// another list.
+/// Whether apt-get failed because the mirror no longer has a listed file, or the lists no longer have a
+/// version.
 fn is_gone(done: &Finished) -> bool {
     let says = |line: &String| {
         ["404  Not Found", "Unable to locate package", "File not found"]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From several releases that a spec may mean to the one that the mirror really has: lists name files that are gone.
+//! Selects the first of several matching releases that the mirror really has: lists can name files that are
+//! gone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,19 +20,19 @@ pub(super) trait Candidate: Clone {
     /// Name of its cache entry.
     fn entry(&self) -> String;
 
-    /// Package, version and suite, for people.
+    /// Package, version and suite, for users.
     fn describe(&self) -> String;
 
-    /// Of the file to download.
+    /// Hash of the file to download.
     fn sha256(&self) -> &str;
 }
 
-/// Whether the mirror has what it lists.
+/// Whether the mirror has a listed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     /// It was downloaded.
     Present,
-    /// It answers 404.
+    /// The mirror does not have it.
     Absent,
 }
 
@@ -46,10 +47,11 @@ pub(super) fn entries(ctx: &Context, kind: CacheKind) -> Vec<String> {
     names.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// An entry that was listed a moment ago cannot be used: it was damaged, or pruned, and is looked for again.
+/// Handles an entry that existed when it was resolved but cannot be used now, because it was damaged or
+/// pruned. Succeeds if it is gone, so that the caller can resolve again.
 ///
 /// # Errors
-/// When it is still there, and so would be found again.
+/// If it still exists and would be found again.
 pub(super) fn went_away(ctx: &Context, kind: CacheKind, entry: &str) -> Result<()> {
     ctx.cache.report_removed(&ctx.bus);
     let path = ctx.cache.path(kind, entry);
@@ -60,11 +62,11 @@ pub(super) fn went_away(ctx: &Context, kind: CacheKind, entry: &str) -> Result<(
         .next("remove it, then run the same command again"))
 }
 
-/// The first of the candidates that the mirror has, and its directory in the cache; `make` downloads one and fills
+/// The first candidate that the mirror has, and its directory in the cache. `make` downloads one and fills
 /// the directory.
 ///
 /// # Errors
-/// When the mirror has none of them, and those of `make`.
+/// If the mirror has none of them, and those of `make`.
 pub(super) fn first_present<'c, C: Candidate>(
     archive: &Archive<'_>,
     asked: &str,
@@ -73,7 +75,7 @@ pub(super) fn first_present<'c, C: Candidate>(
 ) -> Result<(&'c C, PathBuf)> {
     let ctx = archive.ctx;
     let absent = archive.absent();
-    // Another column with the same kernel may have found that the mirror does not have one.
+    // Another column with the same kernel may have found out meanwhile that the mirror does not have one.
     let listed = candidates.iter().filter(|candidate| !absent.iter().any(|sum| sum == candidate.sha256()));
     for candidate in listed {
         interrupt::check()?;

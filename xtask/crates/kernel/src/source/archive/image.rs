@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `debian:VERSION[/FLAVOUR]`: a prebuilt image of the archive, with its configuration where available.
+//! `debian:VERSION[/FLAVOUR]`: a prebuilt image of the archive, with its configuration if available.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Candidate for ImageRelease {
     }
 }
 
-/// An image in the cache that is exactly this version and flavour.
+/// The cached image of exactly this version and flavour.
 pub(super) fn cached_image(ctx: &Context, upstream: &str, flavour: &str) -> Option<String> {
     let prefix = format!("debian-{upstream}-{flavour}-");
     entries(ctx, ImageRelease::KIND)
@@ -59,13 +59,13 @@ fn image_id(upstream: &str, flavour: &str) -> String {
 /// What a `debian:` spec means.
 #[derive(Debug, Clone)]
 pub(crate) enum Choice {
-    /// An entry of the cache, of exactly the requested version.
+    /// A cache entry of exactly the requested version.
     Cached(String),
     /// Images to try, in this order; never empty.
     Try(Vec<ImageRelease>),
 }
 
-/// The cache first, then the archive's index.
+/// Checks the cache first, then the archive's index.
 fn choose(archive: &Archive<'_>, wanted: &str, flavour: &str) -> Result<Choice> {
     if let Some(entry) = cached_image(archive.ctx, wanted, flavour) {
         return Ok(Choice::Cached(entry));
@@ -88,7 +88,7 @@ fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
             .why(format!("available flavours: {}", flavours.join(", ")))
             .next(format!("name one of them: debian:{wanted}/{example}"));
     }
-    // The versions on both sides of the one that is missing say most.
+    // Show the versions closest to the missing one.
     let at = versions.partition_point(|version| compare_versions(version, wanted).is_gt());
     let near = &versions[at.saturating_sub(4)..versions.len().min(at + 4)];
     error
@@ -96,7 +96,7 @@ fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
         .next("use one of these, or your own kernel as image:FILE; `cargo xtask sources` lists all")
 }
 
-/// What `debian:WANTED/FLAVOUR` means.
+/// Resolves `debian:WANTED/FLAVOUR`.
 ///
 /// # Errors
 /// If the archive cannot be reached, or has no such image.
@@ -126,10 +126,11 @@ pub(crate) fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Resul
     })
 }
 
-/// Gets what `debian:WANTED/FLAVOUR` was resolved to.
+/// Fetches the image that `debian:WANTED/FLAVOUR` was resolved to.
 ///
 /// # Errors
-/// When a download or the disk fails, or the archive does not have an image any more that went away from the cache.
+/// If a download or the disk fails, or if the image was removed from the cache and is no longer in the
+/// archive.
 pub(crate) fn fetch_image(ctx: &Context, wanted: &str, flavour: &str, choice: &Choice) -> Result<Prebuilt> {
     let archive = Archive::new(ctx);
     match choice {
@@ -161,7 +162,7 @@ fn prebuilt(upstream: &str, flavour: &str, entry: &str, dir: &Path) -> Result<Pr
     })
 }
 
-/// Fills `dir` with `vmlinuz` and, where available, `config`.
+/// Fills `dir` with `vmlinuz` and, if available, `config`.
 fn get_image(archive: &Archive<'_>, image: &ImageRelease, dir: &Path) -> Result<Presence> {
     let kernel = |members: &[&str]| {
         Some(boot_files(members)).filter(|found| found.iter().any(|(_, name)| *name == "vmlinuz"))
@@ -171,7 +172,8 @@ fn get_image(archive: &Archive<'_>, image: &ImageRelease, dir: &Path) -> Result<
         return Ok(Presence::Absent);
     }
     if let Some(package) = &image.config_package {
-        // Its size is not in the index: the progress is in percent. A kernel without its configuration still boots.
+        // Its size is not in the index, so the progress is a percentage. A kernel without its configuration
+        // still boots.
         let package = Package { name: package, size: 0, sha256: None };
         get_files(archive, image, &package, dir, |members| Some(boot_files(members)))?;
     }
@@ -213,7 +215,8 @@ fn get_files(
     Ok(Presence::Present)
 }
 
-/// The kernel, and its configuration where it is there too: /boot of older packages, /usr/lib/modules from 7.2 on.
+/// The kernel, and its configuration if the package has it: in /boot in older packages, in /usr/lib/modules
+/// from 7.2 on.
 fn boot_files(members: &[&str]) -> Vec<Picked> {
     let within = |name: &str| name.starts_with("./boot/") || name.starts_with("./usr/lib/modules/");
     let find = |wanted: &str| {
@@ -237,7 +240,7 @@ mod tests {
 
     #[test]
     fn kernels_are_found_where_each_debian_version_put_them() {
-        // Listings of linux-image-6.12.107, linux-binary-7.2.12, linux-binary-unsigned-7.3.4 and linux-base-7.3.4.
+        // From linux-image-6.12.107, linux-binary-7.2.12, linux-binary-unsigned-7.3.4 and linux-base-7.3.4.
         let old = [
             "./boot/",
             "./boot/System.map-6.12.107+deb13",

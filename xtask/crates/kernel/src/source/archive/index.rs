@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which kernels the Debian archive lists, and in which order to try them. Pure: apt fetches and verifies the lists,
-//! this reads them.
+//! Which kernels the Debian archive lists, and in which order to try them. Pure: apt fetches and verifies the
+//! lists, this module parses them.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ pub(super) struct Index {
     pub images: Vec<ImageRelease>,
 }
 
-/// In which form a source comes.
+/// How a source is packaged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -41,11 +41,11 @@ pub struct SourceRelease {
     pub upstream: String,
     /// Version of the package: `6.18.15-1~bpo13+1`.
     pub version: String,
-    /// How it comes.
+    /// How it is packaged.
     pub form: Form,
-    /// Name for people of the suite that has it.
+    /// Name of its suite for users.
     pub suite: String,
-    /// Of the file to download.
+    /// Hash of the file to download.
     pub sha256: String,
     /// Bytes to download.
     pub size: u64,
@@ -58,16 +58,16 @@ pub struct ImageRelease {
     pub upstream: String,
     /// `cloud-amd64`, `amd64` ..
     pub flavour: String,
-    /// Package that holds the vmlinuz: `linux-binary-..` of newer versions, `linux-image-..` of older ones.
+    /// Package with the vmlinuz: `linux-binary-..` for newer versions, `linux-image-..` for older ones.
     pub package: String,
     pub version: String,
-    /// Package of the same version that holds the configuration, when that is another and is listed.
+    /// Package of the same version with the configuration, if that is a separate one and listed.
     pub config_package: Option<String>,
-    /// Signed for secure boot; an unsigned one is taken only where nothing else is.
+    /// Signed for secure boot. Within a suite, an unsigned one is used only if there is no signed one.
     pub signed: bool,
-    /// Name for people of the suite that has it.
+    /// Name of its suite for users.
     pub suite: String,
-    /// Of the package.
+    /// Hash of the package.
     pub sha256: String,
     /// Bytes to download.
     pub size: u64,
@@ -78,8 +78,8 @@ fn suite_rank(suite: &str) -> usize {
 }
 
 impl Index {
-    /// Sources that `wanted` may mean, in the order to try: newest version first, of one version the plain tarball
-    /// first, then the newest package.
+    /// Sources that `wanted` may mean, in the order to try: newest version first; within a version the
+    /// upstream tarball first, then the newest package.
     pub fn sources_for(&self, wanted: &str) -> Vec<&SourceRelease> {
         let mut found: Vec<_> =
             self.sources.iter().filter(|release| matches(&release.upstream, wanted)).collect();
@@ -89,7 +89,7 @@ impl Index {
                 .then_with(|| compare_versions(&b.version, &a.version))
                 .then_with(|| suite_rank(&a.suite).cmp(&suite_rank(&b.suite)))
         });
-        // Revisions of one version share the tarball, and a suite may repeat what another has.
+        // Revisions of one version share the tarball, and several suites may have the same file.
         let mut seen = std::collections::HashSet::new();
         found.retain(|release| seen.insert(&release.sha256));
         found
@@ -129,8 +129,8 @@ static IMAGE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a valid pattern")
 });
 
-/// The stanzas of kernels. A whole list has 60 MB, so a regex finds them: it is compiled with optimisation even in a
-/// debug build, and a loop of our own is not.
+/// The stanzas of kernels. A list has 60 MB, so a regex finds them: the regex crate is optimized even in a
+/// debug build, a loop of our own is not.
 fn stanzas(text: &str) -> impl Iterator<Item = &str> {
     STANZAS.find_iter(text).map(|found| {
         let rest = &text[found.start()..];
@@ -138,12 +138,12 @@ fn stanzas(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A field of one line.
+/// A single-line field.
 fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
     stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// `6.18.15` of `6.18.15-1~bpo13+1`.
+/// `6.18.15` in `6.18.15-1~bpo13+1`.
 fn upstream_of(version: &str) -> Option<&str> {
     let upstream = version.rsplit_once('-')?.0;
     upstream.starts_with(|c: char| c.is_ascii_digit()).then_some(upstream)
@@ -172,7 +172,7 @@ pub(super) fn read_sources(text: &str, suite: &str, index: &mut Index) {
     }
 }
 
-/// The fields of a binary package's stanza that matter here.
+/// The relevant fields of a binary package's stanza.
 struct Package<'a> {
     name: &'a str,
     version: &'a str,
@@ -193,7 +193,7 @@ impl<'a> Package<'a> {
         })
     }
 
-    /// The release, where the package holds the kernel's source.
+    /// The release, if the package contains the kernel's source.
     fn source(&self, suite: &str) -> Option<SourceRelease> {
         Some(SourceRelease {
             upstream: upstream_of(self.version)?.to_owned(),
@@ -210,7 +210,7 @@ impl<'a> Package<'a> {
 pub(super) fn read_packages(text: &str, suite: &str, index: &mut Index) {
     // Packages `linux-base-..` with the configuration, by release and version.
     let mut bases = BTreeMap::new();
-    // Images without one, by the same.
+    // Images without a configuration, by the same key.
     let mut bare = Vec::new();
     for package in stanzas(text).filter_map(Package::read) {
         if package.name.starts_with("linux-source-") {
@@ -224,7 +224,7 @@ pub(super) fn read_packages(text: &str, suite: &str, index: &mut Index) {
             bases.insert(key, package.name.to_owned());
             continue;
         }
-        // From 6.19 on the image is an empty package that depends on the one with the kernel in it.
+        // From 6.19 on this package is empty and depends on the one with the kernel.
         if kind == "image" && package.depends.contains("linux-binary-") {
             continue;
         }
@@ -254,7 +254,7 @@ pub(super) fn read_packages(text: &str, suite: &str, index: &mut Index) {
 mod tests {
     use super::*;
 
-    // Cut from the lists of trixie-backports and trixie, 2026-11-21.
+    // Excerpts of the lists of trixie-backports and trixie, 2026-11-21.
     const SOURCES: &str = "\
 Package: linux-apfs-rw
 Version: 0.3.14-1

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the archive lists, with what of it is in the cache.
+//! Lists the kernels of the archive, and which of them are in the cache.
 
 use crate::source::archive::apt::Archive;
 use crate::source::archive::image::{cached_image, cached_versions};
@@ -23,7 +23,7 @@ pub struct Listed {
     pub images_cached: Vec<String>,
 }
 
-/// Everything that the archive lists, newest first, and the mirror that said so.
+/// Everything that the archive lists, newest first, and the mirror of that list.
 ///
 /// # Errors
 /// If the archive cannot be reached.
@@ -33,9 +33,8 @@ pub fn list(ctx: &Context) -> Result<(String, Vec<Listed>)> {
     Ok((index.mirror, rows))
 }
 
-/// Versions of the images of one flavour from `from` to `to`, oldest first, both included: what the archive lists,
-/// and what is
-/// in the cache though it does not any more.
+/// Versions of the images of one flavour from `from` to `to`, both included, oldest first: those that the
+/// archive lists, and cached ones that it no longer lists.
 ///
 /// # Errors
 /// If the archive cannot be reached.

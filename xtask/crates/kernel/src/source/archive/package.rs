@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Takes single files out of Debian packages, without installing anything.
+//! Extracts single files from Debian packages without installing them.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,13 @@ use vmtest_base::files::create_dir;
 use vmtest_host::clean_env;
 use vmtest_host::process::Job;
 
-/// A member of a package, and the name to keep it under.
+/// A member of a package, and the file name for it.
 pub(super) type Picked = (String, &'static str);
 
-/// Takes members out of a package into the directory `into`. `pick` sees their names and says which.
+/// Extracts members of a package into the directory `into`. `pick` gets all names and selects some.
 ///
 /// # Errors
-/// When there is nothing to pick, and when a tool or the disk fails.
+/// If `pick` finds nothing, or a tool or the disk fails.
 pub(super) fn extract(
     package: &Path,
     into: &Path,
@@ -24,7 +24,7 @@ pub(super) fn extract(
 ) -> Result<()> {
     let content = into.join("content.tar");
     let what = format!("cannot unpack {}", package.display());
-    // dpkg-deb writes to its standard output only; the shell does no more than to open a file for it.
+    // dpkg-deb writes only to its standard output; the shell just redirects that to a file.
     let mut command = clean_env::command("sh");
     command.args(["-c", "exec dpkg-deb --fsys-tarfile \"$1\" > \"$2\"", "sh"]).arg(package).arg(&content);
     succeeded(Job::new(command).run()?, &what)?;

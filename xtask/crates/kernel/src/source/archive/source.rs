@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `src:VERSION`: source from the archive, as upstream's tarball or as Debian's source package of that version.
+//! `src:VERSION`: source from the archive, either upstream's tarball or Debian's source package of that
+//! version.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use vmtest_base::key::Key;
 use vmtest_host::context::Context;
 use vmtest_host::store::CacheKind;
 
-/// The version that the project's own series is made for, in the first word of this file.
+/// The first word of this file is the version that the project's own series is made for.
 const SERIES_BASE: &str = "patches/fsession-6.18/base";
 
 impl Candidate for SourceRelease {
@@ -44,20 +45,20 @@ impl Candidate for SourceRelease {
     }
 }
 
-/// Upstream version of an entry that [`Candidate::entry`] named.
+/// Upstream version in the name of an entry, see [`Candidate::entry`].
 fn upstream_of_entry(name: &str) -> Option<&str> {
     let (_form, rest) = name.strip_prefix("debian-")?.split_once('-')?;
     Some(rest.rsplit_once('-')?.0)
 }
 
-/// A source in the cache that is exactly this version: no index and no network is needed for it.
+/// The cached source of exactly this version, which needs neither index nor network.
 pub(super) fn cached_source(ctx: &Context, upstream: &str) -> Option<String> {
     let names = entries(ctx, SourceRelease::KIND).into_iter();
-    // "package" < "tarball": the plain tarball is preferred.
+    // "package" < "tarball": prefers the upstream tarball.
     names.filter(|name| upstream_of_entry(name) == Some(upstream)).max()
 }
 
-/// The newest version in the cache that `wanted` may mean, for a host that cannot ask the archive.
+/// The newest cached version that `wanted` may mean, for a host that cannot reach the archive.
 fn newest_cached(ctx: &Context, wanted: &str) -> Option<Choice> {
     let names = entries(ctx, SourceRelease::KIND);
     let versions = names.iter().filter_map(|name| upstream_of_entry(name));
@@ -65,7 +66,7 @@ fn newest_cached(ctx: &Context, wanted: &str) -> Option<Choice> {
     Some(Choice::Cached { entry: cached_source(ctx, upstream)?, upstream: upstream.to_owned() })
 }
 
-/// The version that the project's series is for, where it is one of those that `wanted` may mean.
+/// The version that the project's series is for, if `wanted` may mean that.
 fn series_base(ctx: &Context, wanted: &str) -> Option<String> {
     let text = read_text(&ctx.project.join(SERIES_BASE)).ok()?;
     let base = text.split_whitespace().next()?;
@@ -75,13 +76,13 @@ fn series_base(ctx: &Context, wanted: &str) -> Option<String> {
 /// What a `src:` spec means.
 #[derive(Debug, Clone)]
 pub(crate) enum Choice {
-    /// An entry of the cache.
+    /// A cache entry.
     Cached { entry: String, upstream: String },
     /// Releases to try, in this order; never empty.
     Try { releases: Vec<SourceRelease>, why: &'static str },
 }
 
-/// The cache first, then the archive's index, then whatever the cache has of that series.
+/// Checks the cache first, then the archive's index, then the cache for any matching version.
 fn choose(
     ctx: &Context,
     wanted: &str,
@@ -140,7 +141,7 @@ fn no_such_source(wanted: &str, index: &Index) -> Error {
         .next("use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` lists all")
 }
 
-/// What `src:WANTED` means.
+/// Resolves `src:WANTED`.
 ///
 /// # Errors
 /// If the archive cannot be reached, or has no such version.
@@ -167,10 +168,11 @@ pub(crate) fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
     })
 }
 
-/// Gets what `src:WANTED` was resolved to: the first of its candidates that the mirror really has.
+/// Fetches the source that `src:WANTED` was resolved to: the first candidate that the mirror really has.
 ///
 /// # Errors
-/// When a download or the disk fails, or the archive does not have a version any more that went away from the cache.
+/// If a download or the disk fails, or if the source was removed from the cache and is no longer in the
+/// archive.
 pub(crate) fn fetch_source(ctx: &Context, wanted: &str, choice: &Choice) -> Result<SourceTree> {
     let archive = Archive::new(ctx);
     match choice {
@@ -178,7 +180,7 @@ pub(crate) fn fetch_source(ctx: &Context, wanted: &str, choice: &Choice) -> Resu
             Some(dir) => Ok(tree(upstream, entry, dir)),
             None => {
                 went_away(ctx, SourceRelease::KIND, entry)?;
-                // The same version again, since the column has its name.
+                // The same version again, since it is in the name of the column.
                 let again = choose(ctx, upstream, || archive.index(), || archive.absent())?;
                 fetch_source(ctx, upstream, &again)
             }

@@ -3,9 +3,9 @@
 
 use std::cmp::Ordering;
 
-/// Compares two Debian version strings the way dpkg does (except for epochs: kernels have none).
+/// Compares two Debian version strings as dpkg does (except for epochs, which kernels do not have).
 pub fn compare_versions(left: &str, right: &str) -> Ordering {
-    // `~` sorts before the end of the string, the end before letters, letters before the rest.
+    // `~` sorts before the end of the string, the end before letters, and letters before other characters.
     let weight = |byte: Option<&u8>| match byte {
         Some(b'~') => -1,
         None => 0,
@@ -23,7 +23,7 @@ pub fn compare_versions(left: &str, right: &str) -> Ordering {
             }
         }
         let (number_left, number_right) = (take_number(&mut left), take_number(&mut right));
-        // Of two numbers without leading zeros the longer is the larger.
+        // Without leading zeros, the longer number is larger.
         match number_left.len().cmp(&number_right.len()).then(number_left.cmp(number_right)) {
             Ordering::Equal => (),
             different => return different,
@@ -32,7 +32,7 @@ pub fn compare_versions(left: &str, right: &str) -> Ordering {
     Ordering::Equal
 }
 
-/// Cuts the leading digits off, and gives them without leading zeros.
+/// Removes the leading digits, and returns them without leading zeros.
 fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
@@ -41,12 +41,12 @@ fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     &digits[zeros..]
 }
 
-/// Whether an upstream version is `wanted` or one of its point releases: 6.1 has 6.1.5 and not 6.18.
+/// Whether an upstream version is `wanted` or one of its point releases: 6.1 includes 6.1.5 but not 6.18.
 pub(super) fn matches(upstream: &str, wanted: &str) -> bool {
     upstream.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Newest first, each once.
+/// Newest first, without duplicates.
 pub(super) fn newest_first<'a>(versions: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut all: Vec<&str> = versions.collect();
     all.sort_by(|a, b| compare_versions(b, a));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a repository that is not ours keeps what, and a git directory of our own to ask about it.
+//! The layout of an untrusted repository, and a private git directory to run git on it.
 //!
-//! Git runs commands that a repository's configuration names: to fetch what is missing, to watch files, to filter
-//! contents, to show things. So it never sees that configuration. It gets a directory of ours that borrows the objects,
-//! and whatever else a question needs is copied there by us: refs, an index. All of it is read by plain reads of plain
-//! files with a bound, and only well-formed data is passed on.
+//! git runs commands that a repository's configuration names: to fetch missing objects, to watch files, to
+//! filter contents, to show things. So it never sees that configuration. It gets a private directory that
+//! borrows the objects, and everything else that a command needs (refs, an index) is copied there first. The
+//! copies are made with plain reads of regular files with a size limit, and only well-formed data is passed
+//! on.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,60 +22,60 @@ use vmtest_host::clean_env;
 use vmtest_host::process::{Finished, Job};
 use vmtest_host::store::{Cache, Scratch};
 
-/// `.git` files, `HEAD`, one ref.
+/// Limit for `.git` files, `HEAD`, one ref.
 pub(super) const SMALL: u64 = 4096;
-/// A configuration, `info/exclude`.
+/// Limit for a configuration, `info/exclude`.
 const TEXT: u64 = 8 << 20;
-/// An index. A kernel's has 10 MB.
+/// Limit for an index. A kernel's has 10 MB.
 const INDEX: u64 = 1 << 30;
 
-/// For a question that looks a name up.
+/// Time limit for looking up a name.
 pub(super) const LOOK_UP: Duration = Duration::from_secs(60);
-/// For one that walks a history or reads a whole tree.
+/// Time limit for walking a history or reading a whole tree.
 pub(in crate::source) const WALK: Duration = Duration::from_secs(15 * 60);
 
-/// Where a repository keeps what.
+/// The directories and the formats of a repository.
 #[derive(Debug, Clone)]
 pub(in crate::source) struct Place {
-    /// `HEAD` and the index: of a linked worktree its own.
+    /// Holds `HEAD` and the index. A linked worktree has its own.
     git_dir: PathBuf,
     /// Refs, objects and configuration.
     pub(super) common: PathBuf,
-    /// With every link resolved.
+    /// The objects, with all symlinks resolved.
     pub(super) objects: PathBuf,
     /// `sha1` or `sha256`.
     pub(super) format: String,
     reftable: bool,
-    /// Names of remotes and upstream branches, for `@{upstream}`.
+    /// Configured remotes and upstream branches, for `@{upstream}`.
     tracking: Vec<(String, String)>,
 }
 
-/// What is wrong with a repository, so that it is not one.
+/// Why a path is not a usable repository.
 type Wrong = String;
 
 fn wrong(path: &Path) -> impl Fn(io::Error) -> Wrong + '_ {
     move |error| format!("cannot read {}: {error}", path.display())
 }
 
-/// A small file of git's own, as text without the end of its line.
+/// Reads one of git's small files as text without its line end.
 fn line(dir: &Path, name: &str) -> io::Result<String> {
     let bytes = Top::open(dir)?.read(Path::new(name), SMALL)?;
     Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Writes a file that goes away with its directory: nobody waits for the disk.
+/// Writes a temporary file, so without syncing it.
 pub(super) fn put(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     fs::write(path, bytes).on("cannot write", path)
 }
 
-/// Whether it looks like a git directory, as git itself decides.
+/// Whether it looks like a git directory, by git's own criteria.
 fn is_git_dir(dir: &Path) -> bool {
     let there = |name: &str| dir.join(name).symlink_metadata().is_ok();
     there("HEAD") && (there("commondir") || (dir.join("objects").is_dir() && dir.join("refs").is_dir()))
 }
 
 impl Place {
-    /// Finds the repository at a path, or above it as git does.
+    /// Finds the repository at a path or, like git, above it.
     pub(in crate::source) fn find(cache: &Cache, path: &Path) -> Result<std::result::Result<Place, Wrong>> {
         for dir in path.ancestors() {
             if let Some(found) = Place::of_worktree(cache, dir)? {
@@ -87,7 +88,7 @@ impl Place {
         Ok(Err("it has no .git, and no directory above it has one".to_owned()))
     }
 
-    /// The repository that a directory is the top of; `None` where it has no `.git`.
+    /// The repository with this top directory; `None` without a `.git`.
     pub(in crate::source) fn of_worktree(
         cache: &Cache,
         top: &Path,
@@ -121,7 +122,7 @@ impl Place {
             let common = common.canonicalize().map_err(wrong(&common))?;
             let objects = common.join("objects");
             let objects = objects.canonicalize().map_err(wrong(&objects))?;
-            // Git would wait for somebody to write to a pipe in there.
+            // git would block on a FIFO in there.
             beneath::walk(&objects, Path::new(""), &mut |path, kind| match kind {
                 Kind::Special(name) => {
                     Err(io::Error::other(format!("{} is {name}", objects.join(path).display())))
@@ -151,7 +152,7 @@ impl Place {
         Ok(Ok(Place { git_dir, common, objects, format, reftable: refs == "reftable", tracking }))
     }
 
-    /// The commits whose parents are absent in a shallow repository.
+    /// The commits of a shallow repository whose parents are missing.
     pub(super) fn shallow(&self) -> Result<Option<String>> {
         let file = self.common.join("shallow");
         let bytes = match Top::open(&self.common).and_then(|mut top| top.read(Path::new("shallow"), REFS)) {
@@ -163,7 +164,7 @@ impl Place {
         Ok(Some(ids))
     }
 
-    /// A git directory of ours with these objects and nothing else.
+    /// A private git directory with these objects and nothing else.
     pub(in crate::source) fn desk(&self, cache: &Cache) -> Result<Desk> {
         let desk = Desk::empty(cache, &self.format)?;
         create_dir(&desk.dir().join("objects/info"))?;
@@ -174,7 +175,7 @@ impl Place {
         Ok(desk)
     }
 
-    /// The same with the names of commits, and with the reflogs.
+    /// The same with refs and, if `logs` is set, reflogs.
     pub(super) fn desk_with_refs(&self, cache: &Cache, logs: bool) -> Result<Desk> {
         let desk = self.desk(cache)?;
         let dir = desk.dir();
@@ -210,14 +211,14 @@ impl Place {
         Ok(desk)
     }
 
-    /// The same with the list of tracked files, and with the patterns of `info/exclude` behind the caller's own.
+    /// The same with the index, and with the patterns of `info/exclude` after `excludes`.
     pub(in crate::source) fn desk_with_index(&self, cache: &Cache, mut excludes: Vec<u8>) -> Result<Desk> {
         let desk = self.desk(cache)?;
         let mut top = Top::open(&self.git_dir).on("cannot open", &self.git_dir)?;
         let mut names = vec![PathBuf::from("index")];
         for entry in fs::read_dir(&self.git_dir).on("cannot list", &self.git_dir)? {
             let name = entry.on("cannot list", &self.git_dir)?.file_name();
-            // Of a split index, the part that changes seldom.
+            // The rarely changing part of a split index.
             if name.as_bytes().starts_with(b"sharedindex.") {
                 names.push(name.into());
             }
@@ -242,14 +243,14 @@ impl Place {
         Ok(desk)
     }
 
-    /// Whether objects may be absent here because they were never fetched.
+    /// Whether objects may be missing because they were never fetched.
     pub(super) fn is_partial(&self) -> bool {
         let packs = fs::read_dir(self.objects.join("pack")).into_iter().flatten().flatten();
         packs.map(|entry| entry.path()).any(|path| path.extension() == Some(OsStr::new("promisor")))
     }
 }
 
-/// A git directory of ours to ask questions in; it goes away with the value.
+/// A private, temporary git directory to run git commands in.
 pub(in crate::source) struct Desk {
     scratch: Scratch,
 }
@@ -270,12 +271,12 @@ impl Desk {
         self.scratch.path()
     }
 
-    /// Patterns of files that are not listed.
+    /// Sets the patterns of files that are not listed.
     pub(in crate::source) fn exclude(&self, patterns: &[u8]) -> Result<()> {
         put(&self.dir().join("info/exclude"), patterns)
     }
 
-    /// A question, without the words of it.
+    /// A git command on this directory, without arguments.
     pub(in crate::source) fn git(&self) -> Command {
         let mut command = clean_env::git(self.dir());
         command.arg("--git-dir").arg(self.dir());
@@ -292,7 +293,7 @@ impl Desk {
     }
 }
 
-/// Runs git on a repository that is not ours, with a time limit.
+/// Runs git on an untrusted repository, with a time limit.
 pub(in crate::source) fn run(job: Job<'_>, limit: Duration) -> Result<Finished> {
     job.deadline_of(limit, Class::Host).run().map_err(|error| match error.class {
         Class::Host if error.what.contains("did not end within") => error.next(
@@ -302,7 +303,7 @@ pub(in crate::source) fn run(job: Job<'_>, limit: Duration) -> Result<Finished> 
     })
 }
 
-/// What an alternates file says of a directory. A path that begins with a quote or holds a newline must be quoted.
+/// The line for a directory in an alternates file. Some paths must be quoted, for example with a newline.
 pub(super) fn alternate(objects: &Path) -> Vec<u8> {
     let path = objects.as_os_str().as_bytes();
     let mut text = Vec::new();
@@ -323,7 +324,7 @@ pub(super) fn alternate(objects: &Path) -> Vec<u8> {
     text
 }
 
-/// Ours, whatever theirs says.
+/// The private directory's configuration, independent of the repository's.
 fn config(format: &str, reftable: bool) -> String {
     let mut text =
         "[core]\n\tbare = true\n\tfsmonitor = false\n\tuntrackedCache = false\n\tlogAllRefUpdates = false\n\
@@ -342,7 +343,7 @@ fn config(format: &str, reftable: bool) -> String {
     text
 }
 
-/// The settings of a repository that say how to read it, or what its branches follow. No include is followed.
+/// The settings of a repository that affect how to read it, or what its branches track. Ignores includes.
 fn settings(cache: &Cache, common: &Path) -> Result<std::result::Result<Vec<(String, String)>, Wrong>> {
     let file = common.join("config");
     let bytes = match Top::open(common).and_then(|mut top| top.read(Path::new("config"), TEXT)) {
@@ -365,7 +366,7 @@ fn settings(cache: &Cache, common: &Path) -> Result<std::result::Result<Vec<(Str
     Ok(Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()))
 }
 
-/// A setting of a branch or remote in the form of a configuration file; `None` if that is impossible.
+/// A setting of a branch or remote in configuration file syntax; `None` if it cannot be written.
 fn setting(key: &str, value: &str) -> Option<String> {
     let (section, rest) = key.split_once('.')?;
     let (name, variable) = rest.rsplit_once('.')?;
@@ -376,13 +377,13 @@ fn setting(key: &str, value: &str) -> Option<String> {
     Some(format!("[{section} \"{}\"]\n\t{variable} = \"{}\"\n", quoted(name), quoted(value)))
 }
 
-/// Whether this is the full name of an object.
+/// Whether this is a full object ID.
 pub(super) fn is_id(text: &str) -> bool {
     [40, 64].contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The patterns of files that the *caller* never wants, from the caller's own settings: those of no repository. None
-/// where there are none.
+/// The *caller's* own exclude patterns, from the user's git settings and not from any repository. Empty if
+/// there are none.
 pub(in crate::source) fn users_excludes(cache: &Cache) -> Result<Vec<u8>> {
     let scratch = cache.scratch()?;
     let mut command = clean_env::git(scratch.path());

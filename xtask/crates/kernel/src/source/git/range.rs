@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `A..B` as a series: the difference of each commit to its parent, made from their trees. A commit's message is only
-//! shown: `git am` would apply a diff in it.
+//! `A..B` as a series: the difference of each commit to its parent, made from their trees. Commit messages
+//! are only shown: `git am` would apply a diff in a message.
 
 use std::fs;
 
@@ -27,19 +27,20 @@ impl Commit {
     }
 }
 
-/// Commits that make a series.
+/// The commits of a series.
 #[derive(Debug, Clone)]
 pub(crate) struct Range {
     name: String,
     pub(super) base: String,
-    /// Those that change something, oldest first.
+    /// Commits that change files, oldest first.
     pub(super) commits: Vec<Commit>,
-    /// Those that change nothing: `b4 prep` keeps the cover letter in one.
+    /// Commits without changes: `b4 prep` keeps the cover letter in one.
     empty: Vec<Commit>,
 }
 
 impl Range {
-    /// Checks that it is a series: A an ancestor of B, at least one commit that changes something, no merges.
+    /// Checks that it is a series: A is an ancestor of B, at least one commit changes a file, and there are
+    /// no merges.
     pub(super) fn of(repo: &Repo, from: &str, to: &str) -> Result<Range> {
         let (first, last) = (repo.commit(from)?, repo.commit(to)?);
         let name = format!("{from}..{to}");
@@ -55,7 +56,7 @@ impl Range {
             return Err(no(format!("it has {merges} merge(s), and a merge is not a patch"))
                 .next(format!("test the result as git:{}@{to}, or rebase it", repo.path.display())));
         }
-        // The tree of the base, and each commit with its tree and parents.
+        // The tree of the base, then each commit with its tree and parents.
         let tree = repo.desk.ask(&["rev-parse", "--verify", &format!("{first}^{{tree}}")])?;
         let mut tree = tree.map_err(&no)?;
         let format = "--format=%H%x01%T%x01%P%x01%an <%ae>%x01%s";
@@ -70,7 +71,7 @@ impl Range {
             let own = |text: &str| text.to_owned();
             let commit =
                 Commit { id: own(id), parent: own(parents), author: own(author), subject: own(subject) };
-            // Without merges each commit comes after its parent.
+            // Without merges each commit comes right after its parent.
             if tree == its_tree {
                 empty.push(commit)
             } else {
@@ -87,7 +88,7 @@ impl Range {
         }
     }
 
-    /// For a dry run.
+    /// Describes it for a dry run.
     pub(super) fn describe(&self, repo: &Repo) -> String {
         let last = self.commits.last().map(Commit::shown).unwrap_or_default();
         let base = format!("{} \"{}\"", &self.base[..12], repo.subject(&self.base));
@@ -95,7 +96,7 @@ impl Range {
         format!("{} commit(s) up to {last} on top of {base}{empty}", self.commits.len())
     }
 
-    /// Names what is not tested.
+    /// Names the commits that are not tested, if any.
     fn left_out(&self) -> Option<String> {
         let shown: Vec<String> = self.empty.iter().map(Commit::shown).collect();
         (!shown.is_empty()).then(|| format!("left out, because it changes no file: {}", shown.join(", ")))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Refs of a repository that is not ours, copied into a git directory of our own.
+//! Refs of an untrusted repository, copied into a private git directory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,13 +12,14 @@ use vmtest_base::beneath::{self, Kind, Top};
 use vmtest_base::error::{IoContext, Result};
 use vmtest_base::files::create_dir;
 
-/// `packed-refs`, one file of a reftable or of a log. A kernel with all of its tags and remotes has some 10 MB.
+/// Limit for `packed-refs`, one file of a reftable or of a log. A kernel with all of its tags and remotes has
+/// about 10 MB.
 pub(super) const REFS: u64 = 256 << 20;
 
-/// Files of refs or logs.
+/// Most files of refs or logs.
 const MAX_FILES: usize = 500_000;
 
-/// Whether a name can be a ref, and a path inside a directory of ours.
+/// Whether a name is a valid ref, and so a safe path inside our directory.
 fn is_ref(name: &[u8]) -> bool {
     let odd = |byte: &u8| *byte <= b' ' || *byte == 0x7f || b"~^:?*[\\".contains(byte);
     name.starts_with(b"refs/")
@@ -32,23 +33,23 @@ fn is_ref(name: &[u8]) -> bool {
         })
 }
 
-/// Whether each worktree of a repository has a ref of this name for itself.
+/// Whether refs of this name are private to each worktree.
 pub(super) fn is_of_one_worktree(name: &[u8]) -> bool {
     [&b"refs/bisect/"[..], b"refs/worktree/", b"refs/rewritten/"].iter().any(|begin| name.starts_with(begin))
 }
 
-/// Names of commits and tags, from wherever a repository keeps them.
+/// Refs, from all places where a repository keeps them.
 #[derive(Default)]
 pub(super) struct Names {
     ids: BTreeMap<Vec<u8>, String>,
-    /// `HEAD`, `refs/remotes/origin/HEAD`: names of other names.
+    /// Symbolic refs: `HEAD`, `refs/remotes/origin/HEAD`.
     symbolic: BTreeMap<Vec<u8>, String>,
 }
 
 impl Names {
     pub(super) fn read_packed(&mut self, common: &Path) -> Result<()> {
         let file = common.join("packed-refs");
-        // Tools that share a repository between directories make it a link.
+        // Tools that share a repository between directories make it a symlink.
         let (dir, name) = match file.canonicalize() {
             Ok(real) => {
                 (real.parent().unwrap_or(common).to_owned(), real.file_name().unwrap_or_default().to_owned())
@@ -65,7 +66,7 @@ impl Names {
         Ok(())
     }
 
-    /// Refs that are files of their own win over packed ones.
+    /// Loose refs override packed ones.
     pub(super) fn read_loose(&mut self, dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<()> {
         let Ok(refs) = dir.join("refs").canonicalize() else { return Ok(()) };
         let mut top = Top::open(&refs).on("cannot open", &refs)?;
@@ -102,7 +103,7 @@ impl Names {
             }
             let path = Path::new(&name);
             let text = match top.read_link(path) {
-                // Git of 2005.
+                // git of 2005 used symlinks.
                 Ok(target) => format!("ref: {}", target.to_string_lossy()),
                 Err(_) if name == "FETCH_HEAD" => {
                     let bytes = top.read(path, REFS).unwrap_or_default();
@@ -155,7 +156,7 @@ impl Names {
     }
 }
 
-/// Copies plain files below a directory that may be absent.
+/// Copies regular files below a directory, which may be missing.
 pub(super) fn copy_files(from: &Path, name: &Path, to: &Path) -> Result<()> {
     let Ok(whole) = from.join(name).canonicalize() else { return Ok(()) };
     let mut top = Top::open(&whole).on("cannot open", &whole)?;

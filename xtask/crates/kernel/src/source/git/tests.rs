@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commits of a user's repository, which stays as it is.
+//! Commits of a user's repository, which must stay unmodified.
 
 use super::*;
 use crate::source::samples::{context, git, kernel_repo, listing};
 
-/// Resolves a range, and fetches the result.
+/// Resolves a range and fetches it.
 fn range(ctx: &Context, repo: &Path, from: &str, to: &str) -> Result<Fetched> {
     match resolve_range(ctx, repo, from, to)?.choice {
         Choice::Range(path, range) => fetch_range(ctx, &path, &range),
@@ -142,7 +142,7 @@ const REVISIONS: [&str; 17] = [
     ":/two",
 ];
 
-/// Names of commits are what they are in the repository itself.
+/// Revisions mean the same as in the repository itself.
 #[test]
 fn revisions_mean_what_they_mean_there() {
     let (dir, ctx) = context();
@@ -224,7 +224,7 @@ fn apply(ctx: &Context, base: &SourceTree, series: &crate::series::Series) -> Re
     Ok(crate::patch::apply(ctx, &base, series)?.1)
 }
 
-/// A repository whose last four commits are an empty one and three that a mail would not carry unchanged.
+/// A repository whose last four commits are an empty one and three that would not survive being mailed.
 fn odd_commits(at: &Path) -> PathBuf {
     let repo = kernel_repo(at);
     let write = |path: &str, bytes: &[u8]| fs::write(repo.join(path), bytes).expect("written");
@@ -244,7 +244,7 @@ fn odd_commits(at: &Path) -> PathBuf {
         ".gitattributes",
         b"*.txt text eol=crlf\n*.c ident filter=evil\nodd.c working-tree-encoding=UTF-16\n",
     );
-    // Of the test's own git: contents are added as they are.
+    // Attributes of the test repository: contents are added unchanged.
     create_dir(&repo.join(".git/info")).expect("made");
     write(".git/info/attributes", b"* -text -filter -ident !working-tree-encoding\n");
     commit("base");
@@ -290,7 +290,7 @@ fn a_range_is_its_trees_and_a_message_is_only_shown() {
     assert_eq!(read("binary"), [0, 1, 2, 255, b'\n', 0]);
     assert_eq!(read("honest.c"), b"int honest; /* $Id$ */\n");
     assert_eq!(fs::read(base.join("crlf.txt")).expect("read"), b"one\r\ntwo\r\n");
-    // The commit itself is the same.
+    // Checking out the commit itself gives the same content.
     let whole = fetch(&ctx, &repo, "HEAD").expect("checked out");
     for path in changed.into_iter().filter(|path| *path != "link") {
         assert_eq!(fs::read(whole.dir.join(path)).expect(path), read(path), "{path}");
@@ -327,7 +327,7 @@ fn a_submodule_in_a_range_is_refused_by_name() {
     assert!(error.to_string().contains("the submodule sub/module"), "{error}");
 }
 
-/// The neighbour in the cache decides how long a check-out takes, and nothing else.
+/// The previous entry in the cache only affects the time of a checkout, not the result.
 #[test]
 fn directories_files_and_links_change_places_whatever_the_neighbour_is() {
     let states: [&[(&str, &str)]; 5] = [
@@ -368,7 +368,7 @@ fn directories_files_and_links_change_places_whatever_the_neighbour_is() {
             };
             (path.strip_prefix(dir).expect("below").to_owned(), is)
         };
-        // The seal has the times of its files.
+        // The seal contains the times of its files.
         entries.filter(|entry| entry.file_name() != SEAL).map(content).collect()
     };
     let alone: Vec<_> = (0..states.len())
@@ -392,7 +392,7 @@ fn a_neighbour_that_the_repository_has_forgotten_is_no_hindrance() {
     let (dir, ctx) = context();
     let repo = kernel_repo(&dir.path().join("linux"));
     fetch(&ctx, &repo, "HEAD").expect("checked out");
-    // As after a rebase and a garbage collection, or in a new clone at the same place.
+    // As after a rebase and a garbage collection, or with a new clone at the same path.
     fs::write(repo.join("new.c"), "int x;\n").expect("written");
     git(&repo, &["add", "-A"]);
     git(&repo, &["commit", "-q", "--amend", "-m", "another history"]);

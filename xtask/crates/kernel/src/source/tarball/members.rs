@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads the members of a tarball one by one, so that each is checked before it is written: files, directories and links
-//! that stay inside, and nothing else. tar(1) makes whatever it finds, as root also devices.
+//! Reads a tarball member by member, and checks each before it is written: files, directories and links that
+//! stay inside, and nothing else. tar(1) would create anything it finds, as root even devices.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -23,18 +23,18 @@ use vmtest_base::{beneath, interrupt};
 use vmtest_host::clean_env;
 use vmtest_host::process::Group;
 
-/// Bytes that a source may unpack to, and members. A kernel has 2 GB and 90,000.
+/// Most bytes and members of an unpacked source. A kernel has 2 GB and 90,000.
 const MAX_BYTES: u64 = 16 << 30;
 
 const MAX_MEMBERS: usize = 1_000_000;
 
-/// Bytes of headers between two members: long names, attributes.
+/// Most bytes of headers between two members: long names, attributes.
 const MAX_HEADERS: u64 = 1 << 20;
 
-/// How long it may take.
+/// Time limit.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// The program that undoes a compression, by the first bytes of the file; `None` if there is none.
+/// The program that decompresses a file, according to its first bytes; `None` if it is not compressed.
 fn decompressor(head: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 4] = [
         (&[0x1f, 0x8b], "gzip"),
@@ -45,7 +45,8 @@ fn decompressor(head: &[u8]) -> Option<&'static str> {
     known.into_iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, program)| program)
 }
 
-/// Reads a file and hashes it on the way, so that the hash is of what was unpacked, whatever happens to the file.
+/// Reads a file and hashes it on the way, so that the hash matches what was unpacked even if the file
+/// changes.
 struct Hashed {
     file: File,
     hash: Sha256,
@@ -59,14 +60,14 @@ impl Read for Hashed {
     }
 }
 
-/// What may still be read. It ends a tarball that has no end.
+/// Limits how much and how long is read, so that an endless tarball ends.
 struct Bounded<'a> {
     inner: Box<dyn Read + 'a>,
     left: &'a AtomicU64,
     until: Instant,
 }
 
-/// A pipe whose other end may never write: nobody hangs with it.
+/// A pipe whose writer may block: reads with a time limit and can be interrupted.
 struct Waiting<R> {
     pipe: R,
     until: Instant,
@@ -115,7 +116,7 @@ impl Read for Bounded<'_> {
     }
 }
 
-/// Writes the members of a tarball below `into`.
+/// Writes the members of a tarball below `into`. Returns the SHA-256 of the tarball.
 pub(super) fn read_members(tarball: &Path, into: &Path, progress: impl Fn(u64)) -> Result<String> {
     let mut file = File::open(tarball).on("cannot open", tarball)?;
     let mut head = [0; 8];
@@ -130,7 +131,7 @@ pub(super) fn read_members(tarball: &Path, into: &Path, progress: impl Fn(u64)) 
     read_compressed(program, source, tarball, into, progress)
 }
 
-/// The same through the program that undoes the compression.
+/// The same through a decompressor.
 fn read_compressed(
     program: &str,
     source: Hashed,
@@ -142,7 +143,7 @@ fn read_compressed(
     let mut command = clean_env::command(program);
     command.arg("-dc").stdin(Stdio::piped());
     if program == "xz" {
-        // All cores, where the archive was written in blocks.
+        // Uses all cores if the file was compressed in blocks.
         command.arg("-T0");
     }
     let mut group = Group::spawn(command)?;
@@ -154,7 +155,7 @@ fn read_compressed(
     std::thread::scope(|scope| {
         let feeder = scope.spawn(move || {
             let mut source = source;
-            // A child that closes its input early says why.
+            // A child that closes its input early reports why.
             let fed = io::copy(&mut source, &mut stdin);
             (fed, source)
         });
@@ -174,7 +175,7 @@ fn read_compressed(
         };
         let (_, source) = feeder.join().expect("reading a file does not panic");
         let said = complaint.join().expect("reading a pipe does not panic");
-        // A damaged file first: what is wrong with the tarball in it follows from that.
+        // The decompressor's message first, since a damaged file also causes an error in the tarball.
         if read.as_ref().err().is_none_or(|error| error.class == vmtest_base::error::Class::Host)
             && !said.trim().is_empty()
         {
@@ -189,19 +190,19 @@ fn read_compressed(
     })
 }
 
-/// Reads the rest of the file: the hash covers all of it.
+/// Reads the rest of the file, because the hash covers all of it.
 fn finish(mut source: Hashed, tarball: &Path) -> Result<String> {
     io::copy(&mut source, &mut io::sink()).on("cannot read", tarball)?;
     Ok(source.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What is being unpacked.
+/// State of unpacking.
 struct Members<'a> {
     into: &'a Path,
     tarball: &'a Path,
-    /// Path to whether it is a file.
+    /// Whether each path that was created is a file; `false` for a directory.
     made: BTreeMap<PathBuf, bool>,
-    /// Path to target. They are made last, so that nothing is written through one.
+    /// Symlinks with their targets. Created last, so that nothing is written through one.
     links: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -234,7 +235,7 @@ impl<'a> Members<'a> {
         let (mut total, mut count) = (0_u64, 0_usize);
         let mut entries = archive.entries().map_err(|error| self.damaged(&error))?;
         loop {
-            // A name can be as long as the archive says; it is read whole.
+            // A name can be as long as its header says, and is read as a whole.
             left.store(MAX_HEADERS, Ordering::Relaxed);
             let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| self.damaged(&error))?;
@@ -254,7 +255,7 @@ impl<'a> Members<'a> {
         if count == 0 {
             return Err(self.damaged(&io::Error::other("it is not a tarball, or an empty one")));
         }
-        // The padding at the end: a decompressor whose reader is gone fails.
+        // The padding at the end: a decompressor fails if its output is not read.
         left.store(MAX_BYTES, Ordering::Relaxed);
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| self.damaged(&error))?;
         self.make_links()
@@ -312,7 +313,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The checked path of a member; `None` for one that makes nothing.
+    /// The checked path of a member; `None` for one that creates nothing.
     fn path_of(&self, entry: &tar::Entry<'_, impl Read>) -> Result<Option<PathBuf>> {
         let named = entry.path().map_err(|error| self.damaged(&error))?.into_owned();
         let mut path = PathBuf::new();
@@ -342,7 +343,7 @@ impl<'a> Members<'a> {
         Ok(Some(path))
     }
 
-    /// Makes room for a file; a later member of the same name wins, as with tar.
+    /// Prepares the place for a file. A later member of the same name wins, as with tar.
     fn begin(&mut self, path: &Path) -> Result<()> {
         if let Some(parent) = path.parent() {
             self.directories(parent)?;
@@ -368,7 +369,7 @@ impl<'a> Members<'a> {
         create_dir(&self.into.join(path))
     }
 
-    /// Whether it can be executed, and its time: of a mode nothing else counts.
+    /// Sets the time and whether it is executable; other mode bits are ignored.
     fn finish_file(&self, entry: &tar::Entry<'_, impl Read>, file: &File, to: &Path) -> Result<()> {
         let executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
         let mode = if executable { 0o755 } else { 0o644 };

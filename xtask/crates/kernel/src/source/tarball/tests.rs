@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tarballs that are whole, damaged or hostile.
+//! Tarballs that are complete, damaged or hostile.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn finished(status: i32, tail: &[&str]) -> Finished {
 
 #[test]
 fn a_full_disk_is_told_in_one_line() {
-    // What apt-get and dpkg-deb printed on a full tmpfs.
+    // Output of apt-get and dpkg-deb on a full tmpfs.
     for line in [
         "E: You don't have enough free space in .",
         "  Error writing to file - write (28: No space left on device)",
@@ -37,10 +37,10 @@ fn a_full_disk_is_told_in_one_line() {
     assert_eq!((other.detail.len(), other.next), (1, None));
 }
 
-/// A member of a tarball.
+/// A member of a tarball: type, name, content or link target.
 type Member<'a> = (EntryType, &'a str, &'a str);
 
-/// A tarball of a kernel and these members. Names are written as they are.
+/// A tarball of a kernel and these members. Names are written unchanged.
 fn tarball(at: &Path, members: &[Member<'_>]) {
     let mut builder = tar::Builder::new(File::create(at).expect("made"));
     let kernel = [
@@ -138,7 +138,7 @@ fn what_has_no_end_is_refused_before_it_is_written() {
         fs::write(&file, header.as_bytes()).expect("written");
         File::options().write(true).open(&file).expect("opened").set_len(1 << 32).expect("sparse");
         let begun = Instant::now();
-        // The hash of it all is not what is tested here.
+        // Calls `unpack`, which does not hash the whole file first.
         let error = unpack(&ctx, &file, &dir.path().join(format!("{kind:?}")), "x").expect_err("refused");
         assert!(error.to_string().contains(TOO_MUCH), "{kind:?}: {error}");
         assert!(begun.elapsed() < Duration::from_secs(10));
@@ -150,7 +150,7 @@ fn every_compression_is_undone_and_padding_is_no_failure() {
     let (dir, ctx) = crate::source::samples::context();
     let plain = dir.path().join("x.tar");
     tarball(&plain, &[(EntryType::Regular, "linux/file", "text")]);
-    // More than a pipe holds.
+    // More than fits into a pipe.
     let length = fs::metadata(&plain).expect("there").len();
     File::options()
         .write(true)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a snapshot holds: the state of each file, by which changes are found, and a hash of its content, of which the
-//! snapshot's key is made. So a tree has one key wherever it was checked out, and whenever.
+//! The content of a snapshot: the stamp of each file, which reveals changes, and a hash of its content, which
+//! goes into the snapshot's key. So the key of a tree does not depend on where and when it was checked out.
 
 use crate::source::tree::{Entry, SYMLINK, Stamp};
 use vmtest_base::key::Key;
@@ -10,10 +10,10 @@ use vmtest_base::key::Key;
 pub(super) struct Held {
     /// Its path and state.
     pub(super) entry: Entry,
-    /// SHA-256 of its content, or of a link's target, as hex digits.
+    /// SHA-256 of its content, or of a symlink's target, as hex digits.
     pub(super) hash: String,
-    /// The file was as new as the reading of it: an edit a moment later may have left its state as it is, so it is read
-    /// again. (Git calls such an entry of its index racy.)
+    /// The file was modified just before it was read: a later edit may have left its stamp unchanged, so it
+    /// is read again next time. (git calls such an index entry racy.)
     pub(super) fresh: bool,
 }
 
@@ -24,7 +24,7 @@ impl Held {
     }
 }
 
-/// The list as bytes, for the file.
+/// Serializes the manifest.
 pub(super) fn write(held: &[Held]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(held.len() * 190);
     for Held { entry: Entry { path, stamp }, hash, fresh } in held {
@@ -41,7 +41,7 @@ pub(super) fn write(held: &[Held]) -> Vec<u8> {
     bytes
 }
 
-/// The list in a file; `None` for an incomplete list, or one of an earlier version of the harness.
+/// Parses a manifest; `None` if it is incomplete or from an earlier version of the harness.
 pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Held>> {
     fn pair<T: std::str::FromStr>(word: &str) -> Option<(T, T)> {
         let (one, two) = word.split_once('.')?;
@@ -67,7 +67,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Held>> {
     bytes.strip_suffix(&[0])?.split(|byte| *byte == 0).map(record).collect()
 }
 
-/// Of paths, contents, and what git would keep of a mode. Not of times: they are another in each checkout.
+/// Hash of paths, contents and the mode bits that git tracks. Not of times, which differ between checkouts.
 pub(super) fn key(held: &[Held]) -> Key {
     let mut text = Vec::with_capacity(held.len() * 120);
     for Held { entry, hash, .. } in held {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The copy of a tree in the cache: brought up to date by replacing only the files that changed.
+//! The copy of a tree in the cache, updated by replacing only the files that changed.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ use vmtest_base::files::{create_dir, write_file};
 use vmtest_base::interrupt;
 use vmtest_base::key::{hash_bytes, hash_file};
 
-/// Updates the snapshot in `home` to `wanted`. Returns its content, and whether it was up to date already.
+/// Updates the snapshot in `home` to `wanted`. Returns its content, and whether it was already up to date.
 pub(super) fn refresh(
     top: &Path,
     home: &Path,
@@ -41,7 +41,7 @@ pub(super) fn refresh(
         Some(known) => known.iter().map(|held| (&held.entry.path[..], held)).collect(),
         None => HashMap::new(),
     };
-    // Without a manifest a refresh was cut short: all is copied again.
+    // Without a manifest an update was interrupted, so everything is copied again.
     let there = match &known {
         Some(known) => known.iter().map(|held| held.entry.path.clone()).collect(),
         None => everything(&files)?,
@@ -56,7 +56,7 @@ pub(super) fn refresh(
     let is_held = |entry: &Entry| have.get(&entry.path[..]).is_some_and(|held| held.is(&entry.stamp));
     let changed: Vec<&Entry> = wanted.iter().filter(|entry| !is_held(entry)).collect();
     let copied = copy_all(top, home, &changed, &have, phase)?;
-    // Files may have changed once more while they were copied: the manifest says what the snapshot holds.
+    // Files may have changed again while they were copied: the manifest describes the snapshot itself.
     let mut copied: HashMap<&[u8], Option<Held>> = copied.into_iter().collect();
     let mut held = Vec::with_capacity(wanted.len());
     for entry in &wanted {
@@ -68,13 +68,13 @@ pub(super) fn refresh(
     }
     let same = known.as_deref().is_some_and(|known| manifest::key(known) == manifest::key(&held));
     let handle = fs::File::open(&files).on("cannot open", &files)?;
-    // A manifest that outlives the content it names, after a power cut, would never be noticed.
+    // After a power failure, a manifest without the content that it describes would never be noticed.
     nix::unistd::syncfs(&handle).on("cannot sync", &files)?;
     write_file(&manifest_path, manifest::write(&held))?;
     Ok((held, same))
 }
 
-/// Removes a file, and directories that it leaves empty.
+/// Removes a file and the directories that are then empty.
 fn remove(files: &Path, path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -89,10 +89,10 @@ fn remove(files: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What became of a file that was to be copied: `None` where it vanished meanwhile.
+/// The result of copying a file: `None` if it vanished meanwhile.
 type Copied<'a> = (&'a [u8], Option<Held>);
 
-/// Copies files into the snapshot, or finds that it has them already.
+/// Copies files into the snapshot, unless it already has their content.
 fn copy_all<'a>(
     top: &Path,
     home: &Path,
@@ -146,8 +146,8 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    /// Copies one file under a temporary name and renames it, unless `old` says that the same content is there. A file that
-    /// changes meanwhile is copied again.
+    /// Copies one file under a temporary name and renames it, unless the snapshot already has the same
+    /// content according to `old`. A file that changes meanwhile is copied again.
     fn copy(&mut self, entry: &Entry, old: Option<&Held>, to: &Path) -> Result<Option<Held>> {
         let (opener, top, scratch) = (&mut self.opener, self.top, self.scratch);
         const ATTEMPTS: usize = 5;
@@ -156,7 +156,8 @@ impl Copier<'_> {
             let now = SystemTime::now();
             let Ok(before) = stamp(opener, entry.path())? else { return Ok(None) };
             if before.mode & FILE_TYPE != entry.stamp.mode & FILE_TYPE {
-                // What the list was made for is not there any more; a link could now be in the way of another file.
+                // The file was replaced by a symlink or the other way round, so the list of files is
+                // outdated: paths below a new symlink would no longer belong to the tree.
                 break;
             }
             match fs::remove_file(scratch) {
@@ -171,10 +172,10 @@ impl Copier<'_> {
                 let mtime = TimeSpec::new(seconds, nanoseconds);
                 utimensat(nix::fcntl::AT_FDCWD, scratch, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
                     .on("cannot set the time of", scratch)?;
-                // Of the copy: nothing changes that any more.
+                // Hash of the copy, which does not change any more.
                 let hash = content(scratch, before)?;
                 let entry = Entry { path: entry.path.clone(), stamp: before };
-                // The old file stays where only times of change differ: later stages hold links to it.
+                // Keep the old file if only the ctime differs: later stages have links to it.
                 let same = |old: &Held| old.hash == hash && old.entry.stamp.visible() == before.visible();
                 if old.is_some_and(same) {
                     fs::remove_file(scratch).on("cannot remove", scratch)?;
@@ -193,7 +194,7 @@ impl Copier<'_> {
     }
 }
 
-/// Copies the stamped file, and never another one that replaced it.
+/// Copies exactly the stamped file, not another one that replaced it.
 fn copy_content(opener: &mut Top, path: &Path, before: &Stamp, to: &Path) -> io::Result<()> {
     if before.mode & FILE_TYPE == SYMLINK {
         return std::os::unix::fs::symlink(opener.read_link(path)?, to);
@@ -203,12 +204,12 @@ fn copy_content(opener: &mut Top, path: &Path, before: &Stamp, to: &Path) -> io:
         return Err(io::Error::other("it changed"));
     }
     let mut copy = fs::File::create_new(to)?;
-    // A file that grows meanwhile may have no end. Reflinks where the file system can.
+    // A file that keeps growing may never end. Uses reflinks if the file system supports them.
     io::copy(&mut io::Read::take(&mut from, before.size), &mut copy)?;
     copy.set_permissions(fs::Permissions::from_mode(before.mode & 0o777))
 }
 
-/// Hash of the content of one of our files or links.
+/// Hash of the content of a file or symlink in the cache.
 fn content(path: &Path, stamp: Stamp) -> Result<String> {
     if stamp.mode & FILE_TYPE == SYMLINK {
         let target = fs::read_link(path).on("cannot read", path)?;

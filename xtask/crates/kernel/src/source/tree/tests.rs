@@ -60,7 +60,7 @@ fn a_snapshot_holds_what_git_would_and_follows_the_tree() {
     assert_eq!(read_text(&held).expect("read"), "int a;\n", "replaced, not written to");
     assert!(!next.dir.join("tool.sh").exists() && next.dir.join("link/inside").exists());
 
-    // A refresh that was cut short has no manifest; the next one looks at what is there.
+    // An interrupted update leaves no manifest; the next one lists the existing files.
     let home = next.dir.parent().expect("has a parent").to_owned();
     fs::remove_file(home.join("manifest")).expect("removed");
     fs::write(next.dir.join("stray"), "x").expect("written");
@@ -127,7 +127,7 @@ fn another_checkout_of_the_same_content_has_the_same_key() {
     utimensat(nix::fcntl::AT_FDCWD, &file, &old, &old, UtimensatFlags::NoFollowSymlink).expect("a time");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).expect("mode");
     assert_eq!(key(&other), first, "times, the path and a umask are no content");
-    // As long as before, at the same time.
+    // The same size and mtime as before.
     let before = fs::metadata(&file).expect("read").modified().expect("a time");
     fs::write(&file, "int b;\n").expect("written");
     fs::File::options().write(true).open(&file).expect("opened").set_modified(before).expect("a time");
@@ -146,7 +146,7 @@ fn another_checkout_of_the_same_content_has_the_same_key() {
     assert_ne!(key(&other), linked, "where a link leads");
 }
 
-/// The list of an earlier version names no contents.
+/// A manifest of an earlier version has no hashes.
 #[test]
 fn a_list_that_is_not_whole_is_read_again() {
     let (dir, ctx) = context();
@@ -173,11 +173,11 @@ fn an_edit_that_keeps_size_and_time_is_seen() {
         fs::File::options().write(true).open(&file).expect("opened").set_modified(time).expect("a time");
     };
     let first = fetch(&ctx, &top).expect("snapshot");
-    // At once: the stamps may well be the same.
+    // Immediately: the stamps may be the same.
     edit("int b;\n");
     let second = fetch(&ctx, &top).expect("snapshot");
     assert_ne!(second.key, first.key);
-    // And when nothing is new any more.
+    // And again once no stamp is fresh.
     std::thread::sleep(std::time::Duration::from_millis(3100));
     assert_eq!(fetch(&ctx, &top).expect("snapshot").key, second.key);
     let list = first.dir.parent().expect("has a parent").join("manifest");
@@ -186,7 +186,7 @@ fn an_edit_that_keeps_size_and_time_is_seen() {
     let inode = |dir: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir).expect("read"));
     let before = inode(&second.dir.join("Makefile"));
     edit("int c;\n");
-    // What only looks changed stays the file to which later stages have links.
+    // A file that only seems to have changed is kept, since later stages have links to it.
     let time = fs::metadata(top.join("Makefile")).and_then(|stat| stat.modified()).expect("a time");
     fs::File::options()
         .write(true)
