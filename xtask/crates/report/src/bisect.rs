@@ -15,7 +15,7 @@ use vmtest_record::bisection::Bisection;
 /// Formats of a bisection report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// What `bisect` prints.
+    /// What bisect prints.
     Text,
     /// The report itself, as data.
     Json,

@@ -12,13 +12,13 @@ use vmtest_record::run::RunResult;
 /// Formats of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// What `vmtest` prints.
+    /// What vmtest prints.
     Table,
     /// run.json itself.
     Json,
-    /// JUnit XML, for tools that collect test results.
+    /// JUnit XML, for whatever collects test results.
     Junit,
-    /// The kernel's own test format; TAP parsers accept it as well.
+    /// The kernel's own test format; TAP readers understand it as well.
     Ktap,
     /// For the summary of a CI job.
     Markdown,
