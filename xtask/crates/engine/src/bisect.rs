@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A bisection: the search itself ([`search`]), what it goes through ([`axis`]), what each kernel is asked ([`question`]),
-//! its steps ([`hunt`]), what is stored between them ([`state`]), and the answer.
+//! A bisection: the search itself ([`search`]), the history that it searches ([`axis`]), the question for
+//! each kernel ([`question`]), its steps ([`hunt`]), the state stored between them ([`state`]), and the
+//! answer.
 
 pub mod answer;
 pub mod axis;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The last stage of a kernel: built here or taken as it is, it can boot.
+//! The last stage of a kernel: whether built here or used as is, it can boot.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use vmtest_kernel::patched::PatchedTree;
 use vmtest_kernel::variant::Variant;
 use vmtest_record::run::Kernel;
 
-/// A kernel that can boot, with all that its boot depends on.
+/// A kernel that can boot, with everything that its boot depends on.
 #[derive(Debug)]
 pub struct Bootable {
-    /// For the record.
+    /// Its entry in the record.
     pub kernel: Kernel,
     /// Directory of the kernel file.
     pub dir: PathBuf,
-    /// Its name there.
+    /// File name of the kernel in `dir`.
     pub file: String,
     /// `None` for a kernel that was not built here.
     pub variant: Option<Variant>,
-    /// Its configuration; `None` where it is unknown.
+    /// Its configuration; `None` if unknown.
     pub config: Option<DotConfig>,
     /// The bpftool of its tree.
     pub bpftool: Bpftool,
@@ -29,40 +29,42 @@ pub struct Bootable {
     pub tree: Option<(PatchedTree, Key)>,
 }
 
-/// Whether a guest can be offered the bpftool of the tree under test.
+/// Whether the guest can use the bpftool of the tree under test.
 #[derive(Debug)]
 pub enum Bpftool {
-    /// It is in this directory.
+    /// Its directory.
     In(PathBuf),
-    /// Nothing is wrong, and there is none, for this reason. What would use it is not run and not required.
+    /// Not available for this reason, which is not an error. Subtests that need it are not run and not
+    /// required.
     None(String),
-    /// It should be there.
+    /// It should be available, but building it failed.
     Failed(Error),
 }
 
 impl Bootable {
-    /// Whether its source went away: it was damaged, or somebody pruned it.
+    /// Whether its source disappeared from the cache: it was damaged or pruned.
     pub fn source_is_gone(&self) -> bool {
         self.source().is_some_and(|dir| dir.symlink_metadata().is_err())
     }
 
-    /// Key of everything that its kernel was made of, its origin included; of a finished kernel that of its image.
+    /// Key of everything that its kernel was made of, including the origin; for a finished kernel, the key of
+    /// its image.
     pub fn made_of(&self) -> &str {
         self.tree.as_ref().map_or(&self.kernel.key, |(_, key)| key.as_str())
     }
 
-    /// Its source, without the series; `None` for a kernel that was not built here.
+    /// The directory of its source, without the series; `None` for a kernel that was not built here.
     pub fn source(&self) -> Option<&Path> {
         self.tree.as_ref().map(|(tree, _)| tree.source().dir.as_path())
     }
 
-    /// Its configuration as a `.config`; `None` where it is unknown.
+    /// Its configuration as a `.config`; `None` if unknown.
     pub fn config_text(&self) -> Option<String> {
         let lines = self.config.as_ref()?.iter().map(|(option, value)| format!("CONFIG_{option}={value}\n"));
         Some(lines.collect())
     }
 
-    /// How much slower its guests are than those of the default variant.
+    /// By what factor its guests are slower than those of the default variant.
     pub fn slowdown(&self) -> u32 {
         self.variant.as_ref().map_or(1, |variant| variant.slowdown)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Trees of a run that lend their bpftool to kernels that come without a tree: the newest of those that know sessions. An
-//! older bpftool would fail on a session, and that would be a finding about nothing under test.
+//! Trees of a run whose bpftool is used by kernels without a tree: the newest tree that supports sessions. An
+//! older bpftool would fail on a session, which would say nothing about the kernel under test.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,21 +8,21 @@ use vmtest_base::error::Result;
 use vmtest_kernel::patched::PatchedTree;
 use vmtest_kernel::source::{self, archive};
 
-/// The newest tree that was offered so far. All are offered before the first kernel is built.
+/// The newest tree offered so far. All are offered before the first kernel is built.
 #[derive(Default)]
 pub struct Donors {
-    /// Version, place of the chain, tree.
+    /// Version, index of the chain, tree.
     newest: Mutex<Option<(String, usize, PatchedTree)>>,
 }
 
 impl Donors {
-    /// The tree to borrow from; `None` where no tree of the run knows sessions.
+    /// The tree to borrow from; `None` if no tree of the run supports sessions.
     pub fn newest(&self) -> Option<PatchedTree> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().map(|(_, _, tree)| tree.clone())
     }
 
-    /// Offers the tree of the chain at this place.
+    /// Offers the tree of the chain with this index.
     ///
     /// # Errors
     /// When files of the tree cannot be read.
@@ -30,14 +30,15 @@ impl Donors {
         let knows = tree
             .read("tools/include/uapi/linux/bpf.h")?
             .is_some_and(|text| text.contains("BPF_TRACE_FSESSION"));
-        // Of a version the candidates come before it.
+        // Release candidates sort before their release.
         let version = tree
             .read("Makefile")?
             .and_then(|text| source::version_of_makefile(&text))
             .map(|version| version.replace('-', "~"));
         if let (true, Some(version)) = (knows, version) {
             let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            // Of equals the first of the command line, whatever order they come in.
+            // Of equal versions, the first one on the command line wins, regardless of the order in which
+            // they are offered.
             let better = newest.as_ref().is_none_or(|(other, at, _)| {
                 archive::compare_versions(&version, other).then(at.cmp(&place)).is_gt()
             });
@@ -57,7 +58,7 @@ mod tests {
     use vmtest_base::key::Key;
     use vmtest_kernel::source::SourceTree;
 
-    /// A tree of this version, in a directory of this name.
+    /// A tree of this version, in a directory with this name.
     fn tree(top: &Path, name: &str, version: (u32, u32), knows: bool) -> PatchedTree {
         let dir = top.join(name);
         let header = dir.join("tools/include/uapi/linux");
@@ -79,7 +80,7 @@ mod tests {
         PatchedTree::unpatched(source)
     }
 
-    /// Name of the tree that is borrowed from.
+    /// Name of the tree to borrow from.
     fn newest(donors: &Donors) -> Option<String> {
         donors.newest().map(|tree| tree.id().to_owned())
     }

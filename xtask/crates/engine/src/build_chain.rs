@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Columns side by side. First the trees of all: what cannot be fetched, or has a patch that does not apply, is found before
-//! the first make. Then kernels and guests. The columns of one kernel in one variant are a chain: its base and the steps of
-//! its series share an object directory, so each is built from what the one before left, and boots while the next is built.
+//! Runs columns in parallel. First the trees of all columns, so that a failed fetch or a patch that does not
+//! apply is found before the first make. Then kernels and guests. The columns of one kernel in one variant
+//! form a chain: its base and the steps of its series share an object directory, so each build is incremental
+//! and overlaps with the boot of the previous kernel.
 
 use crate::column::{self, ColumnResult, Unbuilt};
 use crate::plan::Column;
@@ -11,18 +12,18 @@ use vmtest_base::interrupt;
 use vmtest_base::thread::join;
 use vmtest_host::store::RunDir;
 
-/// Columns that belong together.
+/// Splits columns into chains.
 pub fn split(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
     columns.chunk_by(|a, b| (&a.spec, &a.variant) == (&b.spec, &b.variant))
 }
 
-/// Runs all columns to their end.
+/// Runs all columns.
 ///
 /// # Errors
-/// Class `Usage` for a mistake that only the built runner could show.
+/// Class `Usage` for a mistake that can only be detected with the built runner.
 pub fn run(resources: &Resources<'_>, columns: &[Column], run_dir: &RunDir) -> Result<Vec<ColumnResult>> {
     let chains: Vec<(usize, &[Column])> = split(columns).enumerate().collect();
-    // A glob without a match should not wait for a kernel.
+    // Detect a glob without a match before building a kernel.
     let runner = || resources.runner().map(|_| ());
     side_by_side(
         &chains,
@@ -32,10 +33,11 @@ pub fn run(resources: &Resources<'_>, columns: &[Column], run_dir: &RunDir) -> R
     )
 }
 
-/// Runs chains in two steps, each of them for all chains at once: `trees` first, and when all of them are there, `kernels`.
+/// Runs chains in two steps, each for all chains in parallel: `trees` first, and `kernels` once all trees are
+/// done.
 ///
 /// # Errors
-/// Class `Usage` from `runner`, which runs beside them and then ends them.
+/// Class `Usage` from `runner`, which runs in parallel and stops the chains if it fails.
 pub fn side_by_side<L: Sync, T: Send, R: Send>(
     chains: &[L],
     runner: impl FnOnce() -> Result<()> + Send,
@@ -68,10 +70,10 @@ pub fn side_by_side<L: Sync, T: Send, R: Send>(
     })
 }
 
-/// The trees of the columns of a chain, with their patches.
+/// The patched trees of the columns of a chain.
 fn trees(resources: &Resources<'_>, (place, chain): (usize, &[Column])) -> Vec<Unbuilt> {
     let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Vec::new() };
-    // Once for all of them: a tree that is edited meanwhile must not differ from column to column.
+    // Once for all columns: a tree that is edited in the meantime must not differ between them.
     let material = column::material(resources, first);
     let trees: Vec<Unbuilt> =
         chain.iter().map(|column| column::patch(resources, column, &material)).collect();
@@ -82,7 +84,7 @@ fn trees(resources: &Resources<'_>, (place, chain): (usize, &[Column])) -> Vec<U
     trees
 }
 
-/// Offers bpftool to kernels without a tree: that of the whole series.
+/// Offers the bpftool of the tree with the whole series to kernels without a tree.
 fn lend(resources: &Resources<'_>, place: usize, tree: Option<&Unbuilt>) {
     let Some(unbuilt) = tree else { return };
     let lent: Result<()> = unbuilt.tree().and_then(|tree| match tree {
@@ -90,13 +92,13 @@ fn lend(resources: &Resources<'_>, place: usize, tree: Option<&Unbuilt>) {
         None => Ok(()),
     });
     if let Err(error) = lent {
-        // What is wrong with it is said in its column.
+        // The error itself is reported in its column.
         let id = &unbuilt.kernel().id;
         resources.ctx.bus.note(format!("{id}: cannot build a bpftool for kernels without a tree: {error}"));
     }
 }
 
-/// Builds the columns of a chain one after the other, and boots each as soon as it is there.
+/// Builds the columns of a chain one after the other, and boots each as soon as it is built.
 fn kernels(
     resources: &Resources<'_>,
     chain: &[Column],

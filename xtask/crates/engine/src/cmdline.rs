@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel command line of a guest: what is set there, and whether it fits, as far as that is known before anything is
-//! built.
+//! The kernel command line of a guest: its parameters, and whether it fits, as far as that is known before
+//! the build.
 
 use crate::plan::{Column, MAX_ROUNDS, Plan};
 use crate::request::{BootChoice, Purpose};
@@ -27,7 +27,7 @@ pub fn settings(plan: &Plan, variant: Option<&Variant>) -> (Vec<String>, Vec<Str
     (append, sysctls)
 }
 
-/// Refuses a kernel command line that would be cut off. vng adds about 700 characters of its own.
+/// Rejects a kernel command line that would be truncated. vng adds about 700 characters.
 pub fn fits(spec: &VmSpec) -> Result<()> {
     let length = microvm::cmdline(spec).len() + if spec.boot == Boot::Vng { 750 } else { 0 };
     if length < MAX_CMDLINE {
@@ -38,10 +38,10 @@ pub fn fits(spec: &VmSpec) -> Result<()> {
         .next("use a shorter --exec, or fewer --append and --sysctl; variants may add some, too"))
 }
 
-/// The same before anything is built, as far as it is known then: subtests can always be named by their places.
+/// The same check before the build, as far as possible: subtests can always be given by index.
 ///
 /// # Errors
-/// Class `Usage`.
+/// Class `Usage` if it would be truncated.
 pub fn check_cmdline(plan: &Plan, column: &Column, variant: Option<&Variant>) -> Result<()> {
     let (append, sysctls) = settings(plan, variant);
     let boot = match plan.boot {
@@ -79,5 +79,5 @@ pub fn check_cmdline(plan: &Plan, column: &Column, variant: Option<&Variant>) ->
     })
 }
 
-/// Characters that name the subtests of a suite by their places: twice as many as there are today.
+/// Room for the indices of a suite's subtests: twice as many characters as are needed today.
 const MAX_PLACES: usize = 64;

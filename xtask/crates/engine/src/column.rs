@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One column of the matrix from spec to cells: fetch, patch, configure, build, boot, judge. Joins the stages.
+//! One column of the matrix from spec to cells: fetch, patch, configure, build, boot, judge. Connects the
+//! stages.
 //!
-//! A column that fails is its cells' outcome and no error: the others go on.
+//! If a column fails, that becomes the outcome of its cells, not an error: the other columns continue.
 
 mod attempts;
 mod boot;
@@ -32,10 +33,10 @@ use vmtest_kernel::{build_id, variant};
 pub use vmtest_record::column::ColumnResult;
 use vmtest_record::run::Kernel;
 
-/// A series that changes something below it is judged by tests of its own.
+/// A series that changes something in here changes the tests that judge it.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
 
-/// What all columns of one kernel begin with.
+/// The input that all columns of one kernel share.
 #[derive(Debug)]
 pub enum Material {
     /// Source, and the whole series for it.
@@ -45,7 +46,7 @@ pub enum Material {
 }
 
 impl Material {
-    /// Whether its source is not in the cache any more.
+    /// Whether its source is no longer in the cache.
     fn is_gone(&self) -> bool {
         matches!(self, Material::Source(tree, _) if tree.dir.symlink_metadata().is_err())
     }
@@ -54,7 +55,7 @@ impl Material {
 /// Fetches a kernel and reads its series.
 ///
 /// # Errors
-/// When it cannot be had, or a range of commits is no series.
+/// When it cannot be fetched, or a range of commits is not a series.
 pub fn material(resources: &Resources<'_>, column: &Column) -> Result<Material> {
     let (mut tree, series) = match resources.prepared.fetch(resources.ctx, &column.spec)? {
         Fetched::Prebuilt(prebuilt) => return Ok(Material::Prebuilt(prebuilt)),
@@ -73,7 +74,7 @@ pub fn material(resources: &Resources<'_>, column: &Column) -> Result<Material> 
     Ok(Material::Source(tree, series))
 }
 
-/// A column as far as it comes without make: what its kernel is made of, or why there is nothing.
+/// A column before make: what its kernel is built from, or why it cannot be built.
 #[derive(Debug)]
 pub struct Unbuilt {
     kernel: Kernel,
@@ -89,7 +90,7 @@ enum From {
 }
 
 impl Unbuilt {
-    /// For the record.
+    /// Its entry in the record.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }
@@ -97,7 +98,7 @@ impl Unbuilt {
     /// Its source with its patches; `None` for a finished kernel.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no source.
     pub fn tree(&self) -> Result<Option<&PatchedTree>> {
         match &self.from {
             Ok(From::Tree(tree)) => Ok(Some(tree)),
@@ -106,19 +107,19 @@ impl Unbuilt {
         }
     }
 
-    /// Directory of its source; `None` where there is none.
+    /// Directory of its source; `None` without one.
     fn source(&self) -> Option<PathBuf> {
         self.tree().ok().flatten().map(|tree| tree.source().dir.clone())
     }
 }
 
-/// Puts the patches of a column on its source.
+/// Applies the patches of a column to its source.
 pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Material>) -> Unbuilt {
     let id = early_id(resources, column);
     let mut kernel = Kernel { id, spec: column.spec.to_string(), role: column.role, ..Kernel::default() };
     let from = match material {
         Ok(material) => match patched(resources, column, material, &mut kernel) {
-            // It was found to be damaged on the way, or somebody pruned it.
+            // The source was found to be damaged, or was pruned in the meantime.
             Err(_) if material.is_gone() => self::material(resources, column)
                 .and_then(|material| patched(resources, column, &material, &mut kernel)),
             done => done,
@@ -128,7 +129,7 @@ pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Mater
     Unbuilt { kernel, from }
 }
 
-/// A column whose kernel was made, or why not.
+/// A column after make: its kernel, or why the build failed.
 #[derive(Debug)]
 pub struct Built {
     kernel: Kernel,
@@ -136,13 +137,13 @@ pub struct Built {
 }
 
 impl Built {
-    /// For the record.
+    /// Its entry in the record.
     pub fn kernel(&self) -> &Kernel {
         self.bootable.as_ref().map_or(&self.kernel, |bootable| &bootable.kernel)
     }
 
-    /// Stands for everything of a guest that is made for this kernel: itself, with its origin, and the bpftool that it is
-    /// offered. `None` where there is no kernel.
+    /// Hash of everything that is built for a guest with this kernel: the kernel, including its origin, and
+    /// the bpftool that it gets. `None` without a kernel.
     pub fn made_of(&self) -> Option<Key> {
         let bootable = self.bootable.as_ref().ok()?;
         let key = Key::of("bootable 1").field("kernel", bootable.made_of());
@@ -154,7 +155,7 @@ impl Built {
         Some(key.finish())
     }
 
-    /// Why there is none.
+    /// Why there is no kernel.
     pub fn error(&self) -> Option<&Error> {
         self.bootable.as_ref().err()
     }
@@ -162,27 +163,27 @@ impl Built {
     /// The kernel.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no kernel.
     pub fn bootable(self) -> Result<Bootable> {
         self.bootable
     }
 }
 
-/// Makes the kernel of a column.
+/// Builds the kernel of a column.
 pub fn build(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
     let gone = unbuilt.source();
     let built = make(resources, column, unbuilt, run_dir);
     if built.bootable.is_ok() || gone.is_none_or(|dir| dir.symlink_metadata().is_ok()) {
         return built;
     }
-    // It was found to be damaged on the way, or somebody pruned it.
+    // The source was found to be damaged, or was pruned in the meantime.
     match material(resources, column) {
         Ok(material) => make(resources, column, patch(resources, column, &Ok(material)), run_dir),
         Err(error) => Built { bootable: Err(error), ..built },
     }
 }
 
-/// The record of the kernel is filled as far as it comes.
+/// Fills the record of the kernel as far as the build gets.
 fn make(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
     let Unbuilt { mut kernel, from } = unbuilt;
     let bootable = from.and_then(|from| match from {
@@ -192,7 +193,7 @@ fn make(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_dir: &
     Built { kernel, bootable }
 }
 
-/// Name of a column before anything of it is known; no two of a run are the same.
+/// Name of a column before anything is known about its kernel; unique within a run.
 fn early_id(resources: &Resources<'_>, column: &Column) -> String {
     let series = resources.series.filter(|_| column.spec.has_source());
     let series = series.map(|series| format!("+{}", series.name)).unwrap_or_default();
@@ -212,7 +213,7 @@ pub fn boot(
     run_dir: &RunDir,
 ) -> Vec<ColumnResult> {
     let mut results = Vec::new();
-    // Where nothing was chosen of the own suite, the other one was meant.
+    // If no test of our own suite was chosen, the globs were meant for another suite.
     if resources.plan.own && !resources.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
         results.push(own::boot(resources, column, built, run_dir));
     }
@@ -255,10 +256,10 @@ fn built_kernel(
             .next("the kernel's Makefile should pass --build-id=sha1 to the linker: check that it does")
     })?;
     let config = vmtest_base::dotconfig::parse(&read_text(&built.dir.join("config"))?);
-    // After the kernel, which has a verdict without it.
+    // After the kernel, which gets a verdict even if this fails.
     let bpftool = match bpftool::build(resources, &tree, run_dir, &built.identity) {
         Ok(bpftool) => bpftool,
-        // Of the source, which is fetched again.
+        // The source is gone, and will be fetched again.
         Err(error) if tree.source().dir.symlink_metadata().is_err() => return Err(error),
         Err(error) => Bpftool::Failed(error),
     };
@@ -273,7 +274,7 @@ fn built_kernel(
     })
 }
 
-/// What a column is made of. `kernel` gets what is known of it.
+/// What the kernel of a column is built from. Fills in `kernel` with what is known.
 fn patched(
     resources: &Resources<'_>,
     column: &Column,
@@ -336,7 +337,8 @@ fn finished_kernel(
     Ok(Bootable { kernel: kernel.clone(), dir, file, variant: None, config, bpftool, tree: None })
 }
 
-/// vng for what we build, direct for what cannot mount its root; the reason goes into the record.
+/// vng for kernels that we build, direct for kernels that cannot mount its root; the reason goes into the
+/// record.
 pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
     match asked {
         BootChoice::Vng => (Boot::Vng, "requested".to_owned()),
@@ -359,11 +361,12 @@ pub fn choose_boot(asked: BootChoice, bootable: &Bootable) -> (Boot, String) {
     }
 }
 
-/// A directory name for a boot: ids hold colons and slashes, which archives and some file systems refuse.
+/// A directory name for a boot: IDs contain colons and slashes, which archives and some file systems do not
+/// support.
 fn cell_directory(CellBase { kernel: id, variant, boot, .. }: &CellBase) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.+".contains(c) { c } else { '_' };
     let name: String = id.chars().map(plain).collect();
-    // Two ids may become one name; the key of the original keeps them apart.
+    // Two IDs may map to the same name; the hash of the original keeps them distinct.
     let short = Key::of("cell").field("id", &name).field("variant", variant).finish();
     let variant = if variant.is_empty() { "image" } else { variant };
     format!("{}-{variant}-{boot}-{}", name.trim_start_matches('.'), &short.as_str()[..4])

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What shows that the subtests can fail: two damages of the suite itself, and the mutants of the series; and what the
-//! tree's own test of sessions notices of those. Pure.
+//! Proves that the subtests can fail: with two ways of damaging the suite itself, and with the mutants of the
+//! series; and shows which of the mutants the tree's own session test notices. Pure.
 //!
-//! A subtest is shown to fail when it should by a broken kernel, or by programs that see nothing; that one of its
-//! expectations decides its verdict (`turned`) is asked besides, since it would say nothing of a kernel.
+//! A subtest is proven to fail when it should by a broken kernel, or by BPF programs that record nothing. A
+//! flipped expectation (`turned`) is required in addition: it shows that the expectation decides the verdict,
+//! but says nothing about a kernel.
 
 use vmtest_protocol::TestName;
 
@@ -13,47 +14,47 @@ use vmtest_record::column::ColumnResult;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 
-/// The column without any damage, the two with a damaged suite, and the mutants.
+/// The column without damage, the two with a damaged suite, and the mutants.
 pub struct Columns<'a> {
-    /// Series and suite as they are.
+    /// Series and suite unchanged.
     pub control: &'a ColumnResult,
-    /// One expectation of each subtest turned round.
+    /// One expectation of each subtest is flipped.
     pub turned: &'a ColumnResult,
-    /// Programs that see nothing.
+    /// BPF programs that record nothing.
     pub blind: &'a ColumnResult,
-    /// The tree's own test of sessions, without any damage.
+    /// The tree's own session test, without damage.
     pub upstream: &'a ColumnResult,
     /// The columns of the mutants.
     pub mutants: Vec<Seen<'a>>,
 }
 
-/// What both suites came to under a mutant.
+/// The results of both suites with a mutant.
 pub struct Seen<'a> {
     /// The mutant.
     pub mutant: &'a Mutant,
-    /// The own suite.
+    /// Our own suite.
     pub own: &'a ColumnResult,
-    /// The tree's own test of sessions.
+    /// The tree's own session test.
     pub upstream: &'a ColumnResult,
 }
 
-/// What shows that one subtest can fail.
+/// The evidence that one subtest can fail.
 #[derive(Debug, PartialEq)]
 pub struct Evidence {
     /// The subtest.
     pub name: TestName,
-    /// What it came to without any damage.
+    /// Its outcome without damage.
     pub control: Outcome,
-    /// Whether it fails with an expectation turned round.
+    /// Whether it fails with a flipped expectation.
     pub turned: bool,
-    /// Whether it fails when the programs see nothing.
+    /// Whether it fails when the BPF programs record nothing.
     pub blind: bool,
-    /// Mutants under which it fails, of those that say something of it; see [`tells`].
+    /// Mutants that make it fail and say something about it; see [`tells`].
     pub mutants: Vec<String>,
 }
 
 impl Evidence {
-    /// What is unproven; empty if it is shown to fail when it should.
+    /// What is unproven; empty if it is proven to fail when it should.
     pub fn unproven(&self) -> Vec<&'static str> {
         let checks = [
             (self.control != Outcome::Pass, "it does not pass without damage"),
@@ -67,30 +68,30 @@ impl Evidence {
     }
 }
 
-/// What each suite says of a mutant.
+/// The results of both suites for one mutant.
 #[derive(Debug, PartialEq)]
 pub struct Noticing {
     /// The mutant.
     pub mutant: String,
     /// What it breaks.
     pub breaks: String,
-    /// By the own suite.
+    /// Our own suite.
     pub own: Noticed,
-    /// By the tree's own test of sessions.
+    /// The tree's own session test.
     pub upstream: Noticed,
 }
 
-/// What one suite says of a mutant.
+/// The result of one suite for one mutant.
 #[derive(Debug, PartialEq)]
 pub struct Noticed {
-    /// Cells that pass without it and fail with it.
+    /// Number of cells that pass without the mutant and fail with it.
     pub failed: usize,
-    /// What befell the kernel, or why it never came to a boot; empty where all went well.
+    /// What happened to the kernel, or why it was never booted; empty if all went well.
     pub otherwise: String,
 }
 
 fn fails(cell: &Cell) -> bool {
-    // A crash or a time limit shows that the kernel is broken, not that this subtest looked.
+    // A crash or a time limit shows that the kernel is broken, not that this subtest checked anything.
     cell.outcome == Outcome::Fail
 }
 
@@ -98,17 +99,18 @@ fn same(a: &Cell, b: &Cell) -> bool {
     (&a.suite, &a.test, &a.subtest) == (&b.suite, &b.test, &b.subtest)
 }
 
-/// Of so many subtests a mutant may fail one and still say something of each.
+/// A mutant that fails at most one in this many subtests says something about each of them.
 const BROAD: usize = 4;
 
-/// Whether a failure under this mutant says something of the subtest: it is named there, or the mutant leaves most others
-/// alone. A kernel that refuses every session fails all that use one, and shows nothing of what they look at.
+/// Whether a failure with this mutant says something about the subtest: the mutant names it, or leaves most
+/// other subtests alone. A kernel that rejects every session fails all subtests that use one, which says
+/// nothing about what they check.
 fn tells(mutant: &Mutant, seen: &ColumnResult, cell: &Cell) -> bool {
     let failed = seen.cells.iter().filter(|cell| fails(cell)).count();
     failed * BROAD <= seen.cells.len() || mutant.names(&cell.test, &cell.subtest)
 }
 
-/// One for each subtest of the own suite, in its order.
+/// The evidence for each subtest of our own suite, in order.
 pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
     let fails_in = |column: &ColumnResult, cell: &Cell| {
         column.cells.iter().any(|other| same(cell, other) && fails(other))
@@ -129,7 +131,7 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
     .collect()
 }
 
-/// One for each mutant.
+/// The results for each mutant.
 pub fn suites(columns: &Columns<'_>) -> Vec<Noticing> {
     let both = columns.mutants.iter().map(|seen| Noticing {
         mutant: seen.mutant.name.clone(),
@@ -151,7 +153,8 @@ fn noticed(control: &ColumnResult, seen: &ColumnResult) -> Noticed {
     Noticed { failed: seen.cells.iter().filter(|cell| fails(cell) && passed(cell)).count(), otherwise }
 }
 
-/// What is wrong with the tree's own test where no mutant is: then nobody knows what it would notice. Empty for nothing.
+/// What is wrong with the tree's own test without a mutant, in which case its results with mutants mean
+/// nothing. Empty if all is well.
 pub fn upstream_unproven(control: &ColumnResult) -> String {
     let bad = |cell: &Cell| cell.outcome != Outcome::Pass;
     match (&control.boot, control.cells.iter().find(|cell| bad(cell))) {
@@ -162,7 +165,7 @@ pub fn upstream_unproven(control: &ColumnResult) -> String {
     }
 }
 
-/// The class of what was found: no subtest at all is no coverage.
+/// The class of the result; without any subtest it is not a pass.
 pub fn class(subtests: &[Evidence], upstream: &ColumnResult) -> Class {
     match subtests {
         [] => Class::Incomplete,
@@ -224,7 +227,8 @@ mod tests {
         }
     }
 
-    /// How many of eight subtests are proven by a mutant that fails the first so many of them and names `glob`.
+    /// How many of eight subtests are proven by a mutant that fails the first `failing` of them and names
+    /// `glob`.
     fn counted(failing: usize, glob: &str) -> usize {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let of = |failing: usize| {

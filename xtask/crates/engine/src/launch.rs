@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From a kernel that can boot to a guest that ran: what the virtual machine is, the command that starts it, and its one
-//! second chance where KVM does not run ordinary kernels or QEMU breaks.
+//! From a bootable kernel to a guest that ran: the virtual machine, the command that starts it, and one retry
+//! if KVM cannot run ordinary kernels or QEMU fails.
 
 use crate::cmdline::{BPFTOOL_MOUNT, fits, settings};
 use std::path::{Path, PathBuf};
@@ -28,24 +28,25 @@ use vmtest_kernel::bpftool::{self, BPFTOOL};
 use vmtest_record::load;
 use vmtest_suite::own::RUNNER;
 
-/// A guest to be started: which kernel, how, on what, and for what.
+/// A guest to be started: which kernel, how, on what machine, for which task.
 pub struct Launch<'a> {
     /// What all columns share.
     pub resources: &'a Resources<'a>,
     /// Its kernel.
     pub bootable: &'a Bootable,
-    /// How it starts.
+    /// How it is booted.
     pub boot: Boot,
-    /// What it runs on.
+    /// Its CPUs and emulator threads.
     pub machine: &'a Machine,
     /// What it is to do.
     pub task: Task,
 }
 
 impl Launch<'_> {
-    /// Starts it and watches it to its end. Its bytes go to `store`. Once more, loudly, where it never said a word and that was
-    /// not its doing: some hosts offer a KVM in which ordinary kernels hang without a byte, or on which QEMU stops at an
-    /// assertion (then under TCG); and QEMU may stop at one of its own without KVM (then the same again).
+    /// Starts the guest and watches it to its end; its bytes go to `store`. Retries once, with a warning, if
+    /// the guest never printed anything through no fault of its own: under TCG if KVM is not usable (on some
+    /// hosts ordinary kernels hang silently or QEMU fails an assertion), or in the same way if QEMU fails an
+    /// assertion without KVM.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -55,10 +56,10 @@ impl Launch<'_> {
         watch: impl FnMut(&Stream, &Scanner),
     ) -> Result<(Observed, Accel)> {
         let (seen, accel) = self.twice(store, watch)?;
-        // Behind the last start, which may have moved the directory away. For comparisons of runs.
+        // After the last start, which may have moved the directory away. Needed to compare runs.
         let kept = self.bootable.config_text().map(|text| write_file(&store.join(load::CONFIG), text));
         if let Some(Err(error)) = kept {
-            // What was seen of the guest is worth more.
+            // A warning only: the results of the guest are worth more.
             self.warn(&format!("its configuration was not saved: {}", error.summary()));
         }
         Ok((seen, accel))
@@ -69,7 +70,7 @@ impl Launch<'_> {
         let seen = self.start(accel.kind, store, &mut watch)?;
         let died = judge::emulator_died(&seen).filter(|_| seen.stream.hello.is_none());
         let may_emulate = accel.kind == Kind::Kvm && resources.plan.accel != AccelChoice::Kvm;
-        // What was seen of the first try is evidence.
+        // Keep what was seen of the first try as evidence.
         let keep_as = |suffix: &str| {
             let _ = std::fs::rename(store, PathBuf::from(format!("{}-{suffix}", store.display())));
         };
@@ -98,7 +99,7 @@ impl Launch<'_> {
         self.resources.ctx.bus.warn(format!("{}: {what}", self.bootable.kernel.id));
     }
 
-    /// Starts it once and watches it to its end.
+    /// Starts the guest once and watches it to its end.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -129,7 +130,7 @@ impl Launch<'_> {
     fn limits(&self, kind: Kind) -> Limits {
         let mut limits = limits(self.resources, self.bootable, kind);
         if self.resources.plan.purpose != Purpose::Test {
-            // A person decides how long to look.
+            // An interactive user decides when to stop.
             limits.run = std::time::Duration::from_secs(365 * 24 * 3600);
             limits.idle = limits.run;
         }
@@ -148,10 +149,10 @@ fn announce_gdb(resources: &Resources<'_>, bootable: &Bootable, channel: &Channe
     ));
 }
 
-/// What a guest runs on.
+/// The machine for guests of this kind.
 ///
 /// # Errors
-/// When the runner or the tools cannot be had.
+/// When the runner or the tools are not available.
 pub fn machine(resources: &Resources<'_>, boot: Boot) -> Result<Machine> {
     let demands = match resources.plan.purpose {
         Purpose::Test | Purpose::Gdb => {
@@ -164,12 +165,12 @@ pub fn machine(resources: &Resources<'_>, boot: Boot) -> Result<Machine> {
     Ok(Machine::of(resources.plan.cpus, boot, &demands, qemu))
 }
 
-/// Limits of a guest with this kernel.
+/// Time limits of a guest with this kernel.
 pub fn limits(resources: &Resources<'_>, bootable: &Bootable, accel: Kind) -> Limits {
     resources.plan.limits(accel, bootable.slowdown())
 }
 
-/// What a guest takes of this host: an emulator without a thread for each CPU keeps one core busy.
+/// The host resources that a guest needs: an emulator with a single thread keeps one core busy.
 pub fn demand(resources: &Resources<'_>, bootable: &Bootable, machine: &Machine) -> Demand {
     let single = resources.accel.kind == Kind::Tcg && machine.tcg_thread == "single";
     Demand {
@@ -178,7 +179,7 @@ pub fn demand(resources: &Resources<'_>, bootable: &Bootable, machine: &Machine)
     }
 }
 
-/// Memory that QEMU takes besides that of the guest: a generous guess, as no two builds of it take the same.
+/// Memory that QEMU needs in addition to the guest's: a generous estimate, because it varies between builds.
 const EMULATOR_MIB: u64 = 256;
 
 fn memory_mib(resources: &Resources<'_>, bootable: &Bootable) -> u32 {
@@ -187,10 +188,10 @@ fn memory_mib(resources: &Resources<'_>, bootable: &Bootable) -> u32 {
 }
 
 impl Launch<'_> {
-    /// What the virtual machine is.
+    /// The specification of the virtual machine.
     ///
     /// # Errors
-    /// Class `Usage` when its kernel command line would be cut off.
+    /// Class `Usage` if its kernel command line would be truncated.
     pub fn vm_spec(&self, kind: Kind, nonce: &str) -> Result<VmSpec> {
         let Launch { resources, bootable, boot, machine, task } = self;
         let variant = bootable.variant.as_ref();
@@ -206,14 +207,14 @@ impl Launch<'_> {
             append,
             sysctls,
             bpftool: self.bpftool_in_guest()?,
-            // Its place is known when the guest has its directory.
+            // Its path is known once the guest has its directory.
             wishes: None,
             nonce: nonce.to_owned(),
             task: task.clone(),
             gdb: resources.plan.purpose == Purpose::Gdb,
         };
         match (fits(&spec), &mut spec.task) {
-            // Their places say the same in fewer characters.
+            // Indices say the same in fewer characters.
             (Err(_), Task::Tests { names, places, .. }) if !places.is_empty() => names.clear(),
             (fits, _) => fits?,
         }
@@ -222,7 +223,7 @@ impl Launch<'_> {
         Ok(spec)
     }
 
-    /// Where the guest finds its bpftool; `None` where it has none.
+    /// Where the guest finds its bpftool; `None` without one.
     fn bpftool_in_guest(&self) -> Result<Option<String>> {
         let Launch { resources, bootable, boot, task, .. } = self;
         Ok(match (&bootable.bpftool, boot, task) {
@@ -238,8 +239,8 @@ impl Launch<'_> {
     }
 }
 
-/// Refuses what a kernel would take apart, whatever it came from (a path, a glob): a blank in it would make another parameter
-/// of what follows.
+/// Rejects words that the kernel would split, wherever they came from (a path, a glob): after a blank, the
+/// rest would be another parameter.
 fn check_words(spec: &VmSpec) -> Result<()> {
     let words = spec::common_params(spec, "port");
     let Some(word) = words.iter().find(|word| !word.chars().all(|c| c.is_ascii_graphic() && c != '"')) else {
@@ -253,7 +254,7 @@ fn check_words(spec: &VmSpec) -> Result<()> {
 /// The command that starts this guest.
 ///
 /// # Errors
-/// When something that it needs cannot be had.
+/// When something that it needs is not available.
 pub fn command(
     resources: &Resources<'_>,
     bootable: &Bootable,
@@ -313,7 +314,7 @@ fn direct_command(
 
 fn vng_command(resources: &Resources<'_>, spec: &VmSpec, mut sandbox: Sandbox<'_>) -> Result<Command> {
     if let Some(vng) = resources.vng()? {
-        // udev in the root would cost seconds at each boot, and vng without it suits us.
+        // udev in the root would add seconds to each boot, and vng works without it.
         sandbox = sandbox.read_only(&vng.dir, VNG_MOUNT).path_first(format!("{VNG_MOUNT}/bin"));
     }
     let (kernel, vm) = (sandbox.see("/kernel"), sandbox.see("/vm"));

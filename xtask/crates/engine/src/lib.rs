@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A request is prepared, built, booted and judged; matrices, bisections and mutants are made of that.
+//! Prepares, builds, boots and judges a request; matrices, bisections and mutants build on that.
 
 pub mod bisect;
 pub mod bootable;

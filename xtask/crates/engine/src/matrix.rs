@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `matrix.toml`: kernels × series × variants × suites × boot, as one run, as jobs of a CI system, and as parts that are
-//! joined. A *job* is one of each: what one machine can be asked for. Its cells are the leaves, as anywhere.
+//! `matrix.toml`: kernels × series × variants × suites × boot, as one run, as jobs of a CI system, or as
+//! shards that are merged. A *job* is one of each: a unit of work for one machine. Its cells are the leaves,
+//! as in any run.
 //!
-//! A job is planned like a command line of `vmtest` with that kernel, series, variant, boot and suite, and ends in the
-//! same cells; it depends on nothing else in the matrix. So it does not matter which jobs run beside it, and on which
-//! machine.
+//! A job is planned like a `vmtest` command line with that kernel, series, variant, boot and suite, and
+//! results in the same cells; it depends on nothing else in the matrix. So it does not matter which jobs run
+//! in parallel, or on which machine.
 
 pub mod executor;
 pub mod expect;

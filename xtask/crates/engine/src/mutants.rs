@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mutants: patches on top of the project's series that break it on purpose, each with what it breaks and which subtests
-//! must notice. Reading them, and the judgement, which is pure.
+//! Mutants: patches on top of the project's series that break it on purpose, each with what it breaks and
+//! which subtests must notice. Loads and judges them; the judgement is pure.
 //!
-//! What a mutant proves is that a test can fail. So a cell counts as noticing only if the same cell passed without the
-//! mutant, and a kernel that dies or complains only where the mutant says that it will: a typo that panics the kernel
-//! would "break" every test and prove none of them.
+//! A mutant proves that a test can fail. So a cell counts as noticing only if the same cell passed without
+//! the mutant, and a kernel that dies or prints a warning counts only if the mutant declares that: a typo
+//! that panics the kernel would "break" every test and prove nothing about any of them.
 
 use std::fs;
 use std::path::Path;
@@ -19,36 +19,36 @@ use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 use vmtest_suite::own::compile;
 
-/// Says what a mutant breaks, in its mail.
+/// Field in the patch's mail that says what it breaks.
 const BREAKS: &str = "Breaks:";
-/// Lists what must notice.
+/// Field that lists who must notice.
 const NOTICED_BY: &str = "Noticed-by:";
 
 /// A patch that breaks the series.
 #[derive(Debug)]
 pub struct Mutant {
-    /// Its file without `.patch`.
+    /// Its file name without `.patch`.
     pub name: String,
     /// The patch.
     pub series: Series,
     /// What it breaks, in words.
     pub breaks: String,
-    /// All of these must be.
+    /// All of these must be seen.
     pub signs: Vec<Sign>,
 }
 
-/// Something that shows that a mutant was noticed.
+/// A sign that a mutant was noticed.
 #[derive(Debug)]
 pub enum Sign {
-    /// A subtest that this matches does not pass.
+    /// A subtest that matches does not pass.
     Subtest(String, GlobMatcher),
-    /// The kernel complains.
+    /// The kernel prints a warning.
     Splat,
     /// The kernel dies.
     Panic,
-    /// The kernel complains or dies: memory that was freed may do either.
+    /// The kernel prints a warning or dies: a use after free may do either.
     Corruption,
-    /// The guest does not end in time.
+    /// The guest does not finish in time.
     Hang,
 }
 
@@ -63,7 +63,7 @@ impl Sign {
         })
     }
 
-    /// As it was written.
+    /// As written in the patch.
     pub fn text(&self) -> &str {
         match self {
             Sign::Subtest(glob, _) => glob,
@@ -76,7 +76,7 @@ impl Sign {
 }
 
 impl Mutant {
-    /// Whether it says that this subtest must notice.
+    /// Whether this subtest must notice it.
     pub fn names(&self, test: &str, subtest: &str) -> bool {
         self.signs.iter().any(|sign| matches!(sign, Sign::Subtest(_, glob) if matches(glob, test, subtest)))
     }
@@ -86,10 +86,11 @@ fn matches(glob: &GlobMatcher, test: &str, subtest: &str) -> bool {
     glob.is_match(format!("{test}/{subtest}")) || glob.is_match(test)
 }
 
-/// Reads the mutants in `dir`, or those of them that are named.
+/// Loads all mutants in `dir`, or only the named ones.
 ///
 /// # Errors
-/// Class `Usage` where there is none, a name is none of them, or a file does not say what it breaks and who must notice.
+/// Class `Usage` if there are none, a name is unknown, or a file does not say what it breaks and who must
+/// notice.
 pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
     let shown = dir.display();
     let none = || Error::usage(format!("no mutants in {shown}")).next("use a checkout that has them");
@@ -115,7 +116,7 @@ pub fn load(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
 }
 
 fn read(name: String, path: &Path) -> Result<Mutant> {
-    // The project's own, as the series that it breaks.
+    // It has the project's origin, like the series that it breaks.
     let mut series = series::Series { origin: None, ..series::load(&[path.to_owned()])? };
     series.name.clone_from(&name);
     let wrong = |why: String| {
@@ -140,7 +141,7 @@ fn read(name: String, path: &Path) -> Result<Mutant> {
     Ok(Mutant { name, series, breaks, signs })
 }
 
-/// Values of a field in the mail of a patch, above the diff; an indented line goes on with the one before.
+/// Values of a field in the mail of a patch, above the diff; an indented line continues the previous one.
 fn field(mail: &str, name: &str) -> Vec<String> {
     let mut values: Vec<String> = Vec::new();
     let mut inside = false;
@@ -160,10 +161,10 @@ fn field(mail: &str, name: &str) -> Vec<String> {
     values
 }
 
-/// Refuses globs that no subtest matches: nobody would ever notice by them.
+/// Rejects globs that no subtest matches: nothing would ever notice such a mutant.
 ///
 /// # Errors
-/// Class `Usage`.
+/// Class `Usage` for such a glob.
 pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
     for mutant in mutants {
         for sign in &mutant.signs {
@@ -182,21 +183,21 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
     Ok(())
 }
 
-/// What became of a mutant.
+/// The status of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MutantStatus {
     /// Everything that had to notice did.
     Noticed,
     /// Something that had to notice did not.
     Unnoticed,
-    /// It does not apply or build, so it is no mutant of this series.
+    /// It does not apply or build, so it is not a mutant of this series.
     Broken,
-    /// Nobody knows; the class says why.
+    /// Unknown; the class says why.
     NotJudged(Class),
 }
 
 impl MutantStatus {
-    /// For a reader.
+    /// Text shown to users.
     pub fn name(self) -> &'static str {
         match self {
             MutantStatus::Noticed => "noticed",
@@ -206,7 +207,7 @@ impl MutantStatus {
         }
     }
 
-    /// For the exit code.
+    /// The exit class.
     pub fn class(self) -> Class {
         match self {
             MutantStatus::Noticed => Class::Pass,
@@ -218,20 +219,20 @@ impl MutantStatus {
     }
 }
 
-/// A verdict and what it rests on.
+/// A verdict and its evidence.
 #[derive(Debug)]
 pub struct MutantResult {
-    /// What became of it.
+    /// The verdict.
     pub verdict: MutantStatus,
-    /// Subtests that pass without the mutant and not with it.
+    /// Subtests that pass without the mutant but not with it.
     pub noticed_by: Vec<String>,
-    /// What befell its kernel besides; empty where nothing did.
+    /// What else happened to its kernel; empty if nothing did.
     pub kernel: String,
-    /// Why it was not noticed; empty where it was.
+    /// Why it was not noticed; empty if it was.
     pub why: String,
 }
 
-/// A mutant whose kernel was never booted, by its first cell.
+/// The status of a mutant whose kernel was never booted, from its first cell.
 fn not_booted(first: Option<&Cell>) -> (MutantStatus, String) {
     let status = match first.map_or(Class::Host, |cell| cell.class) {
         Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild => MutantStatus::Broken,
@@ -240,7 +241,7 @@ fn not_booted(first: Option<&Cell>) -> (MutantStatus, String) {
     (status, first.map_or("", |cell| cell.reason.as_str()).to_owned())
 }
 
-/// Whether a mutant declares that its guest may end like this; `None` where the harness or the user ended it.
+/// Whether a mutant declares that its guest may end like this; `None` if the harness or the user ended it.
 fn declares(mutant: &Mutant, class: Class) -> Option<bool> {
     let says = |wanted: fn(&Sign) -> bool| mutant.signs.iter().any(wanted);
     match class {
@@ -253,7 +254,7 @@ fn declares(mutant: &Mutant, class: Class) -> Option<bool> {
     }
 }
 
-/// Judges a mutant by what its kernel came to, and what the kernel without it (`control`) did.
+/// Judges a mutant by the results of its kernel and of the kernel without it (`control`).
 pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> MutantResult {
     let passed = |cell: &Cell| {
         control.cells.iter().any(|other| {
@@ -310,7 +311,7 @@ pub fn judge(mutant: &Mutant, control: &ColumnResult, seen: &ColumnResult) -> Mu
     finding(MutantStatus::Noticed, String::new())
 }
 
-/// Whether an outcome, where there was a pass, shows anything. `missing` and `notrun` never ran.
+/// Whether an outcome shows anything, given a pass without the mutant. `missing` and `notrun` never ran.
 fn notices(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Fail
@@ -363,7 +364,7 @@ mod tests {
         assert_eq!(field("Breaks:\n", BREAKS), [""; 0]);
     }
 
-    /// Outcomes of `basic/a` and `basic/b`, and the class of the boot.
+    /// A column with these outcomes of `basic/a` and `basic/b`, and this class of the boot.
     fn column(outcomes: [Outcome; 2], class: Class) -> ColumnResult {
         let cells =
             ["a", "b"].into_iter().zip(outcomes).map(|(name, outcome)| cell("k", name, outcome, class));

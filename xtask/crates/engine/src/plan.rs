@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From what was typed to what will be done. Pure: impossible combinations are refused by name before any work.
+//! From the command line to what will be done. Pure: impossible combinations are rejected by name before any
+//! work.
 
 mod columns;
 mod values;
@@ -35,40 +36,40 @@ pub use crate::plan::values::Limit;
 pub use crate::plan::values::parameter;
 pub use crate::plan::values::sysctl;
 
-/// Kernel of a run that names none.
+/// Kernel of a run that does not name one.
 pub const DEFAULT_KERNEL: &str = "src:6.18";
 /// Short name of the series on top of [`DEFAULT_KERNEL`], in a run that names neither kernel nor series.
 pub const DEFAULT_SERIES: &str = "fsession";
-/// Variant of a run that names none.
+/// Variant of a run that does not name one.
 pub const DEFAULT_VARIANT: &str = "default";
-/// Memory of a guest when neither the command line nor the variant says.
+/// Memory of a guest if neither the command line nor the variant specifies it.
 pub const DEFAULT_MEMORY_MIB: u32 = 512;
 
 /// One kernel in one variant: a column of the matrix, and one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Which kernel.
+    /// The kernel.
     pub spec: KernelSpec,
-    /// Which variant; `None` for a kernel that is not built here.
+    /// The variant; `None` for a kernel that is not built here.
     pub variant: Option<String>,
-    /// Name of its column where the kernel's own would also be another's; `None` elsewhere.
+    /// Name of the column if the kernel's own name would be ambiguous; `None` otherwise.
     pub label: Option<String>,
-    /// How much of the series is on top.
+    /// How many patches of the series are on top.
     pub upto: Upto,
-    /// Another series on top of that; `None`: no.
+    /// Another series on top of that, if any.
     pub on_top: Option<Arc<Series>>,
-    /// What it is for, where it is only there to compare with.
+    /// Its role, if it is only there for comparison.
     pub role: Option<Role>,
-    /// What of the suite is damaged on purpose; `None`: nothing.
+    /// How the suite is damaged on purpose; `None`: not.
     pub self_test: Option<SelfTest>,
 }
 
 /// How often subtests run in one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
-    /// As it was asked for; `None`: once, and with `until_fail` [`MAX_ROUNDS`].
+    /// As requested; `None`: once, or [`MAX_ROUNDS`] with `until_fail`.
     pub rounds: Option<u32>,
-    /// End with the first failure, or when four fifths of the run limit are over.
+    /// Stop at the first failure, or when four fifths of the run limit are over.
     pub until_fail: bool,
 }
 
@@ -76,12 +77,13 @@ pub struct Repeat {
 pub const MAX_ROUNDS: u32 = 1000;
 
 impl Repeat {
-    /// Rounds of a boot with so many subtests; those until a failure are as many as there can be events of.
+    /// Number of rounds of a boot with this many subtests. Until a failure, as many as the event channel
+    /// allows.
     ///
     /// # Errors
-    /// Class `Usage` for more than can be told.
+    /// Class `Usage` for more than can be reported.
     pub fn rounds(self, subtests: usize) -> Result<u32> {
-        // Each subtest has a start and an end; some room for everything else.
+        // Each subtest has a start and an end; leave some room for everything else.
         let can = (MAX_EVENTS - 1000) / (2 * subtests.max(1));
         let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MAX_ROUNDS);
         match self.rounds {
@@ -94,12 +96,12 @@ impl Repeat {
         }
     }
 
-    /// What every subtest has to show.
+    /// How often every subtest must run.
     pub fn wanted(self) -> Rounds {
         if self.until_fail { Rounds::UntilFail } else { Rounds::Exactly(self.rounds.unwrap_or(1)) }
     }
 
-    /// For people; empty for a plain run. `run`: the run limit.
+    /// Text for messages; empty for a plain run. `run`: the run limit.
     pub fn text(self, run: Duration) -> String {
         let rounds = self.rounds.unwrap_or(MAX_ROUNDS);
         match (self.until_fail, self.rounds) {
@@ -112,7 +114,7 @@ impl Repeat {
         }
     }
 
-    /// When nothing is started any more, after the runner: the guest has to end by itself before the run limit.
+    /// When the runner stops starting subtests: the guest must end by itself before the run limit.
     pub fn time(self, run: Duration) -> Duration {
         run * 4 / 5
     }
@@ -121,76 +123,76 @@ impl Repeat {
 /// What will be done.
 #[derive(Debug)]
 pub struct Plan {
-    /// Columns, in the order asked for: one for each kernel and variant, until [`expand`] makes more of them.
+    /// Columns in command line order: one for each kernel and variant, until [`expand`] adds more.
     pub columns: Vec<Column>,
     /// Which columns a kernel with a series becomes.
     pub series_columns: SeriesColumns,
-    /// Only so many patches of the series; `None`: all.
+    /// Use only this many patches of the series; `None`: all.
     pub first_n: Option<usize>,
-    /// Series, in the order asked for.
+    /// Series in command line order.
     pub patches: Vec<Named>,
-    /// Whether the own suite runs.
+    /// Whether our own suite runs.
     pub own: bool,
-    /// Whether the tree's own tests run, and how they are chosen; `None`: they do not.
+    /// How the tree's own tests are chosen, if they run.
     pub upstream: Option<UpstreamPlan>,
     /// Programs of selftests/suites/ that run, by name.
     pub programs: Vec<String>,
-    /// Which subtests.
+    /// The chosen subtests.
     pub filter: TestFilter,
-    /// How much.
+    /// How much to run.
     pub effort: Effort,
-    /// How often.
+    /// How often each subtest runs.
     pub repeat: Repeat,
-    /// How often what failed or was lost runs again.
+    /// How often failed or lost tests are retried.
     pub retries: u32,
-    /// Whether what passed only then counts as a pass.
+    /// Whether a pass on a retry counts as a pass.
     pub allow_flaky: bool,
     /// File of splats that do not count.
     pub allow_splats: Option<PathBuf>,
-    /// How guests start.
+    /// How guests are booted.
     pub boot: BootChoice,
-    /// What they run on.
+    /// The accelerator.
     pub accel: AccelChoice,
-    /// Whose tools.
+    /// Whose build tools are used.
     pub toolchain: Toolchain,
     /// Skips that do not count.
     pub allow_skip: Vec<AllowSkip>,
-    /// Further fragments.
+    /// Additional config fragments.
     pub config: Vec<PathBuf>,
-    /// Further kernel parameters.
+    /// Additional kernel parameters.
     pub append: Vec<String>,
-    /// `name=value`.
+    /// Sysctls as `name=value`.
     pub sysctls: Vec<String>,
-    /// Virtual CPUs; `None`: what suits the boot.
+    /// Virtual CPUs; `None`: the default for the boot.
     pub cpus: Option<u32>,
-    /// QEMU's CPU model; `None`: the variant's, else what suits the accelerator.
+    /// QEMU's CPU model; `None`: the variant's, or else the default for the accelerator.
     pub cpu_model: Option<String>,
-    /// Memory; `None`: the variant's, else [`DEFAULT_MEMORY_MIB`].
+    /// Memory; `None`: the variant's, or else [`DEFAULT_MEMORY_MIB`].
     pub memory_mib: Option<u32>,
     /// Limits that replace the scaled defaults.
     pub timeouts: BTreeMap<Limit, Duration>,
-    /// How make runs.
+    /// How make is run.
     pub make: Make,
-    /// Guests at once.
+    /// Most guests at once.
     pub vms: usize,
     /// Start nothing after the first bad boot.
     pub fail_fast: bool,
-    /// What the guests are for.
+    /// The purpose of the guests.
     pub purpose: Purpose,
 }
 
 /// How the tree's own tests are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamPlan {
-    /// Run what the tree's deny lists name.
+    /// Also run tests on the tree's deny lists.
     pub ignore_deny_list: bool,
 }
 
 impl Plan {
-    /// Makes sense of a request.
+    /// Makes a plan from a request.
     ///
     /// # Errors
-    /// Class `Usage`.
+    /// Class `Usage` for an invalid request.
     pub fn new(request: &Request) -> Result<Plan> {
         // A new field is a compile error here until it is handled.
         let Request {
@@ -231,7 +233,7 @@ impl Plan {
         refuse_purpose(purpose, columns.len())?;
         let (own, upstream, programs) = chosen_suites(request, &columns)?;
         let series_columns = match (with_base, each_patch) {
-            // clap refuses both.
+            // clap rejects both together.
             (_, true) => SeriesColumns::EachPatch,
             (true, false) => SeriesColumns::WithBase,
             (false, false) => SeriesColumns::Whole,
@@ -277,10 +279,10 @@ impl Plan {
         })
     }
 
-    /// Limits of a guest on this accelerator, whose variant makes it `slowdown` times slower. One that was asked for is
-    /// not scaled.
+    /// Limits of a guest on this accelerator, with a variant that is `slowdown` times slower. An explicit
+    /// limit is not scaled.
     pub fn limits(&self, accel: Kind, slowdown: u32) -> Limits {
-        // A stress test in full says nothing for a minute.
+        // A stress test at full effort is silent for a minute.
         let effort = if self.effort == Effort::Soak { 3 } else { 1 };
         let longer = |limit: Limit| match limit {
             Limit::FirstByte | Limit::Boot | Limit::Shutdown | Limit::Build => 1,
@@ -300,7 +302,7 @@ impl Plan {
         }
     }
 
-    /// Whether a skip of this cell counts.
+    /// Whether this cell may be skipped.
     pub fn may_skip(&self, kernel: &str, name: &TestName) -> bool {
         self.allow_skip.iter().any(|allow| allow.allows(kernel, name))
     }
@@ -355,7 +357,7 @@ fn columns(
     Ok(columns)
 }
 
-/// A look inside a guest that has no command, or more than one guest to look into.
+/// Rejects an empty command, and an interactive guest if there is more than one.
 fn refuse_purpose(purpose: &Purpose, columns: usize) -> Result<()> {
     if matches!(purpose, Purpose::Exec(command) if command.trim().is_empty()) {
         return Err(Error::usage("--exec needs a command"));
@@ -367,7 +369,8 @@ fn refuse_purpose(purpose: &Purpose, columns: usize) -> Result<()> {
     Ok(())
 }
 
-/// The suites of a request: whether the own one, how the tree's own, which programs. Refuses options that do not fit them.
+/// The suites of a request: our own, how the tree's own are chosen, which programs. Rejects options that do
+/// not fit them.
 fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<UpstreamPlan>, Vec<String>)> {
     let suites = &request.suites;
     let own = suites.contains(&Suite::Own);
@@ -403,7 +406,7 @@ fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<
     Ok((own, upstream, programs))
 }
 
-/// What cannot be done with suites that are programs in the guest.
+/// Rejects what is not possible with suites that are programs in the guest.
 fn refuse_foreign(
     name: &str,
     columns: &[Column],
@@ -438,7 +441,8 @@ fn refuse_foreign(
     Ok(())
 }
 
-/// What a kernel gets on top. A kernel that is named is taken as it is: only who names nothing gets the project's own.
+/// The series on top of a kernel. A kernel that is named is used as is: only without any names it gets the
+/// project's own series.
 fn series(kernels: &[String], patches: &[PathBuf], toolchain: Toolchain) -> Result<Vec<Named>> {
     if kernels.is_empty() && patches.is_empty() {
         return Ok(vec![Named::Maintained(DEFAULT_SERIES)]);

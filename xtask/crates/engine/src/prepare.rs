@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From a plan to everything that is decided before anything is fetched or made: what the host must have, the merged
-//! configuration of each variant, the series, and which release, commit or path each kernel is.
+//! From a plan to everything that is decided before anything is fetched or built: what the host must have,
+//! the merged configuration of each variant, the series, and the release, commit or path of each kernel.
 //!
-//! Later stages take these from here. Nothing is resolved or read again, so what is built is what was announced.
+//! Later stages use these results. Nothing is resolved or read twice, so what is built is what was announced.
 
 use std::sync::{Arc, OnceLock};
 use vmtest_suite::program;
@@ -25,30 +25,30 @@ use vmtest_suite::own::Runner;
 /// A plan with everything that it names.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What will be done. Its columns are the columns.
+    /// What will be done, with the final columns.
     pub plan: Plan,
-    /// Series of `--patches`; `None` without one.
+    /// Series of `--patches`, if any.
     pub series: Option<Series>,
     /// Programs of selftests/suites/ that run.
     pub programs: Vec<Program>,
-    /// What each column will be, in the order of the plan's columns.
+    /// What each column consists of, in the order of the plan's columns.
     pub meanings: Vec<Meaning>,
     kernels: Vec<Kernel>,
     configurations: Vec<Configuration>,
 }
 
-/// What a column will be.
+/// What a column consists of.
 #[derive(Debug, Clone)]
 pub struct Meaning {
     /// Its kernel without patches.
     pub resolved: Resolved,
-    /// Patches on top of that.
+    /// Number of patches on top.
     pub on_top: usize,
-    /// Patches of the whole series.
+    /// Number of patches in the whole series.
     pub of: usize,
 }
 
-/// How a kernel is configured, compiled and started.
+/// How a kernel is configured, compiled and booted.
 #[derive(Debug, Clone)]
 pub struct Configuration {
     /// The variant.
@@ -60,9 +60,9 @@ pub struct Configuration {
 #[derive(Debug, Clone)]
 struct Kernel {
     spec: KernelSpec,
-    /// With an id that is unique in the run.
+    /// With an ID that is unique in the run.
     resolved: Resolved,
-    /// That id, where it is not the kernel's own.
+    /// That ID, if it is not the kernel's own.
     label: Option<String>,
     fetched: Arc<OnceLock<Result<Fetched>>>,
 }
@@ -70,13 +70,13 @@ struct Kernel {
 /// Prepares a run.
 ///
 /// # Errors
-/// Class `Usage` for everything that can be wrong with what was typed, and `Host` for what the host does not have.
+/// Class `Usage` for invalid input, and `Host` for anything missing on the host.
 pub fn prepare(ctx: &Context, plan: Plan) -> Result<Prepared> {
     let prepared = prepare_all(ctx, vec![plan], &[])?.swap_remove(0);
     let columns = prepared.plan.columns.iter().zip(&prepared.meanings);
     for (at, (column, meaning)) in columns.clone().enumerate() {
         let id = &meaning.resolved.id;
-        // Cells are told apart by this name, and so are the directories of their consoles.
+        // Cells and the directories of their consoles are distinguished by this name.
         let mut before = columns.clone().take(at).filter(|(other, _)| other.spec != column.spec);
         if let Some((other, _)) = before.find(|(_, other)| other.resolved.id == *id) {
             return Err(Error::usage(format!("two kernels would both be column {id}"))
@@ -87,13 +87,13 @@ pub fn prepare(ctx: &Context, plan: Plan) -> Result<Prepared> {
     Ok(prepared)
 }
 
-/// Prepares runs that share a host and the names of their kernels. `named` are kernels that have a part in these names and
-/// may be tested elsewhere.
+/// Prepares runs that share a host and the names of their kernels. `named` are kernels that take part in the
+/// naming but may be tested elsewhere.
 ///
 /// # Errors
-/// Class `Usage` for everything that can be wrong with what was typed, and `Host` for what the host does not have.
+/// Class `Usage` for invalid input, and `Host` for anything missing on the host.
 pub fn prepare_all(ctx: &Context, plans: Vec<Plan>, named: &[KernelSpec]) -> Result<Vec<Prepared>> {
-    // Before the host is looked at: it may be a typo.
+    // Before the host is checked: it may be a typo.
     let programs: Vec<_> = plans.iter().map(|plan| programs(ctx, plan)).collect::<Result<_>>()?;
     doctor::require(&needs(&plans, ctx))?;
     let configurations = plans.iter().map(|plan| configurations(ctx, plan));
@@ -119,10 +119,10 @@ pub fn prepare_all(ctx: &Context, plans: Vec<Plan>, named: &[KernelSpec]) -> Res
 }
 
 impl Prepared {
-    /// The same kernels, variants and series for another plan, which differs in what is run on them.
+    /// The same kernels, variants and series for another plan, which differs in what runs on them.
     ///
     /// # Errors
-    /// Class `Usage` for a kernel command line that would be cut off, or a program that makes no sense.
+    /// Class `Usage` for a kernel command line that would be truncated, or an invalid program.
     pub fn for_plan(&self, ctx: &Context, plan: Plan) -> Result<Prepared> {
         let plan = Plan { columns: self.plan.columns.clone(), ..plan };
         for column in &plan.columns {
@@ -139,11 +139,11 @@ impl Prepared {
         })
     }
 
-    /// Fetches what a kernel was resolved to: once for all columns, and again where it went away from the cache. A kernel
-    /// that the plan does not name, as a step of a bisection, is resolved now.
+    /// Fetches a resolved kernel: once for all columns, and again if it disappeared from the cache. A kernel
+    /// that is not in the plan, such as a step of a bisection, is resolved now.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When it cannot be fetched.
     pub fn fetch(&self, ctx: &Context, spec: &KernelSpec) -> Result<Fetched> {
         let Some(kernel) = self.kernels.iter().find(|kernel| kernel.spec == *spec) else {
             return source::fetch(ctx, &source::resolve(ctx, spec)?);
@@ -155,13 +155,13 @@ impl Prepared {
     /// How the kernel of a column is configured.
     ///
     /// # Errors
-    /// Where no column of the plan has this variant.
+    /// If no column of the plan has this variant.
     pub fn configuration(&self, variant: Option<&str>) -> Result<&Configuration> {
         let found = self.configurations.iter().find(|one| one.is(variant));
         found.ok_or_else(|| Error::host(format!("the variant {variant:?} was not prepared")))
     }
 
-    /// Turns the kernels of the plan into columns, and finds what each of them means.
+    /// Expands the kernels of the plan into columns, and determines what each consists of.
     fn expand(&mut self) -> Result<()> {
         let given = self.series.as_ref().map_or(0, |series| series.patches.len());
         let mut bases: Vec<&Resolved> = Vec::new();
@@ -233,7 +233,8 @@ fn needs_of(plan: &Plan, ctx: &Context) -> Vec<Need> {
             if builds {
                 needs.push(Need::HostBuild);
             }
-            // `auto` takes vng for what is built here, and would miss it only after the build.
+            // `auto` uses vng for kernels that are built here, and would only notice after the build that it
+            // is missing.
             if plan.boot == BootChoice::Vng || (plan.boot == BootChoice::Auto && builds) {
                 needs.push(Need::HostVng);
             }
@@ -245,7 +246,7 @@ fn needs_of(plan: &Plan, ctx: &Context) -> Vec<Need> {
     needs
 }
 
-/// The variants of a plan with their fragments, which can be read and make sense.
+/// The variants of a plan with their fragments, read and validated.
 fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
     for path in &plan.config {
         std::fs::read_to_string(path).map_err(|error| {
@@ -267,8 +268,8 @@ fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
     Ok(read)
 }
 
-/// Finds what each kernel is, once, and the name of its column: the same in each part of a matrix, or parts could not be
-/// joined.
+/// Resolves each kernel once, and determines the name of its column: it must be the same in each shard of a
+/// matrix, or they could not be merged.
 fn resolve<'a>(
     ctx: &Context,
     named: &[KernelSpec],
@@ -288,7 +289,7 @@ fn resolve<'a>(
                 resolved.push(one);
             }
             Err(error) if columns.clone().any(|column| column.spec == *spec) => return Err(error),
-            // Another machine has it.
+            // Another machine may have it.
             Err(_) => (),
         }
     }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A finished run judged once more, from the bytes that its guests sent: what a record says must follow from them.
+//! Judges a finished run again from the bytes that its guests sent: the record must follow from them.
 //!
-//! Beside the raw bytes of a guest lies what the harness knew when it judged them (`brief.json`): how the guest ended, what
-//! was planned, what was allowed; of a program that speaks for itself also what was chosen of it and what the same program
-//! reported before. How it could be wrong: who changes both the record and the bytes is not found out; nor is a cell that
-//! says `missing` or `notrun` of a test that no guest was asked for, which is no pass.
+//! What the harness knew when it judged a guest is stored next to its raw bytes (`brief.json`): how the guest
+//! ended, what was planned, what was allowed; for an external suite also which of its tests were chosen and
+//! what it reported before.
+//!
+//! How it could be wrong: tampering with both the record and the bytes is not detected; neither is a cell
+//! that claims `missing` or `notrun` for a test that no guest was to run, but that is not a pass.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,17 +28,17 @@ use vmtest_record::load::{MAX_BYTES, Stored, below};
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{BootRecord, Cell, RunResult};
 
-/// Version of its file. 2: with the build id, and guests show that their console was heard.
+/// Version of the file. 2: with the build ID, and guests prove that the console was working.
 const SCHEMA: u32 = 2;
-/// Its name, beside the raw bytes.
+/// Its name, next to the raw bytes.
 pub const FILE: &str = "brief.json";
-/// Suites, as they are asked for.
+/// Names of the suites on the command line.
 const OWN: &str = "own";
 const UPSTREAM: &str = "upstream";
-/// Differences that an error tells.
+/// Most differences that an error lists.
 const MAX_TOLD: usize = 10;
 
-/// What the harness knew of a guest besides its bytes, as it is kept.
+/// What the harness knew about a guest besides its bytes, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedInput {
     schema: u32,
@@ -44,24 +46,24 @@ pub struct SavedInput {
     end: End,
     complaint: String,
     truncated: bool,
-    /// Bytes of the console and of the events that were judged; what came later was asked for.
+    /// How many bytes of the console and of the events were judged; later ones are answers to queries.
     judged: [u64; 2],
     planned: Vec<TestName>,
     may_skip: Vec<TestName>,
-    /// How often each had to run; absent for until one fails.
+    /// How often each had to run; absent with `--until-fail`.
     rounds: Option<u32>,
     release: String,
     build_id: String,
     emulator: Option<String>,
-    /// Titles of complaints that were allowed.
+    /// Titles of warnings that were allowed.
     allowed: Vec<String>,
-    /// What it takes to read another suite than the own; absent for that.
+    /// What is needed to interpret an external suite; absent for our own.
     #[serde(default, rename = "foreign", skip_serializing_if = "Option::is_none")]
     external: Option<ExternalSuite>,
 }
 
 impl SavedInput {
-    /// What it takes to judge this guest again. Cells of another suite than the own have names that its program gave them.
+    /// What is needed to judge this guest again. The cell names of an external suite come from its program.
     pub fn of(input: &JudgeInput<'_>, seen: &Observed, judged: &Judged) -> SavedInput {
         let JudgeInput { base: _, terms, conditions: _, suite, may_skip } = input;
         let (planned, rounds, external) = match suite {
@@ -93,10 +95,10 @@ impl SavedInput {
         }
     }
 
-    /// Writes it beside the bytes.
+    /// Writes it next to the bytes.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file cannot be written.
     pub fn write(&self, store: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self);
         let text = text.map_err(|error| Error::host(format!("cannot write {FILE}")).why(error))?;
@@ -106,7 +108,7 @@ impl SavedInput {
     /// Reads it.
     ///
     /// # Errors
-    /// Class `Host` where it is not there, or of another version.
+    /// Class `Host` if it is missing or has another version.
     fn read(dir: &Path) -> Result<SavedInput> {
         let saved: SavedInput = serde_json::from_str(&beneath::read_text_up_to(dir, FILE, MAX_BYTES)?)
             .map_err(|error| not_again(dir, error.to_string()))?;
@@ -119,25 +121,26 @@ impl SavedInput {
         }
     }
 
-    /// Why a guest cannot be judged again; `None` where it can.
+    /// Why a guest cannot be judged again; `None` if it can.
     fn cannot(&self, boot: &BootRecord, boots: &[BootRecord]) -> Option<String> {
         if (boot.suite == OWN) != self.external.is_none() {
             return Some(format!("suite {}, but its {FILE} belongs to another", boot.suite));
         }
         self.external.as_ref()?;
-        // Attempts of whole tests are joined by what each of them saw, and the record keeps no more than the sum.
+        // Merging attempts of whole tests needs the cells of each, and the record stores only the result.
         if boots.iter().filter(|one| one.column() == boot.column()).count() > 1 {
             return Some(format!("suite {}, tried again as a whole", boot.suite));
         }
         self.truncated.then(|| format!("suite {}, whose output was cut to keep the run small", boot.suite))
     }
 
-    /// What was seen of the guest: its bytes, read again.
+    /// Reads the bytes of the guest again.
     fn observed(&self, dir: &Path) -> Result<Observed> {
         let read = |name: &str, judged: u64| -> Result<Vec<u8>> {
             let mut bytes = beneath::read_up_to(dir, name, MAX_BYTES)?;
             let judged = usize::try_from(judged).unwrap_or(usize::MAX);
-            // A file that was cut to keep the run small is shorter, or holds a mark that is in no guest's words.
+            // A file that was truncated to limit the size of the run is shorter, or contains a mark that no
+            // guest writes.
             if !self.truncated && bytes.len() < judged {
                 let why = format!("{name} has {} bytes of {judged} that were judged", bytes.len());
                 return Err(not_again(dir, why));
@@ -155,7 +158,7 @@ impl SavedInput {
         Ok(Observed { stream, console, complaint, ..Observed::new(self.end, self.truncated) })
     }
 
-    /// Judges what was seen as it was judged then.
+    /// Judges the guest with the inputs of that time.
     fn judge(&self, boot: &BootRecord, seen: &Observed) -> Result<Judged> {
         let conditions: Vec<Condition> = boot
             .conditions
@@ -193,29 +196,30 @@ fn not_again(dir: &Path, why: String) -> Error {
     Error::host(format!("cannot re-judge {}", dir.display())).why(why)
 }
 
-/// What was judged again.
+/// The result of judging a run again.
 #[derive(Debug, Default)]
 pub struct Replayed {
-    /// Guests.
+    /// Number of guests judged.
     pub guests: usize,
-    /// Cells of theirs.
+    /// Number of their cells.
     pub cells: usize,
-    /// Guests that were not, with the reason.
+    /// Guests that were not judged, with the reason.
     pub left_out: Vec<String>,
 }
 
 /// Judges every guest of a run again.
 ///
 /// # Errors
-/// Class `Host` where the record says something else than its bytes, or some of them are not there any more.
+/// Class `Host` if the record contradicts its bytes, or some of them are missing.
 pub fn check(stored: &Stored) -> Result<Replayed> {
     check_with(stored, false)
 }
 
-/// The same as far as the bytes are there: a run whose logs were cut to keep it small is no contradiction.
+/// The same for the bytes that exist: a run whose logs were truncated to limit its size is not a
+/// contradiction.
 ///
 /// # Errors
-/// Class `Host` where the record says something else than its bytes.
+/// Class `Host` if the record contradicts its bytes.
 pub fn check_what_is_there(stored: &Stored) -> Result<Replayed> {
     check_with(stored, true)
 }
@@ -255,13 +259,13 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
             told.insert((boot.column(), sanitize::line(&cell.path())));
         }
     }
-    // What never ran, no guest tells of; nor of what the tree has not, which counts.
+    // A test that never ran has no bytes; neither does one that the tree does not have, which counts.
     let silent = |cell: &Cell| match said(cell, 1) {
         (Outcome::Notrun, ..) => true,
         (Outcome::Missing, class, _) => cell.suite == UPSTREAM && class == Class::Incomplete,
         _ => false,
     };
-    // What may be of a guest that was left out is not known.
+    // Cells of a guest that was left out cannot be checked.
     let known = |cell: &&Cell| !silent(cell) && !left_out.iter().any(|boot| boot.column() == cell.column());
     for cell in stored.result.cells.iter().filter(known) {
         if !told.contains(&(cell.column(), cell.path())) {
@@ -278,7 +282,7 @@ fn check_with(stored: &Stored, lenient: bool) -> Result<Replayed> {
     Err(if more > 0 { error.detail([format!("and {more} more")]) } else { error })
 }
 
-/// Build ids of the record that are not those by which this guest was judged.
+/// Build IDs in the record that differ from those by which this guest was judged.
 fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Observed) -> Vec<String> {
     // A column may have several kernels, one for each variant.
     let mut of_column = run.kernels.iter().filter(|kernel| kernel.id == boot.kernel);
@@ -297,7 +301,7 @@ fn other_ids(run: &RunResult, boot: &BootRecord, saved: &SavedInput, seen: &Obse
     differ
 }
 
-/// What the record says of this guest and its bytes do not.
+/// Differences between the record of this guest and its bytes.
 fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<String> {
     let Judged { verdict, cells, .. } = judged;
     let mut differ = Vec::new();
@@ -321,7 +325,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
         };
         let says = said(recorded, number);
         let is = (cell.outcome, cell.class, sanitize::lines(&cell.reason));
-        // What a matrix declares or requires makes another class and reason of what a guest said.
+        // A matrix that declares or requires a cell changes its class and reason.
         let same = if run.matrix.is_some() { says.0 == is.0 } else { says == is };
         if !same {
             differ.push(format!(
@@ -337,7 +341,7 @@ fn differences(run: &RunResult, boot: &BootRecord, judged: &Judged) -> Vec<Strin
     differ
 }
 
-/// What a record says that a cell was in one attempt, before a matrix or --allow-flaky made something else of it.
+/// The recorded result of a cell in one attempt, before a matrix or --allow-flaky changed it.
 fn said(cell: &Cell, number: u32) -> (Outcome, Class, String) {
     if let Some(one) = cell.tries.iter().find(|one| one.number == number) {
         return (one.outcome, one.class, one.reason.clone());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run is asked to do, as data: the command line, a job of a matrix, a bisection and the mutant runner each make one.
-//! It has not been checked: `Plan` does that.
+//! The request for a run, as data: made from the command line, a job of a matrix, a bisection or the mutant
+//! runner. It is validated by `Plan`.
 
 use std::path::PathBuf;
 
@@ -11,77 +11,77 @@ use vmtest_protocol::{Effort, SelfTest};
 use vmtest_host::accel::AccelChoice;
 use vmtest_host::doctor::Toolchain;
 
-/// A run, as it was asked for. The words of options are kept as they were typed where only `Plan` can judge them.
+/// A run as requested. Values that only `Plan` can validate are kept as typed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// Specs of kernels; empty: the default kernel.
+    /// Specs of kernels; empty for the default kernel.
     pub kernels: Vec<String>,
-    /// Paths or names of series, in their order.
+    /// Paths or names of series, in order.
     pub patches: Vec<PathBuf>,
     /// Put the unpatched kernel before each patched one.
     pub with_base: bool,
     /// A column for each patch.
     pub each_patch: bool,
-    /// Only so many patches of the series; `None`: all.
+    /// Use only this many patches of the series; `None`: all.
     pub first_n: Option<u32>,
-    /// Variants; empty: the default one.
+    /// Variants; empty for the default one.
     pub variants: Vec<String>,
-    /// Suites.
+    /// Suites to run.
     pub suites: Vec<Suite>,
-    /// Run what the tree's deny lists name.
+    /// Also run tests on the tree's deny lists.
     pub ignore_denylist: bool,
-    /// Globs of subtests; empty: all.
+    /// Globs of subtests; empty for all.
     pub tests: Vec<String>,
     /// How much to run.
     pub effort: Effort,
-    /// Rounds in one boot; `None`: not asked for.
+    /// Rounds in one boot; `None`: not requested.
     pub repeat: Option<u32>,
     /// Repeat until a failure.
     pub until_fail: bool,
-    /// How often what failed or was lost runs again; `None`: never.
+    /// How often failed or lost tests are retried; `None`: never.
     pub retries: Option<u32>,
-    /// Whether a test that passes only then counts as a pass.
+    /// Whether a pass on a retry counts as a pass.
     pub allow_flaky: bool,
     /// File of splats that do not count.
     pub allow_splats: Option<PathBuf>,
-    /// How guests start.
+    /// How guests are booted.
     pub boot: BootChoice,
-    /// What they run on.
+    /// The accelerator.
     pub accel: AccelChoice,
-    /// Whose tools.
+    /// Whose build tools are used.
     pub toolchain: Toolchain,
     /// `[KERNEL=]GLOB` of skips that do not count.
     pub allow_skip: Vec<String>,
-    /// Further config fragments.
+    /// Additional config fragments.
     pub config: Vec<PathBuf>,
-    /// Further kernel parameters.
+    /// Additional kernel parameters.
     pub append: Vec<String>,
-    /// `name=value`.
+    /// Sysctls as `name=value`.
     pub sysctls: Vec<String>,
-    /// Virtual CPUs; `None`: as many as suit the boot.
+    /// Virtual CPUs; `None`: the default for the boot.
     pub cpus: Option<u32>,
     /// QEMU's CPU model; `None`: the variant's.
     pub cpu_model: Option<String>,
-    /// Memory of a guest, with its column; `None`: the variant's.
+    /// Memory of a guest, with its unit; `None`: the variant's.
     pub memory: Option<String>,
-    /// `PHASE=SECONDS`.
+    /// Limits as `PHASE=SECONDS`.
     pub timeouts: Vec<String>,
-    /// Jobs of make; `None`: by the number of cores.
+    /// Jobs of make; `None`: from the number of cores.
     pub make_jobs: Option<u32>,
-    /// Guests at once; `None`: by the number of cores.
+    /// Most guests at once; `None`: from the number of cores.
     pub vms: Option<u32>,
     /// Start nothing after the first bad boot.
     pub fail_fast: bool,
-    /// What the guests are for.
+    /// The purpose of the guests.
     pub purpose: Purpose,
-    /// How the suite is damaged on purpose; `None`: not at all.
+    /// How the suite is damaged on purpose; `None`: not.
     #[serde(skip)]
     pub self_test: Option<SelfTest>,
 }
 
 impl Default for Request {
-    /// What `cargo xtask vmtest` without an option asks for.
+    /// The request of `cargo xtask vmtest` without options.
     fn default() -> Request {
         Request {
             kernels: Vec::new(),
@@ -120,7 +120,7 @@ impl Default for Request {
 }
 
 impl Request {
-    /// The options of `vmtest` that ask for the same, each with its value behind it; what is the default is left out.
+    /// The equivalent options of `vmtest`, each followed by its value; defaults are omitted.
     pub fn words(&self) -> Vec<String> {
         // A new field is a compile error here until it is handled.
         let Request {
@@ -200,7 +200,7 @@ impl Request {
     }
 }
 
-/// A command line that grows.
+/// A command line under construction.
 #[derive(Default)]
 struct Words(Vec<String>);
 
@@ -225,14 +225,14 @@ impl Words {
 pub enum Suite {
     /// This project's own.
     Own,
-    /// test_progs of the tree under test, only the chosen tests of it.
+    /// `test_progs` of the tree under test, with only the chosen tests.
     Upstream,
     /// A program below selftests/suites/.
     Program(String),
 }
 
 impl From<String> for Suite {
-    /// Any word; whether there is such a program, the checkout says.
+    /// Accepts any word; whether there is such a program depends on the checkout.
     fn from(word: String) -> Suite {
         match word.as_str() {
             "own" => Suite::Own,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What all columns of a run share: tools, virtme-ng, the runner, the locks. Jobs of a matrix each have a shop of their
-//! own, and these in common. Each is made once, by whoever needs it first.
+//! What all columns of a run share: tools, virtme-ng, the runner, the locks. Each job of a matrix has its own
+//! instance, and all of them share `Common`. Each resource is created once, when it is first needed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,27 +28,27 @@ use vmtest_suite::own::Runner;
 pub struct Resources<'a> {
     /// Cache, events, checkout.
     pub ctx: &'a Context,
-    /// What was asked for, and everything that it names.
+    /// The plan with everything that it names.
     pub prepared: &'a Prepared,
-    /// What was asked for.
+    /// What was requested.
     pub plan: &'a Plan,
-    /// Series of `--patches`; `None` without one.
+    /// Series of `--patches`, if any.
     pub series: Option<&'a Series>,
-    /// What guests run on.
+    /// The accelerator of the guests.
     pub accel: Accel,
     /// Splats that do not count.
     pub allowed: Allowed,
     /// Programs of selftests/suites/ that run.
     pub programs: &'a [Program],
-    /// Whose bpftool a kernel without a tree gets.
+    /// Trees whose bpftool is lent to kernels without a tree.
     pub donors: Donors,
     common: Arc<Common>,
     chosen: OnceLock<Result<Vec<TestName>>>,
-    /// How long its guests are expected to take, beside others.
+    /// How long its guests are expected to take, compared with other jobs.
     weight: u64,
 }
 
-/// What runs side by side on one machine shares, whatever each of them tests.
+/// What is shared by everything that runs in parallel on one machine.
 pub struct Common {
     accel: Accel,
     tools: OnceLock<Result<Tools>>,
@@ -60,10 +60,10 @@ pub struct Common {
 }
 
 impl Common {
-    /// Nothing is made yet.
+    /// Creates nothing yet.
     ///
     /// # Errors
-    /// When the asked-for accelerator cannot be had.
+    /// When the requested accelerator is not available.
     pub fn new(accel: AccelChoice, guests: Capacity) -> Result<Arc<Common>> {
         Ok(Arc::new(Common {
             accel: accel::decide(accel)?,
@@ -78,20 +78,20 @@ impl Common {
 }
 
 impl<'a> Resources<'a> {
-    /// Opens shop; nothing is made yet.
+    /// The resources of a single run; creates nothing yet.
     ///
     /// # Errors
-    /// When the asked-for accelerator cannot be had, or the file of `--allow-splats` makes no sense.
+    /// When the requested accelerator is not available, or the file of `--allow-splats` is invalid.
     pub fn open(ctx: &'a Context, prepared: &'a Prepared) -> Result<Resources<'a>> {
         let plan = &prepared.plan;
         Resources::beside(ctx, prepared, Common::new(plan.accel, Capacity::of(plan.vms))?, 0)
     }
 
-    /// The same beside others, with which it shares what they have in `common`. `weight`: how long its guests are expected
+    /// The resources of one of several jobs, which share `common`. `weight`: how long its guests are expected
     /// to take.
     ///
     /// # Errors
-    /// When the file of `--allow-splats` makes no sense.
+    /// When the file of `--allow-splats` is invalid.
     pub fn beside(
         ctx: &'a Context,
         prepared: &'a Prepared,
@@ -114,22 +114,22 @@ impl<'a> Resources<'a> {
         })
     }
 
-    /// A column is not all pass: with `--fail-fast` no further guest starts.
+    /// A column did not pass: with `--fail-fast` no further guest starts.
     pub fn bad(&self) {
         if self.plan.fail_fast {
             self.common.stopped.store(true, Ordering::SeqCst);
         }
     }
 
-    /// Whether a further guest may start.
+    /// Whether `--fail-fast` forbids further guests.
     fn stopped(&self) -> bool {
         self.common.stopped.load(Ordering::SeqCst)
     }
 
-    /// Waits until a guest may run.
+    /// Waits for a guest slot.
     ///
     /// # Errors
-    /// Class `Incomplete` where none may any more.
+    /// Class `Incomplete` if no more guests may start.
     pub fn guest(&self, demand: Demand) -> Result<Permit<'_>> {
         let pass = self.common.guests.acquire(self.weight, demand);
         if self.stopped() {
@@ -139,7 +139,7 @@ impl<'a> Resources<'a> {
         Ok(pass)
     }
 
-    /// Waits until make may run: it takes all cores already, two at once would only take memory.
+    /// Waits until make may run: one already uses all cores, so a second one would only use more memory.
     pub fn make(&self) -> Permit<'_> {
         self.common.make.acquire(self.weight, Demand::default())
     }
@@ -147,7 +147,7 @@ impl<'a> Resources<'a> {
     /// The tools that build and boot.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When they are not available.
     pub fn tools(&self) -> Result<&Tools> {
         let tools = self.common.tools.get_or_init(|| match self.plan.toolchain {
             Toolchain::Image => Ok(Tools::Image(BuildRoot::ensure(self.ctx)?)),
@@ -156,7 +156,7 @@ impl<'a> Resources<'a> {
         tools.as_ref().map_err(Clone::clone)
     }
 
-    /// Version of virtme-ng; `None` where no guest needed it, or it is the host's.
+    /// Version of virtme-ng; `None` if no guest needed it, or it is the host's.
     pub fn vng_version(&self) -> Option<String> {
         self.common.vng.get()?.as_ref().ok()?.as_ref().map(|vng| vng.version.clone())
     }
@@ -164,7 +164,7 @@ impl<'a> Resources<'a> {
     /// virtme-ng for the build root; `None` with the host's tools, which have their own.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When it is not available.
     pub fn vng(&self) -> Result<Option<&Vng>> {
         let vng = self.common.vng.get_or_init(|| match self.plan.toolchain {
             Toolchain::Image => Vng::ensure(self.ctx).map(Some),
@@ -173,10 +173,10 @@ impl<'a> Resources<'a> {
         vng.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
-    /// The runner, and the subtests that were chosen of those it has; none where the own suite is not to run.
+    /// The runner and its chosen subtests; empty if our own suite is not to run.
     ///
     /// # Errors
-    /// Class `SuiteBuild`, or `Usage` when nothing is chosen.
+    /// Class `SuiteBuild`, or `Usage` if nothing is chosen.
     pub fn runner(&self) -> Result<(&Runner, &[TestName])> {
         let runner =
             self.common.runner.get_or_init(|| Runner::ensure(self.ctx)).as_ref().map_err(Clone::clone)?;
@@ -189,7 +189,7 @@ impl<'a> Resources<'a> {
         let chosen = match (self.plan.own, others) {
             (false, _) => Vec::new(),
             (true, false) => runner.choose(&self.plan.filter, self.plan.effort)?,
-            // A glob may be meant for the other suite alone.
+            // A glob may be meant only for another suite.
             (true, true) => match runner.known(&self.plan.filter)? {
                 filter if filter.is_empty() && !self.plan.filter.is_empty() => Vec::new(),
                 filter => runner.choose(&filter, self.plan.effort)?,

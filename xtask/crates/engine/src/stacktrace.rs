@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stacks with files and lines: the tree's own `scripts/decode_stacktrace.sh` on the kernel that was built, in the sandbox.
-//! After the verdict, and for people: where it does not work there is a reason in its place.
+//! Decodes stacks to files and lines with the tree's own `scripts/decode_stacktrace.sh` on the built kernel,
+//! in the sandbox. Runs after the verdict and is meant for humans: if it fails, the reason is shown instead.
 
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use vmtest_host::sandbox::{Sandbox, Tools};
 use vmtest_record::run::SplatRecord;
 
 const SCRIPT: &str = "scripts/decode_stacktrace.sh";
-/// It asks for each address apart, and each time the whole kernel is read: a fifth of a second on an idle host.
+/// The script resolves each address separately and reads the whole kernel each time: a fifth of a second on
+/// an idle host.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Most lines of a report that are decoded: the death and its callers, not the registers of all that called them.
+/// Most lines of a report that are decoded: the death and its callers, not the registers of all callers.
 const MAX_LINES: usize = 45;
-/// Most lines kept of the answer: an address can be in several inlined functions.
+/// Most lines of the result that are kept: an address can be in several inlined functions.
 const MAX_ANSWERS: usize = 120;
 
-/// A stack, or why there is none.
+/// A decoded stack, or why there is none.
 fn stack(resources: &Resources<'_>, bootable: &Bootable, report: &[String]) -> Result<Vec<String>, String> {
     let tree = bootable.source().ok_or("a finished kernel has no source and no symbols")?;
     let lines = worth_decoding(report);
@@ -34,7 +35,7 @@ fn stack(resources: &Resources<'_>, bootable: &Bootable, report: &[String]) -> R
     let phase = resources.ctx.bus.phase("decode", &bootable.kernel.id);
     let mut sandbox = Sandbox::new(tools).read_only(tree, "/src").read_only(&bootable.dir, "/kernel");
     if matches!(tools, Tools::Image(_)) {
-        // Five times as fast as that of binutils; the build root has it.
+        // Five times as fast as binutils; the build root has it.
         sandbox = sandbox.env("LLVM", "1");
     }
     let mut command = sandbox.command("bash");
@@ -51,7 +52,7 @@ fn stack(resources: &Resources<'_>, bootable: &Bootable, report: &[String]) -> R
             Stream::Err => line.clone_into(&mut said),
         })
         .run();
-    // A part of a stack is better than none: what was decoded until the deadline stands.
+    // Part of a stack is better than none: keep what was decoded before the deadline.
     let why = match done {
         Ok(done) if done.success() => said,
         Ok(done) => format!("{}: {said}", vmtest_host::process::ended(done.status)),
@@ -62,8 +63,8 @@ fn stack(resources: &Resources<'_>, bootable: &Bootable, report: &[String]) -> R
     if decoded.iter().any(|line| has_place(line)) { Ok(decoded) } else { Err(format!("{SCRIPT}: {why}")) }
 }
 
-/// The part of a report that names addresses: without the dump of the code, which is another tool's work, and each call
-/// trace once.
+/// The part of a report that contains addresses: without the code dump, which needs another tool, and each
+/// call trace once.
 fn worth_decoding(report: &[String]) -> Vec<String> {
     let lines = report
         .iter()
@@ -87,10 +88,10 @@ fn has_place(line: &str) -> bool {
     })
 }
 
-/// Stacks that are decoded of one guest; each takes seconds.
+/// Most stacks that are decoded per guest; each takes seconds.
 const MAX_STACKS: usize = 2;
 
-/// Gives the first splats their stacks, and the others the reason why they have none.
+/// Adds decoded stacks to the first splats, and to the others the reason why they have none.
 pub fn decode(resources: &Resources<'_>, bootable: &Bootable, splats: &mut [SplatRecord]) {
     let mut decoded = 0;
     let death = splats.iter().find(|splat| splat.severity == "death");

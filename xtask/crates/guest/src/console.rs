@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest's console means: whose words its lines are, which of them complain, and how far the boot came. Pure; works on
-//! bytes, because a dying kernel does not write UTF-8.
+//! Interprets a guest's console: which lines the kernel wrote, which of them are warnings, and how far the
+//! boot got. Pure. Works on bytes, because a dying kernel does not write valid UTF-8.
 //!
-//! The complaints themselves are a table that the runner shares ([`vmtest_protocol::complaints`]). Words that anybody may write
-//! (`WARNING: ..`) count only in a kernel's line: one with its time stamp, its log level or the thread that printed it, or with
-//! `kernel: ` behind a syslog's. Below the table there is a net: a stack trace, or `[ cut here ]`, that belongs to nothing
-//! known is a splat of its own.
+//! The warnings are a table shared with the runner ([`vmtest_protocol::complaints`]). Texts that a program
+//! may also print (`WARNING: ..`) count only in a kernel line: one with a time stamp, a log level or the
+//! printing thread, or one prefixed with `kernel: ` by a syslog daemon. A fallback catches what the table
+//! misses: a stack trace or `[ cut here ]` that belongs to no known warning is a splat itself.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -18,14 +18,15 @@ use vmtest_record::console_rules::{
     CUT_HERE, END, INNER_STAMP, Message, STAMP, Severity, TRACES, UNEXPLAINED, WORTH_A_LOOK, messages,
 };
 
-/// Longest line looked at as one. A longer one is looked at in pieces, so that what a kernel says behind megabytes without
-/// an end of line is not lost.
+/// Longest line scanned as one. Longer lines are scanned in pieces, so that kernel output after megabytes
+/// without a newline is not lost.
 const MAX_LINE: usize = 4096;
-/// Bytes that two pieces of a long line share: what is cut at the end of one is whole in the next.
+/// Bytes that two consecutive pieces of a long line share, so that text cut at the end of one is whole in the
+/// next.
 const OVERLAP: usize = 512;
 /// Most hits kept. A death is always kept.
 const MAX_HITS: usize = 50;
-/// Hits whose surroundings are kept.
+/// Most hits whose surrounding lines are kept.
 const MAX_REPORTS: usize = 10;
 /// Lines kept in front of a hit, and most lines of its report.
 const LINES_BEFORE: usize = 4;
@@ -33,13 +34,14 @@ const LINES_OF_REPORT: usize = 70;
 /// Last lines kept for the report.
 const TAIL_LINES: usize = 40;
 
-/// So many lines behind a complaint, or behind a line that continues its report, a trace is its own.
+/// A trace within this many lines of a warning, or of a line that continues its report, belongs to that
+/// warning.
 const OWN: u64 = 80;
-/// Within so many lines behind `[ cut here ]` it has to be said why.
+/// The reason must follow `[ cut here ]` within this many lines.
 const CUT: u64 = 30;
-/// Within so many lines behind its title a stack trace has a frame.
+/// The first frame must follow the title of a stack trace within this many lines.
 const FRAMES: u64 = 12;
-/// Lines about the machine between what a kernel says and its stack trace.
+/// Lines about the machine between a kernel message and its stack trace.
 const HEADER: [&str; 8] = [
     "CPU: ",
     "Hardware name: ",
@@ -50,25 +52,25 @@ const HEADER: [&str; 8] = [
     "<TASK>",
     "<IRQ>",
 ];
-/// Frames of whoever prints the trace.
+/// Frames of the code that prints the trace.
 const PRINTERS: [&str; 6] =
     ["dump_stack", "__dump_stack", "show_stack", "show_trace_log_lvl", "dump_trace", "__show_regs"];
 
-/// How far a guest came, by its console.
+/// How far a guest got, judging by its console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
-    /// Not a byte.
+    /// No output.
     Silent,
-    /// Bytes, but no kernel yet.
+    /// Output, but no kernel yet.
     Firmware,
-    /// The kernel speaks.
+    /// The kernel printed its version.
     Kernel,
     /// The first process was started.
     Init,
 }
 
 impl Progress {
-    /// For the reason of a failed boot.
+    /// Used in the reason of a failed boot.
     pub fn text(self) -> &'static str {
         match self {
             Progress::Silent => "not a byte on the console",
@@ -83,38 +85,41 @@ impl Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     pub severity: Severity,
-    /// The line, without time stamp and control characters. For a panic that only follows from a splat (a lockup that
-    /// somebody wants to be a panic) the splat's, and what the panic said behind it.
+    /// The line, without time stamp and control characters. If a panic only follows from a splat (such as a
+    /// lockup with `panic_on_*` set), the splat's title and the panic's text.
     pub title: String,
     /// Line number on the console, from 1.
     pub line: u64,
-    /// The subtest that was running when it arrived, as far as anybody knew then; empty for none. Console and events have no
-    /// common order: a complaint at the end of one subtest may be taken for one of the next.
+    /// The subtest that was running when it arrived, as far as known then; empty for none. Console and events
+    /// are not ordered relative to each other: a warning at the end of one subtest may be attributed to the
+    /// next.
     pub during: String,
-    /// A few lines before it, the line itself, and the report that follows; empty where enough of others is kept.
+    /// A few lines before it, the line itself, and the report that follows; empty once `MAX_REPORTS` others
+    /// are kept.
     pub report: Vec<String>,
 }
 
-/// What a panic says that only follows from what a detector said before it: that names the cause, the panic only the wish.
+/// Panics that only follow from a detector's report. The report names the cause; the panic only names the
+/// setting.
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static FOLLOWS: LazyLock<Regex> = LazyLock::new(|| {
     let by = r"softlockup: hung tasks|Hard LOCKUP|hung_task: blocked tasks|RCU Stall|workqueue: |scheduling while atomic|.* set \.\.\.|.*panic_on_oom";
     Regex::new(&format!("{}: ({by})", complaints::PANIC)).unwrap()
 });
 
-/// What continues a report, however long it becomes: frames, and lists of tasks, locks and workqueues.
+/// Lines that continue a report, however long it gets: frames, and lists of tasks, locks and workqueues.
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
     let texts = r"\+0x|task:|locks? held by | pwq |pool |in-flight: |pending: |workqueue |Showing ";
     RegexBuilder::new(texts).unicode(false).build().unwrap()
 });
 
-/// What a terminal acts on: colours, and where the cursor goes.
+/// Terminal escape sequences: colours and cursor movement.
 #[expect(clippy::unwrap_used, reason = "a constant pattern")]
 static ESCAPE: LazyLock<Regex> =
     LazyLock::new(|| RegexBuilder::new(r"\x1b\[[\d;?]*[A-Za-z]").unicode(false).build().unwrap());
 
-/// Whose report the lines that come now belong to.
+/// Which report the following lines belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     No,
@@ -122,7 +127,7 @@ enum Open {
     Death,
 }
 
-/// Reads a console as it comes.
+/// Scans a console as the bytes arrive.
 #[derive(Debug)]
 pub struct Scanner {
     line: Vec<u8>,
@@ -130,39 +135,40 @@ pub struct Scanner {
     open: Open,
     reports: usize,
     death: Option<Hit>,
-    /// The kernel said its last word (a panic, a fault before it could handle any); an oops alone may still be printing.
+    /// The kernel printed its final message (a panic, or a fault before it could handle any). After an oops
+    /// alone it may still be printing.
     pub panicked: bool,
-    /// Splats that were counted and not kept.
+    /// Splats that were counted but not kept.
     pub dropped: u64,
-    /// The subtest that runs now, for the hits to come.
+    /// The subtest that is running now; recorded in new hits.
     pub now: String,
-    /// How far the guest came.
+    /// How far the guest got.
     pub progress: Progress,
     hits: Vec<Hit>,
-    /// How often a kernel announced itself; more than once is a reboot.
+    /// How often a kernel printed its version; more than once means a reboot.
     pub kernels: u32,
-    /// The runner's [`LAST_WORD`] came through.
+    /// The runner's [`LAST_WORD`] was seen.
     pub last_word: bool,
-    /// As they came: most of them nobody asks for.
+    /// Raw lines; they are cleaned only when needed, which is rarely.
     tail: std::collections::VecDeque<Vec<u8>>,
-    /// Bytes of a long line before the piece that comes next.
+    /// Bytes of a long line that precede the next piece.
     before: usize,
-    /// Where in its line the last complaint stood: it may stand in two pieces, and behind two beginnings of messages.
+    /// Offset of the last warning in its line: it may be in both pieces, or follow two message prefixes.
     last: Option<usize>,
-    /// Up to this line a stack trace belongs to what was said before.
+    /// Up to this line, a stack trace belongs to an earlier message.
     own_until: u64,
-    /// A report was announced, and not yet what for: the line of the announcement.
+    /// Line of a `[ cut here ]` whose reason has not followed yet.
     cut: Option<u64>,
-    /// A stack trace that belongs to nothing known, and whose frames are still to come.
+    /// A stack trace that belongs to no known message and whose frames have not arrived yet.
     trace: Option<Trace>,
 }
 
-/// A stack trace of which it is not known why it is there.
+/// A stack trace without a known reason.
 #[derive(Debug)]
 struct Trace {
     line: u64,
     of_kernel: bool,
-    /// What the kernel had said before it.
+    /// The last kernel message before it.
     behind: String,
     report: Vec<String>,
 }
@@ -193,7 +199,7 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    /// Takes bytes as they arrive.
+    /// Scans bytes as they arrive.
     pub fn feed(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.progress = self.progress.max(Progress::Firmware);
@@ -208,7 +214,7 @@ impl Scanner {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        // Always cut at the same places, in whatever pieces the bytes arrive.
+        // Always cut at the same offsets, no matter how the bytes are split on arrival.
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = (MAX_LINE - self.line.len()).min(rest.len());
@@ -224,7 +230,7 @@ impl Scanner {
         }
     }
 
-    /// The console closed; a torn last line counts as well.
+    /// The console closed; an incomplete last line counts as well.
     pub fn close(&mut self) {
         if !self.line.is_empty() {
             self.end_line();
@@ -232,12 +238,12 @@ impl Scanner {
         self.give_up_on_traces(true);
     }
 
-    /// The first line that says that the kernel died, if one does.
+    /// The first line that reports the death of the kernel, if any.
     pub fn death(&self) -> Option<&Hit> {
         self.death.as_ref()
     }
 
-    /// The complaints of a kernel that lives on, as many as are kept.
+    /// Warnings of a kernel that kept running, as many as are kept.
     pub fn splats(&self) -> impl Iterator<Item = &Hit> {
         self.hits.iter()
     }
@@ -252,14 +258,14 @@ impl Scanner {
         self.number += 1;
         self.look(&line);
         (self.before, self.last) = (0, None);
-        // The memory of the line that leaves is the next one's.
+        // Reuse the buffer of the line that is dropped.
         let free = if self.tail.len() == TAIL_LINES { self.tail.pop_front() } else { None };
         self.tail.push_back(line);
         self.line = free.unwrap_or_default();
         self.line.clear();
     }
 
-    /// A line, or a piece of a long one.
+    /// Scans a line, or a piece of a long one.
     fn look(&mut self, line: &[u8]) {
         let line = match memchr(0x1b, line) {
             Some(_) => ESCAPE.replace_all(line, &b""[..]),
@@ -322,7 +328,7 @@ impl Scanner {
         };
         (self.cut, self.trace) = (None, None);
         self.panicked |= found.kind == Kind::Panic;
-        // Another CPU's words in the middle of a line are not of its title.
+        // Text that another CPU printed into the middle of the line is not part of the title.
         let title = &text[found.start..];
         let end = INNER_STAMP.find(title).map_or(title.len(), |stamp| stamp.start());
         self.hit(severity, clean(title[..end].trim_ascii_start()), self.number, |scanner| {
@@ -330,7 +336,7 @@ impl Scanner {
         });
     }
 
-    /// Counts a complaint.
+    /// Counts a warning.
     fn hit(
         &mut self,
         severity: Severity,
@@ -349,7 +355,7 @@ impl Scanner {
                 }
                 self.hits.push(hit);
             }
-            // What follows, an oops of the same death or the panic, stands in its report.
+            // A later oops or panic of the same death is part of its report.
             Severity::Death if self.death.is_some() => {}
             Severity::Death => {
                 hit.report = match self.open {
@@ -368,7 +374,7 @@ impl Scanner {
         }
     }
 
-    /// A stack trace begins: of what was said before, or of nothing that is known.
+    /// A stack trace begins: it belongs to an earlier message, or its reason is unknown.
     fn begin_trace(&mut self, of_kernel: bool, shown: &str) {
         if self.number <= self.own_until || self.trace.is_some() || self.death.is_some() {
             return;
@@ -388,7 +394,7 @@ impl Scanner {
         self.trace = Some(Trace { line: self.number, of_kernel, behind, report });
     }
 
-    /// Frames of traces, and the end of a report.
+    /// Handles frames of traces and the end of a report.
     fn follow_traces(&mut self, line: &[u8], shown: &str, is_end: bool) {
         if self.number <= self.own_until && CONTINUES.is_match(line) {
             self.own_until = self.number + OWN;
@@ -407,10 +413,10 @@ impl Scanner {
         self.give_up_on_traces(is_end);
     }
 
-    /// Counts a trace whose frames do not come, and an announcement behind which nothing known came.
+    /// Counts a trace without frames, and a `[ cut here ]` that nothing known followed.
     fn give_up_on_traces(&mut self, is_end: bool) {
         if self.trace.as_ref().is_some_and(|trace| is_end || self.number > trace.line + FRAMES) {
-            // Without a time stamp and without a frame it is a program's word.
+            // Without a time stamp and without a frame, a program printed it.
             if self.trace.as_ref().is_some_and(|trace| trace.of_kernel) {
                 self.unexplained("");
             }
@@ -428,7 +434,7 @@ impl Scanner {
         }
     }
 
-    /// The net below the table.
+    /// The fallback for everything that is not in the table.
     fn unexplained(&mut self, function: &str) {
         let Some(trace) = self.trace.take() else { return };
         self.cut = None;
@@ -448,7 +454,7 @@ impl Scanner {
     }
 }
 
-/// The function of a frame (`name+0x1/0x2`) that does not belong to the printing of the trace.
+/// The function of a frame (`name+0x1/0x2`), unless it belongs to the printing of the trace.
 fn function(line: &str) -> Option<String> {
     let (before, behind) = line.split_once("+0x")?;
     let offset = behind.trim_start_matches(|c: char| c.is_ascii_hexdigit());

@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Bytes of the event channel to events, with every irregularity kept as a [`Fault`]. One fault is enough for the run
-//! not to be trusted; see `result`.
+//! Parses the event channel into events and keeps every irregularity as a [`Fault`]. A single fault means
+//! that the run is not trusted; see `judge`.
 
 use std::collections::HashSet;
 
 use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start, TestName};
 
-/// Most faults kept; a guest that sends garbage sends a lot of it.
+/// Most faults kept, in case a guest sends only garbage.
 const MAX_FAULTS: usize = 20;
-/// Most events kept: far more than any suite has, far less than would hurt.
+/// Most events kept: far more than any suite has, and few enough to fit into memory easily.
 pub const MAX_EVENTS: usize = 300_000;
-/// Most bytes folded: what is kept of them is in memory.
+/// Most bytes parsed, because what is kept of them is in memory.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Most characters of a bad line that an error repeats.
 const EXCERPT: usize = 80;
 
-/// Something that a well-behaved runner never does.
+/// Something that a correct runner never does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// A line that is not an event.
     NotAnEvent(String),
-    /// A line of another run.
+    /// A line with the nonce of another run.
     WrongNonce(String),
-    /// A line is missing, or came twice.
+    /// A line is missing or was received twice.
     Gap {
-        /// The sequence number that was due.
+        /// The expected sequence number.
         expected: u64,
         got: u64,
     },
-    /// The runner speaks another protocol version.
+    /// The runner uses another protocol version.
     Protocol(u32),
-    /// A line without an end.
+    /// A line that exceeds the limit without a newline.
     TooLong,
     /// More events than are kept.
     TooMany,
     /// More bytes than are kept.
     TooMuch,
-    /// An event where it has no place, for example a second plan or an end without a start.
+    /// An event in the wrong place, for example a second plan or an end without a start.
     OutOfPlace(String),
 }
 
@@ -55,7 +55,7 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Everything that the guest said, folded.
+/// The parsed state of the event channel.
 #[derive(Debug)]
 pub struct Stream {
     nonce: String,
@@ -63,27 +63,27 @@ pub struct Stream {
     next_seq: u64,
     events: usize,
     bytes: usize,
-    /// The first event; `None` until it came.
+    /// The first event; `None` until it arrives.
     pub hello: Option<Hello>,
-    /// Subtests that the runner said it would run; `None` until it said so.
+    /// The subtests that the runner announced; `None` until it has.
     pub plan: Option<Vec<TestName>>,
     /// The subtest that is running; `None` between two.
     pub running: Option<TestName>,
-    /// In which round the one runs that is running, or ran last.
+    /// The round of the subtest that is running or ran last.
     pub round: u32,
-    /// Subtests that ended, in order, one for each repetition.
+    /// Results in order, one for each repetition of a subtest.
     pub ended: Vec<End>,
-    /// Which those are, to find what ends twice.
+    /// The same as a set, to detect duplicates.
     known: HashSet<(TestName, u32)>,
-    /// Most rounds, as the runner said.
+    /// Number of rounds that the runner announced.
     rounds: u32,
-    /// Kernel complaints that the runner noticed.
+    /// Kernel warnings that the runner noticed.
     pub splats: Vec<Splat>,
     /// Output of `--exec`.
     pub output: Vec<Output>,
-    /// What `test_progs` printed, test by test.
+    /// What `test_progs` printed, by test.
     pub printed: Vec<(TestName, String)>,
-    /// The last event; `None` means that nothing here is a pass.
+    /// The last event. Without it, nothing counts as a pass.
     pub done: Option<Done>,
     pub faults: Vec<Fault>,
 }
@@ -112,12 +112,12 @@ impl Stream {
         }
     }
 
-    /// What each of its lines has to carry.
+    /// The nonce that every line must carry.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// Takes bytes as they arrive, in pieces of any size.
+    /// Parses bytes as they arrive, in pieces of any size.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > MAX_BYTES {
@@ -138,7 +138,7 @@ impl Stream {
         }
     }
 
-    /// The channel closed; what is left is a torn line.
+    /// The channel closed; an incomplete last line is a fault.
     pub fn close(&mut self) {
         if !self.buffer.is_empty() {
             let torn = std::mem::take(&mut self.buffer);
@@ -247,7 +247,7 @@ impl Stream {
     }
 }
 
-/// The beginning of bytes that a guest sent, with nothing in it that a terminal would act on.
+/// The start of bytes that a guest sent, without terminal control characters.
 fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let clean = |c: char| if c.is_control() { '·' } else { c };
@@ -341,7 +341,7 @@ mod tests {
             stream.faults.iter().map(Fault::to_string).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(faults(&[one(1), one(2), one(3)].concat()), "");
-        // What is left out is for the judgement of the cells.
+        // Missing rounds are left to the judgement of the cells.
         assert_eq!(faults(&[one(1), one(3)].concat()), "");
         assert!(faults(&[one(1), one(1)].concat()).contains("ended twice"));
         assert!(faults(&[one(1), one(4)].concat()).contains("round 4 of 3"));

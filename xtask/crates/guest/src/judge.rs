@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The outcome of one guest: the one way from what was seen of it to a class, cells and splats, for a guest that just ended and
-//! for one whose bytes are read again. Pure.
+//! Turns what was seen of a guest into a class, cells and splats. The only code that does, both for a guest
+//! that just ended and when stored bytes are read again. Pure.
 //!
-//! Success is the last branch. A boot is trusted only when its runner said `done`, every count agrees, no line is
-//! missing and the console shows no death; each cell only when its own `end` says pass and at least one expectation was
-//! checked.
+//! Success is the last branch. A boot is trusted only if its runner sent `done`, all counts agree, no line is
+//! missing and the console shows no death. A cell passes only if its own `end` says pass and at least one
+//! expectation was checked.
 
 mod boot;
 mod cells;
@@ -35,55 +35,56 @@ pub use crate::judge::upstream::Chosen;
 pub use crate::judge::upstream::Known;
 pub use crate::judge::upstream::star_matches;
 
-/// What a guest is judged by besides what was seen of it.
+/// What a guest is judged by, besides what was seen of it.
 pub struct JudgeInput<'a> {
     /// What all of its cells have in common.
     pub base: CellBase,
     /// What its boot is judged by.
     pub terms: Terms<'a>,
-    /// What its variant is about.
+    /// The conditions that its variant declares.
     pub conditions: &'a [Condition],
-    /// What ran in it.
+    /// The suite that ran in it.
     pub suite: SuiteInput<'a>,
-    /// Which tests a skip does not count for.
+    /// Cells that may be skipped.
     pub may_skip: MaySkip<'a>,
 }
 
-/// What it takes to read the output of a suite.
+/// What is needed to interpret the output of a suite.
 pub enum SuiteInput<'a> {
-    /// The own one, whose runner reports each subtest.
+    /// Our own suite; its runner reports each subtest.
     Own {
-        /// What was to run.
+        /// The subtests that were to run.
         planned: &'a [TestName],
         rounds: Rounds,
     },
     External(&'a ExternalSuite),
 }
 
-/// A suite whose program speaks for itself: what is needed to understand it.
+/// A suite whose program prints its own results: what is needed to interpret them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExternalSuite {
-    /// The tree's own tests.
+    /// The kernel tree's own tests.
     Upstream {
-        /// Those that the guest was to run.
+        /// The tests that the guest was to run.
         chosen: Vec<Chosen>,
-        /// What the same binary had reported before.
+        /// Subtests that the same binary reported in earlier runs.
         known: Known,
     },
-    /// A program of selftests/suites/.
+    /// A program below selftests/suites/.
     Program(Program),
 }
 
-/// Outcome of a guest.
+/// The outcome of a guest.
 #[derive(Debug)]
 pub struct Judged {
-    /// As a whole.
+    /// The boot as a whole.
     pub verdict: Verdict,
-    /// Whether it was what its variant is about; empty where nobody asks, and for a guest that never spoke.
+    /// Whether the guest met the conditions of its variant; empty without conditions, and for a guest that
+    /// never reported.
     pub conditions: Vec<ConditionRecord>,
     pub cells: Vec<Cell>,
-    /// What the kernel complained of, without decoded stacks.
+    /// Kernel warnings, without decoded stacks.
     pub splats: Vec<SplatRecord>,
     /// Subtests that the tree's own tests reported without doubt; empty for other suites.
     pub reported: BTreeMap<String, BTreeSet<String>>,

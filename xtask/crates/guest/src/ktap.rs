@@ -1,73 +1,76 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! KTAP (Documentation/dev-tools/ktap.rst of the kernel) to results, as programs, kselftest and KUnit really print it: nested
-//! by any indentation, also behind the time stamps of the kernel's log, several whole reports one after the other. Pure.
+//! Parses KTAP (the kernel's Documentation/dev-tools/ktap.rst) as programs, kselftest and KUnit actually
+//! print it: nested with any indentation, with kernel log time stamps, several complete reports in a row.
+//! Pure.
 //!
-//! Only a whole report is trusted: a version line, a plan that comes true, numbers without a hole, no name twice (a nested
-//! one gets its number behind it, so that a plan has to name both), a parent that agrees with its children. Whatever does not fit is a doubt ([`Report::doubts`]), and with a doubt
-//! nothing of it is a pass. Lines that are no KTAP are a log.
+//! Only a complete report is trusted: a version line, a plan that matches, numbers without gaps, unique names
+//! (a duplicate nested one gets its number appended, so that a plan must list both), parents that agree with
+//! their children. Anything inconsistent is a doubt ([`Report::doubts`]), and with a doubt nothing in the
+//! report passes. Lines that are not KTAP are log lines.
 //!
-//! How it could be wrong: KUnit announces no number of parameters, so a nested report may come without a plan, and one of its
-//! results can be lost on the way without a doubt. The plan of the suite names each result, and misses it.
+//! How it could be wrong: KUnit does not announce the number of parameters, so a nested report may have no
+//! plan, and one of its results can get lost without a doubt. The plan of the suite lists every result, so it
+//! notices.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What a result line says.
+/// The verdict of a result line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
     /// `ok`
     Ok,
     /// `not ok`, also `# TIMEOUT` and `# ERROR`.
     NotOk,
-    /// `# SKIP`, whatever stands before it.
+    /// `# SKIP`, after either `ok` or `not ok`.
     Skip,
-    /// `# XFAIL`: a failure that was expected.
+    /// `# XFAIL`: an expected failure.
     Xfail,
 }
 
-/// A leaf: a result without results below it, or a parent that failed by itself.
+/// A leaf: a result without nested results, or a parent that failed on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
-    /// Its name, below those of its parents, parted by slashes.
+    /// Its name, prefixed with the names of its parents, separated by slashes.
     pub name: String,
     /// How it ended.
     pub said: Said,
-    /// What stands behind the directive; empty without one.
+    /// The text after the directive; empty without one.
     pub reason: String,
-    /// What was printed before its line and after the one before.
+    /// What was printed between the previous result line and this one.
     pub log: String,
 }
 
-/// What a program said.
+/// What a program reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// In their order.
+    /// In the order of the output.
     pub leaves: Vec<Leaf>,
-    /// What does not fit together.
+    /// Inconsistencies.
     pub doubts: Vec<String>,
-    /// Why nothing was run, where the plan says so: `1..0 # SKIP why`. `None` where something was.
+    /// Why nothing ran, if the plan says so: `1..0 # SKIP why`. `None` if something ran.
     pub skipped: Option<String>,
 }
 
-/// Deepest nesting that is read; more is a doubt.
+/// Deepest nesting that is parsed; more is a doubt.
 const MAX_DEPTH: usize = 8;
-/// Most results that are read; more is a doubt.
+/// Most results that are parsed; more is a doubt.
 const MAX_RESULTS: usize = 10_000;
 /// Most doubts that are kept.
 const MAX_DOUBTS: usize = 20;
 
-/// One level of nesting that is open.
+/// One open level of nesting.
 #[derive(Debug, Default)]
 struct Level {
-    /// Columns that its lines are indented by.
+    /// Columns by which its lines are indented.
     indent: usize,
     versions: u32,
     planned: Option<u64>,
-    /// Why its plan is of nothing; `None` where it does not say.
+    /// Why its plan is empty; `None` if it does not say.
     skipped: Option<String>,
-    /// What `# Subtest:` calls it; empty without one.
+    /// The name from its `# Subtest:` line; empty without one.
     header: String,
     seen: u64,
     names: BTreeSet<String>,
@@ -81,7 +84,7 @@ impl Level {
     }
 }
 
-/// What the kernel's log has in front of a line: a priority, a time (`dmesg`, `dmesg -T`, `dmesg -x`), a thread or CPU.
+/// Prefixes of kernel log lines: a priority, a time (`dmesg`, `dmesg -T`, `dmesg -x`), a thread or CPU.
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static LOG_PREFIX: LazyLock<Regex> = LazyLock::new(|| {
     let priority = r"(<\d+>|\w+ *:\w+ *: )?";
@@ -89,7 +92,7 @@ static LOG_PREFIX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"^{priority}{time}(\[ *[TC]\d+\])? ?")).unwrap()
 });
 
-/// Reads what one program printed.
+/// Parses the output of one program.
 pub fn read(text: &str) -> Report {
     let mut reader = Reader { levels: vec![Level::default()], ..Reader::default() };
     for line in text.lines() {
@@ -126,7 +129,7 @@ impl Reader {
 
     fn line(&mut self, line: &str) {
         let text = line.trim_start_matches([' ', '\t']);
-        // A tab is one level: KUnit used them once.
+        // A tab is one level: KUnit used to print them.
         let blanks = &line[..line.len() - text.len()];
         let indent = blanks.chars().map(|blank| if blank == '\t' { 4 } else { 1 }).sum();
         if let Some(why) = text.strip_prefix("Bail out!") {
@@ -146,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// How far the innermost level that is open is indented.
+    /// Indentation of the innermost open level.
     fn open(&self) -> usize {
         self.levels.last().map_or(0, |level| level.indent)
     }
@@ -172,7 +175,7 @@ impl Reader {
         if indent != level.indent {
             return self.doubt("a version line is nested without a parent");
         }
-        // Whole reports may follow one another, as in the results of several suites.
+        // Complete reports may follow one another, as in the results of several suites.
         if !nested && level.is_complete() {
             (level.planned, level.seen) = (None, 0);
             return;
@@ -192,7 +195,7 @@ impl Reader {
     }
 
     fn plan(&mut self, indent: usize, count: u64, skipped: Option<String>) {
-        // A nested report may leave out its version line.
+        // A nested report may omit its version line.
         self.nest(indent);
         let Some(level) = self.levels.last_mut() else { return };
         if indent != level.indent {
@@ -271,7 +274,7 @@ impl Reader {
         }
     }
 
-    /// A level that nobody closed: what it holds stays, and the doubt was said.
+    /// A level that was never closed: its leaves are kept, and the doubt has been recorded.
     fn leave_open_level(&mut self) {
         if let (Some(level), Some(outer)) = (self.levels.pop(), self.levels.last_mut()) {
             outer.leaves.extend(level.leaves);
@@ -295,7 +298,7 @@ fn shown(number: Option<u64>) -> String {
     number.map_or("none".to_owned(), |number| number.to_string())
 }
 
-/// `1..N`; with `# SKIP why` behind it nothing was run.
+/// `1..N`; with `# SKIP why` after it, nothing ran.
 fn plan(text: &str) -> Option<(u64, Option<String>)> {
     let rest = text.strip_prefix("1..")?;
     let count = rest.split([' ', '#']).next()?.parse().ok()?;
@@ -304,12 +307,12 @@ fn plan(text: &str) -> Option<(u64, Option<String>)> {
     Some((count, is_skip(word).then(|| why.trim().to_owned())))
 }
 
-/// TAP takes any word that begins so, such as `skipped:`.
+/// TAP allows any word that starts like this, such as `skipped:`.
 fn is_skip(word: &str) -> bool {
     word.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("skip"))
 }
 
-/// A failure of a program that another one ran, as the runner of kselftest shows it: behind `# `.
+/// A failure of a nested program, as the kselftest runner shows it: prefixed with `# `.
 fn quotes_a_failure(line: &str) -> bool {
     let text = line.trim_start_matches(['#', ' ', '\t']);
     text.len() < line.len()
@@ -323,7 +326,7 @@ struct Found<'a> {
     reason: &'a str,
 }
 
-/// `ok 3 - name # SKIP reason`; the dash, and kselftest's `ok 3 # SKIP name`, are read as well.
+/// `ok 3 - name # SKIP reason`; the dash is optional, and kselftest's `ok 3 # SKIP name` is accepted.
 fn result(text: &str) -> Option<Found<'_>> {
     let (ok, rest) = match text.strip_prefix("not ok") {
         Some(rest) => (false, rest),
@@ -343,8 +346,8 @@ fn result(text: &str) -> Option<Found<'_>> {
     Some(Found { said, number: number.parse().ok(), name, reason })
 }
 
-/// Splits a description from its directive. A `#` may stand in either, so the first word behind one that is a directive
-/// decides: a skip must not be taken for a pass because of what stands before it.
+/// Splits a description from its directive. Either may contain a `#`, so the first directive word after a `#`
+/// decides: a skip must not count as a pass because of the text before it.
 fn directive(ok: bool, text: &str) -> (&str, Said, &str) {
     let plain = if ok { Said::Ok } else { Said::NotOk };
     for (at, _) in text.match_indices('#') {
@@ -356,7 +359,7 @@ fn directive(ok: bool, text: &str) -> (&str, Said, &str) {
             "XFAIL" => Said::Xfail,
             _ if upper.starts_with("TODO") => Said::Xfail,
             "TIMEOUT" | "ERROR" => Said::NotOk,
-            // It passes, and that is news.
+            // It passes, and the unexpected pass is not an error.
             "XPASS" => plain,
             _ => continue,
         };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a hung guest is asked before it is killed: QEMU for its state and the registers of all CPUs, the kernel by sysrq for
-//! blocked tasks (`w`), backtraces of all CPUs (`l`) and all tasks (`t`). For people: no verdict rests on any of it.
+//! Collects the state of a hung guest before it is killed: the status and the registers of all CPUs from
+//! QEMU, and by sysrq the blocked tasks (`w`), backtraces of all CPUs (`l`) and all tasks (`t`) from the
+//! kernel. For humans: no verdict depends on it.
 //!
-//! sysrq goes over the serial console: a BREAK, then the letter. Whoever started QEMU, the console's other end is a file or
-//! a pipe that takes no letters; so QEMU is told to exchange it for a socket. All of it is bounded in time and in bytes.
+//! sysrq is sent over the serial console: a BREAK, then the letter. The console is connected to a file or a
+//! pipe that accepts no input, so QEMU is instructed to replace it with a socket. Everything is bounded in
+//! time and in bytes.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -16,34 +18,34 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-/// Name of QEMU's own socket in the directory that it shares with the host.
+/// Name of QEMU's QMP socket in the directory that it shares with the host.
 pub const QMP: &str = "qmp";
 /// Name of the socket that the console is moved to.
 const CONSOLE: &str = "console";
 /// The longer of the two.
 pub const LONGEST_NAME: &str = CONSOLE;
-/// Most time for everything.
+/// Time limit for everything.
 pub const MAX_TIME: Duration = Duration::from_secs(8);
-/// Most time for one answer of QEMU.
+/// Time limit for one answer from QEMU.
 const ANSWER: Duration = Duration::from_secs(1);
-/// A kernel that says nothing for so long has answered, or will not.
+/// A kernel that is silent for this long has finished its answer, or will not answer.
 const QUIET: Duration = Duration::from_millis(400);
 /// Most bytes of one answer.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// What came of it.
+/// What was collected.
 #[derive(Debug, Default)]
 pub struct Evidence {
     /// QEMU's answers in full.
     pub machine: String,
-    /// What the kernel wrote, for the end of the console's log.
+    /// What the kernel wrote, to be appended to the console log.
     pub console: Vec<u8>,
-    /// One line for each question, for the record.
+    /// One line for each query, for the record.
     pub told: Vec<String>,
 }
 
-/// Asks. `dir`: where the sockets are on the host; `seen_at`: where QEMU sees that. `sysrq`: whether there is a kernel to
-/// ask.
+/// Collects everything. `dir`: directory of the sockets on the host; `seen_at`: the same directory as QEMU
+/// sees it; `sysrq`: whether there is a kernel to query.
 pub fn collect(dir: &Path, seen_at: &Path, sysrq: bool) -> Evidence {
     let mut evidence = Evidence::default();
     let until = Instant::now() + MAX_TIME;
@@ -85,7 +87,7 @@ fn ask(dir: &Path, seen_at: &Path, sysrq: bool, until: Instant, to: &mut Evidenc
 
 /// The instruction pointer of each CPU.
 fn pointers(registers: &str) -> Vec<String> {
-    // EIP in a guest that has not come to 64 bits.
+    // EIP in a guest that is not in 64-bit mode yet.
     let pointer = |word| ["RIP=", "EIP="].into_iter().find_map(|name| str::strip_prefix(word, name));
     let found = registers.split_whitespace().filter_map(pointer);
     let mut found: Vec<String> = found.take(64).map(str::to_owned).collect();
@@ -95,8 +97,8 @@ fn pointers(registers: &str) -> Vec<String> {
     found
 }
 
-/// By way of the open socket: its path could have more than the 108 bytes that there may be, and whoever took over QEMU could
-/// put a link to a socket of this host in its place.
+/// Connects through an open O_PATH descriptor: the path of the socket could be longer than the 108 bytes of
+/// `sun_path`, and a compromised QEMU could replace it with a link to a socket of this host.
 fn connect(dir: &Path, name: &str) -> std::io::Result<UnixStream> {
     let dir = std::fs::File::open(dir)?;
     let how = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -123,7 +125,7 @@ fn read_until_quiet(console: &mut UnixStream, until: Instant) -> Vec<u8> {
     bytes
 }
 
-/// QEMU's machine protocol: a JSON object a line, each way.
+/// The QEMU machine protocol: one JSON object per line, in both directions.
 struct Qemu {
     stream: UnixStream,
     lines: BufReader<UnixStream>,
@@ -148,7 +150,7 @@ impl Qemu {
             if let Some(error) = answer.get("error") {
                 return Err(format!("{command}: {}", error["desc"].as_str().unwrap_or("refused")));
             }
-            // Anything else is news that nobody asked for.
+            // Anything else is an asynchronous event.
             if let Some(value) = answer.get_mut("return") {
                 return Ok(value.take());
             }
@@ -179,7 +181,7 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
-    /// A QEMU that gives these answers, one for each line that it is sent, and then falls silent.
+    /// A QEMU that sends these answers, one for each line that it receives, and then falls silent.
     fn asked(answers: &'static [&'static str]) -> (Evidence, Duration) {
         let dir = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(dir.path().join(QMP)).expect("a socket");

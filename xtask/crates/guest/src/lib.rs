@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One virtual machine: how it is started, what it says, and the judge.
+//! One virtual machine: starting it, watching it and judging it.
 
 pub mod console;
 pub mod events;

@@ -4,15 +4,16 @@
 use crate::spec::Boot;
 use vmtest_host::accel::Kind;
 
-/// Enough for what wants several.
+/// Enough for tests that need more than one.
 const SEVERAL: u32 = 2;
 
-/// What the chosen subtests ask of the machine: of each kind how many there are, and the first. `None`: nobody does.
+/// What the chosen subtests require of the machine: for each kind, how many need it and the first of them.
+/// `None` if none do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demands {
     /// They need more than one CPU.
     pub several_cpus: Option<(usize, String)>,
-    /// They patch text that other CPUs run at the time.
+    /// They patch code while other CPUs run it.
     pub single_thread: Option<(usize, String)>,
 }
 
@@ -20,15 +21,15 @@ pub struct Demands {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     pub cpus: u32,
-    /// Why so many.
+    /// Why this many.
     pub cpus_reason: String,
-    /// QEMU's `thread=`; only emulation has it.
+    /// QEMU's `thread=`; used only for emulation.
     pub tcg_thread: &'static str,
     pub tcg_thread_reason: String,
 }
 
 impl Machine {
-    /// Decides. `cpus`: what was asked for.
+    /// Chooses the machine. `cpus`: the number that the user requested.
     pub fn of(cpus: Option<u32>, boot: Boot, demands: &Demands, qemu: (u32, u32)) -> Machine {
         let usual = boot.default_cpus();
         let (cpus, cpus_reason) = match (cpus, &demands.several_cpus) {
@@ -42,8 +43,8 @@ impl Machine {
 }
 
 impl Machine {
-    /// What the guest runs on, where that is known to run text wrongly that another CPU patches at the time: an emulator with
-    /// a thread for each CPU. See [`tcg_thread`].
+    /// Describes the emulator if it is known to execute code incorrectly while another CPU patches it: one
+    /// with a thread for each CPU. See [`tcg_thread`].
     pub fn risky_emulator(&self, accel: Kind) -> Option<String> {
         let risky = accel == Kind::Tcg && self.cpus > 1 && self.tcg_thread == "multi";
         risky.then(|| format!("an emulator with a thread for each of {} CPUs", self.cpus))
@@ -60,12 +61,13 @@ fn need((count, first): &(usize, String)) -> String {
 
 /// QEMU's `thread=` under TCG for more than one guest CPU.
 ///
-/// Before 8.1, QEMU could translate a page while another CPU patched it: three of about 150 boots died of an `int3`
-/// oops at a jump label, some without a word. 8.1 locks pages before it translates them. Kernels that trace live on
-/// patched code, so older versions get one thread for all CPUs, which costs a fifth of the speed.
+/// Before 8.1, QEMU could translate a page while another CPU patched it: three of about 150 boots died of an
+/// `int3` oops at a jump label, some without a message. 8.1 locks pages before it translates them. Tracing
+/// depends on patching kernel code, so older versions get one thread for all CPUs, which costs a fifth of the
+/// speed.
 ///
-/// Text that is patched while all CPUs run it (programs that come and go under load) kills a guest of QEMU 10 as well,
-/// in the same way. With one thread none died.
+/// Code that is patched while all CPUs run it (programs attached and detached under load) also kills guests
+/// of QEMU 10 in the same way. With one thread none died.
 fn tcg_thread(demands: &Demands, qemu: (u32, u32)) -> (&'static str, String) {
     if qemu < (8, 1) {
         return ("single", format!("QEMU {}.{} is older than 8.1", qemu.0, qemu.1));

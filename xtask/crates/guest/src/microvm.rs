@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Arguments of a direct boot: QEMU, the kernel's PVH entry (or a bzImage), an initramfs. Pure.
 //!
-//! No file sharing and no modules: the fastest way to a first process, and one that boots any distribution's image.
-//! With one CPU the machine is a microvm without PCI and ACPI. Without ACPI nothing tells the kernel of further CPUs
-//! (it sees one, whatever `-smp` says), and with ACPI a microvm hangs at TSC calibration or resets (measured, 7.3.4
-//! under QEMU 10): so more than one CPU is a q35, which boots half as fast.
+//! No file sharing and no modules: the fastest way to a first process, and it boots any distribution's image.
+//! With one CPU the machine is a microvm without PCI and ACPI. Without ACPI the kernel cannot discover more
+//! CPUs (it sees one, whatever `-smp` says), and with ACPI a microvm hangs at TSC calibration or resets
+//! (measured, 7.3.4 under QEMU 10). So with more than one CPU the machine is a q35, which boots half as fast.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub struct Paths<'a> {
 /// The kernel command line.
 pub fn cmdline(spec: &VmSpec) -> String {
     let mut words = common_params(spec, EVENT_PORT);
-    // Printed from the first instruction on, so that an early death has a last word.
+    // Print from the first instruction on, so that an early death leaves a message.
     words.extend(["console=ttyS0", "earlyprintk=serial,ttyS0,115200"].map(str::to_owned));
     words.join(" ")
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was seen of a guest, how its life ended, and the limits that it had.
+//! What was seen of a guest, how it ended, and its limits.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,46 +10,46 @@ use crate::console::Scanner;
 use crate::events::Stream;
 use vmtest_base::error::Class;
 
-/// How long a guest may take for what. Scaled by the accelerator, each overridable, all in the record.
+/// Time limits of a guest. Scaled by the accelerator, each overridable, all in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Start to the first byte on the console.
+    /// From start to the first byte on the console.
     pub first_byte: Duration,
-    /// Start to the runner's hello.
+    /// From start to the runner's `hello`.
     pub boot: Duration,
     /// Without a byte on either channel.
     pub idle: Duration,
-    /// Start to the end of everything.
+    /// From start to exit.
     pub run: Duration,
-    /// The runner's last word to QEMU's end.
+    /// From the runner's last event to QEMU's exit.
     pub shutdown: Duration,
 }
 
-/// How the guest's life ended.
+/// How the guest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", content = "status", rename_all = "kebab-case")]
 pub enum End {
-    /// QEMU (or vng) ended by itself.
+    /// QEMU (or vng) exited by itself.
     #[serde(with = "wait_status")]
     Exited(ExitStatus),
     /// No byte in time.
     NoFirstByte,
-    /// No hello in time.
+    /// No `hello` in time.
     BootLimit,
-    /// No byte for too long after hello.
+    /// No byte for too long after `hello`.
     IdleLimit,
-    /// Too long altogether.
+    /// The total limit was exceeded.
     RunLimit,
-    /// The runner was done, but the machine did not switch off.
+    /// The runner was done, but the machine did not power off.
     ShutdownLimit,
-    /// The kernel said that it died, and the machine did not end.
+    /// The kernel reported its death, but the machine did not exit.
     StayedDead,
-    /// The user, or the system.
+    /// Stopped by the user or the system.
     Interrupted(Class),
 }
 
 impl End {
-    /// Whether its time was up, and it could still be asked.
+    /// Whether a limit expired, so that the guest can still be queried.
     pub fn is_limit(self) -> bool {
         match self {
             End::NoFirstByte | End::BootLimit | End::IdleLimit | End::RunLimit | End::ShutdownLimit => true,
@@ -63,28 +63,28 @@ impl End {
 pub struct Observed {
     /// How it ended.
     pub end: End,
-    /// What the runner said.
+    /// Events from the runner.
     pub stream: Stream,
     /// What the console showed.
     pub console: Scanner,
-    /// What QEMU, vng or bubblewrap said themselves.
+    /// What QEMU, vng or bubblewrap printed themselves.
     pub complaint: String,
-    /// Start to end.
+    /// From start to end.
     pub took: Duration,
-    /// Start to hello; `None` when it never came.
+    /// From start to `hello`; `None` if it never arrived.
     pub booted_after: Option<Duration>,
     /// A channel sent more than [`MAX_STORED`].
     pub truncated: bool,
-    /// The line that told of the kernel's death, or else the guest's last byte, to the verdict.
+    /// Time from the line that reported the kernel's death, or else the guest's last byte, to the verdict.
     pub to_verdict: Duration,
-    /// What it was asked before it was killed, and what it said; empty for a guest that ended by itself.
+    /// Queries before it was killed, with the answers; empty for a guest that ended by itself.
     pub before_kill: Vec<String>,
-    /// Bytes of its console and of its events that count: those up to the end of its time.
+    /// How many bytes of its console and of its events count: those before its time was up.
     pub judged: [u64; 2],
 }
 
 impl Observed {
-    /// A guest of which nothing was seen but how it ended.
+    /// A guest of which only the way it ended is known.
     pub fn new(end: End, truncated: bool) -> Observed {
         Observed {
             end,
@@ -101,7 +101,7 @@ impl Observed {
     }
 }
 
-/// An exit status as wait(2) gives it.
+/// An exit status as wait(2) returns it.
 mod wait_status {
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One guest from start to end: starts QEMU or vng in the sandbox, stores every byte of console and events first, then
-//! looks at them, watches the limits, and leaves nothing running.
+//! Runs one guest from start to end: starts QEMU or vng in the sandbox, stores every byte of console and
+//! events before interpreting it, enforces the limits, and leaves nothing running.
 //!
-//! Its story: make a FIFO for events, start the child, and until it ends take console bytes (a pipe) and event bytes
-//! (the FIFO) from two reader threads. When its life is over the `watchdog` decides, and what it all means the `judge`. A guest whose time is up is
-//! asked what it does before it is killed (`evidence`); what it says then is stored and not judged.
+//! It makes a FIFO for events and starts the child; until the child exits, two reader threads deliver console
+//! bytes (a pipe) and event bytes (the FIFO). The `watchdog` decides when the guest is over, and `judge`
+//! interprets the result. A guest that exceeds a limit is queried before it is killed (`last_words`); what it
+//! sends then is stored but not judged.
 
 use crate::observed::{End, Limits, Observed};
 use std::fs::{File, OpenOptions};
@@ -31,19 +32,19 @@ use vmtest_base::interrupt;
 use vmtest_host::process::Group;
 use vmtest_host::reaper;
 
-/// Bytes stored of each channel; what comes after is drained, judged and dropped, with a mark in the file.
+/// Bytes stored of each channel; the rest is read, judged and dropped, with a mark in the file.
 pub const MAX_STORED: u64 = 64 * 1024 * 1024;
-/// Bytes kept of what QEMU or vng say themselves.
+/// Bytes kept of what QEMU or vng print themselves.
 const MAX_COMPLAINT: usize = 16 * 1024;
 
-/// A directory that QEMU can see at `/vm`, with the FIFO that it writes events to.
+/// A directory that QEMU sees as `/vm`, with the FIFO for its events.
 pub struct Channel {
     dir: tempfile::TempDir,
     fifo: File,
 }
 
 impl Channel {
-    /// Makes them.
+    /// Creates both.
     ///
     /// # Errors
     /// When the temporary directory cannot be written.
@@ -51,7 +52,7 @@ impl Channel {
         let dir = reaper::temporary_directory()?;
         let path = dir.path().join("events");
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).on("cannot make a FIFO", &path)?;
-        // Opened for both directions, it never reports an end while QEMU has not yet opened its side.
+        // Opened for reading and writing, so it never reports end of file before QEMU has opened it.
         let fifo = OpenOptions::new()
             .read(true)
             .write(true)
@@ -61,7 +62,7 @@ impl Channel {
         Ok(Channel { dir, fifo })
     }
 
-    /// Where it is on the host.
+    /// The directory on the host.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -70,9 +71,9 @@ impl Channel {
 /// Which of the child's streams is the kernel's console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsoleOn {
-    /// Direct: QEMU writes it to its standard output.
+    /// Direct boot: QEMU writes it to its standard output.
     Stdout,
-    /// vng writes it to its standard error, beside its own words.
+    /// vng writes it to its standard error, mixed with its own messages.
     Stderr,
 }
 
@@ -84,12 +85,12 @@ enum Message {
     Closed,
 }
 
-/// Name of the file with what QEMU said of a guest that was killed.
+/// Name of the file with QEMU's answers about a guest that was killed.
 const MACHINE: &str = "machine.txt";
 
 /// A guest to be started.
 pub struct Start<'a> {
-    /// What starts it.
+    /// The command that starts it.
     pub command: Command,
     /// Which of its streams is the console.
     pub console_on: ConsoleOn,
@@ -97,23 +98,24 @@ pub struct Start<'a> {
     pub channel: Channel,
     /// Where QEMU sees the directory of the channel.
     pub seen_at: PathBuf,
-    /// What its runner's lines begin with.
+    /// The nonce of its runner's lines.
     pub nonce: String,
-    /// How long it may take.
+    /// Time limits.
     pub limits: Limits,
     /// Where its bytes are stored.
     pub store: &'a Path,
 }
 
-/// Runs a guest to its end. `watch` is called after every piece of news.
+/// Runs a guest to its end. `watch` is called after each change.
 ///
 /// # Errors
-/// When it cannot be started or its bytes cannot be stored. Everything that a guest does is no error but an [`End`].
+/// When it cannot be started or its bytes cannot be stored. Whatever a guest does is an [`End`], not an
+/// error.
 pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result<Observed> {
     let Start { command, console_on, channel, seen_at, nonce, limits, store } = start;
     let mut logs = Logs::create(store)?;
     let mut group = Group::spawn(with_empty_input(command))?;
-    // Bounded: a guest that floods waits for us, not in our memory.
+    // Bounded, so that a guest that floods a channel blocks instead of filling our memory.
     let (sender, receiver) = sync_channel(64);
     let stop = Arc::new(AtomicBool::new(false));
     if let Some((out, err)) = group.streams() {
@@ -125,12 +127,12 @@ pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result
     }
     let fifo = channel.fifo.try_clone().on("cannot use the FIFO in", channel.dir())?;
     read_fifo(fifo, sender.clone(), Arc::clone(&stop));
-    // Gone once it was used: the loop ends when nobody can send any more.
+    // Dropped once it was used: the loop ends when there are no senders left.
     let mut asker = Some(sender);
 
     let mut seen = Observed { stream: Stream::new(nonce), ..Observed::new(End::NoFirstByte, false) };
     let mut watchdog = Watchdog::new(group, limits);
-    // A process that left the guest's group, and holds its streams open, is not waited for.
+    // Do not wait for a process that left the guest's process group and keeps its streams open.
     while !watchdog.waited_long_enough() {
         match receiver.recv_timeout(Duration::from_millis(20)) {
             Ok(message) => {
@@ -139,7 +141,7 @@ pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result
                 }
             }
             Err(RecvTimeoutError::Timeout) => (),
-            // All readers are gone: everything that was sent has been read.
+            // All readers have exited: everything that was sent has been read.
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if let (Some(end), Some(sender)) = (watchdog.look(&seen)?, asker.take_if(|_| watchdog.is_over())) {
@@ -154,7 +156,7 @@ pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result
             }
         }
         if watchdog.kill_if_over() {
-            // From here on only what is already in the pipes is read.
+            // From here on, only what is already in the pipes is read.
             stop.store(true, Ordering::SeqCst);
         }
     }
@@ -165,8 +167,8 @@ pub fn run(start: Start<'_>, mut watch: impl FnMut(&Stream, &Scanner)) -> Result
     Ok(seen)
 }
 
-/// Stores what came, and adds what counts to what was seen. Gives whether that is news: what comes after the time was up is
-/// stored, and changes nothing.
+/// Stores what arrived and, if it counts, adds it to what was seen. Returns whether it counts: bytes that
+/// arrive after the time was up are only stored.
 fn take(message: Message, logs: &mut Logs, watchdog: &mut Watchdog, seen: &mut Observed) -> Result<bool> {
     let counts = !watchdog.time_is_up();
     match message {
@@ -245,11 +247,11 @@ fn read_fifo(mut fifo: File, sender: SyncSender<Message>, stop: Arc<AtomicBool>)
                         return;
                     }
                 }
-                // Nothing there. When stopping, QEMU is gone and nothing will come.
+                // Empty. When stopping, QEMU is gone and nothing more will arrive.
                 _ if stopping => break,
                 _ => {
                     let mut wanted = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
-                    // Interrupted or not, the read above decides.
+                    // Whether poll was interrupted does not matter: the read above decides.
                     let _ = poll(&mut wanted, PollTimeout::from(20_u8));
                 }
             }
@@ -308,12 +310,12 @@ impl Store {
 /// Runs an interactive child on the caller's terminal.
 ///
 /// # Errors
-/// When it cannot be started, or it ends with another status than 0.
+/// When it cannot be started, or it exits with a nonzero status.
 pub fn interact(command: Command) -> Result<()> {
     let mut group = Group::spawn_interactive(command)?;
     loop {
         match group.try_wait()? {
-            // vng always says 255 without udev in the root, so its status means nothing here.
+            // Without udev in the root, vng always exits with 255, so its status means nothing here.
             Some(_) => return Ok(()),
             None if interrupt::insistent() => return Err(Error::new(Class::Interrupted, "interrupted")),
             None => std::thread::sleep(Duration::from_millis(20)),

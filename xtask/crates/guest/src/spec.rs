@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Booting a guest and watching it: who starts it ([`direct`], [`vng`]: pure argument builders), what its console
-//! means ([`console`]: pure rules), and one life from start to end ([`session`]).
+//! What to boot: the virtual machine, its kernel command line and its task, shared by both ways to start it
+//! ([`virtme`](crate::virtme), [`microvm`](crate::microvm)).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,22 +9,22 @@ use vmtest_protocol::{Effort, SelfTest, Upstream, base64, param};
 
 use vmtest_host::accel::Kind;
 
-/// How a guest starts.
+/// How a guest is booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Boot {
     /// Through virtme-ng: the guest's `/` is the build root.
     Vng,
-    /// QEMU microvm with an initramfs that holds the runner.
+    /// QEMU microvm with an initramfs that contains the runner.
     Direct,
 }
 
 impl Boot {
-    /// CPUs of a guest when nobody says how many.
+    /// Default number of CPUs.
     pub fn default_cpus(self) -> u32 {
         match self {
             Boot::Vng => 2,
-            // One fits into a microvm, see `direct`.
+            // A microvm supports only one, see `microvm`.
             Boot::Direct => 1,
         }
     }
@@ -41,23 +41,23 @@ impl Boot {
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Run the suite: which subtests, effort, and what is damaged on purpose. All of the effort where neither names nor places
-    /// are given.
+    /// Run the suite: which subtests, effort, and what is damaged on purpose. With neither names nor places,
+    /// all subtests of that effort run.
     Tests {
-        /// Names `test/subtest`; empty where they are too many.
+        /// Names `test/subtest`; empty if there are too many.
         names: Vec<String>,
-        /// Their places in the runner's list.
+        /// Their indices in the runner's list.
         places: String,
         effort: Effort,
-        /// What to damage on purpose; `None`: nothing.
+        /// What to damage on purpose; `None` for nothing.
         self_test: Option<SelfTest>,
         rounds: u32,
-        /// End with the first failure, and start nothing any more after this time; `None`: run all rounds.
+        /// Stop at the first failure, and start nothing new after this time; `None`: run all rounds.
         until_fail: Option<Duration>,
     },
     /// Run tests of the tree's own `test_progs`.
     Upstream {
-        /// It and its files, on the host.
+        /// The binary and its files, on the host.
         bundle: PathBuf,
         wishes: Upstream,
     },
@@ -75,28 +75,28 @@ pub const WISHES: &str = "upstream.json";
 /// One virtual machine.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
-    /// How it starts.
+    /// How it is booted.
     pub boot: Boot,
     /// File name of the kernel below `/kernel`.
     pub kernel: String,
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
-    /// Hardware or emulated.
+    /// KVM or emulation.
     pub accel: Kind,
-    /// `multi` or `single`; only the emulator has a choice.
+    /// `multi` or `single`; matters only for the emulator.
     pub tcg_thread: &'static str,
-    /// CPU model; `None`: `host` under KVM, `max` when emulated.
+    /// CPU model; `None` means `host` under KVM and `max` when emulated.
     pub cpu: Option<String>,
     /// Kernel parameters of the variant and of `--append`.
     pub append: Vec<String>,
-    /// `name=value` that the runner sets before the first test.
+    /// `name=value` pairs that the runner sets before the first test.
     pub sysctls: Vec<String>,
-    /// bpftool as the guest sees it; `None` where there is none.
+    /// bpftool as the guest sees it; `None` without one.
     pub bpftool: Option<String>,
-    /// File of [`Task::Upstream`] as the guest sees it; `None` for other tasks.
+    /// The file of [`Task::Upstream`] as the guest sees it; `None` for other tasks.
     pub wishes: Option<String>,
-    /// Nonce of this boot.
+    /// The nonce of this boot.
     pub nonce: String,
     /// What to do.
     pub task: Task,
@@ -107,18 +107,20 @@ pub struct VmSpec {
 /// The kernel's limit for its command line on x86 (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h).
 pub const MAX_CMDLINE: usize = 2048;
 
-/// Parameters of the variant and of `--append`, then those that every guest gets, each with its reason. The kernel takes the
-/// last word that it is given, and on these that is ours; see [`reserved`](vmtest_kernel::reserved).
+/// Parameters of the variant and of `--append`, followed by those that every guest gets, each with its
+/// reason. The kernel uses the last value of a parameter, so ours win; see
+/// [`reserved`](vmtest_kernel::reserved).
 pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
     let mut params = spec.append.clone();
     params.extend(
         [
-            // Everything reaches the console, whatever a configuration, a test or a sysctl makes of its level.
+            // Everything reaches the console, even if a configuration, a test or a sysctl changes the console
+            // level.
             "ignore_loglevel",
-            // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot ends it.
+            // Die loudly and at once: QEMU runs with -no-reboot, so an instant reboot makes it exit.
             "panic=-1",
             "oops=panic",
-            // A triple fault needs neither ACPI nor a keyboard controller; microvm has none.
+            // A triple fault needs neither ACPI nor a keyboard controller, and a microvm has neither.
             "reboot=t",
         ]
         .map(str::to_owned),
@@ -152,16 +154,16 @@ pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
     params
 }
 
-/// A value inside a comma-separated QEMU option.
+/// Escapes a value inside a comma-separated QEMU option.
 pub fn qemu_value(text: &str) -> String {
     text.replace(',', ",,")
 }
 
-/// Longest path of a socket (sockaddr_un, with its 0); QEMU does not start with a longer one.
+/// Longest path of a socket (sockaddr_un, with its NUL byte); QEMU does not start with a longer one.
 const LONGEST_SOCKET: usize = 107;
 
-/// QEMU's own socket, by which a hung guest is asked what it does; `None` where its path is too long, as a deep TMPDIR and
-/// the host's tools make it.
+/// QEMU's QMP socket, used to query a hung guest; `None` if its path is too long, as with a deep TMPDIR and
+/// host tools.
 pub fn qmp_socket(vm: &Path) -> Option<String> {
     let longest = vm.join(crate::last_words::LONGEST_NAME);
     let path = vm.join(crate::last_words::QMP).to_string_lossy().into_owned();

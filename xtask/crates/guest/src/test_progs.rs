@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The text of the kernel's own `test_progs`, run for one test, to what it says of that test and its subtests. Pure.
+//! Parses the output of the kernel's own `test_progs`, run for one test, into results of that test and its
+//! subtests. Pure.
 //!
-//! The text is made for people, and a pass in it is easily claimed by less than a whole run: a process that exits with 0
-//! may have skipped everything, a failing test is printed twice, a log may hold lines that look like results. So a
-//! [`Report`] also says what does not fit together ([`Report::doubts`]); with a doubt nothing of it is a pass.
+//! The output is made for humans, and an incomplete run can easily look like a pass: a process that exits
+//! with 0 may have skipped everything, a failing test is printed twice, a log may contain lines that look
+//! like results. So a [`Report`] also lists inconsistencies ([`Report::doubts`]); with a doubt, nothing in it
+//! passes.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use vmtest_protocol::OUTPUT_CUT;
 
-/// What a line says of a test or subtest.
+/// The verdict of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
     /// `OK`
@@ -25,13 +27,13 @@ pub enum Said {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subtest {
-    /// Its place in the test, from 1.
+    /// Its number in the test, from 1.
     pub number: u32,
-    /// Its name, which may hold blanks, colons and slashes.
+    /// Its name, which may contain blanks, colons and slashes.
     pub name: String,
     /// How it ended.
     pub said: Said,
-    /// What was printed before its line and after the line before.
+    /// What was printed between the previous result line and this one.
     pub log: String,
 }
 
@@ -44,28 +46,28 @@ pub struct Summary {
     pub subtests_passed: u32,
     /// Subtests, and tests as a whole, that were skipped.
     pub skipped: u32,
-    /// Chosen tests that are not in the binary; 0 where the line says nothing of that.
+    /// Chosen tests that are not in the binary; 0 if the line does not say.
     pub not_built: u32,
     /// Tests with an error.
     pub failed: u32,
-    /// Subtests with an error; `None` where the line says nothing of them.
+    /// Subtests with an error; `None` if the line does not say.
     pub subtests_failed: Option<u32>,
 }
 
-/// What one `test_progs` said.
+/// What one run of `test_progs` reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Subtests in their order.
+    /// Subtests in the order of the output.
     pub subtests: Vec<Subtest>,
-    /// The test as a whole; `None` where no line says.
+    /// The test as a whole; `None` without such a line.
     pub whole: Option<Said>,
-    /// The last line; `None` where there is none.
+    /// The last line; `None` if it is missing.
     pub summary: Option<Summary>,
     /// What was printed outside of any subtest.
     pub log: String,
-    /// The kernel took no `bpf_testmod`, and what needs it is skipped.
+    /// The kernel could not load `bpf_testmod`, so the tests that need it are skipped.
     pub without_testmod: bool,
-    /// What does not fit together.
+    /// Inconsistencies.
     pub doubts: Vec<String>,
 }
 
@@ -75,19 +77,19 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
 });
 #[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
 static SUMMARY: LazyLock<Regex> =
-    // Up to 6.18 `0 FAILED`; 7.3 adds the subtests, and what its binary lists and does not have.
+    // Up to 6.18 `0 FAILED`; 7.3 adds the subtests, and the listed tests that the binary does not contain.
     LazyLock::new(|| {
         Regex::new(
             r"^Summary: (\d+)/(\d+) PASSED, (\d+) SKIPPED(?: \((\d+) not built\))?, (\d+)(?:/(\d+))? FAILED$",
         )
         .unwrap()
     });
-/// After this line the results of failing tests are printed once more.
+/// After this line the results of failing tests are printed again.
 const AGAIN: &str = "All error logs:";
 const NO_TESTMOD: &str = "WARNING! Selftests relying on bpf_testmod.ko will be skipped.";
 
-/// Reads the output of a run of `test` alone. `whole` says that all of its subtests had to run, so that their numbers may
-/// have no hole; `exit` is the status of the process, `None` where a signal or its limit ended it.
+/// Parses the output of a run of `test` alone. `whole` means that all of its subtests had to run, so that
+/// their numbers may not have gaps; `exit` is the exit status, `None` if a signal or the time limit ended it.
 pub fn read(test: &str, text: &str, whole: bool, exit: Option<i32>) -> Report {
     let mut report = Report::default();
     let mut log = String::new();
@@ -137,8 +139,8 @@ pub fn read(test: &str, text: &str, whole: bool, exit: Option<i32>) -> Report {
     report
 }
 
-/// A result line: the number of the subtest (`None` for the test as a whole), its name, what it says. Lines of another
-/// test are a log's.
+/// A result line: the number of the subtest (`None` for the test as a whole), its name, its verdict. Result
+/// lines of another test are treated as log lines.
 fn result<'a>(test: &str, line: &'a str) -> Option<(Option<u32>, &'a str, Said)> {
     let found = RESULT.captures(line)?;
     let number = |at: usize| found.get(at).and_then(|text| text.as_str().parse::<u32>().ok());
@@ -160,7 +162,7 @@ fn result<'a>(test: &str, line: &'a str) -> Option<(Option<u32>, &'a str, Said)>
 
 fn summary(line: &str) -> Option<Summary> {
     let found = SUMMARY.captures(line)?;
-    // A number that is none, because it is too long for one, makes no summary.
+    // A number that is too long to parse does not make a summary.
     let number = |at: usize| found.get(at).map(|text| text.as_str().parse::<u32>()).transpose().ok();
     Some(Summary {
         passed: number(1)??,
@@ -177,7 +179,7 @@ impl Report {
         self.doubts.push(what.into());
     }
 
-    /// Some tests give two subtests one name.
+    /// Makes the name unique: some tests use one name for two subtests.
     fn unique(&self, name: &str, number: u32) -> String {
         if self.subtests.iter().any(|other| other.name == name) {
             format!("{name} #{number}")

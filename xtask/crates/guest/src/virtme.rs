@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Arguments of a boot through virtme-ng. Pure.
 //!
-//! vng is run verbose, or it drops the kernel's console; its exit status and standard output are never read: without
-//! udev in the root it always says 255 and runs the script on the console. The verdict comes from our own port.
+//! vng runs with `--verbose`, or it drops the kernel's console; its exit status and standard output are never
+//! used: without udev in the root it always exits with 255 and runs the script on the console. The verdict
+//! comes from our own port.
 
 use std::path::Path;
 
@@ -11,8 +12,8 @@ use vmtest_protocol::VIRTIO_PORT;
 use crate::spec::{Task, VmSpec, common_params, qemu_value, qmp_socket};
 use vmtest_host::accel::Kind;
 
-/// Paths as vng sees them. vng hands some of them to a shell without quoting, so none may hold anything special; in
-/// the sandbox they are fixed.
+/// Paths as vng sees them. vng passes some of them to a shell unquoted, so none may contain special
+/// characters; in the sandbox they are fixed.
 #[derive(Debug, Clone, Copy)]
 pub struct Paths<'a> {
     /// Directory of the kernel.
@@ -22,7 +23,7 @@ pub struct Paths<'a> {
     pub vm: &'a Path,
 }
 
-/// Whether vng can be handed this path.
+/// Whether this path is safe to pass to vng.
 pub fn is_plain(path: &Path) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@%".contains(c);
     path.to_str().is_some_and(|text| text.chars().all(plain))
@@ -35,9 +36,9 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
     let mut push = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     push(&["--verbose", "--run", &file(paths.kernel, &spec.kernel)]);
     push(&["--cpus", &spec.cpus.to_string(), "--memory", &format!("{}M", spec.memory_mib)]);
-    // virtiofsd of Debian 13 gave a guest whose processes all die of SIGSEGV, and microvm needs virtiofs.
+    // virtiofsd of Debian 13 produced a guest whose processes all die of SIGSEGV, and microvm needs virtiofs.
     push(&["--force-9p", "--disable-microvm"]);
-    // Options that begin with a dash need the `=` form.
+    // Values that begin with a dash need the `=` form.
     if spec.accel == Kind::Tcg {
         push(&["--disable-kvm"]);
         push(&[&format!("--qemu-opts=-accel tcg,thread={}", spec.tcg_thread)]);
@@ -50,7 +51,7 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
     for param in common_params(spec, VIRTIO_PORT) {
         push(&["--append", &param]);
     }
-    // Rides on vng's own virtio-serial controller; a plain isa-serial would become ttyS0.
+    // Uses vng's own virtio-serial controller; a plain isa-serial would become ttyS0.
     let events = qemu_value(&file(paths.vm, "events"));
     push(&[&format!("--qemu-opts=-chardev file,id=events,path={events}")]);
     push(&[&format!("--qemu-opts=-device virtserialport,chardev=events,name={VIRTIO_PORT}")]);

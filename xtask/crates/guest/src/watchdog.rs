@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Decides when a guest's life is over, by what it said and when, and ends it.
+//! Decides when a guest is over, from what it sent and when, and ends it.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,14 @@ use vmtest_base::error::Result;
 use vmtest_base::interrupt;
 use vmtest_host::process::Group;
 
-/// How long what is left in the pipes may take to be read once the guest is gone.
+/// Time limit for reading what is left in the pipes once the guest is gone.
 const LINGER: Duration = Duration::from_secs(2);
-/// A kernel that panicked ends QEMU. One that does not manage to is ended, in time for a verdict within two seconds.
+/// A kernel that panics makes QEMU exit. If it does not, it is killed in time for a verdict within two
+/// seconds.
 const AFTER_PANIC: Duration = Duration::from_millis(1500);
-/// After an oops a panic follows, which every guest is told to make of it. One that falls silent instead is dead.
+/// Every guest is configured to panic after an oops. One that falls silent instead is dead.
 const QUIET_AFTER_OOPS: Duration = Duration::from_secs(3);
-/// Of a limit on the boot, what is kept for questions: they are asked within it.
+/// The part of the boot limit that is reserved for queries.
 const FOR_QUESTIONS: Duration = Duration::from_millis(500);
 
 /// Watches one guest.
@@ -35,7 +36,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Of a guest that was just started.
+    /// For a guest that was just started.
     pub fn new(group: Group, limits: Limits) -> Watchdog {
         let now = Instant::now();
         Watchdog {
@@ -53,7 +54,7 @@ impl Watchdog {
         }
     }
 
-    /// Bytes came, and are part of what was seen.
+    /// Bytes arrived and are part of what was seen.
     pub fn heard(&mut self, seen: &mut Observed) {
         self.last_byte = Instant::now();
         if seen.console.death().is_some() {
@@ -70,7 +71,7 @@ impl Watchdog {
         }
     }
 
-    /// Why its life is over, when that is found out.
+    /// Why the guest is over, the first time that this is known.
     ///
     /// # Errors
     /// When its process cannot be waited for.
@@ -82,17 +83,17 @@ impl Watchdog {
         Ok(self.end)
     }
 
-    /// Whether its life is over, though its process may still be there.
+    /// Whether the guest is over, though its process may still exist.
     pub fn is_over(&self) -> bool {
         self.end.is_some()
     }
 
-    /// It is asked what it does, and not killed before it answered or had time to.
+    /// The guest is being queried; it is not killed before it has answered or the time for that is up.
     pub fn ask(&mut self) {
         self.asked_at = Some(Instant::now());
     }
 
-    /// Whether its time was up, so that nothing it says counts any more.
+    /// Whether a limit expired, so that nothing the guest sends counts any more.
     pub fn time_is_up(&self) -> bool {
         self.asked_at.is_some()
     }
@@ -101,7 +102,8 @@ impl Watchdog {
         self.answered = true;
     }
 
-    /// Ends its processes, once, when its life is over and it had time to answer. Gives whether it did so now.
+    /// Kills its processes, once, when the guest is over and had time to answer. Returns whether it did so
+    /// now.
     pub fn kill_if_over(&mut self) -> bool {
         let waits = self.asked_at.is_some_and(|at| {
             !self.answered && at.elapsed() < last_words::MAX_TIME && interrupt::requested().is_none()
@@ -109,7 +111,7 @@ impl Watchdog {
         if !self.is_over() || self.ended_at.is_some() || waits {
             return false;
         }
-        // Also when it exited by itself: what it left behind would hold the streams open for ever.
+        // Even if it exited by itself: processes that it left behind would keep the streams open for ever.
         self.group.end_within(Duration::from_millis(200));
         self.ended_at = Some(Instant::now());
         true
@@ -120,7 +122,7 @@ impl Watchdog {
         self.ended_at.is_some_and(|at| at.elapsed() > LINGER)
     }
 
-    /// Adds how and when it ended to what was seen.
+    /// Adds how and when the guest ended to what was seen.
     ///
     /// # Errors
     /// When its process cannot be waited for.
@@ -134,7 +136,7 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Whether the guest's life is over, and why. A child that ended comes first: it cannot be late any more.
+    /// Whether the guest is over, and why. A child that exited takes precedence: it cannot be late any more.
     fn over(&mut self, seen: &Observed) -> Result<Option<End>> {
         let limits = &self.limits;
         if let Some(status) = self.group.try_wait()? {

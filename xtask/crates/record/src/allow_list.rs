@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Splats that do not fail a run: a file of titles, each with a reason and a date after which it allows nothing any more.
-//! Pure but for the reading.
+//! Splats that do not fail a run: a file of titles, each with a reason and an expiry date. Pure, except for
+//! reading the file.
 //!
-//! How it could be wrong: a pattern that fits more than it was written for hides another complaint. So a pattern that fits
-//! two complaints with nothing in common is refused, what was allowed is shown each time, and no entry ever allows the death
-//! of a kernel.
+//! How it could be wrong: a pattern that is wider than intended hides other warnings. So a pattern that
+//! matches two unrelated warnings is rejected, allowed splats are shown in every report, and no entry can
+//! allow the death of a kernel.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use vmtest_base::date;
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::read_text;
 
-/// What is allowed; nothing by default.
+/// The allowed splats; none by default.
 #[derive(Debug, Default)]
 pub struct Allowed {
     entries: Vec<Entry>,
@@ -32,7 +32,7 @@ struct Entry {
     expired: bool,
 }
 
-/// Complaints that no two of have a cause in common. A pattern that fits two of them names none.
+/// Warnings with unrelated causes. A pattern that matches two of them is too wide.
 const UNLIKE: [&str; 9] = [
     "WARNING: CPU: 0 PID: 1 at kernel/bpf/trampoline.c:42 bpf_tramp_image_put+0x1/0x2",
     "WARNING: possible circular locking dependency detected",
@@ -45,7 +45,7 @@ const UNLIKE: [&str; 9] = [
     "Out of memory: Killed process 99 (cc1)",
 ];
 
-/// Why a pattern names no complaint in particular; `None` where it may.
+/// Why a pattern is too wide; `None` if it is acceptable.
 fn too_wide(pattern: &Regex) -> Option<String> {
     let fits: Vec<&str> = UNLIKE.into_iter().filter(|title| pattern.is_match(title)).collect();
     let everything = fits.len() == UNLIKE.len() || pattern.is_match("");
@@ -76,16 +76,16 @@ struct Line {
 }
 
 impl Allowed {
-    /// Reads the file of `--allow-splats`.
+    /// Loads the file of `--allow-splats`.
     ///
     /// # Errors
-    /// Class `Usage` for one that makes no sense.
+    /// Class `Usage` for an invalid file.
     pub fn load(path: &Path) -> Result<Allowed> {
         Allowed::parse(&read_text(path)?, &date::today())
             .map_err(|why| Error::usage(format!("--allow-splats {} cannot be used", path.display())).why(why))
     }
 
-    /// Exactly these titles: what was allowed once, when a run is judged again.
+    /// Allows exactly these titles. Used to judge a run again with what was allowed then.
     pub fn exactly(titles: &[String]) -> Allowed {
         let entry = |title: &String| {
             let title = Regex::new(&format!("^(?:{})$", regex::escape(title))).ok()?;
@@ -115,15 +115,15 @@ impl Allowed {
             if let Some(why) = too_wide(&pattern) {
                 return Err(why);
             }
-            // The day itself still counts.
+            // The expiry day itself still counts.
             Ok(Entry { title: pattern, reason, expired: expires.as_str() < today, expires })
         };
         Ok(Allowed { entries: allow.into_iter().map(entry).collect::<std::result::Result<_, _>>()? })
     }
 
-    /// Why a splat with this title does not count; `None`: it does.
+    /// Why a splat with this title does not count; `None` if it counts.
     pub fn allows(&self, title: &str) -> Option<&str> {
-        // A kernel that is tainted by an oops died, even if nobody saw that.
+        // A kernel with the oops taint bit died, even if nothing else showed it.
         let died = taint::named(title) & taint::DIED != 0;
         if died || crate::console_rules::severity(title) == Some(Severity::Death) {
             return None;
@@ -132,7 +132,7 @@ impl Allowed {
         entry.map(|entry| entry.reason.as_str())
     }
 
-    /// What became of each entry in a run with these splats.
+    /// How each entry was used in a run with these splats.
     pub fn records(&self, splats: &[SplatRecord]) -> Vec<AllowRecord> {
         let record = |entry: &Entry| {
             let fits =
@@ -246,7 +246,7 @@ mod tests {
                     && (error.contains("fits") || error.contains("matches unrelated")),
                 "{wide}: {error}"
             );
-            // The message says which, among others.
+            // The message names the pattern, among others.
             let two = file("one", "2027-01-01") + &file(wide, "2027-01-01");
             assert!(Allowed::parse(&two, TODAY).expect_err(wide).contains(&format!("{wide:?}")), "{wide}");
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The record of a bisection that has ended, or been interrupted.
+//! The record of a finished or interrupted bisection.
 
 use serde::{Deserialize, Serialize};
 
 use vmtest_base::error::Class;
 
-/// Result of a bisection.
+/// The result of a bisection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bisection {
@@ -17,81 +17,82 @@ pub struct Bisection {
     pub directory: String,
     /// The command line.
     pub command: String,
-    /// The question, for people: `first bad commit: basic/x: fail`.
+    /// The question in words: `first bad commit: basic/x: fail`.
     pub question: String,
-    /// `found`, `hidden` (skips hide it), `wrong end`, `an end cannot be judged`; `interrupted` or `not at its end` of a
-    /// bisection that can go on.
+    /// `found`, `hidden` (by skips), `wrong end`, `an end cannot be judged`; `interrupted` or `not at its
+    /// end` if the bisection can be resumed.
     pub answer: String,
-    /// What kind of thing was looked for: `first bad commit`.
+    /// The kind of thing that was searched for: `first bad commit`.
     pub looked_for: String,
-    /// The first good one was looked for: the old end is bad.
+    /// Searched for the first good one: the old endpoint is bad.
     pub find_fix: bool,
     /// The answer in a sentence.
     pub summary: String,
     /// The culprit; absent unless it was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Subject>,
-    /// The newest ones before it that are known to be different; of an end that is wrong, it.
+    /// The newest ones before it whose verdict differs; if an endpoint is wrong, that endpoint.
     pub before: Vec<Subject>,
-    /// The oldest that is known to be like the new end: the culprit, or the end of the range that is left.
+    /// The oldest known to have the verdict of the new endpoint: the culprit, or the end of the remaining
+    /// range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Subject>,
-    /// One of these is it, where skips hide which.
+    /// The candidates, if skips hide which of them is the culprit.
     pub among: Vec<Subject>,
-    /// What is worth knowing of how sure that is.
+    /// Notes on how reliable the result is.
     pub notes: Vec<String>,
-    /// Every kernel that was asked, in order.
+    /// Every kernel that was tested, in order.
     pub path: Vec<Step>,
-    /// Kernels of the history between the ends, the new end included.
+    /// Number of kernels between the endpoints, including the new one.
     pub history: usize,
     /// Guests that were started for it.
     pub boots: usize,
-    /// Seconds that kernels took to be made and to run, over all parts of it.
+    /// Seconds spent on building and running kernels, over all parts of the bisection.
     pub duration_s: f64,
-    /// The directory to go on with, where there is something to go on with.
+    /// The directory to pass to `--resume`, if the bisection can be resumed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resume: String,
-    /// What the process exits with.
+    /// The exit code of the process.
     pub exit_code: Class,
 }
 
-/// A kernel of the answer.
+/// A kernel that is part of the answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subject {
     /// Short name.
     pub name: String,
-    /// Hash of a commit; empty elsewhere.
+    /// Hash of a commit; empty for anything else.
     pub commit: String,
-    /// Subject of a commit or patch.
+    /// Subject line of a commit or patch.
     pub subject: String,
-    /// Author of it.
+    /// Author of the commit or patch.
     pub author: String,
-    /// Its day.
+    /// Date of the commit or patch.
     pub date: String,
-    /// `good`, `bad`, `skip`; empty where it was not asked.
+    /// `good`, `bad`, `skip`; empty if it was not tested.
     pub verdict: String,
-    /// Why.
+    /// Reason for the verdict.
     pub why: String,
     /// How often it ran, and how often it was bad.
     pub runs: [usize; 2],
-    /// Directory of the run that shows it; empty where none does.
+    /// Directory of the run that shows it; empty without one.
     pub directory: String,
     /// Consoles and events of that run.
     pub files: Vec<String>,
     /// Last lines of its console.
     pub console: Vec<String>,
-    /// The command to see it again.
+    /// The command that reproduces it.
     pub again: String,
 }
 
 impl Subject {
-    /// One line.
+    /// Name and subject in one line.
     pub fn line(&self) -> String {
         if self.subject.is_empty() { self.name.clone() } else { format!("{} ({})", self.name, self.subject) }
     }
 
-    /// How often it ran, in front of why; empty where it did not.
+    /// How often it ran, as a prefix of the reason; empty if it did not run.
     pub fn times(&self) -> String {
         match self.runs {
             [0, _] => String::new(),
@@ -106,27 +107,27 @@ impl Subject {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Step {
-    /// Which kernel.
+    /// Name of the kernel.
     pub name: String,
-    /// Its subject.
+    /// Its subject line.
     pub subject: String,
     /// `good`, `bad`, `skip`.
     pub verdict: String,
-    /// Why.
+    /// Reason for the verdict.
     pub why: String,
-    /// Why it was asked: `end`, `search`, `confirm`.
+    /// Why it was tested: `end`, `search`, `confirm`.
     pub purpose: String,
-    /// The verdict is of an earlier bisection.
+    /// The verdict was taken from an earlier bisection.
     pub cached: bool,
-    /// Seconds.
+    /// Duration in seconds.
     pub duration_s: f64,
-    /// Its place in the history, from 0 at the old end; with merges, in an order in which parents come first. `None` in
-    /// a record from before this was kept.
+    /// Its position in the history, from 0 at the old endpoint; with merges, in topological order. `None` in
+    /// records written before this field existed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<usize>,
 }
 
-/// Steps in a row with the same kernel and verdict.
+/// Groups consecutive steps with the same kernel, verdict and purpose.
 pub fn runs(path: &[Step]) -> impl Iterator<Item = &[Step]> {
     path.chunk_by(|a, b| (&a.name, &a.verdict, &a.purpose) == (&b.name, &b.verdict, &b.purpose))
 }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Text of strangers in a record: a guest, a patch or a path may have a say in it, and a record may be somebody else's.
+//! Sanitizes untrusted text in a record: a guest, a patch or a path may have influenced it, and the record
+//! may come from another machine.
 
 use serde_json::Value;
 
 use crate::run::RunResult;
 use vmtest_base::sanitize::{line, lines};
 
-/// Fields that may have several lines.
+/// Fields that may contain line breaks.
 const SEVERAL_LINES: [&str; 6] = ["reason", "log", "what", "expected", "seen", "why"];
-/// Fields whose values may.
+/// Tables whose values may contain line breaks.
 const TABLES: [&str; 3] = ["tools", "features", "profile"];
 
-/// Cleans every text of a record, also of fields that are added later. Names of subtests that were asked for hold nothing
-/// of the kind, so no cell takes the place of another.
+/// Sanitizes every text of a record, including fields that are added later. Names of planned subtests never
+/// contain such characters, so no cell takes the place of another.
 ///
 /// # Panics
-/// Where the model cannot be written as JSON and read back, which a test would have found.
+/// If the model cannot be converted to JSON and back, which a test would have found.
 pub fn clean(run: &mut RunResult) {
     let mut value = serde_json::to_value(&*run).expect("a record is JSON");
     walk(&mut value, false);

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Result of one column, before it is part of the record of a run.
+//! The result of one column, before it is added to the record of a run.
 
 use crate::run::{BootRecord, Cell, Kernel, RunResult, SplatRecord};
 
-/// Result of a column.
+/// The result of a column.
 #[derive(Debug)]
 pub struct ColumnResult {
-    /// The column.
+    /// The kernel of the column.
     pub kernel: Kernel,
-    /// The boot; `None` when it never came to one.
+    /// The boot; `None` if none was started.
     pub boot: Option<BootRecord>,
     /// The boots of further attempts.
     pub again: Vec<BootRecord>,
-    /// Its cells.
+    /// The cells of the column.
     pub cells: Vec<Cell>,
-    /// What the kernel complained of.
+    /// The kernel's warnings.
     pub splats: Vec<SplatRecord>,
 }
 
 impl ColumnResult {
-    /// Puts it into the record of a run.
+    /// Adds it to the record of a run.
     pub fn add_to(self, result: &mut RunResult) {
         let ColumnResult { kernel, boot, again, cells, splats } = self;
         if !result.kernels.contains(&kernel) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a line of a console says, without the lines around it: where its messages begin, whose they are, and how bad a title is.
+//! Classifies a console line on its own: where its messages begin, who wrote them, and how severe a title is.
 //!
-//! The complaints themselves are a table that the runner shares ([`vmtest_protocol::complaints`]).
+//! The warnings themselves are a table shared with the runner ([`vmtest_protocol::complaints`]).
 
 use std::sync::LazyLock;
 
@@ -11,16 +11,16 @@ use vmtest_protocol::{LAST_WORD, complaints};
 
 pub use vmtest_protocol::complaints::Severity;
 
-/// With what BUG() and WARN() begin (include/linux/printk.h).
+/// First line of a BUG() or WARN() report (include/linux/printk.h).
 pub const CUT_HERE: &str = "------------[ cut here ]------------";
-/// With what a stack trace begins: x86, others, and registers of a CPU that was in the kernel.
+/// How a stack trace starts: on x86, elsewhere, and the registers of a CPU in kernel mode.
 pub const TRACES: [&str; 4] = ["Call Trace:", "Call trace:", "Backtrace:", "RIP: 0010:"];
-/// With what a report of BUG() and WARN() ends.
+/// Prefix of the last line of a BUG() or WARN() report.
 pub const END: &str = "---[ end ";
-/// With what the title of a trace begins that belongs to nothing known.
+/// Prefix of the title of a trace that belongs to no known warning.
 pub const UNEXPLAINED: &str = "unexplained stack trace";
 
-/// Text that every line has which means anything: few lines have one, and only those are looked at closely.
+/// Matches a text that every relevant line contains: few lines do, and only those are examined closely.
 #[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
 pub static WORTH_A_LOOK: LazyLock<Regex> = LazyLock::new(|| {
     let rules = complaints::RULES.iter().map(complaints::Rule::literal);
@@ -29,8 +29,8 @@ pub static WORTH_A_LOOK: LazyLock<Regex> = LazyLock::new(|| {
     RegexBuilder::new(&texts.join("|")).unicode(false).build().unwrap()
 });
 
-/// What makes a line the kernel's: `[    1.234567]`, `[T12]`, `[  C1]`, the date that dmesg makes of it; `<4>` where the log
-/// level is shown; `Nov 27 12:00:00 host kernel: `.
+/// Marks a line as the kernel's: `[    1.234567]`, `[T12]`, `[  C1]`, the date that dmesg prints instead;
+/// `<4>` if the log level is shown; `Nov 27 12:00:00 host kernel: `.
 #[expect(clippy::unwrap_used, reason = "a constant pattern")]
 pub static STAMP: LazyLock<Regex> = LazyLock::new(|| {
     let syslog = r"(?:\w{3} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\d[T ][\d:.,+Z-]+) (?:\S+ kernel: )?";
@@ -38,19 +38,20 @@ pub static STAMP: LazyLock<Regex> = LazyLock::new(|| {
     RegexBuilder::new(&format!(r"^\s*(?:{syslog})?(?:(?:{of_kernel})\s*)*")).unicode(false).build().unwrap()
 });
 
-/// A time stamp behind other text: who wrote before left its line open. Its number has six digits, or blanks in front of it.
+/// A time stamp after other text, when the previous writer did not end its line. Its number has six decimals,
+/// or is padded with blanks.
 #[expect(clippy::unwrap_used, reason = "a constant pattern")]
 pub static INNER_STAMP: LazyLock<Regex> = LazyLock::new(|| {
     let pattern = r"\[(?: *\d+\.\d{6}| +\d+\.\d+)\](?:\[ *[TC]\d+\])? ";
     RegexBuilder::new(pattern).unicode(false).build().unwrap()
 });
 
-/// How bad a title is.
+/// How severe a title is.
 pub fn severity(title: &str) -> Option<Severity> {
     complaints::severity(title)
 }
 
-/// Whether a line of a console complains, as far as that can be said without the lines around it.
+/// Whether a console line is a kernel warning, as far as a line on its own can tell.
 pub fn complains(line: &str) -> bool {
     let line = line.as_bytes();
     let found = |message: Message<'_>| complaints::find(message.text, message.of_kernel);
@@ -58,17 +59,17 @@ pub fn complains(line: &str) -> bool {
         && messages(line).filter_map(found).any(|found| found.kind.severity().is_some())
 }
 
-/// One message of a line.
+/// One message in a line.
 pub struct Message<'a> {
-    /// To the end of the line or a carriage return: another CPU's time stamp may stand in the middle of it.
+    /// Up to the end of the line or a carriage return; another CPU's time stamp may be in the middle of it.
     pub text: &'a [u8],
-    /// Where it begins in the line.
+    /// Its offset in the line.
     pub at: usize,
-    /// Whether the kernel wrote it; where that is unknown, no.
+    /// Whether the kernel wrote it; false if unknown.
     pub of_kernel: bool,
 }
 
-/// The messages of a line: from its beginning, behind each carriage return, and behind each time stamp.
+/// The messages of a line: at its start, after each carriage return, and after each time stamp.
 pub fn messages(line: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let begins = std::iter::once(0).chain(memchr::memchr_iter(b'\r', line).map(|at| at + 1));
     let firsts = begins.map(|begin| {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two runs side by side: what failed newly, what was fixed, what vanished, what takes longer, and what the two were
-//! made with. Within one run columns are compared by [`crate::reference_columns`]; this is about the same columns on two days. Pure.
+//! Compares two runs: what newly failed, what was fixed, what vanished, what takes longer, and which settings
+//! differ. [`crate::reference_columns`] compares columns within one run; this compares the same columns in
+//! two runs. Pure.
 //!
-//! Success is the last branch here as well: whatever was right before and is not right now is worse, and so is what was
-//! right and is not there, or is not asked any more.
+//! Success is the last branch here as well: a test that passed and does not pass now is worse, even if it is
+//! missing or no longer required.
 //!
-//! How it could be wrong: a test that was never right can get no worse than the class of its failure says, and two
-//! failures of one class with different reasons are told and do not count. A test that was renamed is a vanished one and
-//! a new one.
+//! How it could be wrong: a test that never passed can only get worse by the class of its failure; two
+//! failures of one class with different reasons are reported but do not count. A renamed test is reported as
+//! one that vanished and one that was added.
 
 mod settings;
 
@@ -23,7 +24,7 @@ use vmtest_base::error::{Class, PRECEDENCE};
 /// Version of this structure.
 const SCHEMA: u32 = 1;
 
-/// A configuration: option to value.
+/// A kernel configuration: option to value.
 pub type Options = BTreeMap<String, String>;
 
 /// One of the two runs.
@@ -31,51 +32,51 @@ pub type Options = BTreeMap<String, String>;
 pub struct Side<'a> {
     /// Its record.
     pub run: &'a RunResult,
-    /// Configuration of its kernels, by their ids and variants, as far as it is known.
+    /// Kernel configurations by kernel ID and variant, as far as they are known.
     pub options: &'a BTreeMap<(String, String), Options>,
 }
 
-/// From when on a phase is slower.
+/// When a phase counts as slower.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slower {
-    /// By so many hundredths.
+    /// Minimum slowdown in percent.
     pub percent: u64,
-    /// And by at least so many milliseconds.
+    /// Minimum slowdown in milliseconds.
     pub at_least_ms: u64,
-    /// Whether it counts.
+    /// Whether a slower phase is a regression.
     pub counts: bool,
 }
 
 impl Slower {
-    /// Where nobody says otherwise: told, and no regression, because another machine is slower, too.
+    /// The default: reported, but not a regression, because another machine may be slower.
     pub const USUAL: Slower = Slower { percent: 50, at_least_ms: 5000, counts: false };
 }
 
-/// What became of a test.
+/// How a test changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// It is bad and was not, or was not there.
+    /// It fails now, and passed or did not exist before.
     Fails,
-    /// It was bad and is so in a way that counts for more.
+    /// It failed before and now fails in a more serious way.
     Worse,
-    /// It was right, and is right only on a repeat.
+    /// It passed before, and now passes only on a retry.
     Flaky,
-    /// It was there, and is not.
+    /// It existed before and is missing now.
     Vanished,
-    /// It was right, and does not count any more: an allowed skip, a known failure.
+    /// It passed before and no longer counts: an allowed skip, a known failure.
     Unasked,
-    /// It was bad, and is right.
+    /// It failed before and passes now.
     #[serde(rename = "mended")]
     Fixed,
-    /// It is bad for a different reason than before.
+    /// It fails for a different reason than before.
     Differs,
-    /// It is right, and was not there.
+    /// It is new and passes.
     Added,
 }
 
 impl Change {
-    /// Every one, what matters most first.
+    /// All changes, the most important first.
     pub const ALL: [Change; 8] = [
         Change::Fails,
         Change::Worse,
@@ -95,7 +96,7 @@ impl Change {
         }
     }
 
-    /// For people.
+    /// Text shown in reports.
     pub fn label(self) -> &'static str {
         match self {
             Change::Fails => "new failure",
@@ -110,31 +111,31 @@ impl Change {
     }
 }
 
-/// A test that is not what it was.
+/// A test whose result changed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TestChange {
-    /// What became of it.
+    /// How it changed.
     pub change: Change,
-    /// Which kernel, as the new run calls it.
+    /// ID of the kernel in the new run.
     pub kernel: String,
-    /// Which variant.
+    /// Name of the variant.
     pub variant: String,
     /// How it was booted.
     pub boot: String,
-    /// Which suite.
+    /// Name of the suite.
     pub suite: String,
-    /// test/subtest.
+    /// `test/subtest`.
     pub test: String,
-    /// Its outcome before; empty where it was not there.
+    /// Its outcome before; empty if it did not exist.
     pub was: String,
-    /// Its outcome now; empty where it is not there.
+    /// Its outcome now; empty if it is missing.
     pub is: String,
-    /// Why it is what it is; of one that vanished, empty.
+    /// Reason for the new outcome; empty if it vanished.
     pub reason: String,
 }
 
 impl TestChange {
-    /// Its column, as the new run calls it.
+    /// Its column in the new run.
     pub fn column(&self) -> ColumnId<'_> {
         let TestChange { kernel, variant, boot, suite, .. } = self;
         ColumnId { kernel, variant, boot, suite }
@@ -144,32 +145,32 @@ impl TestChange {
 /// A phase that takes longer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhaseChange {
-    /// What is done.
+    /// Name of the phase.
     pub name: String,
-    /// On what.
+    /// The kernel it works on.
     pub kernel: String,
-    /// How long it took.
+    /// Its duration before.
     pub was_ms: u64,
-    /// How long it takes.
+    /// Its duration now.
     pub is_ms: u64,
 }
 
-/// Something that the two runs were made with.
+/// A setting that differs between the two runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Setting {
     /// `tool`, `kernel`, `guest`, `option`.
     pub kind: &'static str,
-    /// Of which column; empty for the whole run.
+    /// The column; empty for the whole run.
     pub of: String,
-    /// Which.
+    /// Name of the setting.
     pub name: String,
-    /// Before; empty where it was not there.
+    /// Value before; empty if it was not set.
     pub was: String,
-    /// Now; empty where it is not there.
+    /// Value now; empty if it is not set.
     pub is: String,
 }
 
-/// What there is to say of two runs.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Diff {
     /// Version of this structure.
@@ -182,19 +183,19 @@ pub struct Diff {
     pub exit_codes: [u8; 2],
     /// Whether anything got worse.
     pub worse: bool,
-    /// Columns with other names that were compared all the same: the one kernel of each run.
+    /// The only kernel of each run, if they were compared despite different names.
     pub paired: Option<[String; 2]>,
-    /// Tests that are in both.
+    /// Number of tests in both runs.
     pub compared: usize,
-    /// Tests that are not what they were, what matters most first.
+    /// Tests whose results changed, the most important first.
     pub tests: Vec<TestChange>,
-    /// Complaints of kernels that are new; digits do not tell two apart.
+    /// New kernel warnings; titles that differ only in digits are the same.
     pub new_splats: Vec<String>,
-    /// Complaints that are gone.
+    /// Kernel warnings that no longer appear.
     pub gone_splats: Vec<String>,
     /// Phases that take longer.
     pub slower: Vec<PhaseChange>,
-    /// What the two runs were made with, as far as it differs.
+    /// Settings that differ.
     pub settings: Vec<Setting>,
 }
 
@@ -235,7 +236,7 @@ pub fn compare(old: Side<'_>, new: Side<'_>, slower: Slower) -> Diff {
         settings: settings::differing(old, new, &rename),
         paired,
     };
-    // Two runs without a test in common have nothing to say of each other.
+    // Two runs without a common test cannot be compared.
     diff.worse = diff.tests.iter().any(|test| test.change.is_worse())
         || !diff.new_splats.is_empty()
         || (slower.counts && !diff.slower.is_empty())
@@ -243,7 +244,7 @@ pub fn compare(old: Side<'_>, new: Side<'_>, slower: Slower) -> Diff {
     diff
 }
 
-/// The kernels of two runs that have one each, by different names: two versions of a series, or of a kernel.
+/// The kernels of two runs with one each, if the names differ: two versions of a series, or of a kernel.
 fn pair(old: &RunResult, new: &RunResult) -> Option<[String; 2]> {
     let ids = |run: &RunResult| run.cells.iter().map(|cell| cell.kernel.clone()).collect::<BTreeSet<_>>();
     let (old, new) = (ids(old), ids(new));
@@ -262,7 +263,7 @@ fn by_key<'a>(
         for finding in &column.findings {
             let ColumnId { kernel, variant, boot, suite } = column.id;
             let key = (rename(kernel), variant, boot, suite, finding.path());
-            // Of two with one name, the one that is worse.
+            // If two have the same name, use the worse one.
             let place = found.entry(key).or_insert(finding);
             if rank(finding) < rank(place) {
                 *place = finding;
@@ -272,7 +273,7 @@ fn by_key<'a>(
     found
 }
 
-/// Small is bad.
+/// Lower is worse.
 fn rank(finding: &Finding<'_>) -> usize {
     let place = PRECEDENCE.into_iter().position(|class| class == finding.class).unwrap_or_default();
     if finding.verdict.is_bad() { place } else { PRECEDENCE.len() }
@@ -293,7 +294,7 @@ fn test(key: &Key<'_>, was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> O
     })
 }
 
-/// What became of a test; `None` where it is what it was.
+/// How a test changed; `None` if it did not.
 fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change> {
     let (was, is) = match (was, is) {
         (None, None) => return None,
@@ -328,7 +329,7 @@ fn change(was: Option<&Finding<'_>>, is: Option<&Finding<'_>>) -> Option<Change>
     }
 }
 
-/// What is told of the run itself is there only when it is bad.
+/// Findings about the run itself exist only when something is wrong.
 fn vanished(was: &Finding<'_>) -> Option<Change> {
     match was.verdict {
         _ if !was.is_test() => Some(Change::Fixed),
@@ -337,7 +338,7 @@ fn vanished(was: &Finding<'_>) -> Option<Change> {
     }
 }
 
-/// Complaints that count, by kernel, variant and title without its digits.
+/// Warnings that count, by kernel, variant and title without digits.
 fn splats(run: &RunResult, rename: &dyn Fn(&str) -> String) -> BTreeMap<String, String> {
     let counted = run.splats.iter().filter(|splat| splat.allowed.is_none());
     let one = |splat: &crate::run::SplatRecord| {
@@ -348,7 +349,7 @@ fn splats(run: &RunResult, rename: &dyn Fn(&str) -> String) -> BTreeMap<String, 
     counted.map(one).collect()
 }
 
-/// Sums of what was really done: a phase whose result was there already took no time worth comparing.
+/// Sums the work that was really done: a phase whose result was cached took no time worth comparing.
 fn phases(
     old: &RunResult,
     new: &RunResult,
@@ -358,7 +359,7 @@ fn phases(
     let sums = |run: &RunResult, rename: &dyn Fn(&str) -> String| {
         let mut sums: BTreeMap<(String, String), u64> = BTreeMap::new();
         for phase in run.phases.iter().filter(|phase| !phase.cached) {
-            // A boot is called by its kernel and, in brackets, by how it was started.
+            // The name of a boot phase is its kernel and, in parentheses, how it was booted.
             let (kernel, rest) = phase.kernel.split_once(" (").unwrap_or((&phase.kernel, ""));
             let rest = if rest.is_empty() { String::new() } else { format!(" ({rest}") };
             let key = (phase.name.clone(), rename(kernel) + &rest);
@@ -383,7 +384,7 @@ fn phases(
 }
 
 impl Diff {
-    /// What a process ends with that asks only this.
+    /// The exit class of a process that only compares.
     pub fn class(&self) -> Class {
         if self.worse { Class::TestFailed } else { Class::Pass }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a format for test results is told: each cell, and also what no cell tells, or a kernel that died after its last
-//! test would be a report full of passes. One rule for all formats: the exit code is 0 exactly when nothing here is
-//! bad.
+//! What a test result format reports: each cell, and also what no cell shows; otherwise a kernel that died
+//! after its last test would yield a report full of passes. One rule for all formats: the exit code is 0
+//! exactly if nothing here is bad.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,16 +11,16 @@ use crate::outcome::Outcome;
 use crate::run::{BootRecord, Cell, RunResult, SplatRecord};
 use vmtest_base::error::{Class, PRECEDENCE};
 
-/// What a finding means to who only knows tests.
+/// A finding, reduced to the statuses of a generic test format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TestStatus {
-    /// There is evidence that it is right.
+    /// There is evidence that it passed.
     Passed,
-    /// It does not count: an allowed skip, a known failure, a column that is only there to compare with.
+    /// It does not count: an allowed skip, a known failure, or a column that is only for comparison.
     Aside,
-    /// Something was found in the kernel under test: a test failed, or the kernel complained.
+    /// A problem was found in the kernel under test: a test failed, or the kernel printed a warning.
     Failed,
-    /// It could not be judged, or the kernel died: who asks for the test gets no answer.
+    /// It could not be judged, or the kernel died, so the test has no result.
     Error,
 }
 
@@ -34,17 +34,17 @@ impl TestStatus {
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding<'a> {
-    /// Group of tests; [`RUN`] or [`GUEST`] for what is told by no cell.
+    /// Group of tests; `[run]` or `[guest]` if no cell shows it.
     pub test: &'a str,
-    /// Name in the group; the whole name where it is empty.
+    /// Name in the group; empty if the finding is about the whole group.
     pub subtest: &'a str,
-    /// What it means.
+    /// Its status.
     pub verdict: TestStatus,
     /// The outcome, or the class in words: `fail`, `kernel panic or oops`.
     pub word: &'static str,
     /// Exit class.
     pub class: Class,
-    /// Why; empty for a plain pass.
+    /// Reason; empty for a plain pass.
     pub reason: &'a str,
     /// Lines that show it.
     pub detail: Vec<&'a str>,
@@ -52,16 +52,16 @@ pub struct Finding<'a> {
     pub duration_ms: u64,
 }
 
-/// In place of a test, for what happened to the run; no test has such a name.
+/// The test name of findings about the run; no real test has it.
 const RUN: &str = "[run]";
-/// The same, for what happened to a guest.
+/// The same for findings about a guest.
 const GUEST: &str = "[guest]";
 
-/// Why a run is no pass in which nothing failed.
+/// Why a run in which nothing failed is still not a pass.
 pub const NO_PLAIN_PASS: &str = "no test passed without an allowance";
 
 impl Finding<'_> {
-    /// Whether it is a test, and not what happened to a guest or the run.
+    /// Whether it is a test, as opposed to a problem with a guest or the run.
     pub fn is_test(&self) -> bool {
         ![RUN, GUEST].contains(&self.test)
     }
@@ -71,7 +71,7 @@ impl Finding<'_> {
         if self.subtest.is_empty() { self.test.to_owned() } else { format!("{}/{}", self.test, self.subtest) }
     }
 
-    /// The reason in one line, never empty for what is no pass.
+    /// The reason in one line; never empty unless it passed.
     pub fn why(&self) -> String {
         let reason = self.reason.split_whitespace().collect::<Vec<_>>().join(" ");
         match (self.verdict, reason.is_empty()) {
@@ -85,14 +85,14 @@ impl Finding<'_> {
 /// The findings of one suite on one kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnFindings<'a> {
-    /// Which; all of it empty for what concerns the run as a whole.
+    /// The column; all fields are empty for findings about the whole run.
     pub id: ColumnId<'a>,
-    /// At least one.
+    /// Never empty.
     pub findings: Vec<Finding<'a>>,
 }
 
 impl ColumnFindings<'_> {
-    /// `src:6.18/debug (direct)`, with the suite where it is not our own.
+    /// `src:6.18/debug (direct)`, with the suite if it is not our own.
     pub fn name(&self) -> String {
         let ColumnId { kernel, variant, boot, suite } = self.id;
         if kernel.is_empty() {
@@ -112,7 +112,7 @@ impl ColumnFindings<'_> {
     }
 }
 
-/// Everything that there is to tell of a run.
+/// All findings of a run, by column.
 pub fn columns(run: &RunResult) -> Vec<ColumnFindings<'_>> {
     let mut columns: Vec<ColumnFindings<'_>> = Vec::new();
     for cell in &run.cells {
@@ -123,7 +123,7 @@ pub fn columns(run: &RunResult) -> Vec<ColumnFindings<'_>> {
     }
     let told = columns.iter().flat_map(|column| &column.findings).any(|finding| finding.verdict.is_bad());
     let decides = run.exit_code;
-    // An interruption, nothing at all, or a record that is not what it should be.
+    // An interruption, an empty run, or a record that contradicts itself.
     if decides != Class::Pass && (!told || !is_told(&columns, decides)) {
         let finding = Finding {
             test: RUN,
@@ -158,7 +158,7 @@ fn column<'c, 'a>(columns: &'c mut Vec<ColumnFindings<'a>>, id: ColumnId<'a>) ->
     &mut columns[at]
 }
 
-/// What an exit class means for a test.
+/// The status that corresponds to an exit class.
 fn of_class(class: Class) -> TestStatus {
     match class {
         Class::Pass => TestStatus::Passed,
@@ -172,17 +172,17 @@ fn of_class(class: Class) -> TestStatus {
     }
 }
 
-/// What a cell means.
+/// The status of a cell.
 pub fn verdict(cell: &Cell) -> TestStatus {
     if !cell.counts() {
         return TestStatus::Aside;
     }
     match (cell.outcome, of_class(cell.class)) {
         (Outcome::Pass | Outcome::Flaky, verdict) => verdict,
-        // A class of its own says that it is allowed, or not required.
+        // Its class says that it is allowed or not required.
         (Outcome::Skip | Outcome::Xfail | Outcome::Notrun, TestStatus::Passed) => TestStatus::Aside,
         (Outcome::Fail, TestStatus::Failed) => TestStatus::Failed,
-        // No class makes a pass of these, whoever wrote the record.
+        // These outcomes are never a pass, whatever class the record says.
         _ => TestStatus::Error,
     }
 }
@@ -190,7 +190,7 @@ pub fn verdict(cell: &Cell) -> TestStatus {
 fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
     let log: Vec<&str> = cell.log.lines().collect();
     let path = cell.path();
-    // What happened to the guest during it shows on the console, not in its log.
+    // What happened to the guest in the meantime is on the console, not in the test's log.
     let happened = |splat: &&SplatRecord| splat.variant_id() == cell.variant_id() && splat.during == path;
     let detail = match cell.outcome {
         Outcome::Crash | Outcome::Timeout => {
@@ -211,7 +211,7 @@ fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
     }
 }
 
-/// What a kernel said, with files and lines where they are known.
+/// A kernel warning, with files and lines if they are known.
 pub fn splat_lines(splat: &SplatRecord) -> impl Iterator<Item = &str> {
     let lines = if splat.stack.is_empty() { &splat.lines } else { &splat.stack };
     lines.iter().map(String::as_str)
@@ -236,18 +236,18 @@ fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
     }
 }
 
-/// A series that brings tests of its own, or changes those of the tree.
+/// The tests that a series adds or changes in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnTests<'a> {
-    /// One sentence.
+    /// One sentence that describes it.
     pub what: String,
-    /// The first of the files, and how many more there are.
+    /// The first of the files.
     pub files: Vec<&'a str>,
-    /// How many more.
+    /// How many more there are.
     pub more: usize,
 }
 
-/// Files that are listed.
+/// Most files that are listed.
 const MAX_FILES: usize = 8;
 
 impl OwnTests<'_> {
@@ -258,7 +258,7 @@ impl OwnTests<'_> {
     }
 }
 
-/// What a reader has to know of where the tests come from; `None` where no series of the run changes any.
+/// What a reader must know about the origin of the tests; `None` if no series of the run changes any.
 pub fn own_tests(run: &RunResult) -> Option<OwnTests<'_>> {
     let changed = run.kernels.iter().flat_map(|kernel| &kernel.tests_changed);
     let mut files: Vec<&str> = changed.map(String::as_str).collect();
@@ -278,12 +278,12 @@ pub fn own_tests(run: &RunResult) -> Option<OwnTests<'_>> {
     })
 }
 
-/// A reason that findings of one kernel share.
+/// A reason that several findings of one kernel share.
 #[derive(Debug, Clone)]
 pub struct Reason<'c, 'a> {
-    /// Column of the first of them.
+    /// Column of the first finding.
     pub column: &'c ColumnFindings<'a>,
-    /// The first of them.
+    /// The first finding.
     pub finding: &'c Finding<'a>,
     /// The reason.
     pub why: String,
@@ -299,8 +299,8 @@ impl Reason<'_, '_> {
     }
 }
 
-/// What is bad, what decides the exit code first; each reason of a kernel once: one that does not build has every test
-/// as a finding.
+/// Everything that is bad, starting with what decides the exit code. Each reason of a kernel appears once,
+/// because a kernel that does not build has a finding for every test.
 pub fn reasons<'c, 'a>(columns: &'c [ColumnFindings<'a>]) -> Vec<Reason<'c, 'a>> {
     let all = columns.iter().flat_map(|column| column.findings.iter().map(move |finding| (column, finding)));
     let mut bad: Vec<_> = all.filter(|(_, finding)| finding.verdict.is_bad()).collect();
@@ -358,7 +358,7 @@ mod tests {
                 if one.exit_code.code() != 0 {
                     assert!(bad(&one) > 0, "{class:?} {outcome:?}");
                 }
-                // A record whose classes say more than its outcomes is no pass either.
+                // A record whose classes are better than its outcomes is not a pass either.
                 let hollow =
                     matches!(outcome, Outcome::Fail | Outcome::Missing | Outcome::Crash | Outcome::Timeout);
                 if class == Class::Pass {

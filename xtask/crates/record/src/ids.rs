@@ -6,10 +6,10 @@ use vmtest_protocol::TestName;
 use crate::matrix::JobRecord;
 use crate::run::{BootRecord, Cell, SplatRecord};
 
-/// A kernel in a variant. All that is known of where a kernel complained.
+/// A kernel in a variant. A kernel warning is attributed to this, not to a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VariantId<'a> {
-    /// Id of the kernel.
+    /// ID of the kernel.
     pub kernel: &'a str,
     /// Name of the variant; empty for a kernel that was not built here.
     pub variant: &'a str,
@@ -18,29 +18,29 @@ pub struct VariantId<'a> {
 /// A column: a kernel in a variant, how it is booted, and what runs in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ColumnId<'a> {
-    /// Id of the kernel.
+    /// ID of the kernel.
     pub kernel: &'a str,
     /// Name of the variant; empty for a kernel that was not built here.
     pub variant: &'a str,
-    /// `vng` or `direct`; empty where it never came to that.
+    /// `vng` or `direct`; empty if it was never decided.
     pub boot: &'a str,
     /// `own`, `upstream`, ..
     pub suite: &'a str,
 }
 
 impl<'a> ColumnId<'a> {
-    /// The same, however it is booted.
+    /// The same column, regardless of how it is booted.
     pub fn any_boot(self) -> ColumnId<'a> {
         ColumnId { boot: "", ..self }
     }
 }
 
-/// A cell.
+/// Identifies a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellId<'a> {
     /// Its column.
     pub column: ColumnId<'a>,
-    /// Group.
+    /// Group of tests.
     pub test: &'a str,
     /// Subtest; empty for a test as a whole.
     pub subtest: &'a str,
@@ -58,7 +58,7 @@ impl Cell {
         ColumnId { kernel, variant, boot, suite }
     }
 
-    /// What no other cell of a run has.
+    /// Its unique identity within a run.
     pub fn id(&self) -> CellId<'_> {
         CellId { column: self.column(), test: &self.test, subtest: &self.subtest }
     }
@@ -75,7 +75,7 @@ impl BootRecord {
         VariantId { kernel: &self.kernel, variant: &self.variant }
     }
 
-    /// The column that it is a guest of.
+    /// The column that the guest belongs to.
     pub fn column(&self) -> ColumnId<'_> {
         let BootRecord { kernel, variant, boot, suite, .. } = self;
         ColumnId { kernel, variant, boot, suite }
@@ -95,7 +95,7 @@ impl JobRecord {
         VariantId { kernel: &self.kernel, variant: &self.variant }
     }
 
-    /// Whether this column is its own.
+    /// Whether the column belongs to this job.
     pub fn owns(&self, column: ColumnId<'_>) -> bool {
         let JobRecord { kernel, variant, boot, suite, .. } = self;
         let boot = if boot == "auto" { column.boot } else { boot };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A finished run, read back from its directory into the model that it was written from. Nothing of it is trusted that
-//! the record itself contradicts: a report must not say pass because somebody cut a file short. It may come from another
-//! machine: no link in its directory is followed, and nothing but a plain file of a bounded size is read.
+//! Loads a finished run from its directory into the model that it was written from. A record that contradicts
+//! itself is rejected: a truncated file must not turn into a pass. The record may come from another machine:
+//! no link in its directory is followed, and only regular files of a bounded size are read.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -15,24 +15,24 @@ use vmtest_base::dotconfig::DotConfig;
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::places::runs_dir;
 
-/// The record of a bisection in its directory.
+/// File name of a bisection's record.
 const BISECTION: &str = "bisect.json";
-/// The record in a run's directory.
+/// File name of a run's record.
 pub const FILE: &str = "run.json";
-/// Configuration of a guest's kernel, beside its console; absent where nobody knows it.
+/// Configuration of a guest's kernel, next to its console; missing if it is unknown.
 pub const CONFIG: &str = "config";
-/// Bytes of a console that are looked at, from its end.
+/// Bytes that are read from the end of a console.
 const MAX_OF_A_CONSOLE: u64 = 4 * 1024 * 1024;
 /// Largest record that is read. A run of 200 kernels with all suites has 40 MB.
 pub const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// Consoles by the directories of their guests, as far as they are there.
+/// Consoles by the directories of their guests, as far as they exist.
 pub type Consoles = BTreeMap<String, String>;
 
-/// A run that is over.
+/// A finished run.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Everything that it saw.
+    /// Its directory.
     pub dir: PathBuf,
     /// Its record.
     pub result: RunResult,
@@ -42,20 +42,20 @@ impl Stored {
     /// Opens a run: `latest`, its name, its directory, or its `run.json`.
     ///
     /// # Errors
-    /// Class `Usage` where there is none, class `Host` where its record cannot be trusted.
+    /// Class `Usage` if there is no such run, class `Host` if its record cannot be trusted.
     pub fn open(which: &Path) -> Result<Stored> {
         let dir = find(which)?;
         let result = read(&dir)?;
         Ok(Stored { dir, result })
     }
 
-    /// Configurations of its kernels, by their ids and variants.
+    /// Configurations of its kernels, by kernel ID and variant.
     pub fn options(&self) -> BTreeMap<(String, String), DotConfig> {
         options(&self.dir, &self.result)
     }
 }
 
-/// Configurations of the kernels of a run in this directory, by their ids and variants, as far as there are any.
+/// Configurations of the kernels of a run in this directory, by kernel ID and variant, as far as they exist.
 pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotConfig> {
     let of_boot = |boot: &BootRecord| {
         let text = beneath::read_text(dir, Path::new(&boot.directory).join(CONFIG)).ok()?;
@@ -64,24 +64,24 @@ pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotCon
     run.boots.iter().filter_map(of_boot).collect()
 }
 
-/// Consoles of the guests of a run that there is something to see of, by their directories.
+/// Consoles of the guests that did not pass or whose kernel printed a warning, by directory.
 pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
     let complained = |boot: &BootRecord| {
         boot.class != Class::Pass || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
     };
     let of_boot = |boot: &BootRecord| {
         let path = Path::new(&boot.directory).join("console.log");
-        // Whatever bytes a guest wrote.
+        // A guest may write arbitrary bytes.
         let bytes = beneath::last_bytes(dir, path, MAX_OF_A_CONSOLE).ok()?;
         Some((boot.directory.clone(), String::from_utf8_lossy(&bytes).into_owned()))
     };
     run.boots.iter().filter(|boot| complained(boot)).filter_map(of_boot).collect()
 }
 
-/// A bisection that came to an end.
+/// Loads the record of a bisection.
 ///
 /// # Errors
-/// Class `Usage` where there is none, class `Host` where its record cannot be read.
+/// Class `Usage` if there is none, class `Host` if it cannot be read.
 pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
@@ -90,7 +90,8 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     let no = |why: String| Error::host(format!("cannot draw {}", dir.join(BISECTION).display())).why(why);
     let text = beneath::read_text_up_to(&dir, BISECTION, MAX_BYTES)?;
     let record: Value = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
-    // What is read here is the same in both; only the question to each kernel is stored in another form.
+    // The fields that are read here are the same in both; only the question for each kernel is stored
+    // differently.
     if record["schema"] != 1 && record["schema"] != 2 {
         return Err(no(format!("its schema is {}, and only 1 and 2 are known here", record["schema"])));
     }
@@ -98,7 +99,7 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
         .map_err(|_| no("it is not finished".to_owned()).next("resume it with cargo xtask bisect --resume"))
 }
 
-/// A place below a run's directory; `None` for a name in a record that leads elsewhere.
+/// A path below a run's directory; `None` for a name that leads out of it.
 pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
     let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     (plain && !name.is_empty()).then(|| dir.join(name))
@@ -107,7 +108,7 @@ pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
 /// The directory of a run that left a record.
 ///
 /// # Errors
-/// Class `Usage` where there is none.
+/// Class `Usage` if there is none.
 pub fn find(which: &Path) -> Result<PathBuf> {
     let no = |why: String| Error::usage(format!("no such finished run: {}", which.display())).why(why);
     if which.file_name().is_some_and(|name| name == FILE)
@@ -140,11 +141,11 @@ pub fn find(which: &Path) -> Result<PathBuf> {
 /// Reads the record in the directory of a run.
 ///
 /// # Errors
-/// Class `Host` where it is of another version, or contradicts itself.
+/// Class `Host` if it has another version or contradicts itself.
 pub fn read(dir: &Path) -> Result<RunResult> {
     let no = |why: String| Error::host(format!("cannot trust {}", dir.join(FILE).display())).why(why);
     let text = beneath::read_text_up_to(dir, FILE, MAX_BYTES)?;
-    /// Enough of it to say why the rest cannot be read.
+    /// Enough of the record to say why the rest cannot be read.
     #[derive(serde::Deserialize)]
     struct Version {
         schema: u32,
@@ -154,19 +155,19 @@ pub fn read(dir: &Path) -> Result<RunResult> {
         return Err(no(format!("its schema is {}, and only {SCHEMA} is known here", version.schema)));
     }
     let mut run: RunResult = serde_json::from_str(&text).map_err(|error| no(error.to_string()))?;
-    // Somebody else may have written it: what is shown of it goes to a terminal.
+    // The record may be untrusted, and its text is shown on a terminal.
     crate::clean::clean(&mut run);
     check(&run).map_err(no)?;
     Ok(run)
 }
 
-/// Whether the exit code and the classes follow from the cells and boots.
+/// Checks that the exit code and the classes follow from the cells and boots.
 ///
-/// How it could be wrong: a cell that was taken out together with its count leaves a record that agrees with itself. Only
-/// the raw events know of that.
+/// How it could be wrong: a cell that was removed along with its count leaves a consistent record. Only the
+/// raw events show that it is missing.
 ///
 /// # Errors
-/// What contradicts what.
+/// The contradiction.
 pub fn check(run: &RunResult) -> std::result::Result<(), String> {
     let mut again = run.clone();
     reference_columns::settle(&mut again);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the record of a matrix, or of a part of one, has besides what any run has. Parts are joined by it.
+//! The part of a record that only a matrix, or a shard of one, has. It is used to merge shards.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use vmtest_base::error::Class;
 use vmtest_base::key::Key;
 
-/// One glob or several, of which one has to fit.
+/// One or more globs, one of which must match.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Globs {
@@ -18,7 +18,7 @@ pub enum Globs {
 }
 
 impl Globs {
-    /// All of them.
+    /// All of the globs.
     pub fn all(&self) -> &[String] {
         match self {
             Globs::One(one) => std::slice::from_ref(one),
@@ -27,23 +27,23 @@ impl Globs {
     }
 }
 
-/// Which cells, as it is written.
+/// Selects cells; every given field must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellGlobs {
-    /// Over the name of the column: `src:6.18*+fsession`.
+    /// Matches the name of the column: `src:6.18*+fsession`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Globs>,
-    /// Over the variant; empty text for a kernel that was not built here.
+    /// Matches the variant; an empty string matches a kernel that was not built here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<Globs>,
     /// `vng` or `direct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Globs>,
-    /// Over the suite.
+    /// Matches the suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<Globs>,
-    /// Over `test/subtest`, or over `test` for all of a group, like `--test`.
+    /// Matches `test/subtest`, or `test` for a whole group, like `--test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Globs>,
 }
@@ -51,33 +51,33 @@ pub struct CellGlobs {
 /// `matrix` of `run.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MatrixRecord {
-    /// Of the file, and of the harness.
+    /// Hash of the matrix file and the harness.
     pub key: String,
-    /// Of the harness alone: parts of two versions of it are no parts of one run.
+    /// Hash of the harness alone: shards of two versions of it cannot be merged.
     pub harness: String,
-    /// Every job of the matrix, in its order, whether it ran here or not.
+    /// All jobs of the matrix in order, whether or not they ran here.
     pub all: Vec<Axes>,
-    /// Which part this is; absent for all of it, for chosen cells and for parts that were joined.
+    /// Which shard this is; absent for a whole matrix, for chosen cells and for merged shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<String>,
     /// The jobs of this run, in the order of `all`.
     pub jobs: Vec<JobRecord>,
-    /// `[[expect]]`, and what became of each entry.
+    /// The `[[expect]]` entries and their state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<ExpectRecord>,
-    /// `[[require]]`, and what became of each entry.
+    /// The `[[require]]` entries and their state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required: Vec<RequireRecord>,
 }
 
-/// A job of the matrix that is in this run.
+/// A job of the matrix that is part of this run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// Its name.
+    /// Name of the job.
     pub id: String,
-    /// Of the matrix and of its name.
+    /// Hash of the matrix key and the job's name.
     pub key: String,
-    /// Its column: which cells are its own, together with the three below.
+    /// Kernel of its column; the next three fields complete the column.
     pub kernel: String,
     /// Variant of its cells.
     pub variant: String,
@@ -85,58 +85,58 @@ pub struct JobRecord {
     pub boot: String,
     /// Suite of its cells.
     pub suite: String,
-    /// Key of the source, or of the image, before series and configuration; empty where it was not had.
+    /// Key of the source or image, before series and configuration; empty if it was not available.
     pub source: String,
     /// Key of the series; empty without one.
     pub series: String,
-    /// So many cells.
+    /// Number of cells.
     pub cells: u64,
     /// How long its guests took.
     pub duration_ms: u64,
-    /// What ran it, where that was a command of `--executor`.
+    /// The command of `--executor` that ran it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<String>,
 }
 
-/// A known failure, and what became of it.
+/// A known failure and its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExpectRecord {
-    /// Which cells.
+    /// The cells it applies to.
     pub cells: CellGlobs,
-    /// Which outcome.
+    /// The expected outcome.
     pub outcome: Outcome,
-    /// What the cell has to say; absent where that is open.
+    /// Text that the cell must contain; absent if any text will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<String>,
-    /// Why.
+    /// Why it is expected.
     pub reason: String,
-    /// Where it is known.
+    /// Link to where it is tracked.
     pub link: String,
-    /// Its last day.
+    /// Its last valid day.
     pub expires: String,
-    /// `used`, `unused`, `passes` (what it fits passes), `used, and passes`, `expired`.
+    /// `used`, `unused`, `passes` (every cell it matches passes), `used, and passes`, `expired`.
     pub state: String,
-    /// Cells that became `xfail` by it.
+    /// Number of cells that became `xfail` because of it.
     pub covered: u64,
-    /// Cells that it fits and that passed.
+    /// Number of cells that it matches and that passed.
     pub passes: u64,
 }
 
-/// Cells that have to be there and pass.
+/// Cells that must exist and pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequireRecord {
-    /// Which.
+    /// The cells it applies to.
     pub cells: CellGlobs,
-    /// `met`, `unmet`, or `not here` in a part of the matrix that has none of them.
+    /// `met`, `unmet`, or `not here` in a shard without any of them.
     pub state: String,
-    /// So many fit.
+    /// Number of matching cells.
     pub found: u64,
-    /// Those that did not pass.
+    /// The cells that did not pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacking: Vec<String>,
 }
 
-/// What a cell was before it became a known failure.
+/// The result of a cell before it became a known failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExpectedRecord {
     /// Its outcome.
@@ -147,25 +147,25 @@ pub struct ExpectedRecord {
     pub why: String,
 }
 
-/// Where a job stands in the matrix, each as the file writes it.
+/// The coordinates of a job in the matrix, each as written in the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Axes {
-    /// Name of the job: stable, and safe as the name of a file or a job.
+    /// Name of the job: stable, and safe to use as a file name or CI job name.
     pub id: String,
     /// `src:6.18`
     pub kernel: String,
-    /// Several are joined by `+`; `none` without one.
+    /// Multiple series are joined by `+`; `none` without one.
     pub series: String,
     /// `image` for a kernel that is not built here.
     pub variant: String,
     /// `auto`, `vng` or `direct`.
     pub boot: String,
-    /// `own`, `upstream` or a program's name.
+    /// `own`, `upstream` or the name of a program.
     pub suite: String,
 }
 
 impl Axes {
-    /// With its name made of the rest.
+    /// Makes the coordinates; the name is derived from the rest.
     pub fn new(kernel: &str, series: &str, variant: &str, boot: &str, suite: &str) -> Axes {
         let id = [kernel, series, variant, boot, suite].map(slug).join("--");
         let own = str::to_owned;
@@ -183,8 +183,8 @@ impl Axes {
 /// Longest part of a name.
 const MOST: usize = 40;
 
-/// A word of letters, digits, dots and single dashes. Where more than the colon behind a scheme was lost, a hash of the text
-/// keeps words apart that would be the same.
+/// A word of letters, digits, dots and single dashes. If more was lost than the colon after a scheme, a hash
+/// of the text keeps different inputs distinct.
 fn slug(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut word = String::new();

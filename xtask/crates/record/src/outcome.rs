@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Every expectation held.
+    /// All expectations were met.
     Pass,
-    /// An expectation did not hold.
+    /// An expectation was not met.
     Fail,
     /// The kernel does not have the feature, and rejected it exactly as it must.
     Skip,
-    /// Planned, and never reported.
+    /// Planned, but never reported.
     Missing,
     /// The kernel, the guest or the runner died during it.
     Crash,
-    /// It did not end in time.
+    /// It did not finish in time.
     Timeout,
-    /// Passed only on a repeat.
+    /// Passed only on a retry.
     Flaky,
-    /// A declared, known failure.
+    /// A known failure that was declared.
     Xfail,
-    /// A stage before it failed.
+    /// An earlier stage failed.
     Notrun,
 }
 
 impl Outcome {
-    /// As in `run.json`.
+    /// Its name in `run.json`.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Pass => "pass",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Columns that are there to compare with: which cells of theirs count, and what changed from one to the next. Pure.
+//! Reference columns: which of their cells count, and what changed from one column to the next. Pure.
 //!
-//! Such a column (`role`: the base of `--with-base`, a step of `--each-patch`) answers "and before?". What its tests say
-//! is information: a kernel without the feature skips, half of a series may fail. Three things count all the same, or a
-//! run could pass without evidence: whatever happens to the kernel itself (it does not build, boot or survive, it
-//! complains) and to the harness; a test that had passed in an earlier column, also where it is gone; and everything where
-//! the column that is to be judged is not there.
+//! A reference column (`role`: the base of `--with-base`, a step of `--each-patch`) shows the state before a
+//! change. Its test results are informational: a kernel without the feature skips, half a series may fail.
+//! Three things count anyway, or a run could pass without evidence: problems of the kernel itself (it does
+//! not build, boot or survive, it prints warnings) or of the harness; a test that passed in an earlier
+//! column, even if it is missing now; and everything if the column to be judged is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,15 @@ use crate::outcome::Outcome;
 use crate::run::{Cell, Kernel, Role, RunResult};
 use vmtest_base::error::Class;
 
-/// Decides which cells count, and notes in each what it was before. A test that passed in an earlier column and is absent
-/// from a later one that ran gets a `missing` cell there, and that counts.
+/// Decides which cells count, and records in each its previous outcome. A test that passed in an earlier
+/// column and is missing from a later one that ran gets a `missing` cell there, and that counts.
 ///
-/// An earlier column is one of the same kernel in the same variant: its base, or a step of its series. Two kernels that
-/// the user names are not compared, in whatever order: an older tree never had all the tests of a newer one.
+/// An earlier column is one of the same kernel in the same variant: its base, or a step of its series. Two
+/// kernels that the user names are never compared, in any order: an older tree does not have all the tests of
+/// a newer one.
 ///
-/// How it could be wrong: a series that renames a subtest or removes one on purpose ends with 3, and the reader of the
-/// report decides. A test that never passed can vanish unnoticed; there was no evidence to lose.
+/// How it could be wrong: a series that renames or removes a subtest on purpose exits with 3, and the reader
+/// of the report decides. A test that never passed can vanish unnoticed; there was no evidence to lose.
 pub fn settle(run: &mut RunResult) {
     let chains = chains(&run.kernels);
     let mut places: BTreeMap<(String, Row), usize> = BTreeMap::new();
@@ -33,7 +34,7 @@ pub fn settle(run: &mut RunResult) {
         let rows = places.keys().filter(|(kernel, _)| of_chain(kernel)).map(|(_, row)| row.clone());
         for row in rows.collect::<BTreeSet<Row>>() {
             let mut known = None;
-            // Where it passed last.
+            // The cell of the last pass.
             let mut passed: Option<Cell> = None;
             for (id, role) in chain {
                 let Some(cell) = places.get(&(id.clone(), row.clone())).and_then(|at| run.cells.get_mut(*at))
@@ -44,10 +45,10 @@ pub fn settle(run: &mut RunResult) {
                     }
                     continue;
                 };
-                // Nothing ran, so nothing is known of it; why not counts.
+                // Nothing ran, so the outcome is unknown; the reason still counts.
                 if cell.outcome == Outcome::Notrun {
                     if let Some(passed) = passed.as_ref().filter(|_| cell.class == Class::Pass) {
-                        // Its own tree says that it need not run: a series cannot excuse itself from a test.
+                        // Its own tree excludes it: a series cannot excuse itself from a test.
                         cell.reason =
                             format!("{}, and does not run here: {}", passed_on(passed), cell.reason);
                         cell.class = Class::Incomplete;
@@ -89,8 +90,8 @@ fn passed_on(cell: &Cell) -> String {
     format!("{} passed on {}", cell.path(), cell.kernel)
 }
 
-/// The cell of a row that passed and is absent from this column. `None` where the suite never ran there: a cell that
-/// counts already says which stage failed.
+/// A cell for a row that passed earlier and is missing from this column. `None` if the suite never ran there:
+/// a cell that counts already says which stage failed.
 fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
     let column = ColumnId { kernel, ..passed.column().any_boot() };
     let boot = run.boots.iter().find(|boot| boot.column().any_boot() == column);
@@ -99,7 +100,7 @@ fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
     if boot.is_none() && cells.clone().any(stopped) {
         return None;
     }
-    // What the test as a whole came to may explain it.
+    // The result of the test as a whole may explain it.
     let whole = cells.find(|cell| cell.test == passed.test && cell.subtest.is_empty());
     let why = match whole.filter(|whole| whole.outcome != Outcome::Pass) {
         Some(whole) => format!("{} as a whole is {}: {}", whole.test, whole.outcome.name(), whole.reason),
@@ -125,19 +126,19 @@ fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
     })
 }
 
-/// Whether this is what a test found, and not what happened to the kernel or the harness.
+/// Whether this is a test result, as opposed to a problem of the kernel or the harness.
 fn says_a_test(class: Class) -> bool {
     matches!(class, Class::TestFailed | Class::Incomplete | Class::Flaky)
 }
 
-/// Columns that belong together, first to last; only those that end in one that is judged as a whole.
+/// Columns that belong together, first to last; only chains that end in a column that is judged as a whole.
 fn chains(kernels: &[Kernel]) -> Vec<Vec<(String, Option<Role>)>> {
     let judged = kernels.iter().filter(|kernel| kernel.role.is_none());
     let chain = |last: &Kernel| {
         let mut chain = vec![(last.id.clone(), last.role)];
         let mut before = last.compared_to.clone();
         while let Some(kernel) = before.and_then(|id| kernels.iter().find(|kernel| kernel.id == id)) {
-            // A file that somebody else wrote may go in circles.
+            // An untrusted record may contain a cycle.
             if chain.iter().any(|(id, _)| *id == kernel.id) {
                 break;
             }
@@ -157,18 +158,18 @@ fn chains(kernels: &[Kernel]) -> Vec<Vec<(String, Option<Role>)>> {
     chains
 }
 
-/// How far a kernel came before its tests.
+/// How far a kernel got before its tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// It went through.
+    /// The stage succeeded.
     Ok,
-    /// It did not.
+    /// The stage failed.
     Failed(Class),
-    /// It never came to that.
+    /// The stage was never reached.
     Unknown,
 }
 
-/// Whether a column was built, and whether its boot went through.
+/// Whether a column was built, and whether it booted.
 pub fn stages(run: &RunResult, kernel: &Kernel) -> (Stage, Stage) {
     if let Some(boot) = run.boots.iter().find(|boot| boot.kernel == kernel.id) {
         let class = boot.class;
@@ -179,25 +180,25 @@ pub fn stages(run: &RunResult, kernel: &Kernel) -> (Stage, Stage) {
         Some(class @ (Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild)) => {
             Stage::Failed(class)
         }
-        // Built, and then something else came between.
+        // Built, but interrupted before the boot.
         _ if !kernel.release.is_empty() => Stage::Ok,
         _ => Stage::Unknown,
     };
     (build, Stage::Unknown)
 }
 
-/// What a column did to something that the columns before it knew.
+/// How a column differs from the columns before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// It had worked, and does not any more.
+    /// It worked before and no longer does.
     Breaks,
-    /// It had not worked, and does now.
+    /// It did not work before and does now.
     Starts,
-    /// It does not work in another way than before.
+    /// It fails in a different way than before.
     Differs,
 }
 
-/// What happened to this cell; `None` where it is as it was, or nobody knows how it was.
+/// How this cell changed; `None` if it did not, or if its previous outcome is unknown.
 pub fn change(cell: &Cell) -> Option<Change> {
     match (cell.was?, cell.outcome) {
         (Outcome::Pass, _) => Some(Change::Breaks),

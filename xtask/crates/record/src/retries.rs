@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--retries`: which subtests run again in a fresh guest, and what several attempts come to together. Pure.
+//! `--retries`: which subtests run again in a fresh guest, and how the attempts are combined. Pure.
 //!
-//! What passes only in a later attempt is `flaky`, and never a pass. An attempt counts as a pass only by the same evidence as
-//! a first one; one that did not run the subtest, skipped it or knows its failure changes nothing.
+//! A subtest that passes only in a later attempt is `flaky`, never a pass. An attempt passes only with the
+//! same evidence as a first one; an attempt that did not run the subtest, skipped it or is a known failure
+//! changes nothing.
 //!
-//! How it could be wrong: a failure that needs what ran before it in the same guest does not come back when the subtest runs
-//! alone, and is taken for chance. It is `flaky` then, so it still counts, unless `--allow-flaky` says otherwise.
+//! How it could be wrong: a failure that depends on earlier tests in the same guest does not happen again
+//! when the subtest runs alone, so it looks random. It is `flaky` then and still counts, unless
+//! `--allow-flaky` is given.
 
 use vmtest_protocol::TestName;
 
@@ -13,10 +15,10 @@ use crate::outcome::Outcome;
 use crate::run::{Attempt, Cell};
 use vmtest_base::error::{Class, PRECEDENCE};
 
-/// What of these cells is worth another attempt: what was planned, counts, and failed or was lost.
+/// The cells worth another attempt: planned, counted, and failed or lost.
 ///
-/// Not a skip: the kernel said that it cannot, and will again. Not what a stage before the boot prevented. Not a complaint of
-/// the kernel: the subtest passed, and what was complained of stays true. Not what an interruption cut off.
+/// Not a skip: the kernel does not support it and still will not. Not what an earlier stage prevented. Not a
+/// kernel warning: the subtest passed, and the warning stands. Not what an interruption cut off.
 pub fn again(cells: &[Cell], planned: &[TestName]) -> Vec<TestName> {
     let lost = |cell: &&Cell| {
         let by_the_guest = match cell.class {
@@ -32,13 +34,13 @@ pub fn again(cells: &[Cell], planned: &[TestName]) -> Vec<TestName> {
     cells.iter().filter(lost).map(Cell::name).filter(|name| planned.contains(name)).collect()
 }
 
-/// An attempt, as it stands in the record.
+/// An attempt as stored in the record.
 fn attempt(cell: &Cell, number: u32, boot: Class) -> Attempt {
     Attempt { number, outcome: cell.outcome, class: cell.class, reason: cell.reason.clone(), boot }
 }
 
-/// Adds the outcome of another attempt. `boots`: class of the guest as a whole, of the first attempt and of this one.
-/// `number`: which attempt it is, from 2.
+/// Merges the cells of another attempt. `boots`: class of the guest as a whole, in the first attempt and in
+/// this one. `number`: the number of this attempt, from 2.
 pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (Class, Class)) {
     for new in again {
         let same = |cell: &&mut Cell| (&cell.test, &cell.subtest) == (&new.test, &new.subtest);
@@ -60,11 +62,12 @@ pub fn merge(cells: &mut [Cell], again: Vec<Cell>, number: u32, (first, this): (
     }
 }
 
-/// Adds what whole tests came to that ran again. `lost`: what they ran again for.
+/// Merges the results of whole tests that ran again. `lost`: the tests that were the reason.
 ///
-/// More is seen than was asked: what had passed, or was allowed not to, and fails now is as flaky as the other way round; and what the first attempt
-/// never came to is there now, and is flaky as well, because the guest that should have run it was lost. A cell for the test
-/// as a whole stands for everything in it: it has passed when something did and nothing else is left.
+/// A whole test reports more subtests than were lost: one that passed or was allowed not to, and fails now,
+/// is just as flaky as the reverse. A subtest that the first attempt never reached is flaky as well, because
+/// the guest that should have run it was lost. A cell for the test as a whole represents everything in it: it
+/// passed if something did and nothing else is left.
 pub fn merge_tests(
     cells: &mut Vec<Cell>,
     again: Vec<Cell>,
@@ -96,7 +99,7 @@ pub fn merge_tests(
                 let (outcome, class) = (Outcome::Flaky, Class::Flaky);
                 cells.push(Cell { outcome, class, reason, tries, attempts: new.attempts + 1, ..new });
             }
-            // Whatever else it is, it counts as what it is.
+            // A new cell counts as it is.
             None => cells.push(Cell { tries: vec![attempt(&new, number, boots.1)], ..new }),
         }
     }
@@ -139,8 +142,8 @@ fn whole_tests(cells: &[Cell], again: &[Cell], lost: &[TestName]) -> Vec<Cell> {
     wholes
 }
 
-/// Of two attempts without a pass, whether the later one is the one to show: it ran the subtest and the other did not, or it
-/// came to something worse.
+/// Whether the later of two attempts without a pass is the one to show: only it ran the subtest, or its
+/// result is worse.
 fn tells_more(new: &Cell, old: &Cell) -> bool {
     let ran = |cell: &Cell| matches!(cell.outcome, Outcome::Fail | Outcome::Crash | Outcome::Timeout);
     let rank = |cell: &Cell| PRECEDENCE.into_iter().position(|class| class == cell.class);
@@ -150,7 +153,8 @@ fn tells_more(new: &Cell, old: &Cell) -> bool {
     }
 }
 
-/// `--allow-flaky`: what passed on a repeat does not count, unless the kernel died in one of the guests that lost it.
+/// `--allow-flaky`: a pass on a retry does not count against the run, unless the kernel died in one of the
+/// guests that lost it.
 pub fn allow(cells: &mut [Cell]) {
     let flaky = cells.iter_mut().filter(|cell| cell.outcome == Outcome::Flaky);
     for cell in flaky {
@@ -160,7 +164,8 @@ pub fn allow(cells: &mut [Cell]) {
     }
 }
 
-/// Whether a guest's class is told by its subtests from now on, because they run again. A complaint is not: it stands.
+/// Whether a guest's class no longer counts because its lost subtests run again. A kernel warning still
+/// counts.
 pub fn is_replaced(boot: Class) -> bool {
     !matches!(boot, Class::Pass | Class::Splat | Class::Interrupted | Class::Terminated)
 }
@@ -174,7 +179,7 @@ mod tests {
         cell("k", "a", outcome, class)
     }
 
-    /// What a subtest comes to that did this in its attempts.
+    /// The cell of a subtest with these results in its attempts.
     fn tried(attempts: &[(Outcome, Class)]) -> Cell {
         let mut cells = vec![one(attempts[0].0, attempts[0].1)];
         for (at, (outcome, class)) in attempts.iter().enumerate().skip(1) {
@@ -246,7 +251,7 @@ mod tests {
         let cell = tried(&[FAIL, MISSING, PASS]);
         assert_eq!((cell.outcome, cell.tries.len(), cell.attempts), (Outcome::Flaky, 3, 3));
         assert_eq!(tried(&[FAIL, FAIL, FAIL]).outcome, Outcome::Fail);
-        // A guest that could not be trusted makes no pass.
+        // An untrusted guest cannot produce a pass.
         assert_eq!(tried(&[FAIL, (Outcome::Fail, Class::Host)]).class, Class::TestFailed);
     }
 
@@ -276,7 +281,7 @@ mod tests {
         assert_eq!(allowed(FAIL), (Outcome::Flaky, Class::Pass));
         assert_eq!(allowed((Outcome::Timeout, Class::Hang)), (Outcome::Flaky, Class::Pass));
         assert_eq!(allowed(CRASH), (Outcome::Flaky, Class::Flaky));
-        // It was lost because the kernel died in another one.
+        // It was lost because the kernel died in another subtest.
         let mut cells = vec![one(MISSING.0, MISSING.1)];
         merge(&mut cells, vec![one(PASS.0, PASS.1)], 2, (Class::Panic, Class::Pass));
         allow(&mut cells);
@@ -290,7 +295,7 @@ mod tests {
         Cell { subtest: subtest.into(), ..one(outcome, class) }
     }
 
-    /// Outcomes after whole tests ran again for what of `first` was lost.
+    /// Outcomes after whole tests ran again because of what was lost in `first`.
     fn whole(first: &[Cell], second: &[Cell], boots: (Class, Class)) -> Vec<(String, Outcome, Class)> {
         let mut cells = first.to_vec();
         let names: Vec<TestName> = cells
@@ -309,26 +314,26 @@ mod tests {
         let fail = |name| named(name, FAIL.0, FAIL.1);
         let flaky = |name: &str| (name.to_owned(), Outcome::Flaky, Class::Pass);
         let boots = (Class::TestFailed, Class::Pass);
-        // What failed passes; what had passed stays.
+        // The failed subtest passes; the passed one stays a pass.
         let seen = whole(&[pass("a"), fail("b")], &[pass("a"), pass("b")], boots);
         assert_eq!(seen, [("a".to_owned(), Outcome::Pass, Class::Pass), flaky("b")]);
-        // What had passed fails now.
+        // The subtest that passed fails now.
         assert_eq!(whole(&[pass("a"), fail("b")], &[fail("a"), pass("b")], boots), [flaky("a"), flaky("b")]);
-        // An allowed skip fails now: nobody allowed that.
+        // An allowed skip fails now, which was not allowed.
         let skip = named("a", Outcome::Skip, Class::Pass);
         assert_eq!(whole(&[skip, fail("b")], &[fail("a"), pass("b")], boots), [flaky("a"), flaky("b")]);
-        // It fails again, or is not there any more.
+        // It fails again, or is missing.
         for second in [vec![pass("a"), fail("b")], vec![pass("a")], vec![], vec![pass("c")]] {
             let seen = whole(&[pass("a"), fail("b")], &second, boots);
             assert_eq!(seen[1], ("b".to_owned(), FAIL.0, FAIL.1), "{second:?}");
         }
-        // The guest was lost in it, and all of it runs now. A panic is never allowed.
+        // The guest was lost during the test, and now all of it runs. A panic is never allowed.
         let lost = [named("", Outcome::Timeout, Class::Hang)];
         let seen = whole(&lost, &[pass("a"), pass("b")], (Class::Hang, Class::Pass));
         assert_eq!(seen, [flaky(""), flaky("a"), flaky("b")]);
         let seen = whole(&[named("", CRASH.0, CRASH.1)], &[pass("a")], (Class::Panic, Class::Pass));
         assert!(seen.iter().all(|(_, outcome, class)| (*outcome, *class) == (Outcome::Flaky, Class::Flaky)));
-        // Not all of it, or nothing.
+        // Only part of it passes, or nothing runs.
         let seen = whole(&lost, &[pass("a"), fail("b")], (Class::Hang, Class::TestFailed));
         assert_eq!(seen[0].1, Outcome::Timeout);
         assert_eq!(seen[2], ("b".to_owned(), FAIL.0, FAIL.1));

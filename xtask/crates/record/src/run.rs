@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The outcome of a run: the model that every report is made from. Pure.
+//! The result of a run: the model that every report is made from. Pure.
 
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use vmtest_base::error::{Class, PRECEDENCE};
 
-/// Version of `run.json`. Readers refuse what they do not know.
+/// Version of `run.json`. Readers reject unknown versions.
 pub const SCHEMA: u32 = 1;
 
-/// One leaf of the matrix.
+/// One cell of the matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Column: id of the kernel.
+    /// ID of the kernel, which names the column.
     pub kernel: String,
     /// Name of the variant; empty for a kernel that was not built here.
     pub variant: String,
@@ -26,69 +26,69 @@ pub struct Cell {
     pub accel: String,
     /// `own` or `upstream`.
     pub suite: String,
-    /// Group.
+    /// Group of tests.
     pub test: String,
-    /// Subtest; empty for a test of `upstream` as a whole, where its subtests do not say it all.
+    /// Subtest; empty for an `upstream` test as a whole, if its subtests do not cover everything.
     pub subtest: String,
-    /// What came of it.
+    /// How it ended.
     pub outcome: Outcome,
-    /// Why it is not a pass; empty for one.
+    /// Why it did not pass; empty for a pass.
     pub reason: String,
-    /// Whether anything but a pass counts against the run. Where it does not, the class still says what it is.
+    /// Whether anything but a pass counts against the run. If not, the class still shows what happened.
     pub required: bool,
     /// How often it ran.
     pub attempts: u32,
-    /// Wall time of the subtest in the guest; of the repetition that is told of.
+    /// Wall time of the subtest in the guest; of the repetition that is shown.
     pub duration_ms: u64,
     /// Exit class of this cell.
     pub class: Class,
-    /// Its outcome in the nearest earlier column that it is compared with, where that was another one.
+    /// Its outcome in the nearest earlier column that it is compared with, if that was different.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<Outcome>,
-    /// Figures that it took and what they were taken on; empty where it took none.
+    /// Measurements and the accelerator they were taken on; empty without any.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub measured: String,
-    /// Expectations that did not hold; empty where all did, or where it never came to one.
+    /// Expectations that were not met; empty if all were, or if none was checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmet: Vec<Unmet>,
-    /// The test's own log, for what is not a pass; empty otherwise.
+    /// The test's own log, if it did not pass; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log: String,
-    /// Whether what its variant is about was really so in its guest; absent where a variant is about nothing of the
-    /// kind, and where there was no guest.
+    /// Whether its guest met the conditions of its variant; absent if the variant has none, or without a
+    /// guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced: Option<bool>,
-    /// What was seen of a failure that a matrix declares; absent elsewhere.
+    /// The original result of a cell that matches a declared failure; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<ExpectedRecord>,
-    /// Every attempt of `--retries`, this one among them; empty where there was one.
+    /// Every attempt of `--retries`, including this one; empty if there was only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tries: Vec<Attempt>,
 }
 
-/// An expectation that did not hold.
+/// An expectation that was not met.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unmet {
-    /// What was looked at.
+    /// What was checked.
     pub what: String,
-    /// What had to be.
+    /// The expected value.
     pub expected: String,
-    /// What was.
+    /// The actual value.
     pub seen: String,
 }
 
 /// Outcome of a subtest in one of several guests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
-    /// What came of it.
+    /// How it ended.
     pub outcome: Outcome,
-    /// Exit class of that.
+    /// Exit class of this attempt.
     pub class: Class,
-    /// Why it was not a pass.
+    /// Why it did not pass.
     pub reason: String,
-    /// Exit class of that guest as a whole.
+    /// Exit class of the guest as a whole.
     pub boot: Class,
 }
 
@@ -104,26 +104,26 @@ impl Cell {
     }
 }
 
-/// What a column is for that is not judged as a whole; see [`crate::reference_columns`].
+/// Why a column exists that is not judged as a whole; see [`crate::reference_columns`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The unpatched kernel, beside the patched one.
+    /// The unpatched kernel, next to the patched one.
     Base,
-    /// The first patches of a series, or none of them yet.
+    /// The first patches of a series, or none yet.
     Step,
 }
 
 /// A kernel of the run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Kernel {
-    /// Column of the matrix.
+    /// Name of its column in the matrix.
     pub id: String,
-    /// As it was asked for.
+    /// The specification that the user gave.
     pub spec: String,
-    /// `uname -r`, from the runner; empty when it never spoke.
+    /// `uname -r`, from the runner; empty if it never reported.
     pub release: String,
-    /// Build id of its file, which its guests have to show; empty where the file does not tell (a compressed image).
+    /// Build ID of its file, which its guests must report; empty if the file has none (a compressed image).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub build_id: String,
     /// Hash of everything that went into it.
@@ -132,13 +132,13 @@ pub struct Kernel {
     pub series: Vec<String>,
     /// `gcc` or `clang`; empty for a kernel that was not built here.
     pub toolchain: String,
-    /// Why it is there, for one that is there to compare with; `None` for all that are judged as a whole.
+    /// Its role, if it is only there for comparison; `None` for all that are judged as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// What a reader of the series would not think: a diff that stands in the message of a mail, say. Empty for most.
+    /// Surprising properties of the series, such as a diff inside a commit message. Usually empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Id of the kernel that its cells are compared with; `None` where there is none.
+    /// ID of the kernel that its cells are compared with, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared_to: Option<String>,
     /// Files of the tree's own BPF tests that its series changes.
@@ -146,97 +146,97 @@ pub struct Kernel {
     pub tests_changed: Vec<String>,
 }
 
-/// A complaint of a kernel.
+/// A kernel warning.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SplatRecord {
-    /// Which kernel.
+    /// ID of the kernel.
     pub kernel: String,
-    /// Which variant.
+    /// Name of the variant.
     pub variant: String,
-    /// First line.
+    /// First line of the report.
     pub title: String,
-    /// The subtest that was running, where the runner noticed it; empty otherwise.
+    /// The subtest that was running, if the runner noticed; empty otherwise.
     pub during: String,
     /// `death` or `splat`.
     pub severity: String,
-    /// In which attempt of `--retries`, where it was not the first; absent there.
+    /// The attempt of `--retries`; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// Why it does not fail the run, where `--allow-splats` says so.
+    /// Why it does not fail the run, if `--allow-splats` allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
-    /// What stands around it on the console, the line itself among it; empty where it is not there.
+    /// The console lines around it, including the line itself; empty if it is not on the console.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
-    /// Its stack with files and lines, by the tree's own script; empty where there is none.
+    /// Its stack with files and lines, decoded by the tree's own script; empty without one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<String>,
-    /// Why there is no such stack.
+    /// Why there is no decoded stack.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub no_stack: String,
 }
 
-/// What a variant is about, and how it was in a guest.
+/// A condition of a variant, and its value in a guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConditionRecord {
-    /// For people.
+    /// Description for humans.
     pub what: String,
-    /// Which feature of the guest tells.
+    /// The feature of the guest that is read.
     pub read: String,
-    /// What that had to be: a regular expression.
+    /// The wanted value: a regular expression.
     pub wanted: String,
-    /// What it was.
+    /// The actual value.
     pub value: String,
-    /// Whether that is as wanted.
+    /// Whether the value is as wanted.
     pub enforced: bool,
-    /// Whether a guest without it is no pass.
+    /// Whether a guest that does not meet it cannot pass.
     pub must: bool,
 }
 
-/// An entry of the file of `--allow-splats`, and what became of it.
+/// An entry of the file of `--allow-splats` and its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AllowRecord {
     /// Pattern of the title.
     pub title: String,
     /// Why it is allowed.
     pub reason: String,
-    /// Its last day.
+    /// Its last valid day.
     pub expires: String,
     /// `used`, `unused` or `expired`.
     pub state: String,
-    /// Splats that it fits.
+    /// Number of splats that it matches.
     pub splats: u64,
 }
 
 /// A step, for the timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRecord {
-    /// What was done.
+    /// Name of the step.
     pub name: String,
-    /// On what, mostly a kernel.
+    /// What it worked on, usually a kernel.
     pub kernel: String,
-    /// When it began, counted from the start of the run.
+    /// When it started, relative to the start of the run.
     #[serde(default)]
     pub started_ms: u64,
     /// How long it took.
     pub duration_ms: u64,
-    /// Nothing had to be done.
+    /// The result came from the cache.
     pub cached: bool,
 }
 
 /// One boot and the conditions it ran under.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct BootRecord {
-    /// Which kernel.
+    /// ID of the kernel.
     pub kernel: String,
-    /// Which variant.
+    /// Name of the variant.
     pub variant: String,
-    /// Which suite ran in it.
+    /// Name of the suite that ran in it.
     #[serde(default)]
     pub suite: String,
-    /// `vng` or `direct`, and why.
+    /// `vng` or `direct`.
     pub boot: String,
-    /// Why this way of booting.
+    /// Why it was booted this way.
     pub boot_reason: String,
     /// `kvm` or `tcg`.
     pub accel: String,
@@ -244,52 +244,54 @@ pub struct BootRecord {
     pub accel_reason: String,
     /// Virtual CPUs.
     pub cpus: u32,
-    /// Why so many.
+    /// Why this many.
     pub cpus_reason: String,
     /// `multi` or `single`: threads of the emulator; absent under KVM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcg_thread: Option<String>,
-    /// Why that; absent under KVM.
+    /// Why that mode; absent under KVM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcg_thread_reason: Option<String>,
     /// Limits in force, in seconds.
     pub limits_s: BTreeMap<String, u64>,
-    /// Build id of the kernel that ran, as the runner read it; empty where it never spoke, or the kernel shows none.
+    /// Build ID of the kernel that ran, as read by the runner; empty if it never reported, or the kernel has
+    /// none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub build_id: String,
     /// What the runner found in the guest.
     pub features: BTreeMap<String, String>,
     /// What the tests expected of this kernel.
     pub profile: BTreeMap<String, String>,
-    /// What its variant is about, and how it was here; absent where that is nothing.
+    /// The conditions of its variant and their values here; absent without any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ConditionRecord>,
-    /// Class of the boot as a whole: `pass` where it went through.
+    /// Class of the boot as a whole: `pass` if it completed.
     pub class: Class,
-    /// Why it did not; empty where it did.
+    /// Why it did not complete; empty if it did.
     pub reason: String,
-    /// Start to hello, in milliseconds; absent when it never came.
+    /// Milliseconds from start to `hello`; absent if that never arrived.
     pub booted_after_ms: Option<u64>,
     /// Start to end, in milliseconds.
     pub duration_ms: u64,
-    /// Directory of its console and events, below the run's.
+    /// Directory of its console and events, relative to the run's.
     pub directory: String,
-    /// Last lines of the console, for a boot that did not go through.
+    /// Last lines of the console, for a boot that did not complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub console_tail: Vec<String>,
-    /// The line that told of the kernel's death, or else the last byte of the guest, to the verdict, in milliseconds.
+    /// Milliseconds from the line that reported the kernel's death, or else the guest's last byte, to the
+    /// verdict.
     #[serde(default)]
     pub to_verdict_ms: u64,
-    /// What a guest was asked before it was killed, and what it answered; absent for one that ended by itself.
+    /// Queries before the guest was killed, with the answers; absent if it ended by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before_kill: Vec<String>,
-    /// Which attempt of `--retries` it is, where it is not the first; absent there.
+    /// The attempt of `--retries`; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// What it lost ran again: its class stands here, and is not counted.
+    /// The tests that it lost ran again, so its class is recorded but does not count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retried: bool,
-    /// Why its class is not counted, where a matrix declares how it ended.
+    /// Why its class does not count, if a matrix declares how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
 }
@@ -303,32 +305,32 @@ pub struct RunResult {
     pub run: String,
     /// The command line.
     pub command: Vec<String>,
-    /// The class that its cells add up to; the process exits with its code, unless `--baseline` decides.
+    /// The class that follows from its cells; the process exits with its code, unless `--baseline` decides.
     pub exit_code: Class,
-    /// Exit code to number of cells.
+    /// Number of cells of each class.
     pub classes: BTreeMap<Class, u64>,
-    /// Name to version.
+    /// Version of each tool.
     pub tools: BTreeMap<String, String>,
-    /// Columns.
+    /// The columns.
     pub kernels: Vec<Kernel>,
-    /// Boots.
+    /// The boots.
     pub boots: Vec<BootRecord>,
-    /// Leaves.
+    /// The cells.
     pub cells: Vec<Cell>,
-    /// Complaints of kernels.
+    /// Kernel warnings.
     pub splats: Vec<SplatRecord>,
     /// Entries of `--allow-splats`; absent without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_splats: Vec<AllowRecord>,
-    /// Timeline.
+    /// The timeline.
     pub phases: Vec<PhaseRecord>,
-    /// What it is of a matrix; absent for a run of anything else.
+    /// Its part of a matrix; absent for other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixRecord>,
 }
 
 impl RunResult {
-    /// A run that has come to nothing yet, and so to no pass.
+    /// A run without any results, which is therefore not a pass.
     pub fn empty(run: &str, command: Vec<String>) -> RunResult {
         RunResult {
             schema: SCHEMA,
@@ -347,7 +349,8 @@ impl RunResult {
         }
     }
 
-    /// Boots whose class none of their cells has: it counts even when every cell is fine, as in a panic after the last test.
+    /// Boots whose class is not the class of any of their cells: it counts even if every cell passed, as in a
+    /// panic after the last test.
     pub fn untold_boots(&self) -> impl Iterator<Item = &BootRecord> {
         let told = |boot: &BootRecord| {
             self.cells.iter().any(|cell| {
@@ -363,7 +366,7 @@ impl RunResult {
         self.boots.iter().filter(counts)
     }
 
-    /// Counts classes and decides the exit code. `interrupted` overrules everything.
+    /// Counts classes and decides the exit code. `interrupted` overrides everything.
     pub fn conclude(&mut self, interrupted: Option<Class>) {
         self.classes.clear();
         for cell in self.cells.iter().filter(|cell| cell.counts()) {
@@ -376,7 +379,7 @@ impl RunResult {
         if let Some(class) = interrupted {
             self.classes.entry(class).or_insert(1);
         }
-        // No cell at all is nothing to be proud of.
+        // A run without any cell is a usage error.
         let worst = PRECEDENCE.into_iter().find(|class| self.classes.contains_key(class));
         let worst = match worst.unwrap_or(Class::Usage) {
             Class::Pass if !self.has_plain_pass() => Class::Incomplete,
@@ -385,16 +388,16 @@ impl RunResult {
         self.exit_code = worst;
     }
 
-    /// Whether the exit code says what no cell does: all of it is allowed, and none of it is a pass.
+    /// Whether the exit code comes from no cell: everything is allowed, and nothing passed.
     pub fn has_no_evidence(&self) -> bool {
         self.exit_code == Class::Incomplete && !self.classes.contains_key(&self.exit_code)
     }
 
-    /// Whether anything passed that needed no allowance, in a column that is judged. Without it nothing fails a run, and
-    /// nothing shows that anything was tested.
+    /// Whether anything passed without an allowance, in a column that is judged. Otherwise nothing fails the
+    /// run, but nothing shows that anything was tested either.
     ///
-    /// How it could be wrong: one pass is enough, on any of the kernels. Allowances too wide for the others are the
-    /// user's, and the last line counts them.
+    /// How it could be wrong: one pass is enough, on any of the kernels. The user is responsible for
+    /// allowances that are too wide for the others, and the last line counts them.
     pub fn has_plain_pass(&self) -> bool {
         let judged = |id: &str| !self.kernels.iter().any(|kernel| kernel.id == id && kernel.role.is_some());
         self.cells.iter().any(|cell| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cells and runs for tests of what is made of them.
+//! Sample cells and runs for tests.
 
 use crate::outcome::Outcome;
 use crate::run::{BootRecord, Cell, RunResult, SCHEMA};

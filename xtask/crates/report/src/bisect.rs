@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: the result of a bisection, as text for a terminal and as Markdown for a mail or an issue. The data is the
-//! report itself.
+//! Exporter: the result of a bisection, as text for a terminal and as Markdown for a mail or an issue. The
+//! data is the report itself.
 
 use std::fmt::Write as _;
 use vmtest_record::bisection::runs;
@@ -12,7 +12,7 @@ use vmtest_base::error::{Error, Result};
 use vmtest_base::sanitize;
 use vmtest_record::bisection::Bisection;
 
-/// Formats of it.
+/// Formats of a bisection report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// What bisect prints.
@@ -29,7 +29,7 @@ impl Format {
     /// The report in this format.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// When it cannot be converted to JSON.
     pub fn render(self, report: &Bisection) -> Result<String> {
         Ok(match self {
             Format::Text => sanitize::lines(&text(report)),
@@ -80,7 +80,7 @@ pub fn text(report: &Bisection) -> String {
         line(&mut text, 0, &format!("{} {}", one.verdict, one.line()));
         line(&mut text, 4, &format!("{}{}", one.times(), one.why));
         for console in one.console.iter().rev().take(5).rev() {
-            // As it came: a console line that is broken anew cannot be searched for.
+            // Unwrapped: a console line that is broken differently cannot be searched for.
             let _ = writeln!(text, "    | {console}");
         }
         if !one.directory.is_empty() {
@@ -108,7 +108,7 @@ pub fn text(report: &Bisection) -> String {
     text
 }
 
-/// A table's cell cannot hold these.
+/// Escapes what a table cell cannot contain.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The comparison of two runs for people.
+//! The comparison of two runs as text.
 
 use std::fmt::Write as _;
 
 use crate::layout::{flush, wrapped};
 use vmtest_record::diff::{Change, Diff, Setting, TestChange};
 
-/// Tests of each kind that are listed.
+/// Most tests of each kind that are listed.
 const MAX_TESTS: usize = 20;
-/// Settings that are listed.
+/// Most settings that are listed.
 const MAX_SETTINGS: usize = 30;
-/// Phases that are listed.
+/// Most phases that are listed.
 const MAX_PHASES: usize = 10;
 
 /// The whole comparison; its last line is the verdict.
@@ -98,7 +98,7 @@ fn more(text: &mut String, all: usize, shown: usize, what: &str) {
     }
 }
 
-/// The verdict in a line.
+/// The verdict in one line.
 pub fn line(diff: &Diff) -> String {
     let count = |change: Change| {
         let count = diff.tests.iter().filter(|test| test.change == change).count();

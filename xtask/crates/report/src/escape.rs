@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Text of strangers inside the languages that reports are written in. Names, reasons and logs come from guests and
-//! patches: none of it may end an element, begin a command, or be a character that a parser refuses.
+//! Escapes untrusted text for the languages that reports are written in. Names, reasons and logs come from
+//! guests and patches: none of it may end an element, start a command, or contain a character that a parser
+//! rejects.
 
 use vmtest_base::sanitize::lines;
 
-/// XML 1.0 has no way to write most control characters, not even as a reference.
+/// XML 1.0 cannot represent most control characters, not even as a reference.
 fn is_xml(c: char) -> bool {
     !matches!(c, '\u{fffe}' | '\u{ffff}') && (c >= ' ' || c == '\n' || c == '\t')
 }
 
-/// Text for whoever escapes it: what no XML may hold is marked.
+/// Unescaped text with characters that are invalid in XML replaced.
 pub fn xml_chars(text: &str) -> String {
     lines(text).chars().map(|c| if is_xml(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// Text of an element, or of an attribute in double quotes, in XML and HTML. A parser turns line ends of an attribute
-/// into spaces.
+/// Text of an element, or of an attribute in double quotes, in XML and HTML. A parser turns line breaks in an
+/// attribute into spaces.
 pub fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in xml_chars(text).chars() {
@@ -31,7 +32,8 @@ pub fn xml(text: &str) -> String {
     out
 }
 
-/// One line of Markdown in which nothing is markup, not in a table either: every sign that could be is a reference.
+/// One line of Markdown without any markup, in a table either: every character that could be markup becomes a
+/// reference.
 pub fn markdown(text: &str) -> String {
     let text: Vec<char> = lines(text).chars().collect();
     let mut out = String::with_capacity(text.len());
@@ -39,7 +41,7 @@ pub fn markdown(text: &str) -> String {
     for (at, c) in text.iter().copied().enumerate() {
         match c {
             '\n' | '\t' => out.push(' '),
-            // Inside a word it is one.
+            // Inside a word an underscore is not markup.
             '_' if is_word(at.checked_sub(1)) && is_word(Some(at + 1)) => out.push(c),
             c if c.is_ascii_punctuation() && !"-./:+=,()".contains(c) => {
                 out.push_str(&format!("&#{};", c as u32));
@@ -55,20 +57,20 @@ pub fn command(text: &str) -> String {
     lines(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// A property of a workflow command: it ends at a comma or two colons as well.
+/// A property of a workflow command: it also ends at a comma or two colons.
 pub fn command_property(text: &str) -> String {
     command(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Description of a KTAP result: `#` begins a directive, and a line is all there is.
+/// Description of a KTAP result: `#` starts a directive, and it must fit on one line.
 pub fn ktap(text: &str) -> String {
     let mut line: String = lines(text).split_whitespace().collect::<Vec<_>>().join(" ");
     line = line.replace('#', "+");
-    // What begins like this is a separator in front of the description, and would be eaten.
+    // A parser would strip this as the separator before the description.
     line.trim_start_matches("- ").to_owned()
 }
 
-/// At most this many bytes, cut at the end of a character, with a mark.
+/// At most this many bytes, cut at a character boundary, with a mark.
 pub fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();

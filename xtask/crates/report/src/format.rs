@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every format of a report, from the one model. A format knows nothing of files, flags or virtual machines.
+//! All formats of a report, from one model. A format does not depend on files, flags or virtual machines.
 
 use clap::ValueEnum;
 
@@ -31,10 +31,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The report.
+    /// The report in this format.
     ///
     /// # Errors
-    /// When the record cannot be written as JSON.
+    /// When the record cannot be converted to JSON.
     pub fn render(self, story: &Story<'_>, look: Look) -> Result<String> {
         Ok(match self {
             Format::Table => table::render(story, look),
@@ -52,7 +52,7 @@ impl Format {
 /// `run.json`.
 ///
 /// # Errors
-/// When the record cannot be written as JSON.
+/// When the record cannot be converted to JSON.
 pub fn json(run: &RunResult) -> Result<String> {
     let text = serde_json::to_string_pretty(run);
     Ok(text.map_err(|error| Error::host("cannot write run.json").why(error))? + "\n")
@@ -77,7 +77,7 @@ mod tests {
         format.render(&story, Look { colour: false }).expect("rendered")
     }
 
-    /// Whether a reader of this format takes the run for a pass.
+    /// Whether a reader of this format would consider the run a pass.
     fn passes(format: Format, run: &RunResult) -> bool {
         let text = render(format, run);
         match format {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: workflow commands, which GitHub shows as annotations at the head of a run.
+//! Exporter: workflow commands, which GitHub shows as annotations on a run.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use crate::table;
 use vmtest_base::error::Class;
 use vmtest_record::findings;
 
-/// GitHub shows ten errors of a step: the verdict, and these.
+/// GitHub shows ten errors per step: the verdict, and these.
 const MOST: usize = 9;
 
-/// The verdict, then what decides it.
+/// The verdict, then the reasons that decide it.
 pub fn render(story: &Story<'_>) -> String {
     let columns = findings::columns(story.run);
     let reasons = findings::reasons(&columns);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: one HTML file that needs nothing else, neither network nor script. The verdict first, then what is wrong
-//! in the order in which it decides, then the matrix; each cell that is no plain pass leads to what is known of it.
+//! Exporter: one self-contained HTML file that needs neither network nor script. The verdict comes first,
+//! then what is wrong, ordered by what decides the exit code, then the matrix; each cell that is not a plain
+//! pass links to its details.
 //!
-//! Without JavaScript everything is there, one thing below the other, and every cell is a link. With it the matrix has
-//! filters, and details open beside it.
+//! Without JavaScript everything is on the page in sequence, and every such cell is a link. With it the
+//! matrix has filters, and details open next to it.
 
 mod bisection;
 mod compared;
@@ -26,19 +27,19 @@ use vmtest_record::run::Cell;
 
 pub use crate::html::bisection::page as bisection_page;
 
-/// What the page looks like, and what it does where it may.
+/// The style of the page, and its script.
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
-/// From this size of a page on, cells and guests are told in short: 40,000 cells and 200 guests still make a page that
-/// a browser opens.
+/// Above this page size, cells and guests are shown in brief: 40,000 cells and 200 guests still make a page
+/// that a browser can open.
 const MAX_BYTES: usize = 12 * 1024 * 1024;
-/// Reasons that are listed above the matrix.
+/// Most reasons that are listed above the matrix.
 const MAX_REASONS: usize = 12;
 
-/// What of a run a page shows.
+/// The part of a run that a page shows.
 pub(super) struct Page<'a> {
     story: &'a Story<'a>,
-    /// Cells that have something to tell, by their place in the record.
+    /// Indices of cells with details.
     told: Vec<usize>,
 }
 
@@ -65,7 +66,7 @@ pub fn render(story: &Story<'_>) -> String {
     text
 }
 
-/// Cells with more to say than that they passed.
+/// Cells with more to show than that they passed.
 fn told(cells: &[Cell], story: &Story<'_>) -> Vec<usize> {
     let has_more = |cell: &Cell| {
         cell.outcome != Outcome::Pass
@@ -80,14 +81,14 @@ fn told(cells: &[Cell], story: &Story<'_>) -> Vec<usize> {
 }
 
 impl Page<'_> {
-    /// Where a cell's details are; `None` for one that has none.
+    /// The anchor of a cell's details; `None` if it has none.
     fn anchor(&self, at: usize) -> Option<String> {
         self.told.binary_search(&at).is_ok().then(|| format!("c{at}"))
     }
 }
 
-/// The class that gives something its colour; the word always stands beside it. What the kernel died of stands out from
-/// what a test found, and that from what merely got no answer.
+/// The CSS class that sets the colour; the word is always shown next to it. Deaths of a kernel stand out from
+/// test failures, and those from missing results.
 fn tone(verdict: TestStatus, word: &str) -> &'static str {
     match (verdict, word) {
         (TestStatus::Passed, _) => "ok",
@@ -98,7 +99,7 @@ fn tone(verdict: TestStatus, word: &str) -> &'static str {
     }
 }
 
-/// A page up to its body. It may load nothing, and run nothing but its own script.
+/// A page up to its body. It may not load anything or run any script but its own.
 fn begin(text: &mut String, title: &str) {
     let _ = write!(
         text,
@@ -137,12 +138,12 @@ fn head(text: &mut String, story: &Story<'_>, class: Class) {
     text.push_str("</header>\n<main>\n");
 }
 
-/// When a run began, as its name says; empty where that does not.
+/// When a run started, according to its name; empty if the name does not say.
 fn began(run: &str) -> String {
     date::of_run(run).map_or_else(String::new, |at| at.strftime(" · %Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// What is bad, what decides first: each reason once, with the way to its details.
+/// What is bad, starting with what decides the exit code: each reason once, with a link to its details.
 fn wrong(text: &mut String, page: &Page<'_>) {
     let run = page.story.run;
     let columns = findings::columns(run);
@@ -251,7 +252,7 @@ mod tests {
         run.conclude(None);
         let text = render(&Story { consoles: &consoles, ..Story::of(&run, "/r") });
         assert!(text.len() > MAX_BYTES && text.len() < 2 * MAX_BYTES, "{}", text.len());
-        // The last one is there as well, and says why.
+        // The last one is on the page as well, with its reason.
         assert!(text.contains("id=\"c9999\"") && text.contains("id=\"g99\""));
     }
 }

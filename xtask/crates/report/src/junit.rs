@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: JUnit XML, for whatever collects test results. One suite for each column; `failure` is what a test found,
-//! `error` is what could not be judged or died. `schema/junit.xsd` says what it may hold.
+//! Exporter: JUnit XML, for tools that collect test results. One suite for each column; a `failure` was found
+//! by a test, an `error` could not be judged or died. `schema/junit.xsd` defines the format.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
 /// Most bytes of a log in one test case.
 const LOG_BYTES: usize = 64 * 1024;
 
-/// Text of strangers. quick-junit drops control characters without a trace, and tabs are among them.
+/// Sanitizes untrusted text. quick-junit silently drops control characters, including tabs.
 fn clean(text: &str) -> String {
     xml_chars(text).replace('\t', "        ")
 }
@@ -26,7 +26,7 @@ pub fn render(story: &Story<'_>) -> String {
     report.set_time(duration(columns.iter().flat_map(|column| &column.findings)));
     report.add_test_suites(columns.iter().map(|column| suite(story, column)));
     let text = report.to_string().expect("a report in memory can be written");
-    // The schema of Jenkins has this attribute in suites only, and quick-junit writes it here as well.
+    // The Jenkins schema has this attribute only on suites, but quick-junit writes it here as well.
     text.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1)
 }
 

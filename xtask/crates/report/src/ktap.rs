@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: KTAP, the kernel's own test format: one top-level test for each column with its subtests inside. Who only
-//! knows TAP sees the columns.
+//! Exporter: KTAP, the kernel's own test format: one top-level test for each column with its subtests nested.
+//! A plain TAP parser sees the columns.
 //!
-//! A skip that counts is `not ok` without a directive: every consumer takes `# SKIP` for something that is fine.
+//! A skip that counts is `not ok` without a directive, because every consumer considers `# SKIP` to be fine.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::story::Story;
 use crate::table;
 use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
 
-/// Lines of a log shown for one result.
+/// Most log lines shown for one result.
 const LOG_LINES: usize = 40;
 
 /// The whole report.
@@ -50,7 +50,7 @@ fn result(text: &mut String, number: usize, finding: &Finding<'_>) {
         TestStatus::Aside => ("ok", format!(" # SKIP {}: {why}", finding.word)),
         TestStatus::Failed | TestStatus::Error => ("not ok", String::new()),
     };
-    // In front of the result that they belong to, as in the kernel.
+    // Before the result that they belong to, as in the kernel.
     if finding.verdict.is_bad() || (finding.verdict == TestStatus::Passed && !why.is_empty()) {
         let _ = writeln!(text, "  # {name}: {}: {why}", finding.word);
         let skipped = finding.detail.len().saturating_sub(LOG_LINES);

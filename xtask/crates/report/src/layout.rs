@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the text reports have in common: their width, their wrapping, whether they have colours.
+//! Shared by the text reports: width, wrapping, colours.
 
 use std::io::IsTerminal;
 
-/// Columns that everything fits into.
+/// Maximum line width.
 pub const WIDTH: usize = 80;
-/// How it is drawn.
+/// How a report is drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
-    /// Whether the reader sees colours.
+    /// Whether to use colours.
     pub colour: bool,
 }
 
 impl Look {
-    /// For this process' standard output.
+    /// For the standard output of this process.
     pub fn of_stdout() -> Look {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Look { colour: std::io::stdout().is_terminal() && !refused }
     }
 }
 
-/// Indented, each line within the width unless one word alone is longer.
+/// Indented; every line fits the width unless a single word is longer.
 pub fn wrapped(reason: &str) -> String {
     let options =
         textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
@@ -31,7 +31,7 @@ pub fn wrapped(reason: &str) -> String {
         .collect()
 }
 
-/// The first line wrapped, at the margin; what follows as it is.
+/// The first line wrapped without indentation; the rest unchanged.
 pub fn flush(what: &str) -> String {
     let (line, rest) = what.split_once('\n').unwrap_or((what, ""));
     let options = textwrap::Options::new(WIDTH).subsequent_indent("    ").break_words(false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Everything that a person or a program reads. Two plug points: *sinks* see each event as it happens, *exporters* turn
-//! the final model into text and know nothing about files, flags or virtual machines.
+//! Everything that a person or a program reads. Two extension points: *sinks* see each event as it happens,
+//! *exporters* turn the final model into text and do not depend on files, flags or virtual machines.
 
 pub mod bisect;
 pub mod diff;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sink: every event, unfiltered, into the run's `log`. It is there before any other report, and any other report can
-//! be checked against it.
+//! Sink: writes every event, unfiltered, to the run's `log`. It exists before any other report, and every
+//! other report can be checked against it.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::path::Path;
 use vmtest_base::error::{IoContext, Result};
 use vmtest_base::event::{Event, Kind, Sink};
 
-/// Writes one line an event.
+/// Writes one line per event.
 pub struct Log {
     file: File,
 }
@@ -18,15 +18,15 @@ impl Log {
     /// Creates the file.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file cannot be created.
     pub fn create(path: &Path) -> Result<Log> {
         Ok(Log { file: File::create(path).on("cannot create", path)? })
     }
 
-    /// Opens the file, behind what is in it.
+    /// Opens the file to append to it.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file cannot be opened.
     pub fn append(path: &Path) -> Result<Log> {
         Ok(Log { file: File::options().create(true).append(true).open(path).on("cannot open", path)? })
     }
@@ -35,7 +35,7 @@ impl Log {
 impl Sink for Log {
     fn take(&mut self, event: &Event) {
         let at = event.at.as_secs_f64();
-        // A full disk shows up where results are written; a missing log line must not end a run.
+        // A full disk is reported when results are written; a missing log line must not end a run.
         let _ = match &event.kind {
             Kind::PhaseStarted { name, subject, .. } => {
                 writeln!(self.file, "{at:9.3} start  {name}: {subject}")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: plain text for the reply to a patch. Short enough to be read: at most 30 lines of 75 columns.
+//! Exporter: plain text for the reply to a patch, at most 30 lines of 75 columns so that it gets read.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use vmtest_base::error::Class;
 use vmtest_record::findings::{self, ColumnFindings, TestStatus};
 use vmtest_record::run::RunResult;
 
-/// Most columns of a line.
+/// Maximum line width.
 pub(super) const WIDTH: usize = 75;
 pub(super) const LINES: usize = 30;
-/// Columns of the matrix that are listed.
+/// Most columns of the matrix that are listed.
 const MAX_COLUMNS: usize = 8;
-/// Lines that what was found may take.
+/// Most lines for findings.
 const FINDING_LINES: usize = 11;
-/// Lines about tests that are the series' own.
+/// Most lines about tests that the series changes.
 const OWN_TESTS_LINES: usize = 3;
-/// Lines of the command at the end.
+/// Most lines for the command at the end.
 const COMMAND_LINES: usize = 3;
 
 pub fn render(story: &Story<'_>) -> String {
@@ -51,7 +51,7 @@ pub fn render(story: &Story<'_>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// `41 pass, 1 crash`, what is bad last.
+/// `41 pass, 1 crash`, bad outcomes last.
 fn counts(column: &ColumnFindings<'_>) -> String {
     let mut counts: BTreeMap<(TestStatus, &str), usize> = BTreeMap::new();
     for finding in &column.findings {
@@ -117,9 +117,9 @@ fn under_test(run: &RunResult) -> Vec<String> {
     lines
 }
 
-/// At most `most` lines within the width, each behind `indent`. What is left out shows as two dots.
+/// At most `most` lines within the width, each with this indent. Omitted text is marked with two dots.
 fn wrap(text: &str, indent: &str, most: usize) -> Vec<String> {
-    // Two columns are kept for the dots.
+    // Two columns are reserved for the dots.
     let options = textwrap::Options::new(WIDTH - 2).initial_indent(indent).subsequent_indent(indent);
     let text = text.replace(['\n', '\t'], " ");
     let mut lines: Vec<String> =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: Markdown for the summary of a CI job. What is wrong first, the whole matrix folded away.
+//! Exporter: Markdown for the summary of a CI job. Problems come first; the whole matrix is folded.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::table;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, ColumnFindings, TestStatus};
 
-/// A job's summary may have 1 MiB; what comes before the matrix is far below that.
+/// A job summary is limited to 1 MiB; what precedes the matrix is far smaller than that.
 const MATRIX_BYTES: usize = 512 * 1024;
 /// Findings that are shown with their log.
 const DETAILED: usize = 20;
@@ -61,7 +61,7 @@ fn details(text: &mut String, columns: &[ColumnFindings<'_>]) {
         let _ = write!(text, "\n<details><summary>{title}<br>{why}</summary>\n\n");
         let log = cut(&reason.finding.detail.join("\n"), LOG_BYTES);
         let log = if log.is_empty() { reason.finding.reason.to_owned() } else { log };
-        // Until the end of `pre` nothing is Markdown, empty lines included.
+        // Until the end of `pre` nothing is parsed as Markdown, including empty lines.
         let _ = write!(text, "<pre>{}</pre>\n\n</details>\n", xml(&log));
     }
     if reasons.len() > DETAILED {

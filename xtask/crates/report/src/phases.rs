@@ -7,14 +7,14 @@ use std::time::Duration;
 use vmtest_base::event::{Event, Kind, Sink};
 use vmtest_record::run::PhaseRecord;
 
-/// Collects; the clones share one list.
+/// Collects phases; all clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Phases {
     list: Arc<Mutex<Vec<PhaseRecord>>>,
 }
 
 impl Phases {
-    /// What was collected so far.
+    /// The phases collected so far.
     pub fn records(&self) -> Vec<PhaseRecord> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

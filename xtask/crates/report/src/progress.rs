@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sink: what is being done, how far it is, how long it will take. Bars on a terminal, plain lines everywhere else.
+//! Sink: what is being done, how far it is, and how long it will take. Bars on a terminal, plain lines
+//! everywhere else.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -9,9 +10,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use vmtest_base::event::{Event, Kind, PhaseId, Sink};
 
-/// Without a terminal, a phase that goes on says so this often.
+/// Without a terminal, a phase in progress prints a line this often.
 const EVERY: Duration = Duration::from_secs(20);
-/// A phase shorter than this is not worth a line of its own.
+/// A shorter phase does not get its own line.
 const WORTH_A_LINE: Duration = Duration::from_millis(200);
 
 /// How progress is shown.
@@ -23,7 +24,7 @@ pub enum Style {
     Lines,
 }
 
-/// Decides the style from what is known about the output.
+/// Chooses the style from the properties of the output.
 pub fn style(terminal: bool, ci: bool, dumb: bool) -> Style {
     if terminal && !ci && !dumb { Style::Bars } else { Style::Lines }
 }
@@ -80,7 +81,7 @@ impl Sink for Bars {
 }
 
 fn look(template: &str) -> ProgressStyle {
-    // The templates are constants of this file; a mistake in one shows as the default look.
+    // The templates are constants of this file; an invalid one falls back to the default look.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -98,7 +99,7 @@ struct Lines {
 impl Sink for Lines {
     fn take(&mut self, event: &Event) {
         let mut out = std::io::stderr().lock();
-        // Nobody reads a standard error that is closed.
+        // A closed standard error is ignored.
         let _ = match &event.kind {
             Kind::PhaseStarted { id, name, subject } => {
                 let now = Instant::now();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: the matrix of `--each-patch`, one narrow column for each patch, with build and boot on top; and below it, in
-//! words, which patch lets tests pass and which breaks what worked.
+//! Exporter: the matrix of `--each-patch`, one narrow column for each patch, with build and boot on top;
+//! below it, in words, which patch makes tests pass and which breaks something that worked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,17 +10,18 @@ use vmtest_record::outcome::Outcome;
 use vmtest_record::reference_columns::{self, Change, Stage};
 use vmtest_record::run::{Cell, Kernel, Role, RunResult};
 
-/// Narrowest column of labels; a series too long for one table beside it gets several.
+/// Minimum width of the label column; a series too long for one table is split into several.
 const LABELS: usize = 26;
-/// Subtests of one group that a line names.
+/// Most subtests of one group that a line names.
 const NAMED: usize = 4;
 
-/// Whether this is such a run.
+/// Whether this is a run of `--each-patch`.
 pub fn applies(run: &RunResult) -> bool {
     run.kernels.iter().any(|kernel| kernel.role == Some(Role::Step))
 }
 
-/// Whether a cell is one of half a series that counts for nothing: its reason would be told for each patch again.
+/// Whether a cell belongs to an intermediate patch and does not count: its reason would be repeated for each
+/// patch.
 pub fn is_background(run: &RunResult, cell: &Cell) -> bool {
     !cell.counts()
         && run.kernels.iter().any(|kernel| kernel.id == cell.kernel && kernel.role == Some(Role::Step))
@@ -39,7 +40,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
     let rows = rows(run);
     let digits = steps.len().to_string().len().max(2);
     let label_width = rows.iter().map(|row| row.len()).max().unwrap_or(0).max("build".len());
-    // The mark of the change follows the outcome, so two characters and a space.
+    // The mark of a change follows the outcome: two characters and a space.
     let wide = digits + 1;
     let fit = ((WIDTH - LABELS - 2) / wide).max(1);
     for (block, some) in steps.chunks(fit).enumerate() {
@@ -97,7 +98,7 @@ fn steps(run: &RunResult) -> Vec<PatchColumn<'_>> {
         .collect()
 }
 
-/// Subject of the patch that a column has and the one before has not.
+/// Subject of the patch that this column adds.
 fn subject<'a>(step: &PatchColumn<'a>) -> &'a str {
     step.kernel.series.last().map_or("?", String::as_str)
 }
@@ -125,7 +126,7 @@ fn rows(run: &RunResult) -> Vec<String> {
     rows
 }
 
-/// What stands in the table, and its colour.
+/// The text of a table entry, and its colour.
 type Mark = (&'static str, Option<&'static str>);
 
 const GREEN: Option<&str> = Some("32");
@@ -166,14 +167,14 @@ fn line(
     let mut line = format!("{label:label_width$}");
     for (at, ((word, colour), change)) in marks.enumerate() {
         let sign = match (word, change) {
-            // Where the place is taken: only a failure is broken, and that has one letter.
+            // No room for a mark: only a failure can be broken, and that is one letter.
             ("ok", _) | (_, None | Some(Change::Differs)) => "",
             (_, Some(Change::Starts)) => "*",
             (_, Some(Change::Breaks)) => "!",
         };
         let shown = format!("{word}{sign}");
         let width = wide + if at == 0 { extra } else { 0 };
-        // The outcome stands under the last digit of its number but one, its sign under the last.
+        // The outcome is aligned with the second-to-last digit of the number above, its mark with the last.
         let padded = format!("{shown:<2}");
         let before = width.saturating_sub(2);
         let _ = match colour.filter(|_| look.colour && !shown.is_empty()) {
@@ -200,7 +201,7 @@ fn legend(text: &mut String, run: &RunResult) {
     let _ = writeln!(text, "{text_of}");
 }
 
-/// What each patch did, in words, in the order of the patches.
+/// What each patch did, in words, in patch order.
 fn story(text: &mut String, run: &RunResult, steps: &[PatchColumn<'_>]) {
     let mut told = Vec::new();
     for (number, step) in steps.iter().enumerate() {
@@ -245,7 +246,7 @@ fn story(text: &mut String, run: &RunResult, steps: &[PatchColumn<'_>]) {
     }
 }
 
-/// `basic/* (31), mixed/x, mixed/y`: whole groups by one word.
+/// `basic/* (31), mixed/x, mixed/y`: a whole group is abbreviated.
 fn groups(run: &RunResult, cells: &[&Cell], change: Change) -> String {
     let mut tests: Vec<&str> = Vec::new();
     let mut by_test: BTreeMap<&str, Vec<&Cell>> = BTreeMap::new();
@@ -259,7 +260,7 @@ fn groups(run: &RunResult, cells: &[&Cell], change: Change) -> String {
     for test in tests {
         let some = &by_test[test];
         let all = run.cells.iter().filter(|cell| cell.kernel == some[0].kernel && cell.test == test).count();
-        // What became of a broken one is the finding; a pass is a pass.
+        // For a broken test the outcome matters; a pass is always a pass.
         let outcomes: Vec<&str> = {
             let mut names: Vec<&str> = some.iter().map(|cell| cell.outcome.name()).collect();
             names.dedup();
@@ -297,7 +298,8 @@ mod tests {
         }
     }
 
-    /// A series that lets everything pass with patch 2, breaks the build with 3 and one test for good with 4.
+    /// A series in which patch 2 makes everything pass, 3 breaks the build, and 4 breaks one test
+    /// permanently.
     fn example(patches: usize) -> RunResult {
         let mut run = run(Vec::new());
         for at in 0..=patches {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: the matrix as a table for a terminal of 80 columns, and below it what a reader needs next: the reason and
-//! the log of everything that is not a pass, the classes with their counts, where the run is and how to repeat it.
+//! Exporter: the matrix as a table for a terminal of 80 columns, followed by what a reader needs next: the
+//! reason and the log of everything that did not pass, the classes with their counts, where the run is and
+//! how to repeat it.
 
 use std::fmt::Write as _;
 
@@ -12,14 +13,14 @@ use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{Cell, Kernel, Role, RunResult, SplatRecord};
 
-/// Log lines shown for one cell.
+/// Most log lines shown for one cell.
 const LOG_LINES: usize = 12;
 /// Follows an outcome that differs from the one it is compared with.
 const CHANGED: &str = "*";
-/// Splats that are shown, and lines of each.
+/// Most splats that are shown, and most lines of each.
 const MAX_SPLATS: usize = 6;
 const SPLAT_LINES: usize = 18;
-/// Cells whose log is shown; the rest is in run.json.
+/// Most cells whose log is shown; the rest is in run.json.
 const DETAILED: usize = 10;
 
 /// A column: a kernel in a variant.
@@ -39,7 +40,7 @@ impl<'a> TableColumn<'a> {
         TableColumn::of(cell) == *self
     }
 
-    /// How it was booted is told where that is what tells it from another.
+    /// How it was booted is included only if that distinguishes it from another column.
     fn name(&self, run: &RunResult) -> String {
         let variant = if self.variant.is_empty() || self.variant == "default" { "" } else { self.variant };
         let slash = if variant.is_empty() { "" } else { "/" };
@@ -85,7 +86,8 @@ pub fn render(story: &Story<'_>, look: Look) -> String {
     text
 }
 
-/// The last line of a run. Beside an earlier run it is the comparison that decides; what the run is by itself is said.
+/// The last line of a run. Compared with an earlier run, the comparison decides, and the result of the run
+/// itself is added.
 pub fn verdict(story: &Story<'_>) -> String {
     let classes = classes(story.run);
     match story.compared {
@@ -97,7 +99,7 @@ pub fn verdict(story: &Story<'_>) -> String {
     }
 }
 
-/// What is odd about the series of this run, each once.
+/// Notes about the series of this run, each once.
 pub fn notes(run: &RunResult) -> Vec<&str> {
     let mut notes: Vec<&str> = Vec::new();
     for note in run.kernels.iter().flat_map(|kernel| &kernel.notes) {
@@ -108,7 +110,7 @@ pub fn notes(run: &RunResult) -> Vec<&str> {
     notes
 }
 
-/// How often subtests ran, where that was more than once.
+/// How often subtests ran, if more than once.
 fn repetitions(run: &RunResult) -> String {
     let times = || run.cells.iter().map(|cell| cell.attempts).filter(|attempts| *attempts > 0);
     match (times().min(), times().max()) {
@@ -149,7 +151,7 @@ fn matrix(text: &mut String, run: &RunResult, look: Look) {
     let widest_row = rows.iter().map(|(test, subtest)| test.len() + 1 + subtest.len()).max().unwrap_or(0);
     let names: Vec<String> = columns.iter().map(|column| column.name(run)).collect();
     let widest_name = names.iter().map(String::len).max().unwrap_or(0).max("missing".len());
-    // Where the kernels' names do not fit beside each other they become numbers, explained above the table.
+    // If the kernel names do not fit side by side, they become numbers that are explained above the table.
     let numbered = widest_row.min(44) + columns.len() * (widest_name + 2) > WIDTH;
     // A mark follows the outcome.
     let widest_word = "missing".len() + usize::from(run.cells.iter().any(|cell| cell.was.is_some()));
@@ -215,7 +217,7 @@ fn legend(text: &mut String, run: &RunResult) {
     }
 }
 
-/// For each kernel that stands beside its base: how many cells changed, and how.
+/// For each kernel with a base: how many cells changed, and how.
 fn comparison(text: &mut String, run: &RunResult) {
     let based = |kernel: &&Kernel| {
         let base = run.kernels.iter().find(|base| Some(&base.id) == kernel.compared_to.as_ref());
@@ -243,7 +245,7 @@ fn comparison(text: &mut String, run: &RunResult) {
     }
 }
 
-/// What tests measured, column by column; half a series is not measured.
+/// What tests measured, column by column, except for intermediate patches.
 fn figures(text: &mut String, run: &RunResult) {
     let is_step =
         |id: &str| run.kernels.iter().any(|kernel| kernel.id == id && kernel.role == Some(Role::Step));
@@ -267,7 +269,7 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
         .iter()
         .filter(|cell| cell.outcome != Outcome::Pass && !steps::is_background(run, cell))
         .collect();
-    // One reason, told once for all cells that share it: a kernel without the feature has dozens.
+    // Each reason once for all cells that share it: a kernel without the feature has dozens.
     let mut told: Vec<(&str, &str, &str)> = Vec::new();
     let mut shown = 0;
     for cell in &bad {
@@ -294,7 +296,7 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
     }
 }
 
-/// What is told once. A patch that does not apply is the reason of each column after it.
+/// The key for reasons that are shown once. A patch that does not apply is the reason in every later column.
 fn reason_key<'a>(run: &RunResult, cell: &'a Cell) -> (&'a str, &'a str, &'a str) {
     let column = if steps::applies(run) { "" } else { cell.kernel.as_str() };
     (column, cell.variant.as_str(), cell.reason.as_str())
@@ -315,7 +317,7 @@ fn boots(text: &mut String, run: &RunResult) {
         for line in &boot.before_kill {
             text.push_str(&wrapped(line));
         }
-        // Where the report of a splat follows, it says more than the last lines.
+        // If the report of a splat follows, it is more useful than the last lines.
         let told =
             |splat: &&SplatRecord| (splat.variant_id(), splat.attempt) == (boot.variant_id(), boot.attempt);
         if !run.splats.iter().filter(told).any(|splat| !splat.lines.is_empty()) {
@@ -327,7 +329,8 @@ fn boots(text: &mut String, run: &RunResult) {
     }
 }
 
-/// What kernels complained of, each title of a kernel once. A complaint that comes every few seconds differs in its numbers.
+/// Kernel warnings, each title of a kernel once. A warning that repeats every few seconds differs only in its
+/// numbers.
 fn splats(text: &mut String, run: &RunResult) {
     let mut told: Vec<(&str, &str, String)> = Vec::new();
     for splat in &run.splats {
@@ -373,7 +376,7 @@ fn splats(text: &mut String, run: &RunResult) {
     }
 }
 
-/// A report from its title on.
+/// A report, starting at its title.
 fn around<'a>(lines: &'a [String], title: &str) -> &'a [String] {
     let start = lines.iter().position(|line| line.contains(title)).unwrap_or(0);
     &lines[start..]
@@ -391,7 +394,7 @@ pub fn classes(run: &RunResult) -> String {
             run.cells.iter().filter(|cell| cell.class == Class::Pass && cell.outcome == outcome).count();
         Some(format!("{count} {word}")).filter(|_| count > 0)
     };
-    // None may hide behind the word "pass", which is last.
+    // These must not hide behind the word "pass", which is last.
     let among = [
         not_quite(Outcome::Skip, "allowed skips"),
         not_quite(Outcome::Xfail, "xfail"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which of the kernel's own tests run: the request, the tests that the tree has, its deny list. Pure.
+//! Chooses which of the kernel's own tests run, from the request, the tests in the tree and its deny list.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::own::compile;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::judge::{Chosen, star_matches};
 
-/// What runs when nothing is named: sessions, and their neighbours on the trampoline. Subtests follow a slash.
+/// The default selection: sessions, and other users of trampolines. Subtests follow a slash.
 pub const DEFAULT: [&str; 17] = [
     "fsession_test",
     "tracing_failure",
@@ -31,7 +32,7 @@ pub const DEFAULT: [&str; 17] = [
     "recursion",
 ];
 
-/// What says that a test measures and does not judge.
+/// The word that marks a test as a benchmark, which measures and does not judge.
 pub const BENCHMARK: &str = "bench";
 
 /// A line of a deny list.
@@ -39,13 +40,13 @@ pub const BENCHMARK: &str = "bench";
 pub struct Denied {
     /// Pattern of a test.
     pub test: String,
-    /// Pattern of its subtests; `None`: all of the test.
+    /// Pattern of its subtests; `None` for the whole test.
     pub subtest: Option<String>,
-    /// What the list says about it; may be empty.
+    /// The comment in the list; may be empty.
     pub why: String,
 }
 
-/// Reads a `DENYLIST` of the tree.
+/// Parses a `DENYLIST` of the tree.
 pub fn deny_list(text: &str) -> Vec<Denied> {
     let line = |line: &str| {
         let (pattern, why) = line.split_once('#').unwrap_or((line, ""));
@@ -63,7 +64,7 @@ pub fn deny_list(text: &str) -> Vec<Denied> {
 /// The tests to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// Tests to build and run, in the order of their names.
+    /// Tests to build and run, sorted by name.
     pub chosen: Vec<Chosen>,
     /// Requested tests that are on the tree's deny list, with its reason.
     pub denied: Vec<(TestName, String)>,
@@ -71,21 +72,21 @@ pub struct Choice {
     pub absent: Vec<TestName>,
 }
 
-/// What a tree has, as far as the choice depends on it.
+/// The properties of a tree that the choice depends on.
 #[derive(Clone, Copy)]
 pub struct Offer<'a> {
-    /// Test to the file that defines it.
+    /// Maps a test to the file that defines it.
     pub tests: &'a BTreeMap<String, String>,
-    /// Whether the tests of a file have subtests that measure.
+    /// Whether the tests of a file have benchmark subtests.
     pub measures: &'a dyn Fn(&str) -> bool,
     /// The tree's deny lists.
     pub deny: &'a [Denied],
 }
 
-/// What `--test` may say for this suite.
+/// Checks the `--test` globs for this suite.
 ///
 /// # Errors
-/// Class `Usage` for a pattern that `test_progs` would not understand.
+/// Class `Usage` for a pattern that `test_progs` does not support.
 pub fn check(globs: &[String]) -> Result<()> {
     for glob in globs {
         let (test, subtest) = split(glob);
@@ -108,7 +109,8 @@ fn split(glob: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Chooses. `elsewhere`: whether another suite has tests that match a glob; then nothing is absent here.
+/// Chooses the tests. `elsewhere`: whether another suite has tests that match a glob; if so, it is not
+/// reported as absent here.
 ///
 /// # Errors
 /// Class `Usage` for a malformed glob.
@@ -150,7 +152,7 @@ pub fn choose(
     Ok(choice)
 }
 
-/// The tests that globs choose, each with its patterns; an empty list is all of it.
+/// The tests that the globs choose, each with its subtest patterns; an empty list means all subtests.
 fn wanted<'a>(
     globs: &[String],
     offer: Offer<'a>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Suites: the own runner, test_progs of the kernel tree, programs that print KTAP.
+//! Suites: our own runner, `test_progs` of the kernel tree, programs that print KTAP.
 
 pub mod choice;
 pub mod own;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The own suite: the static runner, built on the host by cargo, and the list of its subtests. And, below, the kernel's
-//! own: what it consists of ([`sources`]), which of it runs ([`choice`]), and how it is built ([`upstream`]). What
-//! its output means is the judge's ([`vmtest_guest::judge`]).
+//! Our own suite: the static runner, built on the host by cargo, and the list of its subtests. Its results
+//! are interpreted in [`vmtest_guest::judge`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,9 +24,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The built runner.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    /// Directory that holds it and nothing else.
+    /// Directory that contains only the runner.
     pub dir: PathBuf,
-    /// Every subtest that it has.
+    /// All of its subtests.
     pub listed: Vec<Listed>,
 }
 
@@ -36,7 +35,7 @@ impl Runner {
         self.dir.join(RUNNER)
     }
 
-    /// Whether one from the present sources is in the cache.
+    /// Whether a runner built from the present sources is in the cache.
     pub fn is_cached(ctx: &Context) -> bool {
         sources_key(&ctx.project).is_ok_and(|key| ctx.cache.get(CacheKind::Runner, key.as_str()).is_some())
     }
@@ -50,7 +49,8 @@ impl Runner {
         let phase = ctx.bus.phase("runner", "own suite");
         let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Runner, key.as_str(), |dir| {
             let built = build(ctx, &phase)?;
-            // Not of the copy: while another thread forks, a program that we just wrote is "busy".
+            // List with the original, not the copy: a file that we just wrote is "busy" while another thread
+            // forks.
             let listing = Job::new({
                 let mut command = Command::new(&built);
                 command.arg("--list");
@@ -58,7 +58,7 @@ impl Runner {
             })
             .run()?
             .ok("the runner cannot list its tests")?;
-            // Read before it is kept: an unreadable list would stay in the cache.
+            // Parse it before caching: an unreadable list would stay in the cache.
             parse_list(&listing.stdout)?;
             fs::copy(&built, dir.join(RUNNER)).on("cannot copy", &built)?;
             vmtest_base::files::write_file(&dir.join("list.json"), listing.stdout)
@@ -77,7 +77,7 @@ impl Runner {
         self.listed.iter().any(|listed| listed.bpftool && listed.name == *name)
     }
 
-    /// What these subtests ask of the machine.
+    /// What these subtests require of the machine.
     pub fn demands(&self, chosen: &[TestName]) -> Demands {
         let who = |asks: fn(&Listed) -> bool| {
             let mut names = self.listed.iter().filter(|one| asks(one) && chosen.contains(&one.name));
@@ -90,7 +90,7 @@ impl Runner {
         }
     }
 
-    /// The globs of a filter that choose something here.
+    /// The globs of a filter that match some subtest of this suite.
     pub fn known(&self, filter: &TestFilter) -> Result<TestFilter> {
         let unknown = filter.unmatched(self.listed.iter().map(|listed| &listed.name));
         let known: Vec<String> =
@@ -101,7 +101,7 @@ impl Runner {
     /// Names of the subtests that a filter and an effort choose, in their order.
     ///
     /// # Errors
-    /// Class `Usage` for a glob that matches no subtest of any effort, with what there is.
+    /// Class `Usage` for a glob that matches no subtest of any effort, with the valid ones.
     pub fn choose(&self, filter: &TestFilter, effort: Effort) -> Result<Vec<TestName>> {
         if let Some(glob) = filter.unmatched(self.listed.iter().map(|listed| &listed.name)).first() {
             let mut groups: Vec<&str> = self.listed.iter().map(|listed| listed.name.test.as_str()).collect();
@@ -110,7 +110,7 @@ impl Runner {
                 .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
                 .next("`cargo xtask vmtest --list` lists them all"));
         }
-        // A subtest that is named runs whatever the effort.
+        // A subtest that is named explicitly runs at any effort.
         let group_is_named = |listed: &Listed| {
             !listed.only_named || filter.globs().iter().any(|glob| names_group(glob, &listed.name.test))
         };
@@ -134,12 +134,13 @@ impl Runner {
     }
 }
 
-/// Longest list of names that is sent to the guest as such, for people who read its command line.
+/// Longest list of names that is passed to the guest as such, which keeps its command line readable.
 const MAX_NAMES: usize = 700;
 
 impl Runner {
-    /// How to ask the guest for exactly these subtests: their names, where they are few, and their places in the runner's
-    /// list ([`vmtest_protocol::pick`]). Neither means all of the effort.
+    /// How to select exactly these subtests in the guest: by name if there are few, and by their indices in
+    /// the runner's list ([`vmtest_protocol::pick`]). Both are empty if all subtests of the effort are
+    /// selected.
     pub fn ask_for(&self, chosen: &[TestName], effort: Effort) -> (Vec<String>, String) {
         let all = self.listed.iter().filter(|listed| listed.effort <= effort && !listed.only_named);
         let all = all.map(|listed| &listed.name);
@@ -154,7 +155,7 @@ impl Runner {
 }
 
 impl Runner {
-    /// The same names in lists that can be sent to a guest by name.
+    /// Splits the names into lists short enough to be passed to a guest by name.
     pub fn in_parts(&self, names: &[TestName]) -> Vec<Vec<TestName>> {
         let mut parts: Vec<Vec<TestName>> = Vec::new();
         let mut length = MAX_NAMES;
@@ -210,9 +211,9 @@ fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
         TARGET,
     ]);
     command.arg("--target-dir").arg(&target_dir);
-    // Static, so that one file runs in any guest; position independent as Rust makes it.
+    // Static, so that one file runs in any guest; position independent by Rust's default.
     command.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    // Of a make that called us: its jobserver is a pair of descriptors, which no child of ours has.
+    // Set if make started us: its jobserver is a pair of file descriptors that our children do not inherit.
     for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"] {
         command.env_remove(name);
     }
@@ -236,7 +237,7 @@ fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
     Ok(target_dir.join(TARGET).join("release").join(RUNNER))
 }
 
-/// Globs that choose subtests: a glob matches `test/subtest`, or `test` for all of a group.
+/// Globs that choose subtests: a glob matches `test/subtest`, or `test` for a whole group.
 #[derive(Debug, Clone)]
 pub struct TestFilter {
     globs: Vec<String>,
@@ -244,7 +245,7 @@ pub struct TestFilter {
 }
 
 impl TestFilter {
-    /// A filter of these globs; none chooses everything.
+    /// Makes a filter from these globs; an empty list chooses everything.
     ///
     /// # Errors
     /// Class `Usage` for a malformed glob.
@@ -277,7 +278,7 @@ impl TestFilter {
         self.globs.contains(&name.path())
     }
 
-    /// Globs that choose none of these.
+    /// Globs that match none of these names.
     fn unmatched<'a>(&self, names: impl Iterator<Item = &'a TestName>) -> Vec<String> {
         let mut hit = vec![false; self.globs.len()];
         for name in names {
@@ -289,10 +290,10 @@ impl TestFilter {
     }
 }
 
-/// Compiles one glob; `*` crosses slashes.
+/// Compiles one glob; `*` also matches slashes.
 ///
 /// # Errors
-/// Class `Usage` for a malformed one.
+/// Class `Usage` for a malformed glob.
 pub fn compile(glob: &str) -> Result<globset::Glob> {
     GlobBuilder::new(glob)
         .literal_separator(false)

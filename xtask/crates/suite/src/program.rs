@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Suites that are a program: a directory of selftests/suites/ with a `suite.toml`, whose program prints KTAP in the guest.
+//! Suites that are a program: a directory of selftests/suites/ with a `suite.toml`, whose program prints KTAP
+//! in the guest.
 //!
-//! Reads `suite.toml`; what the output means is the judge's ([`vmtest_guest::judge`]).
+//! Parses `suite.toml`; the output is interpreted in [`vmtest_guest::judge`].
 
 use std::fs;
 use std::path::{Component, Path};
@@ -12,7 +13,7 @@ use vmtest_base::error::{Error, Result};
 use vmtest_base::files::read_text;
 use vmtest_guest::judge::Program;
 
-/// Where they are, below the checkout.
+/// Where the suites are, relative to the checkout.
 const SUITES: &str = "selftests/suites";
 
 #[derive(Deserialize)]
@@ -24,7 +25,7 @@ struct File {
     limit_s: u32,
 }
 
-/// Reads the suite of that name.
+/// Loads the suite of that name.
 ///
 /// # Errors
 /// Class `Usage` for an unknown name, with the valid ones, and for an invalid `suite.toml`.
@@ -57,7 +58,7 @@ pub fn load(project: &Path, name: &str) -> Result<Program> {
     Ok(Program { name: name.to_owned(), about, dir, program, tests, limit_s })
 }
 
-/// Names of those that there are.
+/// Names of the available suites.
 fn names(project: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(project.join(SUITES)) else { return Vec::new() };
     let suites = entries.flatten().filter(|entry| entry.path().join("suite.toml").is_file());

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one of the kernel's own BPF tests needs to be built and to run, found by reading the sources of the tree under
-//! test: skeletons that it includes, objects that it opens by name, helper programs that it starts, modules.
+//! Finds what one of the kernel's own BPF tests needs to be built and to run, by reading the sources of the
+//! tree under test: skeletons that it includes, objects that it opens by name, helper programs that it
+//! starts, modules.
 //!
-//! Reads text and nothing else. What it misses shows as a compiler's error or as a failing test, never as a pass.
+//! It only reads text. Anything it misses shows up as a compiler error or a failing test, never as a pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use vmtest_base::beneath;
 
-/// The selftests below a tree.
+/// The BPF selftests in a kernel tree.
 pub const SELFTESTS: &str = "tools/testing/selftests/bpf";
 /// Longest source file that is read.
 const MAX_SOURCE: u64 = 8 * 1024 * 1024;
@@ -23,22 +24,22 @@ const MAX_SOURCE: u64 = 8 * 1024 * 1024;
 pub struct Needs {
     /// Names (without `.c`) in `progs/`.
     pub programs: BTreeSet<String>,
-    /// Skeletons of several objects (`NAME.skel.h`), from the makefile's list.
+    /// Skeletons linked from several objects (`NAME.skel.h`), from the makefile's list.
     pub linked: BTreeSet<String>,
-    /// Programs of which a light skeleton is made, from the makefile's lists.
+    /// Programs built as light skeletons, from the makefile's lists.
     pub light: BTreeSet<String>,
-    /// Files beside `test_progs` that a test opens or runs, as the makefile names them.
+    /// Files next to `test_progs` that a test opens or runs, as the makefile names them.
     pub helpers: BTreeSet<String>,
-    /// Other files in `prog_tests/` (without `.c`) with functions that are called.
+    /// Other files in `prog_tests/` (without `.c`) whose functions are called.
     pub files: BTreeSet<String>,
-    /// Skeletons that the makefile makes of other directories than `progs/`, as they are included.
+    /// Skeletons that the makefile builds from directories other than `progs/`, as they are included.
     pub skeletons: BTreeSet<String>,
-    /// A module of `test_kmods/` is spoken of.
+    /// A module of `test_kmods/` is mentioned.
     pub modules: bool,
 }
 
 impl Needs {
-    /// Adds those of another test.
+    /// Adds the needs of another test.
     pub fn add(&mut self, other: &Needs) {
         self.programs.extend(other.programs.iter().cloned());
         self.linked.extend(other.linked.iter().cloned());
@@ -50,7 +51,7 @@ impl Needs {
     }
 }
 
-/// The makefile's variables: name to words, of all assignments to it.
+/// The makefile's variables: name to words, from all assignments to it.
 #[derive(Debug, Clone, Default)]
 pub struct Makefile {
     variables: BTreeMap<String, Vec<String>>,
@@ -74,7 +75,8 @@ static OBJECT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"([A-Za-z0-9_]+)\.
 #[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
 static TEST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^void (?:serial_)?test_([a-zA-Z0-9_]+)\((?:void)?\)").unwrap());
-// A function of other files begins in the first column, and what follows it is its body and no semicolon.
+// A function that other files can call starts in the first column, and is followed by a body, not by a
+// semicolon.
 #[expect(clippy::unwrap_used, reason = "constant patterns; the tests compile them")]
 static FUNCTION: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^(?:[A-Za-z_]\w*[\s*]+)+?([A-Za-z_]\w*)\([^;{}()]*\)\s*\{").unwrap());
@@ -108,7 +110,7 @@ impl Makefile {
         self.variables.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Lists of programs of which light skeletons are made: variable to names.
+    /// Lists of programs built as light skeletons: variable to names.
     pub fn light_lists(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
         let lists = self.variables.iter().filter(|(name, _)| name.starts_with("LSKELS"));
         lists.map(|(name, words)| {
@@ -116,7 +118,8 @@ impl Makefile {
         })
     }
 
-    /// Skeletons of other directories that the makefile has among the sources of every `test_progs`: variable to paths.
+    /// Skeletons of other directories that are among the makefile's sources of every `test_progs`: variable
+    /// to paths.
     pub fn skeleton_variables(&self) -> BTreeMap<String, Vec<String>> {
         let variables = self
             .words("TRUNNER_EXTRA_SOURCES")
@@ -128,7 +131,7 @@ impl Makefile {
             .collect()
     }
 
-    /// Files beside `test_progs` that tests may open or run: what the makefile copies there.
+    /// Files next to `test_progs` that tests may open or run: the ones that the makefile copies there.
     fn helpers(&self) -> BTreeSet<String> {
         let listed = self.words("TRUNNER_EXTRA_FILES").iter().chain(self.words("TEST_GEN_FILES"));
         let words = listed.flat_map(|word| {
@@ -147,20 +150,20 @@ impl Makefile {
 /// The selftests of one tree.
 #[derive(Debug)]
 pub struct Selftests {
-    /// Where it was copied to.
+    /// The top of the copied tree.
     top: PathBuf,
-    /// `tools/testing/selftests/bpf` below that.
+    /// `tools/testing/selftests/bpf` in that tree.
     dir: PathBuf,
     pub makefile: Makefile,
-    /// Test to the file in `prog_tests/` (without `.c`) that defines it.
+    /// Maps a test to the file in `prog_tests/` (without `.c`) that defines it.
     pub tests: BTreeMap<String, String>,
-    /// Function that other files may call to the file in `prog_tests/` that has it.
+    /// Maps a function that other files may call to the file in `prog_tests/` that contains it.
     functions: BTreeMap<String, String>,
 }
 
 impl Selftests {
-    /// Reads makefile and names; `None` where the tree has no such directory. No link below `top` is followed: whoever
-    /// wrote the tree could have this host's files read.
+    /// Reads the makefile and the file names; `None` without such a directory. No link below `top` is
+    /// followed: an untrusted tree could otherwise have files of this host read.
     pub fn read(top: &Path, dir: &Path) -> Option<Selftests> {
         let makefile = Makefile::parse(&source(top, &dir.join("Makefile"))?);
         let (mut tests, mut functions) = (BTreeMap::new(), BTreeMap::new());
@@ -176,7 +179,7 @@ impl Selftests {
         Some(Selftests { top: top.to_owned(), dir: dir.to_owned(), makefile, tests, functions })
     }
 
-    /// What `test_progs` itself needs, whatever tests it has.
+    /// What `test_progs` itself needs, regardless of the tests in it.
     pub fn needs_of_all(&self) -> Needs {
         let mut needs = Needs::default();
         // The same variable is set again for test_maps, which is another program.
@@ -184,7 +187,7 @@ impl Selftests {
         for word in words.filter(|word| *word != "test_maps.c") {
             self.scan(&self.dir.join(word), &mut needs, &mut BTreeSet::new());
         }
-        // Module loading is part of test_progs; whether a test needs one is the test's to say.
+        // Module loading is part of test_progs; whether one is needed depends on the tests.
         needs.modules = false;
         needs.helpers.clear();
         needs.programs.extend(self.makefile.in_recipes.iter().filter(|name| self.has_program(name)).cloned());
@@ -224,7 +227,7 @@ impl Selftests {
         beneath::is_file(&self.top, self.dir.join("progs").join(format!("{name}.c")))
     }
 
-    /// A file of C for user space, with the local headers that it includes.
+    /// Scans a C file for user space and the local headers that it includes.
     fn scan(&self, file: &Path, needs: &mut Needs, seen: &mut BTreeSet<PathBuf>) {
         let Some(text) = source(&self.top, file).filter(|_| seen.insert(file.to_owned())) else { return };
         for include in INCLUDE.captures_iter(&text).filter_map(|found| found.get(1)) {
@@ -249,7 +252,8 @@ impl Selftests {
                     needs.programs.insert(skeleton.to_owned());
                 }
             } else if name.ends_with(".h") || name.ends_with(".c") {
-                // Of those that all share, only test_progs.h is not among the sources of the whole.
+                // Of the shared headers, only test_progs.h is not among the sources that are scanned for all
+                // tests.
                 for place in [file.parent(), Some(self.dir.as_path())].into_iter().flatten() {
                     let Some(path) = resolved(&place.join(name)) else { continue };
                     if base != "test_progs.h"
@@ -278,7 +282,7 @@ impl Selftests {
         needs.modules |= MODULE.is_match(&text);
     }
 
-    /// Adds the includes of the programs and the dependencies of helpers.
+    /// Adds what the programs include and what the helpers depend on.
     fn close(&self, needs: &mut Needs) {
         if needs.helpers.contains("urandom_read") {
             needs.helpers.insert("liburandom_read.so".to_owned());
@@ -313,7 +317,7 @@ fn names(top: &Path, dir: &Path) -> Vec<String> {
     names
 }
 
-/// A path without `..`; `None` for one that leads out.
+/// A path without `..`; `None` if it leads out of its root.
 fn resolved(path: &Path) -> Option<PathBuf> {
     let mut found = PathBuf::new();
     for part in path.components() {
@@ -327,7 +331,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     Some(found)
 }
 
-/// A source file as text; `None` if it is not a regular file, or is too long.
+/// A source file as text; `None` if it is not a regular file or is too long.
 fn source(top: &Path, path: &Path) -> Option<String> {
     beneath::read_text_up_to(top, path, MAX_SOURCE).ok()
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's own BPF tests, built from the tree under test: `test_progs` with the chosen tests and nothing else.
+//! The kernel's own BPF tests, built from the tree under test: `test_progs` with the chosen tests and nothing
+//! else.
 //!
-//! The tree's makefile does the work, in the sandbox, on a copy that holds only what is needed: it takes everything in
-//! `prog_tests/` and `progs/`. libbpf, bpftool and resolve_btfids are kept apart, so that another set of tests does not
-//! compile them again. A test that does not compile is left out of the copy, and the rest is built without it.
+//! The tree's makefile does the work in the sandbox, on a copy that contains only what is needed, because it
+//! builds everything in `prog_tests/` and `progs/`. libbpf, bpftool and resolve_btfids are cached separately,
+//! so that another set of tests does not compile them again. A test that does not compile is removed from the
+//! copy, and the rest is built without it.
 
 mod build;
 mod copy;
@@ -32,22 +34,22 @@ use vmtest_kernel::make_mark::Make;
 use vmtest_kernel::patched::PatchedTree;
 
 pub const TEST_PROGS: &str = "test_progs";
-/// Below a bundle: what the guest gets.
+/// The directory of a bundle that the guest gets.
 pub const FILES: &str = "files";
 
-/// What is known of the tests of a tree without building them.
+/// What is known about the tests of a tree without building them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Index {
-    /// Test to the file that defines it.
+    /// Maps a test to the file that defines it.
     pub tests: BTreeMap<String, String>,
     files: BTreeMap<String, FileInfo>,
     all: Needs,
     light_lists: BTreeMap<String, Vec<String>>,
-    /// Of other directories, which the makefile makes whether a test needs them or not.
+    /// Skeletons of other directories, which the makefile builds whether a test needs them or not.
     skeletons: BTreeMap<String, Vec<String>>,
     /// The tree's deny lists for this machine.
     pub deny: Vec<Denied>,
-    /// What the tree's own `config` files ask for: option to value, the last one counts.
+    /// Options that the tree's own `config` files set: option to value, the last one wins.
     pub options: DotConfig,
 }
 
@@ -58,10 +60,10 @@ struct FileInfo {
 }
 
 impl Index {
-    /// Reads the tests of a tree, once for each state of it.
+    /// Indexes the tests of a tree, once for each state of it.
     ///
     /// # Errors
-    /// Class `SuiteBuild` where the tree has none.
+    /// Class `SuiteBuild` if the tree has none.
     pub fn of(ctx: &Context, tree: &PatchedTree) -> Result<Index> {
         let key = whose(Key::of("upstream index 4"), tree).field("tree", tree.key().as_str()).finish();
         let (dir, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::SuiteIndex, key.as_str(), |place| {
@@ -74,7 +76,7 @@ impl Index {
         load(&dir.join("index.json"))
     }
 
-    /// `top` holds what a stranger may have written: no link in it is followed.
+    /// `top` is untrusted: no link in it is followed.
     fn read(top: &Path, id: &str) -> Result<Index> {
         let dir = Path::new(SELFTESTS);
         let selftests = Selftests::read(top, dir).filter(|selftests| !selftests.tests.is_empty());
@@ -107,22 +109,23 @@ impl Index {
         })
     }
 
-    /// For the choice.
+    /// The tests to choose from.
     pub fn offer<'a>(&'a self, measures: &'a dyn Fn(&str) -> bool) -> Offer<'a> {
         Offer { tests: &self.tests, measures, deny: &self.deny }
     }
 
-    /// Whether the tests of a file have subtests that measure.
+    /// Whether the tests of a file have benchmark subtests.
     pub fn measures(&self, file: &str) -> bool {
         self.files.get(file).is_some_and(|info| info.measures)
     }
 
-    /// Whether one of these tests speaks of a test module.
+    /// Whether one of these tests mentions a test module.
     pub fn wants_modules(&self, chosen: &[Chosen]) -> bool {
         chosen.iter().any(|test| self.files.get(&test.file).is_some_and(|info| info.needs.modules))
     }
 
-    /// Options of the tree's own configuration that a kernel does not have as they are there: option, wish, value.
+    /// Options of the tree's own configuration that a kernel has with another value or not at all: option,
+    /// wanted value, actual value.
     pub fn dropped(&self, config: &DotConfig) -> Vec<(String, String, String)> {
         let got = |option: &String| config.get(option).map_or("n", String::as_str).to_owned();
         self.options
@@ -140,47 +143,47 @@ pub struct Broken {
     pub file: String,
     /// The compiler's first error.
     pub why: String,
-    /// Lines that belong to it.
+    /// Lines that belong to that error.
     pub detail: Vec<String>,
 }
 
 /// A built `test_progs`.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// The cache entry.
+    /// Its cache entry.
     pub dir: PathBuf,
-    /// Of everything that went into it.
+    /// Hash of everything that went into it.
     pub key: Key,
-    /// What is not in it, and why.
+    /// Tests that were left out, and why.
     pub broken: Vec<Broken>,
 }
 
-/// Where a bundle comes from.
+/// The inputs of a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingredients<'a> {
     /// The tree under test.
     pub tree: &'a PatchedTree,
     /// Its tests.
     pub index: &'a Index,
-    /// Directory with `vmlinux` and, where the kernel takes modules, `modules/`.
+    /// Directory with `vmlinux` and, if the kernel supports modules, `modules/`.
     pub kernel: &'a Path,
-    /// Of that kernel.
+    /// The key of that kernel.
     pub kernel_key: &'a Key,
     pub tools: &'a Tools,
-    /// How make runs.
+    /// How make is run.
     pub make: Make,
-    /// Where the output of make goes.
+    /// Where the output of make is stored.
     pub log_dir: &'a Path,
 }
 
-/// `test_progs` with these tests, from the cache if it is there. One with tests left out is always tried again: what
-/// broke it may have been the host.
+/// Builds `test_progs` with these tests, or takes it from the cache. A bundle with tests left out is always
+/// tried again, because the host may have been the reason.
 ///
 /// # Errors
-/// Class `SuiteBuild` with the compiler's first error, where no test can be built.
+/// Class `SuiteBuild` with the compiler's first error, if no test can be built.
 pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result<Bundle> {
     let files: BTreeSet<&str> = chosen.iter().map(|test| test.file.as_str()).collect();
-    // Its makefiles run beside the objects of suite-base and the kernel, which are those of its origin.
+    // Its makefiles use the objects of suite-base and the kernel, which belong to the origin of the tree.
     let mut key = whose(Key::of("upstream bundle 3"), from.tree)
         .field("tree", from.tree.key().as_str())
         .field("kernel", from.kernel_key.as_str())
@@ -208,7 +211,7 @@ pub fn ensure(ctx: &Context, from: Ingredients<'_>, chosen: &[Chosen]) -> Result
     Ok(Bundle { dir, key, broken })
 }
 
-/// Begins a key with the origin of a tree, where that is not the project.
+/// Starts a key with the origin of a tree, unless that is the project.
 fn whose(key: KeyBuilder, tree: &PatchedTree) -> KeyBuilder {
     match tree.origin() {
         Some(origin) => key.field("origin", origin.as_str()),

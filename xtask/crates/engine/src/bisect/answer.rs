@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the end of a search to its report: the culprit or what is left, with the evidence of both sides.
+//! Turns the end of a search into a report: the culprit or the remaining candidates, with the evidence of
+//! both sides.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +14,15 @@ use vmtest_record::bisection::{Bisection, Subject};
 use vmtest_record::load;
 use vmtest_record::run::RunResult;
 
-/// The answer of a search that stopped for another reason than a person.
+/// The answer of a search that was stopped by something other than a person.
 const UNFINISHED: &str = "not at its end";
-/// Lines of a console that a report shows.
+/// Console lines that a report shows.
 const CONSOLE: usize = 15;
-/// Bytes at the end of a console that they are taken from.
+/// Bytes at the end of a console from which these lines are taken.
 const TAIL: u64 = 64 * 1024;
 
 impl Hunt<'_> {
-    /// What a search came to.
+    /// The report of a finished search.
     ///
     /// # Errors
     /// When git cannot read a commit.
@@ -42,7 +43,7 @@ impl Hunt<'_> {
                     "the {looked_for} is one of {}: the kernels in between are untestable",
                     among.len()
                 );
-                // In the order of the history: the last one is behind all others, and known to be new.
+                // In history order: the last one comes after all others, and is known to be new.
                 let mut ordered: Vec<&String> = among.iter().collect();
                 ordered.sort_by_key(|id| self.places.get(*id));
                 report.among = ordered.iter().map(|id| self.subject(id)).collect::<Result<_>>()?;
@@ -71,7 +72,7 @@ impl Hunt<'_> {
         Ok(report)
     }
 
-    /// What is known of a search that was stopped: never an answer.
+    /// The report of a search that was stopped: never an answer.
     pub fn unfinished(&self, error: &Error) -> Bisection {
         let interrupted = matches!(error.class, Class::Interrupted | Class::Terminated);
         let asked = self.record.steps.len();
@@ -84,7 +85,7 @@ impl Hunt<'_> {
         }
     }
 
-    /// What every report says.
+    /// The parts that every report has.
     fn begun(&self) -> Bisection {
         let record = &self.record;
         let noun = record.axis.noun();
@@ -160,7 +161,7 @@ impl Hunt<'_> {
             Verdict::Skip | Verdict::Never => {
                 let last = record.steps.iter().rfind(|step| step.id == *id);
                 let class = last.map_or(Class::Host, |step| step.class);
-                // Nothing is all right about it.
+                // A search without an answer is never a pass.
                 if class == Class::Pass { Class::Incomplete } else { class }
             }
         }
@@ -190,7 +191,7 @@ impl Hunt<'_> {
                 known.line()
             ));
         }
-        // A good verdict that a later run of the same kernel took back.
+        // A good verdict that a later run of the same kernel disproved.
         for (id, runs) in &search.runs {
             let first_bad = runs.iter().position(|run| *run == Verdict::Bad);
             if *id != search.failing_end() && first_bad.is_some_and(|at| at >= search.needed() as usize) {
@@ -212,7 +213,7 @@ impl Hunt<'_> {
         let known = self.known(id)?;
         let steps: Vec<&StoredStep> = self.record.steps.iter().filter(|step| step.id == id).collect();
         let bad = steps.iter().filter(|step| step.verdict == Verdict::Bad).count();
-        // A failure shows more than the run after it.
+        // A failing run shows more than the one after it.
         let shown = steps.iter().find(|step| step.verdict == Verdict::Bad).or(steps.last());
         let mut subject = Subject {
             name: known.name,
@@ -233,7 +234,7 @@ impl Hunt<'_> {
         Ok(subject)
     }
 
-    /// The `vmtest` that shows it.
+    /// The `vmtest` command that reproduces it.
     fn again(&self, id: &str) -> Result<String> {
         let axis = &self.record.axis;
         let mut words = vec!["cargo xtask vmtest".to_owned()];
@@ -262,7 +263,7 @@ fn evidence(directory: &Path) -> (Vec<String>, Vec<String>) {
     (files.iter().map(|path| path.display().to_string()).collect(), console)
 }
 
-/// What a guest wrote, made harmless for a terminal.
+/// The end of a console, sanitized for a terminal.
 fn console_end(path: &Path) -> Vec<String> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
     let bytes = beneath::last_bytes(dir, name, TAIL).unwrap_or_default();

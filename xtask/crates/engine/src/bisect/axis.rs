@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is searched: the commits between two of a repository, the patches of a series, or the images that the archive
-//! has
-//! between two versions. Each kernel on the way is a column like a column of `vmtest`.
+//! The history that is searched: the commits between two commits of a repository, the patches of a series, or
+//! the images in the archive between two versions. Each kernel in it is a column like a column of `vmtest`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,51 +17,51 @@ use vmtest_kernel::source::archive;
 use vmtest_kernel::source::{self, Commits};
 use vmtest_kernel::spec::KernelSpec;
 
-/// What is searched, as it is kept in `bisect.json`: versions and commits are resolved, so that a search goes on in the
-/// same history whatever has moved since.
+/// The history, as stored in `bisect.json`: versions and commits are resolved, so that a search resumes in
+/// the same history even if branches have moved since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Axis {
-    /// Commits; ids are their hashes.
+    /// Commits; the IDs are their hashes.
     Commits {
-        /// The repository, absolute.
+        /// Absolute path of the repository.
         repo: PathBuf,
     },
-    /// First patches of a series; ids are their number, 0 for none.
+    /// First patches of a series; the IDs are their numbers, 0 for none.
     Patches {
-        /// The kernel below them.
+        /// The kernel that they are applied to.
         kernel: String,
-        /// Key of the kernel's source and of the series: others are another history.
+        /// Keys of the kernel's source and of the series: different keys mean a different history.
         keys: [String; 2],
-        /// How many there are.
+        /// Number of patches.
         of: usize,
     },
-    /// Images of the archive, oldest first; ids are versions.
+    /// Images in the archive, oldest first; the IDs are versions.
     Images {
-        /// Flavour of all of them.
+        /// Flavour of all images.
         flavour: String,
-        /// Versions.
+        /// Versions of the images.
         versions: Vec<String>,
     },
 }
 
-/// What people call a kernel on the way.
+/// How a kernel is presented to users.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
-    /// Short name: the beginning of a commit's hash, `patch 7`, `debian:7.0.4`.
+    /// Short name: the abbreviated hash of a commit, `patch 7`, `debian:7.0.4`.
     pub name: String,
-    /// Full hash of a commit; empty elsewhere.
+    /// Full hash of a commit; empty for anything else.
     pub commit: String,
-    /// Subject of a commit or patch; what an image is.
+    /// Subject of a commit or patch; description of an image.
     pub subject: String,
-    /// Author of a commit or patch; empty elsewhere.
+    /// Author of a commit or patch; empty for anything else.
     pub author: String,
-    /// Day of a commit; empty elsewhere.
+    /// Date of a commit; empty for anything else.
     pub date: String,
 }
 
 impl Known {
-    /// One line.
+    /// Name and subject in one line.
     pub fn line(&self) -> String {
         match self.subject.is_empty() {
             true => self.name.clone(),
@@ -75,7 +74,7 @@ const FORMS: &str = "use two commits of one repository (git:PATH@A and git:PATH@
                      (debian:A and debian:B), or one kernel with source twice and --patches to search a series";
 
 impl Axis {
-    /// Refuses kernels that can have no history between them, before anything is asked of the host or the archive.
+    /// Rejects kernels that cannot have a history between them, before accessing the host or the archive.
     ///
     /// # Errors
     /// Class `Usage`.
@@ -103,10 +102,10 @@ impl Axis {
         }
     }
 
-    /// Which history lies between two kernels. The series is that of `--patches`.
+    /// The history between two kernels. The series is that of `--patches`.
     ///
     /// # Errors
-    /// Class `Usage` where there is none, and `Host` where the archive cannot be asked.
+    /// Class `Usage` if there is none, and `Host` if the archive cannot be reached.
     pub fn between(ctx: &Context, good: &str, bad: &str, series: Option<&Series>) -> Result<(Axis, Ends)> {
         Axis::plausible(good, bad)?;
         let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);
@@ -173,10 +172,10 @@ impl Axis {
         Ok((axis, ends))
     }
 
-    /// Whether a search of another day can go on: the same commits, patches and sources are there.
+    /// Checks that an earlier search can be resumed: the commits, patches and sources are still the same.
     ///
     /// # Errors
-    /// Class `Usage` where they are not.
+    /// Class `Usage` if they are not.
     pub fn check(&self, ctx: &Context, series: Option<&Series>) -> Result<()> {
         let Axis::Patches { kernel, keys, .. } = self else { return Ok(()) };
         let series = series.map(|series| series.key().to_string()).unwrap_or_default();
@@ -188,10 +187,10 @@ impl Axis {
             .next("start a new one"))
     }
 
-    /// The history of it.
+    /// Opens the history.
     ///
     /// # Errors
-    /// Class `Usage` where the repository is gone.
+    /// Class `Usage` if the repository no longer exists.
     pub fn history(&self, ctx: &Context) -> Result<Order> {
         Ok(match self {
             Axis::Commits { repo } => Order::Commits(Commits::open(ctx, repo)?),
@@ -200,10 +199,10 @@ impl Axis {
         })
     }
 
-    /// The column that a kernel on the way is.
+    /// The column for a kernel of the history.
     ///
     /// # Errors
-    /// Never for an id of this axis.
+    /// Never for an ID of this history.
     pub fn column(&self, id: &str, like: &Column) -> Result<Column> {
         let spec = self.spec(id)?;
         let upto = match self {
@@ -223,10 +222,10 @@ impl Axis {
         })
     }
 
-    /// Options of `vmtest` that make it a kernel of its own: `--kernel ..`, and `--first-n ..`.
+    /// The options of `vmtest` that select this kernel: `--kernel ..`, and `--first-n ..`.
     ///
     /// # Errors
-    /// Never for an id of this axis.
+    /// Never for an ID of this history.
     pub fn words(&self, id: &str) -> Result<Vec<String>> {
         let mut words = vec!["--kernel".to_owned(), shell_word(&self.spec(id)?.to_string())];
         if let Axis::Patches { of, .. } = self {
@@ -237,7 +236,7 @@ impl Axis {
         Ok(words)
     }
 
-    /// Whether a kernel on the way has the series of `--patches` on top, or a part of it.
+    /// Whether a kernel of the history has any patches of `--patches` on top.
     pub fn has_patches(&self, id: &str) -> bool {
         match self {
             Axis::Commits { .. } => true,
@@ -246,7 +245,7 @@ impl Axis {
         }
     }
 
-    /// What people call it.
+    /// How a kernel is presented to users.
     ///
     /// # Errors
     /// When git cannot read the commit.
@@ -277,7 +276,7 @@ impl Axis {
         })
     }
 
-    /// What one of them is called.
+    /// What a kernel of this history is called.
     pub fn noun(&self) -> &'static str {
         match self {
             Axis::Commits { .. } => "commit",
@@ -287,7 +286,7 @@ impl Axis {
     }
 }
 
-/// The same of an empty directory for every number of patches.
+/// Zero-padded, so that IDs sort by number.
 fn patch_id(count: usize) -> String {
     format!("{count:04}")
 }
@@ -305,24 +304,25 @@ fn source_key(ctx: &Context, kernel: &KernelSpec) -> Result<String> {
     }
 }
 
-/// The author of a mail.
+/// The author of a mailed patch.
 fn from_line(raw: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(raw);
     let head = text.split("\n\n").next()?.lines().find_map(|line| line.strip_prefix("From: "))?;
     Some(head.trim().to_owned())
 }
 
-/// The order of the kernels of an axis.
+/// The order of the kernels in a history.
 #[derive(Debug)]
 pub enum Order {
-    /// As git knows it.
+    /// Git's commit graph.
     Commits(Commits),
-    /// One after the other.
+    /// A linear order.
     Line(Line),
 }
 
 impl Order {
-    /// Where each kernel stands between the ends, from 0 at the old one. Where the ends part is older than both: 0.
+    /// The position of each kernel between the endpoints, from 0 at the old one. Merge bases older than both
+    /// are at 0.
     ///
     /// # Errors
     /// When git cannot walk the history.

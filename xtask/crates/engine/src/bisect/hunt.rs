@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One kernel after the other: what the search asks for is made, run, judged and written down.
+//! Tests one kernel after another: each kernel that the search selects is built, run, judged and recorded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,38 +24,38 @@ use vmtest_host::store::RunDir;
 use vmtest_record::reference_columns;
 use vmtest_record::run::{BootRecord, RunResult};
 
-/// Kernels in a row for which this host is to blame, before that is said instead of going on.
+/// Host failures on this many kernels in a row stop the bisection.
 const HOST_TROUBLE: usize = 3;
 
-/// A bisection that runs.
+/// A running bisection.
 pub struct Hunt<'a> {
     resources: &'a Resources<'a>,
-    /// What is known so far.
+    /// Its state so far.
     pub record: Record,
     run_dir: &'a RunDir,
     /// The order of the kernels.
     pub order: Order,
-    /// Where each kernel stands in it; empty where one is judged alone.
+    /// The position of each kernel in it; empty if a single kernel is judged.
     pub places: BTreeMap<String, usize>,
     /// What all kernels have in common.
     like: Column,
-    /// Source and series, where all kernels share them.
+    /// Source and series, if all kernels share them.
     material: OnceLock<Result<Material>>,
-    /// Kernels that are made.
+    /// Kernels that were built.
     built: BTreeMap<String, Made>,
     began: Instant,
 }
 
-/// A kernel, or why there is none.
+/// A kernel, or why it could not be built.
 struct Made {
     built: Built,
     seconds: f64,
 }
 
-/// Kernels that were made while another one ran, by their ids.
+/// Kernels that were built while another one ran, with their IDs.
 type MadeAhead = Vec<(String, Made)>;
 
-/// What is asked for, for people and for the record.
+/// Names a purpose, in messages and in the record.
 fn word(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Verify => "end",
@@ -65,7 +65,7 @@ fn word(purpose: Purpose) -> &'static str {
 }
 
 impl<'a> Hunt<'a> {
-    /// Begins, or goes on.
+    /// Starts or resumes.
     ///
     /// # Errors
     /// When the history cannot be read.
@@ -88,7 +88,7 @@ impl<'a> Hunt<'a> {
         })
     }
 
-    /// Word for `--resume`: a name where that will do.
+    /// The argument for `--resume`: the run's name if that is enough.
     pub fn resume_word(&self) -> String {
         let named =
             vmtest_base::places::runs_dir().is_ok_and(|runs| self.run_dir.path.parent() == Some(&runs));
@@ -99,10 +99,10 @@ impl<'a> Hunt<'a> {
         }
     }
 
-    /// Goes on until there is an answer.
+    /// Continues until there is an answer.
     ///
     /// # Errors
-    /// An interruption, or trouble of this host. What is known is written down by then.
+    /// An interruption, or a problem of this host. All results so far have been saved by then.
     pub fn run(&mut self) -> Result<Next> {
         loop {
             interrupt::check()?;
@@ -114,7 +114,7 @@ impl<'a> Hunt<'a> {
         }
     }
 
-    /// What people call a kernel.
+    /// How a kernel is presented to users.
     ///
     /// # Errors
     /// When git cannot read the commit.
@@ -122,15 +122,15 @@ impl<'a> Hunt<'a> {
         self.record.axis.known(id, &self.order, self.resources.series)
     }
 
-    /// Its own directory.
+    /// The directory of the bisection.
     pub fn run_dir(&self) -> &RunDir {
         self.run_dir
     }
 
-    /// Runs a kernel once, and writes down what it came to.
+    /// Runs a kernel once and records the result.
     ///
     /// # Errors
-    /// An interruption, or trouble of this host.
+    /// An interruption, or a problem of this host.
     pub fn step(&mut self, search: &Search, id: &str, left: usize, purpose: Purpose) -> Result<()> {
         let known = self.known(id)?;
         let number = 1 + self.record.steps.iter().map(|step| step.number).max().unwrap_or(0);
@@ -192,7 +192,7 @@ impl<'a> Hunt<'a> {
         self.blame_the_host()
     }
 
-    /// What a run answers; a guest that never started is blamed on this host.
+    /// Turns a run into an answer; if the guest never started, this host is at fault.
     fn answer(&self, result: &RunResult, directory: &Path) -> Result<Answer> {
         let mut answer = self.record.question.judge(result)?;
         if let Some(why) = never_started(result, directory).filter(|_| answer.verdict == Verdict::Skip) {
@@ -201,11 +201,12 @@ impl<'a> Hunt<'a> {
         Ok(answer)
     }
 
-    /// Once is bad luck of one kernel, three times in a row is this host: going on would skip everything.
+    /// A single failure may be due to one kernel. Three in a row are due to this host, and continuing would
+    /// skip everything.
     fn blame_the_host(&self) -> Result<()> {
         let is_host = |step: &&StoredStep| step.class == Class::Host;
         let last: Vec<&StoredStep> = self.record.steps.iter().rev().take_while(is_host).collect();
-        // An image that the mirror lists and does not have says nothing of this host.
+        // An image that the mirror lists but does not have says nothing about this host.
         if last.len() < HOST_TROUBLE || matches!(self.record.axis, Axis::Images { .. }) {
             return Ok(());
         }
@@ -214,7 +215,7 @@ impl<'a> Hunt<'a> {
             .why(why))
     }
 
-    /// Has the kernel made, or learns why it cannot be.
+    /// Builds the kernel, or records why it cannot be built.
     fn make(&self, id: &str) -> Result<Made> {
         let column = self.record.axis.column(id, &self.like)?;
         let started = Instant::now();
@@ -225,16 +226,16 @@ impl<'a> Hunt<'a> {
             own = column::material(self.resources, &column);
             &own
         };
-        // Build logs of all kernels lie side by side, by their key: one may be made during the run of another.
+        // The build logs of all kernels share a directory, named by key: one may be built while another runs.
         let tree = column::patch(self.resources, &column, material);
         let built = column::build(self.resources, &column, tree, self.run_dir);
         Ok(Made { built, seconds: started.elapsed().as_secs_f64() })
     }
 
-    /// Which kernels may be asked next, whatever this one comes to.
+    /// The kernels that may be tested next, whatever the verdict on this one.
     fn ahead(&self, search: &Search, id: &str) -> Result<Vec<String>> {
         let mut ids = Vec::new();
-        // One kernel alone.
+        // A single kernel.
         if self.record.ends.new.is_empty() {
             return Ok(ids);
         }
@@ -252,7 +253,8 @@ impl<'a> Hunt<'a> {
         Ok(ids)
     }
 
-    /// Boots a kernel, and makes others meanwhile. The seconds are those of the boot: what was made ahead has its own.
+    /// Boots a kernel, and builds others in the meantime. The returned seconds are those of the boot; kernels
+    /// built ahead have their own.
     fn boot(
         &self,
         column: &Column,
@@ -283,8 +285,9 @@ impl<'a> Hunt<'a> {
         })
     }
 
-    /// Whether it pays to make what may be needed next. What is surely needed does, and so does a download. With two
-    /// candidates one is made in vain, on the processors that the guest needs: only where the guest takes longer.
+    /// Whether to build ahead. Worthwhile for a kernel that is certainly needed, and for a download. With two
+    /// candidates one build is wasted and competes with the guest for CPUs, so only if the guest takes
+    /// longer.
     fn pays(&self, candidates: usize) -> bool {
         let fresh = || self.record.steps.iter().filter(|step| !step.cached && step.boots > 0);
         let (built, ran) =
@@ -292,22 +295,24 @@ impl<'a> Hunt<'a> {
         candidates < 2 || matches!(self.record.axis, Axis::Images { .. }) || (ran > built && built > 0.0)
     }
 
-    /// Stands for everything that the cells of a run depend on; `None` where there is no kernel, or nothing is booted.
+    /// Hash of everything that the cells of a run depend on; `None` without a kernel, or if nothing is
+    /// booted.
     ///
-    /// How it could be wrong: what the host is like besides its tools (its processor under KVM, its load) is not in it.
+    /// How it could be wrong: properties of the host other than its tools (its CPU under KVM, its load) are
+    /// not included.
     fn key(&self, built: &Built) -> Result<Option<Key>> {
         let made_of = built.made_of().filter(|_| self.record.question.asked != Asked::Build);
         let Some(made_of) = made_of else { return Ok(None) };
         let (_, chosen) = self.resources.runner()?;
         let mut key = Key::of("verdict 3")
             .field("kernel", made_of.as_str())
-            // Of the directory: the kernel's id is in the cells, and so in what is compared.
+            // The kernel's ID appears in the cells, and so in what is compared.
             .field("id", &built.kernel().id)
             .field("judged by", &self.record.suite);
         for name in chosen {
             key = key.field("test", name.path());
         }
-        // All of how it is run, but which kernel that is.
+        // All options of the run, except the kernel.
         for word in (Request { kernels: Vec::new(), ..self.record.request.clone() }).words() {
             key = key.field("option", word);
         }
@@ -355,7 +360,7 @@ impl<'a> Hunt<'a> {
         };
         let kernels = fresh.iter().filter(|step| step.built_s > 0.0).count();
         let builds = fresh.iter().map(|step| step.built_s).sum::<f64>() / kernels.max(1) as f64;
-        // A bad kernel shows it early, half of them are good.
+        // A bad kernel usually fails in its first run, and about half of the kernels are good.
         let runs = f64::from(search.needed() + 1) / 2.0;
         (!fresh.is_empty()).then(|| f64::from(more) * (builds + runs * average(|step| step.ran_s)))
     }
@@ -384,12 +389,12 @@ impl<'a> Hunt<'a> {
     }
 }
 
-/// Whether a run is kept as an answer for later bisections: only where the kernel itself gave it. A host that is slow, short
-/// of memory or cannot start QEMU ends a guest in the same ways as a kernel that does not boot, hangs or is lost, so none of
-/// these is kept; such a kernel is booted again.
+/// Whether a run may be reused by later bisections: only if the kernel itself is responsible for the result.
+/// On a host that is slow, out of memory or cannot start QEMU, guests end in the same ways as with a kernel
+/// that does not boot, hangs or is lost, so these are not kept and such a kernel is booted again.
 ///
-/// How it could be wrong: a panic or a failed test can be the host's doing, too (an emulator that translates text wrongly).
-/// It is then wrong in the bisection that saw it as well.
+/// How it could be wrong: a panic or a failed test can be the host's fault, too (an emulator that translates
+/// code incorrectly). It is then wrong in the bisection that saw it as well.
 fn worth_keeping(result: &RunResult) -> bool {
     let classes =
         result.cells.iter().map(|cell| cell.class).chain(result.boots.iter().map(|boot| boot.class));
@@ -414,11 +419,11 @@ fn worth_keeping(result: &RunResult) -> bool {
     !result.boots.is_empty() && classes.into_iter().all(the_kernels)
 }
 
-/// The reason of a boot in which the virtual machine complained and no kernel said a word: nothing of the kernel was tried. A
-/// kernel that is silent while its machine runs on is not meant.
+/// The reason of a boot in which the virtual machine reported an error and no kernel printed anything: the
+/// kernel was not tested. Does not apply to a silent kernel whose machine keeps running.
 ///
-/// How it could be wrong: a QEMU that stops because of what a kernel does before its first word is taken for the host's
-/// fault. The kernel is no more than skipped either way.
+/// How it could be wrong: if QEMU stops because of something that a kernel does before its first output, the
+/// host is blamed. Either way the kernel is only skipped.
 fn never_started(result: &RunResult, directory: &Path) -> Option<String> {
     let silent = |boot: &&BootRecord| {
         let console = std::fs::read(directory.join(&boot.directory).join("console.log")).unwrap_or_default();

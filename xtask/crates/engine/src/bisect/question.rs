@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is asked of each kernel, and what the cells of one run of it answer. Pure.
+//! The question for each kernel, and how the cells of one run answer it. Pure.
 //!
-//! Bad and good both need evidence. Bad: the asked tests came to what was asked for, and to nothing else. Good: they
-//! ran,
-//! and did not. Everything between is a skip with its reason, or another bug on the way would become the culprit.
+//! Bad and good both need evidence. Bad: the selected tests had exactly the outcome that is searched for.
+//! Good: they ran, and did not have it. Anything else is a skip with its reason; otherwise another bug in the
+//! range would become the culprit.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -34,7 +34,7 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// As it is typed.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Asked::Fail => "fail",
@@ -46,35 +46,35 @@ impl Asked {
     }
 }
 
-/// The question, as it is kept in `bisect.json`.
+/// The question, as stored in `bisect.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Question {
     /// What a bad kernel does.
     pub asked: Asked,
-    /// Globs of tests; empty: all.
+    /// Globs of tests; empty for all.
     pub tests: Vec<String>,
-    /// What its title has to be like; `None`: like that of the end that fails.
+    /// Regular expression for the title; `None`: like the title at the failing endpoint.
     pub title: Option<String>,
-    /// The first good one is looked for.
+    /// Searches for the first good one.
     pub find_fix: bool,
-    /// [`shape`] of the title at the end that fails; `None` until that is known, or where `title` says it, or for
-    /// tests:
-    /// what they say is theirs to word.
+    /// [`shape`] of the title at the failing endpoint; `None` until that is known, if `title` is given, and
+    /// for tests, whose messages may vary.
     pub sought: Option<String>,
-    /// Tests that pass at the end that does not fail; empty until that is known, and where no test is asked for.
+    /// Tests that pass at the passing endpoint; empty until that is known, and if the question is not about
+    /// tests.
     pub passes: BTreeSet<String>,
 }
 
-/// What one run of a kernel came to.
+/// The result of one run of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// Reason for the verdict.
     pub why: String,
-    /// Title of what was seen; empty where nothing was.
+    /// Title of what was seen; empty if nothing was.
     pub title: String,
-    /// Its class; of a good one `Pass`.
+    /// Its class; `Pass` if the verdict is good.
     pub class: Class,
 }
 
@@ -88,7 +88,7 @@ impl Answer {
     }
 
     fn skip(class: Class, why: String) -> Answer {
-        // What happens before a guest runs happens again; a boot may go better the next time.
+        // A failure before the guest runs is permanent; another boot may succeed.
         let verdict = match class {
             Class::SeriesDoesNotApply | Class::OptionLost | Class::KernelBuild | Class::SuiteBuild => {
                 Verdict::Never
@@ -99,7 +99,7 @@ impl Answer {
     }
 }
 
-/// A title without what differs from one run to the next: numbers and addresses.
+/// A title without the parts that differ between runs: numbers and addresses.
 pub fn shape(title: &str) -> String {
     static NUMBERS: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"\b0x[0-9a-fA-F]+\b|\b[0-9a-fA-F]{8,}\b|[0-9]+").ok());
@@ -110,7 +110,7 @@ impl Question {
     /// The regular expression of `--title`.
     ///
     /// # Errors
-    /// Class `Usage`.
+    /// Class `Usage` for an invalid one.
     pub fn title_regex(&self) -> Result<Option<Regex>> {
         let compile = |text: &String| {
             Regex::new(text).map_err(|error| {
@@ -125,12 +125,12 @@ impl Question {
             (Ok(Some(regex)), _) => titles.iter().any(|title| regex.is_match(title)),
             (Ok(None), Some(sought)) => titles.iter().any(|title| shape(title) == *sought),
             (Ok(None), None) => true,
-            // It was compiled before anything ran.
+            // It was checked before anything ran.
             (Err(_), _) => false,
         }
     }
 
-    /// Keeps what later runs are compared with, from a first run of one of the ends.
+    /// Stores what later runs are compared with, from the first run of an endpoint.
     pub fn learn(&mut self, finding: &Answer, run: &RunResult) {
         let has_title = match self.asked {
             Asked::Panic | Asked::Hang | Asked::Splat | Asked::Build => true,
@@ -145,10 +145,10 @@ impl Question {
         }
     }
 
-    /// What the cells of one run answer.
+    /// The answer of one run.
     ///
     /// # Errors
-    /// The interruption, which is no verdict.
+    /// The interruption, which is not a verdict.
     pub fn judge(&self, run: &RunResult) -> Result<Answer> {
         let ended = run.cells.iter().map(|cell| cell.class).chain(run.boots.iter().map(|boot| boot.class));
         if let Some(class) =
@@ -156,7 +156,7 @@ impl Question {
         {
             return Err(Error::new(class, class.label()));
         }
-        // What was never to run says nothing, for or against.
+        // Cells that were never meant to run are not evidence.
         let cells: Vec<&Cell> = run
             .cells
             .iter()
@@ -174,7 +174,7 @@ impl Question {
     fn judge_fail(&self, run: &RunResult, cells: &[&Cell]) -> Answer {
         let told = |cell: &&Cell| match cell.outcome {
             Outcome::Fail => cell.class == Class::TestFailed,
-            // The kernel lacks what the test needs: not what it is there for, and no pass. A flaky one failed once.
+            // A skip means that the kernel does not support the test: not a pass. A flaky test failed once.
             Outcome::Skip | Outcome::Flaky => true,
             Outcome::Pass
             | Outcome::Xfail
@@ -183,7 +183,7 @@ impl Question {
             | Outcome::Timeout
             | Outcome::Notrun => false,
         };
-        // A failure weighs more than a skip: it is shown first.
+        // Failures are shown before skips.
         let failed = cells.iter().copied().filter(told);
         let mut failed: Vec<&Cell> = failed.collect();
         failed.sort_by_key(|cell| cell.outcome != Outcome::Fail);
@@ -216,7 +216,7 @@ impl Question {
         Answer::good(counted(passed.len(), "passed"))
     }
 
-    /// A kernel that dies or falls silent.
+    /// For a kernel that dies or hangs.
     fn judge_end(&self, run: &RunResult, cells: &[&Cell], wanted: Class) -> Answer {
         let Some(boot) = run.boots.iter().find(|boot| boot.class == wanted) else {
             return self.whole(run, cells, true);
@@ -242,7 +242,7 @@ impl Question {
                 if splat.during.is_empty() { String::new() } else { format!(" during {}", splat.during) };
             return Answer::bad(Class::Splat, &splat.title, format!("{}{during}", splat.title));
         }
-        // Many a detector reports once and is silent then.
+        // Many detectors report only once.
         if let Some(splat) = splats.first() {
             return Answer::skip(Class::Splat, format!("a different one: {}", splat.title));
         }
@@ -269,7 +269,7 @@ impl Question {
         }
     }
 
-    /// Good where nothing befell the kernel and every asked test came to an end of its own.
+    /// Good if the kernel had no problem and every selected test ended normally.
     fn whole(&self, run: &RunResult, cells: &[&Cell], with_splats: bool) -> Answer {
         let bad =
             |boot: &&BootRecord| !(boot.class == Class::Pass || (with_splats && boot.class == Class::Splat));
@@ -314,21 +314,21 @@ fn broken_boot(run: &RunResult) -> Option<&BootRecord> {
     run.boots.iter().find(|boot| !matches!(boot.class, Class::Pass | Class::Splat))
 }
 
-/// Class of what kept a cell from an answer: that of its boot says more than "missing".
+/// Class of the reason why a cell has no answer: that of its boot is more specific than "missing".
 fn worst(run: &RunResult, cell: &Cell) -> Class {
     broken_boot(run).map_or(cell.class, |boot| boot.class)
 }
 
-/// Why a cell says nothing.
+/// Why a cell is not evidence.
 fn unjudged(run: &RunResult, cell: &Cell) -> String {
     let boot = broken_boot(run).map(|boot| boot.reason.as_str());
-    // An error of a stage: what failed, and its nearest cause.
+    // An error of a stage: what failed, and its immediate cause.
     let lines: Vec<&str> = cell.reason.lines().take(2).map(str::trim).collect();
     let reason = boot.map_or_else(|| lines.join(" "), str::to_owned);
     format!("{}: {reason}", worst(run, cell).label())
 }
 
-/// The compiler's first error within the text of a failed build.
+/// The compiler's first error in the message of a failed build.
 fn compiler_error(reason: &str) -> String {
     let because = reason.lines().find_map(|line| line.trim_start().strip_prefix("because: "));
     because.unwrap_or(first_line(reason)).to_owned()

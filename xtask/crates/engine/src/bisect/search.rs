@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The search for the first kernel in which something is so: Good, Bad and Skip over a history. Pure: nothing is built,
-//! booted or looked up here, and nothing is remembered. What to do next follows from the runs so far alone, so a search
-//! that was killed goes on as if nothing had happened, and a verdict that turns out to be wrong is taken back by
-//! itself.
+//! The search for the first kernel with some property: Good, Bad and Skip over a history. Pure: it builds,
+//! boots and looks up nothing, and keeps no state. The next step follows from the runs so far alone, so a
+//! search that was killed resumes as if nothing had happened, and a verdict that turns out to be wrong is
+//! withdrawn automatically.
 //!
-//! Histories are ordered: *old* comes first and *new* last. A plain search goes from good (old) to bad (new), one for
-//! a fix from bad to good. One failure proves a kernel bad. That it is good is only ever likely: a test that fails
-//! sometimes may have passed by chance. So where two verdicts contradict each other, the good one gives way.
+//! Histories are ordered: *old* comes first and *new* last. A plain search goes from good (old) to bad (new),
+//! a search for a fix from bad to good. One failure proves that a kernel is bad. That it is good is only ever
+//! likely: a flaky test may have passed by chance. So if two verdicts contradict each other, the good one is
+//! dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,22 +15,22 @@ use serde::{Deserialize, Serialize};
 
 use vmtest_base::error::Result;
 
-/// What one run says, or all runs of one kernel.
+/// The verdict of one run, or of all runs of one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It was there to be seen, and was not.
+    /// It would have been seen, and was not.
     Good,
     /// It was seen.
     Bad,
-    /// Nobody can tell, and another run may.
+    /// Inconclusive, but another run may help.
     Skip,
-    /// Nobody can tell, and no further run will: it does not build, say.
+    /// Inconclusive, and no further run will help: for example, it does not build.
     Never,
 }
 
 impl Verdict {
-    /// For people.
+    /// Text shown to users.
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Good => "good",
@@ -39,12 +40,12 @@ impl Verdict {
     }
 }
 
-/// Kernels in their order; `Id` names one.
+/// Kernels in order; an ID names one of them.
 pub trait History {
-    /// `new` and what comes before it, without any of `olds` and what comes before those. First the one whose verdict
-    /// halves the rest best, and so on.
+    /// `new` and its ancestors, without any of `olds` and their ancestors. Sorted by how evenly a verdict
+    /// splits the rest, best first.
     fn between(&self, new: &str, olds: &[String]) -> Result<Vec<String>>;
-    /// Whether `old` is `new` or comes before it.
+    /// Whether `old` is `new` or one of its ancestors.
     fn precedes(&self, old: &str, new: &str) -> Result<bool>;
 }
 
@@ -63,7 +64,7 @@ impl History for Line {
         let from = olds.iter().map(|old| self.at(old) + 1).max().unwrap_or(0);
         let to = self.at(new);
         let Some(all) = self.0.get(from..=to) else { return Ok(Vec::new()) };
-        // An answer at place i leaves i + 1 or all - i - 1 kernels.
+        // An answer at position i leaves i + 1 or all - i - 1 kernels.
         let mut ranked: Vec<(usize, &String)> = all.iter().enumerate().collect();
         ranked.sort_by_key(|(at, _)| (at + 1).max(all.len() - at - 1));
         Ok(ranked.into_iter().map(|(_, id)| id.clone()).collect())
@@ -74,29 +75,30 @@ impl History for Line {
     }
 }
 
-/// The two ends, as they were given.
+/// The two endpoints, as given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
-    /// Known to be before it.
+    /// Known to be before the change.
     pub old: String,
-    /// Known to be it, or after it.
+    /// Known to be the change, or after it.
     pub new: String,
-    /// Where the histories of both ends part, unless that is the old end: it has to be old as well.
+    /// Merge bases of the two endpoints, unless that is the old endpoint: they must be old as well.
     pub bases: Vec<String>,
 }
 
-/// How much it takes to believe.
+/// How much evidence a verdict requires.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trust {
     /// Most runs of one kernel.
     pub runs: u32,
-    /// How sure a good verdict has to be: where the kernel is bad after all, the chance that a failure was seen.
+    /// Required confidence in a good verdict: the chance that a bad kernel would have failed in one of the
+    /// runs.
     pub confidence: f64,
 }
 
-/// Failures that make the end that fails a sure failure, if nothing else was seen.
+/// Without any other result, this many failures mean that the failing endpoint always fails.
 const SURELY: usize = 4;
-/// Runs in a row that say nothing.
+/// Most inconclusive runs in a row.
 const TIRED: usize = 3;
 
 fn count(runs: &[Verdict], which: Verdict) -> usize {
@@ -104,26 +106,27 @@ fn count(runs: &[Verdict], which: Verdict) -> usize {
 }
 
 impl Trust {
-    /// How often the end that fails does so. A little less than was seen: the less was seen, the less.
+    /// How often the failing endpoint fails. A little less than was observed, and the more so the fewer runs
+    /// there are.
     pub fn rate(&self, runs: &[Verdict]) -> f64 {
         let (bad, good) = (count(runs, Verdict::Bad), count(runs, Verdict::Good));
         if self.runs == 1 { 1.0 } else { bad as f64 / (bad + good + 1) as f64 }
     }
 
-    /// Good runs that make a good verdict of this confidence, where a bad kernel fails at this rate; no more than
-    /// allowed.
+    /// Number of good runs that make a good verdict with this confidence, if a bad kernel fails at this rate;
+    /// at most the allowed number of runs.
     pub fn needed(&self, rate: f64) -> u32 {
         let miss = 1.0 - rate.clamp(0.0, 1.0);
         let wanted = (1..self.runs).find(|runs| miss.powf(f64::from(*runs)) <= 1.0 - self.confidence);
         wanted.unwrap_or(self.runs).max(1)
     }
 
-    /// The chance that so many good runs would have shown a failure.
+    /// The chance that this many runs would have shown a failure.
     pub fn reached(rate: f64, runs: u32) -> f64 {
         1.0 - (1.0 - rate.clamp(0.0, 1.0)).powf(f64::from(runs))
     }
 
-    /// What the runs of one kernel come to; `None` where it takes more.
+    /// The verdict that follows from the runs of one kernel; `None` if more are needed.
     pub fn settle(&self, runs: &[Verdict], needed: u32) -> Option<Verdict> {
         let (good, skip) = (count(runs, Verdict::Good), count(runs, Verdict::Skip));
         if runs.contains(&Verdict::Bad) {
@@ -139,7 +142,7 @@ impl Trust {
         (tired || runs.len() >= self.runs as usize).then_some(Verdict::Skip)
     }
 
-    /// The same of the end that has to fail: it also tells how often.
+    /// The same for the endpoint that must fail, which also determines the failure rate.
     fn settle_failing(&self, runs: &[Verdict]) -> Option<Verdict> {
         let (bad, good) = (count(runs, Verdict::Bad), count(runs, Verdict::Good));
         if runs.contains(&Verdict::Never) {
@@ -165,45 +168,45 @@ impl Trust {
 /// Why a kernel is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// It is an end, or where the ends part.
+    /// It is an endpoint, or a merge base of the two.
     Verify,
     /// Its verdict narrows the range.
     Narrow,
-    /// The answer rests on its being good.
+    /// The answer depends on it being good.
     Confirm,
 }
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
-    /// Run this one, once.
+    /// Run this kernel once.
     Run {
-        /// Which.
+        /// ID of the kernel.
         id: String,
-        /// Kernels among which the first one is.
+        /// Number of candidates that are left.
         left: usize,
-        /// Why.
+        /// Why it is run.
         purpose: Purpose,
     },
     /// The first one is known.
     Found {
-        /// It.
+        /// ID of the first one.
         first: String,
-        /// The newest before it that are known to be old.
+        /// Its newest predecessors that are known to be old.
         before: Vec<String>,
     },
-    /// Those that could not be judged hide it.
+    /// Skipped kernels hide the first one.
     Hidden {
-        /// One of these is the first: the last of them is known to be new.
+        /// One of these is the first; the last of them is known to be new.
         among: Vec<String>,
-        /// As above.
+        /// The newest predecessors that are known to be old.
         before: Vec<String>,
     },
-    /// What was said of an end is not so.
+    /// An endpoint does not have the expected verdict.
     WrongEnd {
-        /// Which.
+        /// ID of the endpoint.
         id: String,
-        /// What it is.
+        /// Its verdict.
         verdict: Verdict,
     },
 }
@@ -211,23 +214,23 @@ pub enum Next {
 /// A search.
 #[derive(Debug, Clone)]
 pub struct Search {
-    /// From where to where.
+    /// The endpoints.
     pub ends: Ends,
-    /// The old ones are bad.
+    /// The old kernels are bad.
     pub find_fix: bool,
-    /// When to believe.
+    /// How much evidence a verdict requires.
     pub trust: Trust,
-    /// What each kernel came to, run by run.
+    /// The verdict of each run, by kernel.
     pub runs: BTreeMap<String, Vec<Verdict>>,
 }
 
 impl Search {
-    /// The end that has to fail.
+    /// The endpoint that must fail.
     pub fn failing_end(&self) -> &str {
         if self.find_fix { &self.ends.old } else { &self.ends.new }
     }
 
-    /// The end that must not.
+    /// The endpoint that must pass.
     pub fn passing_end(&self) -> &str {
         if self.find_fix { &self.ends.new } else { &self.ends.old }
     }
@@ -236,17 +239,17 @@ impl Search {
         self.runs.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// How often the failing end fails, as far as that is known.
+    /// How often the failing endpoint fails, as far as known.
     pub fn rate(&self) -> f64 {
         self.trust.rate(self.of(self.failing_end()))
     }
 
-    /// Good runs that make a verdict.
+    /// Number of good runs that make a verdict.
     pub fn needed(&self) -> u32 {
         self.trust.needed(self.rate())
     }
 
-    /// What a kernel came to; `None` where it takes more runs.
+    /// The verdict on a kernel; `None` if it needs more runs.
     pub fn verdict(&self, id: &str) -> Option<Verdict> {
         if id == self.failing_end() {
             return self.trust.settle_failing(self.of(id));
@@ -254,14 +257,14 @@ impl Search {
         self.trust.settle(self.of(id), self.needed())
     }
 
-    /// With one more run that came to this.
+    /// A copy with one more run that had this verdict.
     pub fn supposing(&self, id: &str, verdict: Verdict) -> Search {
         let mut other = self.clone();
         other.runs.entry(id.to_owned()).or_default().push(verdict);
         other
     }
 
-    /// What to do next.
+    /// The next step.
     ///
     /// # Errors
     /// Those of the history.
@@ -282,7 +285,7 @@ impl Search {
             match self.verdict(base) {
                 None => return Ok(verify(base)),
                 Some(verdict) if verdict == new => return Ok(Next::WrongEnd { id: base.clone(), verdict }),
-                // Of one that cannot be judged `git bisect` warns and goes on.
+                // If it cannot be judged, continue, as `git bisect` does after a warning.
                 Some(_) => (),
             }
         }
@@ -309,7 +312,8 @@ impl Search {
             return Ok(Next::Run { id, left, purpose: Purpose::Narrow });
         }
         let before = self.evidence(history, &first, &olds)?;
-        // What the answer rests on, and what chance may have made: good verdicts right beside the step.
+        // Confirm what the answer depends on and chance may have caused: good verdicts right next to the
+        // change.
         let doubtful = if self.find_fix { std::slice::from_ref(&first) } else { &before[..] };
         let sure = self.needed().saturating_mul(2).min(self.trust.runs) as usize;
         if let Some(id) = doubtful.iter().find(|id| self.trust.runs > 1 && self.of(id).len() < sure) {
@@ -323,8 +327,8 @@ impl Search {
         Ok(Next::Hidden { among, before })
     }
 
-    /// The old ones that leave no other kernels before `first`: the newest of those that lead to it, and, with merges,
-    /// others whose past holds a parent of it.
+    /// The old kernels that rule out every other kernel before `first`: the newest of those that lead to it,
+    /// and, with merges, others that have a parent of it as an ancestor.
     fn evidence(&self, history: &impl History, first: &str, olds: &[String]) -> Result<Vec<String>> {
         let mut evidence: Vec<String> = Vec::new();
         let mut beside: Vec<&String> = Vec::new();
@@ -357,7 +361,7 @@ impl Search {
         Ok(evidence)
     }
 
-    /// Good verdicts that a failure in another kernel disproves.
+    /// Good verdicts that are disproved by a failure in another kernel.
     ///
     /// # Errors
     /// Those of the history.
@@ -382,7 +386,7 @@ impl Search {
         let mut untrue = BTreeSet::new();
         for old in olds {
             for new in news.iter().filter(|new| *new != old) {
-                // New before old: one of them is wrong, and bad ones are not.
+                // A new kernel precedes an old one: one verdict is wrong, and it cannot be the bad one.
                 if history.precedes(new, old)? {
                     untrue.insert(if self.find_fix { new.clone() } else { old.clone() });
                 }
@@ -392,9 +396,9 @@ impl Search {
     }
 }
 
-/// The next one of what can be asked, best first. One that was begun is ended. Kernels that cannot be judged come in
-/// runs, one commit breaks the build and a later one mends it: after each skip another place is tried, and not the
-/// neighbour.
+/// Chooses the next kernel from the candidates, best first. A kernel that already has runs is completed
+/// first. Untestable kernels come in ranges, because one commit breaks the build and a later one fixes it:
+/// after each skip a distant candidate is tried instead of a neighbour.
 fn choose(open: &[String], skipped: usize, begun: impl Fn(&String) -> bool) -> Option<String> {
     if let Some(id) = open.iter().find(|id| begun(id)) {
         return Some(id.clone());
@@ -409,7 +413,7 @@ fn choose(open: &[String], skipped: usize, begun: impl Fn(&String) -> bool) -> O
     open.get((open.len() as f64 * place / 2.0) as usize).cloned()
 }
 
-/// Answers that it takes to single one out of so many.
+/// Number of answers needed to single out one of this many.
 pub fn steps(left: usize) -> u32 {
     left.max(1).next_power_of_two().trailing_zeros()
 }

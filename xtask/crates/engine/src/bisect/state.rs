@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `bisect.json`: everything that a bisection knows, written after each run of a kernel, so that it can be killed at
-//! any
-//! moment and go on. And the verdicts of kernels that were asked before, in the cache.
+//! `bisect.json`: the whole state of a bisection, written after each run of a kernel, so that it can be
+//! killed at any moment and resumed. Also the cached runs of kernels that were tested before.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ use vmtest_host::store::{CacheKind, RunDir};
 use vmtest_record::bisection::Bisection;
 use vmtest_record::run::RunResult;
 
-/// Version of `bisect.json`. One that is not known is not gone on with.
+/// Version of `bisect.json`. An unknown version cannot be resumed.
 pub const SCHEMA: u32 = 2;
 /// The file in the run's directory.
 pub const FILE: &str = "bisect.json";
@@ -35,25 +34,25 @@ pub struct Record {
     pub run: String,
     /// The command line.
     pub command: Vec<String>,
-    /// What every kernel is run with.
+    /// The request that every kernel is run with.
     pub request: Request,
     /// `--mirror`.
     pub mirror: Option<String>,
-    /// Key of the runner and the configuration: verdicts of others are not mixed with these.
+    /// Key of the runner and the configuration: verdicts with another key are not mixed with these.
     pub suite: String,
-    /// What is searched.
+    /// The history that is searched.
     pub axis: Axis,
-    /// From where to where.
+    /// The endpoints.
     pub ends: Ends,
-    /// What is asked.
+    /// The question for each kernel.
     pub question: Question,
-    /// How much it takes to believe.
+    /// How much evidence a verdict requires.
     pub trust: Trust,
-    /// Kernels between the ends, the new end included.
+    /// Number of kernels between the endpoints, including the new one.
     pub history: usize,
-    /// Every run so far, in order.
+    /// All runs so far, in order.
     pub steps: Vec<StoredStep>,
-    /// The answer; absent as long as there is none.
+    /// The answer; absent until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Bisection>,
 }
@@ -61,34 +60,35 @@ pub struct Record {
 /// One run of one kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredStep {
-    /// Counts from 1; those that were forgotten leave a gap.
+    /// Number of the step, from 1; forgotten steps leave a gap.
     pub number: usize,
-    /// Which kernel.
+    /// ID of the kernel.
     pub id: String,
-    /// What people call it.
+    /// How the kernel is presented to users.
     pub known: Known,
-    /// What it came to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// Reason for the verdict.
     pub why: String,
-    /// Exit class of that; 0 of a good one.
+    /// Exit class of the result; 0 if good.
     pub class: Class,
-    /// Why it was asked.
+    /// Why it was run.
     pub purpose: String,
-    /// Directory of its `run.json`, consoles and events. Below the run's, unless it is of an earlier bisection.
+    /// Directory of its `run.json`, consoles and events. Below the run's directory, unless an earlier
+    /// bisection ran it.
     pub directory: PathBuf,
-    /// It is of an earlier bisection.
+    /// The result was taken from an earlier bisection.
     pub cached: bool,
-    /// Guests that were started.
+    /// Number of guests that were started.
     pub boots: usize,
-    /// Seconds that it took to have the kernel.
+    /// Seconds until the kernel was available.
     pub built_s: f64,
     /// Seconds that it ran.
     pub ran_s: f64,
 }
 
 impl Record {
-    /// The search as far as it is.
+    /// The search with the results so far.
     pub fn search(&self) -> Search {
         let mut runs: BTreeMap<String, Vec<Verdict>> = BTreeMap::new();
         for step in &self.steps {
@@ -97,10 +97,10 @@ impl Record {
         Search { ends: self.ends.clone(), find_fix: self.question.find_fix, trust: self.trust, runs }
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes it atomically.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::host(format!("cannot write {FILE}")).why(error))?;
@@ -108,11 +108,11 @@ impl Record {
     }
 }
 
-/// Opens a bisection that was begun: a directory, the name of a run, or `latest`. What this host is to blame for is
-/// forgotten, and so tried again.
+/// Reopens a bisection: a directory, the name of a run, or `latest`. Results that are due to this host are
+/// dropped, and so tried again.
 ///
 /// # Errors
-/// Class `Usage` where there is none that can go on.
+/// Class `Usage` if there is no such bisection, or if it cannot be resumed.
 pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
     let named = runs_dir().map(|runs| runs.join(which)).ok().filter(|path| path.join(FILE).is_file());
     let path = if which.join(FILE).is_file() { Some(which.to_owned()) } else { named };
@@ -121,7 +121,7 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
             .why(format!("it is neither a directory with a {FILE} nor the name of such a run"))
             .next("give the directory that the bisection printed")
     })?;
-    // Before its record is read: nobody else writes it then.
+    // Before reading the record: from here on no other process writes it.
     let mut run_dir = RunDir::reopen(&path)?;
     let file = path.join(FILE);
     let no = |why: String| Error::usage(format!("cannot resume {}", file.display())).why(why);
@@ -136,18 +136,18 @@ pub fn resume(which: &Path) -> Result<(Record, RunDir)> {
     Ok((record, run_dir))
 }
 
-/// Runs of one kernel with one set of tests, whoever asked for them and whatever was asked: cells, not verdicts.
+/// Runs of one kernel with one set of tests, for any question: they are stored as cells, not verdicts.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Runs {
     runs: Vec<Run>,
 }
 
-/// One of them.
+/// One of these runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
-    /// `run.json` of it.
+    /// Its `run.json`.
     pub result: RunResult,
-    /// Where its console and events are.
+    /// Directory of its console and events.
     pub directory: PathBuf,
 }
 
@@ -156,19 +156,20 @@ const KIND: CacheKind = CacheKind::Verdicts;
 fn load(ctx: &Context, key: &Key) -> Runs {
     let text = read_text(&ctx.cache.path(KIND, key.as_str())).unwrap_or_default();
     let mut known: Runs = serde_json::from_str(&text).unwrap_or_default();
-    // A verdict without its evidence is hearsay.
+    // A verdict without evidence is useless.
     known.runs.retain(|run| run.directory.join("run.json").is_file());
     known
 }
 
-/// The run number `at` (from 0) of the kernel and tests that this key stands for, if it was made before.
+/// The run with number `at` (from 0) for this key, if there is one.
 pub fn known_run(ctx: &Context, key: &Key, at: usize) -> Option<Run> {
     load(ctx, key).runs.into_iter().nth(at)
 }
 
-/// Keeps a run for others.
+/// Stores a run for later bisections.
 ///
 /// # Errors
+/// When it cannot be written.
 /// When the file system refuses.
 pub fn keep_run(ctx: &Context, key: &Key, result: &RunResult, directory: &Path) -> Result<()> {
     let place = ctx.cache.path(KIND, key.as_str());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guests of one column and suite: the first attempt, and with `--retries` those of what it lost.
+//! The guests of one column and suite: the first attempt, and with `--retries` those for the tests that it
+//! lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,30 +14,30 @@ use vmtest_record::column::ColumnResult;
 use vmtest_record::retries;
 use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
 
-/// What one guest came to.
+/// The judged result of one guest.
 pub struct Guest {
-    /// The kernel, with the release that it told.
+    /// The kernel, with the release that the guest reported.
     pub kernel: Kernel,
-    /// How it ended.
+    /// The boot.
     pub record: BootRecord,
     /// Its cells.
     pub cells: Vec<Cell>,
-    /// What the kernel complained of.
+    /// The kernel's warnings.
     pub splats: Vec<SplatRecord>,
     /// Subtests that the tree's own tests reported without doubt; empty for other suites.
     pub reported: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// How the cells of a later attempt join those of the ones before.
+/// How the cells of a later attempt are merged with the earlier ones.
 #[derive(Clone, Copy)]
 pub enum Joins {
-    /// Only what was lost ran again: cell by cell.
+    /// Only lost subtests ran again: merge cell by cell.
     Cells,
-    /// Whole tests ran again, because a program cannot be asked for less without changing what it does.
+    /// Whole tests ran again, because running only part of a program would change what it does.
     Tests,
 }
 
-/// All that the guests of a column came to.
+/// The results of all guests of a column.
 pub struct Attempts {
     kernel: Kernel,
     first: BootRecord,
@@ -46,19 +47,20 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// The first one.
+    /// Starts with the first attempt.
     pub fn new(guest: Guest) -> Attempts {
         let Guest { kernel, record, cells, splats, reported: _ } = guest;
         Attempts { kernel, first: record, again: Vec::new(), cells, splats }
     }
 
-    /// Names of all cells, as far as they are known.
+    /// Names of all cells so far.
     fn names(&self) -> Vec<TestName> {
         self.cells.iter().map(Cell::name).collect()
     }
 
-    /// Boots `more` for what was lost, as often as the plan allows. `planned`: what may run again; `None`: whatever has a
-    /// cell. `more` gets the names, the number of the attempt and gives the guests that could be started.
+    /// Boots `more` for what was lost, as often as the plan allows. `planned`: what may run again; `None`:
+    /// everything that has a cell. `more` gets the names and the number of the attempt, and returns the
+    /// guests that it tried to start.
     pub fn again(
         &mut self,
         resources: &Resources<'_>,
@@ -67,7 +69,7 @@ impl Attempts {
         planned: Option<&[TestName]>,
         mut more: impl FnMut(&[TestName], u32) -> Vec<Result<Guest>>,
     ) {
-        // Tests of a column to compare with do not count, and are not tried again.
+        // Tests of a reference column do not count and are not retried.
         let most = if column.role.is_none() { resources.plan.retries } else { 0 };
         for attempt in 2..=most + 1 {
             let all = planned.map_or_else(|| self.names(), <[TestName]>::to_vec);
@@ -84,7 +86,7 @@ impl Attempts {
             ));
             let (ran, failed): (Vec<_>, Vec<_>) = more(&lost, attempt).into_iter().partition(Result::is_ok);
             for error in failed.into_iter().filter_map(Result::err) {
-                // What the first attempt found is not lost for it.
+                // The results of the first attempt are still valid.
                 resources.ctx.bus.warn(format!("attempt {attempt} could not run: {error}"));
             }
             let guests: Vec<Guest> = ran.into_iter().filter_map(Result::ok).collect();
@@ -100,7 +102,7 @@ impl Attempts {
 
     fn add(&mut self, attempt: u32, guests: Vec<Guest>, joins: Joins, lost: &[TestName]) {
         let before = self.again.last().unwrap_or(&self.first).class;
-        // Only what was run again is told by the guests to come; a guest without anything lost stays what it was.
+        // Lost tests are judged by the retries that follow; a guest that lost nothing keeps its class.
         for record in std::iter::once(&mut self.first).chain(&mut self.again) {
             record.retried |= retries::is_replaced(record.class);
         }
@@ -118,11 +120,12 @@ impl Attempts {
         }
     }
 
-    /// The column. `apart`: cells of what no guest ran. Told before the next guest is let in whether all is well.
+    /// Finishes the column. `apart`: cells that no guest ran. Runs before the next guest is admitted, so that
+    /// `--fail-fast` takes effect in time.
     pub fn finish(self, resources: &Resources<'_>, column: &Column, apart: Vec<Cell>) -> ColumnResult {
         let Attempts { kernel, first, again, mut cells, splats } = self;
         cells.extend(apart);
-        // Tests of a column to compare with stop nobody.
+        // Failed tests of a reference column do not trigger `--fail-fast`.
         let tests_count = column.role.is_none();
         let boot_counts = |boot: &BootRecord| boot.class != Class::Pass && !boot.retried;
         if std::iter::once(&first).chain(&again).any(boot_counts)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one path that boots a guest of a column, whatever suite runs in it, and hands what was seen of it to the judge.
+//! The only code that boots a guest of a column, for any suite, and passes what was seen of it to the judge.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ use vmtest_record::run::{BootRecord, Kernel};
 /// The suite whose runner reports each subtest.
 pub const OWN: &str = "own";
 
-/// The guests of one column and suite. While it lives, it takes the place of one guest.
+/// The guests of one column and suite. While it exists, it occupies a guest slot.
 pub struct Guests<'a> {
     resources: &'a Resources<'a>,
     bootable: &'a Bootable,
@@ -44,17 +44,17 @@ pub struct Guests<'a> {
 
 /// One guest.
 pub struct BootRequest {
-    /// What it is to do.
+    /// What the guest is to do.
     pub task: Task,
-    /// So many ends of subtests are expected of it.
+    /// How many subtest results are expected.
     pub expected: u64,
-    /// Which attempt of `--retries` it is, where it is not the first.
+    /// Number of the attempt of `--retries`, if it is not the first.
     pub attempt: Option<u32>,
-    /// Which of several guests of one attempt, from 0.
+    /// Index of the guest in an attempt with several guests, from 0.
     pub part: usize,
 }
 
-/// What came of it, before it is judged.
+/// What was seen of a guest, before it is judged.
 pub struct BootOutcome {
     seen: Observed,
     accel: Accel,
@@ -77,10 +77,10 @@ pub fn base(resources: &Resources<'_>, column: &Column, kernel: &str, boot: &str
 }
 
 impl<'a> Guests<'a> {
-    /// Waits until a guest may run.
+    /// Waits for a guest slot.
     ///
     /// # Errors
-    /// When what starts it cannot be had, or no guest must start any more.
+    /// When a tool that starts guests is not available, or no more guests may start.
     pub fn admit(
         resources: &'a Resources<'a>,
         bootable: &'a Bootable,
@@ -97,7 +97,7 @@ impl<'a> Guests<'a> {
         Ok(Guests { resources, bootable, boot, boot_reason, base, machine, run_dir, _place: place })
     }
 
-    /// Boots one, to its end.
+    /// Boots one guest, to its end.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -130,7 +130,7 @@ impl<'a> Guests<'a> {
         Ok(BootOutcome { seen, accel, attempt, directory, store, phase })
     }
 
-    /// Judges one, and leaves beside its bytes what it takes to do so again.
+    /// Judges a guest, and stores what is needed to judge it again next to its raw bytes.
     pub fn judge(&self, outcome: BootOutcome, suite: SuiteInput<'_>) -> Guest {
         let Guests { resources, bootable, machine, .. } = self;
         let BootOutcome { seen, accel, attempt, directory, store, phase } = outcome;
@@ -145,7 +145,7 @@ impl<'a> Guests<'a> {
         };
         let judged = judge(&input, &seen);
         if let Err(error) = SavedInput::of(&input, &seen, &judged).write(&store) {
-            // What was seen of the guest is worth more.
+            // A warning only: the results of the guest are worth more.
             resources.ctx.bus.warn(format!("{id}: cannot be re-judged: {}", error.summary()));
         }
         self.say_what_it_is_not(&seen, &judged);
@@ -162,8 +162,8 @@ impl<'a> Guests<'a> {
         Guest { kernel, record, cells, splats, reported }
     }
 
-    /// Says where a guest is less than its column is called: it does not do what its variant is about, or has fewer CPUs than
-    /// it was given. Tests of concurrency on one CPU prove little.
+    /// Warns if a guest is less than its column promises: it does not meet the conditions of its variant, or
+    /// has fewer CPUs than configured. Concurrency tests on one CPU prove little.
     fn say_what_it_is_not(&self, seen: &Observed, judged: &Judged) {
         let (bus, id) = (&self.resources.ctx.bus, &self.bootable.kernel.id);
         for one in judged.conditions.iter().filter(|one| !one.enforced && !one.must) {
@@ -221,10 +221,10 @@ impl<'a> Guests<'a> {
     }
 }
 
-/// Where a guest sees the files of a suite that is not the own one.
+/// Where a guest sees the files of an external suite.
 ///
 /// # Errors
-/// When the tools cannot be had.
+/// When the tools are not available.
 pub fn seen_in_guest(resources: &Resources<'_>, files: &Path) -> Result<String> {
     let seen_at = Sandbox::new(resources.tools()?).read_only(files, BUNDLE_MOUNT).see(BUNDLE_MOUNT);
     Ok(seen_at.to_string_lossy().into_owned())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bpftool that a guest is offered: its own tree's, or a borrowed one for a finished kernel.
+//! The bpftool that a guest gets: its own tree's, or a borrowed one for a finished kernel.
 
 use vmtest_protocol::TestName;
 
@@ -25,7 +25,7 @@ fn uses_bpftool(resources: &Resources<'_>) -> Result<bool> {
     Ok(runs_tests && chosen.iter().any(|name| runner.uses_bpftool(name)))
 }
 
-/// Of the newest tree in the run, for a kernel that brings none.
+/// Borrows the bpftool of the newest tree in the run, for a kernel without a tree.
 pub fn borrow(resources: &Resources<'_>, run_dir: &RunDir, kernel: &Key) -> Result<Bpftool> {
     if !uses_bpftool(resources)? {
         return Ok(Bpftool::None(NOT_USED.to_owned()));
@@ -39,7 +39,7 @@ pub fn borrow(resources: &Resources<'_>, run_dir: &RunDir, kernel: &Key) -> Resu
     }
 }
 
-/// Only if a subtest that uses it was chosen, and the guest can run it.
+/// Builds it only if a subtest that uses it was chosen and the guest can run it.
 pub fn build(
     resources: &Resources<'_>,
     tree: &PatchedTree,
@@ -56,8 +56,8 @@ pub fn build(
     bpftool::ensure(resources.ctx, tree, resources.tools()?, resources.plan.make, &log_dir).map(Bpftool::In)
 }
 
-/// Cells of what uses bpftool where the guest has none. They count where it should be there, and where nothing else was
-/// asked for: a column without any evidence is no pass.
+/// Cells of subtests that need bpftool, if the guest has none. They count if it should be available, and if
+/// nothing else was chosen: a column without any evidence is not a pass.
 pub fn cells_without(base: &CellBase, bootable: &Bootable, names: &[TestName], alone: bool) -> Vec<Cell> {
     let (class, reason) = match &bootable.bpftool {
         Bpftool::In(_) => (Class::Pass, NO_LIBRARIES.to_owned()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The own suite in a column: what is planned, its guests, its cells.
+//! Our own suite in a column: what is planned, its guests, its cells.
 
 use vmtest_protocol::TestName;
 
@@ -17,7 +17,7 @@ use vmtest_host::store::RunDir;
 use vmtest_record::column::ColumnResult;
 use vmtest_record::run::Kernel;
 
-/// Boots a kernel for the own suite, and judges it.
+/// Boots a kernel for our own suite, and judges it.
 pub fn boot(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: &RunDir) -> ColumnResult {
     let kernel = built.kernel.clone();
     let base = |kernel: &Kernel, how: &str| boot::base(resources, column, &kernel.id, how, boot::OWN);
@@ -26,7 +26,7 @@ pub fn boot(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: 
         let planned = resources.runner().map(|(_, chosen)| chosen.to_vec()).unwrap_or_default();
         let mut cells = notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
         if cells.is_empty() {
-            // Without a runner nobody knows the subtests; the column must not vanish with them.
+            // Without a runner the subtests are unknown; this cell keeps the column from vanishing.
             let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
             cells = notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
         }
@@ -70,7 +70,7 @@ fn test(
         });
     }
     let guests = Guests::admit(resources, bootable, (boot, boot_reason), base.clone(), run_dir)?;
-    // What was chosen, not what is planned: the guest leaves out by itself what it has no bpftool for.
+    // Pass what was chosen, not what is planned: the guest itself omits subtests that need a missing bpftool.
     let effort = resources.plan.effort;
     let (names, places) = runner.ask_for(chosen, effort);
     let repeat = resources.plan.repeat;

@@ -70,7 +70,7 @@ fn run(
         Ok(guests.judge(outcome, SuiteInput::External(&suite)))
     };
     let mut attempts = Attempts::new(guest(None)?);
-    // It runs as a whole: what passed before has to pass again.
+    // The program runs again as a whole, so what passed before must pass again.
     attempts.again(resources, column, Joins::Tests, None, |_, attempt| vec![guest(Some(attempt))]);
     Ok(attempts.finish(resources, column, Vec::new()))
 }

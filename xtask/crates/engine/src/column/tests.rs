@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a column says of a guest that is not what was asked for.
+//! The warnings of a column about a guest that is not what was configured.
 
 use super::*;
 use vmtest_protocol::TestName;

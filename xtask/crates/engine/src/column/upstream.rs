@@ -25,9 +25,9 @@ use vmtest_record::run::{Cell, Kernel};
 use vmtest_suite::choice::{self, Choice};
 use vmtest_suite::upstream::{self, Bundle, FILES, Index};
 
-/// As it is asked for.
+/// Name of the suite on the command line.
 const SUITE: &str = "upstream";
-/// Of the time that a guest may take, what one test may.
+/// One test may use this fraction of a guest's time limit.
 const SHARE_OF_RUN: u32 = 4;
 
 /// Runs the tree's own tests on the kernel of a column.
@@ -62,7 +62,7 @@ pub fn boot(
     })
 }
 
-/// What was asked for, where nobody knows what the tree has.
+/// The requested tests, if the tests of the tree are unknown.
 fn asked(globs: &[String]) -> Vec<TestName> {
     let default = choice::DEFAULT.map(str::to_owned);
     let globs = if globs.is_empty() { &default[..] } else { globs };
@@ -151,8 +151,8 @@ impl UpstreamColumn<'_> {
         choice::choose(filter.globs(), index.offer(&measures), self.wanted.ignore_deny_list, &elsewhere)
     }
 
-    /// Cells of what does not run: the tree says so, or does not have it. They count where nothing else was asked for: a
-    /// column without any evidence is no pass.
+    /// Cells of tests that do not run because the tree denies them or does not have them. They count if
+    /// nothing else was chosen: a column without any evidence is not a pass.
     fn apart(
         &self,
         base: &CellBase,
@@ -176,7 +176,7 @@ impl UpstreamColumn<'_> {
         ColumnResult { kernel: kernel.clone(), boot: None, again: Vec::new(), cells, splats: Vec::new() }
     }
 
-    /// The tree says how a kernel should be configured for all of its tests; which of that this one is not.
+    /// Warns about options that the tree requires for all of its tests and that this kernel does not have.
     fn say_what_is_dropped(
         &self,
         bootable: &Bootable,
@@ -214,8 +214,8 @@ impl UpstreamColumn<'_> {
         let limits = launch::limits(self.resources, bootable, self.resources.accel.kind);
         let guest = |tests: &[Chosen], attempt| self.guest(&guests, limits, bundle, tests, attempt);
         let mut attempts = Attempts::new(guest(built, None)?);
-        // A test runs again as a whole, as it was chosen: alone, a subtest has another number and may lack what the ones
-        // before it left.
+        // A test runs again as a whole, as it was chosen: on its own, a subtest has another number and may
+        // depend on what earlier ones left behind.
         attempts.again(self.resources, self.column, Joins::Tests, None, |lost, attempt| {
             let tests: Vec<Chosen> =
                 built.iter().filter(|test| lost.iter().any(|name| name.test == test.name)).cloned().collect();
@@ -224,7 +224,7 @@ impl UpstreamColumn<'_> {
         Ok(attempts.finish(self.resources, self.column, apart))
     }
 
-    /// One guest that runs these tests.
+    /// Boots one guest that runs these tests.
     fn guest(
         &self,
         guests: &Guests<'_>,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--executor`: a command that runs one job somewhere else and leaves a run directory: a batch system, ssh. It is split
-//! into words once and started without a shell, so that no name and no path is ever read as one.
+//! `--executor`: a command that runs one job somewhere else and leaves a run directory: a batch system, ssh.
+//! It is split into words once and started without a shell, so names and paths are never interpreted by one.
 //!
-//! Its record is believed only if it is a run of exactly this job of exactly this matrix, and if the command ended with the
-//! exit code that the record says. Everything else is a job that was not run (30), and never a pass.
+//! Its record is trusted only if it is a run of exactly this job of exactly this matrix, and if the command
+//! exited with the exit code in the record. In any other case the job counts as not run (30), and never as a
+//! pass.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,17 +18,17 @@ use vmtest_record::matrix::Axes;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::RunResult;
 
-/// Seconds that a command may take unless asked otherwise: two hours, as the slowest variant needs one.
+/// Default time limit of a command in seconds: two hours, as needed by the slowest variant.
 pub const LIMIT_S: u32 = 7200;
 
-/// The command, in words.
+/// The command, split into words.
 #[derive(Debug, Clone)]
 pub struct Executor {
     words: Vec<String>,
     limit: Duration,
 }
 
-/// What stands for something in a word.
+/// Values of the placeholders in a word.
 struct Values<'a> {
     cell: &'a str,
     out: &'a str,
@@ -35,10 +36,10 @@ struct Values<'a> {
 }
 
 impl Executor {
-    /// Splits it.
+    /// Splits the command.
     ///
     /// # Errors
-    /// Class `Usage` for quotes that do not close, and for a command that does not say which job.
+    /// Class `Usage` for an unclosed quote, and for a command that does not contain the job.
     pub fn new(command: &str, limit_s: Option<u32>) -> Result<Executor> {
         let wrong = |why: &str| {
             Error::usage(format!("--executor `{}` cannot be used", command.escape_debug()))
@@ -61,7 +62,7 @@ impl Executor {
         let mut words = self.words.iter().map(|word| filled(word, values));
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
-        // For a script that would rather not be told by its arguments.
+        // For scripts that prefer the environment to arguments.
         command
             .env("VMTEST_CELL", values.cell)
             .env("VMTEST_OUT", values.out)
@@ -69,7 +70,8 @@ impl Executor {
         command
     }
 
-    /// Runs one job. `out`: where it is to leave its run, which is not there yet. `log`: for what it says.
+    /// Runs one job. `out`: where the command must leave its run, which does not exist yet; `log`: for its
+    /// output.
     pub fn run(
         &self,
         frame: &Frame,
@@ -109,12 +111,12 @@ impl Executor {
     }
 }
 
-/// Whether a run is one of this job and of nothing else.
+/// Whether a run contains this job and nothing else.
 fn is_of(run: &RunResult, id: &str) -> bool {
     run.matrix.as_ref().is_some_and(|matrix| matches!(&matrix.jobs[..], [job] if job.id == id))
 }
 
-/// A word with what stands for something put in. What is put in is not looked at again.
+/// A word with its placeholders replaced. Replaced text is not expanded again.
 fn filled(word: &str, values: &Values<'_>) -> String {
     let known = [("{cell}", values.cell), ("{out}", values.out), ("{matrix}", values.matrix)];
     let mut text = String::new();
@@ -151,7 +153,7 @@ mod tests {
     fn words_are_words_whatever_is_put_into_them() {
         assert_eq!(words("run {cell}", "/o"), ["run", "a--b"]);
         assert_eq!(words("run 'x {cell} y' --out={out}", "/o o"), ["run", "x a--b y", "--out=/o o"]);
-        // What is put in is not filled again, and no shell sees it.
+        // Replaced text is not expanded again, and no shell sees it.
         assert_eq!(words("run {out} {cell}", "/{cell}; rm $HOME"), ["run", "/{cell}; rm $HOME", "a--b"]);
         assert_eq!(words(r#"run "{cell}" {other} \{ '{'"#, "/o"), ["run", "a--b", "{other}", "{", "{"]);
         assert_eq!(words("run {matrix}{cell}{cell}", "/o"), ["run", "/m.tomla--ba--b"]);

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Known failures (`[[expect]]`) and cells that have to be there and pass (`[[require]]`). Pure.
+//! Known failures (`[[expect]]`) and cells that must exist and pass (`[[require]]`). Pure.
 //!
-//! A known failure covers exactly the outcome that it declares, and of that only the classes that a test can cause: a
-//! failure of the harness, a complaint of the kernel or an interruption is never known. A crash, a time limit and what
-//! could not be made cover only what says what the entry says that it says (`says`), and the boot whose end that was.
+//! A known failure covers exactly the outcome that it declares, and only classes that a test can cause: a
+//! failure of the harness, a kernel warning or an interruption is never known. A crash, a time limit and a
+//! cell that could not run are covered only if their reason matches `says` of the entry, along with the boot
+//! that ended that way.
 //!
-//! How it could be wrong: an entry hides another failure of the same test that ends in the same outcome. So an entry
-//! that fits everything is refused, it has a last day, the cell keeps what was seen, and how many cells each entry
-//! covers is told. An entry for a crash hides another death in the same test whose first line fits as well. A
-//! requirement is the counterpart: whatever is allowed, skipped or excluded elsewhere, these cells are there and
-//! passed, or the run did not. What is required is never a known failure, and its skip is never allowed.
+//! How it could be wrong: an entry hides another failure of the same test with the same outcome. So an entry
+//! that matches everything is rejected, it has an expiry date, the cell keeps its original result, and each
+//! report shows how many cells each entry covers. An entry for a crash hides another death in the same test
+//! whose first line matches as well. A requirement is the counterpart: whatever is allowed, skipped or
+//! excluded elsewhere, these cells must exist and pass, or the run does not. A required cell is never a known
+//! failure, and its skip is never allowed.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +27,7 @@ use vmtest_record::matrix::{CellGlobs, ExpectRecord, ExpectedRecord, Globs, Requ
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{Cell, RunResult};
 
-/// `[[expect]]` as it is written.
+/// `[[expect]]` as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectLines {
@@ -54,10 +56,10 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// Makes sense of it.
+    /// Validates an entry.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// What is wrong with it.
     pub fn new(lines: &ExpectLines, today: &str) -> Result<Expectation, String> {
         let ExpectLines { kernel, variant, boot, suite, test, outcome, says, reason, link, expires } = lines;
         let globs = CellGlobs {
@@ -102,7 +104,7 @@ impl Expectation {
             reason: reason.clone(),
             link: link.clone(),
             expires: expires.clone(),
-            // The day itself still counts.
+            // The expiry day itself still counts.
             expired: expires.as_str() < today,
         })
     }
@@ -120,7 +122,7 @@ impl Expectation {
     }
 }
 
-/// Which classes of an outcome a test itself can be the cause of.
+/// Whether a test itself can cause this class of an outcome.
 fn may_be_known(outcome: Outcome, class: Class) -> bool {
     match outcome {
         Outcome::Fail => class == Class::TestFailed,
@@ -141,15 +143,15 @@ fn may_be_known(outcome: Outcome, class: Class) -> bool {
     }
 }
 
-/// What becomes of the entries where nothing ran.
+/// The records of the entries if nothing ran.
 pub fn untouched(entries: &[Expectation]) -> Vec<ExpectRecord> {
     entries.iter().map(|entry| told(entry, (0, 0))).collect()
 }
 
-/// Turns known failures into `xfail` unless they are `required`, and tells what became of each entry.
+/// Turns known failures into `xfail` unless they are `required`, and returns the state of each entry.
 pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunResult) -> Vec<ExpectRecord> {
     let mut found: Vec<(u64, u64)> = vec![(0, 0); entries.len()];
-    // Boots that ended as it was known: where they ran, their class, and why.
+    // Boots that ended in a known way: where they ran, their class, and the entry.
     let mut ends: BTreeSet<(String, String, String, Class, usize)> = BTreeSet::new();
     for cell in &mut run.cells {
         let known = entries.iter().position(|entry| entry.covers(cell));
@@ -191,7 +193,7 @@ pub fn apply(entries: &[Expectation], required: &[CellPattern], run: &mut RunRes
     entries.iter().zip(found).map(|(entry, found)| told(entry, found)).collect()
 }
 
-/// `says` of an entry. Outcomes with many causes need one.
+/// `says` of an entry. Outcomes with many possible causes require it.
 fn reason_pattern(says: Option<&str>, outcome: Outcome) -> Result<Option<Regex>, String> {
     match says {
         Some(pattern) => {
@@ -235,7 +237,7 @@ fn state(record: &ExpectRecord, expired: bool) -> &'static str {
     }
 }
 
-/// Adds what became of the same entries in another part of the matrix.
+/// Adds the states of the same entries in another shard of the matrix.
 pub fn add(all: &mut Vec<ExpectRecord>, part: &[ExpectRecord]) {
     for new in part {
         let same = |old: &&mut ExpectRecord| {
@@ -246,7 +248,7 @@ pub fn add(all: &mut Vec<ExpectRecord>, part: &[ExpectRecord]) {
             Some(old) => {
                 old.covered += new.covered;
                 old.passes += new.passes;
-                // A day may have ended between two parts.
+                // An entry may have expired between two shards.
                 let expired = old.state == "expired" || new.state == "expired";
                 old.state = state(old, expired).to_owned();
             }
@@ -255,15 +257,15 @@ pub fn add(all: &mut Vec<ExpectRecord>, part: &[ExpectRecord]) {
     }
 }
 
-/// What of the required cells is there. One that did not pass counts, whatever allowed it. `whole`: the run has all jobs of
-/// the matrix, so that what is not there is missing.
+/// The state of the required cells. A required cell that did not pass counts, even if something allowed it.
+/// `whole`: the run has all jobs of the matrix, so an absent cell is missing.
 pub fn require(globs: &[CellGlobs], run: &mut RunResult, whole: bool) -> Vec<RequireRecord> {
     globs.iter().map(|globs| require_one(globs, &mut run.cells, whole)).collect()
 }
 
 fn require_one(globs: &CellGlobs, cells: &mut Vec<Cell>, whole: bool) -> RequireRecord {
     let (mut found, mut lacking) = (0, Vec::new());
-    // A pattern that is none can only stand in a record that somebody wrote by hand: then nothing fits it.
+    // Only a hand-written record can contain an invalid pattern: then nothing matches it.
     let pattern = CellPattern::new(globs).ok();
     let fits = |cell: &Cell| pattern.as_ref().is_some_and(|pattern| pattern.fits(cell));
     for cell in cells.iter_mut().filter(|cell| !is_stand_in(cell) && fits(cell)) {
@@ -292,7 +294,7 @@ fn require_one(globs: &CellGlobs, cells: &mut Vec<Cell>, whole: bool) -> Require
     RequireRecord { cells: globs.clone(), state: state.into(), found, lacking }
 }
 
-/// The cell that stands for required ones that are not there: reports are made of cells.
+/// A cell that represents missing required cells, because reports consist of cells.
 fn nothing_fits(globs: &CellGlobs) -> Cell {
     let name = TestName { test: REQUIRED.to_owned(), subtest: globs_text(globs) };
     let base = CellBase {
@@ -307,15 +309,15 @@ fn nothing_fits(globs: &CellGlobs) -> Cell {
     make_cell(&base, &name, (Outcome::Missing, reason, Class::Incomplete), (None, 0), false)
 }
 
-/// Test of a cell that stands for required ones that are not there.
+/// Test name of a cell that represents missing required cells.
 const REQUIRED: &str = "required";
 
-/// Whether a cell stands for required ones that are not there.
+/// Whether a cell represents missing required cells.
 pub fn is_stand_in(cell: &Cell) -> bool {
     cell.suite == "matrix" && cell.test == REQUIRED && cell.outcome == Outcome::Missing
 }
 
-/// What somebody should know of these entries, for the log. `whole`: the run has all jobs of the matrix.
+/// Messages about these entries for the log. `whole`: the run has all jobs of the matrix.
 pub fn news(expected: &[ExpectRecord], required: &[RequireRecord], whole: bool) -> Vec<String> {
     let mut news = Vec::new();
     for entry in expected {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `matrix.toml` as it is written, and what it means. A mistake in it is told with its line, before any work.
+//! Parses `matrix.toml`. An error is reported with its line, before any work.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use vmtest_kernel::maintained;
 use vmtest_kernel::spec::KernelSpec;
 use vmtest_record::matrix::{Axes, CellGlobs};
 
-/// Most jobs of a matrix: ten times what a forge starts at once, and a bound for a typing mistake.
+/// Most jobs of a matrix: ten times what a forge starts at once, to catch typing mistakes.
 const MAX_JOBS: usize = 2560;
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ struct Block {
     ignore_denylist: bool,
 }
 
-/// A series, or several that are one.
+/// A series, or several that are combined into one.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum OneSeries {
@@ -85,26 +85,26 @@ impl OneSeries {
     }
 }
 
-/// What the file means.
+/// The parsed file.
 #[derive(Debug)]
 pub struct Matrix {
-    /// As it was named.
+    /// Its path, as given.
     pub path: PathBuf,
-    /// Its text, and that of the files that it names: for its key.
+    /// Its text and that of the files that it names, for the key.
     pub texts: Vec<String>,
     /// All jobs, in the order of the file.
     pub jobs: Vec<Job>,
     /// Known failures.
     pub expected: Vec<Expectation>,
-    /// Cells that have to be there and have to pass.
+    /// Cells that must exist and pass.
     pub required: Vec<CellPattern>,
 }
 
 impl Matrix {
-    /// Reads it.
+    /// Loads the file.
     ///
     /// # Errors
-    /// Class `Usage` with the line for whatever is wrong with it.
+    /// Class `Usage` with the line of the error.
     pub fn load(path: &Path, project: &Path) -> Result<Matrix> {
         let text =
             read_text(path).map_err(|error| Error { class: vmtest_base::error::Class::Usage, ..error })?;
@@ -113,17 +113,17 @@ impl Matrix {
         let dir = whole.parent().unwrap_or(Path::new("/"));
         let mut matrix = parse(path, &text, dir, project, &vmtest_base::date::today())?;
         if let Some(file) = matrix.jobs.first().and_then(|job| job.allow_splats.clone()) {
-            // Also to see that it makes sense: now, and not after the first kernel.
+            // Also validates the file now rather than after the first kernel.
             vmtest_record::allow_list::Allowed::load(&file)?;
             matrix.texts.push(read_text(&file)?);
         }
         Ok(matrix)
     }
 
-    /// The jobs that these names choose; all where there are none.
+    /// The jobs with these names; all jobs if no names are given.
     ///
     /// # Errors
-    /// Class `Usage` for a name that no job has, or that stands twice.
+    /// Class `Usage` for a name that no job has, or that is given twice.
     pub fn named(&self, ids: &[String]) -> Result<Vec<&Job>> {
         let mut chosen: Vec<&Job> = Vec::new();
         for id in ids {
@@ -141,7 +141,7 @@ impl Matrix {
     }
 }
 
-/// Tells in which line something is wrong.
+/// Finds the line of an error.
 struct Lines<'a> {
     path: &'a Path,
     text: &'a str,
@@ -214,7 +214,7 @@ fn parse(path: &Path, text: &str, dir: &Path, project: &Path, today: &str) -> Re
     Ok(Matrix { path: path.to_owned(), texts: vec![text.to_owned()], jobs, expected, required })
 }
 
-/// `auto` becomes one of the others, and its cells would be theirs.
+/// `auto` resolves to one of the others, and its cells would be duplicates of theirs.
 fn two_boots(lines: &Lines<'_>, jobs: &[(usize, Job)]) -> Result<()> {
     let same = |a: &Axes, b: &Axes| {
         (&a.kernel, &a.series, &a.variant, &a.suite) == (&b.kernel, &b.series, &b.variant, &b.suite)
@@ -236,10 +236,10 @@ struct Context<'a> {
     allow_splats: Option<&'a Path>,
 }
 
-/// The jobs of a block, those of one kernel side by side.
+/// The jobs of a block, with those of one kernel next to each other.
 fn expand(block: &Block, context: &Context<'_>) -> Result<Vec<Job>> {
     let Block { kernels, series, variants, suites, boot, append, sysctls, .. } = block;
-    // Here, and not by the first job: its command line would have to be found in the file.
+    // Checked here and not in the first job, whose command line would have to be located in the file.
     append.iter().try_for_each(|word| plan::parameter(word).map(drop))?;
     sysctls.iter().try_for_each(|text| plan::sysctl(text).map(drop))?;
     if kernels.is_empty() {
@@ -289,7 +289,7 @@ fn expand(block: &Block, context: &Context<'_>) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// What a series is called, and where it is.
+/// The name and the path of a series.
 fn series_of(
     one: &OneSeries,
     spec: &KernelSpec,
@@ -318,7 +318,7 @@ fn boot_of(text: &str) -> Result<BootChoice> {
     })
 }
 
-/// Globs choose tests of the own suite and of the tree's; a program runs as a whole.
+/// Globs choose tests of our own suite and of the tree's; a program runs as a whole.
 fn settings(block: &Block, suite: &str) -> Settings {
     let Block {
         kernels: _,
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(matrix.jobs[1].series.len(), 2);
         assert_eq!(matrix.jobs[1].axes.series, "./a+./b");
         assert_eq!(matrix.jobs[2].kernel.to_string(), "git:/abs@HEAD");
-        // The project's own, whatever lies here.
+        // The project's own series, whatever files are in the current directory.
         let text = "[[matrix]]\nkernels = ['src:6.18']\nseries = ['fsession']\n";
         assert!(read(text).expect("a matrix").jobs[0].series[0].ends_with("patches/fsession-6.18"));
     }

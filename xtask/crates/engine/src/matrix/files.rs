@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The files of a part on their way into the run that it is joined into. What wrote them may have been another machine:
-//! only plain files below `cells/` and `builds/` are taken, and no link is followed.
+//! Copies the files of a shard into the run that it is merged into. They may come from another machine: only
+//! regular files below `cells/` and `builds/` are copied, and no link is followed.
 
 use std::path::{Component, Path};
 
@@ -10,13 +10,13 @@ use vmtest_base::files::create_dir;
 use vmtest_host::store::RunDir;
 use vmtest_record::run::RunResult;
 
-/// Most files of a part.
+/// Most files of a shard.
 const MAX_FILES: usize = 100_000;
 
-/// Copies what a part left.
+/// Copies the files of a shard.
 ///
 /// # Errors
-/// Class `Usage` for a record that names a directory elsewhere, or one that is there already.
+/// Class `Usage` for a record that names a directory elsewhere, or one that already exists.
 pub fn adopt(from: &Path, run: &RunResult, to: &RunDir) -> Result<()> {
     let (mut count, mut room) = (0, Budget::of(Class::Usage));
     for boot in run.boots.iter().filter(|boot| !boot.directory.is_empty()) {
@@ -31,7 +31,7 @@ pub fn adopt(from: &Path, run: &RunResult, to: &RunDir) -> Result<()> {
         }
         copy(from, Path::new(&boot.directory), &place, &mut count, &mut room)?;
     }
-    // Two parts may have built the same kernel: the first log stays.
+    // Two shards may have built the same kernel: the first log is kept.
     let builds = Path::new("builds");
     let entries = beneath::is_dir(from, builds).then(|| std::fs::read_dir(from.join(builds)));
     for entry in entries.into_iter().flatten().flatten().flatten() {
@@ -49,9 +49,10 @@ fn is_of_a_cell(path: &Path) -> bool {
     matches!(parts[..], [Component::Normal(top), Component::Normal(_)] if top == "cells")
 }
 
-/// Copies the directory `below` of a part.
+/// Copies the directory `below` of a shard.
 fn copy(part: &Path, below: &Path, to: &Path, count: &mut usize, room: &mut Budget) -> Result<()> {
-    // It must not be a link, nor be reached by one; what is not there was bounded away.
+    // It must not be a link or be reached through one. It may be missing if it was deleted to limit the size
+    // of the run.
     if !beneath::is_dir(part, below) {
         return Ok(());
     }

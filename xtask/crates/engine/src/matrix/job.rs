@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Jobs of a matrix: their names, their order, their shards, and what each of them asks for. Pure.
+//! Jobs of a matrix: their names, their order, their shards, and the request of each. Pure.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,12 +12,12 @@ use vmtest_base::error::{Error, Result};
 use vmtest_kernel::spec::KernelSpec;
 use vmtest_record::matrix::Axes;
 
-/// What stands for no series.
+/// The name for "no series".
 pub const NO_SERIES: &str = "none";
-/// What stands for the variant of a kernel that is not built here.
+/// The variant name of a kernel that is not built here.
 pub const NO_VARIANT: &str = "image";
 
-/// How the jobs of a block run, besides where they stand.
+/// How the jobs of a block run, apart from their coordinates.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 pub struct Settings {
     /// `--test`
@@ -56,17 +56,17 @@ pub struct Settings {
 /// One job.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Where it stands.
+    /// Its coordinates in the matrix.
     pub axes: Axes,
-    /// Its kernel, with paths that hold from anywhere.
+    /// Its kernel, with absolute paths.
     pub kernel: KernelSpec,
-    /// Its series: paths that hold from anywhere.
+    /// Absolute paths of its series.
     pub series: Vec<PathBuf>,
     /// `None` for a kernel that is not built here.
     pub variant: Option<String>,
-    /// How it starts.
+    /// How it is booted.
     pub boot: BootChoice,
-    /// Which suite.
+    /// Its suite.
     pub suite: Suite,
     /// How it runs.
     pub settings: Settings,
@@ -75,7 +75,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// What it asks for. `common`: what was asked of all jobs of a run.
+    /// Its request. `common`: the options given for all jobs of a run.
     ///
     /// # Errors
     /// Class `Usage` for an unknown setting.
@@ -105,7 +105,7 @@ impl Job {
             allow_flaky,
             allow_skip,
             allow_splats: self.allow_splats.clone(),
-            // What is typed counts more than the file.
+            // The command line overrides the file.
             timeouts: timeouts.into_iter().chain(common.timeouts.clone()).collect(),
             append,
             sysctls,
@@ -125,7 +125,7 @@ fn effort_of(text: &str) -> Result<Effort> {
     })
 }
 
-/// Paths in the file are meant from where the file is.
+/// Paths in the file are relative to its directory.
 pub fn from_here(spec: KernelSpec, dir: &Path) -> KernelSpec {
     let at = |path: PathBuf| dir.join(path);
     match spec {
@@ -138,7 +138,7 @@ pub fn from_here(spec: KernelSpec, dir: &Path) -> KernelSpec {
     }
 }
 
-/// One of so many parts of a matrix.
+/// One of several shards of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     number: usize,
@@ -165,13 +165,13 @@ impl std::fmt::Display for Shard {
 }
 
 impl Shard {
-    /// All parts of a matrix in so many.
+    /// All shards of a matrix that is split into `of`.
     pub fn all(of: usize) -> impl Iterator<Item = Shard> {
         (1..=of).map(move |number| Shard { number, of })
     }
 
-    /// Places of its jobs among so many, which are in an order where neighbours share a kernel. The parts differ in size by
-    /// one at most, and each place is in exactly one of them.
+    /// Indices of its jobs among `count`, which are ordered so that neighbours share a kernel. The sizes of
+    /// the shards differ by at most one, and each index is in exactly one of them.
     pub fn places(self, count: usize) -> std::ops::Range<usize> {
         let at = |number: usize| number * count / self.of;
         at(self.number - 1)..at(self.number)

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Joins runs of parts of one matrix into the run that it would have been on one machine. Pure.
+//! Merges the runs of shards of one matrix into the run that a single machine would have produced. Pure.
 //!
-//! What is joined has to be of one matrix and one harness, each job at most once, with one source behind each kernel and
-//! one series behind each name; each cell has to belong to a job of its part, and each part has to come to the exit code
-//! that its cells make. A job without cells is missing, whatever its part says of itself.
+//! All shards must belong to one matrix and one harness, contain each job at most once, and use the same
+//! source for each kernel and the same patches for each series; each cell must belong to a job of its shard,
+//! and each shard must have the exit code that follows from its cells. A job without cells is missing,
+//! whatever its shard claims.
 //!
-//! How it could be wrong: a part from an earlier day, of the same file and the same harness, whose kernel no other part
-//! tests, is taken for today's. Its source is in the record (`source`), and who joins has to bring the parts of one run.
+//! How it could be wrong: a shard from an earlier day, with the same file and harness, is accepted as today's
+//! if no other shard tests its kernel. Its source is in the record (`source`), and the user must supply the
+//! shards of one run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,34 +22,34 @@ use vmtest_record::run::{AllowRecord, Cell, Kernel, RunResult, SCHEMA};
 /// A run of some jobs.
 #[derive(Debug)]
 pub struct Part {
-    /// For messages: where it came from.
+    /// Where it came from, for messages.
     pub name: String,
     /// Its record.
     pub run: RunResult,
 }
 
-/// What all parts have to agree with.
+/// What all shards must agree with.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// Of the file and the harness.
+    /// Hash of the file and the harness.
     pub key: String,
-    /// Of the harness.
+    /// Hash of the harness.
     pub harness: String,
     /// All jobs.
     pub all: Vec<Axes>,
-    /// Names of those that have to be there.
+    /// Names of the jobs that must be present.
     pub wanted: Vec<String>,
     /// `[[require]]`
     pub required: Vec<CellGlobs>,
-    /// `[[expect]]`, with what became of each entry outside of all parts: nothing.
+    /// `[[expect]]`, with the state of each entry if nothing had run.
     pub expected: Vec<ExpectRecord>,
 }
 
 impl Frame {
-    /// As the first part tells it.
+    /// Takes the frame from the first shard.
     ///
     /// # Errors
-    /// Class `Usage` where that is of no matrix.
+    /// Class `Usage` if it does not belong to a matrix.
     pub fn of(part: &Part) -> Result<Frame> {
         let matrix = record(part)?;
         Ok(Frame {
@@ -61,19 +63,19 @@ impl Frame {
     }
 }
 
-/// Why a job is not there.
+/// Why a job is missing.
 #[derive(Debug, Clone)]
 pub struct Gap {
-    /// Outcome of the one cell that stands for it.
+    /// Outcome of the one cell that represents it.
     pub outcome: Outcome,
-    /// Its class.
+    /// Class of that cell.
     pub class: Class,
-    /// Why.
+    /// Reason of that cell.
     pub reason: String,
 }
 
 impl Gap {
-    /// Nobody has brought a run of it.
+    /// No run of it was given.
     fn missing() -> Gap {
         let reason = "no run of this job was given".to_owned();
         Gap { outcome: Outcome::Missing, class: Class::Incomplete, reason }
@@ -91,10 +93,10 @@ fn refused(part: &Part, why: impl Into<String>) -> Error {
     Error::usage(format!("{} cannot be merged", part.name)).why(why.into())
 }
 
-/// Joins them. `gaps`: why jobs are not there, where somebody knows. The run has neither a name nor a command yet.
+/// Merges the shards. `gaps`: why jobs are missing, if known. The run does not have a name or a command yet.
 ///
 /// # Errors
-/// Class `Usage` for parts that do not belong together.
+/// Class `Usage` for shards that do not belong together.
 pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -> Result<RunResult> {
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for part in &parts {
@@ -148,9 +150,9 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
     Ok(run)
 }
 
-/// What is left to decide when all cells are there.
+/// Decides what requires all cells.
 fn settle(run: &mut RunResult, frame: &Frame, interrupted: Option<Class>) {
-    // What a wanted job did not bring is missing.
+    // Required cells that a wanted job did not produce are missing.
     let whole = frame.all.iter().all(|axes| frame.wanted.contains(&axes.id));
     let required = expect::require(&frame.required, &mut *run, whole);
     if let Some(cell) = run.cells.iter().find(|cell| expect::is_stand_in(cell)) {
@@ -178,7 +180,7 @@ fn empty(frame: &Frame) -> RunResult {
     }
 }
 
-/// Whether a part is of this matrix, and consistent.
+/// Checks that a shard belongs to this matrix and is consistent.
 ///
 /// # Errors
 /// Class `Usage`, with what is wrong.
@@ -238,12 +240,12 @@ fn belongs(job: &JobRecord, axes: &Axes) -> bool {
     job.id == axes.id && job.variant == variant && job.suite == axes.suite && job.boot == axes.boot
 }
 
-/// Whether a cell can be what it says: of what did not go well only little counts as a pass.
+/// Whether the class of a cell is consistent with its outcome: few bad outcomes may count as a pass.
 fn is_possible(cell: &Cell) -> bool {
     let good = cell.class == Class::Pass;
     match cell.outcome {
         Outcome::Pass => good,
-        // A matrix may require a pass of it.
+        // A matrix may require it to pass.
         Outcome::Xfail => good || cell.class == Class::Incomplete,
         Outcome::Flaky => true,
         Outcome::Skip | Outcome::Notrun => !good || !cell.required,
@@ -251,7 +253,7 @@ fn is_possible(cell: &Cell) -> bool {
     }
 }
 
-/// One kernel of the file is one source in all parts, one series the same patches.
+/// A kernel in the file must have the same source in all shards, and a series the same patches.
 fn one_source(frame: &Frame, parts: &[Part]) -> Result<()> {
     let mut known: BTreeMap<(&str, &str), (&str, &str)> = BTreeMap::new();
     let jobs = parts
@@ -275,9 +277,9 @@ fn one_source(frame: &Frame, parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// The cell that stands for a job that is not there.
+/// The cell that represents a missing job.
 fn stand_in(run: &mut RunResult, axes: &Axes, jobs: &[JobRecord], all: &[Axes], gap: Gap) {
-    // Where another job has the same kernel, its column has the right name.
+    // If another job has the same kernel, its column has the right name.
     let twin = all.iter().filter(|other| (&other.kernel, &other.series) == (&axes.kernel, &axes.series));
     let twin = twin.filter_map(|other| jobs.iter().find(|job| job.id == other.id)).next();
     let series = if axes.series == NO_SERIES { String::new() } else { format!("+{}", axes.series) };
@@ -310,15 +312,16 @@ fn stand_in(run: &mut RunResult, axes: &Axes, jobs: &[JobRecord], all: &[Axes], 
     });
 }
 
-/// Whether joining makes this cell, so that it is none of a part: it may be there in what was joined already.
+/// Whether merging creates this cell, so it does not belong to a shard: the merged run may already contain
+/// it.
 fn is_made_here(cell: &Cell) -> bool {
     is_stand_in(cell) || expect::is_stand_in(cell)
 }
 
-/// Test of the cell that stands for a whole job; the subtest is the job's name.
+/// Test name of the cell that represents a whole job; the subtest is the job's name.
 pub const STAND_IN: &str = "job";
 
-/// Whether a cell stands for a job that is not there.
+/// Whether a cell represents a missing job.
 fn is_stand_in(cell: &Cell) -> bool {
     cell.test == STAND_IN && cell.attempts == 0 && matches!(cell.outcome, Outcome::Missing | Outcome::Notrun)
 }
@@ -340,7 +343,7 @@ fn add_allowed(all: &mut Vec<AllowRecord>, part: Vec<AllowRecord>) {
     }
 }
 
-/// Puts everything into the order of the matrix, whoever brought it first.
+/// Sorts everything into matrix order, regardless of which shard came first.
 pub fn arrange(run: &mut RunResult) {
     let Some(matrix) = &mut run.matrix else { return };
     let place = |id: &str| matrix.all.iter().position(|axes| axes.id == id).unwrap_or(usize::MAX);

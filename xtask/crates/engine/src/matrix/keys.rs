@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Keys by which runs of one matrix know each other: a run of another file, of another harness, or of another job must not
-//! stand for this one. And by which a bisection takes the answer of an earlier one: only where the same would judge it.
+//! Keys that identify the matrix, harness and job of a run, so that a run of another one is not mistaken for
+//! it. A bisection also uses them to reuse an earlier answer only if the same harness would judge it.
 //!
-//! How it could be wrong: these keys are hashes and no signatures. Who can write a run's directory can write any run; what
-//! they prevent is a mistake, a stale artifact above all.
+//! How it could be wrong: these keys are hashes, not signatures. Whoever can write to a run's directory can
+//! forge a run; the keys only prevent mistakes, above all stale artifacts.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +11,12 @@ use crate::matrix::file::Matrix;
 use vmtest_base::error::{IoContext, Result};
 use vmtest_base::key::{Key, hash_file};
 
-/// What decides what a run of this harness means: its own source, the runner's, the configurations, the build root.
+/// Everything that determines the result of a run: the source of the harness and the runner, the
+/// configurations, the build root.
 const OF_THE_HARNESS: [&str; 7] =
     ["Cargo.lock", "Cargo.toml", "images", "kconfig", "selftests", "xtask/crates", "xtask/src"];
 
-/// Of the harness.
+/// Key of the harness.
 ///
 /// # Errors
 /// When the checkout cannot be read.
@@ -38,8 +39,8 @@ pub fn harness(project: &Path) -> Result<Key> {
     Ok(key.finish())
 }
 
-/// Of everything that turns a guest into a verdict, whatever kernel it has: [`harness`], with each variant and what the build
-/// root is made of, and this very program, which may be older than its source.
+/// Key of everything that turns a guest into a verdict, for any kernel: [`harness`], all variants, the
+/// contents of the build root, and the running program, which may be older than its source.
 ///
 /// # Errors
 /// When the checkout or the program cannot be read.
@@ -49,13 +50,13 @@ pub fn judge(project: &Path) -> Result<Key> {
     Ok(key.field("program", hash_file(&program)?).finish())
 }
 
-/// Of a matrix under this harness.
+/// Key of a matrix with this harness.
 pub fn matrix(matrix: &Matrix, harness: &Key) -> Key {
     let key = Key::of("matrix 1").field("harness", harness.as_str());
     matrix.texts.iter().fold(key, |key, text| key.field("file", text)).finish()
 }
 
-/// Of a job of it.
+/// Key of a job in a matrix.
 pub fn job(matrix: &str, id: &str) -> Key {
     Key::of("job 1").field("matrix", matrix).field("id", id).finish()
 }

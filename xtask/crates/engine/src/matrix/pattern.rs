@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Globs over cells and over jobs, as `matrix.toml` writes them: each key that is not named fits everything.
+//! Globs for cells and for jobs, as written in `matrix.toml`: a missing key matches everything.
 
 use globset::GlobMatcher;
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use vmtest_record::matrix::{Axes, CellGlobs, Globs};
 use vmtest_record::run::Cell;
 use vmtest_suite::own::compile;
 
-/// Compiled globs; none fit everything.
+/// Compiled globs; an empty list matches everything.
 #[derive(Debug, Clone, Default)]
 struct Fits(Vec<GlobMatcher>);
 
@@ -28,17 +28,17 @@ impl Fits {
     }
 }
 
-/// Whether these globs are no restriction.
+/// Whether these globs match everything.
 fn is_everything(globs: Option<&Globs>) -> bool {
     globs.is_none_or(|globs| {
         globs.all().iter().any(|glob| !glob.is_empty() && glob.chars().all(|c| c == '*' || c == '/'))
     })
 }
 
-/// Which cells.
+/// Selects cells.
 #[derive(Debug, Clone)]
 pub struct CellPattern {
-    /// As it was written, for the record.
+    /// The globs as written, for the record.
     pub text: CellGlobs,
     kernel: Fits,
     variant: Fits,
@@ -48,10 +48,10 @@ pub struct CellPattern {
 }
 
 impl CellPattern {
-    /// Compiles it.
+    /// Compiles the globs.
     ///
     /// # Errors
-    /// Says what is no glob.
+    /// Which glob is invalid.
     pub fn new(text: &CellGlobs) -> Result<CellPattern, String> {
         Ok(CellPattern {
             kernel: Fits::new(text.kernel.as_ref())?,
@@ -63,13 +63,13 @@ impl CellPattern {
         })
     }
 
-    /// Whether it fits every cell that there could be.
+    /// Whether it matches every possible cell.
     pub fn is_everything(&self) -> bool {
         let CellGlobs { kernel, variant, boot, suite, test } = &self.text;
         [kernel, variant, boot, suite, test].into_iter().all(|globs| is_everything(globs.as_ref()))
     }
 
-    /// Whether it fits this one.
+    /// Whether it matches this cell.
     pub fn fits(&self, cell: &Cell) -> bool {
         self.kernel.fits(&cell.kernel)
             && self.variant.fits(&cell.variant)
@@ -79,23 +79,23 @@ impl CellPattern {
     }
 }
 
-/// Which jobs, as it is written.
+/// Selects jobs, as written in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobGlobs {
-    /// Over the kernel as it is written in the file.
+    /// Matches the kernel as written in the file.
     pub kernel: Option<Globs>,
-    /// Over the series as it is written, `none` without one; several are joined by `+`.
+    /// Matches the series as written, `none` without one; multiple series are joined by `+`.
     pub series: Option<Globs>,
-    /// Over the variant; `image` for a kernel that is not built here.
+    /// Matches the variant; `image` for a kernel that is not built here.
     pub variant: Option<Globs>,
     /// `auto`, `vng` or `direct`.
     pub boot: Option<Globs>,
-    /// Over the suite.
+    /// Matches the suite.
     pub suite: Option<Globs>,
 }
 
-/// Which jobs.
+/// Selects jobs.
 #[derive(Debug, Clone)]
 pub struct JobPattern {
     kernel: Fits,
@@ -106,10 +106,10 @@ pub struct JobPattern {
 }
 
 impl JobPattern {
-    /// Compiles it.
+    /// Compiles the globs.
     ///
     /// # Errors
-    /// Says what is no glob.
+    /// Which glob is invalid.
     pub fn new(text: &JobGlobs) -> Result<JobPattern, String> {
         Ok(JobPattern {
             kernel: Fits::new(text.kernel.as_ref())?,
@@ -120,7 +120,7 @@ impl JobPattern {
         })
     }
 
-    /// Whether it fits this one.
+    /// Whether it matches this job.
     pub fn fits(&self, axes: &Axes) -> bool {
         self.kernel.fits(&axes.kernel)
             && self.series.fits(&axes.series)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long the guests of each job took the last time: what takes longest starts first. A guess and no more, so that a file
-//! that is lost or wrong costs some time and nothing else.
+//! How long the guests of each job took last time, so that the longest can start first. Only a hint: a
+//! missing or wrong file costs some time and nothing else.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +22,7 @@ fn file() -> Result<PathBuf> {
     Ok(runs_dir()?.parent().unwrap_or(Path::new("/")).join("job-times.json"))
 }
 
-/// What is remembered; nothing where it cannot be read.
+/// The remembered times; empty if they cannot be read.
 pub fn load() -> Times {
     file().map(|file| read(&file)).unwrap_or_default()
 }
@@ -32,10 +32,10 @@ fn read(file: &Path) -> Times {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// Remembers these as well.
+/// Remembers these times as well.
 ///
 /// # Errors
-/// When the file system refuses.
+/// When the file cannot be written.
 pub fn remember(new: Times) -> Result<()> {
     add(&file()?, new)
 }
@@ -43,8 +43,8 @@ pub fn remember(new: Times) -> Result<()> {
 fn add(file: &Path, new: Times) -> Result<()> {
     let dir = file.parent().unwrap_or(Path::new("/"));
     create_dir(dir)?;
-    // Parts of a matrix may end side by side on one machine: what one adds between the other's reading and writing would be
-    // lost. The directory is locked, as the file gets another inode with each writing.
+    // Shards of a matrix may end at the same time on one machine, and one could overwrite what the other
+    // added. The directory is locked, because each write replaces the file.
     let handle = File::open(dir).on("cannot open", dir)?;
     let _lock =
         Flock::lock(handle, FlockArg::LockExclusive).map_err(|(_, errno)| errno).on("cannot lock", dir)?;
@@ -56,7 +56,7 @@ fn add(file: &Path, new: Times) -> Result<()> {
     write_file(file, serde_json::to_string(&times).unwrap_or_default())
 }
 
-/// Expected time of a job. One that nobody has seen yet may be the longest.
+/// Expected time of a job. An unknown one may be the longest.
 pub fn expected(times: &Times, id: &str) -> u64 {
     times.get(id).copied().unwrap_or(u64::from(u32::MAX))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which columns a kernel with a series becomes: itself alone, with the unpatched kernel before it, or one for each patch.
-//! Pure: how many patches there are is told.
+//! Which columns a kernel with a series becomes: itself alone, with the unpatched kernel before it, or one
+//! for each patch. Pure: the number of patches is an argument.
 
 use crate::plan::{Column, Purpose};
 use vmtest_base::error::{Error, Result};
@@ -22,19 +22,19 @@ pub enum SeriesColumns {
 /// How much of the series a column has on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upto {
-    /// All of it, however much that is.
+    /// All of it, regardless of the number of patches.
     All,
-    /// The first so many of the series' patches, none included, and fewer than all.
+    /// Only the first patches of the series; may be none.
     First {
-        /// So many.
+        /// Number of patches on top.
         count: usize,
-        /// All.
+        /// Number of patches in the series.
         of: usize,
     },
 }
 
 impl Upto {
-    /// How many that is of a series with `all` patches.
+    /// The number of patches, for a series with `all` patches.
     pub fn count(self, all: usize) -> usize {
         match self {
             Upto::All => all,
@@ -42,13 +42,13 @@ impl Upto {
         }
     }
 
-    /// Of a series with `of` patches.
+    /// The first `count` patches of a series with `of`.
     fn of(count: usize, of: usize) -> Upto {
         if count == of { Upto::All } else { Upto::First { count, of } }
     }
 }
 
-/// Options about parts of a series, where there is no series or the rest asks for something else.
+/// Rejects options about parts of a series if there is no series or another option contradicts them.
 pub(super) fn refuse(
     how: SeriesColumns,
     first_n: Option<u32>,
@@ -82,10 +82,11 @@ pub(super) fn refuse(
     Ok(())
 }
 
-/// The columns, each with the place of the column that it comes from. `patches` says how many each column has on top.
+/// The columns, each with the index of the column that it comes from. `patches` is the number of patches on
+/// top of each.
 ///
 /// # Errors
-/// Class `Usage` where `--first-n` is more than there are.
+/// Class `Usage` if `--first-n` exceeds the number of patches.
 pub fn expand(
     columns: &[Column],
     patches: &[usize],

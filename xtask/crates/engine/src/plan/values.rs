@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Values of options, from text. Pure.
+//! Parses values of options. Pure.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use vmtest_suite::own::compile;
 /// A limit that `--timeout` can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
-    /// Start to the first byte.
+    /// From start to the first byte.
     FirstByte,
-    /// Start to the runner's hello.
+    /// From start to the runner's `hello`.
     Boot,
     /// Without a byte.
     Idle,
-    /// Start to end.
+    /// From start to end.
     Run,
-    /// The runner's last word to QEMU's end.
+    /// From the runner's last event to QEMU's exit.
     Shutdown,
     /// One make, of a kernel or of a suite.
     Build,
@@ -39,7 +39,7 @@ impl Limit {
         ("build", Limit::Build),
     ];
 
-    /// Seconds under KVM, and when emulated. An emulated guest is 3 to 30 times slower, most at boot.
+    /// Seconds under KVM, and when emulated. An emulated guest is 3 to 30 times slower, mostly at boot.
     pub(super) fn default(self, accel: Kind) -> Duration {
         let (kvm, tcg) = match self {
             Limit::FirstByte => (10, 30),
@@ -47,7 +47,7 @@ impl Limit {
             Limit::Idle => (60, 180),
             Limit::Run => (300, 1200),
             Limit::Shutdown => (10, 30),
-            // A whole distribution's configuration takes an hour on two cores.
+            // A distribution's whole configuration takes an hour on two cores.
             Limit::Build => (7200, 7200),
         };
         Duration::from_secs(if accel == Kind::Kvm { kvm } else { tcg })
@@ -74,17 +74,17 @@ impl AllowSkip {
         Ok(AllowSkip { kernel, test: compile(test)?.compile_matcher() })
     }
 
-    /// Whether it allows this cell to be skipped.
+    /// Whether this cell may be skipped.
     pub fn allows(&self, kernel: &str, name: &TestName) -> bool {
         self.kernel.as_ref().is_none_or(|glob| glob.is_match(kernel))
             && (self.test.is_match(name.path()) || self.test.is_match(&name.test))
     }
 }
 
-/// A CPU model as QEMU names it, perhaps with flags (`max,-avx`). vng hands it to a shell without quoting.
+/// A QEMU CPU model, optionally with flags (`max,-avx`). vng passes it to a shell unquoted.
 ///
 /// # Errors
-/// Class `Usage`.
+/// Class `Usage` for anything else.
 pub(super) fn cpu_model(text: &str) -> Result<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,+=".contains(c);
     if text.is_empty() || !text.chars().all(plain) {
@@ -94,10 +94,11 @@ pub(super) fn cpu_model(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// One kernel parameter: it travels between spaces, so it cannot hold one. A byte beyond ASCII may be one for the kernel.
+/// One kernel parameter: parameters are separated by spaces, so it cannot contain one. The kernel may also
+/// treat a non-ASCII byte as a space.
 ///
 /// # Errors
-/// Class `Usage`, also for one that is [reserved](vmtest_kernel::reserved).
+/// Class `Usage`, also for a [reserved](vmtest_kernel::reserved) parameter.
 pub fn parameter(word: &str) -> Result<String> {
     if let Some(reserved) = reserved::in_cmdline(word) {
         return Err(reserved.refused(format!("--append `{}`", word.escape_debug())));
@@ -114,7 +115,7 @@ pub fn parameter(word: &str) -> Result<String> {
 /// A sysctl and its value.
 ///
 /// # Errors
-/// Class `Usage`, also for one that is [reserved](vmtest_kernel::reserved).
+/// Class `Usage`, also for a [reserved](vmtest_kernel::reserved) sysctl.
 pub fn sysctl(text: &str) -> Result<String> {
     if let Some(reserved) = text.split_once('=').and_then(|(name, value)| reserved::of_sysctl(name, value)) {
         return Err(reserved.refused(format!("--sysctl `{}`", text.escape_debug())));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Consoles and what they come to.
+//! Consoles and how they are judged.
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn ordinary_lines_are_neither() {
         "[    0.5] acpi PNP0A03:00: fail to add MMCONFIG information, can't access extended configuration space",
         "[    0.5] random: crng init done",
         "[    0.5] debug: WARNING is only a word here",
-        // Advice.
+        // Advice, not warnings.
         "[    0.5] Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible via Spectre v2 BHB attacks!",
         "[    0.5][   T77] WARNING: Unprivileged eBPF is enabled, data leaks possible via Spectre v2 BHB attacks!",
         "[    0.5] WARNING: The mand mount option has been deprecated and",
@@ -76,7 +76,7 @@ fn ordinary_lines_are_neither() {
         "[    0.5] INFO: lockdep is turned off.",
         "[    0.5] rcu: INFO: Stall ended before state dump start",
         "[    0.5] reboot: System halted",
-        // Programs, with and without the kernel's log between them and the console.
+        // Printed by programs, with and without the kernel log in between.
         "BUG: no such thing, said a test",
         "WARNING: terminal is not fully functional",
         "Oops: try again",
@@ -169,7 +169,8 @@ fn a_stack_that_overflows_is_a_death() {
     assert!(scan(line).death().is_some_and(|death| death.title.starts_with("BUG: TASK stack guard page")));
 }
 
-/// What kernels of several versions say, in every form in which a console shows it: a name, the text, how bad it is, and its title.
+/// Messages of several kernel versions, in every form a console shows them: a name, the text, its severity,
+/// its title.
 const TEXTS: &[(&str, &str, Kind, &str)] = &[
     (
         "ansi",
@@ -574,7 +575,7 @@ const TEXTS: &[(&str, &str, Kind, &str)] = &[
     ),
 ];
 
-/// What a console comes to, and its title.
+/// The verdict on a console, and its title.
 fn judged(text: &str) -> (Kind, String) {
     let scanner = scan(text);
     match (scanner.death(), scanner.splats().next()) {
@@ -589,14 +590,14 @@ fn judged(text: &str) -> (Kind, String) {
 fn texts_of_real_kernels_come_to_what_they_are() {
     for (name, text, kind, title) in TEXTS {
         assert_eq!(judged(text), (*kind, (*title).to_owned()), "{name}");
-        // The same where lines end as on a serial console, and behind lines of a boot.
+        // The same with serial line endings, after the lines of a boot.
         let boot = "[    0.000000] Linux version 6.18.15\r\n[    0.500000] Run /init as init process\r\n";
         let text = format!("{boot}{}", text.replace('\n', "\r\n"));
         assert_eq!(judged(&text), (*kind, (*title).to_owned()), "{name}");
     }
 }
 
-/// Lines of a kernel, each with a time stamp.
+/// Kernel lines, each with a time stamp.
 fn stamped(lines: &[&str]) -> String {
     lines.iter().map(|line| format!("[   24.100000][   T77] {line}\n")).collect()
 }
@@ -622,13 +623,13 @@ fn a_stack_trace_that_belongs_to_nothing_known_is_a_splat() {
         assert!(report.iter().any(|line| line.ends_with("bpf_odd.isra.0+0x4b2/0x4c0")), "{report:?}");
         assert!(report.iter().any(|line| line.ends_with("this is odd")), "{report:?}");
     }
-    // Registers of a CPU that was in the kernel, and of a program.
+    // Registers of a CPU in kernel mode, and of one in user mode.
     assert_eq!(titles(&stamped(&["RIP: 0010:odd+0x1/0x2"])), ["unexplained stack trace in odd"]);
     assert_eq!(titles(&stamped(&["RIP: 0033:0x401000"])), [""; 0]);
-    // Torn: the kernel's word is enough, a program's is not.
+    // Incomplete: enough if it is a kernel line, not if a program printed it.
     assert_eq!(titles(&stamped(&["Call Trace:"])), ["unexplained stack trace"]);
     assert_eq!(titles("Call Trace:\nat main.c:1\n"), [""; 0]);
-    // It belongs to something: what complained, what was asked for, what is no complaint.
+    // The trace has a known reason: a warning, a sysrq request, or a message that is not a warning.
     for known in [
         "WARNING: possible recursive locking detected",
         "sysrq: Show Blocked State",
@@ -638,7 +639,7 @@ fn a_stack_trace_that_belongs_to_nothing_known_is_a_splat() {
         let count = usize::from(known.starts_with("WARNING"));
         assert_eq!(titles(&trace(&[known], "Call Trace:")).len(), count, "{known}");
     }
-    // Advice has no trace: one that comes behind it is another's.
+    // Advice has no trace, so a trace that follows it belongs to something else.
     let advice = "WARNING: Unprivileged eBPF is enabled, data leaks possible via Spectre v2 BHB attacks!";
     assert_eq!(titles(&trace(&[advice, "odd"], "Call Trace:")).len(), 1);
 }
@@ -656,7 +657,7 @@ fn a_report_that_was_announced_and_did_not_come_is_a_splat() {
         titles(&format!("{cut}{said}{rest}")),
         ["WARNING: kernel/bpf/x.c:1 at x+0x1/0x2, CPU#1: runner/77"]
     );
-    // An end ends it: what comes then is another's.
+    // After the end of a report, a new trace belongs to something else.
     let other = stamped(&["Call Trace:", " other+0x1/0x2"]);
     assert_eq!(titles(&format!("{cut}{said}{rest}{other}")).len(), 2);
 }
@@ -733,7 +734,7 @@ fn whose_words_a_line_has_is_known_by_what_stands_before_them() {
             );
         }
     }
-    // What nobody else says counts without any of that.
+    // Texts that only the kernel prints count without any of that.
     for said in
         ["BUG: kernel NULL pointer dereference, address: 0", "general protection fault: 0000 [#1] SMP"]
     {

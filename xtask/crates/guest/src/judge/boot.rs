@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The outcome of one boot: the rules that turn what was seen of a guest into a class and a reason. Pure, and a pass is the last
-//! branch.
+//! The outcome of one boot: the rules that turn what was seen of a guest into a class and a reason. Pure; a
+//! pass is the last branch.
 
 use std::sync::LazyLock;
 
@@ -12,24 +12,24 @@ use crate::observed::{End, Observed};
 use vmtest_base::error::Class;
 use vmtest_record::allow_list::Allowed;
 
-/// Outcome of one boot.
+/// The outcome of one boot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// `Pass` when the boot went through and the runner was trusted; tests may have failed all the same.
+    /// `Pass` if the boot completed and the runner is trusted; tests may still have failed.
     pub class: Class,
     pub reason: String,
 }
 
-/// What a boot is judged by besides what was seen of it.
+/// What a boot is judged by, besides what was seen of it.
 #[derive(Debug)]
 pub struct Terms<'a> {
-    /// What the kernel must call itself; empty where nobody knows.
+    /// The release that the kernel must report; empty if unknown.
     pub release: &'a str,
-    /// Build id of the kernel file that was started; empty where it is not known (a compressed image).
+    /// Build ID of the kernel file that was started; empty if unknown (a compressed image).
     pub build_id: &'a str,
     /// Splats that do not count.
     pub allowed: &'a Allowed,
-    /// The emulator, where it is one of those that run patched text wrongly; `None` elsewhere.
+    /// The emulator, if it is known to execute patched code incorrectly; `None` otherwise.
     pub emulator: Option<&'a str>,
 }
 
@@ -140,10 +140,11 @@ pub fn judge(seen: &Observed, terms: &Terms<'_>) -> Verdict {
     no(Class::Pass, String::new())
 }
 
-/// Why the kernel that ran is not known to be the one that was started; `None` where it is, or where the file does not tell.
+/// Why the kernel that ran may not be the one that was started; `None` if it is, or if the file has no build
+/// ID.
 ///
-/// How it could be wrong: the id is made by the linker. Two files with the same id differ at most in what was changed after
-/// the link, and a kernel can lie about its own.
+/// How it could be wrong: the linker makes the ID. Two files with the same ID differ at most in what was
+/// changed after linking, and a kernel can report a false ID.
 fn other_kernel(runs: &str, started: &str) -> Option<String> {
     if started.is_empty() || runs == started {
         return None;
@@ -155,11 +156,11 @@ fn other_kernel(runs: &str, started: &str) -> Option<String> {
     })
 }
 
-/// Taint that says that something went wrong and that no complaint on the console or from the runner explains, as the title
-/// of a complaint.
+/// Taint that indicates a problem and that no warning on the console or from the runner explains, as the
+/// title of a splat.
 ///
-/// How it could be wrong: a bit can be set only once. After one warning that is allowed, another one shows in the log or
-/// nowhere.
+/// How it could be wrong: a bit can be set only once. After one allowed warning, another one shows only in
+/// the log.
 pub fn unexplained_taint(seen: &Observed) -> Option<String> {
     let shown = seen.console.splats().map(|hit| &hit.title);
     let titles = shown.chain(seen.stream.splats.iter().map(|splat| &splat.title));
@@ -168,7 +169,7 @@ pub fn unexplained_taint(seen: &Observed) -> Option<String> {
     (bits != 0).then(|| taint::title(bits))
 }
 
-/// The bits that the kernel may set with a complaint of this title. A warning is what most come with.
+/// The taint bits that the kernel may set along with a warning of this title. Most set the bit of a warning.
 fn explains(title: &str) -> u64 {
     let has = |words: &[&str]| words.iter().any(|word| title.contains(word));
     let of = |bit: u64, words: &[&str]| if has(words) { bit } else { 0 };
@@ -182,11 +183,11 @@ fn explains(title: &str) -> u64 {
         | of(taint::MACHINE_CHECK, &["Machine check", "Hardware Error"])
 }
 
-/// Why the console is no evidence that the kernel had nothing to complain of; `None` where it is. It has to show the start of
-/// the kernel, and the warning that the runner leaves in the log when all is done: between the two everything came through
-/// that is at least a warning.
+/// Why the console does not prove that the kernel printed no warnings; `None` if it does. It must show the
+/// start of the kernel, and the warning that the runner logs at the very end: then everything of at least
+/// that level in between reached the console.
 ///
-/// How it could be wrong: a console that was turned down and up again in between, by a kernel or a program that means to.
+/// How it could be wrong: a kernel or program that deliberately lowers the console level and raises it again.
 fn turned_down(seen: &Observed) -> Option<String> {
     let missing = match (seen.console.kernels > 0, seen.console.last_word) {
         (true, true) => return None,
@@ -200,12 +201,12 @@ fn turned_down(seen: &Observed) -> Option<String> {
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static RIP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"RIP: \w+:([A-Za-z_]\S*)\+0x").unwrap());
 
-/// What an emulator does that translates text while another CPU patches it: the breakpoint that stands there for a moment
-/// is taken for one of nobody's. In code that a program's trampoline consists of, or that has no name, it may be the
-/// kernel's own mistake, and stays its death.
+/// A death caused by an emulator that translates code while another CPU patches it: the temporary breakpoint
+/// of the patching is reported as one that no handler owns. In a BPF trampoline, or in code without a symbol,
+/// it may be a kernel bug, and remains a death of the kernel.
 ///
-/// How it could be wrong: a kernel that forgets a breakpoint in its text dies in the same way, and is not accused here. It
-/// is no pass either, and with `--cpus 1` or under KVM it is told apart.
+/// How it could be wrong: a kernel that leaves a breakpoint in its text dies in the same way and is not
+/// blamed here. It does not pass either, and `--cpus 1` or KVM tells the two apart.
 fn emulator_failure(death: &Hit, emulator: Option<&str>) -> Option<String> {
     let emulator = emulator?;
     let is_int3 = |line: &String| line.contains("Oops: int3");
@@ -223,20 +224,21 @@ fn emulator_failure(death: &Hit, emulator: Option<&str>) -> Option<String> {
     })
 }
 
-/// What QEMU says when it stops at an assertion of its own. Seen of 10.0 in one of some hundred boots of a busy host:
-/// `qemu-system-x86_64: system/physmem.c:2671: iotlb_to_section: Assertion `section_index < d->map.sections_nb' failed.`
+/// What QEMU prints when one of its own assertions fails. Seen with 10.0 in about one of a hundred boots on a
+/// busy host: `qemu-system-x86_64: system/physmem.c:2671: iotlb_to_section: Assertion `section_index <
+/// d->map.sections_nb' failed.`
 #[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
 static ASSERTION: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^qemu-system-\w+: \S+\.c:\d+: .*Assertion .* failed\.?$").unwrap());
 
-/// So many lines of the console may stand behind it.
+/// At most this many lines of the console may follow it.
 const LAST_WORDS: usize = 5;
 
-/// What the emulator died of, if it did and the kernel did not. QEMU tells it on its standard error, which is the console
-/// under vng.
+/// Why the emulator died, if it did and the kernel did not. QEMU prints it on standard error, which under vng
+/// is the console.
 ///
-/// How it could be wrong: a guest can write that line before it goes away. A death of its kernel counts all the same, and
-/// without one nothing of it is a pass.
+/// How it could be wrong: a guest can print that line before it exits. A death of its kernel counts anyway,
+/// and without one nothing in that boot passes.
 pub fn emulator_died(seen: &Observed) -> Option<String> {
     if !matches!(seen.end, End::Exited(status) if !status.success()) || seen.console.death().is_some() {
         return None;
@@ -246,13 +248,13 @@ pub fn emulator_died(seen: &Observed) -> Option<String> {
     lines.find(|line| ASSERTION.is_match(line)).map(str::to_owned)
 }
 
-/// What the kernel complained of first: it may be why the guest ended as it did.
+/// The first kernel warning: it may be why the guest ended as it did.
 fn complained(seen: &Observed) -> String {
     let first = seen.console.splats().next();
     first.map_or_else(String::new, |hit| format!("; the kernel had said: {}", hit.title))
 }
 
-/// A boot that never came to hello.
+/// A boot whose runner never sent `hello`.
 fn judge_silence(seen: &Observed) -> Verdict {
     let how = match seen.end {
         End::NoFirstByte => "no byte within the limit".to_owned(),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cells of one boot: what the guest reported of each subtest, with what became of the boot, and what is missing.
+//! The cells of one boot: what the guest reported for each subtest, combined with the verdict on the boot,
+//! and what is missing.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +12,18 @@ use vmtest_base::error::Class;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{Cell, Unmet};
 
-/// How often each subtest has to have run.
+/// How often each subtest must have run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounds {
     Exactly(u32),
-    /// In every round but the last, which may end anywhere; in one at least.
+    /// In every round except the last, which may end anywhere; in at least one.
     UntilFail,
 }
 
-/// Which cells a skip may have.
+/// Decides which cells may be skipped.
 pub type MaySkip<'a> = &'a dyn Fn(&TestName) -> bool;
 
-/// What every cell of a boot has in common.
+/// What all cells of a boot have in common.
 #[derive(Debug, Clone, Default)]
 pub struct CellBase {
     pub kernel: String,
@@ -33,11 +34,11 @@ pub struct CellBase {
     pub accel: String,
     /// `own` or `upstream`.
     pub suite: String,
-    /// Whether the guest is what its variant is about; `None` where nobody asks, or knows.
+    /// Whether the guest met the conditions of its variant; `None` if there are none or it is unknown.
     pub enforced: Option<bool>,
 }
 
-/// The cells of a boot: one for each planned subtest and one for each that the guest reported unasked.
+/// The cells of a boot: one for each planned subtest and one for each unplanned one that the guest reported.
 pub fn judge(
     base: &CellBase,
     planned: &[TestName],
@@ -79,8 +80,8 @@ pub fn judge(
 
 type Found = (Outcome, String, Class);
 
-/// A cell passes if it did so in each of the first `wanted` rounds, and in every other that was reported. What it shows is
-/// the first repetition that is no pass.
+/// A cell passes if it did so in each of the first `wanted` rounds and in every other round that was
+/// reported. It shows the first repetition that did not pass.
 fn repeated_cell<'a>(
     name: &TestName,
     ends: &[&'a TestEnd],
@@ -94,7 +95,7 @@ fn repeated_cell<'a>(
         ends.iter().map(|end| (*end, ended_cell(end, boot, may_skip))).collect();
     let which = |round: u32, (outcome, reason, class): &Found| {
         let which = match rounds {
-            // What happened to the whole boot is no news of one repetition.
+            // The fate of the whole boot says nothing about one repetition.
             _ if *class == Class::Host || *outcome == Outcome::Notrun => String::new(),
             Rounds::Exactly(1) => String::new(),
             Rounds::Exactly(of) => format!("repetition {round} of {of}: "),
@@ -111,7 +112,7 @@ fn repeated_cell<'a>(
     let unexpected = || judged.iter().find(|(_, found)| !found.1.is_empty());
     match not_pass.or_else(unexpected).or(judged.last()) {
         Some((end, found)) if !running && reported.len() == wanted as usize => {
-            // Nor is what is the same every time.
+            // Nor does a result that is the same every time.
             let same = judged.iter().all(|(_, other)| other.0 == found.0);
             (if same { found.clone() } else { which(end.round, found) }, Some(end))
         }
@@ -122,12 +123,12 @@ fn repeated_cell<'a>(
     }
 }
 
-/// The first round that is not there.
+/// The first round that is missing.
 fn missing(reported: &BTreeSet<u32>) -> u32 {
     (1..).find(|round| !reported.contains(round)).unwrap_or(0)
 }
 
-/// Cells of a kernel that never booted because a stage before it failed.
+/// Cells of a kernel that never booted because an earlier stage failed.
 pub fn notrun(base: &CellBase, planned: &[TestName], class: Class, reason: &str) -> Vec<Cell> {
     let cell = |name| make_cell(base, name, (Outcome::Notrun, reason.to_owned(), class), (None, 0), false);
     planned.iter().map(cell).collect()
@@ -164,7 +165,7 @@ pub fn make_cell(
     }
 }
 
-/// Expectations that did not hold.
+/// Expectations that failed.
 fn unmet(end: &TestEnd) -> Vec<Unmet> {
     let not_ok = end.seen.iter().filter(|check| !check.ok);
     let unmet = |check: &Check| Unmet {
@@ -175,7 +176,7 @@ fn unmet(end: &TestEnd) -> Vec<Unmet> {
     not_ok.map(unmet).collect()
 }
 
-/// A figure is worth little without what it was taken on, and that the guest does not know.
+/// Adds the accelerator to a measurement, which means little without it and which the guest does not know.
 pub fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
     if outcome != Outcome::Pass || end.measured.is_empty() {
         return String::new();
@@ -184,7 +185,8 @@ pub fn measured(end: &TestEnd, outcome: Outcome, accel: &str) -> String {
     format!("{}, {on}", end.measured)
 }
 
-/// A cell whose test ended. What was reported before a death is kept; what a garbled channel says is not trusted.
+/// A cell whose test ended. Results reported before a death are kept; results from a garbled channel are not
+/// trusted.
 fn ended_cell(end: &TestEnd, boot: &Verdict, may_skip: bool) -> (Outcome, String, Class) {
     if boot.class == Class::Host {
         return (Outcome::Fail, boot.reason.clone(), Class::Host);
@@ -220,7 +222,7 @@ fn explain(end: &TestEnd) -> String {
     reason
 }
 
-/// A planned cell without an end.
+/// A planned cell that never ended.
 pub fn open_cell(name: &TestName, seen: &Observed, boot: &Verdict, rounds: Rounds) -> Found {
     let running = seen.stream.running.as_ref() == Some(name);
     let never_ran = seen.stream.hello.is_none();

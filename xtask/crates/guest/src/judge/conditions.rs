@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a variant is about (`[[condition]]`), compared with what the runner read in the guest. Pure.
+//! Compares the conditions of a variant (`[[condition]]`) with what the runner read in the guest. Pure.
 //!
-//! An emulator builds and boots a kernel with indirect branch tracking on a CPU that tracks nothing: such a pass is one of
-//! the layout of the code, and the record says so (`enforced: false`, with what was read). Where the kernel alone decides,
-//! a variant demands its condition (`must`): a guest without it is not what its column is called, and nothing of it is a
-//! pass.
+//! An emulator builds and boots a kernel with indirect branch tracking on a CPU that does not support it.
+//! Such a pass only proves the code layout, so the record says `enforced: false` with the value that was
+//! read. If only the kernel decides, a variant requires its condition (`must`): a guest that does not meet it
+//! is not what its column is called, and nothing in it passes.
 //!
-//! How it could be wrong: what is read is the kernel's own word. A kernel that says `Mitigation: Retpolines` and compiled
-//! none would be believed.
+//! How it could be wrong: the value is the kernel's own report. A kernel that reports `Mitigation:
+//! Retpolines` but was compiled without them would be believed.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use vmtest_base::condition::Condition;
 use vmtest_base::error::Class;
 use vmtest_record::run::ConditionRecord;
 
-/// What was not read.
+/// The value of something that was not read.
 const UNKNOWN: &str = "not read";
 
 /// Each condition, and whether the guest met it.
@@ -35,16 +35,16 @@ pub fn check(conditions: &[Condition], features: &BTreeMap<String, String>) -> V
     conditions.iter().map(check).collect()
 }
 
-/// For the cells: whether all of them were met; `None` where there are none.
+/// For the cells: whether all of them were met; `None` without conditions.
 pub fn enforced(found: &[ConditionRecord]) -> Option<bool> {
     (!found.is_empty()).then(|| found.iter().all(|one| one.enforced))
 }
 
-/// A boot that went through, of a guest that is not what its variant demands, is no pass.
+/// A completed boot of a guest that does not meet what its variant requires is not a pass.
 pub fn judge(found: &[ConditionRecord], verdict: Verdict) -> Verdict {
     let lacking = found.iter().find(|one| one.must && !one.enforced);
     match (lacking, verdict.class) {
-        // A complaint of such a kernel is still one; but its cells would be passes.
+        // A warning from such a kernel still counts, but its cells would be passes.
         (Some(one), Class::Pass | Class::Splat) => Verdict {
             class: Class::Host,
             reason: format!(

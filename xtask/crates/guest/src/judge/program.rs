@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cells of a program of selftests/suites/: the KTAP that it printed, compared with its plan and with how it ended. Pure.
+//! Cells of a program of selftests/suites/: compares the KTAP that it printed with its plan and with how it
+//! ended. Pure.
 //!
-//! `suite.toml` is the plan: what it names has to be reported, and nothing else. A result passes when its line says `ok`
-//! and nothing is doubtful about the report that holds it.
+//! `suite.toml` is the plan: every name in it must be reported, and nothing else. A result passes if its line
+//! says `ok` and there are no doubts about its report.
 
 use std::path::PathBuf;
 
@@ -18,7 +19,7 @@ use vmtest_base::error::Class;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 
-/// Of a skip.
+/// Reason of a skip that gives none.
 const NO_REASON: &str = "it was skipped and does not say why";
 
 /// A suite of selftests/suites/.
@@ -26,18 +27,18 @@ const NO_REASON: &str = "it was skipped and does not say why";
 pub struct Program {
     /// Name of its directory.
     pub name: String,
-    /// One line, for people.
+    /// A one-line description.
     pub about: String,
     pub dir: PathBuf,
-    /// What runs, below the directory.
+    /// The executable, relative to `dir`.
     pub program: String,
     pub tests: Vec<String>,
-    /// Seconds that it may take.
+    /// Time limit in seconds.
     pub limit_s: u32,
 }
 
 impl Program {
-    /// Its cells' names.
+    /// The names of its cells.
     pub fn names(&self) -> Vec<TestName> {
         self.tests.iter().map(|test| self.cell_name(test)).collect()
     }
@@ -47,7 +48,7 @@ impl Program {
     }
 }
 
-/// One cell for each name of the plan, and one for each result that is not in it.
+/// One cell for each planned name, and one for each result that is not in the plan.
 pub fn judge(
     base: &CellBase,
     suite: &Program,
@@ -101,7 +102,7 @@ pub fn judge(
     planned.chain(unplanned).collect()
 }
 
-/// What it printed, with the doubts that how it ended adds.
+/// The report it printed, with doubts added from how the program ended.
 fn report(text: &str, end: &TestEnd) -> Report {
     let mut report = ktap::read(text);
     if text.contains(OUTPUT_CUT) {
@@ -111,9 +112,9 @@ fn report(text: &str, end: &TestEnd) -> Report {
     let (failed, skipped) = (some(Said::NotOk), some(Said::Skip) || report.skipped.is_some());
     match exit_status(end) {
         Some(0) => (),
-        // The status of kselftest for that.
+        // kselftest's exit status for a skip.
         Some(4) if skipped => (),
-        // That is how programs say that a result failed.
+        // That is how programs report that a result failed.
         Some(_) if failed => (),
         _ if end.reason.is_empty() => report.doubts.push("nothing says how it ended".to_owned()),
         _ => report.doubts.push(end.reason.clone()),
@@ -121,7 +122,7 @@ fn report(text: &str, end: &TestEnd) -> Report {
     report
 }
 
-/// What a result comes to in a report with these doubts.
+/// The outcome of a result, given the doubts about its report.
 fn said(leaf: &Leaf, doubts: &str) -> (Outcome, String, Class) {
     let reason = |otherwise: &str| match leaf.reason.is_empty() {
         false => leaf.reason.clone(),
@@ -131,7 +132,7 @@ fn said(leaf: &Leaf, doubts: &str) -> (Outcome, String, Class) {
         Said::NotOk => (Outcome::Fail, reason("it failed and does not say why"), Class::TestFailed),
         _ if !doubts.is_empty() => (Outcome::Missing, format!("reported, but {doubts}"), Class::Incomplete),
         Said::Skip => (Outcome::Skip, reason(NO_REASON), Class::Incomplete),
-        // The harness of kselftest writes `unknown` where a test gives no reason.
+        // The kselftest harness writes `unknown` if a test gives no reason.
         Said::Xfail if matches!(leaf.reason.as_str(), "" | "unknown") => {
             (Outcome::Fail, "a known failure without a reason".to_owned(), Class::TestFailed)
         }
@@ -152,7 +153,7 @@ mod tests {
     use std::process::ExitStatus;
     use vmtest_protocol::{Event, GuestOutcome, Line, Output};
 
-    /// Outcome of the one planned result when its program ended like this.
+    /// The outcome of the only planned result if its program ended like this.
     fn outcome(reason: &str) -> Outcome {
         let name = TestName { test: "tiny".into(), subtest: String::new() };
         let end = TestEnd {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a kernel complained of, as its console showed it, its runner told it or its taint says. Pure.
+//! Kernel warnings, collected from the console, the runner and the taint flags. Pure.
 
 use vmtest_protocol::TestName;
 
@@ -9,7 +9,7 @@ use crate::observed::Observed;
 use vmtest_record::allow_list::Allowed;
 use vmtest_record::run::SplatRecord;
 
-/// All of them: the death first, then what the runner told, then what only the console shows.
+/// All of them: the death first, then those from the runner, then those only on the console.
 pub fn of(base: &CellBase, seen: &Observed, allowed: &Allowed) -> Vec<SplatRecord> {
     let make = |title: &str, during: String, severity: &str, lines: &[String]| SplatRecord {
         kernel: base.kernel.clone(),
@@ -23,7 +23,8 @@ pub fn of(base: &CellBase, seen: &Observed, allowed: &Allowed) -> Vec<SplatRecor
     };
     let running = || seen.stream.running.as_ref().map(TestName::path).unwrap_or_default();
     let death = seen.console.death().map(|hit| make(&hit.title, running(), "death", &hit.report));
-    // The console shows what the runner tells of, too, and has the lines around it. The runner knows during which subtest.
+    // A warning from the runner is usually on the console as well, with the lines around it. The runner knows
+    // the subtest.
     let on_console = |title: &str| seen.console.splats().find(|hit| hit.title == title);
     let told = seen.stream.splats.iter().map(|splat| {
         let lines = on_console(&splat.title).map(|hit| &hit.report[..]).unwrap_or_default();

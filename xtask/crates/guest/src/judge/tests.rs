@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Verdicts on guests that ended in every way, and the cells that follow from them.
+//! Verdicts on guests that ended in every way, and the resulting cells.
 
 use super::*;
 use crate::console::Scanner;
@@ -159,7 +159,7 @@ fn an_allowed_splat_passes_alone_and_hides_no_other() {
 fn only_a_whole_run_passes() {
     use Outcome::Pass;
     assert_eq!(judged(&good(), "", exited()), (Class::Pass, vec![(Pass, Class::Pass), (Pass, Class::Pass)]));
-    // Every way of leaving one event out must lose the pass of at least one cell or of the boot.
+    // Leaving out any one event must lose the pass of at least one cell or of the boot.
     for left_out in 0..good().len() {
         let mut events = good();
         events.remove(left_out);
@@ -176,7 +176,7 @@ fn another_kernel_than_the_one_to_test_proves_nothing() {
     assert_eq!(judge_boot(&seen, &terms("")).class, Class::Pass);
 }
 
-/// What a good guest comes to whose text is changed like this.
+/// The verdict on a good guest with this text replaced.
 fn changed(from: &str, to: &str, terms: &Terms<'_>) -> Verdict {
     let events: Vec<String> = good().iter().map(|event| event.replace(from, to)).collect();
     assert_ne!(events, good(), "{from}");
@@ -195,7 +195,7 @@ fn the_guest_proves_which_kernel_it_runs() {
         assert_eq!(silent.class, Class::Host);
         assert!(silent.reason.contains("does not show the build id"), "{}", silent.reason);
     }
-    // Of a compressed image nobody knows it.
+    // Unknown for a compressed image.
     assert_eq!(changed(ID, "fedc", &Terms { build_id: "", ..terms }).class, Class::Pass);
 }
 
@@ -231,7 +231,7 @@ fn a_tainted_kernel_is_no_pass_unless_what_is_allowed_explains_it() {
     assert_eq!(class(512 | 32, title), Class::Splat, "a warning sets no B");
     assert_eq!(class(32, kasan), Class::Pass);
     assert_eq!(class(512 | 128, title), Class::Splat, "nothing allows an oops");
-    // By name it can be allowed like any complaint; an oops cannot.
+    // It can be allowed by name like any warning; an oops cannot.
     let seen = |bits: u64| {
         let mut events = good();
         let last = events.len() - 1;
@@ -265,7 +265,7 @@ fn a_console_that_was_turned_down_is_no_evidence() {
         assert_eq!(verdict.class, Class::Host, "{console}");
         assert!(verdict.reason.contains(what), "{}", verdict.reason);
     }
-    // What was found comes first.
+    // Warnings that were found take precedence.
     assert_eq!(class(&format!("{start}WARNING: CPU: 0 PID: 1 at x\n")).class, Class::Splat);
 }
 
@@ -312,7 +312,7 @@ fn a_splat_a_skip_and_a_hollow_pass_are_no_pass() {
     assert_eq!(cells, [(Outcome::Skip, Class::Incomplete), (Outcome::Fail, Class::TestFailed)]);
 }
 
-/// A run in which `a` and `b` ran in these rounds with these outcomes, and what the cells of it are.
+/// The cells of a run in which `a` and `b` ran in these rounds with these outcomes.
 fn repeated(ran: &[(&str, u32, &str)], rounds: Rounds) -> Vec<(Outcome, Class, u32, String)> {
     let most = ran.iter().map(|one| one.1).max().unwrap_or(1).max(9);
     let mut events = vec![HELLO.to_owned(), format!(r#"{PLAN},"rounds":{most}"#)];
@@ -344,7 +344,7 @@ fn repeated(ran: &[(&str, u32, &str)], rounds: Rounds) -> Vec<(Outcome, Class, u
 
 const A: [(&str, u32, &str); 3] = [("a", 1, "pass"), ("a", 2, "pass"), ("a", 3, "pass")];
 
-/// What `b` comes to when it ran like this beside three passes of `a`.
+/// The cell of `b` if it ran like this alongside three passes of `a`.
 fn beside(b: &[(&str, u32, &str)], rounds: Rounds) -> (Outcome, Class, u32, String) {
     let mut cells = repeated(&[&A[..], b].concat(), rounds);
     let b = cells.pop().expect("two cells");
@@ -388,7 +388,7 @@ fn every_repetition_has_to_pass() {
 #[test]
 fn until_it_fails_takes_one_whole_round() {
     const UNTIL: Rounds = Rounds::UntilFail;
-    // Time was up in the third round.
+    // The time was up in the third round.
     assert_eq!(beside(&[("b", 1, "pass"), ("b", 2, "pass")], UNTIL).0, Outcome::Pass);
     let (outcome, _, _, reason) = beside(&[("b", 1, "pass"), ("b", 2, "pass"), ("b", 3, "fail")], UNTIL);
     assert_eq!(outcome, Outcome::Fail);

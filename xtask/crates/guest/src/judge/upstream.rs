@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cells of the kernel's own tests: what `test_progs` printed, held against how it ended, what was asked for and what
-//! the same binary reported before. Pure.
+//! Cells of the kernel's own tests: compares what `test_progs` printed with how it ended, which tests were
+//! chosen and what the same binary reported before. Pure.
 //!
-//! A subtest passes when its line says OK and nothing is doubtful about the run that printed it.
+//! A subtest passes if its line says OK and there are no doubts about the run that printed it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +18,12 @@ use vmtest_base::error::Class;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 
-/// What the runner calls the status that a process ended with.
+/// The runner's name for the check of a process's exit status.
 const EXIT_STATUS: &str = "exit status";
 /// Bytes of output kept in one cell.
 const MAX_LOG: usize = 64 * 1024;
 
-/// The one kind of pattern that `test_progs` knows: `*` is any text.
+/// The only wildcard that `test_progs` supports: `*` matches any text.
 pub fn star_matches(pattern: &str, text: &str) -> bool {
     let pattern = regex::escape(pattern).replace("\\*", ".*");
     Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
@@ -37,38 +37,38 @@ pub struct Chosen {
     pub file: String,
     /// Patterns of subtests; empty for all.
     pub subtests: Vec<String>,
-    /// Subtests that do not run though they match.
+    /// Subtests that match but do not run.
     pub deny: Vec<String>,
 }
 
 impl Chosen {
-    /// Whether every subtest of it has to run, so that their numbers may have no hole.
+    /// Whether all of its subtests must run, so that their numbers may not have gaps.
     pub fn is_whole(&self) -> bool {
         self.subtests.is_empty() && self.deny.is_empty()
     }
 
-    /// Whether this subtest is asked for.
+    /// Whether this subtest was chosen.
     pub fn wants(&self, subtest: &str) -> bool {
         (self.subtests.is_empty() || self.subtests.iter().any(|pattern| star_matches(pattern, subtest)))
             && !self.deny.iter().any(|pattern| star_matches(pattern, subtest))
     }
 }
 
-/// Subtests that earlier runs of one binary reported: a name that is not there any more went missing.
+/// Subtests that earlier runs of one binary reported; a name that no longer appears is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known(pub BTreeMap<String, BTreeSet<String>>);
 
 type Reported = BTreeMap<String, BTreeSet<String>>;
 
-/// What the output of a bundle says: cells in the order of the tests, and the subtests that were reported by the tests that
-/// leave no doubt.
+/// The parsed output of a bundle: cells in the order of the tests, and the subtests of those tests that leave
+/// no doubt.
 #[derive(Debug, Default)]
 struct Read {
     cells: Vec<Cell>,
     reported: Reported,
 }
 
-/// Judges each chosen test, and each that the guest ran unasked.
+/// Judges each chosen test, and each that the guest ran unplanned.
 pub fn judge(
     base: &CellBase,
     chosen: &[Chosen],
@@ -141,11 +141,11 @@ impl One<'_> {
         cells.splice(0..0, self.whole(end, &report));
         cells.extend(self.missing(known, &report));
         if cells.is_empty() {
-            // Nothing was found wrong and nothing was found: no pass.
+            // Nothing failed, but nothing ran either: not a pass.
             let why = "no subtest of it was run".to_owned();
             cells.push(self.cell("", Outcome::Missing, why, Class::Incomplete, text));
         }
-        // How long one subtest took, nobody says.
+        // The output has no duration per subtest.
         if let Some(first) = cells.first_mut() {
             first.duration_ms = end.duration_us / 1000;
         }
@@ -174,7 +174,7 @@ impl One<'_> {
         }
     }
 
-    /// The test as a whole, where its subtests do not say everything.
+    /// A cell for the test as a whole, if its subtests do not cover everything.
     fn whole(&self, end: &TestEnd, report: &Report) -> Option<Cell> {
         let log = if report.log.trim().is_empty() { &end.log } else { &report.log };
         let cell = |outcome, reason, class| Some(self.cell("", outcome, reason, class, log));
@@ -201,7 +201,7 @@ impl One<'_> {
             Some(Said::Ok) if report.subtests.is_empty() && self.test.subtests.is_empty() => {
                 cell(Outcome::Pass, String::new(), Class::Pass)
             }
-            // With subtests chosen, and none of them run, they are missing.
+            // Subtests were chosen and none of them ran: they are reported as missing.
             Some(Said::Ok) => None,
             Some(Said::Skip | Said::SomeSkipped(..))
                 if report.summary.is_some_and(|summary| summary.skipped == skips) && skips > 0 =>
@@ -215,7 +215,8 @@ impl One<'_> {
         }
     }
 
-    /// Subtests that were asked for by name, or that the same binary had before, and that did not report.
+    /// Subtests that did not report although they were chosen by name or the same binary reported them
+    /// before.
     fn missing(&self, known: &Known, report: &Report) -> Vec<Cell> {
         let reported = |name: &str| report.subtests.iter().any(|subtest| subtest.name == name);
         let matched =
@@ -236,12 +237,12 @@ impl One<'_> {
     }
 }
 
-/// The status that a process ended with; `None` where a signal or its limit ended it.
+/// The exit status of a process; `None` if a signal or its time limit ended it.
 pub fn exit_status(end: &TestEnd) -> Option<i32> {
     end.seen.iter().find(|check| check.what == EXIT_STATUS)?.seen.parse().ok()
 }
 
-/// The line that says what failed; upstream's macros write `function:FAIL:what ..`.
+/// The line that says what failed; upstream's macros print `function:FAIL:what ..`.
 fn first_complaint(log: &str) -> String {
     let complaint = log.lines().find(|line| line.contains(":FAIL:"));
     let any = log.lines().find(|line| !line.trim().is_empty());
@@ -256,7 +257,7 @@ fn skip_reason(report: &Report, log: &str) -> String {
     said.or(module).unwrap_or_else(|| "the test skipped it and does not say why".to_owned())
 }
 
-/// The end of a log that is too long for a cell.
+/// The tail of a log that is too long for a cell.
 pub fn bounded(log: &str) -> String {
     if log.len() <= MAX_LOG {
         return log.to_owned();

@@ -7,11 +7,11 @@ fn names(report: &Report) -> Vec<(&str, Said)> {
     report.leaves.iter().map(|leaf| (leaf.name.as_str(), leaf.said)).collect()
 }
 
-/// As kselftest's harness prints it.
+/// As the kselftest harness prints it.
 const FLAT: &str = "TAP version 13\n1..4\n# Starting 4 tests\nok 1 global.opens\n# expected 3 (3)\n\
                     not ok 2 global.reads\nok 3 - global.waits # SKIP no such device\nok 4 # XFAIL global.old\n\
                     # Totals: pass:1 fail:1 xfail:1 xpass:0 skip:1 error:0\n";
-/// With the two spaces a level that the kernel's documentation has.
+/// Indented by two spaces per level, as in the kernel's documentation.
 const NESTED: &str = "KTAP version 1\n1..2\n  KTAP version 1\n  # Subtest: list\n  1..2\n  ok 1 list_add\n\
                       \x20   KTAP version 1\n    1..1\n    ok 1 inner\n  ok 2 list_del\n# list: pass:2\nok 1 list\n\
                       ok 2 alone\n";
@@ -97,7 +97,7 @@ fn what_does_not_fit_together_is_doubtful() {
     }
 }
 
-/// KUnit's own example as debugfs shows it: one test with parameters, whose number is not announced.
+/// KUnit's own example as shown by debugfs: one test has parameters, and their number is not announced.
 const KUNIT: &str = "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: example\n    1..4\n\
                      \x20   # example_simple_test: initializing\n    ok 1 example_simple_test\n\
                      \x20   ok 2 example_skip_test # SKIP this test should be skipped\n\

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How guests end, with programs in QEMU's place.
+//! How guests end, with fake programs in place of QEMU.
 
 use super::*;
 use crate::observed::{End, Limits, Observed};
 use std::time::Instant;
 
-/// Limits that nothing here comes to: a test shortens the one that it is about. Where several are short, it depends on what else
-/// the host does which of them is first.
+/// Limits that no test reaches; each test shortens the one that it is about. If several were short, the load
+/// of the host would decide which expires first.
 const LIMITS: Limits = Limits {
     first_byte: Duration::from_secs(60),
     boot: Duration::from_secs(60),
@@ -55,7 +55,7 @@ fn a_kernel_that_halts_before_it_can_panic_is_ended_within_two_seconds() {
 
 #[test]
 fn what_a_guest_says_after_its_time_was_up_changes_nothing() {
-    // The socket is there, and nobody answers: it takes a second to find that out.
+    // The socket exists, but nothing answers on it: it takes a second to find that out.
     let wait = "python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n\
                 import time; time.sleep(9)' \"$(dirname $1)/qmp\" &";
     let late = "sleep 0.8; echo 'Kernel panic - not syncing: late'; sleep 9";

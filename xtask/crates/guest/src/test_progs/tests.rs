@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Output of `test_progs`, whole and damaged.
+//! Output of `test_progs`, complete and damaged.
 
 use super::*;
 
@@ -16,14 +16,14 @@ fn a_whole_run_has_no_doubt_and_one_cut_anywhere_has() {
     assert_eq!(report.doubts, [""; 0]);
     assert_eq!(report.subtests.len(), 2);
     assert_eq!(report.subtests[1].name, "fsession_reattach");
-    // Without its last newline it is whole as well.
+    // Without its last newline it is still complete.
     for cut in 0..GOOD.len() - 1 {
         assert!(!good(&GOOD[..cut]).doubts.is_empty(), "cut at {cut}");
     }
 }
 
-/// As `test_progs` of 6.18.15 with the series printed it in a guest: a whole test, chosen subtests with the holes that
-/// they leave, a test without subtests that its watchdog spoke up for.
+/// Captured from `test_progs` of 6.18.15 with the series in a guest: a whole test, chosen subtests with the
+/// gaps that they leave, a test without subtests whose watchdog printed a message.
 const CAPTURED: [(&str, &str, bool, usize); 3] = [
     ("fsession_test", include_str!("fsession_test.txt"), true, 4),
     ("kprobe_multi_test", include_str!("kprobe_multi_test.txt"), false, 2),
@@ -58,7 +58,7 @@ fn every_line_that_is_left_out_or_doubled_is_noticed() {
 
 #[test]
 fn the_summary_of_newer_trees_is_read() {
-    // As 7.3.4 printed it.
+    // As printed by 7.3.4.
     let text = "#6/1     fsession_test/fsession_test:OK\n#6/2     fsession_test/fsession_reattach:OK\n\
                 #6/3     fsession_test/fsession_cookie:OK\n#6       fsession_test:OK\n\
                 Summary: 1/3 PASSED, 0 SKIPPED, 0/0 FAILED\n";
@@ -130,7 +130,7 @@ fn a_filter_leaves_holes_that_are_none() {
                 Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n";
     assert!(read("t", text, false, Some(0)).doubts.is_empty());
     assert!(!read("t", text, true, Some(0)).doubts.is_empty());
-    // Where nothing ran, the count of the summary is all there is.
+    // If nothing ran, the summary's count is the only evidence.
     let none = read("t", "#1       t:OK\nSummary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n", false, Some(0));
     assert!(none.doubts.is_empty() && none.subtests.is_empty());
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What two runs were made with: tools, kernels, guests, and every option of their configurations. It is told and decides
-//! nothing.
+//! The settings of two runs: tools, kernels, guests, and every option of their configurations. Differences
+//! are reported but never affect the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diff::{Setting, Side};
 
-/// Kind, of what, and name, to the value.
+/// Maps kind, column and name to the value.
 type Settings = BTreeMap<(&'static str, String, String), String>;
 
-/// What differs between them, of columns that both have.
+/// The settings that differ, for columns that both runs have.
 pub(super) fn differing(old: Side<'_>, new: Side<'_>, rename: &dyn Fn(&str) -> String) -> Vec<Setting> {
     let (before, after) = (settings_of(old, rename), settings_of(new, &str::to_owned));
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    // Of a column that one of them has not got, nothing can be compared.
+    // A column that exists in only one run cannot be compared.
     let columns = |settings: &Settings| settings.keys().map(|(_, of, _)| of.clone()).collect::<BTreeSet<_>>();
     let (before_has, after_has) = (columns(&before), columns(&after));
     let differing = keys.into_iter().filter(|key| before.get(*key) != after.get(*key));
     let known = differing.filter(|(_, of, _)| before_has.contains(of) && after_has.contains(of));
-    // A guest is asked more by a newer runner than by an older one, which tells nothing of its kernel.
+    // A newer runner reads more features of a guest than an older one, which says nothing about the kernel.
     let asked = |key: &&(&'static str, String, String)| {
         key.0 != "guest" || (before.contains_key(*key) && after.contains_key(*key))
     };
@@ -66,7 +66,7 @@ fn settings_of(side: Side<'_>, rename: &dyn Fn(&str) -> String) -> Settings {
     }
     for ((kernel, variant), options) in side.options {
         let of = format!("{}/{variant}", rename(kernel));
-        // The column is known, also where nothing is set in it. What is not set and what is not there are the same.
+        // Record the column even if no option is set in it. "Not set" and "missing" are the same.
         found.insert(("option", of.clone(), String::new()), String::new());
         for (option, value) in options.iter().filter(|(_, value)| *value != "n") {
             found.insert(("option", of.clone(), format!("CONFIG_{option}")), value.clone());

@@ -7,7 +7,7 @@ use crate::samples::boot;
 use crate::samples::cell;
 use crate::samples::run;
 
-/// A run of one subtest: `base`, steps and at last the judged column.
+/// A run of one subtest: `base`, steps and finally the judged column.
 fn steps(outcomes: &[(Outcome, Class)]) -> RunResult {
     let mut run = run(Vec::new());
     for (at, (outcome, class)) in outcomes.iter().enumerate() {
@@ -43,7 +43,7 @@ fn half_a_series_may_skip_and_fail_if_the_whole_passes() {
     assert_eq!(changes(&run), [None, None, Some(Change::Differs), Some(Change::Starts)]);
     assert_eq!(run.cells[3].was, Some(Outcome::Fail));
     assert_eq!(run.cells.iter().filter(|cell| cell.required).count(), 1);
-    // What the cell is stays in its class: who adds up classes finds no pass that was none.
+    // The class still shows the failure, so a sum of classes never counts it as a pass.
     assert_eq!(run.cells[2].class, Class::TestFailed);
 }
 
@@ -65,7 +65,7 @@ fn what_worked_before_counts_wherever_it_breaks() {
         // One patch broke it, one fixed it.
         assert_eq!(changes(&run), [None, Some(Change::Breaks), None, Some(Change::Starts)]);
     }
-    // Also when a column between does not know.
+    // Also if a column in between has no result.
     let run = steps(&[PASS, UNBUILT, FAIL, PASS]);
     assert_eq!(run.exit_code.code(), 1);
     assert_eq!(changes(&run), [None, None, Some(Change::Breaks), Some(Change::Starts)]);
@@ -111,7 +111,7 @@ fn variants_are_compared_with_themselves() {
     assert_eq!((run.exit_code.code(), run.cells[3].was), (3, None));
 }
 
-/// A run of columns of upstream's suite, each with the subtests that it reported; all of them ran.
+/// A run of columns of the upstream suite, each with the subtests that it reported; all of them ran.
 fn reported(columns: &[&[(&str, Outcome, Class)]]) -> RunResult {
     let mut all = run(Vec::new());
     for (at, cells) in columns.iter().enumerate() {
@@ -152,11 +152,11 @@ fn a_test_that_passed_and_is_gone_is_missing_and_counts() {
     assert_eq!(cell.reason, "fsession_test/cookie passed on k@0, and is gone here: nothing reported it");
     assert_eq!((cell.required, cell.was, &cell.suite[..]), (true, Some(Outcome::Pass), "upstream"));
     assert_eq!(change(cell), Some(Change::Breaks));
-    // Judged again from its record it is the same.
+    // Judging its record again gives the same result.
     let mut again = lost.clone();
     settle(&mut again);
     assert_eq!(again, lost);
-    // In the middle of a series as at its end, a renamed one as a removed one, and all of a test.
+    // Also in the middle of a series, also if the subtest was renamed, and also for a whole test.
     let lost = reported(&[&[ok("a"), ok("b")], &[ok("a")], &[ok("a")], &[ok("a"), ok("b")]]);
     assert_eq!((lost.exit_code.code(), missing_in(&lost)), (3, vec![("k@1", "b"), ("k@2", "b")]));
     assert_eq!(lost.cells.iter().filter_map(change).collect::<Vec<_>>(), [Change::Starts, Change::Breaks]);
@@ -183,7 +183,7 @@ fn a_series_cannot_excuse_itself_from_a_test() {
     let run = reported(&[&[ok("a"), ok("b")], &[denied, ok("b")]]);
     assert_eq!((run.exit_code.code(), run.cells[2].required), (3, true));
     assert_eq!(change(&run.cells[2]), Some(Change::Breaks));
-    // What was on the list before is as it was.
+    // A test that was already on the list before is unchanged.
     assert_eq!(reported(&[&[denied, ok("b")], &[denied, ok("b")]]).exit_code.code(), 0);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a run comes to from its cells and boots.
+//! The exit code that follows from cells and boots.
 
 use super::*;
 use crate::outcome::Outcome;

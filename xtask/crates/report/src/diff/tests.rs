@@ -110,7 +110,7 @@ fn the_one_kernel_of_each_run_is_compared_and_said() {
     let diff = compared(&named(&["k+v1"]), &named(&["k+v2"]));
     assert!(!diff.worse && diff.compared == 1, "{diff:?}");
     assert!(render(&diff).contains("k+v1 then and k+v2 now"), "{}", render(&diff));
-    // Of several nobody knows which is which.
+    // With more than one kernel in each run it is unknown which ones belong together.
     let diff = compared(&named(&["k", "k+v1"]), &named(&["k", "k+v2"]));
     assert!(diff.worse && diff.paired.is_none(), "{diff:?}");
 }

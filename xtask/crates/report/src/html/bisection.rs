@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A bisection: the answer, the picture, every kernel that was asked, and the evidence of both sides. A page of its own,
-//! or a part of the page of a run.
+//! A bisection: the answer, the picture, every kernel that was tested, and the evidence of both sides. A
+//! separate page, or a part of the page of a run.
 
 mod picture;
 
@@ -10,10 +10,10 @@ use crate::escape::xml as escape;
 use crate::html::{began, begin};
 use vmtest_record::bisection::{Bisection, Subject, runs};
 
-/// Rows of a table.
+/// Most rows of a table.
 const MOST: usize = 400;
 
-/// A page about nothing else.
+/// A page about the bisection only.
 pub fn page(report: &Bisection) -> String {
     let mut text = String::new();
     begin(&mut text, &format!("vmtest: {} ({})", report.answer, report.looked_for));
@@ -44,7 +44,7 @@ pub fn page(report: &Bisection) -> String {
     text
 }
 
-/// A part of another page.
+/// A section of another page.
 pub(super) fn section(text: &mut String, report: &Bisection) {
     let _ = writeln!(
         text,
@@ -63,7 +63,7 @@ fn tone(report: &Bisection) -> &'static str {
     if report.answer == "found" { "ok" } else { "dead" }
 }
 
-/// The class of a verdict's colour; its word always stands beside it.
+/// The CSS class of a verdict's colour; its word is always shown next to it.
 fn class(verdict: &str) -> &'static str {
     match verdict {
         "good" => "ok",
@@ -109,7 +109,7 @@ fn body(text: &mut String, report: &Bisection) {
     }
 }
 
-/// One side of the answer: why it is what it is, and how to see that again.
+/// One side of the answer: its reason, and how to reproduce it.
 fn evidence(text: &mut String, one: &Subject) {
     if one.verdict.is_empty() {
         return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an earlier run has to do with this one.
+//! The comparison with an earlier run.
 
 use std::fmt::Write as _;
 
@@ -8,12 +8,12 @@ use crate::story::Story;
 use vmtest_record::diff::{Change, Diff, TestChange};
 use vmtest_record::run::Cell;
 
-/// As many are shown unfolded.
+/// Up to this many are shown unfolded.
 const FEW: usize = 12;
-/// Rows of one kind.
+/// Most rows of one kind.
 const MOST: usize = 50;
 
-/// What became of a cell; `None` where it is as it was, is new and right, or nobody asked.
+/// How a cell changed; `None` if it did not, if it is new and passes, or if no comparison was requested.
 pub(super) fn of_cell<'a>(story: &Story<'a>, cell: &Cell) -> Option<&'a TestChange> {
     let diff = story.compared?;
     let path = cell.path();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a kernel said: complaints with their stack, and excerpts of consoles in which complaints are marked.
+//! Kernel messages: warnings with their stack, and console excerpts in which warnings are marked.
 
 use std::fmt::Write as _;
 
@@ -8,16 +8,16 @@ use vmtest_base::sanitize;
 use vmtest_record::console_rules::complains;
 use vmtest_record::run::SplatRecord;
 
-/// Lines of a console that are shown before a complaint, behind it, and at the end.
+/// Lines of a console that are shown before a warning, after it, and at the end.
 const BEFORE: usize = 15;
 const BEHIND: usize = 60;
 const AT_THE_END: usize = 60;
 /// Most lines of one console.
 const MOST: usize = 400;
-/// Characters of a line.
+/// Most characters of a line.
 const WIDTH: usize = 400;
 
-/// A complaint with its stack.
+/// A kernel warning with its stack.
 pub(super) fn splat(text: &mut String, splat: &SplatRecord) {
     let word = if splat.severity == "death" { "The kernel died" } else { "Kernel warning" };
     let _ = writeln!(text, "<h4>{word}: {}</h4>", escape(&splat.title));
@@ -40,7 +40,7 @@ pub(super) fn splat(text: &mut String, splat: &SplatRecord) {
     }
 }
 
-/// Lines of a console; those that complain are marked.
+/// Lines of a console; those that are warnings are marked.
 fn marked(lines: &[&str]) -> String {
     let mut text = String::from("<pre tabindex=\"0\" class=\"console\" aria-label=\"Console\">");
     for line in lines {
@@ -54,7 +54,7 @@ fn marked(lines: &[&str]) -> String {
     text + "</pre>"
 }
 
-/// The parts of a console that tell something: around each complaint, and the end.
+/// The relevant parts of a console: around each warning, and the end.
 pub(super) fn excerpt(console: &str) -> String {
     let lines: Vec<&str> = console.lines().collect();
     let mut wanted = vec![false; lines.len()];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is known of one cell: why, what was expected and seen, what the kernel said meanwhile, the test's own log.
+//! The details of one cell: reason, expected and actual values, kernel messages at the time, the test's own
+//! log.
 
 use std::fmt::Write as _;
 
@@ -10,9 +11,9 @@ use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{BootRecord, Cell, RunResult, SplatRecord};
 
-/// Bytes of a log that are shown.
+/// Most bytes of a log that are shown.
 const LOG_BYTES: usize = 16 * 1024;
-/// Expectations that are listed.
+/// Most expectations that are listed.
 const MAX_UNMET: usize = 20;
 
 pub(super) fn article(text: &mut String, page: &Page<'_>, at: usize) {
@@ -126,7 +127,7 @@ fn tries(text: &mut String, cell: &Cell) {
     text.push_str("</tbody></table>\n");
 }
 
-/// What the kernel said while it ran. A test that never ran because of a death shows that death.
+/// Kernel warnings while it ran. A test that never ran because of a death shows that death.
 fn splats(text: &mut String, run: &RunResult, cell: &Cell) {
     let path = cell.path();
     let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout | Outcome::Missing | Outcome::Notrun);
@@ -139,7 +140,7 @@ fn splats(text: &mut String, run: &RunResult, cell: &Cell) {
     }
 }
 
-/// The guests that it ran in: where their time went, and for one that was lost what it said last.
+/// The guests that it ran in: where their time went, and the final output of those that were lost.
 fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
     let same = |boot: &&(usize, &BootRecord)| boot.1.column().any_boot() == cell.column().any_boot();
     let run = page.story.run;
@@ -162,7 +163,7 @@ fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
     }
 }
 
-/// What was asked of a guest before it was ended, and the end of its console where no complaint is there to be shown.
+/// The queries before a guest was killed, and the end of its console if there is no warning to show.
 fn last_words(text: &mut String, run: &RunResult, boot: &BootRecord) {
     if !boot.before_kill.is_empty() {
         let said = escape(&boot.before_kill.join("\n"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guests of a run: how each was started, where its time went, what its console says.
+//! The guests of a run: how each was started, where its time went, what its console shows.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::html::{MAX_BYTES, Page, console};
 use vmtest_base::error::Class;
 use vmtest_record::run::BootRecord;
 
-/// All of them.
+/// The section with all guests.
 pub(super) fn section(text: &mut String, page: &Page<'_>) {
     if page.story.run.boots.is_empty() {
         return;
@@ -79,7 +79,7 @@ fn complained(page: &Page<'_>, boot: &BootRecord) -> bool {
     run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
 }
 
-/// Start to hello, the tests, and what was waited for at the end.
+/// The time from start to `hello`, in the tests, and waiting at the end.
 pub(super) fn times(text: &mut String, boot: &BootRecord) {
     let total = boot.duration_ms.max(1);
     let booted = boot.booted_after_ms.unwrap_or(total).min(total);

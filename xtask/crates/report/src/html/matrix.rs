@@ -11,7 +11,7 @@ use vmtest_record::ids::ColumnId;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
 
-/// All of it.
+/// The section with all tables.
 pub(super) fn section(text: &mut String, page: &Page<'_>) {
     let run = page.story.run;
     text.push_str(
@@ -36,7 +36,7 @@ pub(super) fn section(text: &mut String, page: &Page<'_>) {
     text.push_str("</section>\n");
 }
 
-/// What the marks behind outcomes say, where there are any.
+/// Explains the marks after outcomes, if there are any.
 fn legend(text: &mut String, page: &Page<'_>) {
     let mut marks = Vec::new();
     if page.story.compared.is_some() {
@@ -130,7 +130,7 @@ fn table(text: &mut String, page: &Page<'_>, suite: &str, named: bool) {
     text.push_str("</tbody></table></div>\n");
 }
 
-/// The place of something in a list, at its end where it is new.
+/// Index of an item in a list; a new item is appended.
 fn place<T: PartialEq>(list: &mut Vec<T>, one: T) -> usize {
     list.iter().position(|other| *other == one).unwrap_or_else(|| {
         list.push(one);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tables of results for terminals of every width.
+//! Result tables for terminals of every width.
 
 use super::*;
 

@@ -25,7 +25,7 @@ const INPUTS: [&str; 20] = [
     "Makefile",
     "kernel/bpf/disasm.c",
     "kernel/bpf/disasm.h",
-    // bpftool asks the tree's own makefile for its version.
+    // bpftool runs the tree's makefile to get its version.
     "scripts/Kbuild.include",
     "scripts/Makefile.compiler",
     "scripts/subarch.include",
@@ -45,19 +45,21 @@ const INPUTS: [&str; 20] = [
     "tools/testing/selftests/lib.mk",
 ];
 
-/// Whether a file of these can change libbpf, bpftool and resolve_btfids: all but the sources of tests and programs.
+/// Whether one of these files can affect libbpf, bpftool and resolve_btfids: all except the sources of tests
+/// and programs.
 fn makes_the_base(path: &str) -> bool {
     let is_source = [".c", ".h", ".S", ".json", ".rst"].iter().any(|end| path.ends_with(end));
     !(is_source && path.strip_prefix(SELFTESTS).is_some_and(|rest| rest.starts_with('/')))
 }
 
-/// Makefile of our own, read after the tree's: names targets by the tree's variables.
+/// Our own makefile, read after the tree's: names targets through the tree's variables.
 const OWN_RULES: &str = "vmtest.mk";
 
 /// Directory of our own programs in the copy.
 const OWN_BIN: &str = "vmtest-bin";
 
-/// The makefile turns the certificate into C by `xxd -i`, which is a package of its own; this is all that is used of it.
+/// The makefile converts the certificate to C with `xxd -i`, which is a separate package; this implements the
+/// only mode it uses.
 const XXD: &str = r#"#!/usr/bin/python3
 import re, sys
 if len(sys.argv) != 3 or sys.argv[1] != "-i":
@@ -70,12 +72,12 @@ for at in range(0, len(data), 12):
 print("};\nunsigned int %s_len = %d;" % (name, len(data)))
 "#;
 
-/// One build under way.
+/// A build in progress.
 pub(super) struct Build<'a> {
     ctx: &'a Context,
     from: Ingredients<'a>,
     phase: &'a vmtest_base::event::Phase,
-    /// Files with tests that are still in.
+    /// Test files that are still included.
     files: BTreeSet<String>,
     src: vmtest_host::store::Scratch,
     obj: vmtest_host::store::Scratch,
@@ -110,7 +112,7 @@ impl<'a> Build<'a> {
         self.src.path().join(SELFTESTS)
     }
 
-    /// Builds into `place`. What is left out comes back.
+    /// Builds into `place`. Returns what was left out.
     pub(super) fn run(mut self, place: &Path) -> Result<Vec<Broken>> {
         self.base()?;
         let mut broken: Vec<Broken> = Vec::new();
@@ -136,7 +138,8 @@ impl<'a> Build<'a> {
     /// libbpf, bpftool and resolve_btfids, mostly from the cache.
     fn base(&mut self) -> Result<()> {
         let key = Key::of("upstream base 2").field("tools", self.from.tools.key().as_str());
-        // The makefiles of a stranger's tree read more than these inputs, and could leave something else for others.
+        // The makefiles of an untrusted tree read more than these inputs, and could leave manipulated files
+        // for other trees.
         let mut key = executed::isolated(self.ctx, self.from.tree, key)?;
         let walk = walkdir::WalkDir::new(self.src.path()).sort_by_file_name().into_iter();
         for entry in walk.flatten().filter(|entry| entry.file_type().is_file()) {
@@ -157,7 +160,7 @@ impl<'a> Build<'a> {
         }
         let (place, _) =
             self.ctx.cache.get_or_make(&self.ctx.bus, CacheKind::SuiteBase, key.as_str(), |place| {
-                // Objects are in the libraries and programs by now.
+                // The objects are no longer needed: they are part of the libraries and programs now.
                 copy_dated(&tools, place, &mut Budget::of(Class::SuiteBuild))?;
                 remove_objects(place)
             })?;
@@ -173,13 +176,13 @@ impl<'a> Build<'a> {
         needs
     }
 
-    /// Leaves in the copy only these tests and their dependencies.
+    /// Removes everything from the copy except these tests and their dependencies.
     fn restrict(&self, needs: &Needs) -> Result<()> {
         let files: BTreeSet<String> = self.files.union(&needs.files).cloned().collect();
         for (below, keep) in [("prog_tests", &files), ("progs", &needs.programs)] {
             let dir = self.selftests().join(below);
             if !beneath::is_dir(self.src.path(), Path::new(SELFTESTS).join(below)) {
-                // The last make could write here; what a link names is not ours to tidy.
+                // The previous make could write here; never delete anything through a link.
                 return Err(Error::new(
                     Class::SuiteBuild,
                     format!("{} is no longer a directory", dir.display()),
@@ -195,12 +198,12 @@ impl<'a> Build<'a> {
                 }
             }
         }
-        // Make would not notice that it names a test that is gone.
+        // Make would not notice that it lists a test that was removed.
         let _ = fs::remove_file(self.selftests().join("prog_tests/tests.h"));
         Ok(())
     }
 
-    /// Runs make for a target; the text is its output.
+    /// Runs make for a target; the returned text is its output.
     fn make(&mut self, target: &str, needs: &Needs) -> Result<(Finished, String)> {
         let sandbox = Sandbox::new(self.from.tools)
             .writable(self.src.path(), "/src")
@@ -209,14 +212,15 @@ impl<'a> Build<'a> {
         let bin = sandbox.see(&format!("/src/{OWN_BIN}")).to_string_lossy().into_owned();
         let sandbox = sandbox.path_first(bin);
         let obj = sandbox.see("/obj");
-        // One stream: of two make cannot keep the lines of a target together, and an error loses the step that it is of.
+        // One stream: with two, make cannot keep the lines of a target together, and an error cannot be
+        // attributed to its step.
         let mut command = sandbox.command("sh");
         command.args(["-c", "exec make \"$@\" 2>&1", "make"]);
         command.arg("-C").arg(sandbox.see(&format!("/src/{SELFTESTS}")));
         command.args(["-f", "Makefile", "-f"]).arg(obj.join(OWN_RULES));
-        // On with what can be made after an error, and the lines of one target together.
+        // Continue after errors, and keep the output of each target together.
         command.args(["-k", "-O", &format!("-j{}", self.from.make.jobs)]);
-        // A program for people that test_progs is not linked to.
+        // A tool for humans that test_progs does not need.
         command.arg("-o").arg(obj.join("veristat"));
         command.arg(format!("OUTPUT={}", obj.display()));
         command.arg(format!("VMLINUX_BTF={}", sandbox.see("/kernel/vmlinux").display()));
@@ -260,17 +264,18 @@ impl<'a> Build<'a> {
             .iter()
             .partition(|name| beneath::is_file(self.src.path(), Path::new(SELFTESTS).join(name)));
         variables.push(format!("VMTEST_HELPERS={}", programs.join(" ")));
-        // Helpers are made by our target, modules with the kernel.
+        // Helpers are built by our own target, modules with the kernel.
         variables.push(format!("TRUNNER_EXTRA_FILES={}", scripts.join(" ")));
         variables.extend(["TEST_KMODS=", "SKIP_LLVM=1", "SKIP_DOCS=1", "LLD=lld"].map(str::to_owned));
-        // Of bpftool: disassembly, capabilities, and programs of its own that need the BTF of a kernel.
+        // Features of bpftool: disassembly, capabilities, and its BPF programs, which need the BTF of a
+        // kernel.
         for feature in ["llvm", "libbfd", "libcap", "clang-bpf-co-re"] {
             variables.push(format!("feature-{feature}=0"));
         }
         variables
     }
 
-    /// Which files with tests broke the build, and how; none if it was something that all share.
+    /// Which test files broke the build, and how; empty if the error is in a part that all share.
     fn blame(&self, needs: &Needs, log: &str) -> Vec<Broken> {
         let made = |name: String| beneath::is_file(self.obj.path(), name);
         // Targets that failed, and targets that make never reached.
@@ -298,7 +303,7 @@ impl<'a> Build<'a> {
         if !found.is_empty() || !lost.is_empty() {
             return found;
         }
-        // All programs are there, so make tried every test.
+        // All programs were built, so make tried every test.
         let untested = |file: &String| -> Option<Broken> {
             let mut with_others = [file]
                 .into_iter()
@@ -359,7 +364,7 @@ impl<'a> Build<'a> {
                 take(self.src.path(), &format!("{SELFTESTS}/{helper}"))?;
             }
         }
-        // Some tests call it, by this name.
+        // Some tests run it under this name.
         let bpftool = "tools/build/bpftool/bootstrap/bpftool";
         if beneath::is_file(obj, bpftool) {
             take(obj, bpftool)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Copies of a tree's files for a build of its tests. A link in the tree is never followed.
+//! Copies a tree's files for a build of its tests. A link in the tree is never followed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::create_dir;
 use vmtest_kernel::patched::PatchedTree;
 
-/// Copies parts of a patched tree, every file with one old time: what was made before is newer. A part that is a link, or is
-/// reached by one, is not there: where it leads is not the tree's. A link further below comes along as a link, for make; the
-/// harness never follows it.
+/// Copies parts of a patched tree, giving every file the same old time, so that existing build results are
+/// newer. A part that is a link, or that is reached through one, is skipped, because it may lead out of the
+/// tree. A link inside a part is copied as a link, for make; the harness never follows it.
 pub(super) fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Result<()> {
     for input in inputs {
         if !beneath::no_link_on_the_way(&tree.source().dir, input) {
@@ -34,7 +34,7 @@ pub(super) fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Res
             path.strip_prefix(input).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     };
-    // The series may name what is behind a link of the tree: that would be written on this host.
+    // The series may name a path behind a link in the tree, which would modify a file of this host.
     for path in overlay.deleted.iter().filter(is_input).filter(|path| beneath::no_link_on_the_way(to, path)) {
         let _ = fs::remove_file(to.join(path));
     }
@@ -45,7 +45,7 @@ pub(super) fn copy_inputs(tree: &PatchedTree, to: &Path, inputs: &[&str]) -> Res
     Ok(())
 }
 
-/// Makes the parent directories of `path` below `to`.
+/// Creates the parent directories of `path` below `to`.
 fn make_way(to: &Path, path: &str) -> Result<()> {
     let mut way = PathBuf::new();
     for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
@@ -83,7 +83,7 @@ fn copy_one(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a directory with the times of its files.
+/// Copies a directory, preserving the times of its files.
 pub(super) fn copy_dated(from: &Path, to: &Path, room: &mut Budget) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).on("cannot walk", from)?;

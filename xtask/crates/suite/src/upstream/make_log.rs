@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use vmtest_kernel::build_log;
 
-/// The step that a line of make's short output speaks of: `  CLNG-BPF [test_progs] x.bpf.o`.
+/// The step that a line of make's short output shows: `  CLNG-BPF [test_progs] x.bpf.o`.
 pub(super) fn step(line: &str) -> Option<&str> {
     let step = line.strip_prefix("  ")?;
     (step.starts_with(|c: char| c.is_ascii_uppercase()) && step.contains(' ')).then(|| step.trim())
 }
 
-/// The first error among the lines that make printed for a file whose name begins so.
+/// The first error among the lines that make printed for a file whose name starts with `culprit`.
 pub(super) fn first_error_of(log: &str, culprit: &str) -> Vec<String> {
     let is_its_step = |line: &str| {
         step(line)
@@ -34,7 +34,7 @@ pub(super) fn first_error_of(log: &str, culprit: &str) -> Vec<String> {
     if let Some(first) = block.iter().find(|line| !line.trim().is_empty()) {
         return vec![(*first).to_owned()];
     }
-    // No step of its own: make's own error.
+    // Not in a step: an error from make itself.
     let of_make = log.lines().find(|line| line.contains("***") && line.contains(culprit));
     of_make.map(str::to_owned).into_iter().collect()
 }

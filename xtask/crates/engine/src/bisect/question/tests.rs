@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one run answers, for every outcome of a cell and every end of a boot.
+//! The answer of one run, for every outcome of a cell and every way a boot can end.
 
 use super::*;
 use vmtest_record::run::Kernel;

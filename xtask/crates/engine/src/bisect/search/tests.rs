@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The search against every small history, and many larger ones.
+//! The search on every small history, and on many larger ones.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn ends(old: &str, new: &str) -> Ends {
     Ends { old: old.to_owned(), new: new.to_owned(), bases: Vec::new() }
 }
 
-/// A small source of numbers: the same for each seed, on every machine.
+/// A small random number generator: the same sequence for each seed, on every machine.
 struct Random(u64);
 
 impl Random {
@@ -35,7 +35,7 @@ impl Graph {
             of.dedup();
             parents.push(of);
         }
-        // All are merged by the last one.
+        // The last commit merges all heads.
         let last = parents.len();
         let heads = (0..last).filter(|at| !parents.iter().any(|of| of.contains(at)));
         parents.push(heads.collect());
@@ -78,7 +78,7 @@ impl History for Graph {
     }
 }
 
-/// Runs a search to its end; how many runs it took, and what it came to.
+/// Runs a search to its end; returns how many runs it took, and its result.
 fn run(
     mut search: Search,
     history: &impl History,
@@ -133,7 +133,7 @@ fn whatever_cannot_be_judged_the_culprit_is_never_another_one() {
                     at if skip(at) => Verdict::Never,
                     at => verdict(at >= culprit, false),
                 });
-                // The kernels before the first bad one that is known, back to the last good one.
+                // The kernels from after the last known good one up to the first known bad one.
                 let first = (culprit..count).find(|at| !skip(*at)).expect("the end is never one");
                 let last = (0..culprit).rfind(|at| !skip(*at)).expect("nor is the other");
                 let mut hidden: Vec<String> = (last + 1..=first).map(|at| line.0[at].clone()).collect();
@@ -207,7 +207,7 @@ fn wrong_ends_are_said_before_anything_else_is_run() {
             assert_eq!(end, Next::WrongEnd { id: wrong.to_owned(), verdict: always });
         }
     }
-    // Where the histories part the old state has to be.
+    // The merge base must have the old state.
     let mut ends = ends("002", "008");
     ends.bases.push("001".to_owned());
     let bad = |id: &str| verdict(number(id) != 2, false);
@@ -253,7 +253,7 @@ fn a_good_verdict_that_was_chance_is_taken_back() {
     let line = Line(ids(9));
     let trust = Trust { runs: 6, confidence: 0.9 };
     for find_fix in [false, true] {
-        // Kernel 4 is bad and passes as often as it has to. The answer rests on it, so it is asked again.
+        // Kernel 4 is bad but passes as often as necessary. The answer depends on it, so it is tested again.
         let mut asked = 0;
         let begun = Search { trust, ..search(ends("000", "008"), find_fix) };
         let culprit = if find_fix { 5 } else { 4 };
@@ -301,7 +301,7 @@ fn a_test_that_fails_two_times_of_five_leads_to_its_culprit() {
             run(begun, &line, |id| verdict(number(id) >= culprit && random.below(5) < 2, false));
         match end {
             Next::Found { first, .. } if number(&first) == culprit => (),
-            // Twelve runs of the end may all pass: 0.2 %.
+            // Twelve runs of the endpoint may all pass: 0.2 %.
             _ => wrong += 1,
         }
     }

@@ -34,7 +34,7 @@ fn exactly_the_declared_outcome_is_covered() {
         (Outcome::Notrun, Class::KernelBuild),
         (Outcome::Flaky, Class::Flaky),
     ];
-    // A run of nothing but known failures is no pass.
+    // A run with only known failures is not a pass.
     let beside = |one: Cell| vec![one, cell("z", Outcome::Pass, Class::Pass, "")];
     for (declared, _) in all {
         let known = entry(&format!("test = 'basic/a'\nsays = 'it'\noutcome = '{}'", declared.name()))
@@ -119,13 +119,13 @@ fn a_known_death_covers_its_boot_and_no_other() {
     apply(std::slice::from_ref(&known), &[], &mut run);
     run.conclude(None);
     assert_eq!(run.exit_code.code(), Class::Panic.code());
-    // The same, but of another suite in the same kernel.
+    // The same, but in another suite on the same kernel.
     let mut run = dead(PANIC);
     run.boots[0].suite = "other".to_owned();
     apply(std::slice::from_ref(&known), &[], &mut run);
     run.conclude(None);
     assert_eq!(run.exit_code.code(), Class::Panic.code());
-    // What the death took along has to be declared for itself.
+    // Cells lost to the death must be declared separately.
     let mut run = dead(PANIC);
     run.cells.push(cell("b", Outcome::Missing, Class::Incomplete, "never reported"));
     apply(&[known], &[], &mut run);

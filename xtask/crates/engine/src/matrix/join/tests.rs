@@ -84,14 +84,14 @@ fn what_is_missing_is_named_and_never_a_pass() {
     assert_eq!(cell.subtest, all()[1].id);
     assert_eq!(cell.kernel, "src:2.0+s");
     assert!(run.kernels.iter().any(|kernel| kernel.id == cell.kernel));
-    // All of it.
+    // All jobs are missing.
     let run = join(&frame(), Vec::new(), &BTreeMap::new()).expect("joined");
     assert_eq!((run.exit_code.code(), run.cells.len()), (3, 3));
-    // A part of the matrix was wanted, and is there.
+    // Only some jobs were wanted, and they are present.
     let part_of_it = Frame { wanted: vec![all()[0].id.clone()], ..frame() };
     let run = join(&part_of_it, vec![pass(&[0])], &BTreeMap::new()).expect("joined");
     assert_eq!((run.exit_code.code(), run.cells.len()), (0, 1));
-    // What failed elsewhere counts more.
+    // A failure elsewhere takes precedence.
     assert_eq!(joined(vec![part(&[0], Outcome::Fail, Class::TestFailed)]).exit_code.code(), 1);
     let gap = Gap { outcome: Outcome::Notrun, class: Class::Host, reason: "no such host".to_owned() };
     let gaps = BTreeMap::from([(all()[1].id.clone(), gap)]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A bisection as a picture: the history from left to right, and from above each kernel that was asked, in the order of
-//! asking. The thick part of a row is where the first one can still be: it narrows down to the culprit.
+//! A bisection as a picture: the history from left to right, and the tested kernels from top to bottom in the
+//! order of testing. The thick part of a row is the range that is left: it narrows down to the culprit.
 
 use std::fmt::Write as _;
 
@@ -8,17 +8,17 @@ use crate::escape::xml as escape;
 use crate::html::bisection::class;
 use vmtest_record::bisection::{Bisection, Step, runs};
 
-/// Width of the picture, space at its sides, height of a row, and of what stands above the first one.
+/// Width of the picture, margin at its sides, height of a row, and height of the header above the first row.
 const WIDTH: usize = 760;
 const SIDE: f64 = 14.0;
 const ROW: usize = 28;
 const HEAD: usize = 34;
-/// Rows that are drawn.
+/// Most rows that are drawn.
 const MOST: usize = 60;
-/// Half of a mark.
+/// Half the size of a mark.
 const HALF: f64 = 6.5;
 
-/// The picture; a sentence where the record does not say where its kernels stand.
+/// The picture; a sentence if the record does not contain the positions of its kernels.
 pub(super) fn figure(text: &mut String, report: &Bisection) {
     let rows: Vec<&[Step]> = runs(&report.path).collect();
     if rows.is_empty() {
@@ -57,7 +57,7 @@ pub(super) fn figure(text: &mut String, report: &Bisection) {
 
 struct Drawing<'a> {
     report: &'a Bisection,
-    /// The place at the right.
+    /// The rightmost position.
     last: usize,
 }
 
@@ -66,7 +66,7 @@ impl Drawing<'_> {
         SIDE + (WIDTH as f64 - 2.0 * SIDE) * place as f64 / self.last as f64
     }
 
-    /// What kernels like the old end are called.
+    /// The verdict of kernels that behave like the old endpoint.
     fn old(&self) -> &'static str {
         if self.report.find_fix { "bad" } else { "good" }
     }
@@ -80,8 +80,9 @@ impl Drawing<'_> {
         Some((self.place(&first.name)?, &first.name))
     }
 
-    /// Where the first one can be after these answers: behind the last that is like the old end, up to the first that is
-    /// not. `None` where that is nowhere on a line: branches, or an answer that was taken back.
+    /// The range where the culprit can be after these answers: after the last kernel like the old endpoint,
+    /// up to the first that is not. `None` if that is not a range: with branches, or after an answer that was
+    /// withdrawn.
     fn left(&self, answers: &[Step]) -> Option<(usize, usize)> {
         let told = |like_old: bool| {
             let judged = answers.iter().filter(|step| matches!(&step.verdict[..], "good" | "bad"));
@@ -91,7 +92,7 @@ impl Drawing<'_> {
         (from < to).then_some((from, to))
     }
 
-    /// The culprit, or where it hides, through all rows.
+    /// Draws the culprit, or its candidates, through all rows.
     fn answer(&self, text: &mut String, height: usize) {
         if let Some((place, name)) = self.culprit() {
             let (x, bottom) = (self.x(place), height - 18);
@@ -177,7 +178,7 @@ impl Drawing<'_> {
     }
 }
 
-/// Shapes tell them apart where colours do not: a disc, a square, an empty diamond.
+/// Shapes distinguish the marks without colours: a disc, a square, an empty diamond.
 fn mark(text: &mut String, tone: &str, x: f64, y: f64) {
     let _ = match tone {
         "ok" => write!(text, "<circle class=\"ok\" cx=\"{x:.1}\" cy=\"{y}\" r=\"{HALF}\"/>"),
@@ -203,7 +204,7 @@ fn mark(text: &mut String, tone: &str, x: f64, y: f64) {
     };
 }
 
-/// Where text stands beside a mark: on the side with more room.
+/// Where to put the text of a mark: on the side with more room.
 fn beside(x: f64, away: f64) -> (&'static str, f64) {
     if x > WIDTH as f64 * 0.6 { ("end", x - away) } else { ("start", x + away) }
 }
