@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `schema/run.schema.json`: validates records, and takes out of them what differs between two runs of the same thing.
+//! `schema/run.schema.json`: validates records, and removes the fields that differ between two identical
+//! runs.
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ pub fn schema() -> Value {
     serde_json::from_str(&std::fs::read_to_string(file).expect("the schema")).expect("JSON")
 }
 
-/// Asserts that a record is what the schema says.
+/// Asserts that a record matches the schema.
 #[track_caller]
 pub fn is_valid(run: &Value) {
     let validator = jsonschema::validator_for(&schema()).expect("a schema");
