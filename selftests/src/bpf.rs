@@ -67,7 +67,6 @@ fn check(ret: c_int) -> Result<c_int, Errno> {
 pub struct Refusal {
     /// The errno, including those that have no name in user space.
     pub errno: i32,
-    /// The verifier's log.
     pub log: String,
 }
 
@@ -132,7 +131,6 @@ impl Kind {
         }
     }
 
-    /// Its attach type.
     pub fn attach_type(self) -> sys::bpf_attach_type {
         self.types().1
     }
@@ -155,7 +153,6 @@ pub fn load_code(kind: Kind, target: u32, code: &[Insn]) -> Result<Copy, Refusal
     load_insns(&[code, &insn::leave(0)].concat(), kind.types(), target)
 }
 
-/// Loads a program from instructions.
 fn load_insns(
     insns: &[sys::bpf_insn],
     (program_type, attach_type): (sys::bpf_prog_type, sys::bpf_attach_type),
@@ -257,7 +254,6 @@ impl Copy {
 /// A location in an executable file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilePlace {
-    /// The file.
     pub path: CString,
     /// Offset from the start of the file.
     pub offset: u64,
@@ -517,7 +513,6 @@ impl Link {
         Self { fd: own(fd) }
     }
 
-    /// Its descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -9,11 +9,9 @@ use std::collections::BTreeMap;
 /// A kernel function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Func {
-    /// Its BTF ID.
     pub id: u32,
     /// BTF ID of its prototype.
     pub proto: u32,
-    /// Number of its parameters.
     pub params: usize,
 }
 
@@ -22,7 +20,6 @@ pub struct Func {
 pub struct Found {
     /// Enumerators by name, of any enum.
     pub values: BTreeMap<String, i64>,
-    /// Functions by name.
     pub funcs: BTreeMap<String, Func>,
 }
 

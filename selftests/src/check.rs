@@ -24,7 +24,6 @@ pub struct Checks {
 /// The verdict on a subtest.
 #[derive(Debug)]
 pub struct Verdict {
-    /// How it ended.
     pub outcome: GuestOutcome,
     /// Reason, unless it is a plain pass.
     pub reason: String,

@@ -4,7 +4,6 @@
 
 use libbpf_rs::libbpf_sys as sys;
 
-/// One instruction.
 pub type Insn = sys::bpf_insn;
 
 /// The register that contains the context when a program starts.

@@ -157,7 +157,6 @@ pub fn together<T: Send>(
 /// Statistics of threads that call until told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Calls {
-    /// Number of threads.
     pub threads: u64,
     /// Number of calls.
     pub made: u64,
@@ -168,7 +167,6 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// The sum.
     pub fn sum(all: &[Calls]) -> Calls {
         all.iter().fold(Calls::default(), |sum, one| Calls {
             threads: sum.threads + one.threads,
@@ -243,7 +241,6 @@ impl Sleeper {
         Ok(Self { word, tid, thread })
     }
 
-    /// Whether it is still asleep.
     pub fn is_asleep(&self) -> bool {
         is_asleep(self.tid)
     }

@@ -11,7 +11,6 @@ use vmtest_protocol::{Event, Line, MAX_LINE};
 /// Longer logs are cut, so that a line stays below the host's limit.
 const MAX_LOG: usize = 64 * 1024;
 
-/// The open channel.
 pub struct Port {
     file: File,
     nonce: String,

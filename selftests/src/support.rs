@@ -27,7 +27,6 @@ pub enum Needs {
 /// Whether a requirement is met.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Support {
-    /// It is supported.
     Yes,
     /// The kernel does not support it and says so correctly: every subtest that needs it is a skip, for this
     /// reason.

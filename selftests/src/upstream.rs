@@ -303,7 +303,6 @@ impl Bounded {
         None
     }
 
-    /// What is left to send.
     fn rest(self) -> impl Iterator<Item = String> {
         let mark = self.cut.then(|| format!("\n{OUTPUT_CUT}\n"));
         mark.into_iter().chain(self.kept)

@@ -17,7 +17,6 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// The group.
 pub const GROUP: &str = "faults";
 
 subtests! { "faults":

@@ -107,7 +107,6 @@ fn of_link_in_proc(t: &mut Context) -> Result<(), String> {
 
 /// The expected counters of a session after statistics were enabled.
 pub struct Counted {
-    /// ID of its program.
     pub id: u32,
     /// Runs before, plus those that must have been added.
     pub runs: u64,

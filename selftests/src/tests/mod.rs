@@ -24,9 +24,7 @@ use crate::support::Needs;
 use nix::errno::Errno;
 use vmtest_protocol::{Effort, Listed, TestName};
 
-/// One subtest.
 pub struct Subtest {
-    /// Its group.
     pub test: &'static str,
     /// Its name within the group.
     pub subtest: &'static str,
@@ -47,7 +45,6 @@ pub struct Subtest {
 /// What a subtest requires of the machine that it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// More than one CPU.
     SeveralCpus,
     /// It patches code while other CPUs run it: emulators only survive that with one thread for all CPUs.
     SingleThread,
@@ -104,7 +101,6 @@ pub struct Context<'a> {
     pub profile: &'a Profile,
     /// The features of the kernel.
     pub features: &'a Features,
-    /// How much to do.
     pub effort: Effort,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
@@ -232,7 +228,6 @@ impl Subtest {
         self.test == faults::GROUP
     }
 
-    /// Group and name.
     pub fn name(&self) -> TestName {
         TestName { test: self.test.to_owned(), subtest: self.subtest.to_owned() }
     }

@@ -68,7 +68,6 @@ pub struct OutputArgs {
     pub outputs: Vec<Wish<Format>>,
 }
 
-/// A requested report.
 #[derive(Debug, Clone)]
 pub struct Wish<F> {
     format: F,
@@ -98,7 +97,6 @@ impl<F: Formats> Wish<F> {
     }
 }
 
-/// Reports to be written.
 #[derive(Debug)]
 pub struct Outputs<F = Format> {
     list: Vec<(F, Target)>,

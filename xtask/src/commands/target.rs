@@ -13,7 +13,6 @@ use vmtest_base::files::write_file;
 /// The destination of a report.
 #[derive(Debug)]
 pub enum Target {
-    /// Standard output.
     Stdout,
     /// A regular file, which is replaced as a whole.
     File(PathBuf),
@@ -25,7 +24,6 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether it is standard output.
     pub fn is_stdout(&self) -> bool {
         matches!(self, Target::Stdout)
     }

@@ -150,7 +150,6 @@ fn default_kernel() -> (&'static str, &'static str) {
 /// The default kernel without the series.
 const BASE: &str = "src:6.18";
 
-/// The ID of the base.
 fn base_kernel() -> &'static str {
     default_kernel().0.split('+').next().expect("a first part")
 }

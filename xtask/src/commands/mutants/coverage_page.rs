@@ -9,7 +9,6 @@ use vmtest_engine::coverage::{Evidence, Noticed, Noticing};
 pub struct Source<'a> {
     /// Column without damage.
     pub kernel: &'a str,
-    /// Its accelerator.
     pub accel: &'a str,
     /// Name of the run.
     pub run: &'a str,

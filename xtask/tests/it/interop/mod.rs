@@ -18,7 +18,6 @@ fn output(program: &str, command: &mut Command) -> Output {
     command.output().unwrap_or_else(missing)
 }
 
-/// Both streams.
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

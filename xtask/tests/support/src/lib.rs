@@ -87,7 +87,6 @@ pub struct World {
 /// The result of a command.
 #[derive(Debug)]
 pub struct Done {
-    /// Its exit status.
     pub status: ExitStatus,
     /// Its whole standard output.
     pub stdout: String,
@@ -99,9 +98,7 @@ pub struct Done {
     record: Option<Value>,
 }
 
-/// A running command.
 pub struct Running {
-    /// The process.
     pub child: Child,
     home: PathBuf,
     output: PathBuf,
@@ -110,7 +107,6 @@ pub struct Running {
 }
 
 impl World {
-    /// A new world.
     #[expect(clippy::new_without_default, reason = "it makes directories")]
     pub fn new() -> World {
         if let Some(lacking) = FILES.iter().find(|file| !Path::new(file).exists()) {
@@ -255,7 +251,6 @@ impl World {
         top
     }
 
-    /// Commits everything.
     pub fn commit(&self, top: &Path, subject: &str) {
         git(top, &["add", "-A"]);
         git(top, &["commit", "-qm", subject]);

@@ -4,7 +4,6 @@
 
 use serde_json::Value;
 
-/// The schema.
 pub fn schema() -> Value {
     let file = crate::checkout().join("schema/run.schema.json");
     serde_json::from_str(&std::fs::read_to_string(file).expect("the schema")).expect("JSON")

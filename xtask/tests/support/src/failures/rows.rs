@@ -14,7 +14,6 @@ pub enum Cause {
     },
     /// A real guest, with a subtest of the group `faults`.
     Fault {
-        /// The subtest.
         subtest: &'static str,
         /// `direct` or `vng`.
         boot: &'static str,
@@ -37,7 +36,6 @@ pub enum Cause {
 /// One way to die.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// Unique name.
     pub name: &'static str,
     /// How it is caused, in words.
     pub how: &'static str,
@@ -121,7 +119,6 @@ const HALTS: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfd];
 const TRIPLE_FAULT: &[u8] =
     &[0x0f, 0x01, 0x1d, 0x10, 0x00, 0x10, 0x00, 0xcc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// All rows.
 pub const ROWS: &[Row] = &[
     // A kernel that dies.
     Row::new("panic", "LKDTM PANIC", fault("panic"))
