@@ -40,7 +40,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// Parses a kernel command line. `None` without a nonce: this machine was not booted for a run.
+    /// Parses a kernel command line. `None` without a nonce or a port: this machine was not booted for a run.
     pub fn parse(cmdline: &str) -> Option<Self> {
         let words = split(cmdline);
         let last = |key: &str| words.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
