@@ -8,15 +8,15 @@ fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("session.skel.rs");
     let mut builder = SkeletonBuilder::new();
     if let Some(clang) = std::env::var_os("CLANG") {
-        builder.clang(clang); // a host may have it under a name with a version only
+        builder.clang(clang); // some hosts only have it with a version suffix
     }
     builder
         .source("bpf/session.bpf.c")
-        // The default differs between versions of clang. Every kernel that can be tested knows v3.
+        // The default depends on the version of clang. Every kernel under test supports v3.
         .clang_args(["-mcpu=v3", "-Wall"])
         .build_and_generate(&out)
         .expect("bpf/session.bpf.c compiles with clang");
-    // An object of its own for bpftool, which loads every program of the file that it is given.
+    // A separate object for bpftool, which loads every program in the file.
     let object = out.with_file_name("tools.bpf.o");
     let mut builder = SkeletonBuilder::new();
     if let Some(clang) = std::env::var_os("CLANG") {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Programs of the group `basic`; the other groups use some of them too. */
+/* Programs of the group `basic`; some are used by other groups as well. */
 
 /*
- * BPF_PROG_TEST_RUN of these two calls bpf_fentry_test1, 2, 3 .., or bpf_modify_return_test and _test2, with
- * arguments that never change. They are not attached.
+ * BPF_PROG_TEST_RUN of these two calls bpf_fentry_test1, 2, 3 .., or bpf_modify_return_test and _test2,
+ * always with the same arguments. They are not attached.
  */
 SEC("fentry/bpf_fentry_test1")
 int call_fentry_tests(__u64 *ctx)
@@ -17,7 +17,7 @@ int call_modify_return_tests(__u64 *ctx)
 	return 0;
 }
 
-/* Without any kfunc: counts its runs and cannot know which is which. */
+/* Calls no kfunc: counts its runs and cannot distinguish entry from exit. */
 struct seen no_kfunc_seen;
 SEC("fsession/bpf_fentry_test1")
 int no_kfunc(__u64 *ctx)
@@ -27,7 +27,7 @@ int no_kfunc(__u64 *ctx)
 	return 0;
 }
 
-/* A session on a function with n argument slots that returns something: looks at all of them, and at the value. */
+/* A session on a function with n argument slots and a return value: records all of them. */
 #define LOOK_AT_ARGS(name, target, n)					\
 	struct seen name##_seen[2];					\
 	SEC("fsession/" target)						\
@@ -58,7 +58,7 @@ LOOK_AT_ARGS(setsockopt_args, "sock_setsockopt", 6)
 LOOK_AT_ARGS(getsockopt_args, "sk_getsockopt", 7)
 LOOK_AT_ARGS(alloc_uid_args, "alloc_uid", 1)
 
-/* Without arguments the value is the first slot. */
+/* Without arguments, the return value is in the first slot. */
 struct seen setsid_seen[2];
 SEC("fsession/ksys_setsid")
 int on_setsid(__u64 *ctx)
@@ -73,7 +73,7 @@ int on_setsid(__u64 *ctx)
 	return 0;
 }
 
-/* A function without a value: the slot behind the arguments is nobody's. */
+/* A void function: the slot after the arguments is undefined. */
 struct seen fd_install_seen[2];
 SEC("fsession/fd_install")
 int on_fd_install(__u64 *ctx)
@@ -87,7 +87,7 @@ int on_fd_install(__u64 *ctx)
 	return 0;
 }
 
-/* What does *b hold? The function adds one to it. */
+/* Records *b, which the function increments. */
 struct seen body_seen[2];
 SEC("fsession/bpf_modify_return_test")
 int around_body(__u64 *ctx)
@@ -118,7 +118,7 @@ static __always_inline void ask_helpers(__u64 *ctx, struct seen *s)
 	s->attach_cookie = bpf_get_attach_cookie(ctx);
 }
 
-/* Plain programs and a session, all of them asking the helpers that read the word before ctx. */
+/* Plain programs and a session, all calling the helpers that read the word before ctx. */
 struct seen fentry_helpers_seen;
 SEC("fentry/bpf_modify_return_test2")
 int fentry_helpers(__u64 *ctx)
@@ -169,7 +169,7 @@ int helpers(__u64 *ctx)
 	return 0;
 }
 
-/* The same with a cookie, so that both are in the word. */
+/* The same with a cookie, so that the word contains both. */
 struct seen cookie_helpers_seen[2];
 SEC("fsession/bpf_modify_return_test2")
 int cookie_helpers(__u64 *ctx)
@@ -187,7 +187,7 @@ int cookie_helpers(__u64 *ctx)
 	return 0;
 }
 
-/* Sleepable: reads memory of the process that calls. */
+/* Sleepable: reads memory of the calling process. */
 __u64 user_word;
 struct seen sleepable_seen[2];
 SEC("fsession.s/bpf_fentry_test1")
@@ -203,7 +203,7 @@ int sleepable(__u64 *ctx)
 	return 0;
 }
 
-/* Leaves its entry run before it has done anything. */
+/* Returns early from its entry run. */
 struct seen early_seen[2];
 SEC("fsession/bpf_fentry_test1")
 int early_return(__u64 *ctx)
@@ -218,7 +218,7 @@ int early_return(__u64 *ctx)
 	return 0;
 }
 
-/* kfuncs in subprograms: the verifier patches them there too. */
+/* kfuncs in subprograms: the verifier must patch them there as well. */
 static __noinline __u64 static_side(__u64 *ctx)
 {
 	*bpf_session_cookie(ctx) += 5;
@@ -260,7 +260,7 @@ int in_global_subprog(__u64 *ctx)
 	return 0;
 }
 
-/* The stack at both ends. */
+/* The stack at entry and at exit. */
 __u64 stack[2][16];
 struct seen stack_seen[2];
 SEC("fsession/bpf_fentry_test1")
@@ -277,7 +277,7 @@ int look_at_stack(__u64 *ctx)
 	return 0;
 }
 
-/* A BPF program as target, and a session for it; the runner names the target when it loads that. */
+/* A BPF program as a target, and a session for it; the runner sets the target when it loads the session. */
 __noinline int replaceable(int value)
 {
 	asm volatile("" : "+r"(value));
@@ -300,7 +300,7 @@ int on_program(__u64 *ctx)
 	if (!mine())
 		return 0;
 	note(s);
-	/* Not as an argument: how many arguments a program has is not known for sure, and five are assumed. */
+	/* Not as an argument: the number of arguments of a program is unknown, and five are assumed. */
 	s->func_ret_err = bpf_get_func_ret(ctx, &s->func_ret);
 	s->cookie = *cookie;
 	*cookie = 0x1234;

@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Programs of the groups `concurrent`, `in_flight` and `stress`. Many calls are under way at once here, so everything
- * is counted atomically, and every call has a value of its own.
+ * Programs of the groups `concurrent`, `in_flight` and `stress`. Many calls are in flight at once here,
+ * so counters are updated atomically, and every call has its own value.
  *
- * Mostly the target is futex_wait(uaddr, flags, val, abs_time, bitset): its caller is free to choose 56 bits of val and
- * bitset, which say whose call it is, and whether it returns at once or sleeps until somebody wakes it.
+ * The target is usually futex_wait(uaddr, flags, val, abs_time, bitset): its caller can choose 56 bits of
+ * val and bitset to identify the call, and whether it returns at once or sleeps until it is woken.
  */
 
 enum { CALLERS = 64 };
 
-/* What the runs of a session came to. */
+/* Results of the runs of a session. */
 struct tally {
 	__u64 entries;			/* entry runs */
 	__u64 exits;			/* exit runs */
-	__u64 full;			/* entry runs that found something in the cookie */
+	__u64 full;			/* entry runs that found a nonzero cookie */
 	__u64 empty;			/* exit runs that found 0 */
-	__u64 foreign;			/* exit runs that found neither that nor the value of their call */
+	__u64 foreign;			/* exit runs that found neither 0 nor the value of their call */
 	__u64 found;			/* what the last of those found .. */
 	__u64 instead_of;		/* .. instead of this */
-	__u64 inside;			/* calls that are between entry and exit */
-	__u64 overlaps;			/* entry runs that found others there */
+	__u64 inside;			/* calls between entry and exit */
+	__u64 overlaps;			/* entry runs that found other calls in between */
 	__u64 elsewhere;		/* runs on another CPU than the one with the caller's number */
 	__u64 of_caller[CALLERS];	/* runs by caller */
 };
 
-/* Counts a run of the call that `own` stands for, and leaves that for its exit. */
+/* Counts a run of the call identified by `own`, and stores that in the cookie for its exit. */
 static __always_inline void count(struct tally *t, __u64 at, __u64 *cookie, __u64 own, __u32 caller)
 {
 	__u64 found = *cookie;
@@ -42,7 +42,7 @@ static __always_inline void count(struct tally *t, __u64 at, __u64 *cookie, __u6
 			t->found = found;
 			t->instead_of = own;
 		}
-		/* For whoever comes next: it must not be seen. */
+		/* For later users of this memory: it must never be seen. */
 		*cookie = ~own;
 		return;
 	}
@@ -54,10 +54,10 @@ static __always_inline void count(struct tally *t, __u64 at, __u64 *cookie, __u6
 	*cookie = own;
 }
 
-/* Top byte of the bitset of the runner's calls. Others, in its process as well, have other bitsets. */
+/* Top byte of the bitset of the runner's calls. Other calls, even in its process, have other bitsets. */
 enum { OURS = 0x5a };
 
-/* Session n puts its number where that byte was: no two sessions ever have the same value. */
+/* Session n replaces that byte by its number: no two sessions ever have the same value. */
 #define ON_FUTEX(name, n)						\
 	struct tally name##_tally;					\
 	SEC("fsession/futex_wait")					\
@@ -77,7 +77,7 @@ ON_FUTEX(tally_1, 1)
 ON_FUTEX(tally_2, 2)
 ON_FUTEX(tally_3, 3)
 
-/* Plain neighbours of those. */
+/* Plain programs next to those. */
 __u64 futex_fentry_runs, futex_fexit_runs;
 SEC("fentry/futex_wait")
 int futex_fentry(__u64 *ctx)
@@ -95,7 +95,7 @@ int futex_fexit(__u64 *ctx)
 	return 0;
 }
 
-/* Of a function that ends on another CPU than it began on. The runner fills give[0] before each call. */
+/* A function that may finish on another CPU than it started on. The runner fills give[0] before each call. */
 struct seen migrated_seen[2];
 SEC("fsession/sched_setaffinity")
 int migrated(__u64 *ctx)
@@ -114,18 +114,21 @@ int migrated(__u64 *ctx)
 	return 0;
 }
 
-/* Calls of bpf_fentry_test1, whose arguments say nothing: each thread of the runner has a place of its own. */
+/*
+ * Calls of bpf_fentry_test1, whose arguments identify nothing: each thread of the runner has its own
+ * place.
+ */
 enum { PLACES = 4 };
 struct call {
 	__u64 tid;	/* whose place it is */
-	__u64 value;	/* of its present call */
+	__u64 value;	/* of its current call */
 	__u64 entered;	/* whether that had an entry run */
 };
 struct call calls[PLACES];
-/* Pages of the runner, one for the entry run and one for each place: whoever reads one sleeps until that fills it. */
+/* Pages of the runner, one for the entry run and one for each place: reads sleep until they are filled. */
 __u64 user_address;
 
-/* The caller's place; PLACES for everybody else. */
+/* The caller's place; PLACES for any other thread. */
 static __always_inline __u32 place(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid(), i;
@@ -136,7 +139,7 @@ static __always_inline __u32 place(void)
 	return i;
 }
 
-/* What the last read that did not go well returned. */
+/* What the last failed read returned. */
 __u64 unread;
 
 static __always_inline void wait_for_page(__u32 page)
@@ -151,7 +154,7 @@ static __always_inline void wait_for_page(__u32 page)
 /* Exit runs that found 0 although their call had an entry run. */
 __u64 forgotten;
 
-/* Sleeps in its entry run, so that others come by on the same CPU, whose entry runs are left out. */
+/* Sleeps in its entry run, so that the entry runs of other calls on the same CPU are skipped. */
 struct tally blocking_tally;
 SEC("fsession.s/bpf_fentry_test1")
 int blocking(__u64 *ctx)
@@ -176,7 +179,7 @@ int blocking(__u64 *ctx)
 	return 0;
 }
 
-/* Behind that one they stand for a body that sleeps: a program for each place, as one that sleeps is left out for others. */
+/* Act like a body that sleeps: a program for each place, because a sleeping one is skipped for others. */
 #define BODY(n)							\
 SEC("fentry.s/bpf_fentry_test1")				\
 int blocking_body_##n(__u64 *ctx)				\

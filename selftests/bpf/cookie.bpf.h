@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Programs of the group `cookie`. */
 
-/* What each session leaves for its exit run; the runner fills it. */
+/* The value that each session leaves for its exit run; filled by the runner. */
 __u64 give[5];
 
-/* Reads its cookie, counts surprises, leaves give[n] for the exit and all ones behind itself. */
+/* Records its cookie, counts unexpected values, leaves give[n] for the exit and all ones after it. */
 #define WITH_COOKIE(name, target, n)					\
 	struct seen name##_seen[2];					\
 	SEC("fsession/" target)						\
@@ -35,7 +35,7 @@ WITH_COOKIE(cookie_stack_args, "bpf_modify_return_test2", 0)
 WITH_COOKIE(cookie_void, "fd_install", 1)
 WITH_COOKIE(cookie_other_function, "bpf_fentry_test2", 1)
 
-/* Calls the kfunc in code that the verifier removes, because a frozen constant says that it is never reached. */
+/* Calls the kfunc in dead code, which the verifier removes because a frozen constant makes it unreachable. */
 const volatile bool never;
 #define DEAD_CALL(name, target)						\
 	struct seen name##_seen[2];					\
@@ -72,8 +72,8 @@ int cookie_sleepable(__u64 *ctx)
 }
 
 /*
- * The runner attaches many copies, each with an attach cookie of its own: that tells them apart here. The function's
- * address takes a place of its own before the cookies.
+ * The runner attaches many copies, each with its own attach cookie to distinguish them. The function's
+ * address occupies a slot before the cookies.
  */
 struct seen identified_seen[2];
 SEC("fsession/bpf_fentry_test1")
@@ -107,7 +107,7 @@ int with_ip(__u64 *ctx)
 	return 0;
 }
 
-/* Refused: the cookie is one word. */
+/* Rejected: the cookie is a single word. */
 SEC("fsession/bpf_fentry_test1")
 int second_word(__u64 *ctx)
 {
@@ -117,7 +117,7 @@ int second_word(__u64 *ctx)
 	return 0;
 }
 
-/* Refused: the word before is somebody else's. */
+/* Rejected: the word before the cookie belongs to something else. */
 SEC("fsession/bpf_fentry_test1")
 int word_before(__u64 *ctx)
 {
@@ -127,7 +127,7 @@ int word_before(__u64 *ctx)
 	return 0;
 }
 
-/* A tail call from a session without a cookie; the runner tries to put a session with one into the array. */
+/* A tail call from a session without a cookie; the runner tries to add a session with one to the array. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Programs of the group `cost`. They do next to nothing: what is measured is how they are called. Their target is a
- * helper that does little and that another BPF program calls in a loop, so that no system call is in the figure. They
- * ask for no process, only the caller does: nobody else calls that helper here, and if somebody did the counts would not
- * come out.
+ * Programs of the group `cost`. They do almost nothing: the cost of calling them is measured. Their
+ * target is a cheap helper that another BPF program calls in a loop, so that no system call is included.
+ * Only the caller checks the process: nothing else calls that helper here, and otherwise the counts would
+ * not match.
  */
 __u64 cost_runs;
 #define COUNT(name, section)						\
@@ -19,7 +19,7 @@ COUNT(cost_fexit, "fexit/bpf_get_numa_node_id")
 COUNT(cost_session, "fsession/bpf_get_numa_node_id")
 COUNT(cost_kprobe_session, "kprobe.session/bpf_get_numa_node_id")
 
-/* What the last run found in the cookie. */
+/* The cookie as found by the last run. */
 __u64 cost_cookie;
 SEC("fsession/bpf_get_numa_node_id")
 int cost_session_with_cookie(__u64 *ctx)
@@ -31,7 +31,7 @@ int cost_session_with_cookie(__u64 *ctx)
 	return 0;
 }
 
-/* Calls the target. The runner says how often, and is told how long that took. */
+/* Calls the target. The runner sets how often, and reads how long that took. */
 __u32 cost_calls;
 __u64 cost_called;
 __u64 cost_ns;

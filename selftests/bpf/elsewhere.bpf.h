@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Programs of the group `elsewhere`: the session kfuncs in sessions that are no fsession. These are older than fsession,
- * and so their kfuncs were: without an argument first, with the context later. libbpf cuts off what follows the three
- * underscores, compares the prototype, and resolves the one that this kernel has.
+ * Programs of the group `elsewhere`: the session kfuncs in sessions other than fsession. Those are older,
+ * and so were their kfuncs: first without an argument, later with the context. libbpf strips the suffix
+ * after the three underscores, compares the prototypes, and resolves the one that this kernel has.
  */
 extern bool bpf_session_is_return___old(void) __ksym __weak;
 extern bool bpf_session_is_return___new(void *ctx) __ksym __weak;
 extern __u64 *bpf_session_cookie___old(void) __ksym __weak;
 extern __u64 *bpf_session_cookie___new(void *ctx) __ksym __weak;
 
-/* Which of the four are there: a bit each, in the order above. The program says what it found when it was loaded. */
+/* Which of the four were resolved at load time: one bit each, in the order above. */
 __u32 resolved;
 SEC("kprobe.session/bpf_fentry_test1")
 int flavours(void *ctx)
@@ -62,10 +62,10 @@ static __always_inline __u64 *cookie_of_either(void *ctx)
 	}
 
 SESSION_ELSEWHERE(kprobe_sides, "kprobe.session/bpf_fentry_test1")
-/* The runner says where. */
+/* The runner sets the place. */
 SESSION_ELSEWHERE(uprobe_sides, "uprobe.session")
 
-/* The runner says what to leave for the exit run. */
+/* The value to leave for the exit run; set by the runner. */
 __u64 leave_elsewhere;
 #define COOKIE_ELSEWHERE(name, section)					\
 	struct seen name##_seen[2];					\
@@ -88,7 +88,7 @@ __u64 leave_elsewhere;
 COOKIE_ELSEWHERE(kprobe_cookie, "kprobe.session/bpf_fentry_test1")
 COOKIE_ELSEWHERE(uprobe_cookie, "uprobe.session")
 
-/* One prototype each, without asking whether it is there. */
+/* One prototype each, without checking whether it exists. */
 SEC("kprobe.session/bpf_fentry_test1")
 int is_return_old(void *ctx)
 {

@@ -2,8 +2,9 @@
 /* Programs of the group `info`; `tools` uses them too. */
 
 /*
- * Runs for long enough that the kernel's clock moves on: where that goes by ticks, the time of a short run is 0, and
- * tools show neither time nor count. A plain loop: the interpreter takes no callbacks, and so no bpf_loop().
+ * Runs long enough that the kernel's clock advances: with a tick-based clock, a short run takes 0 ns, and
+ * then tools show neither time nor count. A plain loop, because the interpreter does not support
+ * callbacks and so has no bpf_loop().
  */
 struct seen slow_seen;
 SEC("fsession/bpf_fentry_test1")

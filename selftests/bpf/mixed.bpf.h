@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Programs of the group `mixed`: neighbours of all kinds on two functions. */
+/* Programs of the group `mixed`: programs of all kinds on two functions. */
 
-/* Programs that run once a call and look at the first argument and, at exit, at the value. */
+/* Programs that run once per call and record the first argument and, at exit, the return value. */
 #define ENTRY_NEIGHBOUR(name, section)					\
 	struct seen name##_seen;					\
 	SEC(section)							\
@@ -64,7 +64,7 @@ SESSION_NEIGHBOUR(session_1)
 SESSION_NEIGHBOUR(session_2)
 SESSION_NEIGHBOUR(session_3)
 
-/* Overrides the function: it does not run. */
+/* Overrides the function, which does not run. */
 int override_with;
 struct seen override_seen;
 SEC("fmod_ret/bpf_modify_return_test")
@@ -76,7 +76,7 @@ int override_value(__u64 *ctx)
 	return override_with;
 }
 
-/* The probes of the same function that are not trampolines. */
+/* Probes of the same function that do not use a trampoline. */
 struct seen kprobe_seen;
 SEC("kprobe/bpf_fentry_test1")
 int on_kprobe(void *ctx)
@@ -110,7 +110,7 @@ int on_kprobe_session(void *ctx)
 	return 0;
 }
 
-/* A session on a tracing program, and a session on that; the runner names the targets. */
+/* A session on a tracing program, and a session on that; the runner sets the targets. */
 struct seen on_tracing_seen[2];
 SEC("fsession")
 int on_tracing_program(__u64 *ctx)
@@ -126,7 +126,7 @@ int on_session(__u64 *ctx)
 	return 0;
 }
 
-/* Two that want the same function of a BPF program. */
+/* Two that replace the same function of a BPF program. */
 SEC("freplace")
 int replacement(int value)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Programs of the group `reject`: none of them may load. */
 
-/* A tracing program as a session is, but at a tracepoint. */
+/* A tracing program like a session, but at a tracepoint. */
 SEC("tp_btf/sched_switch")
 int raw_tp_is_return(__u64 *ctx)
 {
@@ -15,7 +15,7 @@ int raw_tp_cookie(__u64 *ctx)
 	return 0;
 }
 
-/* In place of a session's global subprogram, and of its type; the runner names the target. */
+/* Replaces a session's global subprogram, with the same type; the runner sets the target. */
 SEC("freplace")
 int subprog_replacement(__u64 *ctx)
 {

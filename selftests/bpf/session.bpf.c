@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The one BPF object of the suite. A subtest loads the programs that it names and no others, so that a program
- * which this kernel refuses fails the subtests that use it and none besides.
+ * The only BPF object of the suite. A subtest loads only the programs that it names, so that a program
+ * rejected by this kernel only fails the subtests that use it.
  */
 #include "vmtest.bpf.h"
 #include "basic.bpf.h"

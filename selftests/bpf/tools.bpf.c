@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What bpftool is given to load as type `fsession`. Its section says fentry, so that it becomes a session by that word
- * alone; it calls no kfunc and has no map, so that nothing else decides whether it loads.
+ * Loaded by bpftool as type `fsession`. Its section is fentry, so that only the type makes it a session;
+ * it calls no kfunc and has no map, so that nothing else affects whether it loads.
  */
 typedef unsigned int __u32;
 typedef unsigned long long __u64;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What every program of the suite needs: the few types (there is no vmlinux.h here), the session kfuncs, and the
- * records that the runner reads.
+ * What every program of the suite needs: a few types (there is no vmlinux.h here), the session kfuncs,
+ * and the records that the runner reads.
  */
 #ifndef VMTEST_BPF_H
 #define VMTEST_BPF_H
@@ -25,29 +25,29 @@ enum { BPF_MAP_TYPE_PROG_ARRAY = 3 };
 
 #include <bpf/bpf_helpers.h>
 
-/* Weak: the object can be opened, and refused for the right reason, by a kernel that has neither. */
+/* Weak, so that a kernel without them can open the object and reject it for the right reason. */
 extern bool bpf_session_is_return(void *ctx) __ksym __weak;
 extern __u64 *bpf_session_cookie(void *ctx) __ksym __weak;
 
 enum { ENTRY, EXIT };
 
-/* What one run of a program saw; an array of two of them per program, indexed by ENTRY and EXIT. */
+/* What one run of a program saw; each program has an array of two, indexed by ENTRY and EXIT. */
 struct seen {
 	__u64 runs;		/* runs of this kind */
 	__u64 order;		/* position of the last run among those of all programs, from 1 */
 	__u64 arg[10];		/* argument slots, whole registers */
 	__u64 ret;		/* the return value as the argument after the last */
 	__u64 func_ret;		/* the same by bpf_get_func_ret() */
-	__s64 func_ret_err;	/* what that returned */
+	__s64 func_ret_err;	/* return value of bpf_get_func_ret() */
 	__u64 func_arg[10];	/* the arguments by bpf_get_func_arg() */
 	__u64 arg_cnt;		/* bpf_get_func_arg_cnt() */
 	__u64 ip;		/* bpf_get_func_ip() */
 	__u64 attach_cookie;	/* bpf_get_attach_cookie() */
 	__u64 cookie;		/* session cookie as found, before the program wrote to it */
-	__u64 value;		/* whatever else the program looks at */
+	__u64 value;		/* anything else that the program records */
 };
 
-/* Process whose calls count: others may call the same function at any time. */
+/* Process whose calls count: other processes may call the same function at any time. */
 __u32 tgid;
 /* Runs so far, of all programs. */
 __u64 order;
@@ -58,8 +58,8 @@ static __always_inline bool mine(void)
 }
 
 /*
- * ENTRY or EXIT, as an index. The mask is hidden from the compiler, which would leave it out because a bool needs
- * none; the verifier takes what the kfunc returns for any number.
+ * ENTRY or EXIT, as an index. The mask is hidden from the compiler, which would optimize it out for a
+ * bool; the verifier assumes that the kfunc may return any number.
  */
 static __always_inline __u64 side(void *ctx)
 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The duties of an init: mounts before the tests, power off after them.
+//! The duties of an init: mounts before the tests, power-off after them.
 //!
-//! Under virtme-ng most mounts exist already; what is there is left alone.
+//! Under virtme-ng most mounts exist already; those are left alone.
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use std::path::Path;
 
-/// Where, what, with which options. In the order of mounting; /proc first, because it tells what is mounted.
+/// Target, type and options, in mount order; /proc first, because it lists what is mounted.
 const MOUNTS: &[(&str, &str, Option<&str>)] = &[
     ("/proc", "proc", None),
     ("/sys", "sysfs", None),
@@ -20,8 +20,8 @@ const MOUNTS: &[(&str, &str, Option<&str>)] = &[
     ("/sys/fs/cgroup", "cgroup2", None),
 ];
 
-/// Mounts what is missing. Failures are returned as text and are no reason to stop: a kernel without, say, debugfs
-/// can still run most tests, and those that need it say so.
+/// Mounts what is missing. Failures are returned as text and are not fatal: a kernel without, say, debugfs
+/// can still run most tests, and those that need it report it.
 pub fn mount_all() -> Vec<String> {
     let mut failed = Vec::new();
     for &(target, kind, options) in MOUNTS {
@@ -30,7 +30,7 @@ pub fn mount_all() -> Vec<String> {
             continue;
         }
         if !Path::new(target).exists() {
-            // In sysfs it is the kernel that makes mount points; elsewhere a failure shows in the mount.
+            // In sysfs only the kernel creates mount points; elsewhere the mount reports the failure.
             let _ = std::fs::create_dir_all(target);
         }
         if let Err(errno) = mount(Some(kind), target, Some(kind), MsFlags::empty(), options) {
@@ -40,26 +40,26 @@ pub fn mount_all() -> Vec<String> {
     failed
 }
 
-/// Gives the process a console when the kernel found none to give it, so that nobody writes into a file that happens
-/// to get descriptor 2.
+/// Opens a console if the kernel found none for the process, so that nothing writes to a file that happens to
+/// get descriptor 2.
 pub fn ensure_console() {
     use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
     if Path::new("/proc/self/fd/2").exists() {
         return;
     }
     let Ok(console) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/console") else { return };
-    // Best effort: without a console there is nobody to complain to.
+    // Best effort: without a console there is nowhere to report an error.
     let _ = dup2_stdin(&console).and_then(|()| dup2_stdout(&console)).and_then(|()| dup2_stderr(&console));
 }
 
-/// Ends the guest; does not return unless the kernel refuses.
+/// Ends the guest; only returns if the kernel refuses.
 ///
-/// PID 1 resets the machine (`-no-reboot` makes that QEMU's end, and it works without ACPI). Under virtme-ng another
-/// init runs, and power-off is what its QEMU is set up for.
+/// PID 1 resets the machine (with `-no-reboot` QEMU exits, and it works without ACPI). Under virtme-ng
+/// another init runs, and its QEMU is set up for power-off.
 pub fn end() {
     nix::unistd::sync();
     let how =
         if nix::unistd::getpid().as_raw() == 1 { RebootMode::RB_AUTOBOOT } else { RebootMode::RB_POWER_OFF };
-    // Nothing is left to do about a refusal: the host sees a guest that said `done` and stayed.
+    // Nothing can be done about an error: the host sees a guest that sent `done` and stayed.
     let _ = reboot(how);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! BPF objects, links and test runs, with the errno that the kernel gave.
+//! BPF objects, links and test runs, with the errno from the kernel.
 //!
-//! Goes to libbpf directly where libbpf-rs would fold the errno into a class: a test must tell -E2BIG from -EBUSY.
+//! Calls libbpf directly where libbpf-rs would reduce the errno to an error kind: a test must distinguish
+//! -E2BIG from -EBUSY.
 
 mod skel {
     #![allow(
@@ -27,7 +28,7 @@ use std::ptr::NonNull;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// libbpf's messages since the last [`take_log`]; the verifier's log is among them.
+/// libbpf's messages since the last [`take_log`], including the verifier's log.
 static LOG: Mutex<String> = Mutex::new(String::new());
 
 /// Collects libbpf's messages instead of printing them on the console.
@@ -47,13 +48,13 @@ pub fn take_log() -> String {
 /// Whether programs are damaged on purpose.
 static BLIND: AtomicBool = AtomicBool::new(false);
 
-/// From now on the programs of the object see no call as theirs, and programs made of instructions do nothing and are
-/// accepted. For this process; what [`crate::support`] asks of the kernel was answered before.
+/// From now on the programs of the object ignore every call, and programs made of instructions do nothing and
+/// are accepted. Affects this process; [`crate::support`] has probed the kernel before.
 pub fn make_blind() {
     BLIND.store(true, Ordering::Relaxed);
 }
 
-/// A process that makes no calls.
+/// The ID of no process.
 const NOBODY: u32 = u32::MAX;
 
 /// libbpf returns a negative errno.
@@ -61,19 +62,19 @@ fn check(ret: c_int) -> Result<c_int, Errno> {
     if ret < 0 { Err(Errno::from_raw(-ret)) } else { Ok(ret) }
 }
 
-/// How the kernel refused a program.
+/// How the kernel rejected a program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// The errno, also one that user space has no name for.
+    /// The errno, including those that have no name in user space.
     pub errno: i32,
-    /// The verifier's log.
     pub log: String,
 }
 
-/// ENOTSUPP: the kernel's own, not to be seen outside of it, and yet what it says of a kfunc call without a JIT.
+/// ENOTSUPP: internal to the kernel and not meant for user space, but returned for a kfunc call without a
+/// JIT.
 pub const ENOTSUPP: i32 = 524;
 
-/// Name and meaning of an errno that the kernel gave.
+/// Name and meaning of an errno from the kernel.
 pub fn errno_text(errno: i32) -> String {
     match errno {
         ENOTSUPP => format!("ENOTSUPP ({ENOTSUPP})"),
@@ -89,28 +90,28 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// What a minimal program is and where it attaches.
+/// The type of a minimal program and where it attaches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// At entry of a function.
+    /// At the entry of a function.
     Fentry,
-    /// At its exit.
+    /// At the exit of a function.
     Fexit,
-    /// At both ends.
+    /// At entry and exit.
     Fsession,
-    /// In place of a function, if it likes.
+    /// Before a function, which it may replace.
     FmodRet,
-    /// At a kprobe, or at many (BPF_TRACE_KPROBE_MULTI); loaded with an attach type.
+    /// At a kprobe, or at many (BPF_TRACE_KPROBE_MULTI); loaded with this attach type.
     Kprobe(sys::bpf_attach_type),
-    /// At a tracepoint, with its raw arguments; loaded with an attach type, which nobody checks.
+    /// At a tracepoint, with its raw arguments; loaded with an attach type, which the kernel ignores.
     RawTracepoint(sys::bpf_attach_type),
-    /// Both ends, through a kprobe.
+    /// At entry and exit, through a kprobe.
     KprobeSession,
-    /// Both ends, of a function of a process.
+    /// At entry and exit of a function in user space.
     UprobeSession,
-    /// At a tracepoint; loaded with an attach type, which nobody checks.
+    /// At a tracepoint; loaded with an attach type, which the kernel ignores.
     Tracepoint(sys::bpf_attach_type),
-    /// At an event of perf; the same.
+    /// At a perf event; loaded with an attach type, which the kernel ignores.
     PerfEvent(sys::bpf_attach_type),
 }
 
@@ -130,14 +131,13 @@ impl Kind {
         }
     }
 
-    /// Its attach type.
     pub fn attach_type(self) -> sys::bpf_attach_type {
         self.types().1
     }
 }
 
-/// Loads a program that does nothing but call these kfuncs one after the other, the first with its context as
-/// argument. `target` is the BTF id of the function for a kind that is loaded for one, else 0.
+/// Loads a program that only calls these kfuncs one after the other, the first with its context as argument.
+/// `target` is the BTF ID of the function for kinds that are loaded for one, otherwise 0.
 pub fn load_minimal(kind: Kind, target: u32, kfuncs: &[u32]) -> Result<Copy, Refusal> {
     let insns: Vec<_> = kfuncs.iter().map(|&kfunc| insn::call(kfunc)).chain(insn::leave(0)).collect();
     load_insns(&insns, kind.types(), target)
@@ -148,12 +148,11 @@ pub fn load_returning(kind: Kind, target: u32, value: i32) -> Result<Copy, Refus
     load_insns(&insn::leave(value), kind.types(), target)
 }
 
-/// Loads a program that does this and returns 0.
+/// Loads a program that executes this code and returns 0.
 pub fn load_code(kind: Kind, target: u32, code: &[Insn]) -> Result<Copy, Refusal> {
     load_insns(&[code, &insn::leave(0)].concat(), kind.types(), target)
 }
 
-/// Loads a program from instructions.
 fn load_insns(
     insns: &[sys::bpf_insn],
     (program_type, attach_type): (sys::bpf_prog_type, sys::bpf_attach_type),
@@ -172,7 +171,7 @@ fn load_insns(
         log_buf: log.as_mut_ptr().cast::<c_char>(),
         ..Default::default()
     };
-    // SAFETY: all pointers are to live memory of the sizes stated with them.
+    // SAFETY: all pointers refer to live memory of the given sizes.
     let ret = unsafe {
         sys::bpf_prog_load(
             program_type,
@@ -190,20 +189,21 @@ fn load_insns(
     Err(Refusal { errno: -ret, log: String::from_utf8_lossy(&log[..len]).into_owned() })
 }
 
-/// The number of BPF_TRACE_FSESSION that libbpf gives the kernel.
+/// The value of BPF_TRACE_FSESSION that libbpf passes to the kernel.
 pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
 
 /// An object with one fentry program, for bpftool to load.
 pub const TOOLS_OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tools.bpf.o"));
 
-/// A pinned program, taken for an fsession.
+/// Opens a pinned program as an fsession.
 pub fn pinned_session(path: &CStr) -> Result<Copy, Errno> {
     // SAFETY: the path is a string that lives until the call returns.
     let fd = check(unsafe { sys::bpf_obj_get(path.as_ptr()) })?;
     Ok(Copy { fd: own(fd), attach_type: sys::BPF_TRACE_FSESSION })
 }
 
-/// A program of its own, outside of the object. Only a different program can be attached once more to one target.
+/// A separate program, outside of the object. A target only accepts the same code again as a different
+/// program.
 pub struct Copy {
     fd: OwnedFd,
     attach_type: sys::bpf_attach_type,
@@ -215,22 +215,22 @@ impl Copy {
         attach(self.fd.as_raw_fd(), self.attach_type, cookie)
     }
 
-    /// Its number in the whole system.
+    /// Its system-wide ID.
     pub fn id(&self) -> Result<u32, Errno> {
         syscall::program_info(self.fd.as_raw_fd()).map(|info| info.id)
     }
 
-    /// Runs it once without data; gives what it returned.
+    /// Runs it once without data; returns its return value.
     pub fn test_run(&self) -> Result<u32, Errno> {
         test_run(self.fd.as_raw_fd())
     }
 
-    /// How often it ran while statistics were on.
+    /// How often it ran while statistics were enabled.
     pub fn runs(&self) -> Result<u64, Errno> {
         syscall::program_info(self.fd.as_raw_fd()).map(|info| info.run_cnt)
     }
 
-    /// Attaches it as a session of kprobes to a function of the kernel.
+    /// Attaches it as a kprobe session to a kernel function.
     pub fn attach_to_symbol(&self, symbol: &CStr) -> Result<Link, Errno> {
         let mut opts = link_opts();
         let mut symbol = symbol.as_ptr();
@@ -240,7 +240,7 @@ impl Copy {
         check(unsafe { sys::bpf_link_create(self.fd.as_raw_fd(), 0, self.attach_type, &opts) }).map(Link::own)
     }
 
-    /// Attaches it as a session of uprobes to a place in a file.
+    /// Attaches it as a uprobe session to a location in a file.
     pub fn attach_to_file(&self, place: &FilePlace) -> Result<Link, Errno> {
         let mut opts = link_opts();
         opts.__bindgen_anon_1.uprobe_multi.path = place.path.as_ptr();
@@ -251,12 +251,11 @@ impl Copy {
     }
 }
 
-/// A place in a file that a process runs.
+/// A location in an executable file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilePlace {
-    /// The file.
     pub path: CString,
-    /// From its beginning.
+    /// Offset from the start of the file.
     pub offset: u64,
 }
 
@@ -264,46 +263,47 @@ fn link_opts() -> sys::bpf_link_create_opts {
     sys::bpf_link_create_opts { sz: size_of::<sys::bpf_link_create_opts>() as u64, ..Default::default() }
 }
 
-/// A link of a tracing program to the target that it was loaded for.
+/// Attaches a tracing program to the target that it was loaded for.
 fn attach(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Result<Link, Errno> {
     syscall::link_create(program, attach_type, cookie).map(|fd| Link { fd })
 }
 
-/// Takes a descriptor that a system call just made for us.
+/// Takes ownership of a descriptor that a system call has just returned.
 fn own(fd: c_int) -> OwnedFd {
-    // SAFETY: nobody else knows of it.
+    // SAFETY: nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Counts of a program, kept by the kernel.
+/// The kernel's counters of a program.
 #[derive(Debug, PartialEq)]
 pub struct Stats {
-    /// Runs while statistics were on.
+    /// Runs while statistics were enabled.
     pub runs: u64,
-    /// Runs left out because the program was running already on that CPU.
+    /// Runs skipped because the program was already running on that CPU.
     pub misses: u64,
 }
 
-/// Switches the kernel's statistics on until the result is dropped.
+/// Enables the kernel's statistics until the result is dropped.
 pub fn enable_stats() -> Result<OwnedFd, Errno> {
     // SAFETY: takes no pointer.
     check(unsafe { sys::bpf_enable_stats(sys::BPF_STATS_RUN_TIME) }).map(own)
 }
 
-/// The object of the suite, loaded with some of its programs.
+/// The object of the suite, with some of its programs loaded.
 pub struct Session {
     programs: Vec<(String, NonNull<sys::bpf_program>)>,
     globals: NonNull<Globals>,
     skel: skel::OpenSessionSkel<'static>,
 }
 
-/// The object, open and not loaded.
+/// The object, opened but not loaded.
 pub struct Unloaded(Session);
 
 impl Unloaded {
-    /// Opens the object; no program is chosen yet. Needs no privilege and no BPF.
+    /// Opens the object; no program is selected yet. Needs neither privileges nor BPF support.
     pub fn open() -> Result<Self, String> {
-        // Lives as long as the process, which is one subtest: simpler than carrying the lifetime everywhere.
+        // Leaked: it lives as long as the process, which runs one subtest. Simpler than carrying the lifetime
+        // everywhere.
         let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut skel =
             skel::SessionSkelBuilder::default().open(storage).map_err(|err| format!("open object: {err}"))?;
@@ -323,7 +323,7 @@ impl Unloaded {
         self.0.programs.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Chooses a program to load.
+    /// Selects a program to be loaded.
     pub fn choose(&mut self, name: &str) -> Result<(), String> {
         let program = self.0.program(name)?;
         // SAFETY: a program of an open object, which lives in `skel`.
@@ -332,7 +332,7 @@ impl Unloaded {
             .map_err(|errno| format!("choose {name}: {errno}"))
     }
 
-    /// Makes a function of another BPF program a program's target.
+    /// Makes a function of another BPF program the target of a program.
     pub fn set_target(&mut self, name: &str, target: c_int, function: &CStr) -> Result<(), String> {
         let program = self.0.program(name)?;
         // SAFETY: a program of an open object, which lives in `skel`; libbpf copies the name.
@@ -341,7 +341,7 @@ impl Unloaded {
             .map_err(|errno| format!("target of {name}: {errno}"))
     }
 
-    /// Loads what was chosen. On an error the reason is in the collected log.
+    /// Loads the selected programs. After an error, the reason is in the collected log.
     pub fn load(self) -> Result<Session, Errno> {
         let object = self.0.skel.open_object().as_libbpf_object();
         // SAFETY: an open object, loaded once because this consumes the only handle that can.
@@ -366,16 +366,16 @@ impl Session {
         unsafe { self.globals.as_ptr().read_volatile() }
     }
 
-    /// Forgets everything the programs saw; from now on calls of the process `tgid` count.
+    /// Clears everything that the programs recorded; from now on calls of the process `tgid` count.
     pub fn reset(&self, tgid: u32) {
         self.set(|globals| {
-            // SAFETY: integers and arrays of them: zeros are a value.
+            // SAFETY: integers and arrays of them, for which zeros are valid.
             *globals = unsafe { std::mem::zeroed() };
             globals.tgid = if BLIND.load(Ordering::Relaxed) { NOBODY } else { tgid };
         });
     }
 
-    /// Changes the globals. Programs must not be running: what they write meanwhile is lost.
+    /// Changes the globals. No program may be running: its concurrent writes would be lost.
     pub fn set(&self, change: impl FnOnce(&mut Globals)) {
         let mut globals = self.globals();
         change(&mut globals);
@@ -383,10 +383,10 @@ impl Session {
         unsafe { self.globals.as_ptr().write_volatile(globals) }
     }
 
-    /// A word of the globals, for as long as programs run: its place in bytes, from `offset_of!`.
+    /// A word of the globals that can be accessed while programs run, by its byte offset from `offset_of!`.
     pub fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset % 8 == 0 && offset + 8 <= size_of::<Globals>(), "a word of the globals");
-        // SAFETY: within the mapping, which lives as long as the object, and aligned as that is.
+        // SAFETY: within the mapping, which lives as long as the object, and aligned like it.
         unsafe { AtomicU64::from_ptr(self.globals.as_ptr().byte_add(offset).cast()) }
     }
 
@@ -395,18 +395,18 @@ impl Session {
         found.map(|&(_, program)| program).ok_or_else(|| format!("the object has no program {name}"))
     }
 
-    /// Descriptor of a loaded program; it stays the object's.
+    /// Descriptor of a loaded program, owned by the object.
     pub fn fd(&self, name: &str) -> Result<c_int, String> {
         // SAFETY: a program of an object that lives in `skel`.
         let fd = unsafe { sys::bpf_program__fd(self.program(name)?.as_ptr()) };
         check(fd).map_err(|errno| format!("program {name} is not loaded: {errno}"))
     }
 
-    /// Loads one of the loaded tracing programs once more, for `attach_btf_id`. Both use the same globals.
+    /// Loads another copy of a loaded tracing program, for `attach_btf_id`. Both use the same globals.
     pub fn copy(&self, name: &str, attach_btf_id: u32) -> Result<Copy, String> {
         let program = self.program(name)?.as_ptr();
-        // SAFETY: a program of a loaded object that lives in `skel`; its instructions are as many as libbpf says, and
-        // they name kfuncs and maps by numbers that are still valid.
+        // SAFETY: a program of a loaded object that lives in `skel`; libbpf returns the number of its
+        // instructions, and the numbers of kfuncs and maps in them are still valid.
         let (insns, attach_type) = unsafe {
             let insns = sys::bpf_program__insns(program);
             let count = sys::bpf_program__insn_cnt(program);
@@ -419,7 +419,7 @@ impl Session {
             .map_err(|refusal| format!("load a copy of {name}: {refusal}"))
     }
 
-    /// Loads one of the loaded tracing programs once more, for the same target.
+    /// Loads another copy of a loaded tracing program, for the same target.
     pub fn twin(&self, name: &str) -> Result<Copy, String> {
         self.copy(name, self.info(name)?.attach_btf_id)
     }
@@ -432,14 +432,14 @@ impl Session {
         Ok(attach(fd, attach_type, cookie))
     }
 
-    /// Attaches a program that is no tracing program, as its section says.
+    /// Attaches a program other than a tracing program, according to its section.
     pub fn attach_probe(&self, name: &str) -> Result<Probe, String> {
         // SAFETY: a program of an object that lives in `skel`.
         let link = unsafe { sys::bpf_program__attach(self.program(name)?.as_ptr()) };
         NonNull::new(link).map(Probe).ok_or_else(|| format!("attach {name}: {}", Errno::last()))
     }
 
-    /// Attaches a program as a session of uprobes to a place in a file, for every process that runs it.
+    /// Attaches a program as a uprobe session to a location in a file, for every process that executes it.
     pub fn attach_uprobe_session(&self, name: &str, place: &FilePlace) -> Result<Probe, String> {
         let opts = sys::bpf_uprobe_multi_opts {
             sz: size_of::<sys::bpf_uprobe_multi_opts>() as u64,
@@ -449,8 +449,8 @@ impl Session {
             ..Default::default()
         };
         let program = self.program(name)?.as_ptr();
-        // SAFETY: a program of an object that lives in `skel`; the options and what they point to live until the call
-        // returns.
+        // SAFETY: a program of an object that lives in `skel`; the options and what they point to live until
+        // the call returns.
         let link = unsafe {
             sys::bpf_program__attach_uprobe_multi(program, -1, place.path.as_ptr(), std::ptr::null(), &opts)
         };
@@ -458,28 +458,28 @@ impl Session {
         NonNull::new(link).map(Probe).ok_or_else(|| format!("attach {name} to {}: {}", at(), Errno::last()))
     }
 
-    /// Whether the JIT compiled a program; else the interpreter runs it.
+    /// Whether the JIT compiled a program; otherwise the interpreter runs it.
     pub fn is_jited(&self, name: &str) -> Result<bool, String> {
         self.info(name).map(|info| info.jited_prog_len > 0)
     }
 
-    /// The kernel's counts of a program.
+    /// The kernel's counters of a program.
     pub fn stats(&self, name: &str) -> Result<Stats, String> {
         let info = self.info(name)?;
         Ok(Stats { runs: info.run_cnt, misses: info.recursion_misses })
     }
 
-    /// What the kernel tells of a program.
+    /// The kernel's information about a program.
     pub fn info(&self, name: &str) -> Result<sys::bpf_prog_info, String> {
         let fd = self.fd(name)?;
         syscall::program_info(fd).map_err(|errno| format!("info of {name}: {errno}"))
     }
 
-    /// Puts a program into the array of callees.
+    /// Adds a program to the array of callees.
     pub fn set_callee(&self, name: &str) -> Result<Result<(), Errno>, String> {
         let map = self.skel.maps.callees.as_libbpf_object();
         let (key, value) = (0u32, self.fd(name)?);
-        // SAFETY: a map of an object that lives in `skel`; key and value are as long as its definition says.
+        // SAFETY: a map of an object that lives in `skel`; key and value have the sizes of its definition.
         let ret = unsafe {
             let fd = sys::bpf_map__fd(map.as_ptr());
             sys::bpf_map_update_elem(fd, (&raw const key).cast(), (&raw const value).cast(), 0)
@@ -487,17 +487,17 @@ impl Session {
         Ok(check(ret).map(drop))
     }
 
-    /// BPF_PROG_TEST_RUN without data; gives `retval`.
+    /// BPF_PROG_TEST_RUN without data; returns `retval`.
     pub fn test_run(&self, name: &str) -> Result<u32, String> {
         test_run(self.fd(name)?).map_err(|errno| format!("test run of {name}: {errno}"))
     }
 }
 
-/// BPF_PROG_TEST_RUN without data; gives `retval`.
+/// BPF_PROG_TEST_RUN without data; returns `retval`.
 pub fn test_run(fd: c_int) -> Result<u32, Errno> {
     let mut opts =
         sys::bpf_test_run_opts { sz: size_of::<sys::bpf_test_run_opts>() as u64, ..Default::default() };
-    // SAFETY: the options live until the call returns and point nowhere.
+    // SAFETY: the options live until the call returns and contain no pointers.
     check(unsafe { sys::bpf_prog_test_run_opts(fd, &mut opts) })?;
     Ok(opts.retval)
 }
@@ -513,24 +513,23 @@ impl Link {
         Self { fd: own(fd) }
     }
 
-    /// Its descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Its number in the whole system.
+    /// Its system-wide ID.
     pub fn id(&self) -> Result<u32, Errno> {
         syscall::link_info(self).map(|info| info.id)
     }
 }
 
-/// Keeps a link in bpffs: it lives on without descriptors.
+/// Pins a link in bpffs: it exists without descriptors.
 pub fn pin(link: &Link, path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a string that lives until the call returns.
     check(unsafe { sys::bpf_obj_pin(link.fd.as_raw_fd(), path.as_ptr()) }).map(drop)
 }
 
-/// Numbers of all objects of a kind, as the kernel lists them.
+/// IDs of all objects of a kind, as listed by the kernel.
 fn ids(next: impl Fn(u32, &mut u32) -> c_int) -> Result<Vec<u32>, Errno> {
     let (mut all, mut id) = (Vec::new(), 0);
     loop {
@@ -543,25 +542,25 @@ fn ids(next: impl Fn(u32, &mut u32) -> c_int) -> Result<Vec<u32>, Errno> {
     }
 }
 
-/// Numbers of all links in the system.
+/// IDs of all links in the system.
 pub fn link_ids() -> Result<Vec<u32>, Errno> {
     // SAFETY: writes one number.
     ids(|after, id| unsafe { sys::bpf_link_get_next_id(after, id) })
 }
 
-/// Numbers of all programs in the system.
+/// IDs of all programs in the system.
 pub fn program_ids() -> Result<Vec<u32>, Errno> {
     // SAFETY: writes one number.
     ids(|after, id| unsafe { sys::bpf_prog_get_next_id(after, id) })
 }
 
-/// A link that libbpf made; dropping it detaches.
+/// A link made by libbpf; dropping it detaches.
 #[derive(Debug)]
 pub struct Probe(NonNull<sys::bpf_link>);
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        // SAFETY: made by libbpf and destroyed only here. A failure leaves a link that dies with this process.
+        // SAFETY: made by libbpf and destroyed only here. If that fails, the link dies with this process.
         unsafe { sys::bpf_link__destroy(self.0.as_ptr()) };
     }
 }

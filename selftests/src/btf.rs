@@ -1,28 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The few questions that are asked of the kernel's BTF, answered in one pass over it.
+//! Answers a few questions about the kernel's BTF in a single pass over it.
 //!
-//! Own code because libbpf's parser builds a whole type graph, which takes longer under emulation than a subtest.
-//! Not a general reader: it knows enumerators and functions by name, nothing else.
+//! Not done with libbpf, whose parser builds a whole type graph, which under emulation takes longer than a
+//! subtest. Not a general parser: it only finds enumerators and functions by name.
 
 use std::collections::BTreeMap;
 
-/// A function of the kernel.
+/// A kernel function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Func {
-    /// Its BTF id.
     pub id: u32,
-    /// BTF id of its prototype.
+    /// BTF ID of its prototype.
     pub proto: u32,
-    /// Number of its parameters.
     pub params: usize,
 }
 
-/// What was found of what was asked for.
+/// The names that were found.
 #[derive(Debug, Default, PartialEq)]
 pub struct Found {
-    /// Enumerators by name, of whatever enum.
+    /// Enumerators by name, of any enum.
     pub values: BTreeMap<String, i64>,
-    /// Functions by name.
     pub funcs: BTreeMap<String, Func>,
 }
 
@@ -31,7 +28,7 @@ const KIND_ENUM: u32 = 6;
 const KIND_FUNC: u32 = 12;
 const KIND_ENUM64: u32 = 19;
 
-/// Looks for enumerators and functions by name. An error says what is wrong with the BTF.
+/// Finds enumerators and functions by name. An error says what is wrong with the BTF.
 pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String> {
     let header = |at: usize| read(btf, at).ok_or("BTF: header cut short");
     if header(0)? & 0xffff != u32::from(MAGIC) {
@@ -88,7 +85,7 @@ pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String
     Ok(found)
 }
 
-/// Words that follow the three which every type has; `None` for a kind of a newer format.
+/// Number of words after the three that every type has; `None` for a kind of a newer format.
 fn extra_words(kind: u32, vlen: usize) -> Option<usize> {
     Some(match kind {
         2 | 7..=12 | 16 | 18 => 0, // ptr, fwd, typedef, volatile, const, restrict, func, float, type_tag

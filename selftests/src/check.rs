@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Expectations of a subtest: what was looked at, what had to be, what was.
+//! Expectations of a subtest: what was checked, the expected value and the actual value.
 //!
-//! The self test turns one of them round here, in the one place that every subtest's verdict passes through, so a
-//! subtest that cannot fail is found out.
+//! The self test inverts one of them here, in the one place that every verdict passes through, so a subtest
+//! that cannot fail is detected.
 
 use std::fmt::{Debug, Display};
 use vmtest_protocol::{Check, GuestOutcome};
 
-/// Expectations kept for the report when all held; when some failed, those are reported (up to `MAX_FAILED`).
+/// Most expectations that are reported if all were met; if some failed, those are reported (up to
+/// `MAX_FAILED`).
 const MAX_HELD: usize = 8;
 const MAX_FAILED: usize = 20;
 
-/// The expectations of one subtest, in the order in which they were stated.
+/// The expectations of one subtest, in the order in which they were checked.
 #[derive(Debug, Default)]
 pub struct Checks {
     all: Vec<Check>,
@@ -20,40 +21,39 @@ pub struct Checks {
     measured: String,
 }
 
-/// What a subtest's expectations come to.
+/// The verdict on a subtest.
 #[derive(Debug)]
 pub struct Verdict {
-    /// How it ended.
     pub outcome: GuestOutcome,
-    /// Why, when it is no plain pass.
+    /// Reason, unless it is a plain pass.
     pub reason: String,
     /// How many there were.
     pub checks: u32,
     /// Those worth showing.
     pub seen: Vec<Check>,
-    /// Figures that it took; empty where it took none.
+    /// Measurements; empty without any.
     pub measured: String,
 }
 
 impl Checks {
-    /// States that `seen` is `expected`.
+    /// Checks that `seen` equals `expected`.
     pub fn eq<T: PartialEq + Display>(&mut self, what: impl Into<String>, seen: T, expected: T) {
         let ok = seen == expected;
         self.state(what, expected.to_string(), seen.to_string(), ok);
     }
 
-    /// The same for bit patterns: reported in hexadecimal.
+    /// The same for bit patterns, which are reported in hexadecimal.
     pub fn hex(&mut self, what: impl Into<String>, seen: u64, expected: u64) {
         self.state(what, format!("{expected:#x}"), format!("{seen:#x}"), seen == expected);
     }
 
-    /// The same for values that only have a debug form.
+    /// The same for values that only implement `Debug`.
     pub fn same<T: PartialEq + Debug>(&mut self, what: impl Into<String>, seen: T, expected: T) {
         let ok = seen == expected;
         self.state(what, format!("{expected:?}"), format!("{seen:?}"), ok);
     }
 
-    /// States anything else; `ok` says whether it holds.
+    /// Records any other check; `ok` says whether it holds.
     pub fn state(
         &mut self,
         what: impl Into<String>,
@@ -69,19 +69,20 @@ impl Checks {
         self.known_bug = Some(reason.into());
     }
 
-    /// Declares that the kernel lacks what this subtest is about: if the expectations hold, which say how it has to refuse
-    /// it, it is a skip and no pass.
+    /// Declares that the kernel does not support what this subtest tests. If all expectations, which say how
+    /// it must reject it, are met, the subtest is a skip, not a pass.
     pub fn skip(&mut self, reason: impl Into<String>) {
         self.skip = Some(reason.into());
     }
 
-    /// Keeps a figure, for people. Nothing is judged by it: what it rests on has to be an expectation.
+    /// Keeps a measurement for humans. It does not affect the verdict: whatever it depends on must be
+    /// checked.
     pub fn measured(&mut self, figure: impl Into<String>) {
         self.measured = figure.into();
     }
 
-    /// Turns round the last expectation that held, as if the test had asked for the opposite. A subtest that fails
-    /// anyway stays as it is; a declared bug does not excuse it here.
+    /// Inverts the last expectation that was met, as if the test had required the opposite. A subtest that
+    /// fails anyway is not changed; a declared bug does not excuse it here.
     pub fn turn_round(&mut self) {
         self.known_bug = None;
         if let Some(check) = self.all.iter_mut().rev().find(|check| check.ok) {
@@ -90,7 +91,7 @@ impl Checks {
         }
     }
 
-    /// Comes to a verdict. `trouble` is why the test could not go to its end.
+    /// Makes the verdict. `trouble` is why the test could not complete.
     pub fn verdict(self, trouble: Option<String>) -> Verdict {
         let checks = self.all.len() as u32;
         let failed = self.all.iter().filter(|check| !check.ok).count();
@@ -113,7 +114,7 @@ impl Checks {
             0 => self.all.into_iter().take(MAX_HELD).collect(),
             _ => self.all.into_iter().filter(|check| !check.ok).take(MAX_FAILED).collect(),
         };
-        // Of what did not go as it should there is no figure.
+        // No measurement unless the subtest passed.
         let measured = if outcome == GuestOutcome::Pass { self.measured } else { String::new() };
         Verdict { outcome, reason, checks, seen, measured }
     }

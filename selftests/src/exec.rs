@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A shell command instead of the tests: its output becomes events. Or an interactive shell on the console.
+//! Runs a shell command instead of the tests and turns its output into events. Or an interactive shell on the
+//! console.
 
 use nix::libc;
 use std::fs::File;
@@ -11,14 +12,14 @@ use std::sync::mpsc::{Sender, channel};
 use vmtest_protocol::{Event, Output, WorkerEnd};
 
 const SHELL: &str = "/bin/sh";
-/// The kernel gives its init none.
+/// The kernel does not set PATH for init.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a shell itself exits with for a command that it cannot start.
+/// Exit status of a shell that cannot start the command.
 const CANNOT_START: i32 = 127;
 /// Longest piece of output in one event.
 const MAX_PIECE: u64 = 16 * 1024;
 
-/// Runs a command; `send` gets its output as it comes.
+/// Runs a command; `send` gets its output as it arrives.
 pub fn run(command: &str, mut send: impl FnMut(Event)) -> WorkerEnd {
     let child = Command::new(SHELL)
         .args(["-c", command])
@@ -53,7 +54,7 @@ pub fn run(command: &str, mut send: impl FnMut(Event)) -> WorkerEnd {
 pub fn shell() -> WorkerEnd {
     let mut command = Command::new(SHELL);
     command.arg("-i").env("PATH", PATH).current_dir("/");
-    // SAFETY: between fork and exec only system calls are made, on descriptor 0, which exists by then.
+    // SAFETY: only system calls are made between fork and exec, on descriptor 0, which exists by then.
     unsafe { command.pre_exec(own_terminal) };
     if let Ok(terminal) = console() {
         command.stdin(terminal.0).stdout(terminal.1).stderr(terminal.2);
@@ -61,8 +62,8 @@ pub fn shell() -> WorkerEnd {
     command.status().map_or(WorkerEnd::Exited(CANNOT_START), end)
 }
 
-/// The terminal behind the console, three times. /dev/console itself can be nobody's controlling terminal, and then
-/// Ctrl-C does nothing.
+/// Opens the terminal behind the console three times. /dev/console itself cannot be a controlling terminal,
+/// and without one Ctrl-C does nothing.
 fn console() -> io::Result<(File, File, File)> {
     let active = std::fs::read_to_string("/sys/class/tty/console/active")?;
     let name = active.split_whitespace().last().unwrap_or("console");
@@ -70,7 +71,7 @@ fn console() -> io::Result<(File, File, File)> {
     Ok((terminal.try_clone()?, terminal.try_clone()?, terminal))
 }
 
-/// Makes standard input this process' controlling terminal. A shell can do without.
+/// Makes standard input the controlling terminal of this process. A shell also works without one.
 fn own_terminal() -> io::Result<()> {
     let _ = nix::unistd::setsid();
     // SAFETY: takes no pointer.
@@ -85,7 +86,7 @@ fn end(status: ExitStatus) -> WorkerEnd {
     }
 }
 
-/// Sends what comes out of a pipe, by lines, so that no character is torn.
+/// Forwards the output of a pipe by lines, so that no character is split.
 fn forward(fd: u8, pipe: impl Read, output: &Sender<Output>) {
     let mut pipe = BufReader::new(pipe);
     loop {

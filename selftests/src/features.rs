@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this kernel has, and what the tests therefore expect of it.
+//! The features of this kernel, and what the tests therefore expect of it.
 
 use crate::btf;
 use std::collections::BTreeMap;
 
-/// What was read from the kernel.
+/// The features read from the kernel.
 #[derive(Debug, Default)]
 pub struct Features {
     /// Values and functions found in its BTF.
     pub btf: btf::Found,
-    /// Why the BTF could not be read; then nothing is known to be absent.
+    /// Why the BTF could not be read; if so, no feature is known to be absent.
     pub btf_error: Option<String>,
     /// `net.core.bpf_jit_enable`; `None` without CONFIG_BPF_JIT.
     pub jit: Option<i64>,
-    /// How the kernel handles that vulnerability of the CPU; empty if it does not say.
+    /// The kernel's mitigation status for retbleed; empty if it does not report one.
     pub retbleed: String,
     /// `uname -r`.
     pub release: String,
-    /// What the machine does, and what the kernel was told to do, by a name of ours. The host compares it with what a
-    /// variant is about: an emulator may show a CPU that has no such thing.
+    /// Properties of the machine and settings of the kernel, by our own names. The host compares them with
+    /// the conditions of a variant: an emulator may present a CPU without the feature.
     pub system: BTreeMap<String, String>,
 }
 
-/// Where [`Features::system`] is read, each by its name.
+/// Files from which [`Features::system`] is read, by name.
 const SYSTEM: [(&str, &str); 4] = [
     ("net.core.bpf_jit_harden", "/proc/sys/net/core/bpf_jit_harden"),
     ("vulnerabilities.retbleed", "/sys/devices/system/cpu/vulnerabilities/retbleed"),
@@ -30,7 +30,7 @@ const SYSTEM: [(&str, &str); 4] = [
     ("version", "/proc/version"),
 ];
 
-/// Flags of the CPU that a variant may be about. The kernel takes one away that it does not use.
+/// CPU flags that a variant may require. The kernel clears a flag that it does not use.
 const FLAGS: [&str; 2] = ["ibt", "user_shstk"];
 
 fn system() -> BTreeMap<String, String> {
@@ -46,7 +46,7 @@ fn system() -> BTreeMap<String, String> {
     system
 }
 
-/// `yes`, `no`, or `unknown` where no line names the flags.
+/// `yes`, `no`, or `unknown` if no line lists the flags.
 fn flag_of(cpuinfo: &str, flag: &str) -> &'static str {
     let line = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
     match line {
@@ -58,24 +58,25 @@ fn flag_of(cpuinfo: &str, flag: &str) -> &'static str {
 
 /// Attach type of the feature under test.
 pub const FSESSION: &str = "BPF_TRACE_FSESSION";
-/// Attach types of the sessions that came before it.
+/// Attach type of sessions that are older than it.
 pub const KPROBE_SESSION: &str = "BPF_TRACE_KPROBE_SESSION";
-/// The same for functions of a process.
+/// The same for functions in user space.
 pub const UPROBE_SESSION: &str = "BPF_TRACE_UPROBE_SESSION";
 const MAX_LINKS: &str = "BPF_MAX_TRAMP_LINKS";
-/// Next to it in the series for 6.18; mainline has no such limit.
+/// A neighbouring enumerator in the series for 6.18; mainline has no such limit.
 const MAX_COOKIES: &str = "BPF_MAX_TRAMP_COOKIES";
-/// Gives a session its eight bytes.
+/// Returns a pointer to the session's cookie.
 pub const COOKIE: &str = "bpf_session_cookie";
-/// Tells a session which of its runs it is in.
+/// Tells a session whether it is in its entry or its exit run.
 pub const IS_RETURN: &str = "bpf_session_is_return";
 /// A pair of kfuncs that every program may call.
 pub const RCU_KFUNCS: [&str; 2] = ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"];
-/// A target that nobody calls but a test run.
+/// A target that only test runs call.
 pub const TARGET: &str = "bpf_fentry_test1";
-/// A target that fmod_ret programs may have, too.
+/// A target that also accepts fmod_ret programs.
 pub const MODIFY_TARGET: &str = "bpf_modify_return_test";
-/// Functions that trampolines themselves use; each kernel has some of them, and lets no tracing program onto those.
+/// Functions that trampolines themselves use; each kernel has some of them, and does not allow tracing
+/// programs on them.
 pub const DENIED: [&str; 3] = ["migrate_disable", "rcu_read_unlock_strict", "__rcu_read_lock"];
 /// A function that never returns.
 pub const NORETURN: &str = "do_exit";
@@ -113,7 +114,7 @@ impl Features {
         }
     }
 
-    /// For the host: name to value.
+    /// The features for the host: name to value.
     pub fn as_map(&self) -> BTreeMap<String, String> {
         let or_absent = |value: Option<String>| value.unwrap_or_else(|| "absent".to_owned());
         let value = |name: &str| or_absent(self.btf.values.get(name).map(i64::to_string));
@@ -141,22 +142,22 @@ impl Features {
         self.btf.values.contains_key(value)
     }
 
-    /// BTF id of one of the functions that were looked for.
+    /// BTF ID of one of the functions that were searched for.
     pub fn func_id(&self, name: &str) -> Result<u32, String> {
         self.btf.funcs.get(name).map(|f| f.id).ok_or_else(|| format!("BTF has no function {name}"))
     }
 
-    /// BTF id of [`TARGET`].
+    /// BTF ID of [`TARGET`].
     pub fn target_id(&self) -> Result<u32, String> {
         self.func_id(TARGET)
     }
 
-    /// Whether programs are compiled: there is a JIT and it is switched on.
+    /// Whether programs are compiled: there is a JIT and it is enabled.
     pub fn jit_is_on(&self) -> bool {
         self.jit.is_some_and(|jit| jit != 0)
     }
 
-    /// The same for people.
+    /// The same in words.
     pub fn jit_state(&self) -> String {
         self.jit.map_or("there is no JIT (CONFIG_BPF_JIT)".to_owned(), |jit| {
             format!("net.core.bpf_jit_enable is {jit}")
@@ -167,41 +168,41 @@ impl Features {
 /// What differs between kernels that have the feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    /// Most programs with a session cookie on one target; `None` where only the number of links counts.
+    /// Most programs with a session cookie on one target; `None` if only the number of links is limited.
     pub cookie_limit: Option<u32>,
     /// BPF_MAX_TRAMP_LINKS: programs on one target, an fsession counting twice.
     pub max_links: Option<u32>,
-    /// Whether each call of the kernel is accounted for, which takes room in a trampoline.
+    /// Whether each call in the kernel is accounted for, which takes space in a trampoline.
     pub call_depth_tracking: bool,
-    /// Major and minor version, for bugs that are known to be in some.
+    /// Major and minor version, for bugs that are known to affect certain versions.
     pub version: (u32, u32),
-    /// What a call loses when links on its target change while it is under way; `None` where nobody has measured it.
+    /// What a call in flight loses when links on its target change; `None` if that has not been measured.
     pub in_flight: Option<InFlight>,
-    /// Prototype of the session kfuncs: `(void)` or `(void *ctx)`; `None` where they differ from that or are absent.
+    /// Prototype of the session kfuncs: `(void)` or `(void *ctx)`; `None` if it differs or they are absent.
     pub kfunc_prototype: Option<&'static str>,
 }
 
-/// Which exit runs a call loses when links on its target change between its entry and its exit.
+/// The exit runs that a call loses when links on its target change between its entry and its exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InFlight {
     /// Those of every program on the target.
     OfEveryProgram,
-    /// Those of a program that is detached. Its exit can also run without its entry, and sees 0.
+    /// Those of a program that is detached. Its exit can also run without its entry, and then sees 0.
     OfTheDetached,
 }
 
-/// Last release that is known to lose all of them, and first that is known not to.
+/// Last release that is known to lose all of them, and first that is known to lose only those.
 const LOSE_ALL: (u32, u32) = (7, 1);
 const LOSE_DETACHED: (u32, u32) = (7, 3);
 
 /// First release of mainline with the feature.
 const MAINLINE: (u32, u32) = (7, 0);
-/// Last release of mainline that is known to accept a session with a cookie as callee of one without.
+/// Last mainline release that is known to accept a session with a cookie as callee of one without.
 const LAST_WITH_COOKIE_CALLEES: (u32, u32) = (7, 3);
 
 impl Profile {
-    /// Limits are what BTF says. A kernel that has a limit and does not name it fails the test of the cookie after the
-    /// last one, as does one that names a limit and does not keep it.
+    /// Limits are read from BTF. A kernel with an undeclared limit fails the test of the cookie after the
+    /// last one, and so does one that does not enforce its declared limit.
     pub fn of(features: &Features) -> Self {
         let mut numbers =
             features.release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
@@ -228,7 +229,7 @@ impl Profile {
         }
     }
 
-    /// Which rule about cookies the tests go by, and why.
+    /// The rule about cookies that the tests use, and why.
     pub fn cookie_rule(&self) -> String {
         match self.cookie_limit {
             Some(limit) => format!("profile: at most {limit}, as BTF's {MAX_COOKIES} says"),
@@ -236,13 +237,13 @@ impl Profile {
         }
     }
 
-    /// Whether this kernel is known to let a session without a cookie tail call one with a cookie. The series for
-    /// long-term kernels refuses it from its first day; so must mainline once it is mended.
+    /// Whether this kernel is known to let a session without a cookie tail call one with a cookie. The series
+    /// for long-term kernels has always rejected it; mainline must do so once it is fixed.
     pub fn accepts_cookie_callee(&self) -> bool {
         (MAINLINE..=LAST_WITH_COOKIE_CALLEES).contains(&self.version)
     }
 
-    /// Which rule about calls under way the tests go by.
+    /// The rule about calls in flight that the tests use.
     pub fn in_flight_rule(&self) -> &'static str {
         match self.in_flight {
             Some(InFlight::OfEveryProgram) => "exit runs of every program are lost",
@@ -251,7 +252,7 @@ impl Profile {
         }
     }
 
-    /// For the host: name to value.
+    /// The profile for the host: name to value.
     pub fn as_map(&self) -> BTreeMap<String, String> {
         let text = |value: Option<u32>| value.map_or("none".to_owned(), |value| value.to_string());
         BTreeMap::from([

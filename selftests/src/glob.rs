@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Globs of subtest names: `*` is any text (slashes too), `?` any one character.
+//! Globs of subtest names: `*` matches any text (including slashes), `?` any single character.
 
 /// Whether `glob` matches the whole of `text`.
 pub fn matches(glob: &str, text: &str) -> bool {
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let (mut g, mut t) = (0, 0);
-    // Where to try again when a later character does not fit: after the last star, one character further on.
+    // Where to retry after a mismatch: after the last star, one character further on.
     let mut retry = None;
     while t < text.len() {
         match glob.get(g) {

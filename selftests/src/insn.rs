@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The few BPF instructions that a test puts together by hand, where a compiler would refuse or change what it is about.
+//! BPF instructions for tests that assemble a program by hand, because a compiler would reject or change the
+//! code in question.
 
 use libbpf_rs::libbpf_sys as sys;
 
-/// One instruction.
 pub type Insn = sys::bpf_insn;
 
-/// The register that a program gets its context in.
+/// The register that contains the context when a program starts.
 pub const CTX: u8 = 1;
 /// The frame pointer.
 pub const FRAME: u8 = 10;
@@ -43,7 +43,7 @@ pub fn store(dst: u8, off: i16, src: u8) -> Insn {
     insn(0x7b, (dst, src), off, 0)
 }
 
-/// Calls a function of the kernel by its BTF id.
+/// Calls a kernel function by its BTF ID.
 pub fn call(kfunc: u32) -> Insn {
     insn(0x85, (0, 2), 0, kfunc as i32) // 2: BPF_PSEUDO_KFUNC_CALL
 }
@@ -57,7 +57,7 @@ pub fn leave(imm: i32) -> [Insn; 2] {
 mod tests {
     use super::*;
 
-    /// As the kernel reads it: code, registers, offset, immediate.
+    /// The kernel's encoding: opcode, registers, offset, immediate.
     fn bytes(insn: Insn) -> [u8; 8] {
         // SAFETY: eight bytes without padding.
         unsafe { std::mem::transmute(insn) }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Has the kernel complained? Asks its log and its taint bits.
+//! Detects kernel warnings in the log and in the taint bits.
 //!
-//! The taint alone is not enough (a bit can be set only once), and neither is the log (it can be turned down).
+//! The taint alone is not enough (a bit can be set only once), and neither is the log (it can be turned
+//! down).
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -10,33 +11,33 @@ use std::os::unix::fs::OpenOptionsExt;
 use vmtest_protocol::complaints::{self, Kind};
 use vmtest_protocol::{LAST_WORD, taint};
 
-/// The state at the last look. A fork shares the place in the log with its parent: who looks next goes on where the other
-/// stopped.
+/// The state at the last check. A fork shares the position in the log with its parent: whichever reads next
+/// continues where the other stopped.
 pub struct Kmsg {
     log: Option<File>,
     tainted: u64,
 }
 
-/// `/proc/sys/kernel/tainted`; `None` where it cannot be read.
+/// `/proc/sys/kernel/tainted`; `None` if it cannot be read.
 pub fn tainted() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/kernel/tainted").ok()?.trim().parse().ok()
 }
 
-/// Leaves [`LAST_WORD`] in the log, as a warning (`<4>`): the host looks whether it came out on the console. A kernel without
-/// that log says nothing there, and the host notices.
+/// Writes [`LAST_WORD`] to the log, as a warning (`<4>`): the host checks whether it reached the console. A
+/// kernel without that log does not print it, and the host notices.
 pub fn last_word() {
     let _ = std::fs::write("/dev/kmsg", format!("<4>{LAST_WORD}\n"));
 }
 
 impl Kmsg {
-    /// Starts at the beginning of the log: the first look is at the boot.
+    /// Starts at the beginning of the log: the first check covers the boot.
     pub fn open() -> Self {
         let log = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open("/dev/kmsg");
         let log = log.ok().and_then(|mut file| file.seek(SeekFrom::Start(0)).map(|_| file).ok());
         Self { log, tainted: 0 }
     }
 
-    /// Title lines of the complaints since the last look, and what the taint says that they do not.
+    /// Titles of the warnings since the last check, and of new taint that they do not explain.
     pub fn complaints(&mut self) -> Vec<String> {
         let mut titles = self.logged();
         let tainted = tainted().unwrap_or(self.tainted);
@@ -48,12 +49,12 @@ impl Kmsg {
         titles
     }
 
-    /// Title lines of the complaints in the log since the last look. For who does not know what the other side of a fork
-    /// found out about the taint.
+    /// Titles of the warnings in the log since the last check. For a process that does not know which taint
+    /// the other side of a fork has already reported.
     pub fn logged(&mut self) -> Vec<String> {
         let mut found: Vec<(Kind, String)> =
             self.new_records().iter().filter_map(|record| complaint(record)).collect();
-        // Where the line is there that a report begins with, its other lines are not complaints of their own.
+        // If the first line of a report is present, its other lines are not separate warnings.
         if found.iter().any(|(kind, _)| *kind > Kind::Part) {
             found.retain(|(kind, _)| *kind > Kind::Part);
         }
@@ -68,7 +69,7 @@ impl Kmsg {
             match log.read(&mut record) {
                 Ok(0) => return records,
                 Ok(len) => records.push(String::from_utf8_lossy(&record[..len]).into_owned()),
-                // Overwritten before we read it: the next read goes on behind the gap.
+                // Overwritten before we could read it: the next read continues after the gap.
                 Err(err) if err.kind() == ErrorKind::BrokenPipe || err.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return records,
             }
@@ -76,10 +77,10 @@ impl Kmsg {
     }
 }
 
-/// The text of a kmsg record (`prio,seq,time,flags;text`) if it is a complaint.
+/// The text of a kmsg record (`prio,seq,time,flags;text`) if it is a kernel warning.
 fn complaint(record: &str) -> Option<(Kind, String)> {
     let (header, text) = record.split_once(';')?;
-    // Facility 0 is the kernel's; the rest is from user space, which may quote anything.
+    // Facility 0 is the kernel; other records are from user space, which may quote anything.
     let priority: u32 = header.split(',').next()?.parse().ok()?;
     let title = text.lines().next()?.trim();
     let found = complaints::find(title.as_bytes(), true).filter(|_| priority >> 3 == 0)?;
@@ -103,7 +104,7 @@ mod tests {
         assert!(complaint("6,12,1,-;Run /init as init process").is_none());
         assert!(complaint("12,12,1,-;WARNING: said by a process").is_none());
         assert!(complaint("rubbish").is_none());
-        // The rules are the host's: those of `vmtest_protocol::complaints`.
+        // The rules are shared with the host: those of `vmtest_protocol::complaints`.
         for text in [
             "[ BUG: Invalid wait context ]",
             "bpf: WARNING: odd",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What attaching leaves behind in the kernel: counted before and after, it has to be the same.
+//! Detects what attaching leaves behind in the kernel: counts before and after must be equal.
 
 use crate::bpf;
 use crate::check::Checks;
@@ -8,24 +8,24 @@ use std::io::{BufRead, BufReader};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long the kernel may take to clean up: it waits for other CPUs and for sleeping tasks.
+/// Time limit for the kernel to clean up: it waits for other CPUs and for sleeping tasks.
 const LIMIT: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(100);
 
-/// What there is of each kind.
+/// The number of objects of each kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counts {
     links: usize,
     programs: usize,
-    /// Images of trampolines, each a symbol.
+    /// Trampoline images; each has a symbol.
     trampolines: usize,
-    /// Functions that something is attached to.
+    /// Functions with something attached.
     enabled_functions: usize,
 }
 
 impl Counts {
-    /// Counts what is there before a test. What an earlier one left may still be on its way out: a trampoline without
-    /// a link is.
+    /// Counts before a test. Objects of an earlier test may still be disappearing: a trampoline without a
+    /// link is.
     pub fn before() -> Result<Self, String> {
         let started = Instant::now();
         loop {
@@ -43,7 +43,7 @@ impl Counts {
         Ok(now)
     }
 
-    /// All but the trampolines: a large kernel takes a second to tell its symbols, when emulated.
+    /// Everything except trampolines: a large kernel takes a second to list its symbols when emulated.
     fn without_symbols() -> Result<Self, String> {
         let text = |errno| format!("counting links and programs: {errno}");
         Ok(Self {
@@ -54,12 +54,12 @@ impl Counts {
         })
     }
 
-    /// States that everything is as it was, within the limit.
+    /// Checks that everything is as before, within the time limit.
     pub fn state_as_before(self, checks: &mut Checks) -> Result<(), String> {
         let started = Instant::now();
         let now = loop {
             let late = started.elapsed() >= LIMIT;
-            // The symbols last, when the rest is there.
+            // Count the symbols last, once everything else is back to normal.
             if late || Self::without_symbols()? == (Self { trampolines: 0, ..self }) {
                 let now = Self::now()?;
                 if now == self || late {
@@ -78,7 +78,7 @@ impl Counts {
 
 fn lines(path: &str, counts: impl Fn(&[u8]) -> bool) -> Result<usize, String> {
     let file = File::open(path).map_err(|err| format!("{path}: {err}"))?;
-    // Large pieces: each read of such a file starts by finding its place.
+    // Large buffer: each read of such a file starts by searching for its position.
     let mut file = BufReader::with_capacity(1 << 20, file);
     let (mut line, mut count) = (Vec::new(), 0);
     loop {
@@ -91,7 +91,7 @@ fn lines(path: &str, counts: impl Fn(&[u8]) -> bool) -> Result<usize, String> {
     }
 }
 
-/// Such as `ffffffffa0201000 t bpf_trampoline_6442530669 [bpf]`.
+/// For example `ffffffffa0201000 t bpf_trampoline_6442530669 [bpf]`.
 fn is_trampoline(line: &[u8]) -> bool {
     let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty()).skip(2);
     words.next().is_some_and(|name| name.starts_with(b"bpf_trampoline_")) && words.next() == Some(b"[bpf]")

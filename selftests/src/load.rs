@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Threads that call futex_wait, many at once or asleep in it, each call with a value of its own; see
+//! Threads that call futex_wait, many at once or asleep in it, each call with its own value; see
 //! `bpf/concurrent.bpf.h`.
 //!
-//! What waits for them polls: any other way of waiting is a futex itself.
+//! Code that waits for them polls, because any other way of waiting is itself a futex.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// Top byte of the bitset of our calls.
 const OURS: u32 = 0x5a << 24;
 const TICK: Duration = Duration::from_millis(2);
-/// Longer than anything takes that is waited for here.
+/// Longer than anything takes that we wait for here.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// The CPUs that this process may use.
@@ -36,7 +36,7 @@ pub fn pin(cpu: usize) -> Result<(), String> {
         .map_err(|errno| format!("go to CPU {cpu}: {errno}"))
 }
 
-/// Waits until something holds, no longer than the limit. Gives whether it does.
+/// Waits until a condition holds, up to the limit. Returns whether it does.
 pub fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while !holds() {
@@ -48,8 +48,8 @@ pub fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Calls futex_wait as `caller`. It returns EAGAIN at once if the word is not `val`, else when somebody wakes it, or
-/// ETIMEDOUT after `patience`.
+/// Calls futex_wait as `caller`. It returns EAGAIN at once if the word is not `val`; otherwise it returns
+/// when it is woken, or with ETIMEDOUT after `patience`.
 pub fn call(word: &AtomicU32, val: u32, caller: u32, patience: Option<Duration>) -> Result<(), Errno> {
     let until = match patience {
         Some(patience) => {
@@ -79,11 +79,11 @@ pub fn call(word: &AtomicU32, val: u32, caller: u32, patience: Option<Duration>)
 }
 
 fn wake(word: &AtomicU32) {
-    // SAFETY: the word is alive. Nobody asleep on it is no error.
+    // SAFETY: the word is alive. It is not an error if nothing sleeps on it.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
 }
 
-/// What the threads of [`together`] and the one that started them share.
+/// Shared by the threads of [`together`] and the one that started them.
 #[derive(Default)]
 pub struct Course {
     ready: AtomicUsize,
@@ -94,12 +94,12 @@ pub struct Course {
 }
 
 impl Course {
-    /// Whether the threads shall end.
+    /// Whether the threads should stop.
     pub fn is_over(&self) -> bool {
         self.stop.load(SeqCst)
     }
 
-    /// Makes a change of which [`Course::straddles`] knows.
+    /// Makes a change that [`Course::straddles`] detects.
     pub fn change<T>(&self, make: impl FnOnce() -> T) -> T {
         self.changes.fetch_add(1, SeqCst);
         let made = make();
@@ -107,7 +107,7 @@ impl Course {
         made
     }
 
-    /// Makes a call; gives what it returned and whether a change was made while it was under way.
+    /// Makes a call; returns its result and whether a change was made while it was in flight.
     pub fn straddles<T>(&self, call: impl FnOnce() -> T) -> (T, bool) {
         let before = self.changes.load(SeqCst);
         let returned = call();
@@ -116,8 +116,8 @@ impl Course {
     }
 }
 
-/// Runs `body` in this many threads, which begin together, and `meanwhile` in this one. Then says that it is over, and
-/// waits for them.
+/// Runs `body` in this many threads, which start together, and `meanwhile` in this one. Then tells the
+/// threads to stop, and waits for them.
 pub fn together<T: Send>(
     threads: usize,
     body: impl Fn(usize, &Course) -> Result<T, String> + Sync,
@@ -142,7 +142,7 @@ pub fn together<T: Send>(
         course.go.store(true, SeqCst);
         let result = meanwhile(course);
         course.stop.store(true, SeqCst);
-        // Joining is a futex. A thread that never ends is the host's to notice.
+        // Joining uses a futex. If a thread never ends, the host notices.
         while course.finished.load(SeqCst) < threads {
             sleep(TICK);
         }
@@ -154,21 +154,19 @@ pub fn together<T: Send>(
     })
 }
 
-/// What threads did that call until it is over.
+/// Statistics of threads that call until told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Calls {
-    /// Threads.
     pub threads: u64,
-    /// Calls that it made.
+    /// Number of calls.
     pub made: u64,
-    /// Those that returned something else than they had to.
+    /// Calls with an unexpected result.
     pub wrong: u64,
-    /// Those that were under way while a change was made.
+    /// Calls that were in flight during a change.
     pub straddled: u64,
 }
 
 impl Calls {
-    /// Added up.
     pub fn sum(all: &[Calls]) -> Calls {
         all.iter().fold(Calls::default(), |sum, one| Calls {
             threads: sum.threads + one.threads,
@@ -179,10 +177,10 @@ impl Calls {
     }
 }
 
-/// Calls until it is over: calls that return at once, or such that sleep in the target for a time.
+/// Calls until told to stop: calls that return at once, or calls that sleep in the target for a time.
 fn call_until_over(course: &Course, caller: u32, sleeps: bool) -> Calls {
-    /// Short, and longer than a change takes: that waits until every task has slept, or was seen outside of the kernel,
-    /// before it gives up the trampoline that it replaced.
+    /// One shorter and one longer than a change takes: before a change frees the trampoline that it replaced,
+    /// it waits until every task has slept or was outside of the kernel.
     const PATIENCE: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(400)];
     let word = AtomicU32::new(0);
     let mut calls = Calls { threads: 1, ..Calls::default() };
@@ -201,7 +199,8 @@ fn call_until_over(course: &Course, caller: u32, sleeps: bool) -> Calls {
     calls
 }
 
-/// Load on every CPU: on each a thread whose calls return at once, and one whose calls sleep, while `meanwhile` runs.
+/// Load on every CPU: one thread whose calls return at once, and one whose calls sleep, while `meanwhile`
+/// runs.
 pub fn on_every_cpu(meanwhile: impl FnOnce(&Course) -> Result<(), String>) -> Result<Calls, String> {
     let cpus = cpus();
     let body = |n: usize, course: &Course| {
@@ -219,9 +218,9 @@ pub struct Sleeper {
 }
 
 impl Sleeper {
-    /// Starts one as `caller`, on a CPU if one is named. It is asleep in its call when this returns.
+    /// Starts one as `caller`, optionally pinned to a CPU. It is asleep in its call when this returns.
     pub fn start(caller: u32, cpu: Option<usize>) -> Result<Self, String> {
-        // Another value each time: no two calls of a caller are the same.
+        // A different value each time, so that no two calls of a caller are the same.
         static VAL: AtomicU32 = AtomicU32::new(0x1000_0000);
         let val = VAL.fetch_add(1, SeqCst);
         let word = Arc::new(AtomicU32::new(val));
@@ -231,7 +230,7 @@ impl Sleeper {
             let (word, tid) = shared;
             cpu.map_or(Ok(()), pin)?;
             tid.store(gettid().as_raw(), SeqCst);
-            // From here on nothing sleeps before the call does.
+            // From here on, nothing sleeps before the call does.
             Ok(call(&word, val, caller, None))
         });
         let started = wait_until(LIMIT, || thread.is_finished() || is_asleep(tid.load(SeqCst)));
@@ -242,17 +241,16 @@ impl Sleeper {
         Ok(Self { word, tid, thread })
     }
 
-    /// Whether it still sleeps.
     pub fn is_asleep(&self) -> bool {
         is_asleep(self.tid)
     }
 
-    /// Wakes it; gives what its call returned.
+    /// Wakes it; returns the result of its call.
     pub fn wake(self) -> Result<Result<(), Errno>, String> {
         self.end(|sleeper| wake(&sleeper.word))
     }
 
-    /// Interrupts it with a signal; gives what its call returned.
+    /// Interrupts it with a signal; returns the result of its call.
     pub fn interrupt(self) -> Result<Result<(), Errno>, String> {
         extern "C" fn nothing(_: libc::c_int) {}
         let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
@@ -273,7 +271,7 @@ impl Sleeper {
     }
 }
 
-/// Whether a thread of this process sleeps, so that a signal could wake it.
+/// Whether a thread of this process is in an interruptible sleep.
 fn is_asleep(tid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))

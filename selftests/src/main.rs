@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The runner: init of a small guest, or a command in a larger one. Runs the subtests that the kernel command line
-//! names and tells the host about each. With `--list` it says which there are, on any host.
+//! The runner: init of a small guest, or a command in a larger one. Runs the subtests named on the kernel
+//! command line and reports each one to the host. With `--list` it lists them, on any host.
 
 mod boot;
 mod bpf;
@@ -27,15 +27,15 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Says something to whoever reads the console. The host reads events, not this.
+/// Prints a message on the console for humans. The host reads events, not this.
 ///
-/// In the guest through the kernel's log, as an error (`<3>`): it reaches the console whole and before a reset, which
-/// text in a terminal's buffer does not.
+/// In the guest it goes through the kernel log, as an error (`<3>`): it reaches the console intact and before
+/// a reset, unlike text in a terminal's buffer.
 pub fn say(text: &str) {
     let logged =
         std::process::id() == 1 && std::fs::write("/dev/kmsg", format!("<3>vmtest-runner: {text}\n")).is_ok();
     if !logged {
-        // Nobody is left to tell if this fails.
+        // An error here cannot be reported any more.
         let _ = writeln!(std::io::stderr(), "vmtest-runner: {text}");
     }
 }
@@ -45,7 +45,8 @@ fn list() -> Result<(), String> {
     writeln!(std::io::stdout(), "{text}").map_err(|err| err.to_string())
 }
 
-/// Whether this process may mount things and end the machine: it is init, or the machine was booted for a run.
+/// Whether this process may mount file systems and shut down the machine: it is init, or the machine was
+/// booted for a run.
 fn in_guest() -> bool {
     std::process::id() == 1
         || std::fs::read_to_string("/proc/cmdline").is_ok_and(|text| params::Params::parse(&text).is_some())
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.first().map(String::as_str) {
         Some("--list") => list(),
-        // The kernel passes words that it does not know to init.
+        // The kernel passes unknown words to init.
         _ if in_guest() => supervisor::run_guest(started),
         _ => Err("runs in a guest that was booted for it; elsewhere only --list works".to_owned()),
     };

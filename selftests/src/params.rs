@@ -1,46 +1,46 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the host asks for, read from the kernel command line.
+//! The host's request, read from the kernel command line.
 
 use std::time::Duration;
 use vmtest_protocol::{Effort, SelfTest, base64, param};
 
-/// The host's wishes. Anything wrong in them goes to `trouble`: the events can still carry it home.
+/// The host's request. Errors in it are stored in `trouble`, so that they can be reported as events.
 #[derive(Debug, PartialEq)]
 pub struct Params {
     /// Repeated in every event line.
     pub nonce: String,
     /// `ttyS1`, or the name of a virtio port.
     pub port: String,
-    /// Globs of `test/subtest`; empty means all.
+    /// Globs of `test/subtest`; empty for all.
     pub tests: Vec<String>,
-    /// Places in the list of all subtests, which count more; `None`: not chosen by place.
+    /// Indices in the list of all subtests, which take precedence; `None`: not selected by index.
     pub pick: Option<String>,
-    /// How much to do.
+    /// How much to run.
     pub effort: Effort,
-    /// How often the whole plan is run; with `until_fail` the most.
+    /// How often the whole plan is run; with `until_fail` the maximum.
     pub repeat: u32,
-    /// Start nothing any more after the first failure.
+    /// Start nothing after the first failure.
     pub until_fail: bool,
     /// Start nothing later than this after the runner; `None`: no limit.
     pub time: Option<Duration>,
-    /// What to damage on purpose; `None`: nothing.
+    /// What to damage on purpose; `None` for nothing.
     pub self_test: Option<SelfTest>,
     /// Name and value, to set before the first test.
     pub sysctls: Vec<(String, String)>,
-    /// bpftool of the tree under test; `None` where the host offers none.
+    /// bpftool of the tree under test; `None` if the host provides none.
     pub bpftool: Option<String>,
-    /// File that says which of the kernel's own tests to run instead; `None`: the own suite.
+    /// File that selects the tests of an external suite; `None`: our own suite.
     pub upstream: Option<String>,
     /// Shell command to run instead of the tests.
     pub exec: Option<String>,
-    /// An interactive shell instead of the tests.
+    /// Run an interactive shell instead of the tests.
     pub shell: bool,
-    /// Why no test can be run as asked.
+    /// Why the request cannot be carried out.
     pub trouble: Option<String>,
 }
 
 impl Params {
-    /// Reads a kernel command line. `None` when it names no run: then this is no guest of ours.
+    /// Parses a kernel command line. `None` without a nonce or a port: this machine was not booted for a run.
     pub fn parse(cmdline: &str) -> Option<Self> {
         let words = split(cmdline);
         let last = |key: &str| words.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
@@ -105,7 +105,7 @@ impl Params {
     }
 }
 
-/// Words of a kernel command line as key and value; double quotes protect blanks, as the kernel reads them.
+/// Splits a kernel command line into keys and values; double quotes protect blanks, as in the kernel.
 fn split(cmdline: &str) -> Vec<(String, String)> {
     let mut words = vec![String::new()];
     let mut quoted = false;

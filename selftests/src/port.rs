@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 use vmtest_protocol::{Event, Line, MAX_LINE};
 
-/// Logs longer than this are cut, so that a line stays below what the host accepts.
+/// Longer logs are cut, so that a line stays below the host's limit.
 const MAX_LOG: usize = 64 * 1024;
 
-/// The open channel.
 pub struct Port {
     file: File,
     nonce: String,
@@ -20,7 +19,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Opens the device called `name` by the host: `ttyS1`, or the name of a virtio port.
+    /// Opens the device that the host calls `name`: `ttyS1`, or the name of a virtio port.
     pub fn open(name: &str, nonce: &str, started: Instant) -> io::Result<Self> {
         let path = match name.strip_prefix("tty") {
             Some(_) => PathBuf::from("/dev").join(name),
@@ -28,7 +27,7 @@ impl Port {
         };
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         if let Ok(mut mode) = termios::tcgetattr(&file) {
-            // Else the tty turns \n into \r\n and echoes what the host's side may send.
+            // Otherwise the tty turns \n into \r\n and echoes input.
             termios::cfmakeraw(&mut mode);
             termios::tcsetattr(&file, SetArg::TCSANOW, &mode)?;
         }
@@ -49,12 +48,13 @@ impl Port {
 
     /// Waits until everything has left the machine.
     pub fn drain(&self) {
-        // A virtio port is no terminal and has nothing to wait for.
+        // A virtio port is not a terminal and has nothing to wait for.
         let _ = termios::tcdrain(&self.file);
     }
 }
 
-/// One line of text. What would be too long for the host loses its log: JSON can make six bytes of one.
+/// Encodes one line. A line that is too long for the host loses its log, because JSON can turn one byte into
+/// six.
 fn encode(mut line: Line) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(&line)?;
     if text.len() >= MAX_LINE {
@@ -70,7 +70,7 @@ fn encode(mut line: Line) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The device node of a virtio port. There is no udev to make `/dev/virtio-ports/NAME`; sysfs knows the name.
+/// The device node of a virtio port. There is no udev to create `/dev/virtio-ports/NAME`; sysfs has the name.
 fn virtio_device(name: &str) -> io::Result<PathBuf> {
     for entry in std::fs::read_dir("/sys/class/virtio-ports")? {
         let entry = entry?;
@@ -81,7 +81,8 @@ fn virtio_device(name: &str) -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::NotFound, format!("no virtio port is named {name}")))
 }
 
-/// Cuts a log to what fits in a line, keeping both ends: the verifier says why at the end, libbpf where at the start.
+/// Cuts a log to what fits into a line, keeping both ends: the verifier gives the reason at the end, libbpf
+/// gives the place at the start.
 pub fn cut(log: String) -> String {
     if log.len() <= MAX_LOG {
         return log;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Speaks to the host for everyone in the guest, and outlives the process that does the work.
+//! Communicates with the host for all processes of the runner, and outlives the process that does the work.
 //!
-//! It owns nonce, sequence numbers and the port: however the worker ends, the host hears of it.
+//! It owns the nonce, the sequence numbers and the port, so the host is informed however the worker ends.
 
 use crate::features::{Features, Profile};
 use crate::kmsg::{self, Kmsg};
@@ -15,10 +15,10 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::time::Instant;
 use vmtest_protocol::{Done, Event, Hello, PROTOCOL, Splat, TestName, WorkerEnd, build_id};
 
-/// Does what the host asks for, from the first event to the last.
+/// Carries out the host's request, from the first event to the last.
 pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     let mut port = Port::open(&params.port, &params.nonce, started)?;
-    // Before the features are read: they tell what the tests run on.
+    // Before the features are read, because they must describe what the tests run on.
     if let Err(trouble) = set_sysctls(&params.sysctls) {
         params.trouble.get_or_insert(trouble);
     }
@@ -35,7 +35,7 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
         let begins = matches!(event, Event::Start(_));
         port.send(event)?;
         if begins {
-            // A subtest may be the end of this machine, and the host has to know which it was.
+            // A subtest may kill this machine, and the host must know which one it was.
             port.drain();
         }
         Ok(())
@@ -50,8 +50,8 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
         run_worker(|pipe, told| worker::run(params, features, &mut kmsg, pipe, told, started), relay)?
     };
     let Counts { planned, ended } = counts;
-    // Everything that the worker had loaded and attached is gone by now. Of taint without a word in the log the host learns
-    // from `done`.
+    // Everything that the worker had loaded and attached is gone by now. The host learns about taint without
+    // a log message from `done`.
     for title in kmsg.logged() {
         port.send(outside(title))?;
     }
@@ -61,7 +61,7 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// A complaint that belongs to no subtest.
+/// A warning that does not belong to a subtest.
 pub fn outside(title: String) -> Event {
     Event::Splat(Splat { name: TestName { test: String::new(), subtest: String::new() }, title })
 }
@@ -82,7 +82,7 @@ impl Counts {
     }
 }
 
-/// Does what an administrator would do before the tests.
+/// Sets the sysctls before the tests.
 fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
     for (name, value) in sysctls {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
@@ -91,8 +91,8 @@ fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
     Ok(())
 }
 
-/// Forks the worker and relays its events until it ends. A byte back says that a `start` has left the machine: only then the
-/// subtest begins.
+/// Forks the worker and relays its events until it ends. A byte sent back means that a `start` has left the
+/// machine: only then does the subtest begin.
 fn run_worker(
     work: impl FnOnce(File, File) -> io::Result<()>,
     mut relay: impl FnMut(Event) -> io::Result<()>,
@@ -117,12 +117,12 @@ fn run_worker(
     drop((to_us, told));
     let mut tell = File::from(tell);
     for line in BufReader::new(File::from(from_worker)).lines() {
-        // A line that is no event was cut by the worker's death; `done` tells of that.
+        // An invalid line was truncated by the death of the worker, which `done` reports.
         if let Ok(event) = serde_json::from_str(&line?) {
             let begins = matches!(event, Event::Start(_));
             relay(event)?;
             if begins {
-                // A worker that died in the meantime needs no answer.
+                // A worker that has died in the meantime needs no answer.
                 let _ = tell.write_all(b".");
             }
         }
@@ -130,7 +130,7 @@ fn run_worker(
     wait_for(worker)
 }
 
-/// Waits for the worker; as init also for whoever else was left to us.
+/// Waits for the worker; as init it also reaps orphans.
 fn wait_for(worker: Pid) -> io::Result<WorkerEnd> {
     loop {
         match wait()? {
@@ -167,7 +167,7 @@ fn hello(features: &Features) -> Hello {
     }
 }
 
-/// Runs in the guest, and ends it.
+/// Runs in the guest, and shuts it down.
 pub fn run_guest(started: Instant) -> Result<(), String> {
     let failed = boot::mount_all();
     boot::ensure_console();

@@ -1,47 +1,47 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether this kernel can do what a subtest needs. Where it cannot, it has to say so in the one documented way: only
-//! then the subtest is a skip.
+//! Whether this kernel supports what a subtest needs. If not, it must say so in the one documented way: only
+//! then is the subtest a skip.
 //!
-//! The kernel is asked with programs of a few instructions; what its answers mean is decided by pure functions.
+//! The kernel is probed with programs of a few instructions; pure functions interpret its answers.
 
 use crate::bpf::{self, Copy, ENOTSUPP, FilePlace, Kind, Refusal};
 use crate::features::{self, FSESSION, Features, IS_RETURN, KPROBE_SESSION, TARGET, UPROBE_SESSION};
 use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
 
-/// What a subtest cannot do without.
+/// What a subtest requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// fsession programs, and that they may call kfuncs.
+    /// fsession programs that may call kfuncs.
     Sessions,
-    /// fsession programs that call no kfunc: those the interpreter can run, too.
+    /// fsession programs that call no kfunc: the interpreter can run those, too.
     PlainSessions,
-    /// The session kfuncs in a session of kprobes, with whatever prototype.
+    /// The session kfuncs in kprobe sessions, with either prototype.
     KprobeSessions,
-    /// The same with uprobes.
+    /// The same in uprobe sessions.
     UprobeSessions,
-    /// Nothing: it judges the kernel's refusals itself.
+    /// Nothing: the subtest itself checks how the kernel rejects programs.
     Nothing,
 }
 
-/// Whether it is there.
+/// Whether a requirement is met.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Support {
-    /// It is.
     Yes,
-    /// The kernel lacks it and says so as it must: every subtest that needs it is a skip, for this reason.
+    /// The kernel does not support it and says so correctly: every subtest that needs it is a skip, for this
+    /// reason.
     No(String),
-    /// It should work, or should be refused in another way: every subtest that needs it fails, for this reason; with a
-    /// log.
+    /// It should work, or should be rejected in another way: every subtest that needs it fails, for this
+    /// reason; with a log.
     Broken(String, String),
 }
 
-/// What the verifier says of an fsession where the JIT does not have it.
+/// The verifier's message for an fsession that the JIT does not support.
 pub const NO_FSESSION: &str = "JIT does not support fsession";
-/// What it says of a kfunc call without a JIT.
+/// The verifier's message for a kfunc call without a JIT.
 pub const NO_KFUNC: &str = "JIT is required for calling kernel function";
 
-/// Asks the kernel.
+/// Probes the kernel.
 pub fn ask(features: &Features, needs: Needs) -> Support {
     if needs == Needs::Nothing {
         return Support::Yes;
@@ -62,7 +62,7 @@ pub fn ask(features: &Features, needs: Needs) -> Support {
     asked.unwrap_or_else(|trouble| Support::Broken(trouble, String::new()))
 }
 
-/// Loads an fsession that does nothing and calls no kfunc, and holds the answer against the BTF.
+/// Loads an fsession that does nothing and calls no kfunc, and compares the answer with the BTF.
 pub fn plain_sessions(features: &Features) -> Result<Support, String> {
     match features.btf.values.get(FSESSION) {
         None | Some(&bpf::FSESSION) => {}
@@ -74,7 +74,7 @@ pub fn plain_sessions(features: &Features) -> Result<Support, String> {
     Ok(judge_session(features.has(FSESSION), features.jit.is_some(), answer.map(drop)))
 }
 
-/// Loads a program of this kind with a call of a session kfunc.
+/// Loads a program of this kind that calls a session kfunc.
 fn kfuncs(features: &Features, kind: Kind) -> Result<Support, String> {
     let target = if kind == Kind::Fsession { features.target_id()? } else { 0 };
     let answer = bpf::load_minimal(kind, target, &[features.func_id(IS_RETURN)?]);
@@ -107,12 +107,12 @@ fn attach_probe(program: &Copy, kind: Kind) -> Result<(), Errno> {
         let target = std::ffi::CString::new(TARGET).unwrap_or_default();
         return program.attach_to_symbol(&target).map(drop);
     }
-    // Refused for its type before anybody looks at the place.
+    // Its type is rejected before the location is checked.
     program.attach_to_file(&FilePlace { path: c"/proc/self/exe".into(), offset: 0 }).map(drop)
 }
 
-/// What the answer to loading a session without a kfunc means. `has`: BTF has the attach type. `jit`: there is a JIT,
-/// switched on or off.
+/// Interprets the answer to loading a session without a kfunc. `has`: BTF has the attach type. `jit`: there
+/// is a JIT, enabled or not.
 fn judge_session(has: bool, jit: bool, answer: Result<(), Refusal>) -> Support {
     let broken = |what: &str, log: String| Support::Broken(what.to_owned(), log);
     match (has, answer) {
@@ -141,8 +141,8 @@ fn judge_session(has: bool, jit: bool, answer: Result<(), Refusal>) -> Support {
     }
 }
 
-/// What the answer to loading a program with a kfunc call means. With the JIT on it means nothing here: the subtests
-/// load their own programs, and a refusal is theirs to report.
+/// Interprets the answer to loading a program with a kfunc call. With the JIT enabled, a rejection means
+/// nothing here: the subtests load their own programs and report it.
 fn judge_kfunc(features: &Features, answer: Result<(), Refusal>) -> Support {
     let state = features.jit_state();
     match answer {
@@ -159,17 +159,17 @@ fn judge_kfunc(features: &Features, answer: Result<(), Refusal>) -> Support {
     }
 }
 
-/// Whether this is how a kfunc call is refused without a JIT.
+/// Whether this is the rejection of a kfunc call without a JIT.
 pub fn is_without_jit(refusal: &Refusal) -> bool {
     refusal.errno == ENOTSUPP && refusal.log.contains(NO_KFUNC)
 }
 
-/// Whether a verifier's log holds no message: the count of instructions is added to any log that was asked for.
+/// Whether a verifier's log contains no message: the instruction count is appended to any requested log.
 fn says_nothing(log: &str) -> bool {
     log.lines().all(|line| line.is_empty() || line.starts_with("processed 0 insns"))
 }
 
-/// What has to come of loading an fsession that does nothing, in words.
+/// The expected result of loading an fsession that does nothing, in words.
 pub fn expected_of_session(features: &features::Features) -> String {
     match (features.has(FSESSION), features.jit) {
         (false, _) => "EINVAL and an empty log: BTF has no such attach type".to_owned(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! bpf(2) by hand. Where the kernel refuses something libbpf may try something else, and give the errno of that: a test
-//! states what the kernel said to what was asked.
+//! bpf(2) without libbpf. If the kernel rejects a call, libbpf may try another one and return its errno, but
+//! a test must check the kernel's answer to the original call.
 
 use crate::bpf::Link;
 use libbpf_rs::libbpf_sys as sys;
@@ -10,9 +10,9 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// # Safety
-/// What the attributes point to must be alive, and as long as they say.
+/// The pointers in the attributes must be valid for the given lengths.
 unsafe fn bpf(command: sys::bpf_cmd, attr: &sys::bpf_attr) -> Result<c_int, Errno> {
-    // SAFETY: the attributes are as long as stated; the caller answers for the rest.
+    // SAFETY: the attributes have the given size; the caller guarantees the rest.
     let ret = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attr, size_of_val(attr)) };
     Errno::result(ret).map(|ret| ret as c_int)
 }
@@ -23,11 +23,11 @@ pub fn link_create(program: c_int, attach_type: sys::bpf_attach_type, cookie: u6
     attr.link_create.__bindgen_anon_1.prog_fd = program as u32;
     attr.link_create.attach_type = attach_type;
     attr.link_create.__bindgen_anon_3.tracing.cookie = cookie;
-    // SAFETY: points nowhere; and nobody else knows of the descriptor.
+    // SAFETY: contains no pointers, and nothing else owns the descriptor.
     unsafe { bpf(sys::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
-/// BPF_LINK_UPDATE to another program. `old`: only if that is the present one (BPF_F_REPLACE).
+/// BPF_LINK_UPDATE to another program. With `old`, only if that is the current one (BPF_F_REPLACE).
 pub fn link_update(link: &Link, new: c_int, old: Option<c_int>) -> Result<(), Errno> {
     let mut attr = sys::bpf_attr::default();
     attr.link_update.link_fd = link.fd().as_raw_fd() as u32;
@@ -36,7 +36,7 @@ pub fn link_update(link: &Link, new: c_int, old: Option<c_int>) -> Result<(), Er
         attr.link_update.flags = sys::BPF_F_REPLACE;
         attr.link_update.__bindgen_anon_2.old_prog_fd = old as u32;
     }
-    // SAFETY: points nowhere.
+    // SAFETY: contains no pointers.
     unsafe { bpf(sys::BPF_LINK_UPDATE, &attr) }.map(drop)
 }
 
@@ -44,41 +44,41 @@ pub fn link_update(link: &Link, new: c_int, old: Option<c_int>) -> Result<(), Er
 pub fn link_detach(link: &Link) -> Result<(), Errno> {
     let mut attr = sys::bpf_attr::default();
     attr.link_detach.link_fd = link.fd().as_raw_fd() as u32;
-    // SAFETY: points nowhere.
+    // SAFETY: contains no pointers.
     unsafe { bpf(sys::BPF_LINK_DETACH, &attr) }.map(drop)
 }
 
 /// BPF_OBJ_GET_INFO_BY_FD.
 ///
 /// # Safety
-/// `T` must be what the kernel has for this kind of object, and every bit pattern a value of it; what it points to must be
-/// alive and as long as it says.
+/// `T` must be the kernel's structure for this kind of object, and every bit pattern must be valid for it;
+/// its pointers must be valid for the given lengths.
 unsafe fn info<T>(fd: c_int, info: &mut T) -> Result<(), Errno> {
     let mut attr = sys::bpf_attr::default();
     attr.info.bpf_fd = fd as u32;
     attr.info.info_len = size_of::<T>() as u32;
     attr.info.info = &raw mut *info as u64;
-    // SAFETY: `info` is as long as stated; the caller answers for what is in it.
+    // SAFETY: `info` has the given size; the caller guarantees its contents.
     unsafe { bpf(sys::BPF_OBJ_GET_INFO_BY_FD, &attr) }.map(drop)
 }
 
-/// What the kernel tells of a link.
+/// The kernel's information about a link.
 pub fn link_info(link: &Link) -> Result<sys::bpf_link_info, Errno> {
     let mut found = sys::bpf_link_info::default();
-    // SAFETY: integers, and unions of them; asks for no arrays.
+    // SAFETY: integers, and unions of them; requests no arrays.
     unsafe { info(link.fd().as_raw_fd(), &mut found) }?;
     Ok(found)
 }
 
-/// What the kernel tells of a program.
+/// The kernel's information about a program.
 pub fn program_info(fd: c_int) -> Result<sys::bpf_prog_info, Errno> {
     let mut found = sys::bpf_prog_info::default();
-    // SAFETY: integers; asks for no arrays.
+    // SAFETY: integers; requests no arrays.
     unsafe { info(fd, &mut found) }?;
     Ok(found)
 }
 
-/// Number of the kernel's own BTF among all that are loaded. `None`: there is none with its name.
+/// ID of the vmlinux BTF among all loaded ones; `None` if there is none with that name.
 pub fn vmlinux_btf_id() -> Result<Option<u32>, Errno> {
     let mut id = 0;
     loop {
@@ -92,9 +92,9 @@ pub fn vmlinux_btf_id() -> Result<Option<u32>, Errno> {
         // SAFETY: takes no pointer.
         let fd = unsafe { sys::bpf_btf_get_fd_by_id(id) };
         if fd < 0 {
-            continue; // gone meanwhile
+            continue; // gone in the meantime
         }
-        // SAFETY: nobody else knows of it.
+        // SAFETY: nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let mut name = [0u8; 64];
         let mut found = sys::bpf_btf_info {
@@ -102,7 +102,7 @@ pub fn vmlinux_btf_id() -> Result<Option<u32>, Errno> {
             name_len: name.len() as u32,
             ..Default::default()
         };
-        // SAFETY: integers, one of them the address of an array of the stated length; asks for no BTF.
+        // SAFETY: integers, one of them the address of an array of the given length; requests no BTF.
         unsafe { info(fd.as_raw_fd(), &mut found) }?;
         if found.kernel_btf != 0 && CStr::from_bytes_until_nul(&name) == Ok(c"vmlinux") {
             return Ok(Some(id));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs the kernel's own `test_progs`, or a program that prints KTAP, instead of the own suite: a process for each test,
-//! with a time limit.
+//! Runs the kernel's own `test_progs`, or a program that prints KTAP, instead of our own suite: one process
+//! for each test, with a time limit.
 //!
-//! It judges nothing but how the process ended. What the output means is for the host to say, which gets all of it: so
-//! the reading of it can be tested, and repeated, without a guest.
+//! It only judges how the process ended. The host gets the whole output and interprets it, so that its parser
+//! can be tested, and run again, without a guest.
 
 use crate::kmsg::Kmsg;
 use crate::params::Params;
@@ -29,18 +29,19 @@ use vmtest_protocol::{
 /// Where the tests run: they write files, and the root of the guest is read-only.
 const WORK: &str = "/run/vmtest-upstream";
 const TEST_PROGS: &str = "./test_progs";
-/// Tests call ip and others.
+/// Tests call ip and other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Longest piece of output in one event.
 const MAX_PIECE: u64 = 16 * 1024;
-/// How often a long test is told to be alive: it prints nothing before its end, and the host ends guests that are silent.
+/// How often a sign of life is sent during a long test: it prints nothing before its end, and the host kills
+/// silent guests.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
-/// How long output is waited for once the process has ended: a child that it left behind may hold the pipe.
+/// Time limit for output after the process has ended: a child that it left behind may hold the pipe.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Runs what the file of wishes names.
+/// Runs the tests named in the file of wishes.
 pub fn run_wishes(params: &Params, wishes: &str, kmsg: &mut Kmsg, pipe: File, told: File) -> io::Result<()> {
-    // An orphan of a test must not hold what the supervisor reads to its end.
+    // An orphan of a test must not inherit the pipe that the supervisor reads until end of file.
     fcntl(&pipe, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     fcntl(&told, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let events = Events { pipe, told, round: 1 };
@@ -51,7 +52,7 @@ pub fn run_wishes(params: &Params, wishes: &str, kmsg: &mut Kmsg, pipe: File, to
         Some(trouble) => Err(trouble.clone()),
         None => prepare(&wishes).and_then(|()| list(&wishes)),
     };
-    // Without a list nothing can be run, and the tests that were asked for fail with the reason.
+    // Without a list nothing can run, and the requested tests fail with the reason.
     let names = match &listed {
         Ok(names) => names.clone(),
         Err(_) => wishes.tests.iter().map(|test| test.name.clone()).collect(),
@@ -82,7 +83,8 @@ fn whole(name: &str) -> TestName {
     TestName { test: name.to_owned(), subtest: String::new() }
 }
 
-/// Copies the bundle into memory and starts the loopback device, without which a network namespace has no network.
+/// Copies the bundle into memory and brings up the loopback device, without which a network namespace has no
+/// network.
 fn prepare(wishes: &Upstream) -> Result<(), String> {
     let told = |what: &str, err: &dyn std::fmt::Display| format!("{what}: {err}");
     fs::create_dir_all(WORK).map_err(|err| told(WORK, &err))?;
@@ -90,7 +92,7 @@ fn prepare(wishes: &Upstream) -> Result<(), String> {
         .map_err(|err| told("mount tmpfs", &err))?;
     copy(Path::new(&wishes.bundle), Path::new(WORK))
         .map_err(|err| told("copy of test_progs and its files", &err))?;
-    // Best effort: a test that needs it says so.
+    // Best effort: a test that needs it reports it.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).env("PATH", PATH).status();
     Ok(())
 }
@@ -109,7 +111,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What `test_progs -l` would run of what was asked for, in its order.
+/// The requested tests that `test_progs -l` would run, in its order.
 fn list(wishes: &Upstream) -> Result<Vec<String>, String> {
     if wishes.program.is_some() {
         return Ok(wishes.tests.iter().map(|test| test.name.clone()).collect());
@@ -123,7 +125,7 @@ fn list(wishes: &Upstream) -> Result<Vec<String>, String> {
     let done = done.map_err(|err| format!("{TEST_PROGS} -l: {err}"))?;
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     if !done.status.success() {
-        // Before anything else it adds a key; 6.18 and later say nothing when that fails.
+        // It first adds a key; 6.18 and later print nothing if that fails.
         return Err(format!("test_progs -l {}: {}", how(done.status), last_line(&err, &out)));
     }
     let names: Vec<String> =
@@ -151,7 +153,7 @@ fn run(program: &str) -> Command {
     command
 }
 
-/// Runs one test to its end, or to its limit.
+/// Runs one test to its end, or to its time limit.
 fn run_test(test: &UpstreamTest, wishes: &Upstream, events: &Events) -> io::Result<End> {
     let started = Instant::now();
     let program = wishes.program.as_ref().map_or(TEST_PROGS.to_owned(), |program| format!("./{program}"));
@@ -159,14 +161,14 @@ fn run_test(test: &UpstreamTest, wishes: &Upstream, events: &Events) -> io::Resu
     if wishes.program.is_none() {
         choose(&mut command, test, wishes);
     }
-    // One pipe for both streams keeps their order.
+    // A single pipe for both streams preserves their order.
     let (output, input) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     command.stdout(Stdio::from(input.try_clone()?)).stderr(Stdio::from(input)).process_group(0);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(err) => return Ok(failed(&test.name, format!("{program}: {err}"), started.elapsed())),
     };
-    // It holds the writing ends of the pipe.
+    // It holds the write ends of the pipe.
     drop(command);
     let (sender, pieces) = channel();
     std::thread::spawn(move || forward(File::from(output), &sender));
@@ -175,7 +177,7 @@ fn run_test(test: &UpstreamTest, wishes: &Upstream, events: &Events) -> io::Resu
     let Some(status) = status else {
         return Ok(failed(&test.name, format!("{OUT_OF_TIME} {} s", limit.as_secs()), started.elapsed()));
     };
-    // By a signal there is no status, and then nothing was checked.
+    // After a signal there is no exit status, so there is nothing to check.
     let exit = status.code().map(|code| Check {
         what: "exit status".into(),
         expected: "0".into(),
@@ -194,7 +196,7 @@ fn run_test(test: &UpstreamTest, wishes: &Upstream, events: &Events) -> io::Resu
     })
 }
 
-/// How `test_progs` is told what to run.
+/// Adds the arguments that select the tests.
 fn choose(command: &mut Command, test: &UpstreamTest, wishes: &Upstream) {
     if test.subtests.is_empty() {
         command.args(["-a", &test.name]);
@@ -207,7 +209,7 @@ fn choose(command: &mut Command, test: &UpstreamTest, wishes: &Upstream) {
     }
 }
 
-/// Sends output until the process has ended and nothing is left to read. `None` where its time was up.
+/// Sends output until the process has ended and nothing is left to read. `None` if the time limit expired.
 fn watch(
     child: &mut Child,
     pieces: &Receiver<String>,
@@ -251,17 +253,17 @@ fn watch(
         Some((status, _)) => status,
         None => child.wait()?,
     };
-    // Whoever it left behind must not disturb the next test.
+    // Processes that it left behind must not disturb the next test.
     kill(child);
     Ok(Some(status).filter(|_| !out_of_time))
 }
 
 fn kill(child: &Child) {
-    // The group is gone where nobody was left behind.
+    // If no process was left behind, the group no longer exists.
     let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
 }
 
-/// Sends what comes out of a pipe, by lines, so that no character is torn.
+/// Forwards the output of a pipe by lines, so that no character is split.
 fn forward(pipe: File, output: &Sender<String>) {
     let mut pipe = BufReader::new(pipe);
     loop {
@@ -276,7 +278,7 @@ fn forward(pipe: File, output: &Sender<String>) {
     }
 }
 
-/// Output of one test: the first half of what may be sent goes at once, of the rest only the end is kept.
+/// Output of one test: the first half of the limit is sent at once, then only the tail is kept.
 #[derive(Default)]
 struct Bounded {
     sent: usize,
@@ -286,7 +288,7 @@ struct Bounded {
 }
 
 impl Bounded {
-    /// A piece; comes back if it is to be sent now.
+    /// Adds a piece; returns it if it should be sent now.
     fn take(&mut self, piece: String) -> Option<String> {
         if self.kept.is_empty() && self.sent + piece.len() <= MAX_TEST_OUTPUT / 2 {
             self.sent += piece.len();
@@ -301,7 +303,6 @@ impl Bounded {
         None
     }
 
-    /// What is left to send.
     fn rest(self) -> impl Iterator<Item = String> {
         let mark = self.cut.then(|| format!("\n{OUTPUT_CUT}\n"));
         mark.into_iter().chain(self.kept)

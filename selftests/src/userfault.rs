@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages whose first access waits for this process: whoever touches one sleeps, also inside a BPF program, until it is
-//! filled. With userfaultfd(2); layouts and numbers are those of `include/uapi/linux/userfaultfd.h`.
+//! Pages whose first access waits for this process: whatever accesses one sleeps, even inside a BPF program,
+//! until the page is filled. Uses userfaultfd(2); layouts and numbers are from
+//! `include/uapi/linux/userfaultfd.h`.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -25,7 +26,7 @@ struct Api {
     ioctls: u64,
 }
 
-/// `struct uffdio_register` and `struct uffdio_zeropage`; the last word is what the kernel says.
+/// `struct uffdio_register` and `struct uffdio_zeropage`; the kernel writes the last word.
 #[repr(C)]
 struct Range {
     start: u64,
@@ -34,7 +35,7 @@ struct Range {
     said: u64,
 }
 
-/// `struct uffd_msg`, as far as a page fault fills it.
+/// `struct uffd_msg`, with only the fields of a page fault.
 #[repr(C)]
 #[derive(Default)]
 struct Message {
@@ -52,32 +53,32 @@ mod ioctls {
     nix::ioctl_readwrite!(zero, API, 0x04, Range);
 }
 
-/// The descriptor; `ENOSYS` where the kernel is built without CONFIG_USERFAULTFD.
+/// The descriptor; `ENOSYS` if the kernel is built without CONFIG_USERFAULTFD.
 fn open() -> Result<OwnedFd, Errno> {
-    // SAFETY: no pointers; nobody else knows of the descriptor.
+    // SAFETY: no pointers; nothing else owns the descriptor.
     unsafe {
         let fd = Errno::result(libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK))?;
         Ok(OwnedFd::from_raw_fd(fd as i32))
     }
 }
 
-/// Whether this kernel has it.
+/// Whether this kernel supports it.
 pub fn is_there() -> bool {
     !matches!(open(), Err(Errno::ENOSYS))
 }
 
-/// Some such pages. When this is dropped whoever still sleeps gets an error instead of the page.
+/// Such pages. On drop, threads that still sleep get an error instead of the page.
 pub struct Pages {
     fd: OwnedFd,
     start: NonNull<libc::c_void>,
     count: usize,
 }
 
-// SAFETY: the mapping is never read or written through this; the calls on it may come from any thread.
+// SAFETY: the mapping is never read or written through this; its calls may come from any thread.
 unsafe impl Send for Pages {}
 
 impl Pages {
-    /// All of them are to be waited for.
+    /// Creates empty pages: accesses to them wait.
     pub fn new(count: usize) -> Result<Self, String> {
         let fd = open().map_err(|errno| format!("userfaultfd: {errno}"))?;
         let mut api = Api { api: API, features: 0, ioctls: 0 };
@@ -107,7 +108,7 @@ impl Pages {
         Range { start: self.address(page), len: (count * PAGE) as u64, mode, said: 0 }
     }
 
-    /// Waits until somebody sleeps in an access; gives the page. One thread is one answer.
+    /// Waits until a thread sleeps in an access; returns the page. Each thread is reported once.
     pub fn wait(&self, limit: Duration) -> Result<usize, String> {
         let until = Instant::now() + limit;
         loop {
@@ -121,10 +122,10 @@ impl Pages {
             }
             let mut message = Message::default();
             let size = size_of::<Message>();
-            // SAFETY: as many bytes as the structure has, every value of which is one of its fields.
+            // SAFETY: as many bytes as the structure has, and any value is valid for its fields.
             let got = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut message).cast(), size) };
             match Errno::result(got) {
-                // Whoever woke us was answered in between.
+                // The thread that woke us has been answered in between.
                 Err(Errno::EAGAIN | Errno::EINTR) => continue,
                 Err(errno) => return Err(format!("read of the userfaultfd: {errno}")),
                 Ok(got) if got as usize != size || message.event != PAGEFAULT => {
@@ -135,7 +136,7 @@ impl Pages {
         }
     }
 
-    /// Fills a page, so that the threads that sleep for it continue.
+    /// Fills a page, so that the threads that sleep on it continue.
     pub fn fill(&self, page: usize) -> Result<(), String> {
         let mut range = self.range(page, 1, 0);
         // SAFETY: the structure is what this ioctl reads and writes, and the page is ours.
@@ -144,9 +145,9 @@ impl Pages {
             .map_err(|errno| format!("UFFDIO_ZEROPAGE: {errno}"))
     }
 
-    /// Takes all of them away: they are to be waited for again.
+    /// Empties all pages: accesses wait again.
     pub fn empty(&self) -> Result<(), String> {
-        // SAFETY: ours, and nobody refers to what they hold.
+        // SAFETY: ours, and nothing refers to their contents.
         let ret = unsafe { libc::madvise(self.start.as_ptr(), self.count * PAGE, libc::MADV_DONTNEED) };
         Errno::result(ret).map(drop).map_err(|errno| format!("madvise: {errno}"))
     }
@@ -154,7 +155,8 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: ours, and not used any more. The descriptor is closed after it: those who sleep get a fault.
+        // SAFETY: ours, and no longer used. The descriptor is closed afterwards: sleeping threads get a
+        // fault.
         unsafe { libc::munmap(self.start.as_ptr(), self.count * PAGE) };
     }
 }
@@ -165,8 +167,8 @@ mod tests {
 
     #[test]
     fn who_reads_a_page_sleeps_until_it_is_filled() {
-        // A kernel may be built without it, and by default only root may have the kernel's own accesses wait. The evidence is
-        // the subtest in a guest, where the runner is root and every number is checked.
+        // A kernel may be built without it, and by default only root may make the kernel's own accesses wait.
+        // The real test is the subtest in a guest, where the runner is root and every number is checked.
         if let Err(Errno::ENOSYS | Errno::EPERM) = open() {
             assert!(Pages::new(2).is_err());
             return;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs the plan: each subtest in a process of its own, which says how it ended.
+//! Runs the plan: each subtest in a separate process, which reports how it ended.
 //!
-//! A process for each, because then a panic, a signal or a forgotten link of one subtest ends with it. BPF programs
-//! are loaded before, once for all: descriptors and the memory shared with the programs are inherited, and reading the
-//! kernel's BTF again for each subtest would take longer than the subtests.
+//! Separate processes, so that a panic, a signal or a leaked link of one subtest ends with it. BPF programs
+//! are loaded before, once for all: descriptors and the memory shared with the programs are inherited, and
+//! reading the kernel's BTF again for each subtest would take longer than the subtests.
 
 use crate::bpf::{self, Session};
 use crate::check::Checks;
@@ -22,28 +22,28 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
 
-/// Sends events, still without a stamp, to the supervisor.
+/// Sends events to the supervisor, which stamps them.
 pub struct Events {
-    /// To the supervisor.
+    /// Pipe to the supervisor.
     pub pipe: File,
-    /// From it: a byte for each `start` that has left the machine.
+    /// Pipe from the supervisor: a byte for each `start` that has left the machine.
     pub told: File,
-    /// Which round of the plan they are of, from 1.
+    /// Current round of the plan, from 1.
     pub round: u32,
 }
 
 impl Events {
-    /// Sends one.
+    /// Sends one event.
     pub fn send(&self, event: &Event) -> io::Result<()> {
         let mut text = serde_json::to_vec(event)?;
         text.push(b'\n');
         (&self.pipe).write_all(&text)
     }
 
-    /// Tells that a subtest begins, and waits until the host can know: the subtest may be the end of the machine.
+    /// Reports that a subtest begins, and waits until the host can know: the subtest may kill the machine.
     pub fn begin(&self, start: Start) -> io::Result<()> {
         self.send(&Event::Start(start))?;
-        // Nothing comes from a supervisor that is gone; then there is nobody to wait for.
+        // A supervisor that is gone sends nothing, and there is nothing to wait for.
         (&self.told).read(&mut [0]).map(drop)
     }
 }
@@ -53,11 +53,11 @@ struct Run<'a> {
     params: &'a Params,
     features: &'a Features,
     profile: Profile,
-    /// The programs of the whole plan; `None` if one of them was refused.
+    /// The programs of the whole plan; `None` if one of them was rejected.
     shared: Option<Session>,
 }
 
-/// Runs everything that the host asked for. `started`: when the runner did.
+/// Runs everything that the host requested. `started`: start time of the runner.
 pub fn run(
     params: &Params,
     features: Features,
@@ -86,7 +86,8 @@ pub fn run(
     for round in 1..=params.repeat {
         events.round = round;
         for &test in &plan {
-            // The host takes what was not reported for missing, unless there was a whole round before.
+            // Subtests that were not reported are missing for the host, unless there was a whole round
+            // before.
             if params.time.is_some_and(|limit| started.elapsed() > limit) {
                 return Ok(());
             }
@@ -104,7 +105,7 @@ pub fn run(
     Ok(())
 }
 
-/// Runs a subtest, or says why it does not run. Gives whether it did not fail.
+/// Runs a subtest, or reports why it does not run. Returns whether it did not fail.
 fn run_one(test: &'static Subtest, supports: &mut Supports, run: &Run, events: &Events) -> io::Result<bool> {
     let (outcome, reason, log) = match supports.get(test.needs) {
         Support::No(reason) => (GuestOutcome::Skip, reason, String::new()),
@@ -118,7 +119,7 @@ fn run_one(test: &'static Subtest, supports: &mut Supports, run: &Run, events: &
     Ok(outcome != GuestOutcome::Fail)
 }
 
-/// What the kernel answered, asked once for each need.
+/// The kernel's answers, probed once for each need.
 struct Supports<'a> {
     params: &'a Params,
     features: &'a Features,
@@ -139,8 +140,8 @@ impl Supports<'_> {
     }
 }
 
-/// Loads the programs of the subtests that can run at once. `None` if one of them is refused: then each subtest loads its own,
-/// so that the refusal is the verdict of those that need the program.
+/// Loads the programs of all subtests that can run at once. `None` if one of them is rejected: then each
+/// subtest loads its own, so that the rejection only affects those that need the program.
 fn load_all(plan: &[&Subtest]) -> Option<Session> {
     let mut names: Vec<&str> = plan.iter().flat_map(|test| test.all_programs()).collect();
     names.sort_unstable();
@@ -150,7 +151,7 @@ fn load_all(plan: &[&Subtest]) -> Option<Session> {
     session
 }
 
-/// The end of a subtest that did not run.
+/// The `end` event of a subtest that did not run.
 fn end(test: &Subtest, round: u32, outcome: GuestOutcome, reason: String, log: String) -> Event {
     Event::End(End {
         name: test.name(),
@@ -165,8 +166,8 @@ fn end(test: &Subtest, round: u32, outcome: GuestOutcome, reason: String, log: S
     })
 }
 
-/// Runs a subtest in a child, which sends the `end` itself; sends it in its stead when the child could not. Gives whether
-/// it did not fail.
+/// Runs a subtest in a child, which sends the `end` event itself; sends it on its behalf if the child could
+/// not. Returns whether it did not fail.
 fn run_in_child(test: &'static Subtest, run: &Run, events: &Events) -> io::Result<bool> {
     let started = Instant::now();
     // SAFETY: this process has one thread.
@@ -188,12 +189,12 @@ fn run_in_child(test: &'static Subtest, run: &Run, events: &Events) -> io::Resul
     Ok(false)
 }
 
-/// What a subtest's process exits with when it has reported a failure.
+/// Exit status of a subtest's process that has reported a failure.
 const FAILED: i32 = 3;
 
-/// The life of a subtest's process.
+/// The main function of a subtest's process.
 fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -> io::Result<GuestOutcome> {
-    // Else an orphan keeps the pipe open, and the supervisor would wait for it.
+    // Otherwise an orphan would keep the pipe open, and the supervisor would wait for it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let pipe = Events { pipe: events.pipe.try_clone()?, told: events.told.try_clone()?, round: events.round };
     std::panic::set_hook(Box::new(move |info| {
@@ -233,7 +234,8 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
         checks.turn_round();
     }
     let verdict = checks.verdict(trouble);
-    // What held was told in the first round, and thousands of repetitions have to go through a serial port.
+    // Met expectations were reported in the first round, and thousands of repetitions must go through a
+    // serial port.
     let again = events.round > 1 && verdict.outcome == GuestOutcome::Pass;
     let log = cut(bpf::take_log());
     events.send(&Event::End(End {
@@ -250,8 +252,8 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
     Ok(verdict.outcome)
 }
 
-/// Ends this process at once: what an orderly exit would flush and free is shared with its parent.
+/// Ends this process at once: a regular exit would flush and free state shared with its parent.
 pub fn leave(status: i32) -> ! {
-    // SAFETY: ends the process; nothing of it is used afterwards.
+    // SAFETY: ends the process; nothing is used afterwards.
     unsafe { nix::libc::_exit(status) }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command line as it is typed: clap structs only. What it means is decided in `plan`.
+//! The command line as typed: clap structs only. `plan` decides what it means.
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -41,10 +41,10 @@ pub enum Command {
     Test(crate::commands::test::Args),
 }
 
-/// Options that mean something only beside another one: command, option, the other one.
+/// Options that only make sense together with another one: command, option, the other one.
 ///
-/// clap's own `requires` says nothing where something on the command line is in conflict with the other one, and the option
-/// would be ignored without a word: `--build-only --kernel ..`.
+/// clap's `requires` is silently dropped if something on the command line conflicts with the other option,
+/// and the option would be ignored: `--build-only --kernel ..`.
 const ONLY_WITH: [(&str, &str, &str); 11] = [
     ("vmtest", "cells", "matrix"),
     ("vmtest", "shard", "matrix"),
@@ -59,10 +59,10 @@ const ONLY_WITH: [(&str, &str, &str); 11] = [
     ("test", "only", "mutants"),
 ];
 
-/// Reads a command line.
+/// Parses a command line.
 ///
 /// # Errors
-/// What is wrong with it; clap prints that and ends with 2.
+/// What is wrong with it; clap prints that and exits with 2.
 pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(words)?;
@@ -87,8 +87,8 @@ mod tests {
     use super::*;
     use vmtest_engine::request::Request;
 
-    /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
-    /// only builds, one by an executor, a list of subtests, a look inside a guest.
+    /// Every option of `vmtest` with a valid value, and the modes that use it: a plain run, a matrix run
+    /// here, one that only builds, one by an executor, a list of subtests, an interactive guest.
     const OPTIONS: [(&str, &[&str], &str); 48] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
@@ -140,7 +140,7 @@ mod tests {
         ("gdb", &[], "p"),
     ];
 
-    /// What makes each of these modes.
+    /// The options that select each of these modes.
     const MODES: [(char, &[&str]); 6] = [
         ('p', &[]),
         ('m', &["--matrix", "m.toml"]),
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Whatever else is there, and whatever that is in conflict with.
+    /// With any other option, and whatever that conflicts with.
     #[test]
     fn an_option_that_means_nothing_alone_is_refused_beside_any_other() {
         for (command, option, with) in ONLY_WITH {
@@ -208,7 +208,7 @@ mod tests {
             }
             let whole = [vec![command.to_owned()], alone, other].concat();
             let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
-            // An executor needs its matrix in turn.
+            // An executor in turn needs a matrix.
             assert!(typed(&whole).is_ok() || with == "executor", "{whole:?}");
         }
     }
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Commands without commands below them.
+    /// Commands without subcommands.
     fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
         let below: Vec<_> = command.get_subcommands().flat_map(leaves).collect();
         if below.is_empty() { vec![command] } else { below }
@@ -276,7 +276,7 @@ mod tests {
                 let words = example.split(" > ").next().unwrap_or(example).split_whitespace();
                 let words = words.map(|word| word.trim_matches(['\'', '"']));
                 let parsed = Cli::command().try_get_matches_from(["xtask"].into_iter().chain(words));
-                // Quoted words with spaces are one argument for a shell, and several here.
+                // Quoted words with spaces are one argument for a shell, but several here.
                 let quoted = example.contains('\'') || example.contains('"');
                 assert!(
                     quoted || parsed.is_ok(),
@@ -287,7 +287,8 @@ mod tests {
         }
     }
 
-    /// The whole help of every command at 80 columns; what can be pasted is narrow enough that clap never wraps it.
+    /// The whole help of every command at 80 columns; examples to be pasted are narrow enough that clap never
+    /// wraps them.
     #[test]
     fn no_line_of_a_help_is_wider_than_80_columns() {
         fn below(command: &mut clap::Command, parents: &str) {
@@ -308,12 +309,12 @@ mod tests {
         below(&mut cli, "");
     }
 
-    /// What gives data gives it as JSON, too.
+    /// Every command that outputs data also has JSON output.
     #[test]
     fn every_command_that_has_data_has_json() {
         let mut cli = Cli::command();
         cli.build();
-        // These print formats of their own, or what other programs say.
+        // These print their own formats, or the output of other programs.
         let without = ["export", "completions", "man", "test", "ci-matrix", "merge"];
         for command in leaves(&cli).into_iter().filter(|command| !without.contains(&command.get_name())) {
             let has = command.get_arguments().any(|argument| argument.get_long() == Some("json"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One module per subcommand: the order of its steps, and nothing that another command needs too.
+//! One module per subcommand: only the order of its steps, and nothing that another command also needs.
 
 pub mod baseline;
 pub mod bisect;
@@ -35,16 +35,16 @@ use vmtest_base::sanitize;
 /// Writes data to standard output.
 ///
 /// # Errors
-/// When it is closed or full.
+/// When it cannot be written.
 pub fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(sanitize::with_colours(text).as_bytes()) {
-        // `vmtest .. | head`: the reader has what it wanted.
+        // `vmtest .. | head`: the reader has enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|error| Error::new(Class::Host, "cannot write to standard output").why(error)),
     }
 }
 
-/// Says it in words, or as data where that is asked for.
+/// Prints text, or data if requested.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -64,7 +64,7 @@ pub fn tell(text: &str, data: &Value, to: Option<&Path>) -> Result<Class> {
     Ok(Class::Pass)
 }
 
-/// Words of `--effort`, whose type the guest shares and which therefore knows nothing of clap.
+/// Values of `--effort`. Its type is shared with the guest, so it does not depend on clap.
 pub fn effort() -> impl TypedValueParser<Value = Effort> {
     let words = [
         PossibleValue::new("quick").help("One look at each group"),

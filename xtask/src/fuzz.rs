@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whatever comes from a guest, a patch or a tree may be anything. Here it is anything: mutations of what is right, and noise.
+//! Input from a guest, a patch or a tree may be anything. These tests use mutations of valid input, and
+//! noise.
 //!
-//! `cargo xtask test` tries some thousands each time; `VMTEST_FUZZ_CASES=1000000 cargo test -p xtask fuzz` more. An input
-//! that fails is made small, and its seed is kept in `proptest-regressions/` beside the sources and tried first from then on.
+//! `cargo xtask test` runs a few thousand cases each time; `VMTEST_FUZZ_CASES=1000000 cargo test -p xtask
+//! fuzz` runs more. A failing input is minimized, and its seed is kept in `proptest-regressions/` next to the
+//! sources and tried first from then on.
 
 use std::cell::RefCell;
 use std::process::Command;
@@ -23,12 +25,12 @@ use vmtest_kernel::config::Requests;
 use vmtest_kernel::series;
 use vmtest_record::allow_list::Allowed;
 
-/// Cases of each property, unless asked otherwise: some seconds for all of them.
+/// Default number of cases per property: all of them take a few seconds.
 const CASES: u32 = 8_000;
-/// In CI: a quarter of a minute for all of them, on two cores. `VMTEST_FUZZ_CASES` is for the long runs.
+/// In CI: all of them take a quarter of a minute on two cores. `VMTEST_FUZZ_CASES` is for long runs.
 const CASES_IN_CI: u32 = 20_000;
 
-/// A runner; `cost` says how much more a case costs than the cheapest ones.
+/// A test runner; `cost` is how much more expensive a case is than the cheapest ones.
 fn runner(cost: u32) -> TestRunner {
     let asked = std::env::var("VMTEST_FUZZ_CASES").ok().and_then(|text| text.parse().ok());
     let usual = if std::env::var_os("CI").is_some() { CASES_IN_CI } else { CASES };
@@ -41,7 +43,7 @@ fn runner(cost: u32) -> TestRunner {
     })
 }
 
-/// One change of a text.
+/// One change to a text.
 #[derive(Debug, Clone)]
 enum Change {
     Cut(usize, usize),
@@ -178,13 +180,13 @@ const EVENT_WORDS: &[&str] = &[
     ":",
 ];
 
-/// The text of a whole run with the protocol that this harness speaks.
+/// The text of a whole run with the current protocol version.
 fn whole_events() -> &'static str {
     static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     TEXT.get_or_init(|| EVENTS.replace("PROTOCOL", &vmtest_protocol::PROTOCOL.to_string()))
 }
 
-/// A guest that ended by itself, for its fields to be replaced.
+/// A guest that ended by itself; tests replace its fields.
 fn observed() -> Observed {
     let limit = Duration::from_secs(60);
     let limits = Limits { first_byte: limit, boot: limit, idle: limit, run: limit, shutdown: limit };
@@ -279,7 +281,7 @@ fn a_death_on_the_console_is_always_seen() {
         let tail = whole.tail(1_000);
         let short = tail.iter().all(|line| line.chars().count() <= 300 && !line.contains('\x1b'));
         prop_assert!(short && tail.len() <= 40 && whole.splats().count() <= 50);
-        // Whatever came before: noise, and as many complaints as anybody likes.
+        // After any input: noise, and any number of warnings.
         bytes.extend(b"\nWARNING: again\n".repeat(warnings));
         bytes.extend_from_slice(b"\n[    9.000000] Kernel panic - not syncing: at last\n");
         prop_assert!(scan(&bytes, &lengths).death().is_some());
@@ -475,7 +477,7 @@ fn a_diff_names_no_path_that_the_reader_does_not_see() {
 fn an_mbox_is_read_or_refused_and_every_path_stays_in_the_tree() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let file = dir.path().join("a.mbox");
-    // git takes each apart.
+    // git parses each patch.
     let tried = runner(60).run(&input(MBOX, MBOX_WORDS), |bytes| {
         std::fs::write(&file, &bytes).expect("written");
         if let Ok(series) = series::load(std::slice::from_ref(&file)) {

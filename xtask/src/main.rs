@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask`: parse, call, print the error, return the code.
+//! `cargo xtask`: parses the arguments, runs the command, prints the error, returns the exit code.
 
 mod cli;
 
@@ -27,14 +27,14 @@ fn main() -> ExitCode {
     let _log = github::begin();
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        // A mistake, or a help that was asked for; nothing can be done about an output that is closed.
+        // A usage error or help; a closed output is ignored.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     let exit = run(cli).unwrap_or_else(|error| {
-        // Nothing can be done about a standard error that is closed.
+        // A closed standard error is ignored.
         let _ = writeln!(std::io::stderr(), "error: {}", vmtest_base::sanitize::lines(&error.to_string()));
         Exit::Class(error.class)
     });
@@ -76,7 +76,7 @@ fn run(cli: Cli) -> Result<Exit> {
     class.map(Exit::Class)
 }
 
-/// The checkout: cargo says where; a binary that was copied elsewhere remembers where it was built.
+/// The checkout, from cargo's environment; a copied binary uses the path where it was built.
 fn project() -> PathBuf {
     let manifest =
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Base64, standard alphabet: how a shell command travels on a kernel command line, where spaces and quotes would not
-//! survive. The host encodes, the runner decodes.
+//! Base64 with the standard alphabet, used to pass a shell command on the kernel command line, where spaces
+//! and quotes would not survive. The host encodes, the runner decodes.
 
 /// Encodes with padding.
 pub fn encode(bytes: &[u8]) -> String {
@@ -17,7 +17,7 @@ pub fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// Decodes padded text; `None` for anything that is not exactly that.
+/// Decodes padded text; `None` if it is invalid.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let bytes = text.as_bytes();
     if bytes.len() % 4 != 0 {
@@ -35,7 +35,7 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
         }
         out.extend_from_slice(&word.to_be_bytes()[1..]);
     }
-    // Padding in the middle decodes as zeros here; only at the end does it mean fewer bytes.
+    // Padding in the middle would decode as zeros here; it is only valid at the end.
     if bytes[..bytes.len() - padding].contains(&b'=') {
         return None;
     }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A kernel's build id: a hash that the linker made of everything in it. It stands among the ELF notes of a `vmlinux`, and the
-//! running kernel shows the same notes as `/sys/kernel/notes`; so the two can be compared.
+//! A kernel's build ID: a hash of its contents made by the linker. It is among the ELF notes of a `vmlinux`,
+//! and the running kernel exposes the same notes in `/sys/kernel/notes`, so the two can be compared.
 //!
-//! How it could be wrong: bytes that were changed after the link leave the id as it was, and a kernel may lie. It tells
-//! which kernel runs, not that the kernel is good.
+//! How it could be wrong: changing bytes after linking does not change the ID, and a kernel can report a
+//! false one. It identifies the kernel that runs; it does not prove that the kernel is good.
 
 /// `NT_GNU_BUILD_ID`
 const TYPE: u32 = 3;
 const NAME: &[u8] = b"GNU\0";
-/// A hash has 8 to 64 bytes (`--build-id=fast` has the fewest); anything else is rejected.
+/// A hash has 8 to 64 bytes (8 with `--build-id=fast`); any other length is rejected.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=64;
 
-/// The build id in a sequence of ELF notes (little endian, aligned to 4 bytes), in hexadecimal; `None` where there is none,
-/// and where the notes make no sense before it.
+/// The build ID in a sequence of ELF notes (little endian, 4-byte aligned), in hexadecimal; `None` if there
+/// is none, or if an earlier note is malformed.
 pub fn of_notes(notes: &[u8]) -> Option<String> {
     let mut rest = notes;
     loop {
@@ -24,7 +24,7 @@ pub fn of_notes(notes: &[u8]) -> Option<String> {
         if kind == TYPE && rest.get(12..12 + name) == Some(NAME) && LENGTHS.contains(&id) {
             return Some(found.iter().map(|byte| format!("{byte:02x}")).collect());
         }
-        // The last note need not be filled up.
+        // The last note may lack its padding.
         rest = rest.get(end.checked_next_multiple_of(4)?..)?;
     }
 }
@@ -56,7 +56,7 @@ mod tests {
             assert_eq!(of_notes(notes), hex);
         }
         assert_eq!(of_notes(&[&xen[..], &other].concat()), None);
-        // Not aligned at its end, as the last one may be.
+        // Without padding at the end, as allowed for the last one.
         let odd = note(b"GNU\0", 3, &[7; 9]);
         assert_eq!(of_notes(&odd[..odd.len() - 3]), Some("07".repeat(9)));
     }

@@ -1,42 +1,43 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a kernel says when something is wrong with it: one table, for the host's view of the console and for the runner's view
-//! of the kernel log. Pure; works on bytes, because a dying kernel does not write UTF-8.
+//! Messages that a kernel prints when something is wrong: one table, for the host's view of the console and
+//! the runner's view of the kernel log. Pure. Works on bytes, because a dying kernel does not write valid
+//! UTF-8.
 //!
-//! The table is text with `*` for anything, and not regular expressions: the runner looks at each record of the log under
-//! emulation, where compiling a hundred expressions costs more than the boot may become slower. A rule is compared where a
-//! message begins, so nearly all of them differ in the first byte.
+//! The patterns are text with `*` as a wildcard, not regular expressions: the runner matches each log record
+//! under emulation, where compiling a hundred regular expressions would slow down the boot too much. A rule
+//! is only compared where a message starts, so most comparisons end at the first byte.
 //!
-//! How it could be wrong: a complaint of a form that is not here is missed by both readers. Two things stand behind it: the
-//! host counts a stack trace that belongs to nothing known, and the kernel's taint is judged.
+//! How it could be wrong: both readers miss a warning that is not in the table. There are two safety nets:
+//! the host counts a stack trace that belongs to no known message, and the kernel's taint is judged.
 
-/// How bad a complaint is.
+/// How severe a kernel warning is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The kernel lives on.
+    /// The kernel keeps running.
     Splat,
-    /// The kernel is dead, or will be.
+    /// The kernel is dead, or about to die.
     Death,
 }
 
-/// What a line means.
+/// The meaning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Looks like a complaint, and is not one.
+    /// Looks like a warning, but is not one.
     Note,
-    /// Comes with a stack trace, and is not a complaint.
+    /// Has a stack trace, but is not a warning.
     Traced,
-    /// Part of a report that another line begins; a complaint where that line was not seen.
+    /// Part of a report that starts with another line; a warning if that line was not seen.
     Part,
-    /// The kernel complains and lives on.
+    /// A warning; the kernel keeps running.
     Splat,
     /// The kernel is dying; more may follow.
     Death,
-    /// The last word of a kernel.
+    /// The final message of a kernel.
     Panic,
 }
 
 impl Kind {
-    /// How bad it is; `None` for what is not a complaint.
+    /// The severity; `None` if it is not a warning.
     pub const fn severity(self) -> Option<Severity> {
         match self {
             Kind::Note | Kind::Traced => None,
@@ -46,23 +47,25 @@ impl Kind {
     }
 }
 
-/// Where a rule is looked for.
+/// Where a rule is matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Where a message begins, also behind a prefix such as `rcu: `.
+    /// At the start of a message, also after a prefix such as `rcu: `.
     Start,
-    /// The same, but anybody may write such words: only in a line that is known to be the kernel's.
+    /// The same, but only in a line that is known to be the kernel's, because programs print such text as
+    /// well.
     OfKernel,
-    /// Anywhere in a line: nobody else writes such words, and who wrote before may have left its line open.
+    /// Anywhere in a line: only the kernel prints this text, and a previous writer may not have ended its
+    /// line.
     Anywhere,
 }
 
-/// A line of the table.
+/// A rule of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     kind: Kind,
     place: Place,
-    /// Text of the line from there on; `*` is any text.
+    /// Text of the line from there on; `*` matches any text.
     pattern: &'static str,
 }
 
@@ -75,7 +78,7 @@ impl Rule {
         Rule { place: Place::OfKernel, ..self }
     }
 
-    /// The longest text that is in every line which this rule fits.
+    /// The longest literal text of the pattern: every line that the rule matches contains it.
     pub fn literal(&self) -> &'static str {
         self.pattern.split('*').max_by_key(|part| part.len()).unwrap_or_default()
     }
@@ -105,20 +108,20 @@ const fn panic(pattern: &'static str) -> Rule {
     Rule { kind: Kind::Panic, place: Place::Start, pattern }
 }
 
-/// With what a panic begins (kernel/panic.c).
+/// Prefix of a panic message (kernel/panic.c).
 pub const PANIC: &str = "Kernel panic - not syncing";
 
-/// All rules. The first that fits decides, so exceptions stand before what they are exceptions of.
+/// All rules. The first match decides, so exceptions come before the general rule.
 pub const RULES: &[Rule] = &[
-    // Last words: kernel/panic.c; faults before the traps are set up (arch/x86/mm/extable.c, head_32.S), after which the kernel
-    // halts for ever; the decompressor.
+    // Final messages: kernel/panic.c; faults before the traps are set up (arch/x86/mm/extable.c, head_32.S),
+    // after which the kernel halts for ever; the decompressor.
     panic(PANIC).anywhere(),
     panic("PANIC: early exception").anywhere(),
     panic("BUG: Int *: CR2 "),
     panic("-- System halted"),
     panic("Fixing recursive fault but reboot is needed!"),
-    // Deaths: arch/x86/mm/fault.c, kernel/traps.c, kernel/dumpstack.c; lib/bug.c and include/asm-generic/bug.h. The line with
-    // `[#1]` has a function of its own, `is_die_line`.
+    // Deaths: arch/x86/mm/fault.c, kernel/traps.c, kernel/dumpstack.c; lib/bug.c and
+    // include/asm-generic/bug.h. The line with `[#1]` is handled by `is_die_line`.
     death("BUG: unable to handle").anywhere(),
     death("BUG: Unable to handle").anywhere(),
     death("BUG: kernel NULL pointer dereference").anywhere(),
@@ -132,14 +135,14 @@ pub const RULES: &[Rule] = &[
     death("general protection fault, probably for ").anywhere(),
     death("general protection fault: "),
     death("Oops: ").of_kernel(),
-    // Other machines: arm64, riscv, mips, loongarch.
+    // Other architectures: arm64, riscv, mips, loongarch.
     death("Unable to handle kernel "),
     death("Internal error: Oops"),
     death("Insufficient stack space to handle exception!"),
     death("Oops [#"),
     death("Oops[#"),
     death("Kernel bug detected[#"),
-    // WARN(), in both of its forms: kernel/panic.c before and since 6.18.
+    // WARN(), in both formats: kernel/panic.c before and since 6.18.
     splat("WARNING: CPU: * PID: ").anywhere(),
     splat("WARNING: *:* at *, CPU#").anywhere(),
     splat("WARNING: *.c:* at *+0x"),
@@ -154,7 +157,8 @@ pub const RULES: &[Rule] = &[
     splat("KCSAN: assert:"),
     part("KASAN: "),
     part("KFENCE: "),
-    // kernel/locking/lockdep.c; older kernels put each title into `[ .. ]` and wrote INFO or BUG where it is WARNING now.
+    // kernel/locking/lockdep.c; older kernels put each title into `[ .. ]` and printed INFO or BUG where
+    // newer ones print WARNING.
     splat("WARNING: possible * detected"),
     splat("WARNING: inconsistent lock state"),
     splat("WARNING: *-safe -> *-unsafe lock order detected"),
@@ -211,14 +215,15 @@ pub const RULES: &[Rule] = &[
     splat("INFO: task * blocked in I/O wait for more than "),
     splat("INFO: task * can't die for more than "),
     part("INFO: task * blocked on "),
-    // The name of a task may have an end of line in it.
+    // The name of a task may contain a newline.
     splat("INFO: task ").of_kernel(),
     splat("INFO: rcu*detected *stall"),
     part("rcu_* kthread starved for "),
     part("rcu_* kthread timer wakeup didn't happen for "),
     splat("csd: Detected non-responsive CSD lock"),
     part("csd: CSD lock (#"),
-    // mm: slub.c, page_alloc.c, memory.c, oom_kill.c, kmemleak.c, usercopy.c, debug.c. A killer has its trace before its title.
+    // mm: slub.c, page_alloc.c, memory.c, oom_kill.c, kmemleak.c, usercopy.c, debug.c. The OOM killer prints
+    // its trace before its title.
     splat("BUG: Bad page "),
     splat("BUG: Bad rss-counter state "),
     splat("BUG: non-zero pgtables_bytes "),
@@ -261,7 +266,8 @@ pub const RULES: &[Rule] = &[
     splat("detected buffer overflow"),
     part("ref_tracker: * has * users at"),
     splat("ref_tracker: reference already released"),
-    // kernel/cfi.c, arch/x86/kernel: cet.c, cpu, nmi; arch/x86/mm/extable.c, mm/fault.c; arch/x86/kernel/cpu/mce.
+    // kernel/cfi.c, arch/x86/kernel: cet.c, cpu, nmi; arch/x86/mm/extable.c, mm/fault.c;
+    // arch/x86/kernel/cpu/mce.
     splat("CFI failure at ").anywhere(),
     splat("CFI failure (target: "),
     splat("Missing ENDBR: "),
@@ -284,12 +290,12 @@ pub const RULES: &[Rule] = &[
     splat("sysctl duplicate entry"),
     splat("unregister_netdevice: waiting for "),
     splat("hw csum failure"),
-    // arch/x86/kernel/unwind_frame.c and unwind_orc.c: the unwinder met what it should not.
+    // arch/x86/kernel/unwind_frame.c and unwind_orc.c: the unwinder found an invalid stack.
     splat("WARNING: kernel stack "),
     splat("WARNING: stack recursion "),
     splat("WARNING: stack going in the wrong direction"),
     splat("WARNING: can't access "),
-    // With a stack trace that was asked for, or that a memory allocation of a size from user space brings.
+    // Stack traces that were requested, or that follow a memory allocation with a size from user space.
     traced("sysrq: Show "),
     traced("SysRq : Show "),
     traced("FAULT_INJECTION: forcing a failure"),
@@ -298,7 +304,7 @@ pub const RULES: &[Rule] = &[
     traced("vmalloc: allocation failure").anywhere(),
     traced("percpu: allocation failed"),
     traced("====[ backtrace testing ]"),
-    // Advice about the machine, the configuration and what will go away.
+    // Advice about the machine, the configuration and deprecated features.
     note("WARNING: Unprivileged eBPF is enabled"),
     note("WARNING: *eprecat"),
     note("WARNING: *itigation"),
@@ -331,27 +337,27 @@ pub const RULES: &[Rule] = &[
     note("WARNING: polling idle"),
     note("WARNING: mapping "),
     note("WARNING: bogus zero IO-APIC"),
-    // Whatever else it says with these words.
+    // Any other line that starts with these words.
     splat("WARNING:").of_kernel(),
     splat("BUG:").of_kernel(),
 ];
 
-/// A line that means something.
+/// A line that matched a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// What.
+    /// Its meaning.
     pub kind: Kind,
-    /// Where its title begins: at the beginning of the message, or in the middle of an open line.
+    /// Where its title starts: at the start of the message, or in the middle of an unfinished line.
     pub start: usize,
-    /// Where the rule fits.
+    /// Where the rule matched.
     pub at: usize,
 }
 
-/// What a message says, given without its time stamp. `of_kernel`: it is known that the kernel wrote it, and not a program
-/// whose words go to the same console.
+/// Matches a message, given without its time stamp. `of_kernel`: it is known that the kernel wrote it, not a
+/// program that writes to the same console.
 pub fn find(message: &[u8], of_kernel: bool) -> Option<Found> {
     let first = at_starts(message, of_kernel);
-    // A death may stand behind any words.
+    // A death may follow any text.
     match anywhere(message) {
         Some(inner) if first.is_none_or(|first| first.kind < Kind::Death && inner.kind >= Kind::Death) => {
             Some(inner)
@@ -360,13 +366,13 @@ pub fn find(message: &[u8], of_kernel: bool) -> Option<Found> {
     }
 }
 
-/// How bad a title is that the kernel wrote.
+/// How severe a title is, if the kernel wrote it.
 pub fn severity(title: &str) -> Option<Severity> {
     find(title.as_bytes(), true).and_then(|found| found.kind.severity())
 }
 
-/// How programs begin their names that write to the kernel's log while a system starts, without `[pid]` behind it. A console
-/// does not tell them from a subsystem; the log does.
+/// Prefixes of the names of programs that write to the kernel log while a system starts, without `[pid]`
+/// after them. On a console they look like a subsystem; the log distinguishes them.
 const PROGRAMS: [&str; 13] = [
     "virtme",
     "vmtest",
@@ -383,10 +389,10 @@ const PROGRAMS: [&str; 13] = [
     "mount:",
 ];
 
-/// Most prefixes in front of a message: `rcu: `, `smp: csd: `.
+/// Most prefixes before a message: `rcu: `, `smp: csd: `.
 const MAX_PREFIXES: usize = 3;
 
-/// Looks where a message may begin.
+/// Matches the rules wherever a message may start.
 fn at_starts(message: &[u8], of_kernel: bool) -> Option<Found> {
     let start = message.len() - message.trim_ascii_start().len();
     let mut at = start;
@@ -405,7 +411,7 @@ fn at_starts(message: &[u8], of_kernel: bool) -> Option<Found> {
     is_die_line(message).then_some(Found { kind: Kind::Death, start, at: start })
 }
 
-/// The rules that are looked for anywhere, by their place in the table. They are asked at every byte, and are few.
+/// Indices of the rules that are matched anywhere. They are tried at every byte, but there are few of them.
 const ANYWHERE: [usize; anywhere_rules()] = {
     let mut found = [0; anywhere_rules()];
     let (mut at, mut next) = (0, 0);
@@ -428,7 +434,7 @@ const fn anywhere_rules() -> usize {
     count
 }
 
-/// First bytes of those: few places of a line have one.
+/// First bytes of those rules: few positions of a line have one.
 const BEGINS: [bool; 256] = {
     let mut begins = [false; 256];
     let mut at = 0;
@@ -439,7 +445,7 @@ const BEGINS: [bool; 256] = {
     begins
 };
 
-/// Looks at every place of a line; the worst of what is there.
+/// Matches at every position of a line; returns the most severe match.
 fn anywhere(message: &[u8]) -> Option<Found> {
     let mut worst: Option<Found> = None;
     for (at, byte) in message.iter().enumerate() {
@@ -449,7 +455,7 @@ fn anywhere(message: &[u8]) -> Option<Found> {
         let mut rules = ANYWHERE.iter().map(|at| &RULES[*at]);
         let Some(rule) = rules.find(|rule| fits(rule.pattern, &message[at..])) else { continue };
         if worst.is_none_or(|worst| worst.kind < rule.kind) {
-            // `Web Content: page allocation failure`: a prefix with blanks is of the same message.
+            // `Web Content: page allocation failure`: a prefix with blanks belongs to the same message.
             let start = if message[..at].ends_with(b": ") { 0 } else { at };
             worst = Some(Found { kind: rule.kind, start, at });
         }
@@ -457,9 +463,9 @@ fn anywhere(message: &[u8]) -> Option<Found> {
     worst
 }
 
-/// Whether a text begins with a pattern.
+/// Whether a text starts with a pattern.
 fn fits(pattern: &str, text: &[u8]) -> bool {
-    // Before anything is called: most rules differ here.
+    // Checked first, because most rules differ here.
     if pattern.as_bytes().first() != text.first() {
         return false;
     }
@@ -474,11 +480,11 @@ fn fits(pattern: &str, text: &[u8]) -> bool {
     rest.is_some()
 }
 
-/// The first line of die(): `general protection fault: 0000 [#1] SMP`, whatever the fault is called and whether or not there
-/// is `Oops: ` in front.
+/// The first line of die(): `general protection fault: 0000 [#1] SMP`, for any fault, with or without an
+/// `Oops: ` prefix.
 fn is_die_line(text: &[u8]) -> bool {
     const MARK: &[u8] = b" [#";
-    // Few lines have a `#`; `unexpected #NM exception: 0000 [#1]` has two.
+    // Few lines contain a `#`; `unexpected #NM exception: 0000 [#1]` contains two.
     let Some(hash) = text.iter().rposition(|byte| *byte == b'#') else { return false };
     let Some(at) = hash.checked_sub(MARK.len() - 1).filter(|at| text[*at..].starts_with(MARK)) else {
         return false;
@@ -491,14 +497,15 @@ fn is_die_line(text: &[u8]) -> bool {
         && text[..at - code].ends_with(b": ")
 }
 
-/// Length of what frames a title of lockdep: `[ `, or `====== ` in the same line.
+/// Length of the frame of a lockdep title: `[ `, or `====== ` on the same line.
 fn frame(text: &[u8]) -> usize {
     let line = text.iter().take_while(|byte| **byte == b'=').count();
     let line = if line > 0 && text.get(line) == Some(&b' ') { line + 1 } else { 0 };
     line + if text[line..].starts_with(b"[ ") { 2 } else { 0 }
 }
 
-/// Length of a subsystem's prefix (`pr_fmt`), a word and `: `; 0 where there is none. `sh[7]: ` is a program's.
+/// Length of a subsystem's prefix (`pr_fmt`), a word and `: `; 0 if there is none. `sh[7]: ` belongs to a
+/// program.
 fn prefix(text: &[u8]) -> usize {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:+#,@".contains(byte);
     let length = text.iter().take_while(|byte| word(byte)).count();

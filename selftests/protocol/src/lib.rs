@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the guest runner and the host say to each other.
+//! The protocol between the guest runner and the host.
 //!
-//! The runner writes one JSON object a line to a channel of its own, never to the console. Both sides take every
-//! name from here, so a marker cannot be renamed on one side only. This crate knows nothing about files, ports or
-//! virtual machines.
+//! The runner writes one JSON object per line to a separate channel, never to the console. Both sides use the
+//! names defined here, so a marker cannot be renamed on one side only. This crate does not depend on files,
+//! ports or virtual machines.
 
 #![warn(missing_docs)]
 
@@ -14,44 +14,46 @@ pub mod taint;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this protocol. The host refuses a `hello` with another one: a stale runner must not be trusted.
+/// Version of this protocol. The host rejects a `hello` with any other version: a stale runner must not be
+/// trusted.
 pub const PROTOCOL: u32 = 3;
 
-/// What the runner writes into the kernel's log, as a warning, just before `done`. It has to arrive on the console: then
-/// whatever the kernel complained of until there arrived as well.
+/// A warning that the runner writes to the kernel log just before `done`. If it reaches the console, all
+/// earlier kernel warnings have reached it as well.
 pub const LAST_WORD: &str = "vmtest-runner: the tests are over, and warnings still reach this console";
 
 /// Name of the virtio-serial port that carries events under virtme-ng.
 pub const VIRTIO_PORT: &str = "vmtest.events";
 
-/// Kernel command line keys that the runner reads from `/proc/cmdline`. They hold a dot, so that the kernel takes
-/// them for parameters of an absent module and neither warns nor hands them to init.
+/// Kernel command line keys that the runner reads from `/proc/cmdline`. They contain a dot, so the kernel
+/// assumes that they are parameters of an absent module and neither warns nor passes them to init.
 pub mod param {
     /// Run nonce; repeated in every event line.
     pub const NONCE: &str = "vmtest.nonce";
-    /// Where events go: `ttyS1`, or the name of a virtio port.
+    /// Where events are sent: `ttyS1`, or the name of a virtio port.
     pub const PORT: &str = "vmtest.port";
     /// Comma-separated globs of `test/subtest` to run; absent means all.
     pub const TEST: &str = "vmtest.test";
-    /// Exactly these subtests of the runner's list, by place ([`super::pick`]), whatever the effort: a list of names can be
-    /// longer than this line may be. Counts more than [`TEST`].
+    /// Exactly these subtests, by their index in the runner's list ([`super::pick`]), regardless of the
+    /// effort: a list of names could be too long for the command line. Overrides [`TEST`].
     pub const PICK: &str = "vmtest.pick";
     /// `quick`, `normal` or `soak`.
     pub const EFFORT: &str = "vmtest.effort";
     /// How often the whole plan is run; absent means once.
     pub const REPEAT: &str = "vmtest.repeat";
-    /// `1`: nothing is started any more after the first failure or complaint of the kernel.
+    /// `1`: nothing is started after the first failure or kernel warning.
     pub const UNTIL_FAIL: &str = "vmtest.untilfail";
-    /// No subtest is started later than so many seconds after the runner; absent means that there is no such limit.
+    /// No subtest starts later than this many seconds after the runner; absent means no limit.
     pub const SECONDS: &str = "vmtest.seconds";
     /// `turned` or `blind`, a [`super::SelfTest`]: then every subtest must fail.
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `name=value`, repeatable: sysctl to set before the first test.
     pub const SYSCTL: &str = "vmtest.sysctl";
-    /// Path of a bpftool in the guest; absent where there is none, and then no subtest that uses it runs.
+    /// Path of a bpftool in the guest; if absent, no subtest that uses it runs.
     pub const BPFTOOL: &str = "vmtest.bpftool";
-    /// Path in the guest of a file that says which of the kernel's own tests to run instead of the own suite: an
-    /// [`Upstream`](crate::Upstream) as JSON. A file, because names of tests are many and this line is short.
+    /// Path in the guest of a file that selects tests of an external suite to run instead of our own: an
+    /// [`Upstream`](crate::Upstream) as JSON. A file, because a command line is too short for many test
+    /// names.
     pub const UPSTREAM: &str = "vmtest.upstream";
     /// Base64 (standard alphabet) of a shell command to run instead of the tests.
     pub const EXEC: &str = "vmtest.exec";
@@ -59,10 +61,10 @@ pub mod param {
     pub const SHELL: &str = "vmtest.shell";
 }
 
-/// Longest line either side accepts, in bytes; longer logs are cut by the runner with a mark.
+/// Longest line that either side accepts, in bytes; the runner cuts longer logs and marks the cut.
 pub const MAX_LINE: usize = 256 * 1024;
 
-/// What a single event line looks like.
+/// A single event line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Nonce of the run, as given on the kernel command line.
@@ -80,7 +82,7 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ev", rename_all = "snake_case")]
 pub enum Event {
-    /// First event: who is speaking, on what.
+    /// First event: identifies the runner and the guest.
     Hello(Hello),
     /// Every subtest that will run, in order. Comes once, before the first `start`.
     Plan(Plan),
@@ -88,22 +90,22 @@ pub enum Event {
     Start(Start),
     /// A subtest ended.
     End(End),
-    /// The kernel complained (taint or a warning in its log).
+    /// The kernel printed a warning (found in its log or taint flags).
     Splat(Splat),
     /// A piece of output of `--exec`, or of the `test_progs` that runs the test that started last.
     Output(Output),
-    /// Last event. Nothing without it is a pass.
+    /// Last event. Without it, nothing counts as a pass.
     Done(Done),
 }
 
-/// Who is speaking, on what.
+/// Identifies the runner and the guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`] of the runner.
     pub protocol: u32,
     /// `uname -r`.
     pub release: String,
-    /// Build id of the running kernel, in hexadecimal; empty where the kernel shows none.
+    /// Build ID of the running kernel, in hexadecimal; empty if the kernel exposes none.
     #[serde(default)]
     pub build_id: String,
     /// `/proc/cmdline`.
@@ -116,22 +118,22 @@ pub struct Hello {
     pub memory_mib: u64,
     /// Features found in the kernel's BTF and sysctls: name to value.
     pub features: std::collections::BTreeMap<String, String>,
-    /// What differs by kernel and what the tests therefore expect: name to value.
+    /// Properties that differ by kernel, and that the expectations of the tests depend on: name to value.
     pub profile: std::collections::BTreeMap<String, String>,
 }
 
-/// What is damaged on purpose, to see that the subtests can fail.
+/// How the suite is damaged on purpose, to check that the subtests can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelfTest {
-    /// One expectation of each subtest is turned round: finds the subtest that never states what it found.
+    /// One expectation of each subtest is inverted: finds subtests whose verdict ignores their expectations.
     Turned,
-    /// BPF programs see nothing, and those made of instructions do nothing: finds the subtest that would pass on a kernel
-    /// whose programs never run, or that accepts what it has to refuse.
+    /// BPF programs record nothing, and programs made of instructions do nothing: finds subtests that would
+    /// pass on a kernel whose programs never run, or that accepts what it must reject.
     Blind,
 }
 
 impl SelfTest {
-    /// As it stands on the kernel command line.
+    /// Its name on the kernel command line.
     pub fn name(self) -> &'static str {
         match self {
             SelfTest::Turned => "turned",
@@ -139,7 +141,7 @@ impl SelfTest {
         }
     }
 
-    /// The one of that name.
+    /// Parses a name from the kernel command line.
     pub fn from_name(name: &str) -> Option<SelfTest> {
         [SelfTest::Turned, SelfTest::Blind].into_iter().find(|one| one.name() == name)
     }
@@ -155,7 +157,7 @@ pub struct TestName {
 }
 
 impl TestName {
-    /// `test/subtest`, the form that people type and globs match.
+    /// `test/subtest`, the form that users type and globs match.
     ///
     /// Just `test` for a test of `test_progs` as a whole, which has no subtest.
     pub fn path(&self) -> String {
@@ -165,16 +167,16 @@ impl TestName {
 
 /// Every subtest that will run, in order, and how often.
 ///
-/// A round is the whole plan once. Rounds count from 1; `start` and `end` carry theirs, so that no repetition can stand
-/// for another.
+/// A round is the whole plan once. Rounds count from 1; `start` and `end` carry theirs, so that no repetition
+/// can be mistaken for another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In the order in which they will run.
     pub tests: Vec<TestName>,
-    /// Rounds; with `until_fail` the most there can be.
+    /// Number of rounds; with `until_fail` the maximum.
     #[serde(default = "one_round")]
     pub rounds: u32,
-    /// Whether it ends with the first failure, or when time is up.
+    /// Whether it stops at the first failure, or when the time is up.
     #[serde(default)]
     pub until_fail: bool,
 }
@@ -186,21 +188,21 @@ fn one_round() -> u32 {
 /// A subtest begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Which.
+    /// Name of the subtest.
     #[serde(flatten)]
     pub name: TestName,
-    /// In which round.
+    /// Number of the round, from 1.
     #[serde(default = "one_round")]
     pub round: u32,
 }
 
-/// Outcome of a subtest as the guest can judge it. Crash, timeout and missing are the host's to say.
+/// Outcome of a subtest as far as the guest can judge it. The host adds crash, timeout and missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestOutcome {
-    /// Every expectation held, and there was at least one.
+    /// Every expectation was met, and there was at least one.
     Pass,
-    /// An expectation did not hold, or something needed could not be had.
+    /// An expectation was not met, or something needed was not available.
     Fail,
     /// The kernel does not have the feature, and rejected it exactly as it must.
     Skip,
@@ -208,53 +210,54 @@ pub enum GuestOutcome {
     Xfail,
 }
 
-/// One expectation, as stated and as found.
+/// One expectation and what was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub what: String,
-    /// What had to be.
+    /// The expected value.
     pub expected: String,
-    /// What was.
+    /// The actual value.
     pub seen: String,
-    /// Whether the two agree in the way the test asks for.
+    /// Whether the expectation was met.
     pub ok: bool,
 }
 
 /// A subtest ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
-    /// Which.
+    /// Name of the subtest.
     #[serde(flatten)]
     pub name: TestName,
-    /// In which round.
+    /// Number of the round, from 1.
     #[serde(default = "one_round")]
     pub round: u32,
-    /// How.
+    /// How it ended.
     pub outcome: GuestOutcome,
     /// Why it failed, was skipped or is a known failure; empty for a pass.
     pub reason: String,
     /// Number of expectations that were checked. 0 is never a pass.
     pub checks: u32,
-    /// The expectations that did not hold, or the first few of those that did; none of those in a later round than the
-    /// first.
+    /// The expectations that were not met, or the first few that were; met ones are only reported in the
+    /// first round.
     pub seen: Vec<Check>,
-    /// Figures that it took, for people; empty where it took none.
+    /// Measurements, for humans; empty without any.
     #[serde(default)]
     pub measured: String,
     /// Wall time in microseconds.
     pub duration_us: u64,
-    /// Verifier log, libbpf's messages, the test's own notes; cut at 64 KiB.
+    /// Verifier log, libbpf's messages and the test's own notes; cut at 64 KiB.
     pub log: String,
 }
 
-/// The kernel complained.
+/// The kernel printed a warning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Splat {
-    /// The subtest that was running; empty strings outside of any: at boot, while programs are loaded, after the last one.
+    /// The subtest that was running; empty strings if none was: at boot, while programs are loaded, after the
+    /// last one.
     #[serde(flatten)]
     pub name: TestName,
-    /// First line of the complaint.
+    /// First line of the warning.
     pub title: String,
 }
 
@@ -267,11 +270,11 @@ pub struct Output {
     pub text: String,
 }
 
-/// How the process that ran the tests ended, seen by its parent in the guest.
+/// How the process that ran the tests ended, as seen by its parent in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "how", content = "code")]
 pub enum WorkerEnd {
-    /// It went through its plan, or through its command, and exited with this status.
+    /// It completed its plan or its command, and exited with this status.
     Exited(i32),
     /// A signal ended it.
     Signaled(i32),
@@ -286,39 +289,40 @@ pub struct Done {
     pub ended: u32,
     /// How the worker ended.
     pub worker: WorkerEnd,
-    /// `/proc/sys/kernel/tainted` after the worker was reaped, see [`taint`]; `None` where it cannot be read.
+    /// `/proc/sys/kernel/tainted` after the worker was reaped, see [`taint`]; `None` if it cannot be read.
     pub tainted: Option<u64>,
 }
 
-/// One subtest as `runner --list` prints it, a JSON array of these; works on any host, without a VM.
+/// One subtest in the JSON array printed by `runner --list`; works on any host, without a VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Which.
+    /// Name of the subtest.
     #[serde(flatten)]
     pub name: TestName,
     /// One sentence: what it proves.
     pub about: String,
     /// Smallest effort that includes it.
     pub effort: Effort,
-    /// Needs `thread=single` when emulated, because it patches text under load.
+    /// Needs `thread=single` when emulated, because it patches code under load.
     pub single_thread: bool,
-    /// Needs more than one CPU: on one it is a skip.
+    /// Needs more than one CPU: with one CPU it is skipped.
     #[serde(default)]
     pub several_cpus: bool,
-    /// Uses the bpftool of the tree under test; planned only where the host offers one.
+    /// Uses the bpftool of the tree under test; planned only if the host provides one.
     #[serde(default)]
     pub bpftool: bool,
-    /// Runs only where its group is named: it is no test of the kernel, but kills it.
+    /// Runs only if its group is named: it does not test the kernel, but kills it.
     #[serde(default)]
     pub only_named: bool,
 }
 
-/// Whether a glob speaks of this group by name; `*` does not.
+/// Whether a glob names this group explicitly; `*` does not.
 pub fn names_group(glob: &str, group: &str) -> bool {
     glob.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Places in a list, in hexadecimal: four places a digit, the first of them its highest bit.
+/// Encodes selected indices of a list in hexadecimal: four indices per digit, the first one in its highest
+/// bit.
 pub fn pick(places: impl IntoIterator<Item = bool>) -> String {
     let places: Vec<bool> = places.into_iter().collect();
     let digit = |four: &[bool]| {
@@ -328,7 +332,7 @@ pub fn pick(places: impl IntoIterator<Item = bool>) -> String {
     places.chunks(4).map(digit).collect()
 }
 
-/// The opposite of [`pick`], for a list of this length; `None` where the text is of another list.
+/// The inverse of [`pick`] for a list of this length; `None` if the text belongs to another list.
 pub fn picked(text: &str, length: usize) -> Option<Vec<bool>> {
     let bits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<u32>>>()?;
     let mut places: Vec<bool> =
@@ -341,54 +345,54 @@ pub fn picked(text: &str, length: usize) -> Option<Vec<bool>> {
 /// Which tests of the kernel's own `test_progs`, or which program, to run; see [`param::UPSTREAM`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
-    /// Directory of `test_progs` or the program, and all that it needs, as the guest sees it.
+    /// Directory of `test_progs` or the program with all its files, as the guest sees it.
     pub bundle: String,
-    /// A file in it that runs in place of `test_progs`, without arguments, once for each test; `None`: `test_progs`.
+    /// A file in it that runs instead of `test_progs`, without arguments, once for each test.
     #[serde(default)]
     pub program: Option<String>,
-    /// Names of tests, in order; no two are the same.
+    /// Unique names of tests, in order.
     pub tests: Vec<UpstreamTest>,
     /// Patterns of subtests that must not run (`test/subtest`, with `*`).
     pub deny: Vec<String>,
-    /// Seconds that one test may take.
+    /// Time limit of one test, in seconds.
     pub limit_s: u32,
 }
 
-/// One of them.
+/// A test to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamTest {
-    /// As `test_progs -l` names it.
+    /// Its name as printed by `test_progs -l`.
     pub name: String,
     /// Patterns of its subtests (with `*`); empty for all of them.
     pub subtests: Vec<String>,
 }
 
-/// Begins the reason of a test that was killed because its time was up; what follows is how long that was.
+/// Prefix of the reason of a test that was killed at its time limit; the limit follows.
 pub const OUT_OF_TIME: &str = "no end within";
 
-/// Most bytes of output that the runner sends of one `test_progs`, half from each end.
+/// Most bytes of output that the runner sends for one `test_progs`, half from each end.
 pub const MAX_TEST_OUTPUT: usize = 1024 * 1024;
 
-/// Stands where output was left out.
+/// Marks where output was cut.
 pub const OUTPUT_CUT: &str = "[.. bytes of output cut by the runner ..]";
 
-/// How much to do.
+/// How much to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effort {
-    /// One look at each group: does the feature work at all.
+    /// One look at each group: does the feature work in principle.
     Quick,
-    /// Everything that ends within seconds.
+    /// Everything that finishes within seconds.
     Normal,
-    /// The same, and stress in full: minutes.
+    /// The same plus the full stress tests: minutes.
     Soak,
 }
 
 impl Effort {
-    /// All of them, the smallest first.
+    /// All levels, the smallest first.
     pub const ALL: [Effort; 3] = [Effort::Quick, Effort::Normal, Effort::Soak];
 
-    /// The word for it on command lines.
+    /// Its name on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Effort::Quick => "quick",
@@ -397,7 +401,7 @@ impl Effort {
         }
     }
 
-    /// From its word.
+    /// Parses a name from a command line.
     pub fn of_name(name: &str) -> Option<Effort> {
         Effort::ALL.into_iter().find(|effort| effort.name() == name)
     }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the bits of `/proc/sys/kernel/tainted` mean, and which of them say that something went wrong.
+//! The bits of `/proc/sys/kernel/tainted`, and which of them indicate a problem.
 //!
-//! Bad are those that only the kernel's own trouble sets. The others come about in good runs, or by what user space did:
-//! test modules are unsigned, out of the tree and marked as tests (E, O, N); a kernel parameter names a CPU feature (S);
-//! firmware has a quirk (I); structures are randomised (T); somebody wrote to a dangerous file or forced a module in or out
-//! (U, F, R).
+//! Only bits that the kernel sets because of its own trouble are bad. The others also occur in good runs, or
+//! because of user space: test modules are unsigned, out of tree and marked as tests (E, O, N); a kernel
+//! parameter names a CPU feature (S); firmware has a quirk (I); structures are randomised (T); a dangerous
+//! file was written, or a module was loaded or unloaded by force (U, F, R).
 //!
-//! How it could be wrong: a flag that a later kernel adds for damage is not known here and does not count. All that were added
-//! since 4.17 (X, T, N, J) are harmless.
+//! How it could be wrong: a flag that a later kernel adds for damage is unknown here and does not count. All
+//! flags added since 4.17 (X, T, N, J) are harmless.
 
-/// A bit, its letter in a kernel's messages, what it says, and whether that is trouble.
+/// A bit, its letter in kernel messages, its meaning, and whether it is bad.
 struct Flag {
     bit: u32,
     letter: char,
@@ -55,32 +55,33 @@ const FLAGS: [Flag; 20] = [
     flag(19, 'J', "a firmware control call"),
 ];
 
-/// An oops or BUG: the kernel died, and nothing explains that away.
+/// An oops or BUG: the kernel died, and nothing can explain that away.
 pub const DIED: u64 = 1 << 7;
 /// A machine check.
 pub const MACHINE_CHECK: u64 = 1 << 4;
-/// A bad page, or memory that a sanitizer found misused.
+/// A bad page, or a memory error found by a sanitizer.
 pub const BAD_PAGE: u64 = 1 << 5;
 /// A warning.
 pub const WARNED: u64 = 1 << 9;
 /// A soft lockup.
 pub const SOFT_LOCKUP: u64 = 1 << 14;
 
-/// The bits that say that something went wrong.
+/// The bits that indicate a problem.
 pub fn bad_bits(tainted: u64) -> u64 {
     FLAGS.iter().filter(|flag| flag.bad).fold(0, |bits, flag| bits | 1 << flag.bit) & tainted
 }
 
 const TITLE: &str = "kernel tainted: ";
 
-/// The title of a complaint that is nothing but taint: `kernel tainted: B (a bad page or object), W (a warning)`.
+/// The title of a warning that consists only of taint: `kernel tainted: B (a bad page or object), W (a
+/// warning)`.
 pub fn title(tainted: u64) -> String {
     let known = FLAGS.iter().filter(|flag| tainted & 1 << flag.bit != 0);
     let words: Vec<String> = known.map(Flag::words).collect();
     format!("{TITLE}{}", words.join(", "))
 }
 
-/// The bits that such a title names; none where it is another complaint's.
+/// The bits that such a title names; 0 for any other title.
 pub fn named(title: &str) -> u64 {
     let named = FLAGS.iter().filter(|flag| title.starts_with(TITLE) && title.contains(&flag.words()));
     named.fold(0, |bits, flag| bits | 1 << flag.bit)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
 
-/// enum { A = 1, FSESSION = 58 }; enum64 { BIG = 1 << 40 }; int f(int, int), with an int before and a struct between.
+/// enum { A = 1, FSESSION = 58 }; enum64 { BIG = 1 << 40 }; int f(int, int), with an int before and a
+/// struct between.
 fn sample() -> Vec<u8> {
     let strings = b"\0A\0FSESSION\0f\0BIG\0";
     let info = |kind: u32, vlen: u32| kind << 24 | vlen;

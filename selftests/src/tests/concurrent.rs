@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Many calls at once: each has its own cookie, on several CPUs and on one. Each subtest proves that calls overlapped.
+//! Many concurrent calls: each has its own cookie, on several CPUs and on one. Each subtest proves that calls
+//! overlapped.
 
 use super::{CALL_FENTRY_TESTS, Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, Call, Globals, Tally};
@@ -23,7 +24,7 @@ subtests! { "concurrent":
         "The cookie stays with a call that ends on another CPU than it began on.";
 }
 
-/// States that no run of a session found anything of another call, or of another session.
+/// Checks that no run of a session found a value of another call or another session.
 pub(super) fn nothing_foreign(t: &mut Context, who: &str, tally: &Tally) {
     t.checks.eq(format!("{who}: entries that found something in the cookie"), tally.full, 0);
     let last = match tally.foreign {
@@ -74,7 +75,7 @@ fn own_cookie_on_each_cpu(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// When a thread makes its next call, and which was its last.
+/// When a thread makes its next call, and the number of its last call.
 #[derive(Default)]
 struct Turn {
     asked: AtomicU64,
@@ -84,7 +85,7 @@ struct Turn {
 impl Turn {
     const TICK: Duration = Duration::from_micros(200);
 
-    /// Waits for the next call that is asked for; `None` when it is over.
+    /// Waits for the next requested call; `None` when it is time to stop.
     fn next(&self, course: &load::Course) -> Option<u64> {
         while !course.is_over() {
             let call = self.asked.load(SeqCst);
@@ -108,8 +109,8 @@ impl Turn {
     }
 }
 
-/// Four calls, each by another thread than in the round before. Page 0 is that of the entry run, the others are those of
-/// the bodies, one for each thread.
+/// Four calls, with the roles of the threads rotated in each round. Page 0 is for the entry run, the others
+/// for the bodies, one for each thread.
 fn one_round(pages: &Pages, turns: &[Turn; 4], round: u64) -> Result<(), String> {
     let sleeps_for = |page: usize| match pages.wait(load::LIMIT)? {
         seen if seen == page => Ok(()),
@@ -134,10 +135,11 @@ fn one_round(pages: &Pages, turns: &[Turn; 4], round: u64) -> Result<(), String>
     Ok(())
 }
 
-/// The entry run of one call sleeps, for a page that this test fills when it likes. Meanwhile the others come by on the
-/// same CPU: their entry runs are left out, as the program runs there already. Further programs make each of them
-/// sleep behind its entry, as a body would, so that every exit comes when the test wants it: one while the first entry still
-/// sleeps, which is left out as well, the others when it is over, without an entry of their own.
+/// The entry run of one call sleeps on a page that this test fills when it chooses to. In the meantime the
+/// other threads make calls on the same CPU: their entry runs are skipped, because the program is already
+/// running there. Additional programs make each call sleep after its entry, as a body would, so that the test
+/// controls when each exit runs: one while the first entry still sleeps, which is skipped as well, the others
+/// after it has finished, without an entry run of their own.
 fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
     const THREADS: usize = 4;
     const ROUNDS: u64 = 20;
@@ -173,7 +175,8 @@ fn four_threads_on_one_cpu(t: &mut Context) -> Result<(), String> {
         tid.store(0, SeqCst);
         Ok(())
     };
-    // It owns the pages: when it fails nobody sleeps for one while the threads are waited for.
+    // It owns the pages: if it fails, they are freed, and nothing sleeps on one while we wait for the
+    // threads.
     let rounds = move |_: &load::Course| {
         (1..=ROUNDS).try_for_each(|round| {
             one_round(&pages, turns, round).map_err(|why| format!("round {round} of {ROUNDS}: {why}"))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The session cookie: eight bytes of its own for each program and call, from the entry run to the exit run.
+//! The session cookie: eight separate bytes for each program and call, preserved from the entry run to the
+//! exit run.
 
 use super::{Attached, Context, ENTRY, EXIT, Subtest, subtests, walk};
 use crate::bpf::{self, Globals, Seen, Unloaded};
@@ -32,17 +33,17 @@ subtests! { "cookie":
         "A session with a cookie is refused as callee of a session without one, whose argument it would change.";
 }
 
-/// What each session is given, by index.
+/// The value for each session, by index.
 const GIVE: [u64; 5] = [0x1111_2222_3333_4444, u64::MAX, 1, 0x8000_0000_0000_0001, 0xfedc_ba98_7654_3210];
 const SESSIONS: [&str; 5] = ["cookie_1", "cookie_2", "cookie_3", "cookie_4", "cookie_5"];
 
-/// Forgets what was seen and tells the sessions what to leave for their exit runs.
+/// Clears the records and sets what the sessions leave for their exit runs.
 fn give(t: &Context, values: [u64; 5]) {
     t.reset();
     t.session.set(|globals| globals.give = values);
 }
 
-/// What each of the sessions saw, by index.
+/// The records of each session, by index.
 fn seen_by(globals: &Globals) -> [[Seen; 2]; 5] {
     [
         globals.cookie_1_seen,
@@ -53,7 +54,8 @@ fn seen_by(globals: &Globals) -> [[Seen; 2]; 5] {
     ]
 }
 
-/// Calls the target once, and states that each of the sessions (by index) ran and found its own value at exit.
+/// Calls the target once, and checks that each of the sessions (by index) ran and found its own value at
+/// exit.
 fn each_has_its_own(t: &mut Context, when: &str, sessions: &[usize]) -> Result<(), String> {
     give(t, GIVE);
     t.call_fentry_tests()?;
@@ -64,7 +66,7 @@ fn each_has_its_own(t: &mut Context, when: &str, sessions: &[usize]) -> Result<(
     Ok(())
 }
 
-/// States that a session ran once, found an empty cookie at entry and `value` at exit.
+/// Checks that a session ran once, and found an empty cookie at entry and `value` at exit.
 fn is_right(t: &mut Context, who: &str, seen: &[Seen; 2], value: u64) {
     t.checks.same(format!("{who}: runs"), (seen[ENTRY].runs, seen[EXIT].runs), (1, 1));
     t.checks.hex(format!("{who}: cookie at entry"), seen[ENTRY].cookie, 0);
@@ -186,7 +188,7 @@ fn beside_stack_arguments(t: &mut Context) -> Result<(), String> {
 fn of_void_function(t: &mut Context) -> Result<(), String> {
     let _link = t.attach("cookie_void")?;
     give(t, GIVE);
-    // Not dup(2): it is in one file with fd_install(), and clang inlines that there.
+    // Not dup(2): it is in the same file as fd_install(), which clang inlines there.
     let _file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
     is_right(t, "session", &t.seen().cookie_void_seen, GIVE[1]);
     Ok(())
@@ -227,7 +229,7 @@ fn word_before_refused(t: &mut Context) -> Result<(), String> {
     load_is_refused(t, "word_before")
 }
 
-/// States that the verifier refuses a program, and names the access.
+/// Checks that the verifier rejects a program, and that its message names the access.
 fn load_is_refused(t: &mut Context, program: &str) -> Result<(), String> {
     let mut object = Unloaded::open()?;
     object.choose(program)?;
@@ -255,10 +257,10 @@ fn tail_call_refused(t: &mut Context) -> Result<(), String> {
     let answer = t.session.set_callee("cookie_1")?;
     let seen = answer.map_or_else(|errno| errno.to_string(), |()| "accepted".to_owned());
     t.checks.eq("a session with a cookie as callee", seen, Errno::EINVAL.to_string());
-    // The damage, where it is done: the function is called with the cookie in place of its argument.
+    // Where the damage is done: the function is called with the cookie instead of its argument.
     let _links = (t.attach("plain_fexit")?, t.attach("tail_caller")?);
     give(t, [0x4000; 5]);
-    // It knows what its targets have to return, and says -EFAULT.
+    // The test run checks what its targets return, and fails with -EFAULT.
     let called = t.call_fentry_tests().map_or_else(|err| err, |()| "as it must be".to_owned());
     t.checks.eq("what the caller of bpf_fentry_test1(1) got", called, "as it must be".to_owned());
     let seen = t.seen().plain_fexit_seen;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a call of a function costs with programs on it. For information: no figure is too slow. What is judged is that
-//! exactly the calls that were timed were seen, else a figure would be of something else.
+//! The cost of calling a function with programs attached to it. For information: no result is too slow. The
+//! subtests check that exactly the timed calls were seen; otherwise the measurement would be of something
+//! else.
 
 use super::{Context, Subtest, subtests};
 
@@ -18,14 +19,15 @@ subtests! { "cost":
 const CALLER: &str = "cost_caller";
 /// Odd, so that one of them is the median.
 const ROUNDS: usize = 7;
-/// A round is at least that long: where the kernel's clock goes by ticks, that is a dozen of them.
+/// Minimum duration of a round: a dozen ticks, if the kernel's clock is tick-based.
 const SHORTEST_NS: u64 = 50_000_000;
-/// Calls of the first round, which warms up and finds out how many make a long one.
+/// Calls of the first round, which warms up and determines how many calls make a long round.
 const FEW: u32 = 1_000;
-/// Calls of any round: half of what bpf_loop() does at most.
+/// Most calls of a round: half of the limit of bpf_loop().
 const MOST: u32 = 1 << 22;
 
-/// Makes some calls, and states that each was made, and that programs ran `runs` times in each. Gives the nanoseconds.
+/// Makes some calls, and checks that each was made and that programs ran `runs` times in each. Returns the
+/// nanoseconds.
 fn round(t: &mut Context, calls: u32, runs: u64) -> Result<u64, String> {
     t.session.set(|globals| {
         (globals.cost_calls, globals.cost_called, globals.cost_runs) = (calls, 0, 0);
@@ -50,7 +52,7 @@ fn take_time(t: &mut Context, runs: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Median, shortest and longest of sorted rounds, for one call.
+/// Median, shortest and longest of sorted rounds, per call.
 fn figure(rounds: &[u64], calls: u32) -> String {
     let of_a_call = |at: usize| rounds[at] as f64 / f64::from(calls);
     let last = rounds.len() - 1;

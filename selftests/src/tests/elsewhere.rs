@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The session kfuncs in sessions of kprobes and uprobes, which are older than fsession: a series that gives the kfuncs
-//! another prototype must not break them. They run on kernels without fsession, too. And what no kernel may lose, one without
-//! a JIT included: other programs, whatever becomes of sessions.
+//! The session kfuncs in kprobe and uprobe sessions, which are older than fsession: a series that changes the
+//! prototype of the kfuncs must not break them. They run on kernels without fsession, too. Also what every
+//! kernel must still support, even without a JIT: other programs, regardless of sessions.
 
 use super::{Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, FilePlace, Kind, Seen, Unloaded};
@@ -31,12 +31,13 @@ subtests! { "elsewhere":
         "Sessions that are refused, or loaded and closed, leave no program behind, and other programs are verified and run as before.";
 }
 
-/// More than a leak could hide behind what an earlier subtest left on its way out.
+/// Enough that a leak cannot be hidden by objects of an earlier subtest that are still being freed.
 const LOADS: usize = 50;
-/// How long the kernel may take to free them.
+/// Time limit for the kernel to free them.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The one subtest that says something good of a kernel without a JIT, and so lets a run of only refusals pass.
+/// The only subtest with a positive result on a kernel without a JIT, so that a run with nothing but
+/// rejections can pass.
 fn rest_of_bpf(t: &mut Context) -> Result<(), String> {
     let programs = || {
         let ids = bpf::program_ids().map_err(|errno| format!("counting programs: {errno}"))?;
@@ -53,12 +54,12 @@ fn rest_of_bpf(t: &mut Context) -> Result<(), String> {
     let after = programs()?;
     let what = format!("programs in the system after {LOADS} sessions");
     t.checks.state(what, format!("at most {before}"), after.to_string(), after <= before);
-    // Neither needs a trampoline: the interpreter runs it where there is no JIT.
+    // Neither needs a trampoline: without a JIT the interpreter runs it.
     let plain = bpf::load_returning(Kind::RawTracepoint(0), 0, 7)
         .map_err(|refusal| format!("load a raw tracepoint program: {refusal}"))?;
     let ran = plain.test_run().map_err(|errno| format!("test run of a raw tracepoint program: {errno}"))?;
     t.checks.eq("what a raw tracepoint program returns", ran, 7);
-    // A register that nobody wrote.
+    // Reads an uninitialized register.
     let answer = bpf::load_code(Kind::RawTracepoint(0), 0, &[insn::copy(0, 2)]);
     let seen = answer.as_ref().map_or_else(ToString::to_string, |_| "loaded".to_owned());
     let ok = answer.is_err_and(|refusal| refusal.errno == Errno::EACCES as i32);
@@ -66,14 +67,14 @@ fn rest_of_bpf(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// Target of the uprobes. Its own symbol in this program, called for real.
+/// Target of the uprobes: it has its own symbol in this program, and is really called.
 #[inline(never)]
 extern "C" fn probed(value: u64) -> u64 {
     black_box(value).wrapping_add(1)
 }
 
 fn call_probed() -> Result<(), String> {
-    // Through a pointer that the compiler cannot see through: else it may call a copy of the function.
+    // Through a pointer that is opaque to the compiler, which might otherwise call a copy of the function.
     let probed = black_box(probed as extern "C" fn(u64) -> u64);
     match probed(black_box(41)) {
         42 => Ok(()),
@@ -81,7 +82,7 @@ fn call_probed() -> Result<(), String> {
     }
 }
 
-/// Where in the file of this program the target is.
+/// The location of the target in the file of this program.
 fn place_of_probed() -> Result<FilePlace, String> {
     let address = probed as *const () as u64;
     let maps = std::fs::read_to_string("/proc/self/maps").map_err(|err| format!("/proc/self/maps: {err}"))?;
@@ -90,8 +91,8 @@ fn place_of_probed() -> Result<FilePlace, String> {
     Ok(FilePlace { path: c"/proc/self/exe".into(), offset })
 }
 
-/// The program is mapped wherever the kernel likes, and its code lies in the file elsewhere than in memory: only the
-/// mapping tells.
+/// The kernel chooses where the program is mapped, and the offset of its code in the file differs from that
+/// in memory, so the mapping must be looked up.
 fn offset_in_file(maps: &str, address: u64) -> Option<u64> {
     maps.lines().find_map(|line| {
         // start-end perms offset dev inode path
@@ -106,7 +107,7 @@ fn offset_in_file(maps: &str, address: u64) -> Option<u64> {
     })
 }
 
-/// How many parameters BTF says that a kfunc has: 0 is the old prototype, 1 the new.
+/// Number of parameters of a kfunc according to BTF: 0 is the old prototype, 1 the new.
 fn parameters(t: &Context, kfunc: &str) -> Result<usize, String> {
     let func = t.features.btf.funcs.get(kfunc).ok_or_else(|| format!("BTF has no function {kfunc}"))?;
     match func.params {
@@ -130,7 +131,7 @@ fn prototype_detected(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// States that each of `calls` calls ran the session at entry, then at exit.
+/// Checks that each of `calls` calls ran the session at entry, then at exit.
 fn both_sides(t: &mut Context, seen: &[Seen; 2], calls: u64) {
     t.checks.eq(format!("entry runs after call {calls}"), seen[ENTRY].runs, calls);
     t.checks.eq(format!("exit runs after call {calls}"), seen[EXIT].runs, calls);
@@ -203,7 +204,7 @@ fn wrong_cookie_refused(t: &mut Context) -> Result<(), String> {
     only_one_loads(t, COOKIE, ["cookie_old", "cookie_new"])
 }
 
-/// Of two programs, which call the old and the new prototype, states that this kernel's loads and the other does not.
+/// Of two programs, which call the old and the new prototype, checks that only this kernel's loads.
 fn only_one_loads(t: &mut Context, kfunc: &str, programs: [&str; 2]) -> Result<(), String> {
     let this = parameters(t, kfunc)?;
     let load = |program: &str| -> Result<(String, String), String> {
@@ -218,8 +219,8 @@ fn only_one_loads(t: &mut Context, kfunc: &str, programs: [&str; 2]) -> Result<(
     let wrong = programs[1 - this];
     let (seen, log) = load(wrong)?;
     t.checks.eq(format!("loading {wrong}, the other prototype"), seen, Errno::EINVAL.to_string());
-    // libbpf leaves a call that nothing resolves to as one of a number that no function has, and says so of the
-    // verifier's refusal.
+    // libbpf replaces an unresolved call by a call of an invalid function number, and explains that in the
+    // verifier's rejection.
     let expected = format!("kfunc '{kfunc}___{}' is referenced but wasn't resolved", ["new", "old"][this]);
     let line = log.lines().find(|line| line.contains("wasn't resolved")).unwrap_or("no such line").trim();
     t.checks.state("the verifier's log", expected.clone(), line, line == expected);
@@ -250,7 +251,7 @@ mod unit {
     fn the_target_is_found_in_this_very_file() {
         let place = place_of_probed().expect("it is mapped");
         let file = std::fs::read("/proc/self/exe").expect("readable");
-        // SAFETY: the first bytes of a function that exists.
+        // SAFETY: the first bytes of an existing function.
         let code = unsafe { std::slice::from_raw_parts(probed as *const u8, 8) };
         assert_eq!(&file[place.offset as usize..][..8], code);
         call_probed().expect("it can be called");

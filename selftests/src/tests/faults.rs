@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Ways for a guest to end, caused on purpose: what the harness makes of each is docs/failures.md. No test of the kernel, so
-//! they run only where somebody names them.
+//! Ways for a guest to die, caused on purpose; docs/failures.md shows the harness's verdict on each. They do
+//! not test the kernel, so they run only if they are named.
 //!
-//! Most need the variant `faults`. A fault that must end the guest, or this process, and does not is a failure.
+//! Most need the variant `faults`. A fault that should end the guest or this process, but does not, is a
+//! failure.
 
 use super::{Context, Subtest, subtests};
 use crate::load;
@@ -16,7 +17,6 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// The group.
 pub const GROUP: &str = "faults";
 
 subtests! { "faults":
@@ -74,19 +74,19 @@ subtests! { "faults":
 
 const DIRECT: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
 
-/// Has the kernel's own dump test module do this.
+/// Triggers a fault through the kernel's own dump test module.
 fn provoke(what: &str) -> Result<(), String> {
     fs::write(DIRECT, what)
         .map_err(|err| format!("cannot provoke {what}: {DIRECT}: {err}; --variant faults has it"))
 }
 
-/// The same for what the kernel must not survive.
+/// The same for a fault that the kernel must not survive.
 fn provoke_death(what: &str) -> Result<(), String> {
     provoke(what)?;
     Err(format!("the kernel survived {what}"))
 }
 
-/// The same for what it complains of and survives.
+/// The same for a fault that the kernel warns about and survives.
 fn provoke_complaint(t: &mut Context, what: &str) -> Result<(), String> {
     t.checks.same(what, provoke(what), Ok(()));
     Ok(())
@@ -135,14 +135,14 @@ fn lockdep(t: &mut Context) -> Result<(), String> {
         .write(true)
         .open(DIRECT)
         .map_err(|err| format!("cannot open {DIRECT}: {err}; --variant faults has it"))?;
-    // Who comes back with a lock held may not sleep in the kernel: the next page that is not there yet kills it. So a child
-    // does this, and how that ends is all the same.
+    // A task that returns with a lock held must not sleep in the kernel: its next page fault would be fatal.
+    // So a child does this, and how it ends does not matter.
     // SAFETY: the child makes three system calls and never returns.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: the buffers are as long as they say; `_exit` runs nothing of this process.
+        // SAFETY: the buffers have the given lengths; `_exit` runs no code of this process.
         unsafe {
-            // Where its time is up meanwhile, the scheduler complains first, and of something else.
+            // If its time slice ended in between, the scheduler would warn first, about something else.
             let first = libc::sched_param { sched_priority: 1 };
             libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first);
             let written = libc::write(file.as_raw_fd(), WHAT.as_ptr().cast(), WHAT.len());
@@ -163,7 +163,7 @@ fn soft_lockup(_: &mut Context) -> Result<(), String> {
 }
 
 fn rcu_stall(t: &mut Context) -> Result<(), String> {
-    // Without a grace period under way nobody notices that this CPU lets none end.
+    // Without a grace period in progress, it would go unnoticed that this CPU blocks them.
     std::thread::spawn(|| {
         loop {
             // SAFETY: a system call without pointers; it waits for a grace period.
@@ -175,7 +175,8 @@ fn rcu_stall(t: &mut Context) -> Result<(), String> {
 }
 
 fn hard_lockup(_: &mut Context) -> Result<(), String> {
-    // Not on the first one: where a loaded host made the local timers look broken, that one has the ticks of all.
+    // Not on the first CPU: if the load of the host made the local timers look broken, that one handles the
+    // ticks of all.
     let last = load::cpus().last().copied().ok_or("no CPU")?;
     load::pin(last)?;
     provoke_death("HARDLOCKUP")
@@ -188,13 +189,13 @@ fn hung_task(_: &mut Context) -> Result<(), String> {
 fn oom(_: &mut Context) -> Result<(), String> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     loop {
-        // Written to, or it would be no memory yet.
+        // Write to it, or no memory would be allocated.
         all.push(vec![1; 1 << 20]);
     }
 }
 
 fn triple_fault(_: &mut Context) -> Result<(), String> {
-    // With reboot=t, which every guest has, the kernel throws its interrupt table away and takes an interrupt.
+    // With reboot=t, which every guest has, the kernel clears its interrupt table and triggers an interrupt.
     fs::write("/proc/sysrq-trigger", "b").map_err(|err| format!("/proc/sysrq-trigger: {err}"))?;
     Err("the machine survived".to_owned())
 }
@@ -232,7 +233,7 @@ fn sleep_for_ever() -> ! {
     }
 }
 
-/// Writes to a device, straight through.
+/// Writes directly to a device.
 fn write_to(device: &str, bytes: &[u8]) -> Result<(), String> {
     let opened = OpenOptions::new().write(true).open(device);
     opened.and_then(|mut file| file.write_all(bytes)).map_err(|err| format!("{device}: {err}"))
@@ -256,7 +257,7 @@ fn binary(_: &mut Context) -> Result<(), String> {
 
 fn torn_event(_: &mut Context) -> Result<(), String> {
     write_to("/dev/ttyS1", b"{\"n\":\"")?;
-    // Out of the port before the machine goes.
+    // Give the output time to leave the port before the machine is gone.
     std::thread::sleep(Duration::from_millis(300));
     end_machine(RebootMode::RB_AUTOBOOT)
 }

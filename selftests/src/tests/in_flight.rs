@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Links on the target change while calls are under way. Which exit runs those calls lose differs by kernel; what an exit
-//! run reads is its own call's value or, where the entry did not run, 0, on every kernel.
+//! Links on the target change while calls are in flight. Which exit runs those calls lose depends on the
+//! kernel; on every kernel an exit run reads the value of its own call or, if the entry did not run, 0.
 
 use super::concurrent::nothing_foreign;
 use super::{Context, Subtest, subtests};
@@ -23,10 +23,10 @@ subtests! { "in_flight":
         "While every CPU calls the target and sessions come and go, no exit sees a value of another call or session.";
 }
 
-/// Calls that sleep at once.
+/// Number of calls that sleep at once.
 const SLEEPERS: u64 = 3;
 
-/// Starts calls that sleep in the target, and states that the session saw each of them begin.
+/// Starts calls that sleep in the target, and checks that the session saw each of them start.
 fn fall_asleep(t: &mut Context, when: &str) -> Result<Vec<Sleeper>, String> {
     let before = t.seen().tally_1_tally.entries;
     let sleepers: Vec<Sleeper> =
@@ -36,7 +36,7 @@ fn fall_asleep(t: &mut Context, when: &str) -> Result<Vec<Sleeper>, String> {
     Ok(sleepers)
 }
 
-/// Wakes them, and states what their calls return.
+/// Wakes them, and checks the results of their calls.
 fn wake_up(t: &mut Context, when: &str, sleepers: Vec<Sleeper>) -> Result<(), String> {
     for sleeper in sleepers {
         let returned = sleeper.wake()?;
@@ -45,7 +45,7 @@ fn wake_up(t: &mut Context, when: &str, sleepers: Vec<Sleeper>) -> Result<(), St
     Ok(())
 }
 
-/// States how many exits of calls that slept ran for a session that stayed attached, by the kernel's rule.
+/// Checks how many exits of sleeping calls ran for a session that stayed attached, by the kernel's rule.
 fn exits_of_the_one_that_stays(t: &mut Context, when: &str, exits: u64) {
     let what = format!("{when}: exits of the session that stayed (profile: {})", t.profile.in_flight_rule());
     match t.profile.in_flight {
@@ -55,7 +55,8 @@ fn exits_of_the_one_that_stays(t: &mut Context, when: &str, exits: u64) {
     }
 }
 
-/// States how many exits of them ran for a session that came or went: whose entry did not run reads 0.
+/// Checks how many of these exits ran for a session that was attached or detached: without an entry run they
+/// read 0.
 fn exits_of_the_other(t: &mut Context, when: &str, tally: &Tally) {
     let what = format!("{when}: exits of the other (profile: {})", t.profile.in_flight_rule());
     match t.profile.in_flight {
@@ -68,7 +69,7 @@ fn exits_of_the_other(t: &mut Context, when: &str, tally: &Tally) {
     nothing_foreign(t, &format!("{when}: the other"), tally);
 }
 
-/// States that a new call runs these sessions twice each.
+/// Checks that a new call runs these sessions twice each.
 fn next_call_is_whole(t: &mut Context, when: &str, others: bool) {
     let before = (t.seen().tally_1_tally, t.seen().tally_2_tally);
     let returned = load::call(&AtomicU32::new(0), 1, 9, None);
@@ -98,7 +99,7 @@ fn session_attached_meanwhile(t: &mut Context) -> Result<(), String> {
 }
 
 fn session_detached_meanwhile(t: &mut Context) -> Result<(), String> {
-    // The one that goes is behind the other once, and in front of it once: the other's cookie takes its place.
+    // The detached session is once after the other and once before it: then the other's cookie moves.
     for (when, order) in
         [("detached, the last", ["tally_1", "tally_2"]), ("detached, the first", ["tally_2", "tally_1"])]
     {
@@ -145,14 +146,14 @@ fn plain_links_change_meanwhile(t: &mut Context) -> Result<(), String> {
     }
     let seen = t.seen();
     t.checks.eq("exits of the session, which found 0", seen.tally_1_tally.empty, 0);
-    // Attached for one whole call each, and begun by those that slept when they were detached.
+    // Attached for one whole call each, and entered by those that were asleep when they were detached.
     t.checks.eq("runs of fentry", seen.futex_fentry_runs, 1 + SLEEPERS);
     let fexit = seen.futex_fexit_runs;
     t.checks.state("runs of fexit", "1 or more", fexit.to_string(), (1..=1 + 2 * SLEEPERS).contains(&fexit));
     Ok(())
 }
 
-/// How long links change at least, and how often.
+/// Minimum time during which links change, and minimum number of changes.
 fn amount(effort: Effort) -> (Duration, u64) {
     match effort {
         Effort::Quick | Effort::Normal => (Duration::from_secs(2), 8),
@@ -172,7 +173,7 @@ fn links_change_under_load(t: &mut Context) -> Result<(), String> {
         let started = Instant::now();
         let mut links = [const { None }; 2];
         while started.elapsed() < time || changes < least {
-            // Both come, then both go: the place of each cookie changes with every step.
+            // Attach both, then detach both: the position of each cookie changes with every step.
             let n = (changes % 2) as usize;
             links[n] = match links[n].take() {
                 None => Some(course.change(|| t.attach(CHANGING[n]))?),
@@ -200,7 +201,8 @@ fn links_change_under_load(t: &mut Context) -> Result<(), String> {
         let (name, tally, misses) = (SESSIONS[n], &tallies[n], after? - before?);
         nothing_foreign(t, name, tally);
         t.checks.state(format!("{name}: entries"), "some", tally.entries.to_string(), tally.entries > 0);
-        // An exit without its entry is one whose entry was left out, or that of a session that came meanwhile.
+        // An exit without its entry is one whose entry was skipped, or that of a session that was attached in
+        // the meantime.
         let may_be_empty = match t.profile.in_flight {
             Some(InFlight::OfEveryProgram) => misses,
             Some(InFlight::OfTheDetached) | None if n == 0 => misses,
@@ -214,7 +216,8 @@ fn links_change_under_load(t: &mut Context) -> Result<(), String> {
             tally.empty <= may_be_empty,
         );
         if n == 0 {
-            // A thread has one call under way when a change takes effect. How many exits that costs is chance.
+            // A thread has one call in flight when a change takes effect. How many exits that costs is
+            // random.
             let most = match t.profile.in_flight {
                 Some(InFlight::OfTheDetached) => 0,
                 Some(InFlight::OfEveryProgram) | None => changes * threads,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel itself tells of a session's link and program: by bpf(2), and in /proc. Tools show no more than that.
+//! The kernel's own information about a session's link and program, from bpf(2) and in /proc. Tools show no
+//! more than that.
 
 use super::{Context, Subtest, subtests};
 use crate::bpf::{FSESSION, Link, Unloaded};
@@ -25,7 +26,7 @@ fn link_info(link: &Link) -> Result<sys::bpf_link_info, String> {
     syscall::link_info(link).map_err(|errno| format!("info of the link: {errno}"))
 }
 
-/// Number of the kernel's own BTF: in it is a target that is a function of the kernel.
+/// ID of the vmlinux BTF, which contains targets that are kernel functions.
 fn vmlinux_btf_id() -> Result<u32, String> {
     let id = syscall::vmlinux_btf_id().map_err(|errno| format!("the loaded BTFs: {errno}"))?;
     id.ok_or("no BTF is called vmlinux".to_owned())
@@ -36,7 +37,7 @@ fn of_link(t: &mut Context) -> Result<(), String> {
     for cookie in [ATTACH_COOKIE, 0] {
         let link = t.attach_with_cookie("no_kfunc", cookie)?;
         let info = link_info(&link)?;
-        // SAFETY: integers; and the kernel wrote this one if the type is what is stated.
+        // SAFETY: integers; the kernel filled in this member if the type is the one checked below.
         let tracing = unsafe { info.__bindgen_anon_1.tracing };
         t.checks.eq("type (BPF_LINK_TYPE_TRACING)", info.type_, sys::BPF_LINK_TYPE_TRACING);
         t.checks.eq("prog_id", info.prog_id, program.id);
@@ -74,7 +75,7 @@ fn of_link_to_program(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// `name: value` in lines.
+/// Parses lines of `name: value`.
 fn fields(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim())).collect()
 }
@@ -104,15 +105,15 @@ fn of_link_in_proc(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// What a session was counted to have done while statistics were on.
+/// The expected counters of a session after statistics were enabled.
 pub struct Counted {
-    /// Number of its program.
     pub id: u32,
-    /// Runs before, and those that must have been added.
+    /// Runs before, plus those that must have been added.
     pub runs: u64,
 }
 
-/// Calls the target of `slow` until the kernel has noticed that it takes time: only then tools show what it counts.
+/// Calls the target of `slow` until the kernel has measured a nonzero time: only then do tools show its
+/// counters.
 pub fn count_slow_runs(t: &mut Context) -> Result<Counted, String> {
     const MAX_CALLS: u64 = 2000;
     let _stats = crate::bpf::enable_stats().map_err(|errno| format!("BPF_ENABLE_STATS: {errno}"))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The subtests and what they all use. One file for each group.
+//! The subtests and the code that they share. One file for each group.
 
 mod basic;
 mod concurrent;
@@ -24,9 +24,7 @@ use crate::support::Needs;
 use nix::errno::Errno;
 use vmtest_protocol::{Effort, Listed, TestName};
 
-/// One subtest.
 pub struct Subtest {
-    /// Its group.
     pub test: &'static str,
     /// Its name within the group.
     pub subtest: &'static str,
@@ -34,29 +32,28 @@ pub struct Subtest {
     pub about: &'static str,
     /// Smallest effort that includes it.
     pub effort: Effort,
-    /// What it cannot do without: a kernel that lacks it, and says so as it must, makes it a skip.
+    /// What it requires: on a kernel without support that says so correctly, it is a skip.
     pub needs: Needs,
-    /// What it asks of the machine.
+    /// What it requires of the machine.
     pub demands: &'static [Demand],
-    /// Programs that have to be loaded; one that is refused fails the subtest.
+    /// Programs that must be loaded; one that is rejected fails the subtest.
     pub programs: &'static [&'static str],
-    /// States its expectations. An error is why it could not go to its end, and a failure.
+    /// Checks its expectations. An error is why it could not complete, and a failure.
     pub run: fn(&mut Context) -> Result<(), String>,
 }
 
-/// What a subtest asks of the machine that it runs on.
+/// What a subtest requires of the machine that it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// More than one CPU.
     SeveralCpus,
-    /// It patches text that other CPUs run at the time: emulators survive that only with one thread for all CPUs.
+    /// It patches code while other CPUs run it: emulators only survive that with one thread for all CPUs.
     SingleThread,
-    /// Memory that it fills while others wait for it.
+    /// userfaultfd(2), for pages that others wait for until they are filled.
     Userfaultfd,
 }
 
-/// Defines the subtests of a group: effort, function (its name is the subtest's), programs, what it needs (if that is not
-/// sessions that call kfuncs), what it asks of the machine (if anything), one sentence.
+/// Defines the subtests of a group: effort, function (which names the subtest), programs, requirements
+/// (unless sessions that call kfuncs), machine requirements (if any), one sentence.
 macro_rules! subtests {
     ($test:literal: $($effort:ident $run:ident [$($program:literal),*] $(needs $needs:ident)?
         $(on [$($demand:ident),+])? $about:literal;)*) => {
@@ -75,7 +72,7 @@ macro_rules! subtests {
 }
 use subtests;
 
-/// What a line of [`subtests`] says of its needs.
+/// The requirements of a line of [`subtests`].
 macro_rules! needs {
     () => {
         $crate::support::Needs::Sessions
@@ -86,9 +83,9 @@ macro_rules! needs {
 }
 use needs;
 
-/// Index of what a program saw at entry, in its pair of records.
+/// Index of the record of a program's entry run.
 pub const ENTRY: usize = 0;
-/// Index of what a program saw at exit.
+/// Index of the record of a program's exit run.
 pub const EXIT: usize = 1;
 
 const CALL_FENTRY_TESTS: &str = "call_fentry_tests";
@@ -96,32 +93,31 @@ const CALL_MODIFY_RETURN_TESTS: &str = "call_modify_return_tests";
 
 /// What a subtest works with.
 pub struct Context<'a> {
-    /// The BPF object with the subtest's programs, its globals fresh.
+    /// The BPF object with the subtest's programs; its globals are cleared.
     pub session: &'a Session,
-    /// Where it states its expectations.
+    /// Where it records its expectations.
     pub checks: &'a mut Checks,
-    /// What differs by kernel.
+    /// What differs between kernels.
     pub profile: &'a Profile,
-    /// What the kernel has.
+    /// The features of the kernel.
     pub features: &'a Features,
-    /// How much to do.
     pub effort: Effort,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
 }
 
 impl Context<'_> {
-    /// Attaches a program that has to attach.
+    /// Attaches a program that must attach.
     pub fn attach(&self, program: &str) -> Result<Link, String> {
         self.attach_with_cookie(program, 0)
     }
 
-    /// Attaches a program that has to attach, with an attach cookie.
+    /// Attaches a program that must attach, with an attach cookie.
     pub fn attach_with_cookie(&self, program: &str, cookie: u64) -> Result<Link, String> {
         self.session.attach(program, cookie)?.map_err(|errno| format!("attach {program}: {errno}"))
     }
 
-    /// States that attaching a program is refused with `expected`.
+    /// Checks that attaching a program is rejected with `expected`.
     pub fn refused(&mut self, what: &str, program: &str, expected: Errno) -> Result<(), String> {
         let seen = match self.session.attach(program, 0)? {
             Ok(_link) => "attached".to_owned(),
@@ -131,30 +127,30 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Calls bpf_fentry_test1 and its sisters once, each with the same arguments every time.
+    /// Calls bpf_fentry_test1 and its siblings once, each with the same arguments every time.
     pub fn call_fentry_tests(&self) -> Result<(), String> {
         self.session.test_run(CALL_FENTRY_TESTS).map(drop)
     }
 
-    /// Calls bpf_modify_return_test(1, &b) and bpf_modify_return_test2(1, &b, 3, 4, 5, 6, 7) with b = 2. Gives the sum
-    /// of what they returned, and above bit 16 how many of them left b alone.
+    /// Calls bpf_modify_return_test(1, &b) and bpf_modify_return_test2(1, &b, 3, 4, 5, 6, 7) with b = 2.
+    /// Returns the sum of their return values, and above bit 16 how many of them changed b.
     pub fn call_modify_return_tests(&self) -> Result<u32, String> {
         self.session.test_run(CALL_MODIFY_RETURN_TESTS)
     }
 
-    /// Forgets what the programs saw.
+    /// Clears the records of the programs.
     pub fn reset(&self) {
         self.session.reset(std::process::id());
     }
 
-    /// What the programs saw so far.
+    /// The records of the programs so far.
     pub fn seen(&self) -> Globals {
         self.session.globals()
     }
 }
 
-/// All orders of 0..n, each from the one before by moving one number to the end: what detaching and attaching one
-/// program does. Attaching is what takes time, and so each order after the first costs one.
+/// All orders of 0..n, each made from the previous one by moving one number to the end, which is the effect
+/// of detaching and attaching one program. Attaching is slow, so each order after the first costs only one.
 fn walk(n: usize) -> Vec<Vec<usize>> {
     fn go_on(path: &mut Vec<Vec<usize>>, wanted: usize) -> bool {
         let Some(here) = path.last().cloned().filter(|_| path.len() < wanted) else { return true };
@@ -178,14 +174,14 @@ fn walk(n: usize) -> Vec<Vec<usize>> {
     path
 }
 
-/// Links in the order of attaching, of programs named by number.
+/// Links in the order of attaching, of programs identified by index.
 #[derive(Default)]
 struct Attached(Vec<(usize, Link)>);
 
 impl Attached {
     /// Detaches and attaches what is needed to have exactly these programs in this order.
     fn become_order(&mut self, t: &Context, programs: &[&str], order: &[usize]) -> Result<(), String> {
-        // What can stay is the longest beginning of the order that the kept links are in.
+        // Keep the links that form the longest prefix of the order.
         let mut keep = 0;
         self.0.retain(|(n, _)| {
             let stays = order.get(keep) == Some(n);
@@ -200,20 +196,20 @@ impl Attached {
 }
 
 impl Subtest {
-    /// The programs that it names, and those that call the targets. Without a JIT even the latter are refused, as a
-    /// trampoline cannot be made: what needs nothing gets none of them.
+    /// The programs that it names, and those that call the targets. Without a JIT even the latter are
+    /// rejected, because a trampoline cannot be made: a subtest that needs nothing gets none of them.
     pub fn all_programs(&self) -> Vec<&'static str> {
         let callers = [CALL_FENTRY_TESTS, CALL_MODIFY_RETURN_TESTS];
         let callers = callers.into_iter().filter(|_| self.needs != Needs::Nothing);
         callers.chain(self.programs.iter().copied()).collect()
     }
 
-    /// Whether it asks this of the machine.
+    /// Whether it requires this of the machine.
     fn asks(&self, demand: Demand) -> bool {
         self.demands.contains(&demand)
     }
 
-    /// What the machine with so many CPUs lacks for it, in words.
+    /// What a machine with this many CPUs does not provide for it, in words.
     pub fn lacks(&self, cpus: usize) -> Option<String> {
         if self.asks(Demand::SeveralCpus) && cpus < 2 {
             return Some(format!("it needs more than one CPU, and the guest has {cpus}"));
@@ -227,12 +223,11 @@ impl Subtest {
         self.test == tools::GROUP
     }
 
-    /// Whether it runs only where its group is named.
+    /// Whether it runs only if its group is named.
     fn only_named(&self) -> bool {
         self.test == faults::GROUP
     }
 
-    /// Group and name.
     pub fn name(&self) -> TestName {
         TestName { test: self.test.to_owned(), subtest: self.subtest.to_owned() }
     }
@@ -255,8 +250,9 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(faults::SUBTESTS)
 }
 
-/// The subtests that the host asks for, in order. One that is named in full, or by its place, is there whatever the
-/// effort. Places of another list choose nothing, and the host misses what it planned.
+/// The subtests that the host requests, in order. One that is named in full or selected by index is included
+/// at any effort. Indices of another list select nothing, and the host notices that its planned subtests are
+/// missing.
 pub fn plan(params: &Params) -> Vec<&'static Subtest> {
     let offered = |test: &Subtest| params.bpftool.is_some() || !test.uses_bpftool();
     if let Some(pick) = &params.pick {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attaching and detaching often, under load, in vain and with nobody left to hold a link. Each subtest states that
+//! Attaching and detaching often, under load, in vain, and when a process is killed. Each subtest checks that
 //! nothing is left behind in the kernel.
 
 use super::concurrent::nothing_foreign;
@@ -30,7 +30,7 @@ subtests! { "stress":
         "When a process is killed its pinned link stays, and the others go.";
 }
 
-/// Rounds of attach and detach: at least, at most, and for how long.
+/// Rounds of attach and detach: minimum, maximum, and duration.
 struct Amount {
     least: u64,
     most: u64,
@@ -56,7 +56,7 @@ impl Amount {
 }
 
 fn attach_detach_under_load(t: &mut Context) -> Result<(), String> {
-    /// Caller whose runs tell whether the session is attached.
+    /// Caller whose runs show whether the session is attached.
     const PROBE: usize = 63;
     let counts = Counts::before()?;
     let before = t.session.stats("tally_1")?.misses;
@@ -64,7 +64,7 @@ fn attach_detach_under_load(t: &mut Context) -> Result<(), String> {
     let mut rounds = 0;
     let mut after_detach = 0;
     let probe = |val: u32| {
-        let _ = load::call(&AtomicU32::new(0), val, PROBE as u32, None); // what it returns is stated elsewhere
+        let _ = load::call(&AtomicU32::new(0), val, PROBE as u32, None); // its result is checked elsewhere
     };
     let calls = load::on_every_cpu(|course| {
         let started = Instant::now();
@@ -139,7 +139,7 @@ fn asleep_when_all_is_closed(t: &mut Context) -> Result<(), String> {
     counts.state_as_before(t.checks)
 }
 
-/// Tries 100 attaches, and states that every one is refused in this way.
+/// Tries 100 attaches, and checks that every one is rejected in this way.
 fn all_refused(
     t: &mut Context,
     what: &str,
@@ -165,7 +165,7 @@ fn all_refused(
     Ok(())
 }
 
-/// States that attaching works, and that the session runs twice a call.
+/// Checks that attaching works, and that the session runs twice per call.
 fn normal_attach_works(t: &mut Context, when: &str) -> Result<(), String> {
     let _link = t.attach("one_arg")?;
     t.reset();
@@ -183,7 +183,7 @@ fn failed_attaches(t: &mut Context) -> Result<(), String> {
     drop(once);
     normal_attach_works(t, "after that")?;
 
-    // Refused at the last step, when the function's text would be patched.
+    // Rejected at the last step, when the function's code would be patched.
     let id = t.features.func_id(NOTRACE)?;
     let program = bpf::load_minimal(Kind::Fsession, id, &[])
         .map_err(|refusal| format!("load a session for {NOTRACE}: {refusal}"))?;
@@ -219,7 +219,7 @@ fn failed_attaches(t: &mut Context) -> Result<(), String> {
 /// A process that holds a pinned link and another one, until it is killed.
 struct Holder {
     pid: Pid,
-    /// Numbers of its links, the pinned one first.
+    /// IDs of its links, the pinned one first.
     ids: [u32; 2],
 }
 
@@ -231,7 +231,7 @@ impl Holder {
             ForkResult::Child => {
                 drop(read_end);
                 let said = Self::live(t, pin, File::from(write_end));
-                // Only after an error; the other side finds the pipe closed.
+                // Only reached after an error; the other side finds the pipe closed.
                 drop(said);
                 crate::worker::leave(1)
             }
@@ -254,7 +254,7 @@ impl Holder {
         }
     }
 
-    /// The life of that process.
+    /// The main function of that process.
     fn live(t: &Context, pin: &CString, mut tell: File) -> Result<(), String> {
         let text = |errno: Errno| errno.to_string();
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(text)?;
@@ -275,7 +275,7 @@ impl Holder {
     }
 }
 
-/// A file that is removed with the value.
+/// A file that is removed on drop.
 struct Pin(CString);
 
 impl Drop for Pin {
@@ -284,7 +284,7 @@ impl Drop for Pin {
     }
 }
 
-/// Runs of a call: of the session with a pinned link, at entry and at exit, and of the other.
+/// Runs per call: of the session with a pinned link, at entry and at exit, and of the other one.
 type Runs = ([u64; 2], u64);
 
 fn runs_of_both(t: &Context) -> Result<Runs, String> {
@@ -294,12 +294,12 @@ fn runs_of_both(t: &Context) -> Result<Runs, String> {
     Ok((seen.one_arg_seen.map(|seen| seen.runs), seen.no_kfunc_seen.runs))
 }
 
-/// Calls until the runs are these, no longer than the limit. The kernel puts off the end of a link that is let go of, and
-/// its number disappears before it is detached.
+/// Calls until the runs are these, up to the limit. The kernel defers the end of a released link, and its ID
+/// disappears before it is detached.
 fn wait_for_runs(t: &Context, wanted: Runs) -> Result<Runs, String> {
     let mut runs = runs_of_both(t)?;
     load::wait_until(LIMIT, || {
-        // An error shows in the runs that are stated.
+        // An error shows up in the runs that are checked.
         runs = runs_of_both(t).unwrap_or(runs);
         runs == wanted
     });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bpftool of the tree under test: what it shows of a session, and that it can load one. The host offers it where the
-//! kernel was built from a tree; elsewhere these subtests are not planned.
+//! The bpftool of the tree under test: what it shows of a session, and that it can load one. The host
+//! provides it if the kernel was built from a tree; otherwise these subtests are not planned.
 
 use super::info::{Counted, count_slow_runs};
 use super::{Context, Subtest, subtests};
@@ -24,7 +24,7 @@ subtests! { "tools":
         "`bpftool prog load OBJ PIN type fsession` loads a program that attaches as a session and runs twice a call.";
 }
 
-/// What bpftool prints. Anything but success is an error that has what it said.
+/// Output of bpftool. Unless it succeeds, an error with its output.
 fn bpftool(t: &Context, args: &[&str]) -> Result<String, String> {
     let what = || format!("bpftool {}", args.join(" "));
     let output = Command::new(t.bpftool)
@@ -43,7 +43,7 @@ const NAME: &str = "trace_fsession";
 fn link_show(t: &mut Context) -> Result<(), String> {
     let link = t.attach("no_kfunc")?;
     let id = link.id().map_err(|errno| format!("info of the link: {errno}"))?.to_string();
-    // Not `link show id ID`: whatever it finds, it ends with what errno happened to hold (6.18 as well as 7.3).
+    // Not `link show id ID`: its exit status is a stale errno, whatever it finds (in 6.18 and 7.3).
     let text = bpftool(t, &["link", "show"])?;
     let words = entry(&text, &id);
     let after = |word: &str| after(&words, word);
@@ -53,7 +53,7 @@ fn link_show(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// Words of the entry of a link: a line that begins with its number, and the indented ones below.
+/// Words of the entry of a link: a line that starts with its ID, and the indented lines after it.
 fn entry<'a>(text: &'a str, id: &str) -> Vec<&'a str> {
     let begins = |line: &&str| line.strip_prefix(id).is_some_and(|rest| rest.starts_with(':'));
     let lines = text.lines().skip_while(|line| !begins(line));
@@ -62,7 +62,7 @@ fn entry<'a>(text: &'a str, id: &str) -> Vec<&'a str> {
     lines.flat_map(|(_, line)| line.split_ascii_whitespace()).collect()
 }
 
-/// The word behind another.
+/// The word after another.
 fn after<'a>(words: &[&'a str], word: &str) -> &'a str {
     let at = words.iter().position(|found| *found == word);
     at.and_then(|at| words.get(at + 1)).copied().unwrap_or("nothing")
@@ -115,7 +115,7 @@ struct Files([String; 2]);
 impl Drop for Files {
     fn drop(&mut self) {
         for path in &self.0 {
-            let _ = std::fs::remove_file(path); // it may never have come to be
+            let _ = std::fs::remove_file(path); // it may never have been created
         }
     }
 }

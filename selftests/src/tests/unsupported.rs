@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a kernel says that cannot run sessions, or not all of them: no such attach type, no JIT, the JIT switched off.
-//! On a kernel that can, the same programs have to load and run.
+//! The answers of a kernel that cannot run sessions, or not all of them: no such attach type, no JIT, the JIT
+//! disabled. On a kernel that can, the same programs must load and run.
 //!
-//! Only here a subtest is a skip by itself: after it has stated that the refusal is exactly the documented one.
+//! Only here does a subtest declare itself a skip: after it has checked that the rejection is exactly the
+//! documented one.
 
 use super::{Context, Subtest, subtests};
 use crate::bpf::{self, Copy, ENOTSUPP, Kind, Refusal, errno_text};
@@ -32,7 +33,7 @@ fn minimal_session(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// What was stated so far is all that this kernel can show.
+/// The checks so far are all that this kernel can show.
 fn skip_without(t: &mut Context, support: Support) {
     if let Support::No(reason) = support {
         t.checks.skip(reason);
@@ -58,12 +59,12 @@ fn compiled_or_interpreted(t: &mut Context) -> Result<(), String> {
 }
 
 fn kfunc_without_jit(t: &mut Context) -> Result<(), String> {
-    // Kfuncs that any program may call: the session kfuncs would be refused in fentry for another reason.
+    // Kfuncs that any program may call: the session kfuncs would be rejected in fentry for another reason.
     let kfuncs = RCU_KFUNCS.map(|name| t.features.func_id(name));
     let [lock, unlock] = kfuncs;
     let kfuncs = [lock?, unlock?];
     kfunc_call(t, "fentry", Kind::Fentry, &kfuncs)?;
-    // Without the attach type, or with a JIT that does not have it, a session is refused for that.
+    // Without the attach type, or with a JIT that does not support it, a session is rejected for that reason.
     let support = support::plain_sessions(t.features)?;
     match support {
         Support::Yes => kfunc_call(t, "fsession", Kind::Fsession, &kfuncs),
@@ -75,7 +76,7 @@ fn kfunc_without_jit(t: &mut Context) -> Result<(), String> {
     }
 }
 
-/// States what comes of loading a program with a kfunc call.
+/// Checks the result of loading a program with a kfunc call.
 fn kfunc_call(t: &mut Context, what: &str, kind: Kind, kfuncs: &[u32]) -> Result<(), String> {
     let answer = bpf::load_minimal(kind, t.features.target_id()?, kfuncs);
     let (expected, ok) = match (t.features.jit_is_on(), &answer) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What command lines mean, and which of them cannot be meant.
+//! What command lines mean, and which ones are rejected.
 
 use crate::cli::{Cli, Command};
 use clap::Parser;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--baseline` of what reports a run: an earlier run to compare with.
+//! `--baseline` of commands that report a run: an earlier run to compare with.
 
 use std::path::{Path, PathBuf};
 
@@ -8,26 +8,26 @@ use vmtest_record::diff::{self, Diff, Side, Slower};
 use vmtest_record::load::{self, Stored};
 use vmtest_record::run::RunResult;
 
-/// Options of what reports a run beside an earlier one.
+/// Options of commands that report a run and compare it with an earlier one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BaselineArgs {
-    /// Compare with an earlier run (`latest`, its name or its directory) and exit with 0 if nothing got worse: tests
-    /// that already failed there do not count
+    /// Compare with an earlier run (`latest`, its name or its directory) and exit with 0 if nothing got
+    /// worse: tests that already failed there do not count
     #[arg(long, value_name = "RUN")]
     baseline: Option<PathBuf>,
 }
 
-/// An earlier run, read before the long work.
+/// An earlier run, loaded before the long work.
 #[derive(Debug)]
 pub struct Baseline {
     stored: Stored,
 }
 
 impl BaselineArgs {
-    /// Opens it; `None` where nobody asked.
+    /// Opens the baseline, if one was given.
     ///
     /// # Errors
-    /// Where it is not there or cannot be believed.
+    /// When it does not exist or cannot be trusted.
     pub fn open(&self) -> Result<Option<Baseline>> {
         let stored = self.baseline.as_deref().map(Stored::open).transpose()?;
         Ok(stored.map(|stored| Baseline { stored }))
@@ -35,7 +35,7 @@ impl BaselineArgs {
 }
 
 impl Baseline {
-    /// Compares a run with it; slower phases are told and do not count.
+    /// Compares a run with it; slower phases are reported but do not count.
     pub fn compare(&self, dir: &Path, run: &RunResult) -> Diff {
         let (old, new) = (self.stored.options(), load::options(dir, run));
         diff::compare(

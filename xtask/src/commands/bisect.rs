@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bisect`: from "it worked then" to the first kernel where it does not. Asks the search what to run,
-//! runs it
-//! as `vmtest` would run a column, reads the cells, writes down what they said, and asks again.
+//! `cargo xtask bisect`: finds the first kernel where something no longer works. Gets the next kernel from
+//! the search, runs it as `vmtest` would run a column, judges its cells, records the verdict, and repeats.
 
 mod script;
 
@@ -69,8 +68,8 @@ pub struct Args {
     /// What a bad kernel does
     #[arg(long, value_enum, default_value = "fail")]
     class: Asked,
-    /// Only a failure, crash or warning that matches [default: the one seen at the failing endpoint; for tests, any
-    /// failure]
+    /// Only a failure, crash or warning that matches [default: the one seen at the failing endpoint; for
+    /// tests, any failure]
     #[arg(long, value_name = "REGEX")]
     title: Option<String>,
     /// Find the first good kernel: --good is still broken, --bad is fixed
@@ -124,7 +123,8 @@ pub struct Args {
     /// Parallel make jobs
     #[arg(long, value_name = "N")]
     make_jobs: Option<u32>,
-    /// Write a report to a file, or to standard output instead of the text; repeatable: text, json, markdown, html
+    /// Write a report to a file, or to standard output instead of the text; repeatable: text, json, markdown,
+    /// html
     #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
     outputs: Vec<Wish<Format>>,
     /// Also write the report as JSON to this file; `-` writes it to standard output instead of the text
@@ -149,7 +149,7 @@ pub struct Args {
     mirror: Option<String>,
 }
 
-/// What a run of this command ends with.
+/// How this command exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// A class of the table.
@@ -158,7 +158,7 @@ pub enum Exit {
     Git(u8),
 }
 
-/// Runs it.
+/// Runs the bisection.
 ///
 /// # Errors
 /// Everything that stops it before it has an answer.
@@ -198,7 +198,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
         axis.history(&ctx)?.between(&ends.new, std::slice::from_ref(&ends.old))?.len()
     };
     if let Axis::Commits { repo } = &axis {
-        // Whatever the names stand for when it goes on.
+        // Resolved, so that moved branches do not matter when it is resumed.
         request.kernels = vec![format!("git:{}@{}", repo.display(), ends.new)];
     }
     let trust = Trust { runs: args.runs, confidence: args.confidence };
@@ -230,7 +230,7 @@ fn hunt(
     outputs: Outputs<Format>,
 ) -> Result<Class> {
     let resources = Resources::open(ctx, prepared)?;
-    // Before any kernel: a glob that matches nothing is a mistake.
+    // Before building any kernel: a glob without a match is a mistake.
     resources.runner().inspect_err(|error| {
         if error.class == Class::Usage && record.steps.is_empty() {
             run_dir.discard();
@@ -245,7 +245,7 @@ fn hunt(
     record.suite = suite;
     ctx.bus.add(Box::new(Log::append(&run_dir.path.join("log"))?));
     record.save(&run_dir.path)?;
-    // At once: `--resume latest` is for a run that did not end.
+    // Right away: `--resume latest` is for a run that did not finish.
     run_dir.link_as_latest()?;
     let mut hunt = Hunt::new(&resources, record, run_dir)?;
     let end = match hunt.run() {
@@ -266,14 +266,15 @@ fn hunt(
     write_file(&run_dir.path.join("bisect.md"), Format::Markdown.render(&report)?)?;
     hunt.record.report = Some(report.clone());
     hunt.record.save(&run_dir.path)?;
-    // Evidence of the answer is in it, and of verdicts that others may take up: it is bounded like any other run.
+    // It contains evidence of the answer, and of verdicts that other bisections may reuse; its size is
+    // limited like that of any other run.
     finish::tidy(ctx, run_dir, KEPT_RUNS, None);
     outputs.write(&report)?;
     Ok(class)
 }
 
-/// Stands for what all kernels have in common and verdicts depend on: what judges them, the tests, the tools, the
-/// configuration. Answers of a bisection with another one are not taken up.
+/// Hash of what all kernels share and the verdicts depend on: the judge, the tests, the tools, the
+/// configuration. Verdicts of a bisection with another hash are not reused.
 fn suite_key(resources: &Resources<'_>) -> Result<String> {
     let (runner, _) = resources.runner()?;
     let tools = resources.tools()?;
@@ -297,7 +298,7 @@ fn suite_key(resources: &Resources<'_>) -> Result<String> {
     Ok(key.finish().to_string())
 }
 
-/// Names and content of a program's directory.
+/// File names and contents of a program's directory.
 fn files_of(dir: &Path) -> Result<String> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten() {
@@ -308,7 +309,7 @@ fn files_of(dir: &Path) -> Result<String> {
     Ok(files.join("\n"))
 }
 
-/// What is asked of each kernel.
+/// The question for each kernel.
 fn question(args: &Args) -> Result<Question> {
     if !(args.confidence > 0.0 && args.confidence < 1.0) {
         return Err(Error::usage(format!("--confidence {} is not a probability", args.confidence))
@@ -327,7 +328,7 @@ fn question(args: &Args) -> Result<Question> {
     Ok(question)
 }
 
-/// What each kernel is run with. Paths become absolute: a bisection may be resumed from elsewhere.
+/// The request for each kernel. Paths become absolute: a bisection may be resumed from another directory.
 fn request(args: &Args, kernel: &str) -> Result<Request> {
     // A new option is a compile error here until it is handled.
     let Args {
@@ -362,7 +363,7 @@ fn request(args: &Args, kernel: &str) -> Result<Request> {
         mirror: _,
     } = args;
     let default = Request::default();
-    // A word that is no path is the short name of a series.
+    // A word that is not a path is the short name of a series.
     let of_series = |path: &PathBuf| if path.exists() { absolute(path) } else { Ok(path.clone()) };
     Ok(Request {
         kernels: vec![kernel.to_owned()],
@@ -404,7 +405,7 @@ fn absolute_spec(spec: &str) -> Result<String> {
     .to_string())
 }
 
-/// Everything that can be checked before anything is searched.
+/// Checks everything that can be checked before the search.
 fn begin(request: &Request, mirror: Option<&str>, project: &Path) -> Result<(Context, Prepared)> {
     let plan = Plan::new(request)?;
     let ctx = start::context(project, mirror, None)?;

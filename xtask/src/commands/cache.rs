@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask cache`: what the cache holds, how large that is and when it was last used; `--prune` removes the entries that
-//! were not used for longest.
+//! `cargo xtask cache`: shows the entries of the cache, their size and when they were last used; `--prune`
+//! removes the least recently used ones.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub struct Args {
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Remove the least recently used entries until at most SIZE is left (20G), or all entries unused for AGE (12h, 7d,
-    /// 2w). Entries in use are kept
+    /// Remove the least recently used entries until at most SIZE is left (20G), or all entries unused for AGE
+    /// (12h, 7d, 2w). Entries in use are kept
     #[arg(long, value_name = "SIZE|AGE", value_parser = size_or_age)]
     prune: Option<Prune>,
     /// Show what --prune would remove without removing it
@@ -33,10 +33,10 @@ pub struct Args {
     dry_run: bool,
 }
 
-/// Shows, and removes where that is asked for.
+/// Shows the cache, and prunes it if requested.
 ///
 /// # Errors
-/// When there is no place for a cache, or the file system refuses.
+/// When there is no place for a cache, or the file system returns an error.
 pub fn run(args: &Args) -> Result<()> {
     let Args { json, prune: what, dry_run } = args;
     let cache = Cache::open()?;
@@ -70,7 +70,7 @@ fn listing_json(cache: &Cache, inventory: &Inventory) -> Result<String> {
     }))
 }
 
-/// Two tables: kinds, then entries with the one that goes first on top.
+/// Two tables: kinds, then entries, the next to be pruned first.
 fn listing(cache: &Cache, inventory: &Inventory) -> String {
     let mut text = String::new();
     for (kind, (count, bytes)) in inventory.by_kind() {
@@ -99,7 +99,7 @@ fn listing(cache: &Cache, inventory: &Inventory) -> String {
     text
 }
 
-/// What was removed, for people.
+/// A summary of what was removed.
 pub(super) fn told(pruned: &Pruned, dry_run: bool) -> String {
     let word = if dry_run { "would remove" } else { "removed" };
     let mut text = String::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask ci-matrix`: the jobs of a matrix for a CI system. Data on standard output, and nothing else there: an empty
-//! matrix is an error, because a CI system takes an empty list for success.
+//! `cargo xtask ci-matrix`: the jobs of a matrix for a CI system. Standard output contains only data. An
+//! empty matrix is an error, because a CI system treats an empty list as success.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ Each job runs `cargo xtask vmtest --matrix FILE --cell ID` (or --shard I/N)
 and uploads its run directory even if it fails. The final result comes from
 `cargo xtask report merge DIR... --matrix FILE`.";
 
-/// Most jobs that GitHub makes of one matrix.
+/// Most jobs that GitHub accepts in one matrix.
 const MAX_GITHUB: usize = 256;
 
 /// Print the jobs of a matrix for a CI system
@@ -50,13 +50,13 @@ enum Format {
     Json,
 }
 
-/// The file that a command without one means.
+/// The file that is used if none is given.
 pub const DEFAULT_FILE: &str = "matrix.toml";
 
-/// Prints them.
+/// Prints the jobs.
 ///
 /// # Errors
-/// Class `Usage` for a matrix that makes no sense, is empty, or is too large for the CI system.
+/// Class `Usage` for a matrix that is invalid, empty, or too large for the CI system.
 pub fn run(args: &Args, project: &Path) -> Result<()> {
     let here = PathBuf::from(DEFAULT_FILE);
     let file = match &args.file {
@@ -94,7 +94,7 @@ fn jobs(matrix: &Matrix, shards: Option<u32>) -> Vec<Value> {
             })
             .collect();
     };
-    // An empty one would be a job that fails for nothing.
+    // An empty shard would be a job that always fails.
     let of = (shards as usize).min(matrix.jobs.len());
     let ids: Vec<&str> = cells().map(|axes| axes.id.as_str()).collect();
     Shard::all(of)
@@ -108,11 +108,11 @@ fn jobs(matrix: &Matrix, shards: Option<u32>) -> Vec<Value> {
         .collect()
 }
 
-/// Directories of the cache that jobs share: by hashes of all that went into each, its origin included; never objects of a
-/// build.
+/// Directories of the cache that jobs share. Their entries are named by hashes of all inputs, including the
+/// origin; build objects are never shared.
 const SHARED: [&str; 8] = ["root", "vng", "runner", "kernel", "bpftool", "image", "hashes", "tools"];
 
-/// Jobs that may fail, and one that says whether all is well: it has to have a run of each.
+/// Jobs that may fail, and one that decides the result: it requires a run of each.
 fn gitlab(file: &Path, jobs: &[Value]) -> Value {
     let file = shell_word(&file.to_string_lossy());
     let paths = SHARED.map(|dir| format!("vmtest-cache/{dir}"));
@@ -122,7 +122,7 @@ fn gitlab(file: &Path, jobs: &[Value]) -> Value {
     let mut pipeline = serde_json::Map::new();
     let mut add = |name: &str, job: Value| pipeline.insert(name.to_owned(), job);
     add("stages", json!(["build", "cells", "merge"]));
-    // Runners have the project at different paths, and what one built is used by the others.
+    // Runners check out the project at different paths, and what one builds is used by the others.
     add(
         "variables",
         json!({ "VMTEST_CACHE_DIR": "$CI_PROJECT_DIR/vmtest-cache", "VMTEST_ORIGIN_BASE": "$CI_PROJECT_DIR" }),
@@ -133,7 +133,7 @@ fn gitlab(file: &Path, jobs: &[Value]) -> Value {
             "stage": "build",
             "script": [setup, format!("cargo xtask vmtest --matrix {file} --build-only")],
             "cache": cache("pull-push"),
-            // A kernel that does not build fails in its cells as well, with its class.
+            // A kernel that does not build also fails in its cells, with its class.
             "allow_failure": true,
         }),
     );
@@ -144,12 +144,12 @@ fn gitlab(file: &Path, jobs: &[Value]) -> Value {
             id,
             json!({
                 "stage": "cells",
-                // Whatever became of the build.
+                // Regardless of the result of the build.
                 "when": "always",
                 "script": [setup, format!("cargo xtask vmtest --matrix {file} {select} --out vmtest-runs/{id}")],
                 "cache": cache("pull"),
                 "artifacts": { "when": "always", "paths": [format!("vmtest-runs/{id}")] },
-                // Whether that matters, `merge` says.
+                // `merge` decides whether that matters.
                 "allow_failure": true,
             }),
         );

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask clean`: removes exactly what is named, of what this harness made, and nothing that is in use.
+//! `cargo xtask clean`: removes exactly what is named, if this harness created it and it is not in use.
 
 use std::fmt::Write as _;
 
@@ -34,10 +34,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Removes what was asked for.
+/// Removes what was requested.
 ///
 /// # Errors
-/// Class `Usage` when nothing was, and host errors of the file system.
+/// Class `Usage` if nothing was requested, and host errors of the file system.
 pub fn run(args: &Args) -> Result<()> {
     let Args { runs, keep, cache: whole_cache, dry_run, json } = args;
     if !runs && !whole_cache {
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
         let _ = writeln!(text, "{} runs in {}", removed.len(), place.display());
         data["runs"] = serde_json::json!({ "place": place, "removed": removed });
     }
-    // A cache that is not there is not made to be emptied.
+    // Do not create a cache only to empty it.
     if *whole_cache && Cache::place()?.exists() {
         let cache = Cache::open()?;
         let inventory = Inventory::of(&cache)?;

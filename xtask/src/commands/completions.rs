@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask completions` and `cargo xtask man`: what is written about the command line, from its definition.
+//! `cargo xtask completions` and `cargo xtask man`: generated from the definition of the command line.
 
 use std::path::PathBuf;
 
@@ -37,10 +37,10 @@ enum Shells {
     Fish,
 }
 
-/// As the program is called, and not its alias: a command's name has no space in it.
+/// The name of the program, not of its cargo alias: a command name cannot contain a space.
 const PROGRAM: &str = "xtask";
 
-/// Behind `cargo xtask` complete as behind `xtask`, and as before behind everything else of cargo.
+/// Completes `cargo xtask` like `xtask`, and everything else of cargo as before.
 const BASH_CARGO: &str = r#"
 _cargo_xtask() {
     if [[ ${COMP_WORDS[1]-} == xtask && $COMP_CWORD -ge 2 ]]; then
@@ -54,10 +54,10 @@ _cargo_xtask() {
 complete -F _cargo_xtask -o bashdefault -o default cargo
 "#;
 
-/// zsh's completion of cargo asks a function of this name about a command that it does not know.
+/// For a subcommand that it does not know, zsh's completion of cargo calls a function of this name.
 const ZSH_CARGO: &str = "\n_cargo-xtask() { _xtask \"$@\" }\n";
 
-/// fish is asked again, about the same line without `cargo`.
+/// Makes fish complete the same line without `cargo`.
 const FISH_CARGO: &str = r"
 function __fish_cargo_xtask
     complete -C (string replace -r '^\s*cargo\s+' '' -- (commandline -cp))
@@ -65,7 +65,7 @@ end
 complete -c cargo -n '__fish_seen_subcommand_from xtask' -f -a '(__fish_cargo_xtask)'
 ";
 
-/// Prints them, for this command line.
+/// Prints the completions for this command line.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -97,7 +97,7 @@ pub struct ManArgs {
     dir: PathBuf,
 }
 
-/// Writes them for this command line, and says which.
+/// Writes the man pages for this command line, and prints their names.
 ///
 /// # Errors
 /// When the directory cannot be written.
@@ -115,7 +115,7 @@ pub fn man(args: &ManArgs, command: clap::Command) -> Result<()> {
     print(&text)
 }
 
-/// A command's page, and those of the commands below it. `called` is what one types.
+/// The page of a command, and those of its subcommands. `called` is what users type.
 fn collect(
     command: clap::Command,
     name: String,
@@ -127,7 +127,7 @@ fn collect(
         collect(below.clone(), format!("{name}-{word}"), format!("{called} {word}"), pages)?;
     }
     let mut page = Vec::new();
-    // A page is called what `man` is asked for.
+    // The page is named as it is passed to `man`.
     let named = command.display_name(name.clone()).bin_name(called);
     clap_mangen::Man::new(named)
         .title(name.to_uppercase())
@@ -141,8 +141,8 @@ fn collect(
     Ok(())
 }
 
-/// Takes away what man page readers complain of: a break on both sides of a blank line, which is a break itself, and
-/// spaces at the ends of lines.
+/// Removes what man page linters warn about: breaks around a blank line, which is itself a break, and
+/// trailing spaces.
 fn tidy(page: &str) -> String {
     let lines = page.replace("\n.br\n\n.br\n", "\n\n");
     lines.lines().map(|line| line.trim_end().to_owned() + "\n").collect()

@@ -25,7 +25,8 @@ pub struct Args {
     toolchain: Toolchain,
 }
 
-/// Looks, prints, and says whether runs can work: [`Class::Pass`], or [`Class::Host`] when something required is missing.
+/// Checks the host and prints the result: [`Class::Pass`], or [`Class::Host`] if something required is
+/// missing.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -46,7 +47,7 @@ fn as_json(checks: &[Check]) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// A table of 80 columns; below it what is wrong, with what fixes it on a line of its own to be copied.
+/// A table of 80 columns, followed by the problems, each with its fix on a separate line that can be copied.
 fn as_table(checks: &[Check]) -> String {
     let mut text = String::new();
     let mut row = |status: &str, name: &str, found: &str, minimum: &str, needed_for: &str| {
@@ -84,7 +85,7 @@ fn as_table(checks: &[Check]) -> String {
     text
 }
 
-/// Breaks a text at spaces so that it fits 80 columns behind an indent.
+/// Wraps text at spaces so that it fits 80 columns with this indent.
 fn wrapped(text: &str, indent: &str) -> String {
     let mut lines = vec![indent.to_owned()];
     for word in text.split_whitespace() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a command that makes a run ends: its record, its reports, and the room that runs take.
+//! How a command that makes a run ends: its record, its reports, and the disk space of runs.
 
 use std::collections::BTreeMap;
 use vmtest_base::places::runs_dir;
@@ -19,13 +19,13 @@ use vmtest_report::format;
 use vmtest_report::phases::Phases;
 use vmtest_report::story::Story;
 
-/// Reports that were asked for and the run to compare with, opened before the long work.
+/// The requested reports and the run to compare with, opened before the long work.
 pub type Reports = (Outputs, Option<Baseline>);
 
-/// Writes what a run came to: its record first, then the reports that were asked for. Gives what the process ends with.
+/// Writes the results of a run: its record first, then the requested reports. Returns the exit class.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When they cannot be written.
 pub fn finish(
     ctx: &Context,
     (keep, run_size): (u32, Option<u64>),
@@ -45,8 +45,8 @@ pub fn finish(
     Ok(story.exit_class())
 }
 
-/// A run that was interrupted before it knew its columns has a record as any other. Who reads it may not have seen the exit
-/// code, and what failed to be written here changes nothing about that.
+/// A run that was interrupted before its columns were known gets a record like any other, because its reader
+/// may not have seen the exit code. An error while writing it does not change the exit code.
 pub fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error: &Error) {
     if args.dry_run || !matches!(error.class, Class::Interrupted | Class::Terminated) {
         return;
@@ -59,7 +59,7 @@ pub fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, er
     }
 }
 
-/// Keeps what is stored of runs within its bounds, once this one has its record. The verdict stands whatever comes of it.
+/// Enforces the size limits of runs once this one has its record. Errors do not change the verdict.
 pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
     let limit = run_size.unwrap_or(RUN_BYTES);
     match store::bound(&run_dir.path, limit) {
@@ -80,7 +80,7 @@ pub fn tidy(ctx: &Context, run_dir: &RunDir, keep: u32, run_size: Option<u64>) {
     }
 }
 
-/// Versions of what built and ran the kernels.
+/// Versions of everything that built and ran the kernels.
 pub fn tool_versions(ctx: &Context, resources: &Resources<'_>) -> BTreeMap<String, String> {
     let mut found = resources.tools().and_then(|tools| tools::versions(ctx, tools)).unwrap_or_default();
     found.insert("xtask".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
@@ -90,7 +90,7 @@ pub fn tool_versions(ctx: &Context, resources: &Resources<'_>) -> BTreeMap<Strin
     found
 }
 
-/// The command line, as it can be typed again.
+/// The command line, quoted so that it can be pasted.
 pub fn command_line() -> Vec<String> {
     let words = std::env::args_os().skip(1).map(|word| process::shell_word(&word.to_string_lossy()));
     ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vmtest --shell` and `--exec`: look inside a guest with the same kernel and the same root as the tests have.
+//! `vmtest --shell` and `--exec`: look inside a guest with the same kernel and the same root as in the tests.
 
 use std::io::{IsTerminal, Write};
 use vmtest_record::run::Kernel;
@@ -23,10 +23,10 @@ use vmtest_guest::spec::{Boot, Task};
 use vmtest_host::accel::Kind;
 use vmtest_host::store::RunDir;
 
-/// Prepares the kernel, boots it, and does what was asked.
+/// Builds the kernel, boots it, and runs the shell or the command.
 ///
 /// # Errors
-/// When the kernel cannot be made, or the guest cannot be started.
+/// When the kernel cannot be built, or the guest cannot be started.
 pub fn run(resources: &Resources<'_>, column: &Column, run_dir: &RunDir) -> Result<Class> {
     let tree = column::patch(resources, column, &column::material(resources, column));
     let bootable = column::build(resources, column, tree, run_dir).bootable()?;
@@ -52,7 +52,7 @@ fn exec(
     let (seen, accel) = guest.with_fallback(&store, |stream, _| shown = show(stream, shown))?;
     show(&seen.stream, shown);
     let verdict = verdict(resources, bootable, &machine, accel.kind, &seen);
-    // A command that fails is not a runner that died.
+    // A command that failed does not mean that the runner died.
     if let (Class::RunnerDied, Some(done)) = (verdict.class, &seen.stream.done) {
         if let WorkerEnd::Exited(status) = done.worker {
             resources.ctx.bus.note(format!("the command exited with {status}"));
@@ -68,7 +68,7 @@ fn exec(
     Ok(Class::Pass)
 }
 
-/// What a guest without tests came to.
+/// The verdict on a guest that runs no tests.
 fn verdict(
     resources: &Resources<'_>,
     bootable: &Bootable,
@@ -84,16 +84,16 @@ fn verdict(
     judge(&JudgeInput { base, terms, conditions: &[], suite, may_skip: &|_| false }, seen).verdict
 }
 
-/// Writes what has come since, and says how much that was.
+/// Prints new output, and returns how many pieces have been printed.
 fn show(stream: &Stream, from: usize) -> usize {
     for output in stream.output.iter().skip(from) {
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
-        // Data stays as it is; a terminal would act on it.
+        // Sanitized for a terminal, unchanged otherwise.
         let text = match if output.fd == 2 { err } else { out } {
             true => lines(&output.text),
             false => output.text.clone(),
         };
-        // A reader that went away has seen enough.
+        // A reader that closed its end has seen enough.
         let _ = match output.fd {
             2 => std::io::stderr().lock().write_all(text.as_bytes()),
             _ => std::io::stdout().lock().write_all(text.as_bytes()),

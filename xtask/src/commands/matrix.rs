@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vmtest --matrix`: the jobs of a matrix side by side, here or by a command that takes them elsewhere. Each job is a part
-//! of its own, and they are joined by the rules by which parts of several machines are.
+//! `vmtest --matrix`: runs the jobs of a matrix in parallel, here or through a command that runs them
+//! elsewhere. Each job is a shard, and they are merged by the same rules as shards from several machines.
 
 mod elsewhere;
 
@@ -38,14 +38,14 @@ use vmtest_record::run::{RunResult, SCHEMA};
 use vmtest_report::phases::Phases;
 use vmtest_suite::program;
 
-/// A job and what it stands for.
+/// A job and its plan.
 struct Planned<'a> {
     job: &'a Job,
     plan: Plan,
     weight: u64,
 }
 
-/// A job without mistakes, and everything that it names.
+/// A validated job, with everything that it names.
 struct Checked<'a> {
     job: &'a Job,
     weight: u64,
@@ -60,7 +60,7 @@ struct Ready<'a> {
     weight: u64,
 }
 
-/// Runs it; the class decides the exit code.
+/// Runs the matrix; the class decides the exit code.
 ///
 /// # Errors
 /// Everything that stops a run before it has cells.
@@ -69,7 +69,7 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
     let executor = args.executor.as_deref().map(|cmd| Executor::new(cmd, args.executor_limit)).transpose()?;
     let times = times::load();
     let common = args.request();
-    // All of them: a mistake in the file must not wait for the machine that gets it.
+    // All of them: a mistake in the file must not stay hidden until another machine runs the job.
     let plans: Vec<Planned<'_>> =
         matrix.jobs.iter().map(|job| plan(job, &common, project, &times)).collect::<Result<_>>()?;
     let chosen = choose(&matrix, args)?;
@@ -118,7 +118,7 @@ fn plan<'a>(job: &'a Job, common: &Request, project: &Path, times: &Times) -> Re
     Ok(Planned { job, plan, weight: times::expected(times, &job.axes.id) })
 }
 
-/// Names of the jobs that are to run.
+/// Names of the jobs to run.
 fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
     let named = matrix.named(&args.cells)?;
     let range = args.shard.map_or(0..named.len(), |shard| shard.places(named.len()));
@@ -140,7 +140,8 @@ fn listing(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> String {
     text
 }
 
-/// The same as data. It has what a run's `plan.json` has of a single run only in part: each job is planned for itself.
+/// The same as data. It covers only part of the `plan.json` of a single run, because each job is planned
+/// separately.
 fn data(plans: &[Planned<'_>], chosen: &[String], times: &Times) -> serde_json::Value {
     let jobs: Vec<_> = plans
         .iter()
@@ -166,8 +167,8 @@ fn say_how_long(ctx: &Context, result: &RunResult, begun: Instant) {
 }
 
 fn remember(ctx: &Context, result: &RunResult) {
-    // A guest may end within the first millisecond, as the fake ones of the tests do: whether there was one is not a question
-    // of how long it took. A job that never came to a guest is as unknown as before.
+    // Whether there was a guest must not depend on how long it took: it may end within the first millisecond,
+    // like the fake guests of the tests. A job without a guest is as unknown as before.
     let guests = |job: &&JobRecord| result.boots.iter().any(|boot| job.owns(boot.column()));
     let jobs = result.matrix.iter().flat_map(|matrix| &matrix.jobs).filter(guests);
     let new: Times = jobs.map(|job| (job.id.clone(), job.duration_ms)).collect();
@@ -204,7 +205,7 @@ impl Run<'_> {
         Ok((run_dir, outputs))
     }
 
-    /// On this machine.
+    /// Runs the jobs on this machine.
     fn here(&self, mine: Vec<Planned<'_>>) -> Result<Came> {
         let checked = self.prepare(mine)?;
         let chains = chains(self.ready(&checked)?);
@@ -212,7 +213,7 @@ impl Run<'_> {
         let kernels = |chain: &Vec<Ready<'_>>, trees| self.kernels(chain, trees, &run_dir);
         let parts = side_by_side(&chains, || runner(&chains), |chain| trees(chain), kernels);
         let parts = parts.inspect_err(|error| {
-            // A mistake that only the built runner could show: there is no run to keep.
+            // A mistake that only the built runner could reveal: there is no run to keep.
             if error.class == Class::Usage {
                 run_dir.discard();
             }
@@ -227,7 +228,8 @@ impl Run<'_> {
         Ok((result, run_dir, outputs))
     }
 
-    /// `--build-only`: what the jobs need is in the cache afterwards. The class is that of the worst build.
+    /// `--build-only`: fills the cache with everything that the jobs need. The class is that of the worst
+    /// build.
     fn build(&self, mine: Vec<Planned<'_>>) -> Result<Class> {
         let checked = self.prepare(mine)?;
         let chains = chains(self.ready(&checked)?);
@@ -293,7 +295,7 @@ impl Run<'_> {
         }
     }
 
-    /// `--vms`, or as many as there are cores for; memory counts in any case.
+    /// `--vms`, or as many as the cores allow; memory is limited in any case.
     fn room(&self) -> Capacity {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let memory_mib = slots::memory_for_guests();
@@ -321,7 +323,7 @@ impl Run<'_> {
         })
     }
 
-    /// A job that ran, as a run of its own.
+    /// The run of a single job, as a shard.
     fn part(
         &self,
         job: &Job,
@@ -338,7 +340,7 @@ impl Run<'_> {
         columns.into_iter().for_each(|column| column.add_to(&mut run));
         let axes = &job.axes;
         if axes.boot != "auto" {
-            // What never came to a boot would have come to this one.
+            // Cells that never booted would have been booted this way.
             run.cells
                 .iter_mut()
                 .filter(|cell| cell.boot.is_empty())
@@ -375,12 +377,12 @@ impl Run<'_> {
     }
 }
 
-/// The source of a chain, and what each of its jobs makes of it.
+/// The source of a chain, and the patched tree of each of its jobs.
 type Trees = (Result<Material>, Vec<Unbuilt>);
 
 fn trees(chain: &[Ready<'_>]) -> Trees {
     let material = match chain.first() {
-        // Once for all of them: a tree that is edited meanwhile must not differ from job to job.
+        // Once for all jobs: a tree that is edited in the meantime must not differ between them.
         Some(first) => column::material(&first.resources, first.column),
         None => Err(Error::host("no job")),
     };
@@ -388,12 +390,14 @@ fn trees(chain: &[Ready<'_>]) -> Trees {
     (material, trees)
 }
 
-/// The runner with the subtests of each job: a glob without a match should not wait for a kernel.
+/// Builds the runner and chooses the subtests of each job, to detect a glob without a match before building a
+/// kernel.
 fn runner(chains: &[Vec<Ready<'_>>]) -> Result<()> {
     chains.iter().flatten().try_for_each(|one| one.resources.runner().map(|_| ()))
 }
 
-/// Jobs of one kernel build are a chain: they share it and wait for it together. What takes longest is first.
+/// Jobs with the same kernel build form a chain: they share the build and wait for it together. The longest
+/// chain comes first.
 fn chains(ready: Vec<Ready<'_>>) -> Vec<Vec<Ready<'_>>> {
     let mut chains: Vec<Vec<Ready<'_>>> = Vec::new();
     for one in ready {

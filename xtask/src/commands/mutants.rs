@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test --mutants`: does the suite notice when the series is broken? The default kernel, and the same with each
-//! mutant on top, through the same stages as `vmtest`, booted directly.
+//! `cargo xtask test --mutants`: does the suite notice when the series is broken? Runs the default kernel,
+//! and the same with each mutant on top, through the same stages as `vmtest`, with direct boot.
 
 mod coverage_page;
 mod table;
@@ -29,9 +29,8 @@ use vmtest_host::store::{KEPT_RUNS, RunDir};
 use vmtest_kernel::maintained::MUTANTS;
 use vmtest_report::layout::Look;
 
-/// Runs all mutants, or those named in `only`. `common` says what
-/// runs them. With `with_coverage` also the suite damaged on
-/// purpose, and docs/coverage.md is written.
+/// Runs all mutants, or those named in `only`. `common` has the toolchain and the accelerator.
+/// `with_coverage` also damages the suite on purpose, and writes docs/coverage.md.
 ///
 /// # Errors
 /// Everything that stops a run before it has kernels.
@@ -43,7 +42,7 @@ pub fn run(
     project: &Path,
 ) -> Result<Class> {
     let mutants = mutants::load(&project.join("patches").join(MUTANTS), only)?;
-    // Directly: a third of the time of vng, and nothing of a mutant is about how it boots.
+    // Direct boot takes a third of the time of vng, and no mutant is about booting.
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
     let ctx = start::context(project, mirror, None)?;
     let prepared = prepare(&ctx, Plan::new(&request)?)?;
@@ -53,14 +52,14 @@ pub fn run(
     let damages: &[SelfTest] = if with_coverage { &[SelfTest::Turned, SelfTest::Blind] } else { &[] };
     let columns = columns(&control, damages, &mutants);
     let resources = Resources::open(&ctx, &prepared)?;
-    // Before any kernel: a glob that nothing matches is a mistake in the mutant.
+    // Before building any kernel: a glob without a match is a mistake in the mutant.
     mutants::check(&mutants, resources.runner()?.1)?;
     let run_dir = start::run_dir(&ctx, None)?;
     let results = build_chain::run(&resources, &columns, &run_dir)?;
     let Some((control, others)) = results.split_first() else {
         return Err(Error::host("the series itself was not run"));
     };
-    // Columns are told apart by their place.
+    // Columns are identified by their index.
     if others.len() != damages.len() + mutants.len() {
         return Err(Error::host(format!("{} of {} columns were run", results.len(), columns.len())));
     }
@@ -94,7 +93,7 @@ pub fn run(
     Ok(class)
 }
 
-/// The series itself, the same with the suite broken in each of these ways, and with each mutant on top.
+/// The series itself, the same with the suite damaged in each of these ways, and with each mutant on top.
 fn columns(control: &Column, damages: &[SelfTest], mutants: &[Mutant]) -> Vec<Column> {
     let with = |mutant: &Mutant| Column { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
     let damaged = |how: &SelfTest| Column {
@@ -108,14 +107,14 @@ fn columns(control: &Column, damages: &[SelfTest], mutants: &[Mutant]) -> Vec<Co
         .collect()
 }
 
-/// Writes coverage.md; gives the lines of what is unproven, and their class.
+/// Writes coverage.md; returns the lines about what is unproven, and their class.
 fn write_coverage(evidence: &Columns<'_>, run_dir: &RunDir, project: &Path) -> Result<(String, Class)> {
     let (control, upstream) = (evidence.control, evidence.upstream);
     let subtests = coverage::subtests(evidence);
     let source = Source { kernel: &control.kernel.id, accel: accel_of(control), run: &run_dir.id };
     let page = report::page(&subtests, &coverage::suites(evidence), &source);
     write_file(&run_dir.path.join("coverage.md"), &page)?;
-    // A run that proves nothing new leaves the page as it is.
+    // An interrupted run or one without a boot proves nothing, so it leaves the page unchanged.
     if interrupt::requested().is_none() && control.boot.is_some() {
         write_file(&project.join("docs/coverage.md"), &page)?;
     }
@@ -123,7 +122,7 @@ fn write_coverage(evidence: &Columns<'_>, run_dir: &RunDir, project: &Path) -> R
     Ok((unproven, coverage::class(&subtests, upstream)))
 }
 
-/// The class that decides: a mutant without a finding is none that was noticed.
+/// The class that decides the exit code: a mutant without a finding was not noticed.
 fn worst(findings: &[(&Mutant, MutantResult)], mutants: usize) -> Class {
     if findings.is_empty() || findings.len() != mutants {
         return Class::Host;
@@ -136,11 +135,11 @@ fn accel_of(column: &ColumnResult) -> &str {
     column.boot.as_ref().map_or("not booted", |boot| boot.accel.as_str())
 }
 
-/// The tree's own test of sessions.
+/// The tree's own session test.
 const UPSTREAM_TEST: &str = "fsession_test";
 
-/// What the tree's own test of sessions comes to on these kernels, which are built by then; one result for each. Unlike the
-/// own suite it needs virtme-ng, and nothing of it is damaged.
+/// Runs the tree's own session test on these kernels, which have been built by then; one result for each.
+/// Unlike our own suite it needs virtme-ng, and it is never damaged.
 fn of_upstream(
     ctx: &Context,
     common: &Request,
@@ -156,7 +155,7 @@ fn of_upstream(
     };
     let prepared = prepared.for_plan(ctx, Plan::new(&request)?)?;
     let results = build_chain::run(&Resources::open(ctx, &prepared)?, columns, run_dir)?;
-    // Columns are told apart by their place.
+    // Columns are identified by their index.
     if results.len() != columns.len() {
         return Err(Error::host(format!(
             "the tree's own tests ran on {} of {} kernels",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--output`: which reports of a run are written, and where to. All of them are opened before the long work.
+//! `--output`: which reports of a run are written, and where. All of them are opened before the long work.
 
 use std::path::{Path, PathBuf};
 
@@ -15,23 +15,23 @@ use vmtest_report::format::Format;
 use vmtest_report::layout::Look;
 use vmtest_report::story::Story;
 
-/// The formats that there are of one kind of report.
+/// The formats of one kind of report.
 pub trait Formats: ValueEnum + Copy + PartialEq + Send + Sync + 'static {
-    /// What it is written from.
+    /// What it is rendered from.
     type Story<'a>;
-    /// What standard output gets unless something else goes there.
+    /// The format on standard output, unless something else goes there.
     const SHOWN: Self;
-    /// What `--json` writes.
+    /// The format of `--json`.
     const JSON: Self;
-    /// What the summary of a CI job gets.
+    /// The format of a CI job's summary.
     const SUMMARY: Self;
-    /// What stands in front of the first one in a job of GitHub; `None` where there is no such thing.
+    /// The format of annotations in a GitHub job, printed before the first report, if there is one.
     const ANNOTATIONS: Option<Self>;
 
-    /// The report.
+    /// Renders the report.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// When it cannot be converted to JSON.
     fn render(self, story: &Self::Story<'_>, look: Look) -> Result<String>;
 }
 
@@ -62,25 +62,24 @@ impl Formats for bisect::Format {
 /// Options of every command that reports a run.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct OutputArgs {
-    /// Write a report to a file, or to standard output instead of the table; repeatable: table, json, junit, ktap,
-    /// markdown, github, mail, html
+    /// Write a report to a file, or to standard output instead of the table; repeatable: table, json, junit,
+    /// ktap, markdown, github, mail, html
     #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
     pub outputs: Vec<Wish<Format>>,
 }
 
-/// A report that is asked for.
 #[derive(Debug, Clone)]
 pub struct Wish<F> {
     format: F,
-    /// `None`: standard output.
+    /// `None` for standard output.
     file: Option<PathBuf>,
 }
 
 impl<F: Formats> Wish<F> {
-    /// Reads `FORMAT` or `FORMAT=FILE`.
+    /// Parses `FORMAT` or `FORMAT=FILE`.
     ///
     /// # Errors
-    /// What is wrong with it, and which formats there are.
+    /// What is wrong with it, and the valid formats.
     pub fn parse(text: &str) -> std::result::Result<Wish<F>, String> {
         let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(file)));
         let format = F::from_str(name, false).map_err(|_| {
@@ -98,24 +97,23 @@ impl<F: Formats> Wish<F> {
     }
 }
 
-/// Reports that are to be written.
 #[derive(Debug)]
 pub struct Outputs<F = Format> {
     list: Vec<(F, Target)>,
 }
 
 impl OutputArgs {
-    /// Opens every report; `json` is one more, by its own option.
+    /// Opens every report; `json` is an additional one with its own option.
     ///
     /// # Errors
-    /// Class `Usage` where two would go to standard output, class `Host` for a place that cannot be written.
+    /// Class `Usage` if two would go to standard output, class `Host` for a file that cannot be written.
     pub fn open(&self, json: Option<&Path>) -> Result<Outputs> {
         Outputs::open(&self.outputs, json)
     }
 }
 
 impl<F: Formats> Outputs<F> {
-    /// The same of any kind of report.
+    /// The same for any kind of report.
     ///
     /// # Errors
     /// As above.
@@ -148,7 +146,7 @@ impl<F: Formats> Outputs<F> {
 }
 
 impl Outputs<Format> {
-    /// Consoles of a run, where one of the reports shows them.
+    /// Consoles of a run, if one of the reports shows them.
     pub fn consoles(&self, dir: &Path, run: &RunResult) -> Consoles {
         let shown = self.list.iter().any(|(format, _)| *format == Format::Html);
         if shown { load::consoles(dir, run) } else { Consoles::new() }
@@ -156,8 +154,8 @@ impl Outputs<Format> {
 }
 
 impl<F: Formats> Outputs<F> {
-    /// What a job of GitHub gets besides: annotations in front of the table, where standard output is no data, and Markdown
-    /// at the end of the job's summary.
+    /// Adds what a GitHub job needs: annotations before the table, unless standard output is data, and
+    /// Markdown at the end of the job's summary.
     pub fn with_ci(mut self) -> Outputs<F> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let shown = self.list.iter().position(|(format, target)| *format == F::SHOWN && target.is_stdout());
@@ -172,10 +170,10 @@ impl<F: Formats> Outputs<F> {
         self
     }
 
-    /// Writes them all, also when one cannot be written.
+    /// Writes all of them, even if one cannot be written.
     ///
     /// # Errors
-    /// The first that could not be.
+    /// The first error.
     pub fn write(self, story: &F::Story<'_>) -> Result<()> {
         let mut done = Ok(());
         for (format, target) in self.list {

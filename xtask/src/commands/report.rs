@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask report`: what can be said of finished runs, offline. One module per subcommand.
+//! `cargo xtask report`: reports about finished runs, offline. One module per subcommand.
 
 pub mod diff;
 mod export;
@@ -39,14 +39,15 @@ enum What {
     Diff(diff::Args),
     /// Write a run in other formats; the exit code is the run's.
     Export(export::Args),
-    /// Merge the runs of parts of a matrix (`vmtest --matrix` with --cell or --shard); missing parts give exit code 3.
+    /// Merge the runs of parts of a matrix (`vmtest --matrix` with --cell or --shard); missing parts give
+    /// exit code 3.
     Merge(merge::Args),
 }
 
-/// Runs it; the class decides the exit code.
+/// Runs the subcommand; the class decides the exit code.
 ///
 /// # Errors
-/// Where a run is not there or cannot be believed.
+/// When a run does not exist or cannot be trusted.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
     match &args.what {
         What::Show(args) => show::run(args),

@@ -26,7 +26,7 @@ pub struct Args {
 /// Prints what the archive lists, newest first.
 ///
 /// # Errors
-/// When the archive cannot be asked, or the output cannot be written.
+/// When the archive cannot be reached, or the output cannot be written.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let Args { json, mirror } = args;
     let ctx = Context { mirror: mirror.clone().or_else(|| ctx.mirror.clone()), ..ctx.clone() };
@@ -41,7 +41,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     print(&text)
 }
 
-/// `*` marks what is in the cache. Narrow enough for 80 columns: JSON tells the rest.
+/// `*` marks what is in the cache. Fits 80 columns; the JSON output has the rest.
 fn table(rows: &[Listed]) -> String {
     let mut lines = vec![["VERSION".to_owned(), "SOURCE".to_owned(), "IMAGES".to_owned()]];
     for Listed { version, sources, images, source_cached, images_cached } in rows {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a command that makes a run begins: what every stage needs, and the directory of the run with its log.
+//! How a command that makes a run starts: what every stage needs, and the directory of the run with its log.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub fn context(project: &Path, mirror: Option<&str>, more: Option<Box<dyn Sink>>
     Ok(Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: mirror.map(str::to_owned) })
 }
 
-/// A new directory for a run, to whose log all events go from now on.
+/// A new directory for a run; from now on its log receives all events.
 ///
 /// # Errors
 /// When it cannot be written, or is not empty.

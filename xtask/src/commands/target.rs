@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a report goes: opened before the long work, so that a bad path costs a second and not an hour.
+//! The destination of a report: opened before the long work, so that a bad path fails after a second, not
+//! after an hour.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,27 +10,25 @@ use crate::commands::print;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::write_file;
 
-/// Where a report goes.
+/// The destination of a report.
 #[derive(Debug)]
 pub enum Target {
-    /// Standard output.
     Stdout,
-    /// A file is replaced as a whole.
+    /// A regular file, which is replaced as a whole.
     File(PathBuf),
-    /// A pipe or a device is written to: replacing it would take /dev/stdout away from everybody.
+    /// A pipe or a device, which is written to: replacing it would break /dev/stdout for all processes.
     Stream(PathBuf, File),
-    /// A file that others write to as well gets it at its end. A summary that cannot be written is no reason to end
-    /// otherwise than the run did: that is said, and no error.
+    /// A file that others append to as well. If it cannot be written, that is only a warning and does not
+    /// change the exit code.
     Summary(PathBuf),
 }
 
 impl Target {
-    /// Whether it is standard output.
     pub fn is_stdout(&self) -> bool {
         matches!(self, Target::Stdout)
     }
 
-    /// Opens it. `option` is what named it, for the error.
+    /// Opens it. `option` is the option that named it, for the error.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -42,7 +41,7 @@ impl Target {
         if !file.metadata().on("cannot read", path)?.is_file() {
             return Ok(Target::Stream(path.to_owned(), file));
         }
-        // Of a link, the file that it names.
+        // Through a link, the file that it points to.
         let place = path.canonicalize().on("cannot resolve", path)?;
         if !existed {
             std::fs::remove_file(&place).on("cannot write", &place)?;
@@ -50,10 +49,10 @@ impl Target {
         Ok(Target::File(place))
     }
 
-    /// Writes it.
+    /// Writes the report.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When it cannot be written.
     pub fn write(self, text: &str) -> Result<()> {
         match self {
             Target::Stdout => print(text),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test`: the harness tests itself. The cheap things first: format, lints, unit tests and whole commands with fake tools,
-//! programs that are not ours; then real virtual machines.
+//! `cargo xtask test`: the harness tests itself. Cheap steps come first: format, lints, unit tests, whole
+//! commands with fake tools, third-party programs; then real virtual machines.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -27,25 +27,27 @@ pub struct Args {
     /// Only tests that need nothing but cargo: no virtual machine, kernel or other program
     #[arg(long, conflicts_with_all = ["vm", "interop"])]
     fast: bool,
-    /// Only tests with other programs: reports, completions, man pages and workflows in a browser, shells, validators
-    /// and linters. `scripts/setup.sh --interop` installs them
+    /// Only tests with other programs: reports, completions, man pages and workflows in a browser, shells,
+    /// validators and linters. `scripts/setup.sh --interop` installs them
     #[arg(long, conflicts_with = "vm")]
     interop: bool,
     /// Only tests in virtual machines
     #[arg(long)]
     vm: bool,
-    /// Only the mutants in patches/mutants/: each breaks the project's series, and the subtests that it names must fail
+    /// Only the mutants in patches/mutants/: each breaks the project's series, and the subtests that it names
+    /// must fail
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm"])]
     mutants: bool,
-    /// All mutants, and the suite broken on purpose. Writes docs/coverage.md, the evidence that each subtest can
-    /// fail
+    /// All mutants, and the suite broken on purpose. Writes docs/coverage.md, the evidence that each subtest
+    /// can fail
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants"])]
     coverage: bool,
     /// Only runs that are killed at random: N with fake tools, and N/20 with real guests
     #[arg(long, value_name = "N", conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage"])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     soak: Option<u32>,
-    /// Cause every kind of guest death for real and write docs/failures.md. Builds a `faults` kernel; takes an hour
+    /// Cause every kind of guest death for real and write docs/failures.md. Builds a `faults` kernel; takes
+    /// an hour
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage", "soak"])]
     failures: bool,
     /// Only this row of docs/failures.md; repeatable
@@ -68,7 +70,7 @@ pub struct Args {
     mirror: Option<String>,
 }
 
-/// Runs them all, and stops at the first step that fails.
+/// Runs all steps, and stops at the first one that fails.
 ///
 /// # Errors
 /// Class `TestFailed` with the step.
@@ -103,13 +105,14 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     steps(&cargo, [all || *fast, all || *interop, all || *vm], project)
 }
 
-/// The kinds of tests that are wanted, step by step.
+/// Runs the requested kinds of tests, step by step.
 fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Result<Class> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (commands, guests) = (threads(WAITING * cores), threads(cores.min(GUESTS)));
     let setup = project.join("scripts/setup.sh").into_os_string();
-    // The default members are tested together with the same features of all that they use as `cargo xtask` itself is built with:
-    // so the harness is compiled once. The runner of the guest shares crates with it and would change that.
+    // The default members are tested together, with the same features of their dependencies as in the build
+    // of `cargo xtask` itself, so that the harness is compiled once. Adding the guest's runner would change
+    // the features of the crates that both use.
     let steps: [(&str, bool, &OsStr, &[&str]); 7] = [
         ("other programs", interop, &setup, &["--check", "--interop"]),
         ("format", fast, cargo, &["fmt", "--all", "--check"]),
@@ -140,12 +143,13 @@ fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Resul
     Ok(Class::Pass)
 }
 
-/// Whole commands.
+/// Tests of whole commands.
 const IT: [&str; 6] = ["test", "--locked", "--package", "xtask", "--test", "it"];
-/// Tests at once for each core: a whole command waits for its fake tools half of its time, and for the disk.
+/// Parallel tests per core: a whole command spends half of its time waiting for its fake tools and the disk.
 const WAITING: usize = 2;
-/// Tests with guests at once, where there are as many cores. A guest with two CPUs uses 0.8 of a core (it waits for grace periods),
-/// and a build has stretches with one process. Not more: limits are for a guest that has the cores.
+/// Most parallel tests with guests, given as many cores. A guest with two CPUs uses 0.8 of a core (it waits
+/// for grace periods), and a build has phases with a single process. Not more, because the time limits assume
+/// that a guest has its cores.
 const GUESTS: usize = 2;
 
 fn threads(count: usize) -> String {
@@ -167,7 +171,7 @@ fn soak(cargo: &OsStr, rounds: u32, project: &Path) -> Result<Class> {
     Ok(Class::Pass)
 }
 
-/// The rows are declared beside the tests, and so is what writes the page.
+/// The rows are declared with the tests, and so is the program that writes the page.
 fn failures_page(cargo: &OsStr, rows: &[String], times: u32, project: &Path) -> Result<Class> {
     let mut command = Command::new(cargo);
     command.args([
@@ -186,7 +190,7 @@ fn failures_page(cargo: &OsStr, rows: &[String], times: u32, project: &Path) -> 
 }
 
 fn step(name: &str, command: Command) -> Result<()> {
-    // Their own output is the report; it goes straight through.
+    // Their own output is the report, so it is passed through.
     let mut child = Group::spawn_interactive(command)?;
     loop {
         if let Some(status) = child.try_wait()? {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask vmtest`: the main job. Check everything that can be checked at once, open every report file, then run
-//! the columns side by side, and tell.
+//! `cargo xtask vmtest`: the main job. Checks everything that can be checked up front, opens every report
+//! file, then runs the columns in parallel, and reports.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         return Ok(class);
     }
     let columns = build_chain::run(&resources, &plan.columns, &run_dir).inspect_err(|error| {
-        // A mistake that only the built runner could show: there is no run to keep.
+        // A mistake that only the built runner could reveal: there is no run to keep.
         if error.class == Class::Usage {
             run_dir.discard();
         }
@@ -71,7 +71,7 @@ fn conclude(
     phases: &Phases,
     run_dir: &RunDir,
 ) -> RunResult {
-    // Asking for versions would build what an interrupted run has not got.
+    // Getting the versions would build tools that an interrupted run does not have yet.
     let tools = match interrupt::requested() {
         Some(_) => Default::default(),
         None => finish::tool_versions(ctx, resources),

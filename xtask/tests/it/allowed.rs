@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--allow-splats`: which complaints of a kernel do not fail a run, and that it is told what was allowed.
+//! `--allow-splats`: which kernel warnings do not fail a run, and that allowed ones are reported.
 
 use crate::support::{Done, World, text};
 
-/// A run of a kernel that does this, with this list.
+/// A run of a kernel that does this, with this allow list.
 fn run(does: &str, list: &str) -> Done {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", &format!("guest: {does}")).display());

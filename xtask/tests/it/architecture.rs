@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The house itself: a crate sees only what stands below it, no two rooms of a crate import each other, the picture in
-//! docs/architecture.md is what cargo says, and the key of the harness covers all that it is made of.
+//! The architecture: a crate depends only on those below it, no two modules of a crate import each other, the
+//! picture in docs/architecture.md matches cargo's metadata, and the key of the harness covers all of its
+//! sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What each crate may see besides the guest's protocol, from the ground up.
+/// The crates that each crate may depend on besides the guest's protocol, from the bottom up.
 const MAY_SEE: [(&str, &[&str]); 9] = [
     ("base", &[]),
     ("record", &["base"]),
@@ -19,7 +20,7 @@ const MAY_SEE: [(&str, &[&str]); 9] = [
     ("engine", &["base", "record", "host", "kernel", "guest", "suite"]),
     ("xtask", &["base", "record", "host", "kernel", "guest", "report", "suite", "engine"]),
 ];
-/// Around the picture in the page.
+/// The marks around the picture in the page.
 const MARKS: [&str; 2] =
     ["<!-- picture: made by the test, VMTEST_BLESS=1 -->\n```text\n", "```\n<!-- end -->\n"];
 
@@ -33,7 +34,7 @@ struct Package {
     sees: BTreeSet<String>,
 }
 
-/// The workspace, as cargo sees it; without dependencies of tests.
+/// The workspace according to cargo, without dev-dependencies.
 fn packages() -> Vec<Package> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -102,7 +103,7 @@ fn a_cycle_of_rooms_is_seen() {
 fn the_key_of_the_harness_covers_every_crate() {
     let keys = fs::read_to_string(project().join("xtask/crates/engine/src/matrix/keys.rs")).expect("read");
     for package in packages() {
-        // What only tests use changes no run.
+        // A crate that only tests use cannot change a run.
         if package.name == "testing" {
             continue;
         }
@@ -133,7 +134,7 @@ fn the_page_shows_the_house() {
     assert_eq!(shown, picture, "VMTEST_BLESS=1 cargo test -p xtask --test it architecture");
 }
 
-/// Which top-level modules of a crate each of them imports, outside of tests.
+/// The top-level modules of a crate that each of them imports, outside of tests.
 fn rooms(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for entry in walkdir::WalkDir::new(source).into_iter().map(|entry| entry.expect("listed")) {
@@ -150,12 +151,12 @@ fn rooms(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
             .or_default()
             .extend(imports(&text).into_iter().filter(|name| *name != room));
     }
-    // The root declares all of them.
+    // The root module declares all of them.
     rooms.retain(|room, _| room != "lib" && room != "main");
     rooms
 }
 
-/// Names behind `crate::` in code, also `crate::{a, b::C}`.
+/// Names after `crate::` in code, also `crate::{a, b::C}`.
 fn imports(text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
@@ -183,7 +184,7 @@ fn imports(text: &str) -> Vec<String> {
     parts.flat_map(names).filter(|name: &String| !name.is_empty()).collect()
 }
 
-/// A way from a room back to itself; empty without one.
+/// A path from a module back to itself; empty without one.
 fn cycle(rooms: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     fn search(
         rooms: &BTreeMap<String, BTreeSet<String>>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bisect`: whole searches through git trees, series and images, and everything that could lead them
-//! astray.
+//! `cargo xtask bisect`: whole searches through git trees, series and images, and everything that could
+//! mislead them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const PANIC: &str = "guest: panic";
 pub(super) const UNBUILT: &str = "make: error\nguest: pass";
 const UNBOOTED: &str = "guest: no-hello";
 
-/// Commits one more state of the kernel, whose subject says what it is.
+/// Commits another state of the kernel; the subject describes it.
 pub(super) fn commit(world: &World, top: &Path, subject: &str, does: &str) {
     let file = top.join("kernel/fake.c");
     let before = fs::read_to_string(&file).expect("there");
@@ -27,7 +27,7 @@ pub(super) fn commit(world: &World, top: &Path, subject: &str, does: &str) {
     world.commit(top, subject);
 }
 
-/// A line of commits: the first does the first of these, and so on. Their subjects count from 0.
+/// A linear history: the first commit does the first of these, and so on. Their subjects count from 0.
 pub(super) fn line(world: &World, does: &[&str]) -> PathBuf {
     let top = world.repo("linux", does[0]);
     for (at, does) in does.iter().enumerate().skip(1) {
@@ -111,20 +111,20 @@ fn the_first_bad_commit_is_found_and_the_repository_stays_as_it_is() {
     assert!(page.contains(&rev(&top, "HEAD~4")) && page.contains("number 7"), "{page}");
     assert_eq!(record(&done)["report"], report);
 
-    // The other end was built while the first one ran, and it is told how long it will take.
+    // The other endpoint was built while the first one ran, and a time estimate is printed.
     let log = fs::read_to_string(dir.join("log")).expect("a log");
     let at = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what}\n{log}"));
     let good = format!("done   build: git:linux@{}", &rev(&top, "HEAD~11")[..12]);
     assert!(at(&good) < at("note   bad "), "{log}");
     done.says(&["11 left, about 4 step(s), about", "so far good 1, bad 1, skip 0"]);
 
-    // The command that is told shows it again.
+    // The printed command reproduces it.
     let again = text(&report["first"]["again"]);
     let words: Vec<&str> = again.split(' ').skip(2).map(|word| word.trim_matches('\'')).collect();
     world.start(world.command(&words)).done().exits(1).says(&["basic/second"]);
     world.is_clean();
 
-    // What was run is known: of the same tests nothing is booted again, whatever is asked.
+    // Runs are reused: for the same tests nothing is booted again, whatever the question.
     let calls = booted(&world);
     let done = bisect(&world, &top, "HEAD~11", "HEAD", &["--test", "basic/*"]);
     done.exits(0).says(&["number 7", "known before", "0 boot(s)"]);
@@ -137,7 +137,7 @@ fn a_fix_is_found_the_other_way_round() {
     let top = line(&world, &[FAIL, FAIL, SKIP, FAIL, PASS, PASS, PASS]);
     let done = bisect(&world, &top, "HEAD~6", "HEAD", &["--find-fix", "--test", "basic/second"]);
     done.exits(0).says(&["first good commit:", "number 4", "bad", "number 3", "the test passed"]);
-    // Skips are no passes: the first commit where the kernel can is found, too.
+    // Skips are not passes: the first commit with the feature is found, too.
     let done = bisect(&world, &top, "HEAD~4", "HEAD", &["--find-fix", "--test", "basic/second"]);
     done.exits(0).says(&["number 4"]);
 }
@@ -175,7 +175,7 @@ fn whatever_else_breaks_on_the_way_is_skipped_with_its_reason() {
     assert_eq!(among, ["number 6", "number 7"]);
     assert_eq!(text(&report["before"][0]["subject"]), "number 5");
 
-    // All in between.
+    // All commits in between.
     let world = World::new();
     let top = line(&world, &[PASS, UNBUILT, UNBUILT, UNBOOTED, FAIL]);
     let done = bisect(&world, &top, "HEAD~4", "HEAD", &[]);
@@ -211,7 +211,7 @@ fn ends_that_are_not_what_was_said_are_told_before_the_search() {
 
 #[test]
 fn what_is_asked_for_is_the_only_thing_that_is_bad() {
-    // A panic, with a failure, another panic and an unbootable kernel on the way.
+    // A panic, with a failure, another panic and an unbootable kernel in the range.
     let world = World::new();
     let top =
         line(&world, &[PASS, FAIL, "guest: other-panic", PASS, UNBOOTED, PASS, PANIC, PANIC, UNBUILT, PANIC]);
@@ -222,14 +222,14 @@ fn what_is_asked_for_is_the_only_thing_that_is_bad() {
     let done = bisect(&world, &top, "HEAD~8", "HEAD", &["--class", "panic", "--title", "BUG at mm"]);
     done.exits(21).says(&["(--bad) is untestable: a different one: BUG: kernel NULL pointer"]);
 
-    // A complaint of the kernel; a failure before it is none.
+    // A kernel warning; an earlier failure does not count as one.
     let world = World::new();
     let splat = "guest: splat";
     let top = line(&world, &[PASS, FAIL, PASS, splat, splat]);
     let done = bisect(&world, &top, "HEAD~4", "HEAD", &["--class", "splat"]);
     done.exits(0).says(&["number 3", "WARNING: CPU: 0 PID: 1 at kernel/bpf/trampoline.c:42"]);
 
-    // A build: nothing is booted.
+    // A build failure: nothing is booted.
     let world = World::new();
     let top = line(&world, &[PASS, PANIC, "kconfig: CONFIG_BPF_JIT\nguest: pass", PASS, UNBUILT, UNBUILT]);
     let done = bisect(&world, &top, "HEAD~5", "HEAD", &["--class", "build"]);
@@ -242,7 +242,7 @@ fn what_is_asked_for_is_the_only_thing_that_is_bad() {
     done.exits(0).says(&["number 2", "no output for too long during basic/second"]);
 }
 
-/// A small source of numbers: the same for each seed.
+/// A small random number generator: the same sequence for each seed.
 struct Random(u64);
 
 impl Random {
@@ -252,15 +252,15 @@ impl Random {
     }
 }
 
-/// The `fake.does` of a merge is that of whichever side is broken.
+/// The `fake.does` of a merge is that of the broken side, if any.
 fn merge(world: &World, top: &Path, other: &str, subject: &str, does: &str) {
     git(top, &["merge", "-q", "--no-ff", "--no-commit", "-s", "ours", other]);
     fs::write(top.join("fake.does"), format!("{does}\n")).expect("written");
     world.commit(top, subject);
 }
 
-/// What `git bisect run` says of the same history, with a script that reads what the kernel would do; `None` where
-/// skips hide it.
+/// The result of `git bisect run` on the same history, with a script that reads what the kernel would do;
+/// `None` if skips hide it.
 fn git_bisect(world: &World, top: &Path, good: &str, bad: &str) -> Option<String> {
     let copy = world.path("copy");
     let _ = fs::remove_dir_all(&copy);
@@ -285,7 +285,7 @@ fn merges_are_searched_as_git_bisect_searches_them() {
         let mut random = Random(seed);
         let world = World::new();
         let top = world.repo("linux", PASS);
-        // Branches that begin at random commits and are merged; one commit of them breaks it.
+        // Branches that start at random commits and are merged; one of their commits breaks the kernel.
         let culprit = 1 + random.below(9);
         let mut broken: Vec<(String, bool)> = vec![(rev(&top, "HEAD"), false)];
         for at in 1..10 {
@@ -304,7 +304,7 @@ fn merges_are_searched_as_git_bisect_searches_them() {
                 broken.push((rev(&top, "HEAD"), is));
             }
         }
-        // All heads become one.
+        // Merge all heads into one.
         let heads: Vec<(String, bool)> = broken.clone();
         let mut is = broken.last().expect("some").1;
         for (number, (head, head_is)) in heads.iter().enumerate() {
@@ -317,7 +317,7 @@ fn merges_are_searched_as_git_bisect_searches_them() {
         let report = &record(&done)["report"];
         if report["answer"] == "found" {
             assert_eq!(text(&report["first"]["subject"]), format!("number {culprit}"), "seed {seed}\n{done}");
-            // It asks others of equal weight, and may end among skips where ours did not.
+            // It may choose other commits of equal weight, and end among skips where ours did not.
             if let Some(culprit) = git_bisect(&world, &top, &first, &last) {
                 assert_eq!(text(&report["first"]["commit"]), culprit, "seed {seed}");
                 agreed += 1;
@@ -332,7 +332,7 @@ fn merges_are_searched_as_git_bisect_searches_them() {
     assert!(agreed >= 3, "{agreed}");
 }
 
-/// A merge, where there is something to merge.
+/// A merge, if there is something to merge.
 fn merge_or_nothing(world: &World, top: &Path, other: &str, subject: &str, does: &str) {
     let mut command = Command::new("git");
     command.arg("-C").arg(top).args(["merge-base", "--is-ancestor", other, "HEAD"]);
@@ -341,7 +341,7 @@ fn merge_or_nothing(world: &World, top: &Path, other: &str, subject: &str, does:
     }
 }
 
-/// A merge, or an ordinary commit where there is nothing to merge.
+/// A merge, or an ordinary commit if there is nothing to merge.
 fn merge_or_commit(world: &World, top: &Path, other: &str, subject: &str, does: &str) {
     let before = rev(top, "HEAD");
     merge_or_nothing(world, top, other, subject, does);
@@ -364,7 +364,7 @@ fn a_merge_can_be_the_culprit_and_ends_may_be_on_two_branches() {
     done.exits(0).says(&["first bad commit:", "the merge"]);
     let report = &record(&done)["report"];
     assert_eq!(report["before"].as_array().map(Vec::len), Some(2), "both of its parents are good\n{done}");
-    // The good end is no ancestor: where both part is asked as well.
+    // The good endpoint is not an ancestor: the merge base is tested as well.
     let done = bisect(&world, &top, "side", "main", &[]);
     done.exits(0).says(&["the merge"]);
     git(&top, &["checkout", "-qb", "fixed", "main~3"]);
@@ -408,7 +408,7 @@ fn patches_of_a_series_are_an_axis_and_so_is_a_tree_below_patches() {
     assert!(text(&report["after"]["author"]).contains("t@example.org"), "{report:#}");
     run(&["--find-fix"]).refuses(2, &["they are the same kernel, and no --patches are given"]);
 
-    // On top of each commit; where it does not apply the commit is skipped.
+    // On top of each commit; where the patch does not apply, the commit is skipped.
     let world = World::new();
     let top = line(&world, &[PASS, PASS, PASS, PASS, FAIL, FAIL]);
     let patch = world.patch("my.patch", "first", "better");
@@ -439,7 +439,7 @@ fn a_test_that_fails_sometimes_is_asked_until_it_is_believed() {
     let flaky = "guest: flaky";
     let top = line(&world, &[PASS, PASS, PASS, PASS, flaky, flaky, flaky, flaky, flaky]);
     let env = world.read("home/guest.env");
-    // Fails two times of five, and not in turns.
+    // Fails in two of five runs, irregularly.
     let pattern = "PFFPPFPPFPPPFPFPFFPPPPFPFPPFPFPPFFPPFPPPFPFPFPPPFFPPPFPFPPFPFPPPFF";
     world.write("home/guest.env", &format!("{env}flaky={}\n", pattern.repeat(4)));
     let done = bisect(&world, &top, "HEAD~8", "HEAD", &["--runs", "12", "--test", "basic/second"]);
@@ -461,7 +461,7 @@ fn a_test_that_fails_sometimes_is_asked_until_it_is_believed() {
 fn a_commit_that_was_good_by_chance_is_found_out() {
     let world = World::new();
     let flaky = "guest: flaky";
-    // The end always fails: a few good runs would do. Those of number 3 pass at first.
+    // The endpoint always fails, so few good runs would be enough. Those of number 3 pass at first.
     let top = line(&world, &[PASS, PASS, PASS, flaky, FAIL, FAIL, FAIL, FAIL]);
     let env = world.read("home/guest.env");
     world.write("home/guest.env", &format!("{env}flaky=PPPFFFFF\n"));
@@ -485,11 +485,12 @@ fn killed_at_any_moment_it_goes_on_to_the_same_answer() {
         assert_eq!(done.status.code(), None);
         let dir = done.run_dir.clone().expect("a run");
         let before = record_in(&dir)["steps"].as_array().map_or(0, Vec::len);
-        // Names that were meant when it began.
+        // Move the names that were given at the start.
         git(&top, &["checkout", "-q", "--detach"]);
         git(&top, &["update-ref", "refs/heads/main", "HEAD~3"]);
         let mut done = resume(&world, "latest");
-        // What the killed one had forked holds its locks until it is another program, which takes a while under load.
+        // Forked children of the killed process hold its locks until they exec, which takes a while under
+        // load.
         for _ in 0..20 {
             if done.told("another process is at work") == 0 {
                 break;
@@ -507,7 +508,7 @@ fn killed_at_any_moment_it_goes_on_to_the_same_answer() {
         ids.dedup();
         assert_eq!(ids.len(), all, "nothing is asked twice");
         world.no_process_is_left(std::time::Duration::from_secs(3));
-        // One that has its answer gives it again.
+        // A finished bisection prints its answer again.
         resume(&world, &dir.display().to_string()).exits(0).says(&["number 9"]);
     }
 }
@@ -563,7 +564,7 @@ fn mistakes_are_told_before_any_work() {
     assert_eq!(runs, 0, "no run was begun");
 }
 
-/// Gives the world a kconfig/ of its own, with a variant that is like the default.
+/// Gives the world its own kconfig/, with a variant that equals the default.
 fn own_variant(world: &World, name: &str) -> String {
     let kconfig = world.path("project/kconfig");
     let real = kconfig.canonicalize().expect("a directory");
@@ -586,7 +587,7 @@ fn an_answer_is_remembered_only_for_what_gave_it() {
         booted(&world) - before
     };
     assert_eq!((search(), search()), (3, 0));
-    // Nothing of this changes a kernel.
+    // None of these changes the kernel.
     for (file, more) in [
         ("project/kconfig/rt.toml", format!("{text}cmdline = [\"nosmp\"]\n")),
         ("project/kconfig/rt.toml", format!("{text}memory_mib = 256\n")),
@@ -624,7 +625,7 @@ fn a_host_that_cannot_start_qemu_is_no_answer_of_a_kernel() {
     done.exits(30).says(&["no guest started", "cannot set up guest memory"]);
     let step = &record(&done)["steps"][0];
     assert_eq!((&step["verdict"], &step["class"]), (&"skip".into(), &30.into()), "{done}");
-    // What was asked in vain is asked again: by the same search, and by another one.
+    // Failed results are tried again: by the same search, and by another one.
     allow();
     resume(&world, "latest").exits(0).says(&["number 3"]);
     let world_commit = format!("git:{}@HEAD", top.display());
@@ -653,7 +654,7 @@ fn a_guest_that_a_busy_host_may_have_ended_is_booted_again() {
     }
 }
 
-/// An image as the cache keeps it: the header of a bzImage, and what the fake guest does.
+/// An image as stored in the cache: the header of a bzImage, and what the fake guest does.
 pub(super) fn image(world: &World, version: &str, does: &str) {
     let mut bytes = vec![0_u8; 0x210];
     bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
@@ -672,7 +673,7 @@ fn images_between_two_versions_are_searched_without_a_build() {
     for (at, version) in versions.iter().enumerate() {
         image(&world, version, if at < 3 { SKIP } else { PASS });
     }
-    // Outside of it.
+    // Outside of the range.
     image(&world, "6.8.9", PASS);
     image(&world, "7.1.0", FAIL);
     let index = serde_json::json!({ "mirror": "fake", "read_at": 0, "sources": [], "images": [] });
@@ -691,7 +692,7 @@ fn images_between_two_versions_are_searched_without_a_build() {
         .refuses(2, &["an image is not built here"]);
 }
 
-/// Runs a line of `--script` as a user would.
+/// Runs the command line printed by `--script` as a user would.
 fn by_git(world: &World, top: &Path, good: &str, bad: &str, more: &[&str]) -> (i32, String) {
     let done = bisect(world, top, good, bad, &[more, &["--script"]].concat());
     done.exits(0);
@@ -724,14 +725,14 @@ fn a_plain_git_bisect_run_understands_the_script() {
     git(&top, &["bisect", "reset"]);
     git(&top, &["checkout", "-q", "main"]);
 
-    // For a fix the words are git's own.
+    // When searching for a fix, git's own terms are used.
     let world = World::new();
     let top = line(&world, &[FAIL, FAIL, FAIL, PASS, PASS]);
     let (code, said) = by_git(&world, &top, "HEAD~4", "HEAD", &["--test", "basic", "--find-fix"]);
     assert!(code == 0 && said.contains("is the first fixed commit") && said.contains("number 3"), "{said}");
 
-    // No verdict is no answer: git stops, and does not take it for bad. The runner does not build; this program is
-    // not there.
+    // No verdict is not an answer: git stops instead of treating it as bad. The runner does not build, or
+    // this program does not exist.
     let world = World::new();
     let top = line(&world, &[PASS, PASS, FAIL, FAIL]);
     world.write("home/runner-is-broken", "");
@@ -766,7 +767,7 @@ fn one_kernel_judged_for_git_has_one_of_four_codes() {
     ] {
         assert_eq!(judge(rev, more), Some(code), "{rev} {more:?}");
     }
-    // What is not in the list becomes 128 in the script, a panic of the harness (101) as well.
+    // Any other exit code becomes 128 in the script, including a panic of the harness (101).
     let done = bisect(&world, &top, "HEAD~4", "HEAD~3", &["--script"]);
     let guard = done.stdout.split_once("; code=$?; ").expect("a guard").1.trim_end_matches(['\'', '\n']);
     for (code, seen) in [(0, 0), (1, 1), (125, 125), (2, 128), (101, 128), (130, 128), (255, 128), (127, 128)]

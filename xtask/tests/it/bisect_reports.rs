@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reports of `cargo xtask bisect`: every format of every end, where each kernel stands in its history, and what is
-//! refused before any work.
+//! Reports of `cargo xtask bisect`: every format for every way to end, the position of each kernel in its
+//! history, and what is rejected before any work.
 
 use std::fs;
 
@@ -12,12 +12,12 @@ use crate::support::{Done, World, git, text};
 
 const FORMATS: [&str; 4] = ["text", "json", "markdown", "html"];
 
-/// `--output` for a file of each format.
+/// `--output` to a file for each format.
 fn every_format() -> Vec<String> {
     FORMATS.iter().flat_map(|format| ["--output".to_owned(), format!("{format}=out.{format}")]).collect()
 }
 
-/// Asserts that every format is there and says this answer; returns the data.
+/// Asserts that every format was written and contains this answer; returns the data.
 #[track_caller]
 fn written(world: &World, answer: &str, code: i32, says: &[&str]) -> Value {
     let json: Value = serde_json::from_str(&world.read("out.json")).expect("JSON");
@@ -37,7 +37,7 @@ fn written(world: &World, answer: &str, code: i32, says: &[&str]) -> Value {
     json
 }
 
-/// Asserts that each kernel that was asked has its place, and that the page of a run draws them.
+/// Asserts that each tested kernel has its position, and that the page of a run draws them.
 #[track_caller]
 fn drawn(world: &World, done: &Done, subjects: &[(&str, usize)]) {
     let report = &record(done)["report"];
@@ -104,7 +104,7 @@ fn an_interruption_tells_how_far_it_came_and_gives_no_answer() {
     let done = running.done();
     done.exits(130).says(&["interrupted", "cargo xtask bisect --resume 20"]);
     let says = ["no answer yet after 2 kernel run(s)", "number 4", "cargo xtask bisect --resume 20"];
-    // The Markdown is for readers of an answer; how to go on is in the others.
+    // The Markdown is for readers of an answer; how to resume is in the other formats.
     for format in ["text", "html"] {
         says.iter().for_each(|part| {
             assert!(world.read(&format!("out.{format}")).contains(part), "{format}: {part}")
@@ -112,7 +112,7 @@ fn an_interruption_tells_how_far_it_came_and_gives_no_answer() {
     }
     let json = written(&world, "interrupted", 130, &says[..2]);
     assert!(json["first"].is_null() && json["path"].as_array().map(Vec::len) == Some(2), "{json:#}");
-    // It is not at its end: no page of a run shows it as if it were.
+    // It is unfinished: no page of a run shows it as if it were finished.
     assert!(record(&done)["report"].is_null());
     let name = done.run_dir.expect("a run").display().to_string();
     let spec = format!("tree:{}", world.tree("beside", PASS).display());
@@ -137,7 +137,7 @@ fn merges_patches_and_images_have_places_too() {
     let done = bisect(&world, &top, "main~2", "main", &[]);
     done.exits(0).says(&["the merge"]);
     drawn(&world, &done, &[("first", 0), ("the merge", 3)]);
-    // The good end is on a branch of its own: where both part stands at the old end as well.
+    // The good endpoint is on a separate branch: the merge base is at position 0 as well.
     git(&top, &["checkout", "-qb", "apart", "main~2"]);
     fs::write(top.join("apart"), "1\n").expect("written");
     world.commit(&top, "apart 1");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cache` and `clean`, and how much is kept of runs.
+//! `cache` and `clean`, and how many runs are kept.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ fn entries(listed: &Value) -> Vec<&Value> {
     listed["entries"].as_array().expect("entries").iter().collect()
 }
 
-/// Makes every entry look as if it was last used so many days ago.
+/// Makes every entry look as if it was last used this many days ago.
 fn aged(world: &World, days: u64) {
     let then = SystemTime::now() - Duration::from_secs(days * 86_400);
     for entry in entries(&listed(world)) {
@@ -38,7 +38,7 @@ fn what_is_there_is_listed_and_what_was_not_used_goes() {
     let world = World::new();
     let old = format!("tree:{}", world.tree("old", "guest: pass").display());
     let new = format!("tree:{}", world.tree("new", "guest: pass").display());
-    // Trees with the same contents would be one kernel.
+    // Trees with the same contents would be the same kernel.
     world.write("new/kernel/fake.c", "int first;\nint second;\nint third;\nint fourth;\n");
     let run = |spec: &str| {
         world.run(&["--kernel", spec, "--boot", "direct"]).exits(0);
@@ -64,7 +64,7 @@ fn what_is_there_is_listed_and_what_was_not_used_goes() {
     tool(&world, &["cache", "--prune", "7d"]).exits(0).says(&["removed kernel/", "freed"]);
     let after = listed(&world);
     let count = |kind: &str| entries(&after).iter().filter(|entry| entry["kind"] == kind).count();
-    // What both runs used was used a moment ago.
+    // Entries used by both runs were used a moment ago.
     assert_eq!(["trees", "objects", "kernel", "runner"].map(count), [1; 4], "{after:#}");
     world.is_clean();
     run(&new);
@@ -102,7 +102,7 @@ fn what_a_run_uses_stays_and_the_run_goes_on() {
     }
     tool(&world, &["cache", "--prune", "0"]).exits(0).says(&["in use, kept: kernel/"]);
     tool(&world, &["clean", "--cache", "--runs"]).exits(0).says(&["in use, kept: kernel/", "0 runs in"]);
-    // Whom the guest waits for.
+    // Release the guest, which waits for this file.
     world.write("home/here.other", "");
     assert!(running.child.try_wait().expect("waited").is_none(), "it was still running");
     running.done().exits(0);
@@ -146,7 +146,7 @@ fn only_the_newest_runs_are_kept() {
         let done = world.run(&["--kernel", &spec, "--boot", "direct", "--keep", "2"]);
         done.exits(0);
         dirs.push(done.run_dir.expect("a run"));
-        // Names tell seconds.
+        // Names have a resolution of one second.
         std::thread::sleep(Duration::from_millis(1_050));
     }
     assert_eq!(dirs.iter().map(|dir| dir.exists()).collect::<Vec<_>>(), [false, false, true, true]);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every way in which a guest can end, and what is made of it. Never a pass.
+//! Every way in which a guest can end, and the verdict. Never a pass.
 
 use crate::support::{Done, World, text};
 
-/// Boots a guest that does this, both ways, and asserts the exit code and what became of `basic/second`.
+/// Boots a guest that does this, both ways, and asserts the exit code and the outcome of `basic/second`.
 #[track_caller]
 fn judged(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) -> Done {
     let world = World::new();
@@ -23,7 +23,7 @@ fn judged(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) ->
     last.expect("both were booted")
 }
 
-/// As [`judged`]; the subtest before the death keeps its pass, the one after it is missing.
+/// Like [`judged`]; the subtest before the death keeps its pass, the one after it is missing.
 #[track_caller]
 fn dies_in_the_middle(does: &str, words: &[&str], code: i32, second: &str, says: &[&str]) {
     let done = judged(does, words, code, second, says);
@@ -49,7 +49,7 @@ fn a_panic_before_the_runner_leaves_every_test_not_run() {
 
 #[test]
 fn a_kernel_that_dies_before_it_can_panic_is_not_waited_for() {
-    // Not the limit on the boot, which would say that the guest did not boot.
+    // Not the boot limit, which would mean that the guest did not boot.
     let begun = std::time::Instant::now();
     judged("early-exception", &["--timeout", "boot=600"], 21, "notrun", &["PANIC: early exception 0x0d"]);
     judged("system-halted", &["--timeout", "boot=600"], 21, "notrun", &["System halted"]);
@@ -247,7 +247,7 @@ fn a_kvm_that_runs_no_kernel_is_told_and_the_guest_is_emulated() {
         assert!(record["accel_reason"].as_str().expect("text").contains(why), "{record}");
         assert_eq!(done.json()["cells"][0]["accel"], "tcg");
         assert!(kept.iter().any(|name| name.ends_with("-kvm")), "the first try is evidence: {kept:?}");
-        // Demanded, it is the answer.
+        // If KVM was required, this is the result.
         let (done, _) = boots("kvm");
         done.exits(code).says(&[says]);
         assert_eq!(done.json()["boots"][0]["accel"], "kvm");
@@ -263,7 +263,7 @@ fn a_make_that_does_not_end_is_ended_and_its_column_does_not_build() {
     assert!(done.outcomes(None).values().all(|outcome| outcome == "notrun"), "{done}");
     let plan = done.run_dir.as_ref().expect("a run").join("plan.json");
     assert!(std::fs::read_to_string(plan).expect("kept").contains("\"limit_s\": 1"));
-    // Nothing of it is believed, or runs on.
+    // None of it is trusted, and nothing keeps running.
     world.is_clean();
     world.tree("linux", "guest: pass");
     world.run(&["--kernel", &spec, "--boot", "direct"]).exits(0);

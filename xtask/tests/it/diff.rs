@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two runs side by side: what counts as worse, and what the process then ends with.
+//! Comparing two runs: what counts as worse, and the exit code.
 
 use std::fs;
 
@@ -53,7 +53,7 @@ fn what_got_worse_ends_with_1_and_what_did_not_with_0() {
         assert_eq!(json["worse"], code == 1, "{json:#}");
         assert!(old.ends_with(&text(&json["old"])) && new.ends_with(&text(&json["new"])));
     }
-    // The later one is the newest run, where none is named.
+    // By default the newest run is the later one.
     assert_eq!(diff(&world, &[&pass]).status.code(), Some(1));
     diff(&world, &["nowhere"]).refuses(2, &["no such finished run: nowhere"]);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Killed at any moment, out of space at any moment, a download that was cut short: nothing stays that a later run would
-//! believe.
+//! Runs that are killed at any moment or run out of space at any moment, and truncated downloads: nothing is
+//! left behind that a later run would trust.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::{Done, World, git};
 
-/// Kinds of the cache whose entries never change once they are there.
+/// Kinds of cache entries that never change once they exist.
 const FIXED: [&str; 10] = [
     "source",
     "git-patches",
@@ -23,8 +23,8 @@ const FIXED: [&str; 10] = [
     "tools",
 ];
 
-/// A repository whose guest fails, and a series that mends it: with a wrong mixture of both no run passes. The series also
-/// adds, changes and removes files.
+/// A repository whose guest fails, and a series that fixes it: no run passes with a wrong mixture of both.
+/// The series also adds, changes and removes files.
 pub fn broken_and_mended(world: &World) -> (String, String) {
     let top = world.repo("linux", "guest: fail");
     let patches = world.path("series");
@@ -45,14 +45,14 @@ pub fn content(cache: &Path) -> BTreeMap<String, Vec<(PathBuf, Vec<u8>)>> {
     for kind in FIXED {
         for entry in fs::read_dir(cache.join(kind)).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with('.') {
-                // Being written, and no entry.
+                // Still being written, so not an entry yet.
                 continue;
             }
             let mut files = Vec::new();
             for file in walkdir::WalkDir::new(entry.path()).sort_by_file_name() {
                 let file = file.expect("listed");
                 if file.file_name().to_string_lossy().starts_with(".vmtest-") {
-                    // The seal: it has times in it.
+                    // The seal: it contains times.
                     continue;
                 }
                 let bytes = if file.file_type().is_file() {
@@ -68,7 +68,7 @@ pub fn content(cache: &Path) -> BTreeMap<String, Vec<(PathBuf, Vec<u8>)>> {
     all
 }
 
-/// Asserts that each entry is what an undisturbed run makes.
+/// Asserts that each entry equals the result of an undisturbed run.
 #[track_caller]
 pub fn all_believable(
     world: &World,
@@ -126,10 +126,11 @@ fn killed_at_any_moment_nothing_half_made_is_believed() {
         assert!(moments < 500, "there are no more moments than that");
     }
     assert!(moments > 25, "only {moments} moments were tried");
-    // What a killed process left in tmp/ has no owner, and goes with the next run that finds it old enough.
+    // Files of a killed process in tmp/ have no owner, and are removed by the next run that finds them old
+    // enough.
 }
 
-/// Real programs, wherever this host has them.
+/// Real programs of this host.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").expect("a PATH");
     let found =
@@ -140,17 +141,18 @@ fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("this test needs the program {name}"))
 }
 
-/// How a disk gets full.
+/// How a disk fills up.
 #[derive(Debug, Clone, Copy)]
 enum Capacity {
-    /// So many KiB once the work has begun: before, the harness would see that there is not enough.
+    /// This many KiB once the work has begun; at the start the harness would notice that there is not enough
+    /// space.
     Kib(u32),
-    /// So many files.
+    /// This many files.
     Files(u32),
 }
 
-/// Runs `vmtest` with cache and runs on a file system with little room, then once more on the same after that got more. The
-/// file system goes with the mount namespace.
+/// Runs `vmtest` with cache and runs on a file system with little space, then again after enlarging it. The
+/// file system disappears with the mount namespace.
 fn on_a_small_disk(world: &World, words: &[&str], room: Capacity) -> (Done, Done) {
     let disk = world.path("disk");
     fs::create_dir_all(&disk).expect("made");
@@ -159,7 +161,7 @@ fn on_a_small_disk(world: &World, words: &[&str], room: Capacity) -> (Done, Done
     if !nix::unistd::geteuid().is_root() {
         inside.args(["--user", "--map-root-user"]);
     }
-    // The mounts are made with the host's programs, the rest with the fakes.
+    // The mounts use the host's programs, the rest uses the fakes.
     let script = "\
         disk=$1 mount=$2 first=$3 later=$4; shift 4\n\
         $mount -t tmpfs -o \"size=8g,$first\" none \"$disk\" || exit 99\n\
@@ -219,15 +221,16 @@ fn a_full_disk_is_named_and_nothing_half_made_is_believed() {
     assert!(full >= 10 && enough >= 1, "full {full} times, enough {enough} times");
 }
 
-/// An archive of Debian's shape with one finished kernel, behind a fake apt-get that hands out the first `home/apt.cut` bytes
-/// of a package: what is left when a download is cut short and nobody noticed, and `home/apt.exit` when somebody did.
+/// An archive laid out like Debian's with one finished kernel, behind a fake apt-get that serves the first
+/// `home/apt.cut` bytes of a package, as after a truncated download: undetected, or reported with the status
+/// in `home/apt.exit`.
 pub fn archive(world: &World) -> u64 {
     let boot = "pool/boot/vmlinuz-9.9.1-cloud-amd64";
     let mut image = vec![0_u8; 0x400];
     image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
     image[0x202..0x206].copy_from_slice(b"HdrS");
     image.extend_from_slice(b"\nguest: pass\n");
-    // Enough for each cut to fall somewhere else, and not to be compressed away.
+    // Large enough that each cut is at a different place, and incompressible.
     image.extend((0..40_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8));
     world.write(boot, "");
     fs::write(world.path(boot), image).expect("written");

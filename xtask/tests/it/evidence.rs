@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest shows of its kernel is judged, and nobody can turn it down.
+//! The evidence that a guest provides about its kernel is judged, and cannot be suppressed.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn a_kernel_that_says_that_it_is_tainted_is_no_pass() {
         let done = judged(&format!("tainted.{bits}"), &[], 4, &[says]);
         assert_eq!(done.json()["splats"][0]["title"], says, "{done}");
     }
-    // Test modules: out of the tree, unsigned, for tests.
+    // Test modules: out of tree, unsigned, for tests.
     judged(&format!("tainted.{}", 1 << 12 | 1 << 13 | 1 << 18), &[], 0, &[]);
 }
 
@@ -65,7 +65,7 @@ fn a_record_that_hides_the_taint_is_refused() {
     let said = fs::read_to_string(&events).expect("events");
     for (bits, word) in [(512, "W (a warning)"), (128, "D (an oops"), (32, "B (a bad page")] {
         let tainted = said.replace("\"tainted\":0", &format!("\"tainted\":{bits}"));
-        // As many bytes as were judged.
+        // Keep the number of bytes that were judged.
         let tainted = tainted.replacen("said by basic/first", &"x".repeat(20 - bits.to_string().len()), 1);
         assert_eq!(tainted.len(), said.len());
         fs::write(&events, tainted).expect("written");
@@ -140,7 +140,7 @@ fn a_console_that_was_turned_down_is_no_evidence() {
     judged("turned-down", &[], 30, &["the console does not show the runner's last word"]);
 }
 
-/// A variant of a checkout that is this world's own.
+/// A variant that only exists in this world's checkout.
 fn variant(world: &World, name: &str, lines: &str) {
     let kconfig = world.path("project/kconfig");
     if kconfig.is_symlink() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reports of runs in every format. None of them may say pass where the run does not; programs that are not ours read them in
-//! `interop`.
+//! Reports of runs in every format. None of them may say pass if the run does not; third-party programs read
+//! them in `interop`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, Report, TestCaseStatus};
 
 use crate::support::{Done, TESTS, World, text};
 
-/// What the guest does, further words of the run, and its exit code.
+/// What the guest does, additional arguments of the run, and its exit code.
 pub const WAYS: [(&str, &[&str], i32); 15] = [
     ("pass", &[], 0),
     ("fail", &[], 1),
@@ -28,7 +28,7 @@ pub const WAYS: [(&str, &[&str], i32); 15] = [
     ("runner-dies", &[], 25),
 ];
 
-/// The formats that go to files, all in one run.
+/// The formats that are written to files, all in one run.
 const FILES: [&str; 8] = ["table", "json", "junit", "ktap", "markdown", "github", "mail", "html"];
 
 pub struct Exported {
@@ -56,7 +56,7 @@ pub fn exported(world: &World, does: &str, words: &[&str]) -> Exported {
     Exported { done, dir }
 }
 
-/// Cases of a report that are no success, by what nextest's reader makes of it: failures and errors.
+/// The cases of a report that did not succeed, as parsed by nextest's library: failures and errors.
 fn junit(text: &str) -> (usize, usize) {
     let report = Report::deserialize_from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let cases: Vec<_> = report.test_suites.iter().flat_map(|suite| &suite.test_cases).collect();
@@ -85,7 +85,7 @@ fn every_format_says_what_the_exit_code_says() {
 
         let (failures, errors) = junit(&exported.read("junit"));
         assert_eq!(failures + errors == 0, passed, "{does}: {failures} {errors}");
-        // A test that failed, or a kernel that complained; everything else could not be judged.
+        // A failed test or a kernel warning; anything else could not be judged.
         assert_eq!(failures > 0, matches!(code, 1 | 4 | 5), "{does}: {failures} {errors}");
 
         let ktap = exported.read("ktap");
@@ -167,7 +167,7 @@ fn a_report_that_cannot_be_written_is_told_before_anything_is_done() {
     assert!(!world.path("out").exists(), "what was only tried is not left");
 }
 
-/// The reports of a run whose record has hostile text.
+/// The reports of a run whose record contains hostile text.
 pub fn hostile(world: &World) -> Exported {
     let exported = exported(world, "fail", &[]);
     let run = exported.done.run_dir.as_ref().expect("a run");

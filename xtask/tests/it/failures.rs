@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rows of docs/failures.md that need no virtual machine, and that the page is what was seen.
+//! The rows of docs/failures.md that need no virtual machine, and that the page matches what was seen.
 
 use std::collections::BTreeSet;
 use std::fs;

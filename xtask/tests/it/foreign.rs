@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Repositories, trees and tarballs that somebody else prepared: nothing in them is run on the host, nothing outside of
-//! them is read, and nothing that the caller happens to have set changes what is stored.
+//! Untrusted repositories, trees and tarballs: nothing in them is run on the host, nothing outside of them is
+//! read, and the caller's environment does not change what is stored.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,7 +14,7 @@ use crate::support::{World, git, text};
 
 const PASSES: &str = "guest: pass";
 
-/// Git as the owner of a repository would run it, also where it fails.
+/// Git as the owner of a repository would run it; it may fail.
 fn as_owner(world: &World, top: &Path, words: &[&str]) {
     let mut command = Command::new("git");
     command.arg("-C").arg(top).args(words).env("HOME", world.path("home")).env("GIT_CONFIG_NOSYSTEM", "1");
@@ -26,7 +26,7 @@ fn touched(world: &World) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// A repository whose configuration names a command wherever git knows one. Each leaves a file.
+/// A repository whose configuration sets a command wherever git supports one. Each of them leaves a file.
 fn hostile(world: &World) -> PathBuf {
     let top = world.repo("linux", PASSES);
     fs::create_dir_all(world.path("touched")).expect("made");
@@ -45,7 +45,7 @@ fn hostile(world: &World) -> PathBuf {
         world.write(&format!("linux/{path}"), content);
     }
     world.commit(&top, "second");
-    // An entry that git reads from the objects, and its object is not there.
+    // A file that git reads from the object database, but whose object is missing.
     git(&top, &["update-index", "--skip-worktree", "sparse/.gitignore"]);
     fs::remove_file(top.join("sparse/.gitignore")).expect("removed");
     for (key, value) in [
@@ -102,7 +102,7 @@ fn hostile(world: &World) -> PathBuf {
 fn no_command_that_a_repository_names_is_run() {
     let world = World::new();
     let top = hostile(&world);
-    // The trap works: git as its owner runs it springs it.
+    // The trap works: git springs it when the owner runs it.
     as_owner(&world, &top, &["cat-file", "-p", "HEAD:kernel/fake.c"]);
     assert!(touched(&world).contains(&"ssh".to_owned()), "{:?}", touched(&world));
     fs::remove_dir_all(world.path("touched")).expect("removed");
@@ -115,7 +115,7 @@ fn no_command_that_a_repository_names_is_run() {
             assert_eq!(touched(&world), [""; 0], "{spec} {more:?}");
         }
     }
-    // What is there is used, and what is absent is named.
+    // Existing objects are used, and missing ones are named.
     world.run(&["--kernel", &spec("HEAD~1")]).exits(0);
     world.run(&["--kernel", &tree]).exits(0);
     world.run(&["--kernel", &spec("HEAD")]).exits(30);
@@ -194,7 +194,7 @@ fn a_pipe_in_a_repository_is_named_and_nobody_waits_for_it() {
         (".git/objects/info/commit-graph", &[2, 30]),
         (".git/commondir", &[2, 30]),
         (".git/shallow", &[30, 2]),
-        // Left out, and said so.
+        // Omitted, with a message.
         ("kernel/pipe.c", &[0]),
     ] {
         let world = World::new();
@@ -227,7 +227,7 @@ fn a_pipe_in_a_repository_is_named_and_nobody_waits_for_it() {
     }
 }
 
-/// Nobody has this text in the cache, nor in a record.
+/// Asserts that neither the cache nor a record contains this text.
 #[track_caller]
 fn nowhere(world: &World, secret: &str) {
     for below in ["cache", "state"] {
@@ -254,14 +254,14 @@ fn a_tree_does_not_take_what_a_link_leads_to() {
     world.commit(&top, "second");
     fs::remove_dir_all(top.join("certs/keys")).expect("removed");
     symlink(world.path("victim"), top.join("certs/keys")).expect("linked");
-    // Links that git lists are links.
+    // Links that git lists as links.
     symlink("kernel", top.join("inside")).expect("linked");
     symlink(world.path("victim/id_rsa"), top.join("key")).expect("linked");
     let spec = format!("tree:{}", top.display());
     let done = world.run(&["--kernel", &spec]);
     done.exits(0).says(&["certs/keys/id_rsa", "reached through a link"]);
     nowhere(&world, SECRET);
-    // A top Makefile of somebody else is none of this tree.
+    // A top Makefile from elsewhere does not belong to this tree.
     fs::copy(top.join("Makefile"), world.path("victim/Makefile")).expect("copied");
     fs::remove_file(top.join("Makefile")).expect("removed");
     symlink(world.path("victim/Makefile"), top.join("Makefile")).expect("linked");
@@ -278,7 +278,7 @@ fn a_branch_of_b4_prep_is_tested_without_its_cover_letter() {
             "linux/kernel/fake.c",
             &format!("int first;\nint second;\nint third;\nint more{number};\n"),
         );
-        // The message shows a diff that would break the build, were it applied.
+        // The message contains a diff that would break the build if it were applied.
         let message = format!(
             "{subject}\n\ndiff --git a/fake.does b/fake.does\n--- a/fake.does\n+++ b/fake.does\n@@ -1 +1 @@\n\
              -{PASSES}\n+guest: fail\n"

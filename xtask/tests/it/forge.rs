@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What our jobs do on a forge, done here: the scripts of the pipeline that `ci-matrix --format gitlab` prints. The steps of
-//! `matrix.yml` are in `interop`.
+//! What our jobs do on a forge, done here: the scripts of the pipeline that `ci-matrix --format gitlab`
+//! prints. The steps of `matrix.yml` are in `interop`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ pub fn world(first: &str) -> World {
     world.write("caller/two/README", "Another kernel: what has the same content is the same.\n");
     world.write("caller/ci/m.toml", MATRIX);
     program(&world, "project/scripts/setup.sh", "#!/bin/sh\necho \"setup $*\" >> \"$HOME/setup.calls\"\n");
-    // `cargo xtask` is the harness that was built already, with the host's (fake) tools.
+    // `cargo xtask` is the harness that has already been built, with the host's (fake) tools.
     let harness = env!("CARGO_BIN_EXE_xtask");
     let fake = world.path("bin/cargo");
     let body = format!(
@@ -42,7 +42,7 @@ pub fn program(world: &World, name: &str, body: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
-/// A program with the world's tools in front of the host's.
+/// A program with the world's tools before the host's in PATH.
 pub fn command(world: &World, program: &str) -> Command {
     let host = std::env::var("PATH").expect("a PATH");
     let path = format!("{}:{}:{host}", world.path("forge-bin").display(), world.path("bin").display());
@@ -61,11 +61,11 @@ pub fn record(dir: &Path) -> Value {
     record
 }
 
-/// Each job in a directory of its own, with the artifacts of the stages before and the cache, as a runner would.
+/// Each job in a separate directory, with the artifacts of earlier stages and the cache, as on a CI runner.
 #[test]
 fn the_scripts_of_the_pipeline_for_gitlab_come_to_the_same() {
     let world = world("guest: fail");
-    // The pipeline is that of a repository which holds the harness and its kernels.
+    // The pipeline of a repository that contains the harness and its kernels.
     let harness = world.path("project").display().to_string();
     let fresh = |name: &str| {
         let top = world.path(&format!("runners/{name}"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `report show --from-raw` of suites whose programs speak for themselves: the same bytes come to the same cells, and a
-//! record that says something else is refused.
+//! `report show --from-raw` of external suites: the same bytes give the same cells, and a record that
+//! contradicts them is rejected.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Done, World, text};
 use crate::upstream::{ALPHA, SHAKY, run, tree};
 
-/// As a kernel with the series printed it.
+/// As printed by a kernel with the series.
 const CAPTURED: &str = include_str!("../../crates/guest/src/test_progs/fsession_test.txt");
 
 /// A test whose program prints what was captured.
@@ -23,7 +23,7 @@ fn from_raw(world: &World) -> Done {
     world.start(world.command(&["report", "show", "--from-raw"])).done()
 }
 
-/// Asserts that the bytes come to what the record says.
+/// Asserts that the record follows from the bytes.
 #[track_caller]
 fn comes_to_the_same(world: &World, done: &Done) {
     let again = from_raw(world);
@@ -34,7 +34,7 @@ fn comes_to_the_same(world: &World, done: &Done) {
 
 const MANIFEST: &str = "about = \"x\"\nprogram = \"run.sh\"\ntests = [\"one\", \"two\"]\nlimit_s = 9\n";
 
-/// A run of a program that prints this and exits so.
+/// A run of a program that prints this and exits with this status.
 fn program(world: &World, prints: &str, status: u32, more: &[&str]) -> Done {
     let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
     world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);
@@ -83,7 +83,7 @@ fn what_an_earlier_run_had_and_both_suites_at_once_are_judged_again() {
     let environment = world.read("home/guest.env");
     world.write("home/guest.env", &format!("{environment}says=.2\n"));
     let done = run(&world, &spec, &["--test", "alpha"]);
-    // What the binary had reported by then; the cache knows more later.
+    // What the binary had reported by then; the cache contains more later.
     done.exits(3);
     comes_to_the_same(&world, &done);
     fs::remove_dir_all(world.path("cache")).expect("removed");
@@ -106,13 +106,13 @@ fn programs_come_to_the_same_again() {
         }
         assert_eq!(done.status.code() == Some(0), code == 0, "{done}");
         comes_to_the_same(&world, &done);
-        // The suite of the checkout has moved on since.
+        // The suite in the checkout has changed since.
         world.write("project/selftests/suites/tiny/suite.toml", "nothing of the kind");
         comes_to_the_same(&world, &done);
     }
 }
 
-/// A run, its record as it was, and where its bytes are.
+/// A run, its original record, and the location of its bytes.
 struct Forged<'a> {
     world: &'a World,
     file: PathBuf,
@@ -128,7 +128,7 @@ impl Forged<'_> {
         Forged { world, good: fs::read_to_string(&file).expect("run.json"), file, bytes }
     }
 
-    /// Asserts that a record which agrees with itself is refused with this.
+    /// Asserts that a consistent but forged record is rejected with this message.
     #[track_caller]
     fn is_found_out(&self, change: impl FnOnce(&mut Value), says: &str) {
         let mut run: Value = serde_json::from_str(&self.good).expect("JSON");
@@ -148,7 +148,7 @@ impl Forged<'_> {
         fs::write(&self.file, &self.good).expect("written");
     }
 
-    /// Asserts that bytes that were cut or changed are no evidence.
+    /// Asserts that truncated or changed bytes are not evidence.
     #[track_caller]
     fn needs_its_bytes(&self, from: &str, to: &str) {
         let events = self.bytes.join("events.jsonl");
@@ -165,7 +165,7 @@ impl Forged<'_> {
         fs::write(&events, good).expect("written");
         let brief = self.bytes.join("brief.json");
         let known = fs::read_to_string(&brief).expect("a brief");
-        // Without what the harness knew it stays named and left out, and no guest is left.
+        // Without the saved inputs the guest is reported as left out, and none remains.
         fs::remove_file(&brief).expect("removed");
         from_raw(self.world).exits(30).says(&["not re-judged", "no guest of this run can be re-judged"]);
         fs::write(&brief, known).expect("written");
@@ -173,14 +173,14 @@ impl Forged<'_> {
     }
 }
 
-/// Makes a cell a pass, or what else this is.
+/// Makes a cell a pass, or gives it this outcome.
 fn becomes(cell: &mut Value, outcome: &str, class: u8) {
     for (field, value) in [("outcome", json!(outcome)), ("class", json!(class)), ("reason", json!(""))] {
         cell[field] = value;
     }
 }
 
-/// Every way in which a record of cells `good` and `bad` can be wrong.
+/// Every way in which a record with cells `good` and `bad` can be forged.
 fn every_forgery(forged: &Forged<'_>, good: usize, bad: usize, name: &str) {
     let told = |says: &str| format!("{name} on tree:linux: {says}");
     forged.is_found_out(
@@ -247,7 +247,7 @@ fn whole_tests_that_ran_again_are_named_and_left_out() {
     again.exits(5).says(&["not re-judged", "suite upstream, tried again as a whole", "1 cells of 1 guests"]);
 }
 
-/// What a kernel with lockdep said at boot, and when a program was attached.
+/// Printed by a kernel with lockdep at boot, when a program was attached.
 const WAIT_CONTEXT: &str = "[   24.100000] =============================\r\n\
     [   24.100001] [ BUG: Invalid wait context ]\r\n\
     [   24.100002] 6.18.15 #1 Not tainted\r\n\

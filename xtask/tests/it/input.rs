@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is typed wrong, or cannot be written: one clear message each, the right exit code, and nothing done.
+//! Invalid arguments and unwritable outputs: one clear message each, the right exit code, and nothing done.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::support::World;
 
 const PASSES: &str = "guest: pass";
 
-/// Asserts that this is refused before anything is built or booted.
+/// Asserts that this is rejected before anything is built or booted.
 #[track_caller]
 fn refused(world: &World, words: &[&str], code: i32, says: &[&str]) {
     world.run(words).refuses(code, says);
@@ -75,7 +75,7 @@ fn what_cannot_be_configured_is_refused() {
     refused(&world, &["--kernel", &spec, "--config", "typo.config"], 2, &["typo.config:2: it has no `=`"]);
     refused(&world, &["--kernel", &spec, "--config", "missing.config"], 2, &["missing.config"]);
     refused(&world, &["--kernel", &spec, "--variant", "nogit"], 2, &["nogit", "nojit"]);
-    // An option that no kernel has: kconfig drops it without a word, we do not.
+    // An option that does not exist: kconfig silently drops it, we do not.
     world.write("misspelt.config", "CONFIG_BPF_EVENTZ=y\n");
     world.tree("linux", "kconfig: CONFIG_BPF_EVENTZ");
     let done = world.run(&["--kernel", &spec, "--config", "misspelt.config"]);
@@ -86,7 +86,7 @@ fn what_cannot_be_configured_is_refused() {
 fn places_that_cannot_be_written_cost_no_build() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", PASSES).display());
-    // The tests may run as root: only a path below a file is unwritable for everybody.
+    // The tests may run as root: only a path below a regular file is unwritable for every user.
     world.write("file", "");
     world.write("full/file", "");
     refused(&world, &["--kernel", &spec, "--json", "file/run.json"], 30, &["file/run.json"]);
@@ -133,7 +133,7 @@ fn a_glob_without_a_match_is_a_usage_error() {
         assert_eq!(done.stderr.matches("error: ").count(), 1, "{done}");
     }
     assert_eq!(world.read("home/guest.calls"), "");
-    // The runner is known by now, so this costs nothing.
+    // The runner has been built by now, so this is cheap.
     world
         .run(&["--kernel", &spec, "--test", "basix", "--dry-run"])
         .refuses(2, &["--test basix matches no subtest"]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Series as archives, mail programs and quilt hand them out: what is tested is what was asked for, and what was left out is
-//! said.
+//! Series as archives, mail programs and quilt produce them: exactly the given patches are tested, and a
+//! message lists what was left out.
 
 use std::fs;
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ fn quilt_and_b4_say_what_is_in_a_directory() {
     world.write("b4/v2_names.mbx", &thread());
     world.write("b4/v2_names.cover", "Hello.\n");
     tested(&world, &spec, "b4", &["one", "two"], &["linux+v2_names"]);
-    // A pipe in a directory would be waited for without end.
+    // Reading a pipe in a directory would block forever.
     nix::unistd::mkfifo(&dir("incr/0000.patch"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     world.run(&["--kernel", &spec, "--patches", "incr"]).refuses(2, &["0000.patch is not a file"]);
 }
@@ -171,7 +171,7 @@ fn a_diff_in_a_message_is_tested_and_said_in_every_report() {
     done.exits(0).says(&["warning: ", loud]);
     assert!(text(&done.json()["kernels"][0]["notes"][0]).contains(loud), "{done}");
     assert!(done.stdout.contains("the series: patch 1 of 1 (one.mbx"), "{done}");
-    // One that does not fit: the line to look at is not in the diff that everybody sees.
+    // One that does not apply: the line to look at is not in the visible diff.
     world.write(
         "two.mbx",
         &mail(1, "", "[PATCH] one", &format!("{}{real}", message.replace("-int third", "-int fourth"))),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What others build on: data alone on standard output, variables of CI systems, and colours.
+//! Interfaces that others depend on: only data on standard output, variables of CI systems, and colours.
 
 use std::fs;
 use std::process::Command;
@@ -65,7 +65,7 @@ fn a_job_of_github_gets_annotations_and_a_summary() {
         let level =
             if code == 0 { "::notice title=vmtest::exit 0: " } else { "::error title=vmtest::exit 1: " };
         assert!(done.stdout.starts_with(level), "{done}");
-        // Where standard output is data, it stays data.
+        // If standard output is data, it contains nothing else.
         let done = in_job(&["--output", "json"]);
         serde_json::from_str::<Value>(&done.stdout).expect("JSON alone");
     }
@@ -86,8 +86,8 @@ fn a_job_of_github_gets_annotations_and_a_summary() {
     assert!(!plain.stdout.contains("::notice"), "only there\n{plain}");
 }
 
-/// The log of a job, as its two streams were written: the commands of our own stand on standard output, in a gap that standard
-/// error opens, and standard error ends it.
+/// The log of a job in the order in which both streams were written: our own commands are on standard output,
+/// in a gap that standard error opens and closes.
 fn log_of(done: &Done) -> String {
     let token = done.stderr.lines().next().and_then(|line| line.strip_prefix("::stop-commands::"));
     let end = format!("::{}::\n", token.unwrap_or_else(|| panic!("stopped at once\n{done}")));
@@ -98,8 +98,8 @@ fn log_of(done: &Done) -> String {
     }
 }
 
-/// The commands that GitHub's runner takes from a log: those at the start of a line and the old ones anywhere in it, but for
-/// what stands between `stop-commands` and its token.
+/// The commands that GitHub's runner accepts from a log: those at the start of a line and the old ones
+/// anywhere in it, except between `stop-commands` and its token.
 fn commands_in(log: &str) -> Vec<String> {
     let mut stopped: Option<String> = None;
     let mut taken = Vec::new();
@@ -143,10 +143,10 @@ fn a_job_of_github_takes_no_command_from_a_stranger() {
     assert!(ours.lines().all(|line| line.starts_with("::error title=")), "{done}");
     assert!(table.contains("##[add-mask]log") && table.contains("    ::error::reason"), "{done}");
     assert_eq!(commands_in(&log_of(&done)), ours.lines().collect::<Vec<_>>(), "{done}");
-    // Nobody can know the token beforehand.
+    // The token cannot be predicted.
     let again = job(&common);
     assert_ne!(again.stderr.lines().next(), done.stderr.lines().next());
-    // What reads a record of somebody else, and what is refused.
+    // Commands that read an untrusted record, and commands that are rejected.
     for words in [
         &["report", "show"][..],
         &["report", "export"],
@@ -170,7 +170,7 @@ fn a_job_of_github_takes_no_command_from_a_stranger() {
         let taken = commands_in(&log_of(&done));
         assert!(taken.iter().all(|line| line.starts_with("::error title=")), "{words:?} {done}");
     }
-    // Data stays data.
+    // Data contains nothing else.
     let data = job(&[&common[..], &["--json", "-"]].concat());
     serde_json::from_str::<Value>(&data.stdout).expect("JSON alone");
 }
@@ -181,7 +181,7 @@ fn colours_are_for_terminals() {
     let spec = kernel(&world, "fail");
     let done = world.run(&["--kernel", &spec, "--boot", "direct"]);
     assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{done}");
-    // util-linux gives a terminal to what it runs.
+    // util-linux runs a program on a terminal.
     let on_terminal = |no_colour: &str| {
         let binary = env!("CARGO_BIN_EXE_xtask");
         let mut command = world.command(&[]);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What strangers hand in: series, trees and guests that try to reach what is not theirs. Here with fake tools; builds in the
-//! real sandbox are in `tests/vm/isolation.rs`.
+//! Untrusted series, trees and guests that try to access what is not theirs. Here with fake tools; builds in
+//! the real sandbox are in `tests/vm/isolation.rs`.
 
 use std::fs;
 use std::path::Path;
 
 use crate::support::World;
 
-/// Runs a tree whose make leaves these links, to a file that holds a secret, or to a directory of somebody's.
+/// Runs a tree whose make leaves these links, to a secret file or to a directory of the user.
 #[track_caller]
 fn leaves_links(links: &[&str], to_directory: bool, code: i32, says: &str) {
     let world = World::new();
@@ -50,7 +50,7 @@ fn a_link_where_we_tidy_up_costs_nobody_a_file() {
     leaves_links(&["vmtest-modules"], true, 0, "");
 }
 
-/// Number of object directories and of caches of ccache.
+/// Number of object directories and of ccache directories.
 fn places(world: &World) -> (usize, usize) {
     let count = |kind: &str| fs::read_dir(world.path("cache").join(kind)).map(Iterator::count).unwrap_or(0);
     (count("objects"), count("ccache"))
@@ -103,7 +103,7 @@ fn the_first_objects_of_a_stranger_are_a_copy_and_no_link() {
     assert_eq!(fs::read_to_string(ours.join("object")).expect("read"), "ours");
 }
 
-/// Directories whose names hold what shells, makefiles and terminals act on.
+/// Directories whose names contain special characters of shells, makefiles and terminals.
 const ODD: [&str; 9] = [
     "with space",
     "quote'single",
@@ -127,7 +127,7 @@ fn odd_names_are_safe_or_refused_by_name_in_every_option() {
         let json = world.path(&format!("{odd}/run.json"));
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let tree = format!("tree:{}", text(&top));
-        // Direct: whatever a path holds is passed on as it is.
+        // A direct boot passes any path unchanged.
         let git = format!("git:{}@main", text(&top));
         if odd.contains('\n') {
             // git itself lists paths by lines.
@@ -147,7 +147,7 @@ fn odd_names_are_safe_or_refused_by_name_in_every_option() {
             assert_eq!(done.status.code(), Some(0), "{odd:?} in {words:?}\n{done}");
             assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{odd:?}\n{done}");
         }
-        // Names that are no paths.
+        // Names that are not paths.
         for (words, code) in [
             (&["--variant", odd][..], 2),
             (&["--suite", odd], 2),
@@ -169,7 +169,7 @@ fn odd_names_are_safe_or_refused_by_name_in_every_option() {
             assert_eq!(done.status.code(), Some(code), "{odd:?} in {words:?}\n{done}");
             assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{odd:?}\n{done}");
         }
-        // vng hands paths to a shell: those of the host's tools are refused, and nothing is run.
+        // vng passes paths to a shell: unsafe paths are rejected with the host's tools, and nothing is run.
         for variable in ["VMTEST_CACHE_DIR", "TMPDIR"] {
             let place = world.path(&format!("{odd}/place"));
             fs::create_dir_all(&place).expect("made");
@@ -184,7 +184,7 @@ fn odd_names_are_safe_or_refused_by_name_in_every_option() {
     }
 }
 
-/// Boots a hostile guest both ways; nothing of what it says is a pass.
+/// Boots a hostile guest both ways; nothing that it reports is a pass.
 #[track_caller]
 fn hostile(does: &str, code: i32, says: &str) -> (World, crate::support::Done) {
     let world = World::new();
@@ -248,7 +248,7 @@ fn names_that_a_guest_makes_up_are_no_paths() {
     );
 }
 
-/// A finished run whose guest died, with everything that a link in it could lead to beside it.
+/// A finished run whose guest died, next to everything that a link in it could point to.
 fn run_from_elsewhere() -> (World, std::path::PathBuf, std::path::PathBuf) {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: panic").display());
@@ -261,7 +261,7 @@ fn run_from_elsewhere() -> (World, std::path::PathBuf, std::path::PathBuf) {
     (world, out, cell)
 }
 
-/// What each command that reads runs makes of this one: nothing of the secret, and an end in time.
+/// Asserts that no command that reads this run shows the secret, and that each finishes in time.
 #[track_caller]
 fn reads_no_secret(world: &World, out: &Path) {
     let run = out.to_str().expect("plain");
@@ -296,13 +296,13 @@ fn a_run_from_elsewhere_shows_nothing_of_this_host() {
         std::os::unix::fs::symlink(somebody.join(name), cell.join(name)).expect("linked");
         reads_no_secret(&world, &out);
         fs::remove_file(cell.join(name)).expect("removed");
-        // Nobody writes to it: whoever opens it waits for ever.
+        // It has no writer, so opening it would block forever.
         nix::unistd::mkfifo(&cell.join(name), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
         reads_no_secret(&world, &out);
         fs::remove_file(cell.join(name)).expect("removed");
         let _ = fs::rename(&kept, cell.join(name));
     }
-    // A directory on the way.
+    // A directory on the path.
     let name = cell.file_name().expect("a name").to_owned();
     fs::rename(&cell, world.path("kept")).expect("moved");
     std::os::unix::fs::symlink(&somebody, &cell).expect("linked");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A series that changes the tests that judge it: a test that vanishes counts, and the report says whose tests they are.
+//! A series that changes the tests that judge it: a vanished test counts, and the report says that the series
+//! changes tests.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,8 @@ fn one() -> String {
     test(&["#1/1     alpha/one:OK", "#1       alpha:OK", "Summary: 1/1 PASSED, 0 SKIPPED, 0 FAILED"])
 }
 
-/// A repository whose commits leave this in these files of the tree's tests, one after the other; an empty text removes.
+/// A repository whose commits leave this text in these test files of the tree, one after the other; an empty
+/// text removes the file.
 fn history(world: &World, commits: &[&[(&str, &str)]]) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("linux-{}", COUNT.fetch_add(1, Ordering::SeqCst));
@@ -63,7 +65,7 @@ fn run(world: &World, range: &str, words: &[&str]) -> Done {
     world.run(&[&["--kernel", range], &tests[..], words].concat())
 }
 
-/// Subtests that are missing and count, with the number of their column.
+/// Subtests that are missing and count, with the index of their column.
 fn lost(done: &Done) -> Vec<(usize, String)> {
     let json = done.json();
     let kernels = json["kernels"].as_array().expect("kernels");
@@ -96,7 +98,7 @@ fn a_subtest_that_a_series_removes_or_renames_is_missing() {
         serde_json::json!([format!("{BPF}/prog_tests/alpha.c")])
     );
     assert!(done.json()["kernels"][0].get("tests_changed").is_none());
-    // Its record is believed, and its raw bytes say the same.
+    // Its record is trusted, and its raw bytes agree.
     let dir = done.run_dir.as_deref().map(Path::display).expect("a run").to_string();
     for words in [&["report", "show", &dir][..], &["report", "show", &dir, "--from-raw"]] {
         world.start(world.command(words)).done().exits(3);
@@ -130,7 +132,7 @@ fn a_series_that_puts_a_test_on_the_deny_list_does_not_pass() {
         let range = history(&world, &[&[("prog_tests/alpha.c", &both)], &[("DENYLIST", line)]]);
         let done = run(&world, &range, &["--with-base"]);
         done.exits(3).says(&["on the tree's deny list"]);
-        // By a deny list that was there before nothing is lost.
+        // A deny list that existed before does not lose anything.
         let denied = history(
             &world,
             &[&[("prog_tests/alpha.c", &both), ("DENYLIST", line)], &[("config", "CONFIG_BPF=y\n\n")]],

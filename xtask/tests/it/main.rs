@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network: the real
-//! binary with fakes of everything that it starts (`support/`).
+//! The whole command from its arguments to its exit code, without a virtual machine, a compiler or a network:
+//! the real binary with fakes of everything that it starts (`support/`).
 
 use vmtest_testing as support;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Matrices: what a CI system does with one (jobs, runs, joining), that it comes to the same as one run, and what must not
-//! be taken for a part of it.
+//! Matrices: how a CI system uses one (jobs, runs, merging), that the result equals a single run, and what
+//! must not be accepted as a shard of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::support::schema::{is_valid, without_volatile};
 use crate::support::{Done, World, text};
 
-/// A record without what differs from run to run.
+/// A record without the parts that differ between runs.
 fn lasting(record: &Value) -> Value {
     is_valid(record);
     without_volatile(record)
 }
 
-/// Three kernels, of which one is tested in two ways and one fails a test: five jobs in three builds.
+/// Three kernels; one is tested in two ways and one fails a test: five jobs in three builds.
 fn world(second: &str) -> World {
     let world = World::new();
     world.tree("good", "guest: pass");
@@ -44,7 +44,7 @@ fn record(dir: &Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Runs a part into a directory below `runs/`.
+/// Runs a shard into a directory below `runs/`.
 fn part(world: &World, select: &str, name: &str) -> (Done, PathBuf) {
     let out = world.path(&format!("runs/{name}"));
     let done = world.run(&["--matrix", "m.toml", select, "--out", &out.to_string_lossy()]);
@@ -73,7 +73,7 @@ fn a_matrix_is_one_run_with_each_kernel_built_once() {
     assert_eq!(json["classes"], serde_json::json!({ "0": 13, "1": 2 }));
     assert_eq!(json["boots"].as_array().expect("boots").len(), 5);
     assert_eq!(world.made("vmlinux"), 3, "{done}");
-    // What is built and booted beside each other can be told apart.
+    // Parallel builds and boots can be distinguished.
     let phases = json["phases"].as_array().expect("phases").iter();
     let called: Vec<_> = phases.map(|phase| (text(&phase["name"]), text(&phase["kernel"]))).collect();
     for (name, kernel) in
@@ -85,7 +85,7 @@ fn a_matrix_is_one_run_with_each_kernel_built_once() {
     for boot in json["boots"].as_array().expect("boots") {
         assert!(dir.join(text(&boot["directory"])).join("console.log").is_file(), "{boot}");
     }
-    // What was slow comes first the next time; this one builds nothing.
+    // The slowest jobs start first the next time; this run builds nothing.
     let times: Value = serde_json::from_str(&world.read("state/vmtest/job-times.json")).expect("JSON");
     assert_eq!(times.as_object().expect("times").len(), 5, "{times} {json:#}");
     world.run(&["--matrix", "m.toml"]).exits(1);
@@ -98,7 +98,7 @@ fn what_a_ci_system_does_comes_to_the_same_as_one_run() {
     let world = world("guest: fail");
     let whole = world.run(&["--matrix", "m.toml"]);
     whole.exits(1);
-    // Jobs, each on a machine of its own ..
+    // Jobs, each on a separate machine ..
     let listed = world.start(world.command(&["ci-matrix", "m.toml", "--format", "github"])).done();
     listed.exits(0);
     assert_eq!((listed.stdout.lines().count(), listed.stderr.as_str()), (1, ""), "{listed}");
@@ -111,7 +111,7 @@ fn what_a_ci_system_does_comes_to_the_same_as_one_run() {
         assert_eq!(done.status.code().map(i64::from), json["exit_code"].as_i64());
         assert_eq!(json["boots"].as_array().map(Vec::len), Some(1), "{done}");
     }
-    // .. and joined, in whatever order.
+    // .. and merged, in any order.
     let joined = merge(&world, &[&world.path("runs")], &["--matrix", "m.toml"]);
     joined.exits(1);
     assert_eq!(lasting(joined.json()), lasting(whole.json()));
@@ -120,7 +120,7 @@ fn what_a_ci_system_does_comes_to_the_same_as_one_run() {
     let joined = merge(&world, &backwards, &[]);
     joined.exits(1);
     assert_eq!(lasting(joined.json()), lasting(whole.json()));
-    // It is a run as any other.
+    // It is an ordinary run.
     let dir = joined.run_dir.as_ref().expect("a run");
     let shown = world.start(world.command(&["report", "show", &dir.to_string_lossy()])).done();
     shown.exits(1);
@@ -149,7 +149,7 @@ fn a_part_whose_bytes_say_something_else_is_not_joined() {
     let refused = alone(30);
     refused.says(&["cannot be merged", "contradicts the output of its guests"]);
     assert!(refused.run_dir.is_none(), "{refused}");
-    // Bytes that were cut away to keep a run small say nothing, and that is told.
+    // Truncated bytes prove nothing, and there is a message about that.
     fs::write(cells.join("events.jsonl"), &events[..events.len() / 2]).expect("written");
     alone(3).says(&["not re-judged"]);
 }
@@ -170,7 +170,7 @@ fn shards_are_the_whole_and_a_missing_one_is_named() {
     let joined = merge(&world, &all, &[]);
     joined.exits(0);
     assert_eq!(lasting(joined.json()), lasting(whole.json()));
-    // The second is JOBS[1] and JOBS[2].
+    // The second one is JOBS[1] and JOBS[2].
     let without = merge(&world, &[all[0], all[2]], &[]);
     without.exits(3).says(&["no run found for 2 cells", JOBS[1], JOBS[2]]);
     let missing: Vec<String> = without
@@ -180,13 +180,13 @@ fn shards_are_the_whole_and_a_missing_one_is_named() {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(missing, [format!("job/{}", JOBS[2]), format!("job/{}", JOBS[1])]);
-    // A machine that left nothing is the same, and so are all of them where the matrix is known.
+    // A machine that left nothing is treated the same, and so are all of them if the matrix is known.
     let nothing = world.path("runs/nothing");
     fs::create_dir_all(&nothing).expect("made");
     merge(&world, &[all[0], &nothing, all[2]], &[]).exits(3).says(&["contains no run.json", JOBS[1]]);
     merge(&world, &[&nothing], &["--matrix", "m.toml"]).exits(3).says(&JOBS);
     merge(&world, &[&nothing], &[]).refuses(2, &["nothing to merge"]);
-    // More shards than jobs: none is quietly green.
+    // More shards than jobs: an empty one does not pass silently.
     part(&world, "--shard=1/9", "empty").0.refuses(2, &["shard 1/9 has no jobs"]);
 }
 
@@ -200,14 +200,14 @@ fn what_is_no_part_of_this_matrix_is_refused() {
     let plain = world.path("runs/plain");
     world.run(&["--kernel", "tree:good", "--out", &plain.to_string_lossy()]).exits(0);
     merge(&world, &[&one, &plain], &[]).refuses(2, &["is not a run of a matrix"]);
-    // A record that says something else than its cells.
+    // A record that contradicts its cells.
     let changed = world.path("runs/changed");
     fs::create_dir_all(&changed).expect("made");
     let mut json = record(&two);
     json["matrix"]["jobs"][0]["id"] = JOBS[0].into();
     fs::write(changed.join("run.json"), json.to_string()).expect("written");
     merge(&world, &[&one, &changed], &[]).refuses(2, &["cannot be merged"]);
-    // A tree that was changed between two parts: the kernel is not the same.
+    // A tree that was changed between two shards: the kernel is not the same.
     world.write("other/kernel/fake.c", "int fourth;\n");
     let (_, stale) = part(&world, &format!("--cell={}", JOBS[4]), "stale");
     let (_, fresh) = part(&world, &format!("--cell={}", JOBS[3]), "fresh");
@@ -215,7 +215,7 @@ fn what_is_no_part_of_this_matrix_is_refused() {
     world.write("other/kernel/fake.c", "int fifth;\n");
     let (_, fresh) = part(&world, &format!("--cell={}", JOBS[3]), "fresh-2");
     merge(&world, &[&fresh, &stale], &[]).refuses(2, &["kernel tree:other differs from"]);
-    // The file changed, or the harness.
+    // The file or the harness changed.
     let file = world.read("m.toml");
     world.write("m.toml", &format!("{file}# another day\n"));
     let (_, other) = part(&world, "--shard=2/2", "other-file");
@@ -322,7 +322,7 @@ fn jobs_for_ci_systems() {
     }
 }
 
-/// A command that runs one job as another machine would, and what it was told.
+/// A command that runs one job as another machine would, and logs its arguments.
 fn executor(world: &World, body: &str) -> PathBuf {
     let script =
         world.write("one cell.sh", &format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> \"$HOME/told\"\n{body}\n"));
@@ -342,7 +342,7 @@ fn an_executor_runs_each_job_and_its_runs_are_joined() {
             "exec '{binary}' vmtest --toolchain host --accel tcg --matrix \"$3\" --cell \"$1\" --out \"$2\""
         ),
     );
-    // A space in its name: words are words.
+    // A space in its name: words stay intact.
     let command = format!("sh '{}' {{cell}} {{out}} {{matrix}}", script.display());
     let done = world.run(&["--matrix", "m.toml", "--executor", &command]);
     done.exits(1);
@@ -407,7 +407,7 @@ fn guests_run_side_by_side_as_far_as_they_are_let() {
         "[[matrix]]\nkernels = ['tree:a', 'tree:b']\nboot = ['direct']\ntests = ['basic/first']\n",
     );
     world.run(&["--matrix", "m.toml", "--vms", "2"]).exits(0);
-    // And here nobody may meet another one.
+    // And here none may overlap with another one.
     let world = World::new();
     world.tree("a", "guest: alone");
     world.tree("b", "guest: alone");
@@ -435,7 +435,7 @@ fn an_interrupted_matrix_has_a_record_and_so_has_what_it_is_joined_to() {
     assert_eq!(record(&cut)["exit_code"], 130);
     world.no_process_is_left(std::time::Duration::from_secs(5));
     merge(&world, &[&good, &cut], &[]).exits(130);
-    // An executor that is interrupted is no exception.
+    // An interrupted executor is no different.
     let script = executor(&world, "echo $$ >> \"$HOME/pids\"; exec sleep 1000");
     let command = format!("sh '{}' {{cell}} {{out}}", script.display());
     world.write("home/pids", "");
@@ -453,7 +453,7 @@ fn a_variant_says_what_its_guest_did_not_enforce() {
     let world = World::new();
     world.tree("good", "guest: pass");
     let run = |variant: &str| world.run(&["--kernel", "tree:good", "--variant", variant]);
-    // An emulated CPU tracks no branches: a pass, and the record says what of.
+    // An emulated CPU does not track branches: a pass, and the record says what it proves.
     let env = world.read("home/guest.env");
     world.write("home/guest.env", &format!("{env}features=',\"cpu.ibt\":\"no\"'\n"));
     let done = run("ibt");
@@ -463,7 +463,7 @@ fn a_variant_says_what_its_guest_did_not_enforce() {
     let condition = &json["boots"][0]["conditions"][0];
     assert_eq!((&condition["read"], &condition["value"]), (&"cpu.ibt".into(), &"no".into()));
     assert_eq!((&condition["enforced"], &condition["must"]), (&false.into(), &false.into()));
-    // What the kernel alone decides has to be so: nothing of another guest is a pass.
+    // What only the kernel decides is required: a guest without it cannot pass.
     let done = run("harden");
     done.exits(30).says(&["net.core.bpf_jit_harden is \"not read\", wanted is 2"]);
     assert!(done.outcomes(None).values().all(|outcome| outcome != "pass"), "{done}");
@@ -475,7 +475,7 @@ fn a_variant_says_what_its_guest_did_not_enforce() {
     assert_eq!(done.exits(0).json()["cells"][0]["enforced"], Value::Null);
 }
 
-/// The jobs of the project's own file are what its workflow runs.
+/// The jobs of the project's own file are the ones that its workflow runs.
 #[test]
 fn the_project_has_a_matrix_that_makes_sense() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Known failures and required cells of a matrix, in whole runs and in parts of them.
+//! Known failures and required cells of a matrix, in whole runs and in shards.
 
 use crate::support::World;
 
@@ -72,7 +72,7 @@ fn what_became_of_an_entry_is_told_where_all_of_the_matrix_is_known() {
 fn a_known_death_covers_its_test_and_what_it_took_along_is_declared_apart() {
     let crash = expect(&format!("{SECOND}outcome = 'crash'\nsays = 'NULL pointer dereference'"));
     let world = world("guest: panic", &crash);
-    // many/third is missing, and nobody knows that.
+    // many/third is missing, which is not declared.
     world.run(&["--matrix", "m.toml"]).exits(3);
     let missing = expect("test = 'many/third'\noutcome = 'missing'");
     world.write("m.toml", &format!("{MATRIX}{crash}{missing}"));
@@ -82,7 +82,7 @@ fn a_known_death_covers_its_test_and_what_it_took_along_is_declared_apart() {
     // Another death in the same test.
     std::fs::write(world.path("bad/fake.does"), "guest: other-panic\n").expect("written");
     world.run(&["--matrix", "m.toml"]).exits(21);
-    // The same, after the last test: no cell tells of it.
+    // The same, after the last test: no cell shows it.
     std::fs::write(world.path("bad/fake.does"), "guest: panics-at-last\n").expect("written");
     world.run(&["--matrix", "m.toml"]).exits(21);
 }
@@ -96,7 +96,7 @@ fn what_is_required_is_there_and_passed() {
         world.run(&words)
     };
     run("guest: pass", require, &[]).exits(0);
-    // Skips are allowed here, and this one not.
+    // Skips are allowed here, except for this one.
     let allowed = format!("allow_skip = ['*']\n{require}");
     run("guest: skip", "allow_skip = ['*']\n", &[]).exits(0);
     run("guest: skip", &allowed, &[]).exits(3).says(&["required cells did not pass"]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test --mutants`: what is noticed, and everything that only looks like it.
+//! `cargo xtask test --mutants`: what counts as noticed, and what only looks like it.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn world(does: &str) -> World {
     world
 }
 
-/// A mutant that makes the kernel do something else than `guest: pass`.
+/// A mutant that makes the kernel do something other than `guest: pass`.
 fn mutant(world: &World, name: &str, does: &str, trailers: &str) {
     mutant_of("pass", world, name, does, trailers);
 }
@@ -121,7 +121,7 @@ fn a_mutant_that_does_not_apply_or_build_is_a_failure_and_the_others_are_told() 
 
 #[test]
 fn without_the_series_itself_nothing_is_judged() {
-    // The mutant changes what the kernel does, which is not to pass.
+    // The mutant changes the kernel, which does not pass to begin with.
     for (does, code, says) in [
         ("guest: panic", 21, "NOT JUDGED m"),
         ("make: error", 12, "NOT JUDGED m"),
@@ -174,7 +174,7 @@ fn an_interrupted_run_of_mutants_notices_nothing() {
     world.is_clean();
 }
 
-/// What the tree's own test of sessions prints.
+/// Output of the tree's own session test.
 const UPSTREAM: &str = "#1/1     fsession_test/a:OK\n#1/2     fsession_test/b:OK\n#1       fsession_test:OK\n\
     Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n";
 
@@ -224,7 +224,7 @@ fn a_subtest_that_cannot_fail_is_found_out() {
         .exits(1)
         .says(&["UNPROVEN basic/second: it passes with an expectation inverted", "exit 1"]);
 
-    // Blind programs say nothing here, so only what a mutant fails is proven.
+    // Here blind programs change nothing, so only subtests that fail with a mutant are proven.
     let world = self::world("guest: blind-passes");
     mutant_of("blind-passes", &world, "a-fails", "guest: fail", NOTICED);
     let done = coverage(&world);

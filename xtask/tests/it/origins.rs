@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a stranger's build leaves, and who gets it: nobody whose makefiles do not execute the same. The "hostile" script
-//! leaves an object that the fake make links into every kernel that is built from those objects.
+//! The objects of an untrusted build are used only by builds whose makefiles execute the same code. The
+//! "hostile" script leaves an object that the fake make links into every kernel built from those objects.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::{ARCHIVED, Done, World, git};
 const PASSES: &str = "guest: pass";
 const HOSTILE: &str = "echo POISONED > \"$obj/planted\"\n";
 
-/// A patch that adds a hostile script to the link.
+/// A patch that adds a hostile script to the link step.
 fn hostile_patch(world: &World, name: &str) {
     world.write(
         name,
@@ -20,7 +20,7 @@ fn hostile_patch(world: &World, name: &str) {
     );
 }
 
-/// Whether the kernel that was booted last holds what the script planted.
+/// Whether the kernel that was booted last contains what the script planted.
 fn is_poisoned(world: &World) -> bool {
     let calls = world.read("home/guest.calls");
     let kernel = calls.lines().last().and_then(|line| line.split_once(' ')).expect("a boot").1.to_owned();
@@ -55,14 +55,14 @@ fn a_hostile_version_of_a_series_reaches_no_later_kernel() {
     fs::remove_file(world.path("inbox/2.patch")).expect("removed");
     run(&world, &["--kernel", "src:6.18.15", "--patches", "inbox"]);
     assert!(!is_poisoned(&world), "the clean second version");
-    // The same patch as the project's own, for everybody.
+    // The same patch as the project's own is trusted.
     world.patch("project/patches/own-6.18/1.patch", "first", "other");
     run(&world, &["--kernel", "src:6.18.15", "--patches", "own"]);
     assert!(!is_poisoned(&world), "the default");
     world.patch("elsewhere/1.patch", "first", "other");
     run(&world, &["--kernel", "src:6.18.15", "--patches", "elsewhere"]);
     assert!(!is_poisoned(&world), "another path");
-    // The one that was hostile is hostile still, and only where it is asked for.
+    // The hostile series is still hostile, and only where it is requested.
     hostile_patch(&world, "inbox/2.patch");
     let built = world.made("vmlinux");
     run(&world, &["--kernel", "src:6.18.15", "--patches", "inbox"]);
@@ -133,7 +133,7 @@ fn what_only_changes_c_files_is_built_from_what_was_there() {
         run(&world, &["--kernel", "src:6.18.15", "--patches", "inbox"]);
     }
     assert_eq!((world.made("allnoconfig"), world.made("vmlinux"), objects(&world)), (1, 4, 2));
-    // The next version, or the tree that somebody edits, in its own objects.
+    // The next version, or a tree that is being edited, with its own objects.
     let top = world.tree("linux", PASSES);
     for text in ["int a;\n", "int b;\n"] {
         world.write("linux/kernel/fake.c", text);
@@ -151,7 +151,7 @@ fn of_a_strangers_tree_the_last_states_keep_their_objects() {
         run(&world, &["--kernel", &format!("tree:{}", top.display())]);
         assert_eq!(objects(&world), (at + 1).min(2));
     }
-    // Back to one that is kept.
+    // Back to a version that is still cached.
     world.write("linux/kernel/Makefile", "# 2\n");
     world.write("linux/kernel/fake.c", "int x;\n");
     run(&world, &["--kernel", &format!("tree:{}", top.display())]);

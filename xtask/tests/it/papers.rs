@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completions and man pages. What other shells and a reader of man pages say of them is in `interop`.
+//! Completions and man pages. Their tests with other shells and man page linters are in `interop`.
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is decided before anything is made, and stays decided: patches, configurations, and which kernel a spec is.
+//! What is decided before anything is built, and does not change later: patches, configurations, and the
+//! kernel that a spec resolves to.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,7 @@ use crate::support::{Done, World, text};
 
 const PASSES: &str = "guest: pass";
 
-/// Puts a script before a program of the world. `$real` is the program.
+/// Puts a script in front of a program of the world. `$real` is the program.
 fn before(world: &World, name: &str, script: &str) {
     let program = world.path("bin").join(name);
     let real = fs::read_link(&program).expect("a link");
@@ -19,7 +20,7 @@ fn before(world: &World, name: &str, script: &str) {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
-/// Lines of the log of a run that are about a phase.
+/// The numbers of the log lines of a run that are about a phase.
 fn lines_about(done: &Done, phase: &str) -> Vec<usize> {
     let log = fs::read_to_string(done.run_dir.as_ref().expect("a run").join("log")).expect("a log");
     let about = log.lines().enumerate().filter(|(_, line)| line.contains(&format!(" {phase}: ")));
@@ -33,7 +34,7 @@ fn next_patch(world: &World, name: &str, from: &str) -> PathBuf {
     world.write(name, &text)
 }
 
-/// With the last patch this kernel cannot be had; the columns before it are the kernel without it.
+/// With the last patch this kernel is not available; the columns before it are the kernel without it.
 #[test]
 fn no_make_starts_before_all_patches_are_applied_and_all_configurations_merged() {
     let world = World::new();
@@ -53,7 +54,7 @@ fn no_make_starts_before_all_patches_are_applied_and_all_configurations_merged()
     assert_eq!(patched.len(), 6, "begin and end of each");
     assert!(!made.is_empty() && patched.iter().max() < made.iter().min(), "{patched:?} {made:?}\n{done}");
     assert_eq!(world.read("extra.config"), "nonsense\n", "{done}");
-    // The column that fails is no more than that: the others are built and booted.
+    // Only this column fails: the others are built and booted.
     assert_eq!(world.made("vmlinux"), 3, "{done}");
     let cells = done.json()["cells"].as_array().expect("cells").iter();
     let outcomes: Vec<String> = cells.map(|cell| text(&cell["outcome"])).collect();
@@ -62,7 +63,7 @@ fn no_make_starts_before_all_patches_are_applied_and_all_configurations_merged()
     world.is_clean();
 }
 
-/// The same in a matrix, whose jobs with another kernel have threads of their own.
+/// The same in a matrix, whose jobs with other kernels run in their own threads.
 #[test]
 fn no_make_of_a_matrix_starts_before_the_patches_of_all_jobs_are_applied() {
     let world = World::new();
@@ -103,8 +104,8 @@ fn head(top: &Path, rev: &str) -> String {
     String::from_utf8_lossy(&said.stdout).trim().to_owned()
 }
 
-/// The third kernel is a range, and to resolve it takes a `git merge-base`: by then the first two are resolved, and nothing is
-/// fetched.
+/// The third kernel is a range, and resolving it takes a `git merge-base`: by then the first two are
+/// resolved, and nothing has been fetched.
 #[test]
 fn what_changes_after_a_kernel_was_resolved_does_not_change_what_is_built() {
     let world = World::new();
@@ -134,7 +135,7 @@ fn what_changes_after_a_kernel_was_resolved_does_not_change_what_is_built() {
     let kernels = done.json()["kernels"].as_array().expect("kernels").iter();
     let ids: Vec<String> = kernels.map(|kernel| text(&kernel["id"])).collect();
     assert_eq!(ids[..2], ["src:6.18.15".to_owned(), format!("git:moving@{}", &old[..12])], "{done}");
-    // It did change: the next run has the others.
+    // It did change: the next run uses the new ones.
     assert_eq!(head(&moving, "main"), new);
     let done = world.run(&["--kernel", "src:6.18", "--kernel", &moving_spec]);
     let kernels = done.json()["kernels"].as_array().expect("kernels").iter();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--suite NAME`: a program of selftests/suites/ that prints KTAP. The fake guest runs it for real.
+//! `--suite NAME`: a program of selftests/suites/ that prints KTAP. The fake guest really runs it.
 
 use crate::support::{Done, World};
 
 const MANIFEST: &str = "about = \"x\"\nprogram = \"run.sh\"\ntests = [\"one\", \"two\"]\nlimit_s = 9\n";
 
-/// Runs a suite whose program prints this and exits so.
+/// Runs a suite whose program prints this and exits with this status.
 fn run(prints: &str, status: u32, more: &[&str]) -> Done {
     let world = World::new();
     world.tree("linux", "guest: pass");
@@ -44,7 +44,7 @@ fn what_kunit_and_kselftest_print_is_read() {
     world.write("project/selftests/suites/tiny/suite.toml", &names);
     world.write("project/selftests/suites/tiny/run.sh", &format!("cat << END\n{kunit}END\n"));
     world.run(&["--kernel", &spec, "--suite", "tiny"]).exits(0).says(&["exit 0: pass 2"]);
-    // A program that skips itself as a whole, with the status of kselftest.
+    // A program that skips itself as a whole, with kselftest's exit status.
     let skips = "TAP version 13\n1..0 # SKIP this machine has no such device\n";
     for status in [0, 4] {
         let done = run(skips, status, &[]);
@@ -53,7 +53,7 @@ fn what_kunit_and_kselftest_print_is_read() {
             "this machine has no such device",
             "required test skipped or missing 2",
         ]);
-        // Allowed it is no failure, and still no pass.
+        // If allowed, it is not a failure, but still not a pass.
         run(skips, status, &["--allow-skip", "*"]).exits(3).says(&["no test passed without an allowance"]);
     }
     run(skips, 1, &["--allow-skip", "*"]).exits(3).says(&["exited with 1"]);
@@ -102,7 +102,7 @@ fn a_program_that_failed_runs_again() {
     assert_eq!(done.json()["boots"].as_array().map(Vec::len), Some(2));
     let tries = done.json()["cells"][1]["tries"].as_array().map(Vec::len);
     assert_eq!(tries, Some(2));
-    // The second attempt is another one for a program that looks at the clock, say.
+    // A program may notice that the second attempt is another one, for example from the clock.
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: pass").display());
     world.write("project/selftests/suites/tiny/suite.toml", MANIFEST);

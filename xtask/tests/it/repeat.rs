@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--repeat` and `--until-fail`, and what the chosen subtests make of the machine.
+//! `--repeat` and `--until-fail`, and how the chosen subtests affect the machine.
 
 use std::fs;
 
@@ -42,7 +42,7 @@ fn the_first_failing_repetition_is_what_is_told() {
     done.exits(1).says(&["repetition 3 of 5: the session ran once"]);
     assert_eq!(cell(&done, "second").1, 5, "it goes on");
     assert_eq!(cell(&done, "first").0, "pass");
-    // Once is not often enough to see it.
+    // Two runs are not enough to see it.
     run("fails-third", &["--repeat", "2"]).exits(0);
 }
 
@@ -60,7 +60,7 @@ fn a_repetition_that_is_not_reported_is_missing() {
     assert!(
         TESTS.iter().all(|path| cell(&done, path.split('/').next_back().expect("a name")).0 == "missing")
     );
-    // A runner that knows nothing of repeating.
+    // A runner that does not support repeating.
     run("runs-once", &["--repeat", "5"]).exits(3).says(&["repetition 2 of 5: planned, and never reported"]);
 }
 
@@ -86,7 +86,7 @@ fn until_it_fails_stops_at_the_first_failure() {
     // Nothing found.
     let done = run("pass", &["--until-fail", "--repeat", "3"]);
     done.exits(0).says(&["ran: 3 times each"]);
-    // Time was up in the third round, or in the first.
+    // The time was up in the third round, or in the first.
     run("stops-short", &["--until-fail"]).exits(0).says(&["ran: 2 to 3 times each"]);
     run("missing", &["--until-fail", "--repeat", "3"]).exits(3).says(&["no complete round"]);
     run("fail", &["--until-fail", "--repeat", "1"]).exits(1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is said of runs that are over.
+//! Reports about finished runs.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ fn ran(world: &World, guests: &[&str]) -> Done {
     ran_with(world, guests, &[])
 }
 
-/// The same, with further words.
+/// The same, with additional arguments.
 fn ran_with(world: &World, guests: &[&str], more: &[&str]) -> Done {
     let kernel = |(at, does): (usize, &&str)| {
         let tree = world.tree(&format!("linux-{at}"), &format!("guest: {does}"));
@@ -122,7 +122,7 @@ fn a_record_that_agrees_with_itself_and_not_with_its_guests_is_found_out() {
     more["cells"].as_array_mut().expect("cells").push(stray);
     found_out(&more, "basic/stray on tree:linux-0: pass, but no guest reported it");
 
-    // Bytes that are gone are no evidence either.
+    // Missing bytes are not evidence either.
     fs::write(dir.join("run.json"), &good).expect("written");
     let cell = json()["boots"][0]["directory"].as_str().expect("a directory").to_owned();
     let events = dir.join(cell).join("events.jsonl");

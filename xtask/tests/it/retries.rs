@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--retries` and `--allow-flaky`: what runs again, and that nothing but a pass by the usual evidence makes it flaky.
+//! `--retries` and `--allow-flaky`: what runs again, and that only a pass with the usual evidence makes a
+//! test flaky.
 
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ fn outcomes(done: &Done) -> [String; 3] {
     ["first", "second", "third"].map(|name| text(&cell(done, name)["outcome"]))
 }
 
-/// Attempts of a cell: outcome of each.
+/// The outcome of each attempt of a cell.
 fn tries(done: &Done, subtest: &str) -> Vec<String> {
     let tries = cell(done, subtest)["tries"].as_array().cloned().unwrap_or_default();
     tries.iter().map(|one| text(&one["outcome"])).collect()
@@ -110,7 +111,7 @@ fn a_death_of_the_kernel_stays_in_the_record_and_is_never_allowed() {
     let done = run("panics-at-last then pass", &["--retries", "2"]);
     done.exits(21);
     assert_eq!(done.json()["boots"].as_array().map(Vec::len), Some(1));
-    // The second one dies behind the pass.
+    // The second guest dies after the pass.
     let done = run("fail then panics-at-last", &["--retries", "2"]);
     done.exits(21);
     assert_eq!(outcomes(&done)[1], "flaky");

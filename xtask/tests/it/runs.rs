@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs that go through, whole or in part: what they leave, what they say, what they reuse and what they do not touch.
+//! Runs that complete, fully or in part: what they leave, print, reuse and do not touch.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -11,7 +11,7 @@ use crate::support::{TESTS, World, git, listing, text};
 
 const PASSES: &str = "guest: pass";
 
-/// A tree that passes as a `--kernel`, and its id.
+/// The `--kernel` of a tree that passes.
 fn good(world: &World) -> String {
     format!("tree:{}", world.tree("good", PASSES).display())
 }
@@ -188,7 +188,7 @@ fn a_kernel_that_does_not_build_leaves_the_matrix_going() {
     assert_eq!(done.stdout.lines().last(), Some("exit 12: kernel build failed 3, pass 3"), "{done}");
     assert_eq!(done.told("'sessions' undeclared"), 1, "once, with the lines around it\n{done}");
 
-    // The failure is not kept: mended, it builds.
+    // The failure is not cached: once fixed, it builds.
     world.tree("bad", PASSES);
     world.run(&["--kernel", &bad]).exits(0);
 }
@@ -285,7 +285,7 @@ fn a_dry_run_does_nothing() {
         assert_eq!(world.read(&format!("home/{calls}")), "", "{calls}");
     }
     assert!(!world.path("state/vmtest").exists() && !world.path("cache/trees").exists());
-    // As data: of the subtests it says that they are not known yet.
+    // As data: the subtests are still unknown.
     let done = world.run(&["--kernel", &spec, "--dry-run", "--json", "-"]);
     let plan: Value = serde_json::from_str(&done.exits(0).stdout).expect("JSON");
     assert_eq!((&plan["dry_run"], &plan["chosen"], &plan["run"]), (&true.into(), &Value::Null, &Value::Null));
@@ -337,7 +337,7 @@ fn exec_shows_the_output_and_tells_the_status() {
 #[test]
 fn fail_fast_starts_no_further_guest() {
     let world = World::new();
-    // One kernel in two variants: who boots first is open, and does not matter.
+    // One kernel in two variants: which one boots first is undefined, and does not matter.
     let spec = format!("tree:{}", world.tree("bad", "guest: fail").display());
     let words = ["--kernel", &spec, "--variant", "default", "--variant", "debug", "--vms", "1"];
     let done = world.run(&[&words[..], &["--fail-fast"]].concat());
@@ -355,7 +355,7 @@ fn two_runs_at_once_build_a_kernel_once() {
     let spec = format!("tree:{}", world.tree("slow", "make: slow\nguest: pass").display());
     let both = [(); 2].map(|()| world.start(world.vmtest(&["--kernel", &spec])));
     for done in both.map(|running| running.done()) {
-        // Both run directories are new, so which is whose is open.
+        // Both run directories are new, so it is unknown which one belongs to which run.
         assert_eq!(done.status.code(), Some(0), "{done}");
         assert_eq!(done.stdout.lines().last(), Some("exit 0: pass 3"), "{done}");
     }
@@ -481,7 +481,8 @@ fn what_is_asked_for_reaches_the_guest() {
 fn a_report_may_go_to_a_pipe_or_a_device() {
     let world = World::new();
     let spec = good(&world);
-    // Pipes of this test's own: a harness that replaces what it should write to must not get hold of /dev/stdout.
+    // This test's own pipes: a harness that replaces what it should write to must not be able to damage
+    // /dev/stdout.
     let (pipe, link) = (world.path("pipe"), world.path("link"));
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     symlink("pipe", &link).expect("linked");

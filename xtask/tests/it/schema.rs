@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `run.json` is what its schema says, whatever the run came to.
+//! `run.json` matches its schema, whatever the result of the run.
 
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ fn two_runs_of_the_same_thing_differ_in_volatile_fields_alone() {
         assert_ne!(first, second);
         let stripped = without_volatile(&first);
         assert_eq!(stripped, without_volatile(&second));
-        // Nothing that is judged went with it.
+        // Nothing that is judged was removed with it.
         assert_eq!(stripped["exit_code"], first["exit_code"]);
         let cells = |run: &Value| run["cells"].as_array().expect("cells").len();
         assert_eq!(cells(&stripped), cells(&first));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Entries of the cache that are not what was made any more: they are reported, removed and made again, and the run is as
-//! good as any.
+//! Damaged cache entries: they are reported, removed and rebuilt, and the run is as good as any other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +16,12 @@ fn files(world: &World, kind: &str) -> Vec<PathBuf> {
     files.map(walkdir::DirEntry::into_path).filter(|path| !path.ends_with(SEAL)).collect()
 }
 
-/// Overwrites bytes in place, and leaves size and time as they were.
+/// Overwrites bytes in place, preserving size and times.
 fn overwrite(path: &Path) {
     let stat = path.metadata().expect("there");
     let mut bytes = fs::read(path).expect("read");
     bytes.iter_mut().take(7).for_each(|byte| *byte ^= 0x15);
-    // The clock of the file system has ticks.
+    // The timestamps of the file system have a limited resolution.
     std::thread::sleep(std::time::Duration::from_millis(20));
     fs::write(path, bytes).expect("written");
     let file = fs::File::options().write(true).open(path).expect("opened");
@@ -89,7 +88,7 @@ fn a_seal_that_is_gone_or_damaged_makes_the_entry_again() {
     run().says(&["holds other names"]);
     assert_eq!(run().told("removed"), 0);
     assert_eq!(world.made("vmlinux"), 4);
-    // A cache that came from somewhere else has other times, and is as good.
+    // A cache copied from another machine has other times, and is still valid.
     for path in files(&world, "kernel") {
         let bytes = fs::read(&path).expect("read");
         fs::remove_file(&path).expect("removed");
@@ -113,11 +112,11 @@ fn a_damaged_source_is_checked_out_again_before_anything_is_made_of_it() {
     overwrite(does);
     run(&[]).exits(0);
     assert!(fs::read(does).expect("read") != was, "a kernel that is there needs no source");
-    // Another configuration is another kernel; its source is checked, and the view that was made of it as well.
+    // Another configuration is another kernel; its source is checked, as is the view that was made of it.
     let config = world.write("more.config", "CONFIG_MORE=y\n");
     run(&["--config", config.to_str().expect("a path")]).exits(0).says(&["fake.does", "damaged"]);
     assert!(fs::read(does).expect("read") == was);
-    // The objects that were there before are built from what is right now.
+    // The existing objects are rebuilt from the correct source.
     fs::remove_dir_all(world.path("cache/kernel")).expect("removed");
     run(&[]).exits(0);
     world.is_clean();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Series of the project: their short names, and what a run means that names nothing.
+//! Series of the project: their short names, and the defaults of a run that names nothing.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn with_series() -> World {
 #[test]
 fn without_arguments_it_is_the_projects_series_on_its_kernel() {
     let world = with_series();
-    // What lies in the working directory has no say.
+    // Files in the working directory have no effect.
     world.tree("fsession", PASSES);
     for words in
         [&[][..], &["--patches", "fsession-6.18"], &["--kernel", "src:6.18", "--patches", "fsession-6.18"]]
@@ -93,7 +93,7 @@ fn a_name_that_is_not_exactly_one_series_is_refused_with_what_there_is() {
     );
 }
 
-/// b4 as far as the harness looks: it knows one mail, and hands out what lies at `home/thread.mbx`.
+/// b4 as far as the harness uses it: it finds one mail, and returns the file `home/thread.mbx`.
 fn b4(world: &World, body: &str) {
     let script = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" >> \"$HOME/b4.calls\"\n{body}\n");
     let path = world.write("home/b4", &script);
@@ -132,7 +132,7 @@ fn a_series_comes_by_the_id_of_its_mail_and_is_fetched_once() {
 fn without_a_network_the_way_by_an_mbox_is_told() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("good", "guest: pass").display());
-    // What b4 0.14 says.
+    // Printed by b4 0.14.
     b4(
         &world,
         "echo \"Failed to resolve 'lore.kernel.org' ([Errno -2] Name or service not known)\" >&2; exit 1",
@@ -144,7 +144,7 @@ fn without_a_network_the_way_by_an_mbox_is_told() {
         run(bad).refuses(2, &["does not name a mail"]);
     }
     assert_eq!(world.made("vmlinux"), 0);
-    // A file of that name is a file.
+    // An existing file takes precedence.
     world.patch(MAIL, "second", "better");
     run(MAIL).exits(0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Being asked to end, and being killed: nothing runs on, the record is whole, and the next run works.
+//! Runs that are interrupted or killed: nothing keeps running, the record is whole, and the next run works.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::World;
 
-/// Interrupts a run in which something hangs, then mends the tree and runs again.
+/// Interrupts a run in which something hangs, then fixes the tree and runs again.
 fn interrupted(does: &str, boot: &str, signal: Signal, code: i32) {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", does).display());
@@ -112,7 +112,7 @@ fn a_run_that_waits_for_another_can_be_interrupted_or_takes_over() {
     third.done().exits(0);
 }
 
-/// Where a run can be when it is told to end.
+/// Where a run can be when it is interrupted.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Index,
@@ -138,7 +138,8 @@ const PHASES: [Phase; 9] = [
     Phase::Test,
 ];
 
-/// Replaces a program by one that hangs with a child of its own when one of its arguments is `word`, and is else what it was.
+/// Replaces a program by one that hangs with a child process if one of its arguments is `word`, and otherwise
+/// runs the original.
 fn hangs(world: &World, name: &str, word: &str) {
     let bin = world.path("bin").join(name);
     // A link to the host's program, or a fake.
@@ -147,7 +148,7 @@ fn hangs(world: &World, name: &str, word: &str) {
     let script = format!(
         "#!/bin/sh\nfor one; do [ \"$one\" = {word} ] && {{\n    sleep 1000 &\n    printf '%s\\n' $$ $! >> {}\n    \
          wait\n}}; done\nexec {} \"$@\"\n",
-        // Not every child has a HOME.
+        // Not every child has HOME set.
         world.path("home/pids").display(),
         real.display()
     );
@@ -155,7 +156,7 @@ fn hangs(world: &World, name: &str, word: &str) {
     fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).expect("made executable");
 }
 
-/// A world in which a run hangs there, and its arguments.
+/// A world in which a run hangs in this phase, and its arguments.
 fn hanging_in(phase: Phase) -> (World, Vec<String>) {
     let world = World::new();
     let does = match phase {
@@ -233,7 +234,7 @@ fn what_a_killed_run_left_is_ended_by_the_next_one_and_nothing_else_is() {
         let (world, words) = hanging_in(phase);
         let mut running = world.start(world.vmtest(&words.iter().map(String::as_str).collect::<Vec<_>>()));
         running.wait_for_hang();
-        // Somebody else's, with everything that can be copied: the environment of one of them.
+        // An unrelated process that has everything that can be copied: the environment of one of them.
         let pids = world.read("home/pids");
         let environ =
             fs::read(format!("/proc/{}/environ", pids.lines().next().expect("a process"))).expect("read");

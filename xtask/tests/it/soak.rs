@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs that are killed at random: no process, file, lock or mount is left, and the cache is good. Ten here; by hand
-//! `cargo xtask test --soak 200`.
+//! Runs that are killed at random: no process, file, lock or mount is left behind, and the cache is intact.
+//! Ten here; manually with `cargo xtask test --soak 200`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::disk::{all_believable, broken_and_mended, content};
 use crate::support::World;
 
-/// Numbers that look random and can be had again.
+/// A reproducible random number generator.
 struct Dice(u64);
 
 impl Dice {
@@ -61,7 +61,7 @@ fn runs_that_are_killed_at_random_leave_nothing() {
         &["--kernel", &tree],
         &["--kernel", &slow, "--kernel", &tree],
     ];
-    // The unpatched kernel fails: what it is there to compare with does not count.
+    // The unpatched kernel fails: failures of a reference column do not count.
     let expected = [0, 0, 0, 0];
     for (order, code) in orders.iter().zip(expected) {
         for boot in ["direct", "vng"] {
@@ -74,7 +74,7 @@ fn runs_that_are_killed_at_random_leave_nothing() {
     for run in 0..runs {
         let what = format!("run {run} of {runs}, VMTEST_SOAK_SEED={seed}");
         if dice.below(8) == 0 {
-            // From nothing, so that each stage is met again.
+            // From scratch, so that each stage runs again.
             cache = world.path(&format!("soak-{run}"));
         }
         let at_once = 1 + dice.below(2);
@@ -101,7 +101,7 @@ fn runs_that_are_killed_at_random_leave_nothing() {
                 let done = one.done_within(Duration::from_secs(5));
                 match done.status.code() {
                     None => killed += 1,
-                    // It may have been done already.
+                    // It may have finished already.
                     Some(130 | 0) => stopped += 1,
                     Some(code) => panic!("{what}: it ended with {code}\n{done}"),
                 }
@@ -116,12 +116,12 @@ fn runs_that_are_killed_at_random_leave_nothing() {
             prune.env("VMTEST_CACHE_DIR", &cache);
             world.start(prune).done().exits(0);
         } else {
-            // Any start of the harness ends what a killed one left.
+            // Any start of the harness kills what a killed one left behind.
             let mut look = world.command(&["cache"]);
             look.env("VMTEST_CACHE_DIR", &cache);
             world.start(look).done().exits(0);
         }
-        // What was told to end a moment ago may still be on its way out.
+        // A process that was just told to exit may still be exiting.
         let begun = Instant::now();
         while !processes_of(&world.path("")).is_empty() {
             let left = processes_of(&world.path(""));
@@ -144,7 +144,8 @@ fn runs_that_are_killed_at_random_leave_nothing() {
             let file = File::open(lock.path()).expect("open");
             assert!(Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok(), "{what}: {lock:?} is held");
         }
-        // What is half made has no owner, and goes when it is old enough for nobody to be about to own it.
+        // Unfinished entries have no owner, and are removed once they are too old for a process to be about
+        // to lock them.
         let long_ago = SystemTime::now() - Duration::from_secs(60);
         let half_made =
             ["tmp", "tools", "hashes"].map(|kind| fs::read_dir(cache.join(kind)).into_iter().flatten());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--each-patch`, `--with-base` and `--first-n`: columns that are there to compare with, and what of them counts.
+//! `--each-patch`, `--with-base` and `--first-n`: reference columns, and which of their cells count.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use crate::support::{Done, TESTS, World, git, text};
 
-/// A repository whose first commit does the first of these, and each one after it the next. The subject says what.
+/// A repository whose first commit does the first of these, and each later one the next. The subject says
+/// what it does.
 fn history(world: &World, does: &[&str]) -> PathBuf {
     let top = world.repo("linux", does[0]);
     for what in &does[1..] {
-        // Two states may do the same, and a commit changes something.
+        // Two states may do the same, but a commit must change something.
         let before = fs::read_to_string(top.join("kernel/fake.c")).expect("there");
         fs::write(top.join("kernel/fake.c"), format!("{before}int next;\n")).expect("written");
         fs::write(top.join("fake.does"), format!("{what}\n")).expect("written");
@@ -22,7 +23,7 @@ fn history(world: &World, does: &[&str]) -> PathBuf {
     top
 }
 
-/// `--each-patch` over all of a history.
+/// `--each-patch` over a whole history.
 fn each(world: &World, does: &[&str], words: &[&str]) -> Done {
     let top = history(world, does);
     let range = format!("git:{}@HEAD~{}..HEAD", top.display(), does.len() - 1);
@@ -79,7 +80,7 @@ fn each_patch_is_a_column_built_in_order_in_one_directory() {
     let built: Vec<String> =
         phases.filter(|phase| phase["name"] == "build").map(|phase| text(&phase["kernel"])).collect();
     assert_eq!(built, ids, "in order");
-    // What the fake make reads its orders from was changed once.
+    // The file that controls the fake make was changed once.
     assert_eq!((world.made("allnoconfig"), world.made("vmlinux")), (2, 4), "two object directories");
     done.says(&[
         "patch 2 (fake: guest: pass) lets 1 subtest pass",
@@ -88,7 +89,7 @@ fn each_patch_is_a_column_built_in_order_in_one_directory() {
         "basic/second . . P* P",
         "basic/first P P P P",
     ]);
-    // The reason of half a series is not told for each patch.
+    // The reason of intermediate patches is not repeated for each of them.
     assert_eq!(done.told("no BPF_TRACE_FSESSION"), 0, "{done}");
     world.is_clean();
 }
@@ -113,7 +114,7 @@ fn a_series_from_a_directory_is_taken_apart_as_well_and_may_stop_early() {
     let done = run(&["--first-n", "1"]);
     done.exits(0);
     assert_eq!(ids(&done), ["tree:linux+series@1/2"]);
-    // All of it is the same column, and the same kernel, as without the option.
+    // With all patches, it is the same column and the same kernel as without the option.
     let done = run(&["--first-n", "2"]);
     done.exits(1);
     assert_eq!(ids(&done), ["tree:linux+series"]);
@@ -135,7 +136,7 @@ fn a_patch_that_does_not_build_is_the_finding_and_the_rest_is_tried() {
         "'sessions' undeclared",
     ]);
     assert_eq!(done.json()["classes"], serde_json::json!({ "0": 8, "12": 3 }));
-    // Unknown is no change: patch 3 lets nothing pass that had passed before.
+    // Unknown is not a change: with patch 3, no test passes that had not passed before.
     assert_eq!(done.told("lets 1 subtest pass"), 1, "{done}");
 }
 
@@ -179,7 +180,7 @@ fn the_last_column_is_judged_as_any_other() {
     let range = format!("git:{}@HEAD~2..HEAD", top.display());
     let words = ["--kernel", &range, "--each-patch", "--allow-skip"];
     world.run(&[&words[..], &[&format!("{id}=basic/*")]].concat()).exits(0);
-    // The glob names the steps, and the last one is none.
+    // The glob matches the steps, but not the last column.
     world.run(&[&words[..], &["*@?/2=*"]].concat()).exits(3);
 }
 
@@ -240,7 +241,7 @@ fn an_interrupted_series_has_all_its_columns_and_leaves_nothing() {
 fn a_kernel_that_cannot_be_had_has_a_name_for_each_column() {
     let world = World::new();
     let top = history(&world, &[SKIPS, PASSES]);
-    // Resolved it can be; its first commit is no kernel.
+    // It can be resolved; its first commit is not a kernel.
     fs::remove_file(top.join("Makefile")).expect("removed");
     world.commit(&top, "no kernel");
     fs::write(top.join("kernel/fake.c"), "int x;\n").expect("written");
@@ -253,7 +254,7 @@ fn a_kernel_that_cannot_be_had_has_a_name_for_each_column() {
     assert_eq!(ids.len(), 2, "{done}");
 }
 
-/// A tree that does the one, and a series that makes it do the other, with `--with-base`.
+/// `--with-base` of a tree that does the one, with a series that makes it do the other.
 fn with_base(world: &World, base: &str, patched: &str, words: &[&str]) -> Done {
     let top = history(world, &[base, patched]);
     git(&top, &["format-patch", "-q", "-o", "../series", "HEAD~1"]);
@@ -290,17 +291,17 @@ fn the_base_is_the_first_column_and_what_changed_is_marked() {
 #[test]
 fn the_patched_column_decides_and_a_base_that_is_not_there_is_no_pass() {
     for (base, patched, code) in [
-        // What tests find in the base is information ..
+        // Test results of the base are informational ..
         (SKIPS, PASSES, 0),
         (FAILS, PASSES, 0),
         ("guest: plans-less", PASSES, 0),
-        // .. what the patched kernel does with it is not ..
+        // .. those of the patched kernel are not ..
         (SKIPS, SKIPS, 3),
         (FAILS, FAILS, 1),
         (PASSES, FAILS, 1),
         (PASSES, SKIPS, 3),
         (PASSES, "make: error", 12),
-        // .. and nothing can be compared with a kernel that is not there.
+        // .. and nothing can be compared with a kernel that is missing.
         ("make: error", PASSES, 12),
         ("guest: no-hello", PASSES, 20),
         ("guest: panic", PASSES, 21),

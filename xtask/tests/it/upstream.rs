@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--suite upstream`: the tree's own tests, from the choice to the cells. The fakes "compile" and "run" them: what a
-//! test prints stands in its source (`support/fakes/guest`).
+//! `--suite upstream`: the tree's own tests, from the choice to the cells. The fakes "compile" and "run"
+//! them: the output of a test is in its source (`support/fakes/guest`).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) const ALPHA: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)
 const BETA: &str = "void serial_test_beta(void)\n{\n}\n//beta: #2       beta:OK\n\
     //beta: Summary: 1/0 PASSED, 0 SKIPPED, 0 FAILED\n";
 
-/// A tree with these tests (name to source) whose guest does this; its spec.
+/// The spec of a tree with these tests (name to source) whose guest does this.
 pub(super) fn tree(world: &World, does: &str, tests: &[(&str, &str)]) -> String {
     let top = world.tree("linux", does);
     let file = |path: &str, text: &str| {
@@ -125,7 +125,7 @@ fn what_the_text_says_decides_the_cells() {
     run(&world, &spec, &["--test", "alpha", "--test", "unstable"]).exits(0).says(&["deny list: sums differ"]);
     run(&world, &spec, &["--test", "unstable"]).exits(3);
     run(&world, &spec, &["--test", "unstable", "--ignore-denylist"]).exits(0);
-    // No subtest of that name, and a test_progs that runs what nobody chose.
+    // No subtest has that name, and test_progs runs one that was not chosen.
     let none = run(&world, &spec, &["--test", "unstable/none*", "--ignore-denylist"]);
     none.exits(3);
     assert_eq!(outcomes(&none), pairs(&[("unstable/none*", "missing")]));
@@ -155,7 +155,7 @@ fn a_test_that_the_binary_does_not_list_or_that_kills_the_kernel_is_no_pass() {
     }
 }
 
-/// ALPHA, whose second subtest fails where the guest does `says.2`, and its first where it does `says.3`.
+/// ALPHA, whose second subtest fails if the guest does `says.2`, and its first if it does `says.3`.
 pub(super) const SHAKY: &str = "#include \"alpha.skel.h\"\nvoid test_alpha(void)\n{\n}\n\
     //alpha: #1/1     alpha/one:OK\n//alpha: #1/2     alpha/two:OK\n//alpha: #1       alpha:OK\n\
     //alpha: Summary: 1/2 PASSED, 0 SKIPPED, 0 FAILED\n\
@@ -183,7 +183,7 @@ fn a_test_that_failed_runs_again_as_a_whole_and_alone() {
     let events = std::fs::read_to_string(dir.join("events.jsonl")).expect("kept");
     assert!(events.contains("alpha") && !events.contains("beta"), "only what was lost: {events}");
     retried("says.2 then pass", &["--allow-flaky"]).exits(0);
-    // What had passed fails when it runs again.
+    // A test that had passed fails when it runs again.
     let done = retried("says.2 then says.3", &[]);
     done.exits(5).says(&["passed, and in attempt 2 fail: "]);
     assert_eq!(outcomes(&done), pairs(&[("alpha/one", "flaky"), ("alpha/two", "flaky"), ("beta", "pass")]));
@@ -218,7 +218,7 @@ fn both_suites_are_two_boots_of_one_column() {
     let boots = done.json()["boots"].as_array().expect("boots").iter();
     assert_eq!(boots.map(|boot| text(&boot["suite"])).collect::<Vec<_>>(), ["own", "upstream"]);
     assert_eq!(done.json()["kernels"].as_array().map(Vec::len), Some(1));
-    // A name that neither has is missed, once.
+    // A name that neither suite has is reported as missing, once.
     run(&world, &spec, &["--suite", "own", "--test", "basic/first", "--test", "nope"]).exits(3);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The workflow files: what they promise. What a linter finds in them is in `interop`.
+//! The workflow files: what they promise. Linters check them in `interop`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub fn workflows() -> Vec<PathBuf> {
 
 #[test]
 fn only_the_forges_own_actions_by_commit_and_no_objects_in_caches() {
-    // A tag can be moved; a commit cannot. Which release it is of stands behind it, for people.
+    // A tag can be moved; a commit cannot. The comment after it names the release for humans.
     let own = regex::Regex::new(
         r"^actions/(checkout|cache|upload-artifact|download-artifact)(?:/restore|/save)?@([0-9a-f]{40}) # v4\.\d+\.\d+$",
     )
@@ -35,7 +35,7 @@ fn only_the_forges_own_actions_by_commit_and_no_objects_in_caches() {
                     assert_eq!(known, &pinned[2], "two commits of {}", &pinned[1]);
                 }
             }
-            // What a context holds belongs into the environment: in a script it would be code.
+            // Values of a context must be passed in the environment: in a script they would be code.
             if let Some((_, script)) = line.split_once("run: ") {
                 assert!(!script.contains("${{"), "{line}");
             }

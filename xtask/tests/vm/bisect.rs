@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A mutant of the series among harmless commits, with some that do not build and some that do not boot on the way.
+//! A mutant of the series among harmless commits, with some commits in between that do not build and some
+//! that do not boot.
 //!
-//! `VMTEST_SEED=7 cargo test -p xtask --test vm bisect -- --nocapture` takes another history.
+//! `VMTEST_SEED=7 cargo test -p xtask --test vm bisect -- --nocapture` uses another history.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::default_source;
 
-/// Files that a harmless commit touches; each is compiled by the default configuration.
+/// Files that a harmless commit changes; each is compiled by the default configuration.
 const FILES: [&str; 8] = [
     "arraymap.c",
     "disasm.c",
@@ -29,7 +30,7 @@ const HARMLESS: usize = 30;
 const UNBUILT: usize = 3;
 const UNBOOTED: usize = 2;
 
-/// The same numbers for each seed.
+/// A random number generator: the same sequence for each seed.
 struct Random(u64);
 
 impl Random {
@@ -39,7 +40,7 @@ impl Random {
     }
 }
 
-/// A bare repository that is written without a work tree: the source of a kernel is large, and stays where it is.
+/// A bare repository that is written without a work tree, because a kernel source is large.
 struct Repo(PathBuf);
 
 impl Repo {
@@ -62,7 +63,8 @@ impl Repo {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// The base of the series with the series on top; made once for each state of the series, since that takes minutes.
+    /// The base of the series with the series on top; made once for each state of the series, because that
+    /// takes minutes.
     fn base() -> (Repo, String) {
         let source = default_source();
         let series = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/fsession-6.18");
@@ -116,7 +118,7 @@ impl Repo {
     }
 }
 
-/// A mutant that changes `.c` files of the kernel alone, and the tests that notice it.
+/// A mutant that only changes `.c` files of the kernel, and the tests that notice it.
 struct Mutant {
     patch: PathBuf,
     tests: Vec<String>,
@@ -132,8 +134,8 @@ fn mutants() -> Vec<Mutant> {
         let mut files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         let noticed = text.lines().find_map(|line| line.strip_prefix("Noticed-by: "))?;
         let tests: Vec<String> = noticed.split(',').map(|test| test.trim().to_owned()).collect();
-        // A death or a complaint is another question, one line is enough of an answer here, and a bpftool takes longer to
-        // build than the step may.
+        // A death or a kernel warning is a different question, one line is enough for an answer here, and
+        // building a bpftool takes longer than the step allows.
         let asks = tests.iter().all(|test| test.contains('/') && !test.starts_with("tools"));
         let asks = asks && !noticed.ends_with(',');
         (asks && files.all(|file| file.ends_with(".c"))).then_some(Mutant { patch, tests })
@@ -141,12 +143,12 @@ fn mutants() -> Vec<Mutant> {
     paths.into_iter().filter_map(mutant).collect()
 }
 
-/// The history of a seed on top of `base`: its last commit, the mutant's, and the tests to ask.
+/// The history of a seed on top of `base`: its last commit, the mutant's commit, and the tests to run.
 fn history(repo: &Repo, base: &str, seed: u64) -> (String, String, Mutant) {
     let mut random = Random(seed.wrapping_mul(77_777));
     random.below(2);
     let all = HARMLESS + 1;
-    // Where something else breaks: that commit does, and the next one mends it.
+    // Where something else is broken: one commit breaks it, and the next one fixes it.
     let mut broken: Vec<usize> = Vec::new();
     while broken.len() < UNBUILT + UNBOOTED {
         let at = 1 + random.below(all - 2);
@@ -154,7 +156,7 @@ fn history(repo: &Repo, base: &str, seed: u64) -> (String, String, Mutant) {
             broken.push(at);
         }
     }
-    // One whose neighbour cannot be judged could not be told from it by anybody.
+    // A culprit with an untestable neighbour could not be distinguished from it.
     let culprit = loop {
         let at = 1 + random.below(all - 1);
         if !broken.contains(&at) && !broken.contains(&(at - 1)) {
@@ -214,8 +216,8 @@ fn l_a_mutant_among_harmless_commits_is_found() {
     let spec = |commit: &str| format!("git:{}@{commit}", repo.0.display());
     let (good, bad) = (spec(&base), spec(&tip));
     let out = dir.to_str().expect("a plain name");
-    // How long a guest may take is part of the question: this one was never asked, whatever the cache knows. Its kernels are
-    // made from the seed, and are the same in each checkout.
+    // The time limit of a guest is part of the question, so this one is always new, whatever is in the cache.
+    // Its kernels are made from the seed, and are the same in each checkout.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
     let limit = format!("run={}", 2000 + now % 100_000);
     let mut words = vec!["bisect", "--good", &good, "--bad", &bad, "--boot", "direct", "--out", out];
@@ -240,14 +242,15 @@ fn l_a_mutant_among_harmless_commits_is_found() {
         |name: &str| steps.iter().map(|step| step[name].as_f64().expect("seconds")).collect::<Vec<_>>();
     let (built, ran) = (seconds("built_s"), seconds("ran_s"));
     println!("seed {seed}: {} steps; built {built:.1?} s, ran {ran:.1?} s", steps.len());
-    // 36 commits, 2 ends; some are skipped.
+    // 36 commits, 2 endpoints; some are skipped.
     assert!(steps.len() <= 2 + 6 + UNBUILT + UNBOOTED, "{} steps", steps.len());
 }
 
-/// Functions that a commit of the histories below breaks.
+/// The file with the functions that a commit of the histories below breaks.
 const LINKING: &str = "kernel/bpf/trampoline.c";
 
-/// Harmless commits, with one that `breaks` at the places that it names; the commits from the first to the last.
+/// Harmless commits, except for those where `breaks` returns a change; the commits from the first to the
+/// last.
 fn line(
     repo: &Repo,
     base: &str,
@@ -271,7 +274,7 @@ fn line(
     commits
 }
 
-/// Asks for `basic/one_entry_one_exit` between two commits: how it ended, what it said and the record.
+/// Bisects `basic/one_entry_one_exit` between two commits: returns the exit code, the output and the record.
 fn asked(repo: &Repo, (good, bad): (&str, &str), more: &[&str]) -> (Option<i32>, String, Value) {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm/bisect-by-hand");
     let _ = fs::remove_dir_all(&dir);
@@ -316,7 +319,7 @@ fn by_hand_a_test_that_fails_in_four_of_ten_runs_is_traced() {
 #[ignore = "minutes, builds that fail; result in docs/robustness.md; cargo test -p xtask --test vm by_hand -- --ignored"]
 fn by_hand_a_range_that_cannot_be_judged_is_the_answer_and_wrong_ends_are_told() {
     let (repo, base) = Repo::base();
-    // Nothing between the ends builds. The last commit mends that, and breaks the sessions.
+    // Nothing between the endpoints builds. The last commit fixes that, and breaks the sessions.
     let breaks = |at: usize| {
         let path = "kernel/bpf/tnum.c";
         match at {
@@ -347,7 +350,7 @@ fn by_hand_a_range_that_cannot_be_judged_is_the_answer_and_wrong_ends_are_told()
     among.sort_unstable();
     range.sort_unstable();
     assert_eq!(among, range, "{said}");
-    // The later end is good; the earlier one is not bad.
+    // The later endpoint is good; the earlier one is not bad.
     let (code, said, record) = asked(&repo, (&commits[0], &base_and_one(&repo, &base)), &[]);
     assert_eq!((code, record["report"]["answer"].as_str()), (Some(2), Some("wrong end")), "{said}");
     let (code, said, record) = asked(&repo, (&commits[0], &commits[5]), &["--find-fix"]);

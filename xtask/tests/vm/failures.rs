@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A sample of the rows of docs/failures.md with real guests. Those with fake ones are all among the whole-command tests.
+//! A sample of the rows of docs/failures.md with real guests. All rows with fake ones are among the
+//! whole-command tests.
 
 use vmtest_testing::failures::rows::ROWS;
 use vmtest_testing::failures::run;
 
-/// Some that need no kernel of their own.
+/// Some that do not need a special kernel.
 #[test]
 fn some_real_deaths_are_told_right() {
     for name in ["triple-fault", "runner-hangs", "half-an-event", "no-first-byte", "qemu-killed"] {

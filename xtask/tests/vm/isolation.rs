@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A series from a stranger is built in the real sandbox and tries to get out: a "kernel" whose makefile does nothing but
-//! that. No kernel is compiled. Run by name (`cargo xtask test`): the build root has to be made on a new machine.
+//! An untrusted series is built in the real sandbox and tries to escape: a "kernel" whose makefile does
+//! nothing else. No kernel is compiled. Run by name (`cargo xtask test`), because a new machine must first
+//! make the build root.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 
-/// What the makefile's recipe does before it makes a "kernel". Each attempt prints `attempt NAME` and, where it got what it
-/// wanted, `REACHED NAME`.
+/// What the makefile's recipe does before it makes a "kernel". Each attempt prints `attempt NAME` and, if it
+/// succeeded, `REACHED NAME`.
 const ATTEMPTS: &str = r#"
 try() { echo "attempt $1"; shift_name=$1; shift; if "$@" > /obj/said 2>&1; then echo "REACHED $shift_name: $(head -c 200 /obj/said)"; fi; }
 python() { python3 -c "$@"; }
@@ -221,7 +222,7 @@ const NAMES: [&str; 60] = [
     "end",
 ];
 
-/// Where the harness keeps its cache.
+/// The cache directory of the harness.
 fn cache() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     set("VMTEST_CACHE_DIR")
@@ -230,7 +231,7 @@ fn cache() -> PathBuf {
         .expect("a place for the cache")
 }
 
-/// Directories of ccache, one for each set of tools.
+/// The ccache directories, one for each set of tools.
 fn ccaches() -> Vec<PathBuf> {
     let entries = fs::read_dir(cache().join("ccache")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
@@ -245,8 +246,8 @@ fn poisoned(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Builds a "kernel" in `place` by these rules of make, which a patch brings: the tree itself is harmless. What it printed, and
-/// the log of make.
+/// Builds a "kernel" in `place` with these make rules, which a patch adds. Returns the status, the output,
+/// and the log of make.
 fn build(place: &Path, rules: &str, script: &str) -> (ExitStatus, String, String) {
     let at = |below: &str| place.join(below);
     let tree = at("linux");
@@ -256,7 +257,7 @@ fn build(place: &Path, rules: &str, script: &str) -> (ExitStatus, String, String
     fs::write(tree.join("Makefile"), base).expect("written");
     fs::write(tree.join("Kconfig"), "mainmenu \"none\"\n").expect("written");
     fs::create_dir(at("series")).expect("made");
-    // Another kernel each time: one that an earlier harness took into the cache would not be built again.
+    // A different kernel each time: one that is already in the cache would not be built again.
     let own = place.display();
     let rules = format!("# {own}\nallnoconfig:\n\tcp $(KCONFIG_ALLCONFIG) $(O)/.config\n{rules}");
     let added = |name: &str, text: &str| {
@@ -288,21 +289,21 @@ fn build(place: &Path, rules: &str, script: &str) -> (ExitStatus, String, String
     (done.status, said, log)
 }
 
-/// Opens something that every child inherits.
+/// Opens a file descriptor that every child inherits.
 fn inherited(path: &Path) -> fs::File {
     let file = fs::File::open(path).expect("opened");
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).expect("not closed in children");
     file
 }
 
-/// A key in the caller's keyrings, as Kerberos and others keep them.
+/// A key in the caller's keyrings, as stored by Kerberos and others.
 struct Key(libc::c_long);
 
 impl Key {
     fn add() -> Key {
         let (kind, name, secret) = (c"user", c"vmtest-isolation", b"a key of this host");
         let add = |ring: libc::c_int| {
-            // SAFETY: add_key(2) reads two strings and so many bytes.
+            // SAFETY: add_key(2) reads two strings and this many bytes.
             unsafe {
                 libc::syscall(
                     libc::SYS_add_key,
@@ -314,7 +315,7 @@ impl Key {
                 )
             }
         };
-        // A host without keys has none to lose.
+        // A host without keys has none to leak.
         let _ = add(KEY_SPEC_SESSION_KEYRING);
         Key(add(KEY_SPEC_USER_KEYRING))
     }
@@ -395,7 +396,7 @@ fn a_series_cannot_get_out_of_its_build() {
     use std::os::linux::net::SocketAddrExt;
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).expect("an address");
     let _socket = std::os::unix::net::UnixListener::bind_addr(&address).expect("bound");
-    // What a caller may have open, and forgets.
+    // File descriptors that a caller may have left open.
     let (file, dir) = (inherited(&secret), inherited(place.path()));
     let key = Key::add();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

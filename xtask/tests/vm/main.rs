@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Real virtual machines: the built command, real kernels, real deaths. `cargo xtask test` runs these by name.
+//! Real virtual machines: the built command, real kernels, real deaths. `cargo xtask test` runs these by
+//! name.
 //!
-//! Two of them run at once where there are two cores: each has directories and files of its own below `CARGO_TARGET_TMPDIR`, and
-//! what they share (caches, object directories) is locked. The longest ones should not be the last.
+//! Two of them run in parallel if there are two cores: each has its own directories and files below
+//! `CARGO_TARGET_TMPDIR`, and shared resources (caches, object directories) are locked. The longest ones
+//! should not be the last.
 //!
-//! Nothing here is skipped: where a kernel cannot be fetched, built or booted, the test fails. Kernels are named by
-//! role and looked up when the test runs, because versions drift out of the archive. At most three kernels are built:
-//! the default one (the project's series on its base), that base, and a user's tree. What else is built differs from the
-//! default one by some `.c` files: it begins with its objects, or takes what is the same from ccache (the bisection, whose
-//! repository is an origin of its own).
+//! Nothing here is skipped: if a kernel cannot be fetched, built or booted, the test fails. Kernels are named
+//! by role and looked up when the test runs, because versions disappear from the archive. At most three
+//! kernels are built from scratch: the default one (the project's series on its base), that base, and a
+//! user's tree. Other builds differ from the default one in some `.c` files: they start with its objects, or
+//! use ccache (the bisection, whose repository is a separate origin).
 
 mod bisect;
 mod failures;
@@ -23,7 +25,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// Runs `xtask` with these arguments and returns its output with the run's directory.
+/// The exit code and output of `xtask`, with the run's directory.
 struct Ran {
     code: i32,
     out: String,
@@ -35,7 +37,7 @@ fn xtask(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask")).args(words).env("CI", "true").output().expect("xtask starts")
 }
 
-/// `vmtest` with a run directory of its own, named after the test.
+/// `vmtest` with a separate run directory, named after the test.
 fn vmtest(name: &str, words: &[&str]) -> Ran {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm").join(name);
     let _ = fs::remove_dir_all(&dir);
@@ -47,7 +49,7 @@ fn vmtest(name: &str, words: &[&str]) -> Ran {
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
         dir,
     };
-    // Shown by cargo only when the test fails.
+    // cargo only shows this when the test fails.
     println!("$ vmtest {}\n{}{}exit {}", words.join(" "), ran.err, ran.out, ran.code);
     ran
 }
@@ -60,13 +62,13 @@ impl Ran {
         run
     }
 
-    /// Outcomes of a kernel's cells (all kernels': `""`).
+    /// Outcomes of a kernel's cells (of all kernels with `""`).
     fn outcomes(&self, kernel: &str) -> Vec<String> {
         self.outcomes_by_group(kernel).into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Group and outcome of a kernel's cells, without those that are neither run nor required (what needs a bpftool, where
-    /// there is none).
+    /// Group and outcome of a kernel's cells, without those that are neither run nor required (subtests that
+    /// need a missing bpftool).
     fn outcomes_by_group(&self, kernel: &str) -> Vec<(String, String)> {
         let run = self.run();
         let cells = run["cells"].as_array().expect("cells are an array").clone();
@@ -76,7 +78,7 @@ impl Ran {
         counted.map(|cell| (text(&cell["test"]), text(&cell["outcome"]))).collect()
     }
 
-    /// Every cell of the kernel is a skip, but for what needs no fsession: that passes.
+    /// Every cell of the kernel is a skip, except those that need no fsession, which pass.
     fn assert_lacks_fsession(&self, kernel: &str) {
         let outcomes = self.outcomes_by_group(kernel);
         let wrong: Vec<_> = outcomes
@@ -86,7 +88,7 @@ impl Ran {
         assert!(outcomes.len() >= 70 && wrong.is_empty(), "{kernel}: {wrong:?}");
     }
 
-    /// Every cell is `notrun`, and there are some.
+    /// Every cell is `notrun`, and there is at least one.
     fn assert_never_ran(&self) {
         let outcomes = self.outcomes("");
         assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| outcome == "notrun"), "{outcomes:?}");
@@ -99,7 +101,8 @@ impl Ran {
         phases.any(|phase| phase["name"] == "build" && phase["cached"] == true)
     }
 
-    /// Every cell of the kernel is a pass or a declared known bug, and there are enough of them to mean something.
+    /// Every cell of the kernel is a pass or a declared known bug, and there are enough of them to mean
+    /// something.
     fn assert_good(&self, kernel: &str, at_least: usize) {
         let outcomes = self.outcomes(kernel);
         assert!(outcomes.len() >= at_least, "{} cells", outcomes.len());
@@ -109,8 +112,8 @@ impl Ran {
     }
 }
 
-/// Images of the archive by role: newest with fsession (7.0 and later), newest without (before 7.0). The guest's BTF
-/// has the last word on whether that is so: the tests below check what they came to.
+/// Images of the archive by role: newest with fsession (7.0 and later), newest without (before 7.0). The
+/// guest's BTF decides whether that is true: the tests below check the results.
 fn images() -> &'static (String, String) {
     static IMAGES: OnceLock<(String, String)> = OnceLock::new();
     IMAGES.get_or_init(|| {
@@ -133,7 +136,7 @@ fn images() -> &'static (String, String) {
     })
 }
 
-/// Id and release of the default kernel, which the first test builds.
+/// ID and release of the default kernel, which the first test builds.
 fn default_kernel() -> (&'static str, &'static str) {
     static KERNEL: OnceLock<(String, String)> = OnceLock::new();
     let (id, release) = KERNEL.get_or_init(|| {
@@ -147,12 +150,12 @@ fn default_kernel() -> (&'static str, &'static str) {
 /// The default kernel without the series.
 const BASE: &str = "src:6.18";
 
-/// The id of the base.
 fn base_kernel() -> &'static str {
     default_kernel().0.split('+').next().expect("a first part")
 }
 
-/// The cached source of the base, to make users' trees of. A run whose kernel is cached needs none, so it may have to be fetched.
+/// The cached source of the base, to copy users' trees from. A run whose kernel is cached needs no source, so
+/// it may have to be fetched.
 fn default_source() -> PathBuf {
     static SOURCE: OnceLock<PathBuf> = OnceLock::new();
     let fetched = || {
@@ -162,7 +165,7 @@ fn default_source() -> PathBuf {
     SOURCE.get_or_init(|| find_source().unwrap_or_else(fetched)).clone()
 }
 
-/// A fragment with an option that does not exist, in a file of its own.
+/// A separate fragment file with an option that does not exist.
 fn misspelt(name: &str) -> PathBuf {
     let fragment = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("misspelt-{name}.config"));
     fs::write(&fragment, "CONFIG_BFP_JIT=y\n").expect("written");
@@ -177,7 +180,7 @@ fn find_source() -> Option<PathBuf> {
             .join("vmtest")
     });
     let found = fs::read_dir(cache.join("source")).into_iter().flatten().flatten().find(|entry| {
-        // Commits of bisections are called the same version.
+        // Commits of bisections have the same version.
         if !entry.file_name().to_string_lossy().starts_with("debian-") {
             return false;
         }
@@ -191,16 +194,16 @@ fn find_source() -> Option<PathBuf> {
     found.map(|entry| entry.path())
 }
 
-/// A line of C that no cache knows.
+/// A line of C that is in no cache.
 fn new_line() -> String {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos();
     format!("static int __maybe_unused vmtest_{now};")
 }
 
-/// A file that a series for the trampoline has no reason to touch.
+/// A file that a trampoline series has no reason to change.
 const TARGET: &str = "kernel/bpf/hashtab.c";
 
-/// A one-patch series that puts `line` at the end of [`TARGET`].
+/// A one-patch series that appends `line` to [`TARGET`].
 fn series(name: &str, line: &str) -> PathBuf {
     let source = fs::read_to_string(default_source().join(TARGET)).expect("the file is there");
     let lines: Vec<&str> = source.lines().collect();
@@ -259,7 +262,7 @@ fn b_the_same_kernel_boots_directly_with_one_and_two_cpus() {
         if code == 0 {
             ran.assert_good("", 60);
         } else {
-            // What needs several CPUs, and nothing else.
+            // Only subtests that need several CPUs.
             let run = ran.run();
             let cells = run["cells"].as_array().expect("cells").iter();
             let bad: Vec<_> = cells.filter(|cell| cell["class"] != 0).collect();
@@ -298,7 +301,7 @@ fn d_a_matrix_of_kernels_with_and_without_the_feature() {
     }
     let allowed = [without, base_kernel()].map(|kernel| format!("{kernel}=*"));
     let allow = ["--allow-skip", &allowed[0], "--allow-skip", &allowed[1]];
-    // What each subtest comes to is seen above; which of it counts does not take all of them again.
+    // The results of all subtests are checked above; whether they count can be checked with a few.
     let some = ["--test", "info", "--test", "elsewhere"];
     let ran = vmtest("matrix-allowed", &[&kernels[..], &allow, &some].concat());
     assert_eq!(ran.code, 0);
@@ -313,8 +316,8 @@ fn d_a_matrix_of_kernels_with_and_without_the_feature() {
 
 #[test]
 fn e_a_series_is_built_on_top_and_only_what_it_changes() {
-    // Two versions at one path, each new to every cache: what the first one compiles depends on what the cache holds, what
-    // the second one compiles does not.
+    // Two versions at one path, each new to every cache: what the first one compiles depends on the cache,
+    // what the second one compiles does not.
     let version = || {
         let patch = series("harmless", &new_line());
         vmtest("series", &["--patches", "fsession", "--patches", text(&patch), "--effort", "quick"])
@@ -329,7 +332,7 @@ fn e_a_series_is_built_on_top_and_only_what_it_changes() {
     assert_eq!(series.last().and_then(Value::as_str), Some("bpf: harmless"));
     let mut builds = fs::read_dir(ran.dir.join("builds")).expect("it was built");
     let log = builds.next().expect("one build").expect("listed").path().join("build.log");
-    // In the object directory that the first version left, so one file of kernel/bpf is compiled.
+    // It uses the object directory that the first version left, so only one file of kernel/bpf is compiled.
     let log = fs::read_to_string(log).expect("a build log");
     let compiled = log.lines().filter(|line| line.starts_with("  CC ")).count();
     assert!((1..30).contains(&compiled), "{compiled} objects for one changed file");
@@ -357,7 +360,7 @@ fn f_what_does_not_build_apply_or_configure_says_so_and_never_boots() {
 
 #[test]
 fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
-    // Hard links to the cached source: what the test changes gets a file of its own.
+    // Hard links to the cached source: a changed file gets its own copy.
     let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("user tree/linux");
     let _ = fs::remove_dir_all(tree.parent().expect("has one"));
     fs::create_dir_all(tree.parent().expect("has one")).expect("made");
@@ -365,13 +368,13 @@ fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
     let copied = if copied.success() {
         true
     } else {
-        // Another file system than the cache's.
+        // The cache is on another file system.
         Command::new("cp").arg("-a").arg(default_source()).arg(&tree).status().expect("cp runs").success()
     };
     assert!(copied);
     let file = tree.join(TARGET);
     let mut source = fs::read_to_string(&file).expect("the file is there");
-    // It has to be built: a kernel out of the cache would leave any tree as it was.
+    // It must be built: with a cached kernel the tree would certainly stay unchanged.
     source.push_str(&format!("{}\n", new_line()));
     fs::remove_file(&file).expect("removed");
     fs::write(&file, source).expect("written");
@@ -391,7 +394,7 @@ fn g_a_users_tree_is_tested_as_it_is_and_left_as_it_was() {
 
 #[test]
 fn h_deaths_are_never_passes() {
-    // Through both ways of booting: the console reaches the harness on different paths.
+    // Both ways of booting: the console reaches the harness on different paths.
     for boot in ["direct", "vng"] {
         let ran = vmtest(
             &format!("panic-{boot}"),
@@ -470,7 +473,7 @@ fn l_the_trees_own_test_of_sessions_passes_on_the_default_kernel() {
     assert_eq!(ran.code, 0);
     let (id, _) = default_kernel();
     ran.assert_good(id, 4);
-    // The base has no such test, and that is no pass.
+    // The base does not have this test, which is not a pass.
     assert_eq!(ran.outcomes(base_kernel()), ["missing"]);
     let run = ran.run();
     let cells = run["cells"].as_array().expect("cells are an array");

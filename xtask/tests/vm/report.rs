@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reports of a real run with everything in it, read by the kernel's own reader of KTAP, out of the cached source.
+//! Reports of a real run with every kind of result, read by the kernel's own KTAP parser from the cached
+//! source.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Real virtual machines that are killed at random: nothing runs on, and the next one is well. `cargo xtask test` runs this by
-//! name; `VMTEST_SOAK_BOOTS` says how many (4).
+//! Real virtual machines that are killed at random: nothing keeps running, and the next one works. `cargo
+//! xtask test` runs this by name; `VMTEST_SOAK_BOOTS` sets the number (4).
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A kernel that needs no build. Any will do.
+/// Any kernel that needs no build.
 fn kernel() -> String {
     let output =
         Command::new(env!("CARGO_BIN_EXE_xtask")).args(["sources", "--json"]).output().expect("xtask starts");
@@ -28,7 +28,8 @@ fn kernel() -> String {
     format!("debian:{}", row["version"].as_str().expect("a version"))
 }
 
-/// Processes that have this directory in their arguments, their environment or their mounts: QEMU sees its FIFO there.
+/// Processes that have this directory in their arguments, their environment or their mounts: QEMU sees its
+/// FIFO there.
 fn processes_of(dir: &Path) -> Vec<String> {
     let name = dir.file_name().expect("a name").to_string_lossy().into_owned();
     let holds = |path: &Path| fs::read(path).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&name));
@@ -72,7 +73,7 @@ fn said(place: &Path, number: u32) -> String {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Of a test that failed.
+        // Left over by a test that failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -82,7 +83,7 @@ impl Run {
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a number")), signal).expect("it runs");
     }
-    /// Whether the guest runs a subtest by now.
+    /// Whether the guest is running a subtest yet.
     fn tests(&self) -> bool {
         let files = walkdir::WalkDir::new(&self.out).into_iter().flatten();
         let events = files.into_iter().find(|entry| entry.file_name() == "events.jsonl");
@@ -108,7 +109,7 @@ fn a_killed_guest_leaves_nothing_and_control_c_takes_less_than_five_seconds() {
     let kernel = kernel();
     let mut report = String::new();
     let mut killed = 0;
-    // The runner is built, the image fetched.
+    // Builds the runner and fetches the image.
     let mut first = start(place.path(), &kernel, boots + 1);
     assert_eq!(first.child.wait().expect("waited").code(), Some(0), "{}", said(place.path(), boots + 1));
     for number in 0..boots {

@@ -7,7 +7,7 @@ fn every_rule_is_reached_and_has_a_text_to_look_for() {
         let pattern = rule.pattern;
         assert!(rule.literal().len() >= 4, "{pattern}");
         assert!(!pattern.starts_with('*') && !pattern.ends_with('*') && !pattern.contains("**"), "{pattern}");
-        // What a rule before it takes away must come to the same.
+        // An earlier rule that shadows this one must have the same meaning.
         let text = pattern.replace('*', "x");
         let kind = find(text.as_bytes(), true).map(|found| found.kind);
         assert!(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Arguments of every width and in every place, and the value behind them, at both ends.
+//! Arguments of every width and at every position, and the return value after them, at entry and exit.
 
 use super::{Context, ENTRY, EXIT};
 use crate::bpf::Seen;
@@ -13,10 +13,11 @@ const SHORT: u64 = 0xffff;
 const CHAR: u64 = 0xff;
 const BIT: u64 = 1;
 const WHOLE: u64 = u64::MAX;
-/// What no option is called: a call with it returns -ENOPROTOOPT.
+/// An option that does not exist: a call with it returns -ENOPROTOOPT.
 const NO_OPTION: libc::c_int = 0x7777;
 
-/// States the arguments at both ends: mask and value of each slot. A narrow argument's upper bits are nobody's.
+/// Checks the arguments at entry and exit: mask and value of each slot. The upper bits of a narrow argument
+/// are undefined.
 fn args_are(t: &mut Context, seen: &[Seen; 2], slots: &[(u64, u64)]) {
     for (at, name) in [(ENTRY, "entry"), (EXIT, "exit")] {
         t.checks.eq(format!("{name} runs"), seen[at].runs, 1);
@@ -26,7 +27,7 @@ fn args_are(t: &mut Context, seen: &[Seen; 2], slots: &[(u64, u64)]) {
     }
 }
 
-/// States that a slot holds some address at entry and the same at exit. Gives it.
+/// Checks that a slot contains an address at entry and the same one at exit. Returns it.
 fn is_address(t: &mut Context, seen: &[Seen; 2], slot: usize) -> u64 {
     let address = seen[ENTRY].arg[slot];
     t.checks.state(format!("slot {slot} at entry"), "an address", format!("{address:#x}"), address != 0);
@@ -34,7 +35,7 @@ fn is_address(t: &mut Context, seen: &[Seen; 2], slot: usize) -> u64 {
     address
 }
 
-/// States the value behind the arguments: nothing at entry, an int at exit.
+/// Checks the value after the arguments: 0 at entry, an int at exit.
 pub fn returns(t: &mut Context, seen: &[Seen; 2], value: i32) {
     t.checks.eq("return value at entry", seen[ENTRY].ret, 0);
     t.checks.eq("return value at exit", seen[EXIT].ret as i32, value);
@@ -103,7 +104,7 @@ pub fn args_7_stack(t: &mut Context) -> Result<(), String> {
 }
 
 pub fn args_7_futex(t: &mut Context) -> Result<(), String> {
-    /// What is passed where a limit of time would be: a call that wakes takes it for another number.
+    /// Passed in place of a timeout: for FUTEX_WAKE the kernel treats it as a number.
     const NUMBER: usize = 0x1234;
     const LAST: u32 = 0x89ab_cdef;
     let (word, other) = (0u32, 0u32);
@@ -111,7 +112,7 @@ pub fn args_7_futex(t: &mut Context) -> Result<(), String> {
     let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
     let _link = t.attach("futex_args")?;
     t.reset();
-    // SAFETY: two words of ours; nobody waits at the one, and the other is not looked at.
+    // SAFETY: two words of ours; nothing waits on the first, and the second is not accessed.
     let woken = unsafe { libc::syscall(libc::SYS_futex, word, wake, 3, NUMBER, other, LAST) };
     let seen = t.seen().futex_args_seen;
     t.checks.eq("woken", woken, 0);
@@ -134,7 +135,7 @@ pub fn args_9_stack(t: &mut Context) -> Result<(), String> {
     let file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
     let _link = t.attach("mmap_args")?;
     t.reset();
-    // SAFETY: a new mapping of our own, which nobody uses.
+    // SAFETY: a new mapping of our own, which is not used.
     let mapped = unsafe {
         libc::mmap(std::ptr::null_mut(), LEN, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0x5000)
     };
@@ -165,14 +166,14 @@ pub fn arg_struct_pointer(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// A socket to call the option functions with; which kind does not matter.
+/// A socket for the option functions; its kind does not matter.
 fn socket() -> Result<UnixDatagram, String> {
     UnixDatagram::unbound().map_err(|err| format!("socket: {err}"))
 }
 
-/// Sets an option that does not exist; the value's address is what matters.
+/// Sets an option that does not exist; only the address of the value matters.
 fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
-    // SAFETY: the value is as long as stated.
+    // SAFETY: the value has the given length.
     unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, (&raw const *value).cast(), 4)
     }
@@ -187,7 +188,7 @@ pub fn arg_bool(t: &mut Context) -> Result<(), String> {
     let sock = is_address(t, &seen, 0);
     let address = &raw const value as u64;
     let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
-    // compat is the bool, and false in a 64-bit process; the struct of 16 bytes fills the last registers.
+    // compat is a bool, and false in a 64-bit process; the 16-byte struct fills the last registers.
     let slots = [(WHOLE, sock), (CHAR, 0), (INT, level), (INT, option), (WHOLE, address), (BIT, 0), (INT, 4)];
     args_are(t, &seen, &slots);
     Ok(())
@@ -220,12 +221,12 @@ pub fn struct_16_on_stack(t: &mut Context) -> Result<(), String> {
     let (value, len) = (&raw mut value, &raw mut len);
     let _link = t.attach("getsockopt_args")?;
     t.reset();
-    // SAFETY: value and length are ours, and the one is as long as the other says.
+    // SAFETY: value and length are ours, and the length is that of the value.
     unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, value.cast(), len) };
     let seen = t.seen().getsockopt_args_seen;
     let sk = is_address(t, &seen, 0);
     let (level, option) = (libc::SOL_SOCKET as u64, NO_OPTION as u64);
-    // The second struct needs two registers where one is left.
+    // The second struct needs two registers but only one is left.
     let slots = [
         (WHOLE, sk),
         (INT, level),
@@ -244,7 +245,7 @@ pub fn struct_4(t: &mut Context) -> Result<(), String> {
     const UID: u32 = 54321;
     let _link = t.attach("alloc_uid_args")?;
     t.reset();
-    // Of this subtest's process only; the effective id stays, and with it every privilege.
+    // Only affects the process of this subtest; the effective UID and with it all privileges stay.
     let (real, root) = (nix::unistd::Uid::from_raw(UID), nix::unistd::Uid::from_raw(0));
     nix::unistd::setresuid(real, root, root).map_err(|errno| format!("setresuid: {errno}"))?;
     let seen = t.seen().alloc_uid_args_seen;
@@ -257,7 +258,7 @@ pub fn struct_4(t: &mut Context) -> Result<(), String> {
 
 pub fn no_args(t: &mut Context) -> Result<(), String> {
     let _link = t.attach("on_setsid")?;
-    // Not ksys_sync: small enough to be inlined into its only caller by some compilers.
+    // Not ksys_sync: some compilers inline it into its only caller.
     let session = nix::unistd::setsid().map_err(|errno| format!("setsid: {errno}"))?;
     let seen = t.seen().setsid_seen;
     args_are(t, &seen, &[]);
@@ -271,7 +272,7 @@ pub fn void_function(t: &mut Context) -> Result<(), String> {
     let _link = t.attach("on_fd_install")?;
     // The link got a descriptor as well.
     t.reset();
-    // Not dup(2): it is in one file with fd_install(), and clang inlines that there.
+    // Not dup(2): it is in the same file as fd_install(), which clang inlines there.
     let file = File::open("/proc/self/exe").map_err(|err| format!("/proc/self/exe: {err}"))?;
     let seen = t.seen().fd_install_seen;
     let pointer = is_address(t, &seen, 1);
@@ -279,7 +280,7 @@ pub fn void_function(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// States what the helpers said about the arguments of bpf_modify_return_test2.
+/// Checks what the helpers returned about the arguments of bpf_modify_return_test2.
 fn helpers_are_right(t: &mut Context, who: &str, seen: &Seen) {
     t.checks.eq(format!("{who}: runs"), seen.runs, 1);
     t.checks.eq(format!("{who}: bpf_get_func_arg_cnt()"), seen.arg_cnt, 7);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One session on one function: when it runs, what it sees.
+//! One session on one function: when it runs, and what it sees.
 
 mod args;
 
@@ -193,7 +193,7 @@ fn target_is_program(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// What the link knew of its target is gone with it, and the program's BTF is no place to look it up.
+/// The link's information about its target is gone with it, and cannot be looked up in the program's BTF.
 fn no_reattach_to_program(t: &mut Context) -> Result<(), String> {
     let session = load_on_program(t)?;
     let link = session.attach("on_program", 0)?;
@@ -248,7 +248,7 @@ fn global_subprogram(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// The subprogram adds `step` to the cookie in each run.
+/// Checks the runs of a subprogram that adds `step` to the cookie each time.
 fn subprogram_is_right(t: &mut Context, seen: &[Seen; 2], step: u64) {
     t.checks.eq("entry runs", seen[ENTRY].runs, 1);
     t.checks.eq("exit runs", seen[EXIT].runs, 1);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A function with as many sessions as it takes: until its links are used up, or its trampoline's page is full.
+//! A function with as many sessions as possible: until its links are used up, or its trampoline's page is
+//! full.
 
 use super::{Context, ENTRY, EXIT, first_goes_on};
 use crate::bpf::{self, Copy, Kind, Link};
 use nix::errno::Errno;
 
-/// Loads programs that do nothing, for the same target as `one_arg`. Loading the same again makes another program,
-/// which a link needs: one program attaches only once.
+/// Loads a program that does nothing, for the same target as `one_arg`. Each load makes another program,
+/// which a new link needs, because a program attaches only once.
 fn minimal(t: &Context, kind: Kind) -> Result<Copy, String> {
     bpf::load_minimal(kind, t.features.target_id()?, &[])
         .map_err(|refusal| format!("load a minimal program ({kind:?}): {refusal}"))
@@ -16,12 +17,12 @@ fn minimal(t: &Context, kind: Kind) -> Result<Copy, String> {
 struct Filled {
     /// Programs and links, in the order of attaching.
     links: Vec<(Option<Copy>, Link)>,
-    /// How a session was refused although there were places: under call depth tracking each call takes so much room
-    /// that the trampoline's page is full before.
+    /// How a session was rejected although links were left: with call depth tracking each call takes so much
+    /// space that the trampoline's page fills up first.
     page_full: Option<Errno>,
 }
 
-/// Fills the target of `one_arg` until `left` places are left, that program being the first.
+/// Fills the target of `one_arg` until `left` links are left; that program is the first one.
 fn fill(t: &Context, left: u32) -> Result<Filled, String> {
     let places = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")?;
     let mut filled = Filled { links: vec![(None, t.attach("one_arg")?)], page_full: None };
@@ -42,7 +43,7 @@ fn fill(t: &Context, left: u32) -> Result<Filled, String> {
     Ok(filled)
 }
 
-/// States how attaching one more program of a kind ends. Gives its link if it attaches.
+/// Checks the result of attaching one more program of a kind. Returns its link if it attaches.
 fn one_more(t: &mut Context, kind: Kind, expected: Result<(), Errno>) -> Result<Option<Link>, String> {
     let link = minimal(t, kind)?.attach(0);
     let text =
@@ -55,21 +56,22 @@ fn one_more(t: &mut Context, kind: Kind, expected: Result<(), Errno>) -> Result<
     Ok(link.ok())
 }
 
-/// A word of the kernel command line that has a kernel die of a bug that it is known to have.
+/// Kernel command line parameter that allows triggering a known bug that kills the kernel.
 const PROVOKE: &str = "vmtest.provoke=1";
-/// One that asks for call depth tracking.
+/// Parameter that requests call depth tracking.
 const TRACK: &str = "retbleed=stuff";
 
-/// Declares the known bug of mainline. `false`: filling a target up would kill this kernel, and nobody asked for that.
+/// Declares the known bug of mainline. `false`: filling up a target would kill this kernel, which was not
+/// requested.
 fn may_fill_up(t: &mut Context) -> Result<bool, String> {
     let cmdline = std::fs::read_to_string("/proc/cmdline").map_err(|err| format!("/proc/cmdline: {err}"))?;
     let has = |word: &str| cmdline.split_ascii_whitespace().any(|found| found == word);
     if has(TRACK) {
-        // Else this kernel would be thought to have passed under it.
+        // Otherwise this kernel would seem to have passed with it.
         let tracking = t.profile.call_depth_tracking;
         t.checks.eq(format!("call depth tracking, with {TRACK}"), tracking, true);
     }
-    // The series for long-term kernels counts the bytes. It is told by its limit of cookies.
+    // The series for long-term kernels counts the bytes. It is identified by its limit of cookies.
     if !t.profile.call_depth_tracking || t.profile.cookie_limit.is_some() {
         return Ok(true);
     }
@@ -131,7 +133,7 @@ pub fn filled_up_with_cookies(t: &mut Context) -> Result<(), String> {
             }
         }
     }
-    // Under call depth tracking the page may be full before.
+    // With call depth tracking the page may fill up first.
     let fits = end == ALL || t.profile.call_depth_tracking && end == Errno::E2BIG.to_string();
     let expected = if t.profile.call_depth_tracking { "all attached, or -E2BIG before" } else { ALL };
     t.checks.state(

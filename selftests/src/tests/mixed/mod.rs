@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sessions beside other programs on the same function: trampoline programs of every kind, kprobes, the function
-//! tracer, and sessions on BPF programs.
+//! Sessions combined with other programs on the same function: trampoline programs of every kind, kprobes,
+//! the function tracer, and sessions on BPF programs.
 
 mod full;
 
@@ -160,7 +160,7 @@ fn detach_any_one(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// States that the first program runs in a call.
+/// Checks that the first program still runs in a call.
 fn first_goes_on(t: &mut Context) -> Result<(), String> {
     t.reset();
     t.call_fentry_tests()?;
@@ -225,12 +225,12 @@ fn with_kprobe_session(t: &mut Context) -> Result<(), String> {
 fn with_function_tracer(t: &mut Context) -> Result<(), String> {
     let _link = t.attach("one_arg")?;
     first_goes_on(t)?;
-    // One function only: tracing all of them takes seconds to switch when emulated.
+    // A single function: switching the tracing of all of them takes seconds when emulated.
     set_tracing("set_ftrace_filter", "bpf_fentry_test1")?;
     let traced = set_tracing("current_tracer", "function");
     let with = first_goes_on(t);
     let trace = std::fs::read_to_string(Path::new(TRACING).join("trace")).unwrap_or_default();
-    // Whatever came of it: nothing may stay on for the next subtest.
+    // Regardless of the result: nothing may stay enabled for the next subtest.
     let off = set_tracing("current_tracer", "nop").and(set_tracing("set_ftrace_filter", ""));
     traced.and(with).and(off)?;
     let lines = trace.lines().filter(|line| line.contains("bpf_fentry_test1")).count();
@@ -289,7 +289,7 @@ fn nested_session_refused(t: &mut Context) -> Result<(), String> {
 
 fn not_with_freplace(t: &mut Context) -> Result<(), String> {
     for (first, second) in [("on_replaceable", "replacement"), ("replacement", "on_replaceable")] {
-        // Anew for each direction: a program whose target is a BPF program attaches only once.
+        // Loaded anew for each order: a program whose target is a BPF program attaches only once.
         let mut object = Unloaded::open()?;
         for program in [first, second] {
             object.set_target(program, t.session.fd("target_program")?, c"replaceable")?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a session's code may not do: return something, write to its context, look beside it.
+//! What a session's code must not do: return a value, write to its context, access memory around it.
 
 use super::{Context, loads, refused};
 use crate::bpf::{self, Kind};
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 const ARGUMENT: i16 = 0;
 const RETURN_VALUE: i16 = 8;
 const BEHIND: i16 = 16;
-/// Of the word before it, which is the trampoline's own.
+/// The word before it, which belongs to the trampoline.
 const BEFORE: i16 = -8;
 
 pub fn return_value(t: &mut Context) -> Result<(), String> {
@@ -24,7 +24,7 @@ pub fn return_value(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// States that a session may not do this to its context at `offset`.
+/// Checks that a session must not do this to its context at `offset`.
 fn no_access(t: &mut Context, what: &str, offset: i16, code: &[Insn]) -> Result<(), String> {
     let answer = bpf::load_code(Kind::Fsession, t.features.target_id()?, code);
     let message = format!("invalid bpf_context access off={offset} size=8");

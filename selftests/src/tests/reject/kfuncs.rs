@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Callers of the session kfuncs that are no sessions, and arguments that are no context.
+//! Callers of the session kfuncs that are not sessions, and arguments that are not a context.
 
 use super::{Answer, Context, loads, refused, refused_by_version};
 use crate::bpf::{self, Kind, Unloaded};
@@ -8,13 +8,13 @@ use crate::insn::{self, CTX, FRAME, Insn};
 use libbpf_rs::libbpf_sys::{BPF_TRACE_KPROBE_MULTI, bpf_attach_type};
 use nix::errno::Errno;
 
-/// What the verifier says of a call that this program may not make.
+/// The verifier's message for a call that this program must not make.
 fn not_allowed(kfunc: &str) -> String {
     format!("calling kernel function {kfunc} is not allowed")
 }
 
-/// States that no program of this kind may call either kfunc. `target` is the BTF id of the function for a kind that is
-/// loaded for one, else 0.
+/// Checks that no program of this kind may call either kfunc. `target` is the BTF ID of the function for
+/// kinds that are loaded for one, otherwise 0.
 fn may_call_neither(t: &mut Context, what: &str, kind: Kind, target: u32) -> Result<(), String> {
     for kfunc in [IS_RETURN, COOKIE] {
         let answer = bpf::load_minimal(kind, target, &[t.features.func_id(kfunc)?]);
@@ -36,7 +36,7 @@ pub fn kfuncs_of_fmod_ret_program(t: &mut Context) -> Result<(), String> {
     may_call_neither(t, "an fmod_ret program", Kind::FmodRet, target)
 }
 
-/// A program of this kind with no attach type, and with those of all sessions.
+/// Checks a program of this kind without an attach type, and with those of all sessions.
 fn whatever_it_pretends(
     t: &mut Context,
     what: &str,
@@ -57,7 +57,7 @@ pub fn kfuncs_of_tracepoint_program(t: &mut Context) -> Result<(), String> {
 
 pub fn kfuncs_of_raw_tracepoint_program(t: &mut Context) -> Result<(), String> {
     whatever_it_pretends(t, "a raw tracepoint program", Kind::RawTracepoint)?;
-    // With BTF it is a tracing program as a session is. Its target is a type, which libbpf looks up.
+    // With BTF it is a tracing program like a session. Its target is a type, which libbpf looks up.
     for (program, kfunc) in [("raw_tp_is_return", IS_RETURN), ("raw_tp_cookie", COOKIE)] {
         let mut object = Unloaded::open()?;
         object.choose(program)?;
@@ -86,7 +86,7 @@ pub fn kfunc_argument(t: &mut Context) -> Result<(), String> {
         let call = insn::call(t.features.func_id(kfunc)?);
         let load = |before: &[Insn]| bpf::load_code(Kind::Fsession, target, &[before, &[call]].concat());
         loads(t, &format!("{kfunc}(ctx)"), &load(&[]));
-        // A word of the stack that was written: it can be read, and is no context.
+        // An initialized word of the stack: it can be read, but is not a context.
         let stack = [insn::set(0, 0), insn::store(FRAME, -8, 0), insn::copy(CTX, FRAME), insn::add(CTX, -8)];
         refused_by_version(
             t,
@@ -110,7 +110,7 @@ pub fn kfunc_argument(t: &mut Context) -> Result<(), String> {
             &load(&[insn::set(CTX, 0)]),
             &[
                 not_the_context("expected pointer to ctx, but got scalar"),
-                // Since then no kfunc takes NULL unless it says so.
+                // Since then no kfunc accepts NULL unless it is declared to.
                 Answer {
                     from: (7, 0),
                     errno: Errno::EACCES,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the link of a session cannot do: take another program, or let go of its target before it is closed.
+//! What the link of a session cannot do: switch to another program, or release its target before it is
+//! closed.
 
 use super::Context;
 use crate::syscall;
 use nix::errno::Errno;
 
-/// Calls the target once more, and states that the session ran in it as often as it must.
+/// Calls the target once more, and checks how often the session ran in it.
 fn runs_in_a_call(t: &mut Context, when: &str, runs: u64) -> Result<(), String> {
     t.reset();
     t.call_fentry_tests()?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What must be refused, with its errno and what the verifier says: programs that may not be sessions, callers of the
-//! session kfuncs that are none, arguments and accesses that are not theirs, and what cannot be done with their links.
+//! What must be rejected, with its errno and the verifier's message: programs that cannot be sessions,
+//! callers of the session kfuncs that are not sessions, invalid arguments and accesses, and operations that
+//! their links do not support.
 
 mod code;
 mod kfuncs;
@@ -49,14 +50,14 @@ subtests! { "reject":
         "Without CAP_BPF or without CAP_PERFMON a session is refused with -EPERM when it is loaded.";
 }
 
-/// States that loading is refused with `errno`, and that the verifier's log says `message`.
+/// Checks that loading is rejected with `errno`, and that the verifier's log contains `message`.
 fn refused(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>, errno: Errno, message: &str) {
     let ok =
         answer.as_ref().is_err_and(|refusal| refusal.errno == errno as i32 && refusal.log.contains(message));
     t.checks.state(what, format!("{errno}, log with {message:?}"), told(answer), ok);
 }
 
-/// States that a program loads: then it is not for some other reason that those like it are refused.
+/// Checks that a program loads, so that similar ones are not rejected for another reason.
 fn loads(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>) {
     t.checks.eq(what, told(answer), "loaded".to_owned());
 }
@@ -65,17 +66,18 @@ fn told(answer: &Result<Copy, Refusal>) -> String {
     answer.as_ref().map_or_else(Refusal::to_string, |_| "loaded".to_owned())
 }
 
-/// What kernels from this version on answer: they do not all say the same.
+/// The answer of kernels from this version on: they do not all answer the same.
 struct Answer {
     from: (u32, u32),
     errno: Errno,
     says: &'static str,
 }
 
-/// Versions whose words were looked at. Of others only the errno is compared, and their words are reported.
+/// Versions whose messages were checked. For others only the errno is compared, and their messages are
+/// reported.
 const HEARD: [(u32, u32); 5] = [(6, 18), (7, 0), (7, 1), (7, 2), (7, 3)];
 
-/// The same as [`refused`] where the answer differs by kernel. `answers` begins with the oldest.
+/// Like [`refused`], if the answer depends on the kernel. `answers` starts with the oldest.
 fn refused_by_version(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>, answers: &[Answer]) {
     let (errno, says) = expected(t.profile, answers);
     match says {
@@ -89,7 +91,7 @@ fn refused_by_version(t: &mut Context, what: &str, answer: &Result<Copy, Refusal
 
 fn expected(profile: &Profile, answers: &[Answer]) -> (Errno, Option<&'static str>) {
     let newest = answers.iter().rev().find(|answer| answer.from <= profile.version);
-    // Older than all: a backport, which answers as the first kernel with the feature does.
+    // Older than all: a backport, which answers like the first kernel with the feature.
     let Some(Answer { errno, says, .. }) = newest.or(answers.first()) else {
         return (Errno::UnknownErrno, None); // equals nothing that a kernel says
     };

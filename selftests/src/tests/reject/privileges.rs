@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who may load a session: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which means both.
+//! Who may load a session: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which includes both.
 
 use super::{Context, told};
 use crate::bpf::{self, Kind};
@@ -10,7 +10,7 @@ const SYS_ADMIN: u64 = 1 << 21;
 const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
 
-/// As the kernel has them (`linux/capability.h`); a mask is two words.
+/// The kernel's layout (`linux/capability.h`); a mask has two words.
 #[repr(C)]
 struct Header {
     version: u32,
@@ -34,8 +34,8 @@ fn call(number: libc::c_long, words: &mut [Words; 2]) -> Result<(), String> {
     Errno::result(ret).map(drop).map_err(|errno| format!("capabilities of this process: {errno}"))
 }
 
-/// Does something with only these of the capabilities that matter here in force. What is permitted stays so: they are
-/// back afterwards. Of this subtest's process only.
+/// Does something with only these of the relevant capabilities effective. The permitted set does not change,
+/// so they are restored afterwards. Only affects the process of this subtest.
 fn only_with<T>(capabilities: u64, what: impl FnOnce() -> T) -> Result<T, String> {
     let mut words = [Words::default(); 2];
     call(libc::SYS_capget, &mut words)?;

@@ -7,7 +7,7 @@ use crate::features::{DENIED, NORETURN, NOTRACE, TARGET};
 use nix::errno::Errno;
 
 pub fn not_a_function(t: &mut Context) -> Result<(), String> {
-    /// Larger than any id can be that a kernel has, and not larger than an id may be.
+    /// Larger than the IDs of any kernel, but still a valid number for one.
     const NO_TYPE: u32 = 0xf_fff0;
     let func = t.features.btf.funcs.get(TARGET).copied();
     let func = func.ok_or_else(|| format!("BTF has no function {TARGET}"))?;
@@ -27,7 +27,7 @@ pub fn noreturn_function(t: &mut Context) -> Result<(), String> {
     let target = t.features.func_id(NORETURN)?;
     let answer = bpf::load_minimal(Kind::Fsession, target, &[]);
     refused(t, "a session on do_exit", &answer, Errno::EINVAL, "__noreturn function");
-    // What fails is the exit: at entry of the same function a program may run.
+    // The exit is the problem: a program may run at the entry of the same function.
     loads(t, "an fentry program on do_exit", &bpf::load_minimal(Kind::Fentry, target, &[]));
     Ok(())
 }
@@ -46,7 +46,7 @@ pub fn denied_function(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-/// More failures than a target can have links: what one of them leaves behind adds up.
+/// More failures than the maximum number of links: anything left behind adds up.
 const FAILURES: usize = 50;
 
 pub fn notrace_function(t: &mut Context) -> Result<(), String> {
@@ -64,7 +64,8 @@ pub fn notrace_function(t: &mut Context) -> Result<(), String> {
         shown,
         format!("{} of {FAILURES} times", Errno::EBUSY),
     );
-    // The last reference to what its target keeps goes with the program; a kernel that left a link there complains.
+    // The last reference to the state of its target goes away with the program; a kernel that left a link
+    // there warns.
     drop(program);
     let _link = t.attach("no_kfunc")?;
     t.call_fentry_tests()?;
@@ -87,7 +88,7 @@ pub fn freplace_of_session(t: &mut Context) -> Result<(), String> {
     let ok = errno == Some(expected as i32) && says.is_none_or(|says| log.contains(says));
     let says = says.map_or("in whatever words".to_owned(), |says| format!("log with {says:?}"));
     t.checks.state("an extension of a session's subprogram", format!("{expected}, {says}"), seen, ok);
-    // It is whole: the session that was to be extended still runs.
+    // It is intact: the session that was to be extended still runs.
     let _link = t.attach("in_global_subprog")?;
     t.call_fentry_tests()?;
     t.checks.same("its runs in one call", t.seen().global_subprog_seen.map(|seen| seen.runs), [1, 1]);

@@ -30,7 +30,6 @@ pub struct Columns<'a> {
 
 /// The results of both suites with a mutant.
 pub struct Seen<'a> {
-    /// The mutant.
     pub mutant: &'a Mutant,
     /// Our own suite.
     pub own: &'a ColumnResult,
@@ -41,7 +40,6 @@ pub struct Seen<'a> {
 /// The evidence that one subtest can fail.
 #[derive(Debug, PartialEq)]
 pub struct Evidence {
-    /// The subtest.
     pub name: TestName,
     /// Its outcome without damage.
     pub control: Outcome,
@@ -71,9 +69,7 @@ impl Evidence {
 /// The results of both suites for one mutant.
 #[derive(Debug, PartialEq)]
 pub struct Noticing {
-    /// The mutant.
     pub mutant: String,
-    /// What it breaks.
     pub breaks: String,
     /// Our own suite.
     pub own: Noticed,

@@ -32,7 +32,6 @@ use vmtest_suite::own::RUNNER;
 pub struct Launch<'a> {
     /// What all columns share.
     pub resources: &'a Resources<'a>,
-    /// Its kernel.
     pub bootable: &'a Bootable,
     /// How it is booted.
     pub boot: Boot,

@@ -29,7 +29,6 @@ const NOTICED_BY: &str = "Noticed-by:";
 pub struct Mutant {
     /// Its file name without `.patch`.
     pub name: String,
-    /// The patch.
     pub series: Series,
     /// What it breaks, in words.
     pub breaks: String,
@@ -222,7 +221,6 @@ impl MutantStatus {
 /// A verdict and its evidence.
 #[derive(Debug)]
 pub struct MutantResult {
-    /// The verdict.
     pub verdict: MutantStatus,
     /// Subtests that pass without the mutant but not with it.
     pub noticed_by: Vec<String>,

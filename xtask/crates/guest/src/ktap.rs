@@ -35,7 +35,6 @@ pub enum Said {
 pub struct Leaf {
     /// Its name, prefixed with the names of its parents, separated by slashes.
     pub name: String,
-    /// How it ended.
     pub said: Said,
     /// The text after the directive; empty without one.
     pub reason: String,
@@ -48,7 +47,6 @@ pub struct Leaf {
 pub struct Report {
     /// In the order of the output.
     pub leaves: Vec<Leaf>,
-    /// Inconsistencies.
     pub doubts: Vec<String>,
     /// Why nothing ran, if the plan says so: `1..0 # SKIP why`. `None` if something ran.
     pub skipped: Option<String>,

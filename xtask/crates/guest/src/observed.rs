@@ -61,15 +61,12 @@ impl End {
 /// Everything that was seen of one guest.
 #[derive(Debug)]
 pub struct Observed {
-    /// How it ended.
     pub end: End,
-    /// Events from the runner.
     pub stream: Stream,
     /// What the console showed.
     pub console: Scanner,
     /// What QEMU, vng or bubblewrap printed themselves.
     pub complaint: String,
-    /// From start to end.
     pub took: Duration,
     /// From start to `hello`; `None` if it never arrived.
     pub booted_after: Option<Duration>,

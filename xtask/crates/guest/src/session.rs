@@ -88,7 +88,6 @@ enum Message {
 /// Name of the file with QEMU's answers about a guest that was killed.
 const MACHINE: &str = "machine.txt";
 
-/// A guest to be started.
 pub struct Start<'a> {
     /// The command that starts it.
     pub command: Command,
@@ -100,7 +99,6 @@ pub struct Start<'a> {
     pub seen_at: PathBuf,
     /// The nonce of its runner's lines.
     pub nonce: String,
-    /// Time limits.
     pub limits: Limits,
     /// Where its bytes are stored.
     pub store: &'a Path,

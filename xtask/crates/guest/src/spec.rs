@@ -61,7 +61,6 @@ pub enum Task {
         bundle: PathBuf,
         wishes: Upstream,
     },
-    /// Run a shell command.
     Exec(String),
     /// An interactive shell on the console.
     Shell,
@@ -72,7 +71,6 @@ pub const BUNDLE_MOUNT: &str = "/src";
 /// Name below `/vm` of the file with the wishes of [`Task::Upstream`].
 pub const WISHES: &str = "upstream.json";
 
-/// One virtual machine.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
     /// How it is booted.
@@ -80,7 +78,6 @@ pub struct VmSpec {
     /// File name of the kernel below `/kernel`.
     pub kernel: String,
     pub cpus: u32,
-    /// Memory in MiB.
     pub memory_mib: u32,
     /// KVM or emulation.
     pub accel: Kind,
@@ -96,9 +93,7 @@ pub struct VmSpec {
     pub bpftool: Option<String>,
     /// The file of [`Task::Upstream`] as the guest sees it; `None` for other tasks.
     pub wishes: Option<String>,
-    /// The nonce of this boot.
     pub nonce: String,
-    /// What to do.
     pub task: Task,
     /// Wait for gdb on a socket below `/vm`.
     pub gdb: bool,

@@ -31,7 +31,6 @@ pub struct Subtest {
     pub number: u32,
     /// Its name, which may contain blanks, colons and slashes.
     pub name: String,
-    /// How it ended.
     pub said: Said,
     /// What was printed between the previous result line and this one.
     pub log: String,
@@ -40,15 +39,12 @@ pub struct Subtest {
 /// The last line of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Tests without an error.
     pub passed: u32,
-    /// Subtests that passed.
     pub subtests_passed: u32,
     /// Subtests, and tests as a whole, that were skipped.
     pub skipped: u32,
     /// Chosen tests that are not in the binary; 0 if the line does not say.
     pub not_built: u32,
-    /// Tests with an error.
     pub failed: u32,
     /// Subtests with an error; `None` if the line does not say.
     pub subtests_failed: Option<u32>,
@@ -67,7 +63,6 @@ pub struct Report {
     pub log: String,
     /// The kernel could not load `bpf_testmod`, so the tests that need it are skipped.
     pub without_testmod: bool,
-    /// Inconsistencies.
     pub doubts: Vec<String>,
 }
 

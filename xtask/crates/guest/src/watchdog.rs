@@ -20,7 +20,6 @@ const QUIET_AFTER_OOPS: Duration = Duration::from_secs(3);
 /// The part of the boot limit that is reserved for queries.
 const FOR_QUESTIONS: Duration = Duration::from_millis(500);
 
-/// Watches one guest.
 pub struct Watchdog {
     group: Group,
     limits: Limits,

@@ -8,9 +8,7 @@ use vmtest_record::diff::{Change, Diff, Setting, TestChange};
 
 /// Most tests of each kind that are listed.
 const MAX_TESTS: usize = 20;
-/// Most settings that are listed.
 const MAX_SETTINGS: usize = 30;
-/// Most phases that are listed.
 const MAX_PHASES: usize = 10;
 
 /// The whole comparison; its last line is the verdict.

@@ -19,7 +19,6 @@ fn clean(text: &str) -> String {
     xml_chars(text).replace('\t', "        ")
 }
 
-/// The whole document.
 pub fn render(story: &Story<'_>) -> String {
     let columns = findings::columns(story.run);
     let mut report = Report::new("vmtest");

@@ -14,7 +14,6 @@ use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
 /// Most log lines shown for one result.
 const LOG_LINES: usize = 40;
 
-/// The whole report.
 pub fn render(story: &Story<'_>) -> String {
     let columns = findings::columns(story.run);
     let mut text = String::from("KTAP version 1\n");

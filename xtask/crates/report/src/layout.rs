@@ -8,7 +8,6 @@ pub const WIDTH: usize = 80;
 /// How a report is drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
-    /// Whether to use colours.
     pub colour: bool,
 }
 

@@ -16,7 +16,6 @@ const DETAILED: usize = 20;
 /// Bytes of each log.
 const LOG_BYTES: usize = 4 * 1024;
 
-/// The whole text.
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let columns = findings::columns(run);

@@ -11,7 +11,6 @@ use vmtest_record::run::RunResult;
 #[derive(Debug, Clone, Copy)]
 pub struct Story<'a> {
     pub run: &'a RunResult,
-    /// Its directory.
     pub directory: &'a str,
     /// The comparison with an earlier run, if requested.
     pub compared: Option<&'a Diff>,

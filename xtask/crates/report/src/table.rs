@@ -56,7 +56,6 @@ impl<'a> TableColumn<'a> {
     }
 }
 
-/// The whole report.
 pub fn render(story: &Story<'_>, look: Look) -> String {
     let Story { run, directory, compared, .. } = *story;
     let mut text = String::new();

@@ -38,7 +38,6 @@ pub const BENCHMARK: &str = "bench";
 /// A line of a deny list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denied {
-    /// Pattern of a test.
     pub test: String,
     /// Pattern of its subtests; `None` for the whole test.
     pub subtest: Option<String>,
@@ -79,7 +78,6 @@ pub struct Offer<'a> {
     pub tests: &'a BTreeMap<String, String>,
     /// Whether the tests of a file have benchmark subtests.
     pub measures: &'a dyn Fn(&str) -> bool,
-    /// The tree's deny lists.
     pub deny: &'a [Denied],
 }
 

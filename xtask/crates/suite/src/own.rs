@@ -21,7 +21,6 @@ use vmtest_host::process::Job;
 pub const RUNNER: &str = "vmtest-runner";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The built runner.
 #[derive(Debug, Clone)]
 pub struct Runner {
     /// Directory that contains only the runner.
@@ -258,7 +257,6 @@ impl TestFilter {
         Ok(TestFilter { globs: globs.to_vec(), set })
     }
 
-    /// Whether it chooses everything.
     pub fn is_empty(&self) -> bool {
         self.globs.is_empty()
     }
@@ -268,7 +266,6 @@ impl TestFilter {
         &self.globs
     }
 
-    /// Whether it chooses this subtest.
     pub fn matches(&self, name: &TestName) -> bool {
         self.is_empty() || self.set.is_match(name.path()) || self.set.is_match(&name.test)
     }

@@ -252,8 +252,7 @@ impl Selftests {
                     needs.programs.insert(skeleton.to_owned());
                 }
             } else if name.ends_with(".h") || name.ends_with(".c") {
-                // Of the shared headers, only test_progs.h is not among the sources that are scanned for all
-                // tests.
+                // Not test_progs.h, which every test includes.
                 for place in [file.parent(), Some(self.dir.as_path())].into_iter().flatten() {
                     let Some(path) = resolved(&place.join(name)) else { continue };
                     if base != "test_progs.h"

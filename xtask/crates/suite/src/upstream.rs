@@ -150,7 +150,6 @@ pub struct Broken {
 /// A built `test_progs`.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// Its cache entry.
     pub dir: PathBuf,
     /// Hash of everything that went into it.
     pub key: Key,
@@ -161,16 +160,13 @@ pub struct Bundle {
 /// The inputs of a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingredients<'a> {
-    /// The tree under test.
     pub tree: &'a PatchedTree,
-    /// Its tests.
     pub index: &'a Index,
     /// Directory with `vmlinux` and, if the kernel supports modules, `modules/`.
     pub kernel: &'a Path,
     /// The key of that kernel.
     pub kernel_key: &'a Key,
     pub tools: &'a Tools,
-    /// How make is run.
     pub make: Make,
     /// Where the output of make is stored.
     pub log_dir: &'a Path,

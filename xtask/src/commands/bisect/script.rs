@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The body of a plain `git bisect run`: one kernel, one verdict, and an exit code that git understands.
 //!
-//! git takes 0 for old, 125 for a skip, any other code below 128 for new, and stops at 128 and above. So whatever is
-//! no verdict
-//! has to become 128, also a panic of this program, which ends with 101.
+//! git interprets 0 as old, 125 as a skip, any other code below 128 as new, and stops at 128 and above. So
+//! anything that is not a verdict must become 128, including a panic of this program, which exits with 101.
 
 use crate::commands::bisect::question;
 use std::path::Path;
@@ -21,13 +20,13 @@ use vmtest_host::process::shell_word;
 use vmtest_host::store::RunDir;
 use vmtest_report::log::Log;
 
-/// Exit code of what is no verdict: git stops.
+/// Exit code for anything that is not a verdict: git stops.
 const STOP: u8 = 128;
 
-/// The line for `git bisect run`, with the one that begins.
+/// The command line for `git bisect run`, including the one that starts the bisection.
 ///
 /// # Errors
-/// Class `Usage` where git has nothing to bisect, or the question needs what only a whole bisection knows.
+/// Class `Usage` if git cannot bisect this, or the question requires a whole bisection.
 pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<String> {
     let Axis::Commits { repo } = axis else {
         return Err(Error::usage("--script works only with commits").why("git bisects nothing else"));
@@ -74,7 +73,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What an end shows is unknown where one kernel is judged alone.
+/// Rejects questions that depend on the endpoints, which are unknown when a single kernel is judged.
 fn needs_no_end(args: &Args) -> Result<()> {
     if args.title.is_some() || matches!(args.class, Asked::Fail) {
         return Ok(());
@@ -84,14 +83,14 @@ fn needs_no_end(args: &Args) -> Result<()> {
         .next("describe the expected one with --title REGEX"))
 }
 
-/// Judges one kernel; the code is one for git.
+/// Judges one kernel; returns an exit code for git.
 pub fn judge(args: &Args, spec: &str, project: &Path) -> u8 {
     match verdict(args, spec, project) {
         Ok(Verdict::Skip | Verdict::Never) => 125,
         Ok(verdict) => u8::from((verdict == Verdict::Bad) != args.find_fix),
         Err(error) => {
             use std::io::Write;
-            // Nothing can be done about a standard error that is closed.
+            // A closed standard error is ignored.
             let _ = writeln!(std::io::stderr(), "error: {error}");
             STOP
         }
@@ -123,7 +122,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         axis: Axis::Commits { repo: commits.repo },
         ends: Ends { old: String::new(), new: String::new(), bases: Vec::new() },
         question,
-        // Nobody knows how often a bad one fails: all runs have to be good.
+        // The failure rate of a bad kernel is unknown, so all runs must be good.
         trust: Trust { runs: args.runs, confidence: args.confidence },
         history: 1,
         steps: Vec::new(),
@@ -138,7 +137,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
         let runs = search.runs.get(&commit).cloned().unwrap_or_default();
         if let Some(verdict) = hunt.record.trust.settle(&runs, args.runs) {
             let last = hunt.record.steps.last();
-            // What this host is to blame for is no reason to skip a commit.
+            // A problem of this host is not a reason to skip a commit.
             return match last.filter(|step| step.class == Class::Host && verdict == Verdict::Skip) {
                 Some(step) => Err(Error::host("this kernel cannot be tested here").why(step.why.clone())),
                 None => Ok(verdict),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--executor`: the jobs of a matrix by a command for each, whose runs are joined here.
+//! `--executor`: runs each job of a matrix through a command, and merges the runs here.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use vmtest_host::store::remove_tree;
 use vmtest_record::outcome::Outcome;
 
 impl Run<'_> {
-    /// By a command for each job.
+    /// Runs each job through a command.
     pub(super) fn elsewhere(&self, mine: &[Planned<'_>], executor: &Executor) -> Result<Came> {
         let (run_dir, outputs) = self.open()?;
         let file = std::path::absolute(&self.matrix.path).unwrap_or_else(|_| self.matrix.path.clone());
@@ -53,7 +53,7 @@ impl Run<'_> {
                     reason: error.summary(),
                 };
                 files::adopt(&out, &part.run, &run_dir).map_err(gap)?;
-                // Its files are in their places now.
+                // Its files have been copied.
                 remove_tree(&out);
                 let jobs = part.run.matrix.iter_mut().flat_map(|matrix| &mut matrix.jobs);
                 jobs.for_each(|job| job.executor.clone_from(&self.args.executor));

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: what shows that the subtests can fail, as the page docs/coverage.md.
+//! Exporter: the evidence that the subtests can fail, as the page docs/coverage.md.
 
 use std::fmt::Write as _;
 
 use vmtest_engine::coverage::{Evidence, Noticed, Noticing};
 
-/// How a page came about.
+/// What a page was made from.
 pub struct Source<'a> {
-    /// Column without any damage.
+    /// Column without damage.
     pub kernel: &'a str,
-    /// Its accelerator.
     pub accel: &'a str,
-    /// The run.
+    /// Name of the run.
     pub run: &'a str,
 }
 
-/// The page. No time in it but the run's: it changes only when the evidence does.
+/// The page. Its only timestamp is the name of the run, so it changes only when the evidence does.
 pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) -> String {
     let Source { kernel, accel, run } = source;
     let mut text = format!(
@@ -37,7 +36,7 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
     for one in subtests {
         let mutants = match one.mutants.len() {
             0 => "-".to_owned(),
-            // Some mutants break everything; their names say nothing of this subtest.
+            // Some mutants break everything; their names say nothing about this subtest.
             count @ 6.. => format!("{}, and {} more", one.mutants[..4].join(", "), count - 4),
             _ => one.mutants.join(", "),
         };
@@ -72,7 +71,7 @@ fn noticed(noticed: &Noticed) -> String {
     }
 }
 
-/// Inside of a table's cell.
+/// Text inside a table cell.
 fn plain(text: &str) -> String {
     text.lines().next().unwrap_or_default().replace('|', "\\|")
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: what became of mutants, as a table for a terminal and as data.
+//! Exporter: the results of mutants, as a table for a terminal and as data.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use vmtest_base::error::PRECEDENCE;
 use vmtest_engine::mutants::{Mutant, MutantResult, MutantStatus, Sign};
 use vmtest_report::layout::{Look, flush};
 
-/// Subtests that a line names.
+/// Most subtests that a line names.
 const NAMED: usize = 6;
 
 /// One block for each mutant, and the count of each verdict.
@@ -53,7 +53,7 @@ pub fn render(findings: &[(&Mutant, MutantResult)], directory: &str, exit_code: 
     text
 }
 
-/// For programs.
+/// The results as JSON.
 pub fn json(
     findings: &[(&Mutant, MutantResult)],
     run: &str,

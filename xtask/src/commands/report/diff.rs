@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask report diff`: two runs side by side.
+//! `cargo xtask report diff`: compares two runs.
 
 use std::path::PathBuf;
 
@@ -62,7 +62,7 @@ pub struct Args {
 /// Compares them; the class says whether anything got worse.
 ///
 /// # Errors
-/// Where a run is not there or cannot be believed.
+/// When a run does not exist or cannot be trusted.
 pub fn run(args: &Args) -> Result<Class> {
     let Args { old, new, slower, json } = args;
     let (old, new) = (Stored::open(old)?, Stored::open(new)?);

@@ -33,10 +33,10 @@ pub struct Args {
     bisection: Option<PathBuf>,
 }
 
-/// Writes them; the class is the run's.
+/// Writes the reports; the class is the run's.
 ///
 /// # Errors
-/// Where the run is not there or cannot be believed, or a report cannot be written.
+/// When the run does not exist or cannot be trusted, or a report cannot be written.
 pub fn run(args: &Args) -> Result<Class> {
     let Args { run, output, baseline, bisection } = args;
     let stored = Stored::open(run)?;

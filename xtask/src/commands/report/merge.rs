@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `report merge`: runs of parts of a matrix become the run that they are parts of.
+//! `report merge`: merges the runs of shards of a matrix into one run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,10 +53,10 @@ pub struct Args {
     run_size: Option<u64>,
 }
 
-/// Joins them, once the bytes of their guests were judged again; the class decides the exit code.
+/// Merges them, after judging the bytes of their guests again; the class decides the exit code.
 ///
 /// # Errors
-/// Class `Usage` for what does not belong together, class `Host` for a record that cannot be believed.
+/// Class `Usage` for shards that do not belong together, class `Host` for a record that cannot be trusted.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let ctx = start::context(project, None, None)?;
     let stored = open(&ctx, &args.dirs)?;
@@ -92,11 +92,11 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     finish::finish(&ctx, (args.keep, Some(size)), &run_dir, &result, outputs)
 }
 
-/// A record says what the bytes of its guests say, or nothing is joined. The bytes are those that were copied: no link of
-/// somebody else is followed.
+/// Rejects a record that does not follow from the bytes of its guests. Reads the copied bytes, so no
+/// untrusted link is followed.
 ///
-/// How it could be wrong: who writes the record writes the bytes as well. This finds what broke on the way, and harnesses that
-/// do not agree; it does not find a machine that lies.
+/// How it could be wrong: whoever writes the record writes the bytes as well. This detects damage in transit,
+/// and harnesses that disagree; it does not detect a malicious machine.
 fn judge_again(ctx: &Context, part: &Stored, run_dir: &RunDir) -> Result<()> {
     let copied = Stored { dir: run_dir.path.clone(), result: part.result.clone() };
     let judged = replay::check_what_is_there(&copied)
@@ -107,7 +107,8 @@ fn judge_again(ctx: &Context, part: &Stored, run_dir: &RunDir) -> Result<()> {
     Ok(())
 }
 
-/// The runs of these directories. One without a run is no mistake: whatever it should hold is missing, and will be named.
+/// The runs in these directories. A directory without a run is not an error: its jobs are missing, and will
+/// be listed.
 fn open(ctx: &Context, dirs: &[PathBuf]) -> Result<Vec<Stored>> {
     let mut found = Vec::new();
     for dir in dirs {
@@ -136,7 +137,7 @@ fn open(ctx: &Context, dirs: &[PathBuf]) -> Result<Vec<Stored>> {
     Ok(found)
 }
 
-/// What the file says that there has to be.
+/// What must be present according to the file.
 fn frame(file: &Path, project: &Path) -> Result<Frame> {
     let matrix = Matrix::load(file, project)?;
     let harness = keys::harness(project)?;
@@ -166,7 +167,7 @@ fn write_plan(run_dir: &RunDir, frame: &Frame, parts: &[Stored]) -> Result<()> {
     write_file(&run_dir.path.join("plan.json"), format!("{plan:#}\n"))
 }
 
-/// Machines with different tools can come to different results; the joined record has room for one version.
+/// Machines with different tools may get different results; the merged record has room for one version only.
 fn say_tools(ctx: &Context, parts: &[Stored]) {
     let mut versions: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
     for part in parts {

@@ -39,7 +39,7 @@ pub struct Args {
 /// Prints it; the class is the run's.
 ///
 /// # Errors
-/// Where the run is not there or cannot be believed.
+/// When the run does not exist or cannot be trusted.
 pub fn run(args: &Args) -> Result<Class> {
     let Args { run, json, from_raw } = args;
     let stored = Stored::open(run)?;
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<Class> {
     Ok(story.exit_class())
 }
 
-/// Says how much of a run follows from its bytes.
+/// Prints how much of a run follows from its bytes.
 fn judge_again(stored: &Stored) -> Result<()> {
     let Replayed { guests, cells, left_out } = replay::check(stored)?;
     let bus = Bus::new(vec![progress::sink()]);

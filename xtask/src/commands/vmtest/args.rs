@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Options of `vmtest`. What they mean is decided in `plan`.
+//! Options of `vmtest`. `plan` decides what they mean.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use vmtest_base::error::EXIT_CODES_HELP;
 use vmtest_engine::matrix::Shard;
 use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
 
-/// What a matrix says for each of its jobs.
+/// Options that a matrix sets for each of its jobs.
 const MATRIX_DECIDES: [&str; 29] = [
     "kernels",
     "patches",
@@ -45,7 +45,7 @@ const MATRIX_DECIDES: [&str; 29] = [
     "look_inside",
 ];
 
-/// What a guest without tests has no use for.
+/// Options that do not apply to a guest without tests.
 const ABOUT_TESTS: [&str; 9] = [
     "tests",
     "ignore_denylist",
@@ -58,7 +58,7 @@ const ABOUT_TESTS: [&str; 9] = [
     "baseline",
 ];
 
-/// What a list of subtests does not depend on.
+/// Options that do not affect a list of subtests.
 const ABOUT_A_RUN: [&str; 35] = [
     "kernels",
     "patches",
@@ -125,17 +125,17 @@ pub struct VmtestArgs {
     /// Kernel to test; repeatable [default: src:6.18, with --patches fsession unless other patches are given]
     #[arg(help_heading = "Kernel", long = "kernel", short = 'k', value_name = "SPEC")]
     pub kernels: Vec<String>,
-    /// Series to apply: a directory of *.patch or a quilt `series`, an mbox, a thread or a single patch (also .gz or
-    /// .xz), a series name from patches/ (fsession), or a message ID or lore address (fetched with b4); repeatable,
-    /// applied in order
+    /// Series to apply: a directory of *.patch or a quilt `series`, an mbox, a thread or a single patch (also
+    /// .gz or .xz), a series name from patches/ (fsession), or a message ID or lore address (fetched with
+    /// b4); repeatable, applied in order
     #[arg(help_heading = "Kernel", long = "patches", short = 'p', value_name = "PATH|NAME|ID")]
     pub patches: Vec<PathBuf>,
-    /// Also test each kernel without patches and mark every cell that changed. Test failures there do not count;
-    /// build and boot failures do
+    /// Also test each kernel without patches and mark every cell that changed. Test failures there do not
+    /// count; build and boot failures do
     #[arg(help_heading = "Kernel", long)]
     pub with_base: bool,
-    /// Test the kernel with no patch, with the first patch, the first two, and so on. Shows where tests start to pass
-    /// and which patch breaks one. In earlier columns only regressions and kernel failures count
+    /// Test the kernel with no patch, with the first patch, the first two, and so on. Shows where tests start
+    /// to pass and which patch breaks one. In earlier columns only regressions and kernel failures count
     #[arg(help_heading = "Kernel", long, conflicts_with = "with_base")]
     pub each_patch: bool,
     /// Apply only the first K patches of the series
@@ -156,7 +156,8 @@ pub struct VmtestArgs {
     /// Debian mirror to use if the host's apt has none configured
     #[arg(help_heading = "Kernel", long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
-    /// Suite to run: own, upstream (the tree's own test_progs) or a directory in selftests/suites/; repeatable
+    /// Suite to run: own, upstream (the tree's own test_progs) or a directory in selftests/suites/;
+    /// repeatable
     #[arg(help_heading = "Tests", long = "suite", value_parser = clap::builder::NonEmptyStringValueParser::new().map(Suite::from), default_value = "own", value_name = "SUITE")]
     pub suites: Vec<Suite>,
     /// Subtests to run: a test/subtest glob or a test name; repeatable [default: all]
@@ -168,15 +169,15 @@ pub struct VmtestArgs {
     /// How much to run
     #[arg(help_heading = "Tests", long, value_parser = effort(), default_value = "normal", value_name = "EFFORT")]
     pub effort: Effort,
-    /// Kernel warnings that do not fail the run: a TOML file of [[allow]] entries with title (a regular expression),
-    /// reason and expires (YYYY-MM-DD). Never a panic or an oops
+    /// Kernel warnings that do not fail the run: a TOML file of [[allow]] entries with title (a regular
+    /// expression), reason and expires (YYYY-MM-DD). Never a panic or an oops
     #[arg(help_heading = "Tests", long, value_name = "FILE")]
     pub allow_splats: Option<PathBuf>,
     /// Cells that may be skipped, by globs of kernel and test; repeatable
     #[arg(help_heading = "Tests", long = "allow-skip", value_name = "[KERNEL=]GLOB")]
     pub allow_skip: Vec<String>,
-    /// Break the suite on purpose; every subtest must then fail. turned (the default value): invert one expectation
-    /// of each subtest; blind: BPF programs see nothing
+    /// Break the suite on purpose; every subtest must then fail. turned (the default value): invert one
+    /// expectation of each subtest; blind: BPF programs see nothing
     #[arg(help_heading = "Tests", long, value_name = "HOW", value_parser = self_test(), num_args = 0..=1, require_equals = true, default_missing_value = "turned")]
     #[arg(conflicts_with = "look_inside")]
     pub self_test: Option<SelfTest>,
@@ -186,18 +187,19 @@ pub struct VmtestArgs {
     /// Accelerator; auto: KVM where it really works
     #[arg(help_heading = "Guest", long, value_enum, default_value = "auto")]
     pub accel: vmtest_host::accel::AccelChoice,
-    /// Additional kernel parameter; repeatable. Parameters that silence the kernel (quiet, console=, panic= ..) are
-    /// rejected
+    /// Additional kernel parameter; repeatable. Parameters that silence the kernel (quiet, console=, panic=
+    /// ..) are rejected
     #[arg(help_heading = "Guest", long = "append", value_name = "ARG", allow_hyphen_values = true)]
     pub append: Vec<String>,
     /// Sysctl to set in the guest before the first test; repeatable
     #[arg(help_heading = "Guest", long = "sysctl", value_name = "K=V")]
     pub sysctls: Vec<String>,
-    /// Virtual CPUs [default: 2; 1 in a direct boot if the subtests need no more, which allows the faster microvm]
+    /// Virtual CPUs [default: 2; 1 in a direct boot if the subtests need no more, which allows the faster
+    /// microvm]
     #[arg(help_heading = "Guest", long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
     pub cpus: Option<u32>,
-    /// QEMU CPU model, for a bug or mitigation that needs a specific one [default: the variant's, else `host` with
-    /// KVM and `max` without]
+    /// QEMU CPU model, for a bug or mitigation that needs a specific one [default: the variant's, else `host`
+    /// with KVM and `max` without]
     #[arg(help_heading = "Guest", long, value_name = "MODEL")]
     pub cpu_model: Option<String>,
     /// Guest memory: 512M, 2G [default: the variant's, else 512M]
@@ -206,7 +208,8 @@ pub struct VmtestArgs {
     /// Limit for a phase (first-byte, boot, idle, run, shutdown; build: one make); repeatable
     #[arg(help_heading = "Guest", long = "timeout", value_name = "PHASE=SECONDS")]
     pub timeouts: Vec<String>,
-    /// Guests to run in parallel [default: CPUs / 2, at least 1; for a matrix as many as cores and memory allow]
+    /// Guests to run in parallel [default: CPUs / 2, at least 1; for a matrix as many as cores and memory
+    /// allow]
     #[arg(help_heading = "Guest", long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
     pub vms: Option<u32>,
     /// Run the selected tests N times in one boot; a subtest must pass every time
@@ -216,8 +219,8 @@ pub struct VmtestArgs {
     /// nothing starts after 80 % of the run limit. A pass needs one full round
     #[arg(help_heading = "Repeating", long, conflicts_with = "look_inside")]
     pub until_fail: bool,
-    /// Rerun failed or lost tests in a fresh guest, up to N times. A test that passes only on retry is `flaky` (exit
-    /// code 5)
+    /// Rerun failed or lost tests in a fresh guest, up to N times. A test that passes only on retry is
+    /// `flaky` (exit code 5)
     #[arg(help_heading = "Repeating", long, value_parser = clap::value_parser!(u32).range(1..=10), value_name = "N")]
     #[arg(conflicts_with_all = ["look_inside", "gdb", "repeat", "until_fail", "self_test"])]
     pub retries: Option<u32>,
@@ -227,22 +230,23 @@ pub struct VmtestArgs {
     /// Start no more guests once one did not pass
     #[arg(help_heading = "Repeating", long)]
     pub fail_fast: bool,
-    /// Run the jobs of this file (docs/matrix.md). Each kernel is built once; guests run in parallel as cores and
-    /// memory allow
+    /// Run the jobs of this file (docs/matrix.md). Each kernel is built once; guests run in parallel as cores
+    /// and memory allow
     #[arg(help_heading = "Matrix", long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES)]
     pub matrix: Option<PathBuf>,
     /// Run only this job of the matrix, by its name in `ci-matrix`; repeatable
     #[arg(help_heading = "Matrix", long = "cell", value_name = "ID")]
     pub cells: Vec<String>,
-    /// Run only part I of N of the matrix. Each job is in exactly one part; neighbours in the file stay together
+    /// Run only part I of N of the matrix. Each job is in exactly one part; neighbours in the file stay
+    /// together
     #[arg(help_heading = "Matrix", long, value_name = "I/N", conflicts_with = "cells")]
     pub shard: Option<Shard>,
-    /// Build everything that the jobs need and start no guest: for CI that builds once and then runs jobs on many
-    /// machines with the same cache
+    /// Build everything that the jobs need and start no guest: for CI that builds once and then runs jobs on
+    /// many machines with the same cache
     #[arg(help_heading = "Matrix", long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "baseline"])]
     pub build_only: bool,
-    /// Pass each job to this command, which must leave a run directory. It is split like a shell command but run
-    /// without a shell; {cell}, {out} and {matrix} are replaced
+    /// Pass each job to this command, which must leave a run directory. It is split like a shell command but
+    /// run without a shell; {cell}, {out} and {matrix} are replaced
     #[arg(help_heading = "Matrix", long, value_name = "CMD", conflicts_with_all = ["timeouts", "make_jobs", "fail_fast"])]
     pub executor: Option<String>,
     /// Time limit for each --executor command [default: 7200]
@@ -254,8 +258,8 @@ pub struct VmtestArgs {
     /// What it is compared with.
     #[command(flatten, next_help_heading = "Reports")]
     pub baseline: crate::commands::baseline::BaselineArgs,
-    /// Also write run.json (or the plan, with --dry-run) to this file; `-` writes it to standard output instead of
-    /// the table
+    /// Also write run.json (or the plan, with --dry-run) to this file; `-` writes it to standard output
+    /// instead of the table
     #[arg(help_heading = "Reports", long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Directory for this run; must be new or empty [default: a new one below the state directory]
@@ -285,7 +289,8 @@ pub struct VmtestArgs {
     pub gdb: bool,
 }
 impl VmtestArgs {
-    /// What is asked for, without what is only about this invocation: reports, directories, the matrix file.
+    /// The request, without anything that only concerns this invocation: reports, directories, the matrix
+    /// file.
     pub fn request(&self) -> Request {
         // A new option is a compile error here until it is handled.
         let VmtestArgs {
@@ -380,7 +385,7 @@ impl VmtestArgs {
     }
 }
 
-/// Words of `--self-test`, as with `--effort`.
+/// Values of `--self-test`; see [`effort`].
 fn self_test() -> impl TypedValueParser<Value = SelfTest> {
     let words = [
         PossibleValue::new("turned").help("One expectation of each subtest is inverted"),

@@ -21,17 +21,18 @@ use vmtest_host::store::RunDir;
 use vmtest_record::run::SCHEMA;
 use vmtest_suite::own::Runner;
 
-/// `--dry-run`.
+/// Prints the result of `--dry-run`.
 pub(super) fn show(resources: &Resources<'_>, to: Option<&Path>) -> Result<Class> {
     let text = text(resources)?;
     let mut data = json(resources);
     data["dry_run"] = true.into();
-    // What the plan of a run has only as globs: the subtests, once the runner is there to ask.
+    // The plan of a run contains only globs; this adds the subtests, if the runner is cached and can list
+    // them.
     data["chosen"] = chosen(resources)?.into();
     tell(&text, &data, to)
 }
 
-/// Subtests of the own suite that would run; `None` where that is not known yet, or the suite has no part in the run.
+/// Subtests of our own suite that would run; `None` if that is not known yet, or the suite does not run.
 fn chosen(resources: &Resources<'_>) -> Result<Option<Vec<String>>> {
     if !resources.plan.own || !Runner::is_cached(resources.ctx) {
         return Ok(None);
@@ -47,7 +48,7 @@ pub(super) fn written(run_dir: &RunDir, resources: &Resources<'_>) -> String {
     format!("{plan:#}\n")
 }
 
-/// What would be done, as data.
+/// The plan as data.
 fn json(resources: &Resources<'_>) -> Value {
     let plan = resources.plan;
     let limits = plan.limits(resources.accel.kind, 1);
@@ -137,7 +138,7 @@ fn text(resources: &Resources<'_>) -> Result<String> {
             writeln!(text, "upstream --test is matched against the tree's tests once the tree is available");
     }
     if !plan.own {
-        // The runner is needed all the same, and has no part in what is chosen.
+        // The runner is needed even if its suite is not chosen.
     } else if Runner::is_cached(ctx) {
         let (runner, chosen) = resources.runner()?;
         let _ = writeln!(text, "tests    {} of {}", chosen.len(), runner.listed.len());
@@ -149,7 +150,7 @@ fn text(resources: &Resources<'_>) -> Result<String> {
     Ok(text)
 }
 
-/// What is tested of one kernel; nothing where there is no series.
+/// The patches that are tested on one kernel; empty without a series.
 fn patches_line(columns: &[&Meaning]) -> String {
     let of = columns.first().map_or(0, |column| column.of);
     let what = match columns {
@@ -162,12 +163,12 @@ fn patches_line(columns: &[&Meaning]) -> String {
     format!("patches  {what}: {} column(s)\n", columns.len())
 }
 
-/// What guests run on as far as the subtests decide that.
+/// The properties of the guest that depend on the subtests.
 fn machine_lines(plan: &Plan, resources: &Resources<'_>, demands: &Demands) -> String {
     let mut text = String::new();
-    // The boot is known only once there is a kernel; a direct one is what the subtests can change.
+    // The boot is known only once there is a kernel; the subtests can only affect a direct boot.
     let boot = if plan.boot == BootChoice::Vng { Boot::Vng } else { Boot::Direct };
-    // The version of QEMU is not asked for: it may have to be built.
+    // Do not query the version of QEMU: it may have to be built first.
     let machine = Machine::of(plan.cpus, boot, demands, (u32::MAX, 0));
     let where_ = if plan.boot == BootChoice::Auto { " in a direct boot" } else { "" };
     let _ = writeln!(text, "cpus     {}{where_}: {}", machine.cpus, machine.cpus_reason);

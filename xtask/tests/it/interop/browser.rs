@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The page of a run in a real browser: what it shows, what its filters and keys do, and that it needs nothing else.
+//! The page of a run in a real browser: what it shows, what its filters and keys do, and that it is
+//! self-contained.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,16 @@ use serde_json::Value;
 use crate::bisect::{FAIL, PASS, UNBUILT, bisect, line};
 use crate::support::{TESTS, World};
 
-/// Names under which distributions have it.
+/// Its names in various distributions.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const DARK: &str = "--blink-settings=preferredColorScheme=0";
 
-/// Runs headless Chromium on a page. Without one nothing of this is proven, so that is a failure.
+/// Runs headless Chromium on a page. Without it nothing is proven, so that is a failure.
 fn browser(page: &str, words: &[&str]) -> String {
     let profile = tempfile::tempdir().expect("a directory");
     for name in BROWSERS {
         let mut command = Command::new(name);
-        // Its own sandbox needs what a container may not give; the page is ours.
+        // Its sandbox needs permissions that a container may not have; the page is our own.
         command.args([
             "--headless=new",
             "--no-sandbox",
@@ -42,7 +43,7 @@ fn browser(page: &str, words: &[&str]) -> String {
     panic!("none of {BROWSERS:?} is there; scripts/setup.sh --ci installs one");
 }
 
-/// A run with two columns, in which something fails and a guest dies, as a page.
+/// The page of a run with two columns, in which a test fails and a guest dies.
 fn page(world: &World) -> PathBuf {
     let kernel =
         |name: &str, does: &str| format!("tree:{}", world.tree(name, &format!("guest: {does}")).display());
@@ -55,7 +56,7 @@ fn page(world: &World) -> PathBuf {
     file
 }
 
-/// What a script says that runs in the page as its reader would act.
+/// The result of a script that runs in the page and acts like its reader.
 fn told(world: &World, page: &Path, script: &str, words: &[&str]) -> Value {
     let text = fs::read_to_string(page).expect("the page");
     let driven = text.replace(
@@ -151,7 +152,7 @@ fn without_a_network_and_without_a_script_everything_is_there() {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{name}.png"));
         let _ = fs::remove_file(&file);
         browser(
-            // Not to a place further down: what is scrolled to is blank on headless pictures.
+            // Without an anchor: headless screenshots of a scrolled page are blank.
             &address,
             &[&[&*format!("--screenshot={}", file.display())], words].concat(),
         );
@@ -160,7 +161,7 @@ fn without_a_network_and_without_a_script_everything_is_there() {
     }
 }
 
-/// Bisections of 23 commits: one whose culprit is found, and one where it hides, as pages.
+/// The pages of two bisections of 23 commits: one finds its culprit, in the other one skips hide it.
 fn bisections(world: &World) -> [PathBuf; 2] {
     let mut does = vec![PASS; 15];
     does.extend([FAIL; 8]);
@@ -195,7 +196,7 @@ fn the_picture_of_a_bisection_is_readable() {
             }
             assert_eq!(told["wide"], true, "{name} {mode}\n{told:#}");
             let count = |what: &str| told[what].as_u64().unwrap_or_default();
-            // A shape for each verdict: colours alone are not seen by everybody.
+            // A shape for each verdict: not everyone can distinguish the colours.
             assert!(
                 count("discs") >= 2 && count("squares") >= 2 && count("diamonds") >= 1,
                 "{name}\n{told:#}"
@@ -242,6 +243,6 @@ fn what_a_guest_says_never_runs() {
                   out.scripts = document.scripts.length;\nout.images = document.images.length;";
     let told = told(&world, &page, script, &[]);
     assert_eq!(told["title"], "vmtest: not passed (kernel panic or oops)", "{told:#}");
-    // The page's own, and the one that asks.
+    // The page's own script, and that of this test.
     assert_eq!((&told["scripts"], &told["images"]), (&2.into(), &0.into()), "{told:#}");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! JUnit in a validator with Jenkins' schema, KTAP in a reader of TAP. Neither may take for a pass what is not one.
+//! JUnit in a validator with Jenkins' schema, KTAP in a TAP parser. Neither may accept a run that is not a
+//! pass.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ fn is_valid_junit(file: &Path) {
     assert!(done.status.success(), "{}", said(&done));
 }
 
-/// Whether a reader of TAP calls it a pass, in both of its ways of saying so.
+/// Whether a TAP parser reports a pass, both in its status and in its output.
 fn is_tap_pass(file: &Path) -> bool {
     let done = output("prove", Command::new("prove").args(["--exec", "cat"]).arg(file));
     let said = said(&done);

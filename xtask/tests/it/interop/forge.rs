@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The steps of `matrix.yml`, by `scripts/forge.mjs`, which passes from job to job what GitHub would and nothing else.
+//! The steps of `matrix.yml`, run by `scripts/forge.mjs`, which passes only what GitHub would from job to
+//! job.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ fn run_workflow(world: &World, place: &str, more: &[&str]) -> (Output, PathBuf) 
     (output("node", &mut node), place)
 }
 
-/// The same on one machine, in the checkout of the last job: a kernel's directory is part of its name.
+/// The same on one machine, in the checkout of the last job: the directory of a kernel is part of its name.
 fn whole(world: &World, checkout: &Path) -> Value {
     let out = world.path("whole").display().to_string();
     let matrix = checkout.join("caller/ci/m.toml").display().to_string();
@@ -47,7 +48,7 @@ fn the_jobs_of_the_workflow_come_to_what_one_machine_says() {
     let (done, forge) = run_workflow(&world, "forge", &[]);
     assert!(done.status.success(), "{}", outcome(&done));
     assert!(outcome(&done).contains("plan success, build success, cell success, merge success"));
-    // Each machine was set up, and what the first of them built went to the others through the cache.
+    // Each machine was set up, and the others got from the cache what the first one built.
     assert_eq!(world.read("home/setup.calls").lines().filter(|line| *line == "setup --ci").count(), 4);
     assert_eq!(world.made("vmlinux"), 2, "{}", outcome(&done));
     assert!(outcome(&done).contains("tree:one (direct)  tree:one (vng)"), "{}", outcome(&done));
@@ -55,7 +56,7 @@ fn the_jobs_of_the_workflow_come_to_what_one_machine_says() {
     assert_eq!((&joined["exit_code"], &joined["classes"]), (&0.into(), &serde_json::json!({ "0": 9 })));
     let whole = whole(&world, &forge.join("done/merge"));
     assert_eq!(without_volatile(&joined)["cells"], without_volatile(&whole)["cells"]);
-    // The next run finds all of it, also under a key that is another one.
+    // The next run finds all of it, even with another cache key.
     let (done, _) = run_workflow(&world, "again", &["--input", "shards=2"]);
     assert!(done.status.success(), "{}", outcome(&done));
 }
@@ -72,7 +73,7 @@ fn a_failing_cell_stops_no_other_and_fails_the_workflow() {
         (&joined["exit_code"], &joined["classes"]),
         (&1.into(), &serde_json::json!({ "0": 7, "1": 2 }))
     );
-    // Whoever looks at the joined run reads which cell, and the forge shows it.
+    // Readers of the merged run see which cell failed, and the forge shows it.
     assert!(outcome(&done).contains("::error"), "{}", outcome(&done));
     let summaries =
         fs::read_dir(forge.join("told")).expect("told").map(|entry| entry.expect("listed").path());
@@ -89,7 +90,7 @@ fn a_kernel_that_does_not_build_and_a_machine_that_was_lost_are_told_by_the_last
     assert!(outcome(&done).contains("build: failed, which may be"), "{}", outcome(&done));
     let joined = record(&forge.join("artifacts/vmtest-run"));
     assert_eq!(joined["exit_code"], 12, "{joined:#}");
-    // The third machine (plan is not set up) ends before it has a run.
+    // The third machine (plan is not set up) stops before it has a run.
     world.write("home/setup.calls", "");
     program(
         &world,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! JUnit as CI systems read it: junitparser, which is not ours and no Rust, has to see in the report of a run what the
-//! record of that run says.
+//! JUnit as CI systems read it: junitparser, a third-party Python library, must see in the report of a run
+//! what is in its record.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::support::{Done, World, text};
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/junit.py");
 
-/// How many cases became what.
+/// Number of cases of each kind.
 type Counts = BTreeMap<&'static str, usize>;
 
-/// What junitparser makes of a report. Debian's python3 has it, and another one may come first on PATH.
+/// What junitparser reads from a report. Debian's python3 has it, but another python3 may come first in PATH.
 fn read(file: &Path) -> Value {
     let mut said = String::new();
     for python in ["/usr/bin/python3", "python3"] {
@@ -29,7 +29,7 @@ fn read(file: &Path) -> Value {
     panic!("{said}\nwithout junitparser nothing is proven; scripts/setup.sh --ci installs it");
 }
 
-/// What docs/reports.md says that a cell becomes.
+/// How docs/reports.md says that a cell is reported.
 fn becomes(cell: &Value) -> &'static str {
     let counts = cell["class"] != 0;
     match (text(&cell["outcome"]).as_str(), counts) {
@@ -50,14 +50,14 @@ fn tally<'a>(kinds: impl Iterator<Item = &'a str>) -> Counts {
     counts
 }
 
-/// Asserts that the reader sees the cells of the record, and returns what it sees besides.
+/// Asserts that the reader sees the cells of the record, and returns what else it sees.
 #[track_caller]
 fn agree(done: &Done, file: &Path) -> Counts {
     let seen = read(file);
     assert_eq!(seen["declared"], seen["counted"], "{seen:#}");
     let cells = done.json()["cells"].as_array().expect("cells");
     let cases = seen["cases"].as_array().expect("cases");
-    // What befell a guest or the run is no cell: `[guest]`, `[run]`.
+    // Problems of a guest or the run are not cells: `[guest]`, `[run]`.
     let (besides, tests): (Vec<&Value>, Vec<&Value>) =
         cases.iter().partition(|case| text(&case[1]).starts_with('['));
     let kinds = |cases: &[&Value]| tally(cases.iter().map(|case| case[2].as_str().expect("a kind")));
@@ -91,7 +91,7 @@ fn a_reader_of_ci_systems_sees_what_the_record_says() {
         ("idle", &["--timeout", "idle=1"], 22, none()),
         ("fail then pass", &["--retries", "1"], 5, none()),
         ("fail then pass", &["--retries", "1", "--allow-flaky"], 0, none()),
-        // All tests passed, and nothing of it would be seen.
+        // All tests passed, so nothing would be visible.
         ("splat", &[], 4, Counts::from([("failure", 1)])),
         ("panics-at-last", &[], 21, Counts::from([("error", 1)])),
         ("vanish", &[], 24, none()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs that are not ours read what we write: a browser, shells, validators, linters. Ordinary test runs leave these out;
-//! `cargo xtask test --interop` runs them, and CI does. A missing program is a failure: a test that was skipped proves nothing.
+//! Third-party programs read what we write: a browser, shells, validators, linters. Ordinary test runs omit
+//! these; `cargo xtask test --interop` runs them, and so does CI. A missing program is a failure: a skipped
+//! test proves nothing.
 
 mod browser;
 mod exports;
@@ -17,7 +18,6 @@ fn output(program: &str, command: &mut Command) -> Output {
     command.output().unwrap_or_else(missing)
 }
 
-/// Both streams.
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completions in the shells that they are for, and man pages in a reader of man pages.
+//! Completions in their shells, and man pages in man page linters.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn completions(world: &World, shell: &str, file: &str) -> PathBuf {
     world.write(file, &script.stdout)
 }
 
-/// A program of the host in this world.
+/// A program of the host, run in this world.
 fn host(world: &World, program: &str, words: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(words).current_dir(world.path("")).env("HOME", world.path("home")).env("LC_ALL", "C.UTF-8");
@@ -29,7 +29,7 @@ fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// What zsh makes of lines when Tab is pressed at their ends, on a terminal.
+/// The lines that zsh completes when Tab is pressed on a terminal.
 const ZSH: &str = r#"
 zmodload zsh/zpty || exit 1
 zpty shell zsh -f -i
@@ -56,7 +56,7 @@ fn zsh_completes_behind_cargo_xtask() {
     let world = World::new();
     completions(&world, "zsh", "_xtask");
     world.write("ask.zsh", ZSH);
-    // Cargo brings its own completion for zsh; a distribution puts it elsewhere.
+    // Cargo ships its own completion for zsh; distributions install it elsewhere.
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc");
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
     let beside = format!("{sysroot}/share/zsh/site-functions");
@@ -115,7 +115,7 @@ fn a_reader_of_man_pages_understands_each() {
     let shown = |name: &str| {
         let page = world.path(&format!("man/{name}.1")).display().to_string();
         let struck = lines(&host(&world, "mandoc", &["-T", "ascii", &page])).join(" ");
-        // Bold letters are struck twice, one over the other.
+        // Bold letters are overstruck.
         let mut text = String::new();
         for c in struck.chars() {
             match c {
@@ -130,7 +130,7 @@ fn a_reader_of_man_pages_understands_each() {
         assert!(vmtest.contains(part), "{part}\n{vmtest}");
     }
     assert!(shown("xtask-report-diff").contains("cargo xtask report diff [--"));
-    // Long lines are a matter of style: a paragraph is a line here.
+    // Long lines are a matter of style: here a paragraph is one line.
     let pages: Vec<String> = fs::read_dir(&dir)
         .expect("pages")
         .map(|page| page.expect("a page").path().display().to_string())
@@ -139,7 +139,7 @@ fn a_reader_of_man_pages_understands_each() {
     let mut words = vec!["-T", "lint", "-W", "warning"];
     words.extend(pages.iter().map(String::as_str));
     assert_eq!(lines(&host(&world, "mandoc", &words)), [""; 0]);
-    // It does complain of what is wrong.
+    // It does warn about real mistakes.
     world.write("wrong.1", ".TH X 1 \"some day\"\n.SH NAME\nx \\- y\n.nonsense\n");
     assert!(!host(&world, "mandoc", &["-T", "lint", "-W", "warning", "wrong.1"]).status.success());
 }

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use super::{output, said};
 use crate::workflows::{top, workflows};
 
-/// The tools of `.github/tools` from the index of Node's packages, at the versions and with the hashes that the lock file has.
-/// Where they cannot be had this fails: nobody has looked at the workflows then.
+/// The tools of `.github/tools` from the npm registry, with the versions and hashes of the lock file. Without
+/// them this fails, because the workflows would be unchecked.
 pub fn tools() -> &'static Path {
     static TOOLS: OnceLock<tempfile::TempDir> = OnceLock::new();
     let dir = TOOLS.get_or_init(|| {
@@ -44,7 +44,7 @@ fn actionlint_finds_nothing() {
     };
     let done = lint(&workflows());
     assert!(done.status.success(), "{}", said(&done));
-    // It can find something.
+    // It can find errors.
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bad = dir.path().join("bad.yml");
     fs::write(

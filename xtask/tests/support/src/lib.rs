@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A world of its own for each whole-command test: the built binary, a cache, a state directory, a home, tiny kernel
-//! trees, and a PATH with nothing on it but fakes (`fakes/`) and the basics that they and the harness use.
+//! A separate world for each whole-command test: the built binary, a cache, a state directory, a home, tiny
+//! kernel trees, and a PATH that contains only fakes (`fakes/`) and the basic programs that they and the
+//! harness use.
 //!
-//! The checkout is a fake as well: `kconfig/` and `images/` are the real ones, but the "runner" is a script made by a
-//! fake cargo, so that no test waits for a real build and each knows the list of subtests.
+//! The checkout is a fake as well: `kconfig/` and `images/` are the real ones, but the "runner" is a script
+//! made by a fake cargo, so that no test waits for a real build and each one knows the list of subtests.
 
 pub mod failures;
 pub mod schema;
@@ -21,19 +22,19 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Every subtest of the fake runner, in its order. The fake guest does what it does during the second.
+/// Every subtest of the fake runner, in order. The fake guest misbehaves during the second one.
 pub const TESTS: [&str; 3] = ["basic/first", "basic/second", "many/third"];
-/// Entry of the cache that [`World::archived`] makes: kernel 6.18.15.
+/// Cache entry that [`World::archived`] makes: kernel 6.18.15.
 pub const ARCHIVED: &str = "cache/source/debian-tarball-6.18.15-0123456789ab";
-/// Longer than any command here may take, also on a loaded machine.
+/// Longer than any command here may take, even on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Real programs that stay reachable.
+/// Real programs that stay in PATH.
 const BASICS: [&str; 21] = [
     "sh", "cksum", "git", "tar", "xz", "sed", "cat", "cp", "rm", "mkdir", "rmdir", "chmod", "sleep", "tr",
     "wc", "head", "base64", "grep", "dpkg-deb", "apt-get", "python3",
 ];
-/// Programs that only have to be there.
+/// Programs that only have to exist.
 const TOOLS: [&str; 15] = [
     "gcc",
     "cc",
@@ -51,15 +52,15 @@ const TOOLS: [&str; 15] = [
     "rustc",
     "ccache",
 ];
-/// Files that the harness looks for and that no PATH can fake.
+/// Files that the harness looks for and that PATH cannot fake.
 const FILES: [&str; 2] = ["/usr/include/openssl/ssl.h", "/usr/include/libelf.h"];
 
-/// The harness that cargo built beside the program that asks.
+/// The harness that cargo built next to the running program.
 pub fn binary() -> PathBuf {
     build_dir().join("xtask")
 }
 
-/// `target/tmp/NAME`, made when it is missing.
+/// `target/tmp/NAME`, created if missing.
 pub fn scratch(name: &str) -> PathBuf {
     let dir = build_dir().parent().expect("target").join("tmp").join(name);
     fs::create_dir_all(&dir).expect("a directory");
@@ -73,34 +74,31 @@ fn build_dir() -> PathBuf {
     if dir.ends_with("deps") { dir.parent().expect("a parent").to_owned() } else { dir.to_owned() }
 }
 
-/// The directory that holds the workspace.
+/// The directory of the workspace.
 pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).expect("the checkout")
 }
 
-/// One test's world. It goes away with the value.
+/// The world of one test. It is removed when dropped.
 pub struct World {
     dir: tempfile::TempDir,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Done {
-    /// Its exit status.
     pub status: ExitStatus,
-    /// All of its standard output.
+    /// Its whole standard output.
     pub stdout: String,
-    /// All of its standard error.
+    /// Its whole standard error.
     pub stderr: String,
-    /// The directory of its run; `None` when it made none.
+    /// The directory of its run, if it made one.
     pub run_dir: Option<PathBuf>,
-    /// The parsed `run.json` of that directory; `None` where there is none.
+    /// The parsed `run.json` of that directory, if there is one.
     record: Option<Value>,
 }
 
-/// A command that runs.
 pub struct Running {
-    /// The process.
     pub child: Child,
     home: PathBuf,
     output: PathBuf,
@@ -109,13 +107,12 @@ pub struct Running {
 }
 
 impl World {
-    /// A new world.
     #[expect(clippy::new_without_default, reason = "it makes directories")]
     pub fn new() -> World {
         if let Some(lacking) = FILES.iter().find(|file| !Path::new(file).exists()) {
             panic!("{lacking} is not there, and --toolchain host asks for it; scripts/setup.sh installs it");
         }
-        // Outside the checkout: git would take that for the repository of any directory in it.
+        // Outside the checkout, or git would use its repository for any directory in it.
         let dir = tempfile::Builder::new().prefix("vmtest-cmd").tempdir();
         let world = World { dir: dir.expect("a temporary directory") };
         for below in ["bin", "home", "tmp", "state", "project/xtask", "project/selftests"] {
@@ -123,7 +120,7 @@ impl World {
         }
         let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("fakes");
         let link = |from: PathBuf, name: &str| symlink(from, world.path("bin").join(name)).expect("a link");
-        // Links and not copies: a program that was just written may be "busy" when another test forks.
+        // Links, not copies: a program that was just written may be "busy" while another test forks.
         for (fake, name) in
             [("make", "make"), ("cargo", "cargo"), ("guest", "qemu-system-x86_64"), ("guest", "vng")]
         {
@@ -164,7 +161,7 @@ impl World {
         world
     }
 
-    /// Something in it.
+    /// A path in it.
     pub fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
@@ -177,7 +174,7 @@ impl World {
         path
     }
 
-    /// Reads a file in it; empty where there is none.
+    /// Reads a file in it; empty if there is none.
     pub fn read(&self, below: &str) -> String {
         fs::read_to_string(self.path(below)).unwrap_or_default()
     }
@@ -202,8 +199,8 @@ impl World {
         self.path(name)
     }
 
-    /// Seals an entry of the cache that a test made, as the harness does with its own; see `workdir/seal.rs`. Without
-    /// times: they are compared first, and then the content decides.
+    /// Seals a cache entry that a test made, as the harness does with its own; see `workdir/seal.rs`. Without
+    /// times: those are compared first, and if they differ the content decides.
     pub fn seal(&self, entry: &str) {
         let top = self.path(entry);
         let hash = |bytes: &[u8]| -> String {
@@ -254,7 +251,6 @@ impl World {
         top
     }
 
-    /// Commits everything.
     pub fn commit(&self, top: &Path, subject: &str) {
         git(top, &["add", "-A"]);
         git(top, &["commit", "-qm", subject]);
@@ -265,7 +261,7 @@ impl World {
         let rest = ["first", "second", "third"].map(|other| {
             if other == from { format!("-int {from};\n+int {to};\n") } else { format!(" int {other};\n") }
         });
-        // A name that is not there: a patch for another tree.
+        // An unknown name: a patch for another tree.
         let body = if ["first", "second", "third"].contains(&from) {
             rest.concat()
         } else {
@@ -312,7 +308,8 @@ impl World {
         self.start(self.vmtest(words)).done()
     }
 
-    /// Starts a command. Its output goes into files: a test that waits for it must not be what it waits for.
+    /// Starts a command. Its output goes into files: with pipes, the command could block on the test that
+    /// waits for it.
     pub fn start(&self, mut command: Command) -> Running {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let output = self.path(&format!("output-{}", COUNT.fetch_add(1, Ordering::SeqCst)));
@@ -324,7 +321,8 @@ impl World {
         Running { child, home: self.path("home"), output, runs, runs_before }
     }
 
-    /// Asserts that nothing of a run is left: scratch directories in the cache, FIFOs in the temporary directory.
+    /// Asserts that a run left nothing behind: scratch directories in the cache, FIFOs in the temporary
+    /// directory.
     pub fn is_clean(&self) {
         for below in ["cache/tmp", "tmp"] {
             let left: Vec<_> = fs::read_dir(self.path(below)).into_iter().flatten().flatten().collect();
@@ -333,7 +331,7 @@ impl World {
         self.no_process_is_left(Duration::ZERO);
     }
 
-    /// Asserts that each process that a fake told of ends within this time.
+    /// Asserts that each process reported by a fake ends within this time.
     pub fn no_process_is_left(&self, within: Duration) {
         let begun = Instant::now();
         let pids = self.read("home/pids");
@@ -346,7 +344,7 @@ impl World {
     }
 }
 
-/// Whether a process is there and no zombie: nobody may have collected it yet.
+/// Whether a process exists and is not a zombie that has yet to be reaped.
 fn lives(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')
@@ -362,7 +360,7 @@ fn run_dirs(runs: &Path) -> Vec<PathBuf> {
 }
 
 impl Running {
-    /// Waits until the fakes have told of a process, which they do when they begin to hang.
+    /// Waits until a fake has reported its process, which it does when it starts to hang.
     pub fn wait_for_hang(&mut self) {
         let begun = Instant::now();
         while !fs::read_to_string(self.home.join("pids")).is_ok_and(|text| text.ends_with('\n')) {
@@ -371,11 +369,11 @@ impl Running {
             assert!(self.child.try_wait().expect("waited").is_none(), "it ended before anything hung");
             std::thread::sleep(Duration::from_millis(10));
         }
-        // The shell that told of it may be about to replace itself.
+        // The shell that reported it may be about to exec.
         std::thread::sleep(Duration::from_millis(50));
     }
 
-    /// Waits until it has said this on standard error.
+    /// Waits until this appears on standard error.
     pub fn wait_to_say(&mut self, what: &str) {
         let begun = Instant::now();
         let said = self.output.with_extension("err");
@@ -386,7 +384,7 @@ impl Running {
         }
     }
 
-    /// Sends a signal to it alone.
+    /// Sends a signal to this process only.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("it still runs");
@@ -397,7 +395,7 @@ impl Running {
         self.done_within(LIMIT)
     }
 
-    /// Waits for its end, no longer than this.
+    /// Waits for its end, but no longer than this.
     pub fn done_within(mut self, limit: Duration) -> Done {
         let begun = Instant::now();
         let status = loop {
@@ -416,7 +414,7 @@ impl Running {
                 .into_owned()
         };
         let run_dir = run_dirs(&self.runs).into_iter().rfind(|dir| !self.runs_before.contains(dir));
-        // Read now: the world may be gone when it is asked for.
+        // Read now: the world may be gone when it is needed.
         let record = run_dir.as_ref().and_then(|dir| fs::read_to_string(dir.join("run.json")).ok());
         let record = record.map(|text| serde_json::from_str(&text).expect("run.json is JSON"));
         Done { status, stdout: read("out"), stderr: read("err"), run_dir, record }
@@ -424,13 +422,13 @@ impl Running {
 }
 
 impl Done {
-    /// A command that ran inside another one.
+    /// The result of a command that ran inside another one.
     pub fn told_elsewhere(code: i32, stdout: String, stderr: String) -> Done {
         let status = std::os::unix::process::ExitStatusExt::from_raw(code << 8);
         Done { status, stdout, stderr, run_dir: None, record: None }
     }
 
-    /// Asserts the exit code, and that `run.json`, where there is one, and the last line say the same.
+    /// Asserts the exit code, and that `run.json` (if any) and the last line agree.
     #[track_caller]
     pub fn exits(&self, code: i32) -> &Done {
         assert_eq!(self.status.code(), Some(code), "{self}");
@@ -442,7 +440,7 @@ impl Done {
         self
     }
 
-    /// Asserts that standard error or output holds each of these, wherever its lines are broken.
+    /// Asserts that standard error or output contains each of these, regardless of line breaks.
     #[track_caller]
     pub fn says(&self, parts: &[&str]) -> &Done {
         for part in parts {
@@ -451,14 +449,14 @@ impl Done {
         self
     }
 
-    /// How often standard error and output hold this, wherever their lines are broken.
+    /// How often standard error and output contain this, regardless of line breaks.
     pub fn told(&self, part: &str) -> usize {
         let flowing = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let part = flowing(part);
         [&self.stdout, &self.stderr].map(|text| flowing(text).matches(&part).count()).iter().sum()
     }
 
-    /// Asserts that there is one error, which is what standard error ends with, and no run directory.
+    /// Asserts that there is one error at the end of standard error, and no run directory.
     #[track_caller]
     pub fn refuses(&self, code: i32, parts: &[&str]) -> &Done {
         self.exits(code);
@@ -475,7 +473,7 @@ impl Done {
         self.record.as_ref().unwrap_or_else(|| panic!("there is no run.json\n{self}"))
     }
 
-    /// `test/subtest` to its outcome; of one kernel when it is named.
+    /// `test/subtest` to its outcome; of one kernel if it is given.
     #[track_caller]
     pub fn outcomes(&self, kernel: Option<&str>) -> BTreeMap<String, String> {
         let json = self.json();
@@ -489,7 +487,7 @@ impl Done {
     }
 }
 
-/// A JSON string's content.
+/// Content of a JSON string.
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
 }
@@ -500,7 +498,7 @@ impl std::fmt::Display for Done {
     }
 }
 
-/// Runs git with an identity and without the settings of whoever runs the tests.
+/// Runs git with an identity and without the user's settings.
 pub fn git(top: &Path, words: &[&str]) {
     let mut command = Command::new("git");
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
@@ -511,7 +509,7 @@ pub fn git(top: &Path, words: &[&str]) {
     assert!(command.status().expect("git runs").success(), "git {words:?}");
 }
 
-/// Everything below a directory with size and time of change, also inside `.git`.
+/// Everything below a directory with size and modification time, including `.git`.
 pub fn listing(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     walkdir::WalkDir::new(top)
         .into_iter()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vmtest-testing [--times N] [ROW..]`: causes every way to die, or these, and writes docs/failures.md from what was seen.
-//! `cargo xtask test --failures` starts it. What else was seen is in `target/tmp/failures/failures.json`.
+//! `vmtest-testing [--times N] [ROW..]`: causes every way to die, or only these, and writes docs/failures.md
+//! from what was seen. Started by `cargo xtask test --failures`. The details are in
+//! `target/tmp/failures/failures.json`.
 
 use std::fs;
 use std::io::Write;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         say(format!("{}: {}", row.name, if faults.is_empty() { "right" } else { "WRONG" }));
         wrong.extend(faults);
         records.push(record);
-        // After each: what was seen is kept whatever happens next.
+        // After each row, so that nothing is lost whatever happens next.
         fs::write(&records_file, format!("{:#}\n", json!({ "schema": 1, "rows": records })))
             .expect("written");
         let before = fs::read_to_string(&file).unwrap_or_default();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `schema/run.schema.json`: validates records, and takes out of them what differs between two runs of the same thing.
+//! `schema/run.schema.json`: validates records, and removes the fields that differ between two identical
+//! runs.
 
 use serde_json::Value;
 
-/// The schema.
 pub fn schema() -> Value {
     let file = crate::checkout().join("schema/run.schema.json");
     serde_json::from_str(&std::fs::read_to_string(file).expect("the schema")).expect("JSON")
 }
 
-/// Asserts that a record is what the schema says.
+/// Asserts that a record matches the schema.
 #[track_caller]
 pub fn is_valid(run: &Value) {
     let validator = jsonschema::validator_for(&schema()).expect("a schema");

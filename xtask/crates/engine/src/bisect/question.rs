@@ -68,9 +68,7 @@ pub struct Question {
 /// The result of one run of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The verdict.
     pub verdict: Verdict,
-    /// Reason for the verdict.
     pub why: String,
     /// Title of what was seen; empty if nothing was.
     pub title: String,

@@ -30,9 +30,7 @@ pub const FILE: &str = "bisect.json";
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Name of the run.
     pub run: String,
-    /// The command line.
     pub command: Vec<String>,
     /// The request that every kernel is run with.
     pub request: Request,
@@ -42,7 +40,6 @@ pub struct Record {
     pub suite: String,
     /// The history that is searched.
     pub axis: Axis,
-    /// The endpoints.
     pub ends: Ends,
     /// The question for each kernel.
     pub question: Question,
@@ -62,17 +59,13 @@ pub struct Record {
 pub struct StoredStep {
     /// Number of the step, from 1; forgotten steps leave a gap.
     pub number: usize,
-    /// ID of the kernel.
     pub id: String,
     /// How the kernel is presented to users.
     pub known: Known,
-    /// The verdict.
     pub verdict: Verdict,
-    /// Reason for the verdict.
     pub why: String,
     /// Exit class of the result; 0 if good.
     pub class: Class,
-    /// Why it was run.
     pub purpose: String,
     /// Directory of its `run.json`, consoles and events. Below the run's directory, unless an earlier
     /// bisection ran it.
@@ -142,7 +135,6 @@ struct Runs {
     runs: Vec<Run>,
 }
 
-/// One of these runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     /// Its `run.json`.

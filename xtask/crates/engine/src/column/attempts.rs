@@ -18,9 +18,7 @@ use vmtest_record::run::{BootRecord, Cell, Kernel, SplatRecord};
 pub struct Guest {
     /// The kernel, with the release that the guest reported.
     pub kernel: Kernel,
-    /// The boot.
     pub record: BootRecord,
-    /// Its cells.
     pub cells: Vec<Cell>,
     /// The kernel's warnings.
     pub splats: Vec<SplatRecord>,

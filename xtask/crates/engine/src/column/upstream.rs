@@ -151,8 +151,8 @@ impl UpstreamColumn<'_> {
         choice::choose(filter.globs(), index.offer(&measures), self.wanted.ignore_deny_list, &elsewhere)
     }
 
-    /// Cells of tests that do not run because the tree denies them or does not have them. They count if
-    /// nothing else was chosen: a column without any evidence is not a pass.
+    /// Cells of tests that do not run because the tree denies them or does not have them. Missing ones always
+    /// count; denied ones only if nothing else was chosen: a column without any evidence is not a pass.
     fn apart(
         &self,
         base: &CellBase,

@@ -43,7 +43,6 @@ pub struct ExpectLines {
     expires: String,
 }
 
-/// A known failure.
 #[derive(Debug, Clone)]
 pub struct Expectation {
     cells: CellPattern,

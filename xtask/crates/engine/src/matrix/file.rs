@@ -88,7 +88,6 @@ impl OneSeries {
 /// The parsed file.
 #[derive(Debug)]
 pub struct Matrix {
-    /// Its path, as given.
     pub path: PathBuf,
     /// Its text and that of the files that it names, for the key.
     pub texts: Vec<String>,

@@ -53,7 +53,6 @@ pub struct Settings {
     pub ignore_denylist: bool,
 }
 
-/// One job.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Its coordinates in the matrix.
@@ -66,9 +65,7 @@ pub struct Job {
     pub variant: Option<String>,
     /// How it is booted.
     pub boot: BootChoice,
-    /// Its suite.
     pub suite: Suite,
-    /// How it runs.
     pub settings: Settings,
     /// File of splats that do not count.
     pub allow_splats: Option<PathBuf>,

@@ -24,7 +24,6 @@ use vmtest_record::run::{AllowRecord, Cell, Kernel, RunResult, SCHEMA};
 pub struct Part {
     /// Where it came from, for messages.
     pub name: String,
-    /// Its record.
     pub run: RunResult,
 }
 
@@ -35,7 +34,6 @@ pub struct Frame {
     pub key: String,
     /// Hash of the harness.
     pub harness: String,
-    /// All jobs.
     pub all: Vec<Axes>,
     /// Names of the jobs that must be present.
     pub wanted: Vec<String>,
@@ -68,9 +66,7 @@ impl Frame {
 pub struct Gap {
     /// Outcome of the one cell that represents it.
     pub outcome: Outcome,
-    /// Class of that cell.
     pub class: Class,
-    /// Reason of that cell.
     pub reason: String,
 }
 

@@ -69,7 +69,6 @@ impl CellPattern {
         [kernel, variant, boot, suite, test].into_iter().all(|globs| is_everything(globs.as_ref()))
     }
 
-    /// Whether it matches this cell.
     pub fn fits(&self, cell: &Cell) -> bool {
         self.kernel.fits(&cell.kernel)
             && self.variant.fits(&cell.variant)
@@ -120,7 +119,6 @@ impl JobPattern {
         })
     }
 
-    /// Whether it matches this job.
     pub fn fits(&self, axes: &Axes) -> bool {
         self.kernel.fits(&axes.kernel)
             && self.series.fits(&axes.series)

@@ -72,7 +72,6 @@ for at in range(0, len(data), 12):
 print("};\nunsigned int %s_len = %d;" % (name, len(data)))
 "#;
 
-/// A build in progress.
 pub(super) struct Build<'a> {
     ctx: &'a Context,
     from: Ingredients<'a>,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! docs/failures.md: a line for each row, from what was seen. Rows that did not run keep the line that they had.
+//! docs/failures.md: a line for each row, made from what was seen. Rows that did not run keep their line.
 
 use serde_json::Value;
 
 use super::rows::{ROWS, Row};
 
-/// The page, with these records in the place of the lines of `before`.
+/// The page, with these records replacing the lines of `before`.
 pub fn page(records: &[Value], before: &str) -> String {
     let lines: Vec<String> =
         ROWS.iter()
@@ -35,7 +35,7 @@ pub fn page(records: &[Value], before: &str) -> String {
     )
 }
 
-/// The line of a row on a page; `None` where it has none, or another cause.
+/// The line of a row on a page; `None` if it has none, or another cause.
 pub fn line_of(row: &Row, page: &str) -> Option<String> {
     page.lines().find(|line| line.starts_with(&cause(row))).map(str::to_owned)
 }
@@ -67,7 +67,7 @@ fn line(row: &Row, record: &Value) -> String {
     )
 }
 
-/// Inside of a table's cell, and of a bearable length.
+/// Text inside a table cell, of limited length.
 fn plain(text: &str) -> String {
     let short: String = text.chars().take(90).collect();
     let dots = if text.chars().count() > 90 { "…" } else { "" };

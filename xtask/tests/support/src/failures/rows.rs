@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every way for a run to go wrong in or around its guest, and what has to be made of it: declared once, for the tests and for
-//! docs/failures.md.
+//! Every way for a run to go wrong in or around its guest, and the required verdict: declared once, for the
+//! tests and for docs/failures.md.
 
 /// What causes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,46 +14,44 @@ pub enum Cause {
     },
     /// A real guest, with a subtest of the group `faults`.
     Fault {
-        /// The subtest.
         subtest: &'static str,
         /// `direct` or `vng`.
         boot: &'static str,
-        /// Whether it takes the kernel of the variant `faults`; else the default one.
+        /// Whether it needs the kernel of the variant `faults`; otherwise the default one.
         variant: bool,
     },
     /// A real guest with a healthy kernel, made to fail by its options alone.
     Options,
-    /// A real QEMU with a kernel of this machine code and nothing else, entered in 32-bit mode.
+    /// A real QEMU whose kernel is only this machine code, entered in 32-bit mode.
     Code(&'static [u8]),
-    /// A real guest, of which this process is killed while `faults/runner_hangs` runs.
+    /// A real guest that loses this process while `faults/runner_hangs` runs.
     Killed {
-        /// How its command line begins.
+        /// Start of the process's command line.
         process: &'static str,
         /// `direct` or `vng`.
         boot: &'static str,
     },
 }
 
-/// One way.
+/// One way to die.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// Unique.
     pub name: &'static str,
-    /// How it is caused, for people.
+    /// How it is caused, in words.
     pub how: &'static str,
-    /// The same for the machine.
+    /// How the test causes it.
     pub cause: Cause,
-    /// Further options of the run.
+    /// Additional options of the run.
     pub words: &'static [&'static str],
     /// Class of the guest as a whole.
     pub class: i64,
     /// Exit code of the run.
     pub code: i32,
-    /// What becomes of the subtest that it befalls.
+    /// Outcome of the affected subtest.
     pub outcome: &'static str,
-    /// Stands in the title of the death or of a splat, or else in the reason of the guest or of that subtest.
+    /// Part of the title of the death or of a splat, or else of the reason of the guest or of that subtest.
     pub says: &'static str,
-    /// Whether time decides; such a row was tried many times.
+    /// Whether the result depends on timing; such a row is tried many times.
     pub racy: bool,
 }
 
@@ -62,7 +60,7 @@ impl Row {
         Row { name, how, cause, words: &[], class: 0, code: 0, outcome: "", says: "", racy: false }
     }
 
-    /// Class of the guest and exit code of the run are the same.
+    /// The guest and the run have this class.
     const fn is(self, class: i32, outcome: &'static str, says: &'static str) -> Row {
         Row { class: class as i64, code: class, outcome, says, ..self }
     }
@@ -79,12 +77,12 @@ impl Row {
         Row { racy: true, ..self }
     }
 
-    /// Whether it takes a virtual machine.
+    /// Whether it needs a virtual machine.
     pub fn is_real(&self) -> bool {
         !matches!(self.cause, Cause::Fake { .. })
     }
 
-    /// `test/subtest` that it befalls.
+    /// The affected `test/subtest`.
     pub fn victim(&self) -> String {
         match self.cause {
             Cause::Fake { .. } => "basic/second".to_owned(),
@@ -121,7 +119,6 @@ const HALTS: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfd];
 const TRIPLE_FAULT: &[u8] =
     &[0x0f, 0x01, 0x1d, 0x10, 0x00, 0x10, 0x00, 0xcc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// All of them.
 pub const ROWS: &[Row] = &[
     // A kernel that dies.
     Row::new("panic", "LKDTM PANIC", fault("panic"))
@@ -200,7 +197,7 @@ pub const ROWS: &[Row] = &[
     Row::new("int3-in-a-trampoline", "the same in a trampoline", fake("int3-ours"))
         .with(&["--cpus", "2", "--test", "basic"])
         .is(21, "crash", "Oops: int3"),
-    // A kernel that complains and lives.
+    // A kernel that prints a warning and continues.
     Row::new("warning", "LKDTM WARNING", fault("warning")).is(4, "pass", "lkdtm_WARNING"),
     Row::new("kasan", "LKDTM READ_AFTER_FREE", fault("kasan")).is(
         4,
@@ -247,7 +244,7 @@ pub const ROWS: &[Row] = &[
     Row::new("talks-for-ever", "a fake guest that writes a line ten times a second", fake("busy"))
         .with(&["--timeout", "run=2"])
         .is(23, "timeout", "not done within the limit"),
-    // A boot that does not come far.
+    // A boot that does not get far.
     Row::new("no-first-byte", "a kernel that halts at its first instruction", Cause::Code(HALTS)).is(
         20,
         "notrun",
@@ -322,7 +319,7 @@ pub const ROWS: &[Row] = &[
         "pass",
         "exited without a final message",
     ),
-    // A runner that is not well.
+    // A runner that fails.
     Row::new("runner-dies", "SIGKILL to the process that runs the subtests", plain("runner_dies"))
         .is(25, "crash", "signal 9 killed the runner during faults/runner_dies")
         .racy(),
@@ -340,7 +337,7 @@ pub const ROWS: &[Row] = &[
     Row::new("checks-nothing", "a fake runner says pass, and checked nothing", fake("checks-nothing"))
         .is(0, "fail", "passed without checking anything")
         .exits(1),
-    // Events that cannot be believed.
+    // Events that cannot be trusted.
     Row::new("half-an-event", "half an event on the port, then a reset", plain("torn_event"))
         .is(30, "missing", "the event channel cannot be trusted: a line that is not an event")
         .racy(),
@@ -386,7 +383,7 @@ pub const ROWS: &[Row] = &[
     )
     .with(&["--timeout", "run=120", "--timeout", "idle=60"])
     .is(30, "fail", "more output than is stored"),
-    // What a second attempt makes of it.
+    // The effect of a second attempt.
     Row::new("flaky", "a fake guest fails once; --retries 1", fake("fail then pass"))
         .with(&["--retries", "1"])
         .is(0, "flaky", "passed in attempt 2")

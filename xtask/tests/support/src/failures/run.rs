@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Causes a row and says what was seen.
+//! Causes the death of a row and records what was seen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 use super::rows::{Cause, Row};
 use crate::World;
 
-/// Longest that a run may take, with all its limits, on a loaded machine.
+/// Most time for a run, with all its limits, on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(400);
 
 /// What was seen once.
 pub struct Seen {
     exit: i64,
     run: Value,
-    /// Kill to the end of the command, for what was killed.
+    /// Time from the kill to the end of the command, if something was killed.
     killed: Option<Duration>,
-    /// What the command said, for a row that is wrong.
+    /// The output of the command, for a row that is wrong.
     said: String,
 }
 
-/// Causes it, once.
+/// Causes it once.
 pub fn cause(row: &Row) -> Seen {
     match row.cause {
         Cause::Fake { does, boot } => {
@@ -66,8 +66,8 @@ pub fn cause(row: &Row) -> Seen {
     }
 }
 
-/// A kernel that consists of this code: what QEMU looks for in an uncompressed kernel is a note with the 32-bit entry of PVH,
-/// and what the harness looks for is a banner.
+/// A kernel that consists of this code: QEMU looks for a note with the 32-bit PVH entry in an uncompressed
+/// kernel, and the harness looks for a banner.
 fn kernel_of(code: &[u8]) -> Vec<u8> {
     const AT: u64 = 0x10_0000;
     const NOTE: usize = 0xb0;
@@ -142,14 +142,14 @@ fn real(row: &Row, words: &[&str], victim: Option<&str>) -> Seen {
     }
 }
 
-/// Whether the guest has begun with `faults/runner_hangs`.
+/// Whether the guest has started `faults/runner_hangs`.
 fn is_hanging(dir: &Path) -> bool {
     let cells = fs::read_dir(dir.join("cells")).into_iter().flatten().flatten();
     let mut events = cells.filter_map(|cell| fs::read_to_string(cell.path().join("events.jsonl")).ok());
     events.any(|text| text.lines().any(|line| line.contains("\"start\"") && line.contains("runner_hangs")))
 }
 
-/// A process below this one whose program has this name.
+/// A descendant of this process whose program has this name.
 fn descendant(of: u32, name: &str) -> Option<i32> {
     let mut all: Vec<(i32, i32)> = Vec::new();
     for entry in fs::read_dir("/proc").ok()?.flatten() {
@@ -175,7 +175,7 @@ fn descendant(of: u32, name: &str) -> Option<i32> {
     })
 }
 
-/// What a row comes to after so many times: its record, and everything that was not as it has to be.
+/// The record of a row after this many tries, and everything that was wrong.
 pub fn try_row(row: &Row, times: u32) -> (Value, Vec<String>) {
     let mut wrong = Vec::new();
     let mut right = 0;
@@ -191,7 +191,7 @@ pub fn try_row(row: &Row, times: u32) -> (Value, Vec<String>) {
             |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         );
         slowest = slowest.max(took);
-        // The first that is wrong is the one to keep.
+        // Keep the first one that is wrong.
         if record.is_null() || (!faults.is_empty() && wrong.is_empty()) {
             record = self::record(row, &seen);
         }
@@ -212,7 +212,8 @@ fn cell<'a>(run: &'a Value, path: &str) -> &'a Value {
     cells.iter().find(named).unwrap_or(&Value::Null)
 }
 
-/// How the report names it: the first death or splat, else the guest's reason, else that of the subtest.
+/// How the report names it: the first death or splat, or else the reason of the guest, or else that of the
+/// subtest.
 fn told(row: &Row, run: &Value) -> String {
     let title = |severity: &str| {
         let splats = run["splats"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -260,7 +261,7 @@ fn record(row: &Row, seen: &Seen) -> Value {
     })
 }
 
-/// Everything that is not as it has to be.
+/// Everything that is wrong.
 fn differences(row: &Row, seen: &Seen) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |what: &str, expected: Value, seen: &Value| {
@@ -273,13 +274,13 @@ fn differences(row: &Row, seen: &Seen) -> Vec<String> {
     expect("exit code of run.json", row.code.into(), &seen.run["exit_code"]);
     expect("class of the guest", row.class.into(), &boot["class"]);
     expect("outcome", row.outcome.into(), &cell(&seen.run, &row.victim())["outcome"]);
-    // What was reported before is kept, unless nothing of that guest is believed.
+    // Earlier results are kept, unless the guest is not trusted.
     if matches!(row.cause, Cause::Fault { .. } | Cause::Killed { .. }) && row.class != 30 {
         expect("the subtest before it", "pass".into(), &cell(&seen.run, "faults/lives")["outcome"]);
     }
     let all = seen.run.to_string();
     let told = told(row, &seen.run);
-    // Escaped as in JSON: quotes are the only thing that would differ, and no row has one.
+    // Escaped as in JSON: only quotes would differ, and no row has one.
     if !told.contains(row.says) && !all.contains(row.says) {
         wrong.push(format!("{}: nothing says {:?}; told as {told:?}", row.name, row.says));
     }
@@ -297,7 +298,7 @@ fn differences(row: &Row, seen: &Seen) -> Vec<String> {
             wrong.push(format!("{}: no lines around its death", row.name));
         }
     }
-    // The time until a silent boot is given up holds the questions that it is asked.
+    // The time until a silent boot is ended includes the queries.
     if row.name == "no-first-byte" {
         let (took, limit) = (boot["duration_ms"].as_u64(), boot["limits_s"]["first-byte"].as_u64());
         if took.zip(limit).is_none_or(|(took, limit)| took > limit * 1000) {
