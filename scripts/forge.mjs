@@ -276,7 +276,7 @@ function runJob(id, title, job, contexts) {
     renameSync(workspace, join(inner("done"), title.replace(/[^A-Za-z0-9.-]/g, "-")));
     const outputs = fill(job.outputs ?? {}, contexts);
     const failed = state.failed && !job["continue-on-error"];
-    log(`${title}: ${state.failed ? "failed" : "succeeded"}${state.failed && !failed ? ", which may be" : ""}`);
+    log(`${title}: ${state.failed ? "failed" : "succeeded"}${state.failed && !failed ? ", which is allowed" : ""}`);
     return { result: failed ? "failure" : "success", outputs };
 }
 
@@ -285,7 +285,7 @@ function rows(job, contexts) {
     if (!job.strategy?.matrix) return [undefined];
     const { include, ...axes } = fill(job.strategy.matrix, contexts);
     if (!Array.isArray(include) || include.length === 0 || Object.keys(axes).length > 0) {
-        throw new Error(`a matrix that is no list of jobs: ${JSON.stringify({ include, ...axes })}`);
+        throw new Error(`the matrix is not a list of jobs: ${JSON.stringify({ include, ...axes })}`);
     }
     return include;
 }

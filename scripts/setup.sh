@@ -235,7 +235,7 @@ look_at_permissions() {
     if has bwrap && ! message=$(bwrap --ro-bind / / --unshare-pid --unshare-net --die-with-parent \
         --proc /proc --dev /dev true 2>&1); then
         trouble_after+=("the sandbox cannot be opened: ${message%%$'\n'*}
-       'cargo xtask doctor' says why and what mends it")
+       'cargo xtask doctor' says why and how to fix it")
     fi
 }
 

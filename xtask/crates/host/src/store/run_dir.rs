@@ -97,7 +97,7 @@ impl RunDir {
         if self.path.parent() != Some(&runs) {
             return Ok(());
         }
-        let link = runs.join(format!(".latest-{}", self.id));
+        let link = runs.join(format!("{NEW_LATEST}{}", self.id));
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(&self.id, &link).on("cannot link", &link)?;
         vmtest_base::files::killpoint("latest");
@@ -132,14 +132,19 @@ impl RunDir {
 /// Those of the file system.
 pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) -> Result<Vec<String>> {
     let latest = fs::read_link(runs.join("latest")).ok().filter(|_| spare_latest);
-    let mut names: Vec<String> = fs::read_dir(runs)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
+    let (dirs, others): (Vec<_>, Vec<_>) =
+        entries.partition(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let name = |entry: &fs::DirEntry| entry.file_name().into_string().ok();
+    let mut names: Vec<String> = dirs.iter().filter_map(name).collect();
     names.sort();
+    // A process that was killed in `link_as_latest` left its link.
+    for link in others.iter().filter_map(name).filter(|_| !dry_run) {
+        let of_a_dead_run = |id: &str| is_run_id(id) && not_under_way(&runs.join(id)).is_some();
+        if link.strip_prefix(NEW_LATEST).is_some_and(of_a_dead_run) {
+            let _ = fs::remove_file(runs.join(link));
+        }
+    }
     // A process that was killed during a removal left the run under this name.
     for name in names.iter().filter(|name| name.strip_prefix(GONE).is_some_and(is_run_id)) {
         if !dry_run {
@@ -169,6 +174,8 @@ pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) 
     Ok(removed)
 }
 
+/// Prefix of the link that is about to become `latest`; the id of the run follows.
+const NEW_LATEST: &str = ".latest-";
 /// Prefix of the name of a run that is being removed.
 const GONE: &str = ".gone-";
 

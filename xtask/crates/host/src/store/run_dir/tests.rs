@@ -17,16 +17,22 @@ fn old_runs_go_but_not_the_latest_one_under_way_or_what_is_no_run() {
     create_dir(&runs.join("notes")).expect("made");
     create_dir(&runs.join(format!("{GONE}{}", name(0)))).expect("made");
     std::os::unix::fs::symlink(name(2), runs.join("latest")).expect("linked");
+    for number in [3, 4] {
+        let link = runs.join(format!("{NEW_LATEST}{}", name(number)));
+        std::os::unix::fs::symlink(name(number), link).expect("linked");
+    }
     let handle = File::open(runs.join(name(3))).expect("open");
     let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).expect("locked");
     assert_eq!(keep_newest(runs, 2, true, true).expect("looked"), [name(1), name(4)]);
     assert_eq!(keep_newest(runs, 2, true, false).expect("removed"), [name(1), name(4)]);
     let mut left: Vec<_> = fs::read_dir(runs).expect("listed").flatten().map(|e| e.file_name()).collect();
     left.sort();
-    let expected = [name(2), name(3), name(5), name(6), "latest".to_owned(), "notes".to_owned()];
+    let in_progress = format!("{NEW_LATEST}{}", name(3));
+    let expected = [in_progress, name(2), name(3), name(5), name(6), "latest".to_owned(), "notes".to_owned()];
     assert_eq!(left, expected.map(std::ffi::OsString::from));
     drop(lock);
     assert_eq!(keep_newest(runs, 0, false, false).expect("removed").len(), 4);
+    assert!(runs.join(format!("{NEW_LATEST}{}", name(3))).symlink_metadata().is_err());
     assert!(runs.join("latest").symlink_metadata().is_err() && runs.join("notes").exists());
 }
 
