@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Ways for a guest to die, caused on purpose; docs/failures.md shows the harness's verdict on each. They do
+//! Ways for a guest to die, caused on purpose; docs/evidence/failures.md shows the harness's verdict on each. They do
 //! not test the kernel, so they run only if they are named.
 //!
 //! Most need the variant `faults`. A fault that should end the guest or this process, but does not, is a

@@ -30,7 +30,7 @@ use vmtest_kernel::maintained::MUTANTS;
 use vmtest_report::layout::Look;
 
 /// Runs all mutants, or those named in `only`. `common` has the toolchain and the accelerator.
-/// `with_coverage` also damages the suite on purpose, and writes docs/coverage.md.
+/// `with_coverage` also damages the suite on purpose, and writes docs/evidence/coverage.md.
 ///
 /// # Errors
 /// Everything that stops a run before it has kernels.
@@ -116,7 +116,7 @@ fn write_coverage(evidence: &Columns<'_>, run_dir: &RunDir, project: &Path) -> R
     write_file(&run_dir.path.join("coverage.md"), &page)?;
     // An interrupted run or one without a boot proves nothing, so it leaves the page unchanged.
     if interrupt::requested().is_none() && control.boot.is_some() {
-        write_file(&project.join("docs/coverage.md"), &page)?;
+        write_file(&project.join("docs/evidence/coverage.md"), &page)?;
     }
     let unproven = report::unproven(&subtests, &coverage::upstream_unproven(upstream));
     Ok((unproven, coverage::class(&subtests, upstream)))

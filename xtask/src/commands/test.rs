@@ -38,7 +38,7 @@ pub struct Args {
     /// must fail
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm"])]
     mutants: bool,
-    /// All mutants, and the suite broken on purpose. Writes docs/coverage.md, the evidence that each subtest
+    /// All mutants, and the suite broken on purpose. Writes docs/evidence/coverage.md, the evidence that each subtest
     /// can fail
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants"])]
     coverage: bool,
@@ -46,11 +46,11 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage"])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     soak: Option<u32>,
-    /// Cause every kind of guest death for real and write docs/failures.md. Builds a `faults` kernel; takes
+    /// Cause every kind of guest death for real and write docs/evidence/failures.md. Builds a `faults` kernel; takes
     /// an hour
     #[arg(long, conflicts_with_all = ["fast", "interop", "vm", "mutants", "coverage", "soak"])]
     failures: bool,
-    /// Only this row of docs/failures.md; repeatable
+    /// Only this row of docs/evidence/failures.md; repeatable
     #[arg(long, value_name = "NAME")]
     row: Vec<String>,
     /// How often to run the racy rows

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rows of docs/failures.md that need no virtual machine, and that the page matches what was seen.
+//! The rows of docs/evidence/failures.md that need no virtual machine, and that the page matches what was seen.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn no_two_rows_have_one_name_and_there_are_enough() {
 
 #[test]
 fn the_page_has_each_row_as_it_is_declared_and_all_of_them_were_right() {
-    let page = fs::read_to_string(checkout().join("docs/failures.md")).expect("the page");
+    let page = fs::read_to_string(checkout().join("docs/evidence/failures.md")).expect("the page");
     assert_eq!(page::page(&[], &page), page, "cargo xtask test --failures writes it");
     for row in ROWS {
         let line = page::line_of(row, &page).unwrap_or_else(|| panic!("{} was never run", row.name));
@@ -44,7 +44,7 @@ fn the_page_has_each_row_as_it_is_declared_and_all_of_them_were_right() {
 
 #[test]
 fn a_row_that_was_wrong_stands_out_on_the_page_and_the_others_stay() {
-    let before = fs::read_to_string(checkout().join("docs/failures.md")).expect("the page");
+    let before = fs::read_to_string(checkout().join("docs/evidence/failures.md")).expect("the page");
     let (row, other) = (&ROWS[0], &ROWS[1]);
     let seen = json!({
         "name": row.name, "guest": "fake", "told": "pass", "times": 20, "right": 19, "to_verdict_ms": 1,

@@ -193,7 +193,7 @@ fn coverage_with(world: &World, prints: &str) -> Done {
     world.write(&format!("{selftests}/prog_tests/fsession_test.c"), &source);
     world.write(&format!("{selftests}/progs/fsession_test.c"), "int x;\n");
     world.seal(ARCHIVED);
-    world.write("project/docs/coverage.md", "as it was\n");
+    world.write("project/docs/evidence/coverage.md", "as it was\n");
     let words = ["test", "--coverage", "--toolchain", "host", "--accel", "tcg"];
     world.start(world.command(&words)).done()
 }
@@ -204,7 +204,7 @@ fn coverage_says_of_each_subtest_what_shows_that_it_can_fail() {
     mutant(&world, "a-fails", "guest: fail", NOTICED);
     mutant(&world, "b-dies", "guest: panic", "Breaks: the kernel\nNoticed-by: panic\n");
     coverage(&world).exits(0).says(&["noticed a-fails", "exit 0: noticed 2"]);
-    let page = world.read("project/docs/coverage.md");
+    let page = world.read("project/docs/evidence/coverage.md");
     for row in [
         "| basic/first | fail | fail | - |",
         "| basic/second | fail | fail | a-fails |",
@@ -250,5 +250,5 @@ fn a_series_that_does_not_pass_leaves_the_page_as_it_was() {
     mutant(&world, "a-fails", "guest: fail", NOTICED);
     let done = coverage(&world);
     assert_ne!(done.status.code(), Some(0), "{done}");
-    assert_eq!(world.read("project/docs/coverage.md"), "as it was\n");
+    assert_eq!(world.read("project/docs/evidence/coverage.md"), "as it was\n");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A sample of the rows of docs/failures.md with real guests. All rows with fake ones are among the
+//! A sample of the rows of docs/evidence/failures.md with real guests. All rows with fake ones are among the
 //! whole-command tests.
 
 use vmtest_testing::failures::rows::ROWS;

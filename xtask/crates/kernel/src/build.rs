@@ -353,7 +353,7 @@ impl<'a> ConfiguredTree<'a> {
             .env("CCACHE_DIR", ccache)
             // Kbuild makes the compiler list each file's headers anyway. Using that list instead of running
             // the preprocessor first reduces the cost of a miss from 37 % to 9 % of a compilation
-            // (docs/performance.md).
+            // (docs/evidence/performance.md).
             .env("CCACHE_DEPEND", "1")
             .env("CCACHE_MAXSIZE", "2G"))
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: the evidence that the subtests can fail, as the page docs/coverage.md.
+//! Exporter: the evidence that the subtests can fail, as the page docs/evidence/coverage.md.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `vmtest-testing [--times N] [ROW..]`: causes every way to die, or only these, and writes docs/failures.md
+//! `vmtest-testing [--times N] [ROW..]`: causes every way to die, or only these, and writes docs/evidence/failures.md
 //! from what was seen. Started by `cargo xtask test --failures`. The details are in
 //! `target/tmp/failures/failures.json`.
 
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
     let chosen = |row: &&Row| names.is_empty() || names.iter().any(|name| name == row.name);
     let (file, records_file) =
-        (checkout().join("docs/failures.md"), scratch("failures").join("failures.json"));
+        (checkout().join("docs/evidence/failures.md"), scratch("failures").join("failures.json"));
     let mut records = Vec::new();
     let mut wrong = Vec::new();
     for row in ROWS.iter().filter(chosen) {

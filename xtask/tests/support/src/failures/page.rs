@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! docs/failures.md: a line for each row, made from what was seen. Rows that did not run keep their line.
+//! docs/evidence/failures.md: a line for each row, made from what was seen. Rows that did not run keep their line.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every way for a run to go wrong in or around its guest, and the required verdict: declared once, for the
-//! tests and for docs/failures.md.
+//! tests and for docs/evidence/failures.md.
 
 /// What causes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
