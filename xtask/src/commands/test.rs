@@ -125,12 +125,7 @@ fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Resul
         ("unit tests and whole commands", fast, cargo, &["test", "--locked", "--", &commands]),
         ("tests of the runner", fast, cargo, &["test", "--locked", "--package", "vmtest-runner"]),
         ("other programs", interop, cargo, &[&IT[..], &["interop", "--", "--ignored", &commands]].concat()),
-        (
-            "virtual machines",
-            vm,
-            cargo,
-            &["test", "--locked", "--package", "xtask", "--test", "vm", "--", &guests],
-        ),
+        ("virtual machines", vm, cargo, &["test", "--locked", "--test", "vm", "--", &guests]),
     ];
     for (name, wanted, program, words) in steps {
         if !wanted {
@@ -144,7 +139,7 @@ fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Resul
 }
 
 /// Tests of whole commands.
-const IT: [&str; 6] = ["test", "--locked", "--package", "xtask", "--test", "it"];
+const IT: [&str; 4] = ["test", "--locked", "--test", "it"];
 /// Parallel tests per core: a whole command spends half of its time waiting for its fake tools and the disk.
 const WAITING: usize = 2;
 /// Most parallel tests with guests, given as many cores. A guest with two CPUs uses 0.8 of a core (it waits
@@ -157,7 +152,7 @@ fn threads(count: usize) -> String {
 }
 
 fn soak(cargo: &OsStr, rounds: u32, project: &Path) -> Result<Class> {
-    let package = ["test", "--locked", "--package", "xtask"];
+    let package = ["test", "--locked"];
     for (name, words) in [
         ("soak with fake tools", ["--test", "it", "soak"]),
         ("soak with real guests", ["--test", "vm", "soak"]),
