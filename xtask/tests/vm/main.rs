@@ -336,6 +336,8 @@ fn e_a_series_is_built_on_top_and_only_what_it_changes() {
     let log = fs::read_to_string(log).expect("a build log");
     let compiled = log.lines().filter(|line| line.starts_with("  CC ")).count();
     assert!((1..30).contains(&compiled), "{compiled} objects for one changed file");
+    let version = run["boots"][0]["features"]["version"].as_str().expect("a version");
+    assert!(version.contains(" #1 "), "{version}: it counts the links in that directory");
 }
 
 #[test]
