@@ -254,7 +254,7 @@ fn hunt(
             if let Err(unwritten) = outputs.write(&hunt.unfinished(&error)) {
                 ctx.bus.note(unwritten.to_string());
             }
-            let resume = format!("cargo xtask bisect --resume {}", hunt.resume_word());
+            let resume = hunt.resume_command();
             return Err(match interrupt::requested() {
                 Some(_) => error.next(resume),
                 None => error.next_or(format!("fix that, then run {resume}")),

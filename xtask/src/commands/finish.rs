@@ -10,6 +10,7 @@ use crate::commands::vmtest::args::VmtestArgs;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
+use vmtest_base::program;
 use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::{self, RUN_BYTES, RunDir};
@@ -93,5 +94,9 @@ pub fn tool_versions(ctx: &Context, resources: &Resources<'_>) -> BTreeMap<Strin
 /// The command line, as it can be typed again.
 pub fn command_line() -> Vec<String> {
     let words = std::env::args_os().skip(1).map(|word| process::shell_word(&word.to_string_lossy()));
-    ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
+    let name: Vec<String> = match program::installation() {
+        None => program::IN_CHECKOUT.split(' ').map(str::to_owned).collect(),
+        Some(_) => vec![program::name().to_owned()],
+    };
+    name.into_iter().chain(words).collect()
 }

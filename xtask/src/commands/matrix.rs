@@ -125,7 +125,10 @@ fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
     if let (true, Some(shard)) = (range.is_empty(), args.shard) {
         return Err(Error::usage(format!("shard {shard} has no jobs"))
             .why(format!("{} has {} jobs", matrix.path.display(), named.len()))
-            .next("use fewer shards: `cargo xtask ci-matrix --shards N` never creates an empty one"));
+            .next(format!(
+                "use fewer shards: `{}` never creates an empty one",
+                vmtest_base::program::command("ci-matrix --shards N")
+            )));
     }
     Ok(named[range].iter().map(|job| job.axes.id.clone()).collect())
 }

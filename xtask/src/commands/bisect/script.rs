@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::commands::bisect::{Args, begin, request};
 use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::program;
 use vmtest_engine::bisect::axis::Axis;
 use vmtest_engine::bisect::hunt::Hunt;
 use vmtest_engine::bisect::question::Asked;
@@ -36,8 +37,11 @@ pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<Str
     let question = question(args)?;
     let me = std::env::current_exe()
         .map_err(|error| Error::host("cannot find this program's own path").why(error))?;
-    let mut words = vec![
-        format!("CARGO_MANIFEST_DIR={}", shell_word(&project.join("xtask").to_string_lossy())),
+    let mut words = match program::installation() {
+        Some(_) => Vec::new(),
+        None => vec![format!("CARGO_MANIFEST_DIR={}", shell_word(&project.join("xtask").to_string_lossy()))],
+    };
+    words.extend([
         shell_word(&me.to_string_lossy()),
         "bisect".to_owned(),
         "--judge".to_owned(),
@@ -46,7 +50,7 @@ pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<Str
         question.asked.name().to_owned(),
         "--runs".to_owned(),
         args.runs.to_string(),
-    ];
+    ]);
     if let Some(title) = &question.title {
         words.extend(["--title".to_owned(), shell_word(title)]);
     }
