@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use vmtest_protocol::Effort;
 
 use crate::commands::output::{Outputs, Wish};
-use crate::commands::{finish, print, start};
+use crate::commands::{finish, print, start, typed};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
@@ -205,7 +205,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let mut record = Record {
         schema: SCHEMA,
         run: String::new(),
-        command: finish::command_line(),
+        command: typed::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),

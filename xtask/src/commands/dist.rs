@@ -16,8 +16,8 @@ Examples:
   cargo xtask dist
   cargo xtask dist --out ~/kmatrix.tar.xz
 
-Unpack it anywhere and run bin/kmatrix: it needs neither cargo, clang nor the
-checkout, only glibc and what scripts/setup.sh in it installs.";
+Unpack it anywhere and run bin/kmatrix. It needs glibc and what its
+scripts/setup.sh installs, but neither cargo nor clang nor the checkout.";
 
 /// Level of xz: higher ones take more memory to unpack.
 const LEVEL: u32 = 6;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::commands::finish::{self, Reports};
+use crate::commands::typed;
 use crate::commands::vmtest::args::VmtestArgs;
 use crate::commands::{print, start, tell};
 use crate::github;
@@ -197,7 +198,7 @@ impl Run<'_> {
         let plan = serde_json::json!({
             "schema": SCHEMA,
             "run": run_dir.id,
-            "command": finish::command_line(),
+            "command": typed::command_line(),
             "matrix": {
                 "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted,
                 "shard": self.args.shard.map(|shard| shard.to_string()),
@@ -285,7 +286,7 @@ impl Run<'_> {
 
     fn sign(&self, result: &mut RunResult, run_dir: &RunDir) {
         result.run.clone_from(&run_dir.id);
-        result.command = finish::command_line();
+        result.command = typed::command_line();
         result.phases.extend(self.phases.records());
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());

@@ -187,3 +187,31 @@ fn a_copied_binary_uses_nobodys_files() {
     }
     run("copy/target/debug/xtask").refuses(2, &["unknown variant", "own-of-the-copy"]);
 }
+
+#[test]
+fn setup_of_an_installation_asks_for_no_compiler() {
+    let world = alone();
+    for name in ["bash", "dirname", "id", "uname"] {
+        let found =
+            ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
+        std::os::unix::fs::symlink(found.expect("a basic program"), world.path("bin").join(name))
+            .expect("a link");
+    }
+    let check = |script: &Path| {
+        let mut command = Command::new("/bin/bash");
+        command
+            .arg(script)
+            .arg("--check")
+            .env_clear()
+            .env("PATH", world.path("bin"))
+            .env("HOME", world.path("home"));
+        let done = world.start(command).done();
+        done.exits(1).says(&["bubblewrap"]);
+        done
+    };
+    let script = world.path("home/.local/share/kmatrix/scripts/setup.sh");
+    let installed = check(&script);
+    installed.says(&[&format!("to install them: {}", script.display())]);
+    assert!(installed.told("clang") + installed.told("Rust") == 0, "{installed}");
+    check(&crate::support::checkout().join("scripts/setup.sh")).says(&["clang", "Rust is not installed"]);
+}

@@ -12,6 +12,7 @@
 
 mod bisect;
 mod failures;
+mod installed;
 mod isolation;
 mod report;
 mod soak;

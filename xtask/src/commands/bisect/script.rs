@@ -120,7 +120,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let mut record = state::Record {
         schema: state::SCHEMA,
         run: run_dir.id.clone(),
-        command: crate::commands::finish::command_line(),
+        command: crate::commands::typed::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),
