@@ -21,7 +21,7 @@ mod staging;
 mod start;
 pub mod target;
 pub mod test;
-mod typed;
+pub mod typed;
 pub mod vmtest;
 
 use std::io::Write;

@@ -47,6 +47,7 @@ fn run(cli: cli::Cli) -> Result<Exit> {
     vmtest_host::process::close_to_children()?;
     vmtest_host::process::survive_large_files()?;
     vmtest_base::interrupt::listen()?;
+    commands::typed::remember(cli::command());
     let project = vmtest_base::installation::project()?;
     let class = match cli.command {
         Command::Bisect(args) => return commands::bisect::run(&args, &project),

@@ -3,6 +3,7 @@
 
 use std::any::TypeId;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{Arg, Command};
 
@@ -13,18 +14,25 @@ const WRITTEN: [&str; 3] = ["out", "json", "dir"];
 /// Kernels by path.
 const SCHEMES: [&str; 4] = ["tree:", "tar:", "image:", "git:"];
 
-/// The command line of this process, each word quoted for a shell, with absolute paths.
-pub fn command_line() -> Vec<String> {
+/// The command line of this process; see [`remember`].
+static LINE: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Remembers the command line of this process, which this definition accepted, for [`command_line`].
+pub fn remember(mut command: Command) {
     let name: Vec<String> = match program::installation() {
         None => program::IN_CHECKOUT.split(' ').map(str::to_owned).collect(),
         Some(_) => vec![program::name().to_owned()],
     };
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let here = std::env::current_dir().unwrap_or_default();
-    let mut command = crate::cli::command();
     command.build();
     let words = absolute(&command, words, &here);
-    name.into_iter().chain(words.iter().map(|word| shell_word(word))).collect()
+    LINE.get_or_init(|| name.into_iter().chain(words.iter().map(|word| shell_word(word))).collect());
+}
+
+/// The command line of this process, each word quoted for a shell, with absolute paths.
+pub fn command_line() -> Vec<String> {
+    LINE.get().cloned().unwrap_or_default()
 }
 
 /// These words with absolute paths. They have been accepted by this command.

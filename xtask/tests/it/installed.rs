@@ -2,10 +2,11 @@
 //! `dist` and `install`: an installed program needs neither cargo nor the checkout, and a copied binary uses nobody's files.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Done, TESTS, World, binary};
+use crate::support::{Done, TESTS, World, binary, checkout};
 
 /// Places a program without writing it: one that was just written may be "busy" when another test forks.
 fn place(program: &Path, at: &Path) {
@@ -23,6 +24,7 @@ fn run(world: &World, words: &[&str]) -> Done {
 fn installed() -> World {
     let world = World::new();
     place(&binary(), &world.path("home/harness"));
+    symlink(checkout().join("scripts"), world.path("project/scripts")).expect("a link");
     run(&world, &["install"]).exits(0).says(&["home/.local/bin is not on PATH", "home/.local/share/kmatrix"]);
     world
 }
@@ -194,8 +196,7 @@ fn setup_of_an_installation_asks_for_no_compiler() {
     for name in ["bash", "dirname", "id", "uname"] {
         let found =
             ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
-        std::os::unix::fs::symlink(found.expect("a basic program"), world.path("bin").join(name))
-            .expect("a link");
+        symlink(found.expect("a basic program"), world.path("bin").join(name)).expect("a link");
     }
     let check = |script: &Path| {
         let mut command = Command::new("/bin/bash");
@@ -213,5 +214,5 @@ fn setup_of_an_installation_asks_for_no_compiler() {
     let installed = check(&script);
     installed.says(&[&format!("to install them: {}", script.display())]);
     assert!(installed.told("clang") + installed.told("Rust") == 0, "{installed}");
-    check(&crate::support::checkout().join("scripts/setup.sh")).says(&["clang", "Rust is not installed"]);
+    check(&checkout().join("scripts/setup.sh")).says(&["clang", "Rust is not installed"]);
 }
