@@ -57,8 +57,7 @@ fn m_the_tarball_tests_a_kernel_without_cargo_clang_and_checkout() {
         command.arg("--tmpfs").arg(place);
     }
     command.arg("--chdir").arg(dir.path()).arg("--").arg(root.join("bin/kmatrix"));
-    let kernel = format!("debian:{}", super::images().0);
-    command.args(["vmtest", "--kernel", &kernel, "-t", "basic", "--out"]).arg(&run);
+    command.args(["vmtest", "--kernel", &super::images().0, "-t", "basic", "--out"]).arg(&run);
     command.env_clear().env("PATH", &bin).env("HOME", home).env("CI", "true");
     for name in ["VMTEST_CACHE_DIR", "XDG_CACHE_HOME", "VMTEST_DEBIAN_MIRROR"] {
         if let Some(value) = std::env::var_os(name) {
