@@ -56,6 +56,10 @@ for argument in "$@"; do
     esac
 done
 
+# An installed program (`cargo xtask install`) has the harness and the runner already: nothing is compiled on the host.
+installed=false program='cargo xtask'
+if [[ -x $(dirname "${BASH_SOURCE[0]}")/../bin/kmatrix ]]; then installed=true program=kmatrix; fi
+
 # --- The host: distribution, user -----------------------------------------------------------------------------------
 
 family=unknown
@@ -154,16 +158,18 @@ look() {
     need tar tar tar has tar
     need xz-utils xz xz has xz
     need python3-pip python3-pip python-pip has_pip
-    # Cargo links with cc; the guest's runner is linked statically, hence the *.a files.
-    need gcc gcc gcc has cc
-    need libc6-dev glibc-static glibc has_library libc.a
-    need clang clang clang has clang
-    need make make make has make
-    need pkg-config pkgconf-pkg-config pkgconf has pkg-config
-    need libelf-dev elfutils-libelf-devel-static libelf has_static_elf
-    need zlib1g-dev zlib-static zlib has_static_zlib
-    # The project's tests run whole commands with `--toolchain host` and fakes of all but the headers.
-    need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
+    if ! $installed; then
+        # Cargo links with cc; the guest's runner is linked statically, hence the *.a files.
+        need gcc gcc gcc has cc
+        need libc6-dev glibc-static glibc has_library libc.a
+        need clang clang clang has clang
+        need make make make has make
+        need pkg-config pkgconf-pkg-config pkgconf has pkg-config
+        need libelf-dev elfutils-libelf-devel-static libelf has_static_elf
+        need zlib1g-dev zlib-static zlib has_static_zlib
+        # The project's tests run whole commands with `--toolchain host` and fakes of all but the headers.
+        need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
+    fi
     if $interop; then
         # A validator for XML, a TAP reader for KTAP.
         need libxml2-utils libxml2 libxml2 has xmllint
@@ -185,6 +191,10 @@ look() {
         fi
     fi
     if $toolchain_host; then
+        need gcc gcc gcc has gcc
+        need make make make has make
+        need libelf-dev elfutils-libelf-devel libelf test -e /usr/include/libelf.h
+        need libssl-dev openssl-devel openssl test -e /usr/include/openssl/ssl.h
         need bc bc bc has bc
         need bison bison bison has bison
         need flex flex flex has flex
@@ -201,7 +211,9 @@ look() {
     fi
 
     local version
-    if ! has cargo; then
+    if $installed; then
+        :
+    elif ! has cargo; then
         trouble+=("Rust is not installed (1.85 or newer is needed). Get it with rustup: https://rustup.rs")
     elif ! version=$(version_of cargo --version); then
         trouble+=("'cargo --version' fails: $(cargo --version 2>&1 | head -n 1)")
@@ -209,7 +221,7 @@ look() {
         trouble+=("cargo $version at $(command -v cargo) is older than 1.85. With rustup: 'rustup update stable';
        without it, install rustup (https://rustup.rs) and remove the distribution's cargo")
     fi
-    if has clang && version=$(version_of clang --version) && ! at_least "$version" 14 0; then
+    if ! $installed && has clang && version=$(version_of clang --version) && ! at_least "$version" 14 0; then
         trouble+=("clang $version is older than 14, which BPF programs need: install a newer one as 'clang'")
     fi
     if $toolchain_host && ! has vng; then
@@ -235,7 +247,7 @@ look_at_permissions() {
     if has bwrap && ! message=$(bwrap --ro-bind / / --unshare-pid --unshare-net --die-with-parent \
         --proc /proc --dev /dev true 2>&1); then
         trouble_after+=("the sandbox cannot be opened: ${message%%$'\n'*}
-       'cargo xtask doctor' says why and how to fix it")
+       '$program doctor' says why and how to fix it")
     fi
 }
 
@@ -290,7 +302,7 @@ look
 if ((${#packages[@]} > 0)); then
     if $check; then
         complain "missing packages: ${packages[*]}"
-        complain "to install them: scripts/setup.sh$($interop && echo ' --interop')$($toolchain_host && echo ' --toolchain-host')"
+        complain "to install them: $0$($interop && echo ' --interop')$($toolchain_host && echo ' --toolchain-host')"
     elif [[ $family != debian ]]; then
         case $family in
             fedora) complain "install these: sudo dnf install ${packages[*]}" ;;

@@ -3,7 +3,13 @@
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
+
+use vmtest_base::program;
+
+mod named;
+
+pub use named::command;
 
 /// Builds, boots and tests a kernel patch series, and prints a matrix of results.
 #[derive(Debug, Parser)]
@@ -39,6 +45,10 @@ pub enum Command {
     Man(crate::commands::completions::ManArgs),
     /// Test the harness itself: format, lints, unit tests, commands, virtual machines.
     Test(crate::commands::test::Args),
+    /// Pack the program with everything that it needs into a tarball.
+    Dist(crate::commands::dist::Args),
+    /// Install the program for this user, as `kmatrix`.
+    Install(crate::commands::install::Args),
 }
 
 /// Options that only make sense together with another one: command, option, the other one.
@@ -64,9 +74,14 @@ const ONLY_WITH: [(&str, &str, &str); 11] = [
 /// # Errors
 /// What is wrong with it; clap prints that and exits with 2.
 pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let mut command = command();
     let matches = command.try_get_matches_from_mut(words)?;
     if let Some((name, given)) = matches.subcommand() {
+        if program::installation().is_some() && named::DEVELOPER.contains(&name) {
+            let why =
+                format!("`{name}` needs a checkout of the project: `{} {name}` there", program::IN_CHECKOUT);
+            return Err(command.error(ErrorKind::InvalidSubcommand, why));
+        }
         let typed = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
         let alone = ONLY_WITH.iter().find(|(of, id, other)| *of == name && typed(id) && !typed(other));
         if let Some((_, id, other)) = alone {
@@ -84,6 +99,8 @@ pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
     use vmtest_engine::request::Request;
 
@@ -315,7 +332,7 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         // These print their own formats, or the output of other programs.
-        let without = ["export", "completions", "man", "test", "ci-matrix", "merge"];
+        let without = ["export", "completions", "man", "test", "dist", "install", "ci-matrix", "merge"];
         for command in leaves(&cli).into_iter().filter(|command| !without.contains(&command.get_name())) {
             let has = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
             assert!(has, "{}", command.get_name());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask`: parses the arguments, runs the command, prints the error, returns the exit code.
+//! `cargo xtask`, or `kmatrix` if installed: parses the arguments, runs the command, prints the error, returns the exit code.
 
 mod cli;
 
@@ -11,12 +11,9 @@ mod fuzz;
 mod github;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
-use crate::cli::{Cli, Command};
+use crate::cli::Command;
 use crate::commands::bisect::Exit;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::event::Bus;
@@ -46,11 +43,12 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(cli: Cli) -> Result<Exit> {
+fn run(cli: cli::Cli) -> Result<Exit> {
     vmtest_host::process::close_to_children()?;
     vmtest_host::process::survive_large_files()?;
     vmtest_base::interrupt::listen()?;
-    let project = project();
+    commands::typed::remember(cli::command());
+    let project = vmtest_base::installation::project()?;
     let class = match cli.command {
         Command::Bisect(args) => return commands::bisect::run(&args, &project),
         Command::Vmtest(args) => match &args.matrix {
@@ -68,18 +66,12 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Report(args) => commands::report::run(&args, &project),
         Command::Completions(args) => {
-            commands::completions::completions(&args, Cli::command()).map(|()| Class::Pass)
+            commands::completions::completions(&args, cli::command()).map(|()| Class::Pass)
         }
-        Command::Man(args) => commands::completions::man(&args, Cli::command()).map(|()| Class::Pass),
+        Command::Man(args) => commands::completions::man(&args, cli::command()).map(|()| Class::Pass),
         Command::Test(args) => commands::test::run(&args, &project),
+        Command::Dist(args) => commands::dist::run(&args, &project).map(|()| Class::Pass),
+        Command::Install(args) => commands::install::run(&args, &project).map(|()| Class::Pass),
     };
     class.map(Exit::Class)
-}
-
-/// The checkout, from cargo's environment; a copied binary uses the path where it was built.
-fn project() -> PathBuf {
-    let manifest =
-        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    let manifest = PathBuf::from(manifest);
-    manifest.parent().map_or_else(|| manifest.clone(), std::path::Path::to_owned)
 }

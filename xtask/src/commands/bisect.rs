@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use vmtest_protocol::Effort;
 
 use crate::commands::output::{Outputs, Wish};
-use crate::commands::{finish, print, start};
+use crate::commands::{finish, print, start, typed};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
@@ -205,7 +205,7 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let mut record = Record {
         schema: SCHEMA,
         run: String::new(),
-        command: finish::command_line(),
+        command: typed::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),
@@ -254,7 +254,7 @@ fn hunt(
             if let Err(unwritten) = outputs.write(&hunt.unfinished(&error)) {
                 ctx.bus.note(unwritten.to_string());
             }
-            let resume = format!("cargo xtask bisect --resume {}", hunt.resume_word());
+            let resume = hunt.resume_command();
             return Err(match interrupt::requested() {
                 Some(_) => error.next(resume),
                 None => error.next_or(format!("fix that, then run {resume}")),

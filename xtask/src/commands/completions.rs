@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use crate::commands::print;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, write_file};
+use vmtest_base::installation::Version;
+use vmtest_base::program;
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
@@ -38,7 +40,9 @@ enum Shells {
 }
 
 /// The name of the program, not of its cargo alias: a command name cannot contain a space.
-const PROGRAM: &str = "xtask";
+fn program_name() -> &'static str {
+    if program::installation().is_some() { program::NAME } else { "xtask" }
+}
 
 /// Completes `cargo xtask` like `xtask`, and everything else of cargo as before.
 const BASH_CARGO: &str = r#"
@@ -77,7 +81,9 @@ pub fn completions(args: &CompletionArgs, command: clap::Command) -> Result<()> 
         Shells::Fish => (Shell::Fish, FISH_CARGO),
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command.name(PROGRAM).bin_name(PROGRAM), PROGRAM, &mut script);
+    let name = program_name();
+    clap_complete::generate(shell, &mut command.name(name).bin_name(name), name, &mut script);
+    let more = if program::installation().is_some() { "" } else { more };
     print(&(String::from_utf8_lossy(&script).into_owned() + more))
 }
 
@@ -105,7 +111,12 @@ pub fn man(args: &ManArgs, command: clap::Command) -> Result<()> {
     let ManArgs { dir } = args;
     create_dir(dir)?;
     let mut pages = Vec::new();
-    collect(command.name(PROGRAM), PROGRAM.to_owned(), "cargo xtask".to_owned(), &mut pages)?;
+    let name = program_name();
+    let (called, date) = match program::installation() {
+        None => (program::IN_CHECKOUT, vmtest_base::date::today()),
+        Some(root) => (program::NAME, Version::read(root)?.date),
+    };
+    collect(command.name(name), name.to_owned(), called.to_owned(), &date, &mut pages)?;
     let mut text = String::new();
     for (name, page) in pages {
         let path = dir.join(format!("{name}.1"));
@@ -120,18 +131,19 @@ fn collect(
     command: clap::Command,
     name: String,
     called: String,
+    date: &str,
     pages: &mut Vec<(String, String)>,
 ) -> Result<()> {
-    for below in command.get_subcommands() {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         let word = below.get_name();
-        collect(below.clone(), format!("{name}-{word}"), format!("{called} {word}"), pages)?;
+        collect(below.clone(), format!("{name}-{word}"), format!("{called} {word}"), date, pages)?;
     }
     let mut page = Vec::new();
     // The page is named as it is passed to `man`.
     let named = command.display_name(name.clone()).bin_name(called);
     clap_mangen::Man::new(named)
         .title(name.to_uppercase())
-        .date(vmtest_base::date::today())
+        .date(date)
         .source(concat!("vmtest ", env!("CARGO_PKG_VERSION")))
         .manual("vmtest")
         .render(&mut page)

@@ -6,6 +6,7 @@ use vmtest_base::places::runs_dir;
 
 use crate::commands::baseline::Baseline;
 use crate::commands::output::Outputs;
+use crate::commands::typed::command_line;
 use crate::commands::vmtest::args::VmtestArgs;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
@@ -13,7 +14,7 @@ use vmtest_base::interrupt;
 use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::{self, RUN_BYTES, RunDir};
-use vmtest_host::{process, tools};
+use vmtest_host::tools;
 use vmtest_record::run::RunResult;
 use vmtest_report::format;
 use vmtest_report::phases::Phases;
@@ -88,10 +89,4 @@ pub fn tool_versions(ctx: &Context, resources: &Resources<'_>) -> BTreeMap<Strin
         found.insert("virtme-ng".to_owned(), version);
     }
     found
-}
-
-/// The command line, quoted so that it can be pasted.
-pub fn command_line() -> Vec<String> {
-    let words = std::env::args_os().skip(1).map(|word| process::shell_word(&word.to_string_lossy()));
-    ["cargo".to_owned(), "xtask".to_owned()].into_iter().chain(words).collect()
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::commands::finish::{self, Reports};
+use crate::commands::typed;
 use crate::commands::vmtest::args::VmtestArgs;
 use crate::commands::{print, start, tell};
 use crate::github;
@@ -125,7 +126,10 @@ fn choose(matrix: &Matrix, args: &VmtestArgs) -> Result<Vec<String>> {
     if let (true, Some(shard)) = (range.is_empty(), args.shard) {
         return Err(Error::usage(format!("shard {shard} has no jobs"))
             .why(format!("{} has {} jobs", matrix.path.display(), named.len()))
-            .next("use fewer shards: `cargo xtask ci-matrix --shards N` never creates an empty one"));
+            .next(format!(
+                "use fewer shards: `{}` never creates an empty one",
+                vmtest_base::program::command("ci-matrix --shards N")
+            )));
     }
     Ok(named[range].iter().map(|job| job.axes.id.clone()).collect())
 }
@@ -195,7 +199,7 @@ impl Run<'_> {
         let plan = serde_json::json!({
             "schema": SCHEMA,
             "run": run_dir.id,
-            "command": finish::command_line(),
+            "command": typed::command_line(),
             "matrix": {
                 "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted,
                 "shard": self.args.shard.map(|shard| shard.to_string()),
@@ -284,7 +288,7 @@ impl Run<'_> {
 
     fn sign(&self, result: &mut RunResult, run_dir: &RunDir) {
         result.run.clone_from(&run_dir.id);
-        result.command = finish::command_line();
+        result.command = typed::command_line();
         result.phases.extend(self.phases.records());
         if let Some(matrix) = &mut result.matrix {
             matrix.shard = self.args.shard.map(|shard| shard.to_string());

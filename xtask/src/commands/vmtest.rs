@@ -7,7 +7,7 @@ use std::path::Path;
 
 use vmtest_protocol::Listed;
 
-use crate::commands::{finish, inspect, print, start};
+use crate::commands::{finish, inspect, print, start, typed};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
@@ -76,11 +76,8 @@ fn conclude(
         Some(_) => Default::default(),
         None => finish::tool_versions(ctx, resources),
     };
-    let mut result = RunResult {
-        tools,
-        phases: phases.records(),
-        ..RunResult::empty(&run_dir.id, finish::command_line())
-    };
+    let mut result =
+        RunResult { tools, phases: phases.records(), ..RunResult::empty(&run_dir.id, typed::command_line()) };
     columns.into_iter().for_each(|column| column.add_to(&mut result));
     result.allowed_splats = resources.allowed.records(&result.splats);
     reference_columns::settle(&mut result);

@@ -19,6 +19,7 @@ mod foreign;
 mod forge;
 mod from_raw;
 mod input;
+mod installed;
 mod intake;
 mod interfaces;
 mod interop;

@@ -14,6 +14,7 @@
 
 mod bisect;
 mod failures;
+mod installed;
 mod isolation;
 mod report;
 mod soak;

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::program;
+
 /// How something ended. The number is the public exit code (`vmtest --help`, docs/design.md).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
@@ -147,8 +149,14 @@ Exit codes:
 If several apply: the first of 130/143, 21, 24, 22, 23, 20, 25, 1, 4, 5, 30, 13, 12, 11, 10, 3, 0.";
 
 /// What to do about a full disk.
-pub const FREE_SPACE: &str = "free some space (`cargo xtask cache --prune SIZE`, `cargo xtask clean --runs`), or put the \
-    cache elsewhere with VMTEST_CACHE_DIR=DIR and runs with XDG_STATE_HOME=DIR";
+pub fn free_space() -> String {
+    format!(
+        "free some space (`{}`, `{}`), or put the cache elsewhere with VMTEST_CACHE_DIR=DIR and runs with \
+         XDG_STATE_HOME=DIR",
+        program::command("cache --prune SIZE"),
+        program::command("clean --runs")
+    )
+}
 
 /// What to do about a limit on the size of files.
 pub const RAISE_LIMIT: &str = "raise the limit with `ulimit -f unlimited`, and run the same command again";
@@ -279,7 +287,7 @@ impl<T> IoContext<T> for nix::Result<T> {
 fn io_error(tried: &str, path: &Path, error: &std::io::Error) -> Error {
     let base = Error::host(format!("{tried} {}", path.display())).why(error);
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => base.next(FREE_SPACE),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => base.next(free_space()),
         std::io::ErrorKind::FileTooLarge => base.why(limit_of_files()).next(RAISE_LIMIT),
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => base.next(
             "give yourself access to it, or choose other places with VMTEST_CACHE_DIR=DIR and XDG_STATE_HOME=DIR",

@@ -54,6 +54,22 @@ pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     Ok(())
 }
 
+/// Exchanges two directories of one file system in a single step; in two where the file system cannot do that.
+///
+/// # Errors
+/// Those of the file system.
+pub fn exchange(one: &Path, other: &Path) -> Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    match renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE) {
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => (),
+        done => return done.on("cannot replace", other),
+    }
+    let aside = one.with_extension("old");
+    fs::rename(other, &aside).on("cannot rename", other)?;
+    fs::rename(one, other).on("cannot rename into place", other)?;
+    fs::rename(&aside, one).on("cannot rename", &aside)
+}
+
 /// Reads a text file.
 ///
 /// # Errors

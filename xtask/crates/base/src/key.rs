@@ -19,6 +19,11 @@ impl Key {
         KeyBuilder { hash: Sha256::new() }.field("kind", kind)
     }
 
+    /// A key that was written down.
+    pub fn stored(text: String) -> Key {
+        Key(text)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

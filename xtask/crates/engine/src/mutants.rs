@@ -13,6 +13,7 @@ use globset::GlobMatcher;
 use vmtest_protocol::TestName;
 
 use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::program;
 use vmtest_kernel::series::{self, Series};
 use vmtest_record::column::ColumnResult;
 use vmtest_record::outcome::Outcome;
@@ -173,9 +174,10 @@ pub fn check(mutants: &[Mutant], subtests: &[TestName]) -> Result<()> {
                     "{}: `{NOTICED_BY} {text}` matches no subtest",
                     mutant.name
                 ))
-                .next(
-                    "`cargo xtask vmtest --list` lists all subtests; `splat`, `panic`, `corruption` and `hang` are also valid",
-                ));
+                .next(format!(
+                    "`{}` lists all subtests; `splat`, `panic`, `corruption` and `hang` are also valid",
+                    program::command("vmtest --list")
+                )));
             }
         }
     }

@@ -16,6 +16,7 @@ use resources::{disk, kvm, memory};
 use sandbox::{subordinate_ids, user_namespaces};
 use tools::{judge, look_briefly, look_closely, wanted};
 use vmtest_base::error::{Error, Result};
+use vmtest_base::program;
 
 /// Whose compilers, pahole and QEMU are used.
 #[derive(
@@ -133,6 +134,11 @@ const SETUP: &str = "scripts/setup.sh";
 /// Also installs what `--toolchain host` needs.
 const SETUP_HOST: &str = "scripts/setup.sh --toolchain-host";
 
+/// A fix with the place of the script in it, so that it can be pasted.
+fn located(fix: &str) -> String {
+    fix.strip_prefix(SETUP).map_or_else(|| fix.to_owned(), |options| program::setup() + options)
+}
+
 /// Longest time that a program may take to print its version, or the sandbox to start, so that a broken
 /// wrapper script cannot hang us.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -148,10 +154,16 @@ fn needs_of(toolchain: Toolchain) -> &'static [Need] {
     }
 }
 
+/// An installation has the harness and the runner already.
+fn without_cargo(mut needs: Vec<Need>, installed: bool) -> Vec<Need> {
+    needs.retain(|need| !installed || !matches!(need, Need::Harness | Need::Runner));
+    needs
+}
+
 /// Checks everything that runs with this toolchain may need, versions included. Takes about 0.2 s: all checks
 /// run in parallel.
 pub fn examine(toolchain: Toolchain) -> Vec<Check> {
-    let needs = needs_of(toolchain);
+    let needs = &without_cargo(needs_of(toolchain).to_vec(), program::installation().is_some())[..];
     let mut looks: Vec<Box<dyn FnOnce() -> Check + Send>> = Vec::new();
     for tool in wanted(needs) {
         looks.push(Box::new(move || judge(tool, needs, look_closely(&tool.look))));
@@ -212,7 +224,11 @@ fn refuse(checks: &[Check]) -> Result<()> {
     });
     let mut fixes: Vec<&str> = missing.iter().filter_map(|check| check.fix.as_deref()).collect();
     fixes.dedup();
-    let next = if fixes.is_empty() { "see `cargo xtask doctor`".to_owned() } else { fixes.join("; then ") };
+    let next = if fixes.is_empty() {
+        format!("see `{}`", program::command("doctor"))
+    } else {
+        fixes.join("; then ")
+    };
     let what = match missing.len() {
         1 => format!("this host has no usable {}", first.name),
         many => format!("this host is missing {many} things that the run needs"),

@@ -134,7 +134,7 @@ pub fn full_disk(what: impl Into<String>, command: &str, line: &str) -> Error {
     Error::host(what)
         .why(format!("the disk is full, says `{command}`"))
         .detail([line.to_owned()])
-        .next(vmtest_base::error::FREE_SPACE)
+        .next(vmtest_base::error::free_space())
 }
 
 /// "exited with status 2", "was killed by signal 9".
@@ -153,15 +153,7 @@ pub fn display(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Quotes a word for a POSIX shell if necessary.
-pub fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
+pub use vmtest_base::program::shell_word;
 
 impl<'a> Job<'a> {
     /// A job that ignores the child's output lines.
@@ -302,7 +294,7 @@ impl Finished {
             Some(place) => Err(Error::host(format!("no space left in {}", place.display()))
                 .why(format!("`{}` {}", done.command, ended(done.status)))
                 .detail(done.tail)
-                .next(vmtest_base::error::FREE_SPACE)),
+                .next(vmtest_base::error::free_space())),
         }
     }
 }

@@ -12,6 +12,7 @@ use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::interrupt;
 use vmtest_base::key::Key;
+use vmtest_base::program;
 
 const ASKED: [(&str, &str); 7] = [
     ("make", "--version"),
@@ -63,7 +64,7 @@ pub fn qemu_version(ctx: &Context, tools: &Tools) -> Result<(u32, u32)> {
     let versions = versions(ctx, tools)?;
     versions.get(QEMU).and_then(|line| version_in(line)).ok_or_else(|| {
         Error::host(format!("cannot determine the version of {QEMU}"))
-            .next("`cargo xtask doctor --toolchain host` says what is missing")
+            .next(format!("`{}` says what is missing", program::command("doctor --toolchain host")))
     })
 }
 

@@ -14,6 +14,7 @@ use vmtest_base::beneath;
 use vmtest_base::dotconfig::DotConfig;
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::places::runs_dir;
+use vmtest_base::program;
 
 /// File name of a bisection's record.
 const BISECTION: &str = "bisect.json";
@@ -95,8 +96,10 @@ pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     if record["schema"] != 1 && record["schema"] != 2 {
         return Err(no(format!("its schema is {}, and only 1 and 2 are known here", record["schema"])));
     }
-    serde_json::from_value(record["report"].clone())
-        .map_err(|_| no("it is not finished".to_owned()).next("resume it with cargo xtask bisect --resume"))
+    serde_json::from_value(record["report"].clone()).map_err(|_| {
+        no("it is not finished".to_owned())
+            .next(format!("resume it with {}", program::command("bisect --resume")))
+    })
 }
 
 /// A path below a run's directory; `None` for a name that leads out of it.

@@ -12,13 +12,17 @@ use vmtest_protocol::{Effort, Listed, TestName, names_group};
 
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::read_text;
+use vmtest_base::installation::RUNNER_DIR;
 use vmtest_base::key::Key;
+use vmtest_base::program;
 use vmtest_guest::machine::Demands;
 use vmtest_host::context::Context;
 use vmtest_host::process::Job;
 
 /// File name of the runner in its cache entry.
 pub const RUNNER: &str = "vmtest-runner";
+/// The runner's list of subtests, beside it.
+const LIST: &str = "list.json";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 #[derive(Debug, Clone)]
@@ -34,16 +38,22 @@ impl Runner {
         self.dir.join(RUNNER)
     }
 
-    /// Whether a runner built from the present sources is in the cache.
+    /// Whether nothing has to be built: a runner from the present sources is in the cache, or this is an installation.
     pub fn is_cached(ctx: &Context) -> bool {
+        if program::installation().is_some() {
+            return true;
+        }
         sources_key(&ctx.project).is_ok_and(|key| ctx.cache.get(CacheKind::Runner, key.as_str()).is_some())
     }
 
-    /// Builds the runner, unless one from the same sources is in the cache.
+    /// Builds the runner, unless one from the same sources is in the cache. An installation has it already.
     ///
     /// # Errors
     /// Class `SuiteBuild` with the compiler's first error.
     pub fn ensure(ctx: &Context) -> Result<Runner> {
+        if let Some(root) = program::installation() {
+            return Runner::prebuilt(root);
+        }
         let key = sources_key(&ctx.project)?;
         let phase = ctx.bus.phase("runner", "own suite");
         let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Runner, key.as_str(), |dir| {
@@ -60,14 +70,27 @@ impl Runner {
             // Parse it before caching: an unreadable list would stay in the cache.
             parse_list(&listing.stdout)?;
             fs::copy(&built, dir.join(RUNNER)).on("cannot copy", &built)?;
-            vmtest_base::files::write_file(&dir.join("list.json"), listing.stdout)
+            vmtest_base::files::write_file(&dir.join(LIST), listing.stdout)
         })?;
-        let listed = parse_list(&read_text(&dir.join("list.json"))?)?;
+        let listed = parse_list(&read_text(&dir.join(LIST))?)?;
         if cached {
             phase.cached()
         } else {
             phase.finish()
         }
+        Ok(Runner { dir, listed })
+    }
+
+    /// The runner of an installation. Its directory is named after its key, as in the cache.
+    fn prebuilt(root: &Path) -> Result<Runner> {
+        let top = root.join(RUNNER_DIR);
+        let mut entries = fs::read_dir(&top).on("cannot read", &top)?.flatten().map(|entry| entry.path());
+        let dir = entries.find(|dir| dir.join(RUNNER).is_file()).ok_or_else(|| {
+            Error::host(format!("{} has no runner of the own suite", root.display()))
+                .why(format!("there is no {RUNNER} below {}", top.display()))
+                .next("install it again")
+        })?;
+        let listed = parse_list(&read_text(&dir.join(LIST))?)?;
         Ok(Runner { dir, listed })
     }
 
@@ -107,7 +130,7 @@ impl Runner {
             groups.dedup();
             return Err(Error::usage(format!("--test {glob} matches no subtest"))
                 .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
-                .next("`cargo xtask vmtest --list` lists them all"));
+                .next(format!("`{}` lists them all", program::command("vmtest --list"))));
         }
         // A subtest that is named explicitly runs at any effort.
         let group_is_named = |listed: &Listed| {
@@ -231,7 +254,11 @@ fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
         return Err(Error::new(Class::SuiteBuild, "the runner of the own suite does not build")
             .why(format!("`{}` {}", done.command, vmtest_host::process::ended(done.status)))
             .detail(detail)
-            .next("`cargo xtask doctor` checks for clang and libelf.a; `scripts/setup.sh` installs them"));
+            .next(format!(
+                "`{}` checks for clang and libelf.a; `{}` installs them",
+                program::command("doctor"),
+                program::setup()
+            )));
     }
     Ok(target_dir.join(TARGET).join("release").join(RUNNER))
 }

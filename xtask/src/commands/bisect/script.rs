@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::commands::bisect::{Args, begin, request};
 use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::program;
 use vmtest_engine::bisect::axis::Axis;
 use vmtest_engine::bisect::hunt::Hunt;
 use vmtest_engine::bisect::question::Asked;
@@ -35,8 +36,11 @@ pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<Str
     let question = question(args)?;
     let me = std::env::current_exe()
         .map_err(|error| Error::host("cannot find this program's own path").why(error))?;
-    let mut words = vec![
-        format!("CARGO_MANIFEST_DIR={}", shell_word(&project.join("xtask").to_string_lossy())),
+    let mut words = match program::installation() {
+        Some(_) => Vec::new(),
+        None => vec![format!("CARGO_MANIFEST_DIR={}", shell_word(&project.join("xtask").to_string_lossy()))],
+    };
+    words.extend([
         shell_word(&me.to_string_lossy()),
         "bisect".to_owned(),
         "--judge".to_owned(),
@@ -45,7 +49,7 @@ pub fn line(args: &Args, axis: &Axis, ends: &Ends, project: &Path) -> Result<Str
         question.asked.name().to_owned(),
         "--runs".to_owned(),
         args.runs.to_string(),
-    ];
+    ]);
     if let Some(title) = &question.title {
         words.extend(["--title".to_owned(), shell_word(title)]);
     }
@@ -115,7 +119,7 @@ fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     let mut record = state::Record {
         schema: state::SCHEMA,
         run: run_dir.id.clone(),
-        command: crate::commands::finish::command_line(),
+        command: crate::commands::typed::command_line(),
         request,
         mirror: args.mirror.clone(),
         suite: String::new(),

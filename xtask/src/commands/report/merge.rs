@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::baseline::BaselineArgs;
 use crate::commands::output::OutputArgs;
-use crate::commands::{finish, start};
+use crate::commands::{finish, start, typed};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_engine::matrix::join::{self, Frame, Part};
@@ -85,7 +85,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     copied.inspect_err(|_| run_dir.discard())?;
     write_plan(&run_dir, &frame, &stored)?;
     result.run.clone_from(&run_dir.id);
-    result.command = finish::command_line();
+    result.command = typed::command_line();
     result.phases = phases;
     tell(&ctx, &result);
     let size = args.run_size.unwrap_or(RUN_BYTES * stored.len().max(1) as u64);
@@ -160,7 +160,7 @@ fn write_plan(run_dir: &RunDir, frame: &Frame, parts: &[Stored]) -> Result<()> {
     let plan = serde_json::json!({
         "schema": SCHEMA,
         "run": run_dir.id,
-        "command": finish::command_line(),
+        "command": typed::command_line(),
         "matrix": { "key": frame.key, "harness": frame.harness, "all": frame.all, "jobs": frame.wanted },
         "parts": parts,
     });

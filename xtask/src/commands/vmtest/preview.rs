@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::commands::finish::command_line;
 use crate::commands::tell;
+use crate::commands::typed::command_line;
 use vmtest_base::error::{Class, Result};
 use vmtest_engine::build_chain;
 use vmtest_engine::plan::Plan;

@@ -10,6 +10,7 @@ use crate::bisect::state::StoredStep;
 use crate::request::Request;
 use vmtest_base::beneath;
 use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::program;
 use vmtest_record::bisection::{Bisection, Subject};
 use vmtest_record::load;
 use vmtest_record::run::RunResult;
@@ -65,7 +66,7 @@ impl Hunt<'_> {
         if class != Class::Pass {
             let open = record.steps.iter().any(|step| step.class == Class::Host);
             if open {
-                report.resume = format!("cargo xtask bisect --resume {}", self.resume_word());
+                report.resume = self.resume_command();
             }
         }
         self.notes(&mut report, end)?;
@@ -79,10 +80,15 @@ impl Hunt<'_> {
         Bisection {
             answer: if interrupted { "interrupted" } else { UNFINISHED }.to_owned(),
             summary: format!("no answer yet after {asked} kernel run(s): {}", error.summary()),
-            resume: format!("cargo xtask bisect --resume {}", self.resume_word()),
+            resume: self.resume_command(),
             exit_code: error.class,
             ..self.begun()
         }
+    }
+
+    /// The command that resumes this search.
+    pub fn resume_command(&self) -> String {
+        program::command(&format!("bisect --resume {}", self.resume_word()))
     }
 
     /// The parts that every report has.
@@ -237,7 +243,7 @@ impl Hunt<'_> {
     /// The `vmtest` command that reproduces it.
     fn again(&self, id: &str) -> Result<String> {
         let axis = &self.record.axis;
-        let mut words = vec!["cargo xtask vmtest".to_owned()];
+        let mut words = vec![program::command("vmtest")];
         words.extend(axis.words(id)?);
         let mut request = Request { kernels: Vec::new(), ..self.record.request.clone() };
         if !axis.has_patches(id) {

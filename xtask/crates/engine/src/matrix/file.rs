@@ -13,6 +13,7 @@ use crate::plan::{self, DEFAULT_VARIANT};
 use crate::request::BootChoice;
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::read_text;
+use vmtest_base::program;
 use vmtest_kernel::maintained;
 use vmtest_kernel::spec::KernelSpec;
 use vmtest_record::matrix::{Axes, CellGlobs};
@@ -128,7 +129,11 @@ impl Matrix {
         for id in ids {
             let Some(job) = self.jobs.iter().find(|job| job.axes.id == *id) else {
                 return Err(Error::usage(format!("{} has no cell {id:?}", self.path.display())).next(
-                    format!("`cargo xtask ci-matrix {} --format json` lists them", self.path.display()),
+                    format!(
+                        "`{} ci-matrix {} --format json` lists them",
+                        program::name(),
+                        self.path.display()
+                    ),
                 ));
             };
             if chosen.iter().any(|other| other.axes.id == *id) {

@@ -75,6 +75,16 @@ fn what_only_some_runs_need_is_a_warning_until_a_run_needs_it() {
 }
 
 #[test]
+fn an_installation_needs_nothing_that_only_compiles_the_harness_and_the_runner() {
+    let needs = |installed| without_cargo(needs_of(Toolchain::Image).to_vec(), installed);
+    let names = |installed| wanted(&needs(installed)).map(|tool| tool.name).collect::<Vec<_>>();
+    for name in ["cargo", "rustc", "cc", "clang", "make", "libelf.a"] {
+        assert!(names(false).contains(&name) && !names(true).contains(&name), "{name}");
+    }
+    assert!(names(true).contains(&"bwrap") && names(true).contains(&"apt-get"));
+}
+
+#[test]
 fn a_refusal_lists_everything_once() {
     let absent = |name| judge(tool(name), &[Need::BuildRoot], Seen::Absent("is not on PATH".to_owned()));
     let error = refuse(&[absent("mmdebstrap"), absent("pip")]).expect_err("two are missing");

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Check, Need, PROBE_LIMIT, SETUP, SETUP_HOST, Status, is_root};
+use super::{Check, Need, PROBE_LIMIT, SETUP, SETUP_HOST, Status, is_root, located};
 use crate::process::{Job, find_program};
 
 pub(super) const RUSTUP: &str = "rustup update stable (rustup itself: https://rustup.rs)";
@@ -232,7 +232,7 @@ pub(super) fn judge(tool: &Tool, needs: &[Need], seen: Seen) -> Check {
             // Trust a tool without a version: rejecting it would stop runs that work.
             _ => (Some(found), Status::Ok, None, None),
         },
-        Seen::Broken(why) | Seen::Absent(why) => (None, bad, Some(why), Some(tool.fix.to_owned())),
+        Seen::Broken(why) | Seen::Absent(why) => (None, bad, Some(why), Some(located(tool.fix))),
     };
     Check {
         name: tool.name,

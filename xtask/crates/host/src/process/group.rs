@@ -15,6 +15,7 @@ use super::{GRACE, MAX_LINE, QUEUED_LINES, Stream, display};
 use crate::reaper;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::interrupt;
+use vmtest_base::program;
 
 /// A child. One from [`Group::spawn`] has its own process group, and dropping it ends the whole group.
 pub struct Group {
@@ -56,7 +57,10 @@ impl Group {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             let base = Error::host(format!("cannot start `{shown}`")).why(error);
             if missing {
-                base.next("`cargo xtask doctor` names what is missing and the package that has it")
+                base.next(format!(
+                    "`{}` names what is missing and the package that has it",
+                    program::command("doctor")
+                ))
             } else {
                 base
             }
