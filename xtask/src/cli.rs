@@ -89,7 +89,7 @@ mod tests {
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
-    const OPTIONS: [(&str, &[&str], &str); 48] = [
+    const OPTIONS: [(&str, &[&str], &str); 50] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
@@ -103,6 +103,7 @@ mod tests {
         ("suite", &["own"], "pi"),
         ("test", &["basic"], "p"),
         ("ignore-denylist", &[], "p"),
+        ("rerun-failed", &["latest"], "p"),
         ("effort", &["quick"], "p"),
         ("allow-splats", &["f"], "p"),
         ("allow-skip", &["*"], "p"),
@@ -128,6 +129,7 @@ mod tests {
         ("executor", &["run {cell} {out}"], "mx"),
         ("executor-limit", &["5"], "x"),
         ("output", &["html=f"], "pmx"),
+        ("rows", &["all"], "pmx"),
         ("baseline", &["latest"], "pmx"),
         ("json", &["f"], "pmxli"),
         ("out", &["d"], "pmbxi"),

@@ -46,7 +46,7 @@ const MATRIX_DECIDES: [&str; 29] = [
 ];
 
 /// What a guest without tests has no use for.
-const ABOUT_TESTS: [&str; 9] = [
+const ABOUT_TESTS: [&str; 10] = [
     "tests",
     "ignore_denylist",
     "effort",
@@ -55,11 +55,12 @@ const ABOUT_TESTS: [&str; 9] = [
     "vms",
     "fail_fast",
     "outputs",
+    "rows",
     "baseline",
 ];
 
 /// What a list of subtests does not depend on.
-const ABOUT_A_RUN: [&str; 35] = [
+const ABOUT_A_RUN: [&str; 36] = [
     "kernels",
     "patches",
     "with_base",
@@ -88,6 +89,7 @@ const ABOUT_A_RUN: [&str; 35] = [
     "vms",
     "fail_fast",
     "outputs",
+    "rows",
     "baseline",
     "out",
     "run_size",
@@ -165,6 +167,10 @@ pub struct VmtestArgs {
     /// Also run tests on the tree's deny lists (suite upstream)
     #[arg(help_heading = "Tests", long)]
     pub ignore_denylist: bool,
+    /// Run what did not pass in an earlier run again, with that run's kernels and options
+    #[arg(help_heading = "Tests", long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
+    #[arg(allow_negative_numbers = true, conflicts_with_all = MATRIX_DECIDES, conflicts_with = "matrix")]
+    pub rerun_failed: Option<PathBuf>,
     /// How much to run
     #[arg(help_heading = "Tests", long, value_parser = effort(), default_value = "normal", value_name = "EFFORT")]
     pub effort: Effort,
@@ -239,7 +245,7 @@ pub struct VmtestArgs {
     pub shard: Option<Shard>,
     /// Build everything that the jobs need and start no guest: for CI that builds once and then runs jobs on many
     /// machines with the same cache
-    #[arg(help_heading = "Matrix", long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "baseline"])]
+    #[arg(help_heading = "Matrix", long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "rows", "baseline"])]
     pub build_only: bool,
     /// Pass each job to this command, which must leave a run directory. It is split like a shell command but run
     /// without a shell; {cell}, {out} and {matrix} are replaced
@@ -304,6 +310,7 @@ impl VmtestArgs {
             suites,
             ignore_denylist,
             tests,
+            rerun_failed: _,
             effort,
             repeat,
             until_fail,
