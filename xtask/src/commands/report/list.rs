@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// If there is no place for runs.
 pub fn run(args: &Args) -> Result<()> {
-    let look = Look::of_stdout(Some(Rows::Failed));
+    let look = Look::of_stdout(None);
     let (mut text, mut data) = (String::new(), Vec::new());
     for dir in load::finished(&runs_dir()?) {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -44,7 +44,11 @@ pub fn run(args: &Args) -> Result<()> {
                 let (finding, colour) = summary::finding(&run);
                 let seconds = seconds(&run);
                 let line = format!("{name}  {when}  {:>6}  ", format!("{seconds} s"));
-                let room = look.width.saturating_sub(line.chars().count());
+                // Lines are cut for a terminal only.
+                let room = match look.rows {
+                    Rows::Failed => look.width.saturating_sub(line.chars().count()),
+                    Rows::All => usize::MAX,
+                };
                 let shown: String = finding.chars().take(room).collect();
                 let _ = writeln!(text, "{line}{}", look.paint(&shown, colour));
                 data.push(entry(&name, &run, seconds, &finding));

@@ -15,6 +15,7 @@ use vmtest_engine::resources::Resources;
 use vmtest_host::build_root::BuildRoot;
 use vmtest_host::doctor::Toolchain;
 use vmtest_host::store::CacheKind;
+use vmtest_kernel::spec::KernelSpec;
 use vmtest_record::load;
 
 /// Most earlier runs that are read.
@@ -79,7 +80,9 @@ fn to_build(resources: &Resources<'_>, chain: &[Column], meant: &[&Meaning]) -> 
         return Ok(0);
     }
     let tools = resources.plan.toolchain == Toolchain::Host || BuildRoot::is_cached(resources.ctx);
-    if !meaning.resolved.cached && meaning.resolved.path.is_none() {
+    // A tree is read into the cache only if there is a series to try on it.
+    let is_read = matches!(last.spec, KernelSpec::Tree(_)) && meaning.of > 0;
+    if !meaning.resolved.cached && !is_read {
         return Ok(chain.len());
     }
     let unbuilt = column::patch(resources, last, &column::material(resources, last));
