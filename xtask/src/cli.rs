@@ -89,7 +89,7 @@ mod tests {
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
-    const OPTIONS: [(&str, &[&str], &str); 50] = [
+    const OPTIONS: [(&str, &[&str], &str); 51] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
@@ -139,6 +139,7 @@ mod tests {
         ("list", &[], "pl"),
         ("shell", &[], "p"),
         ("exec", &["true"], "pi"),
+        ("share", &["d"], "i"),
         ("gdb", &[], "p"),
     ];
 

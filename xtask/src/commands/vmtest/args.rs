@@ -286,6 +286,10 @@ pub struct VmtestArgs {
     /// Run a shell command in the guest instead of the tests: exit code 0 if it succeeds, 1 if it fails
     #[arg(help_heading = "Look inside", long, value_name = "CMD", group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
     pub exec: Option<String>,
+    /// Directory of this host for the guest of --shell or --exec, which starts in it; read-only unless DIR:rw. Needs a
+    /// boot through vng [default: the tree, if one is tested]
+    #[arg(help_heading = "Look inside", long, value_name = "DIR[:rw]", requires = "look_inside")]
+    pub share: Option<String>,
     /// Stop before the first instruction and print the gdb command line
     #[arg(help_heading = "Look inside", long, conflicts_with = "look_inside")]
     pub gdb: bool,
@@ -341,6 +345,7 @@ impl VmtestArgs {
             list: _,
             shell,
             exec,
+            share,
             gdb,
             self_test,
             mirror: _,
@@ -382,6 +387,7 @@ impl VmtestArgs {
             vms,
             fail_fast,
             purpose,
+            share: share.clone(),
             self_test,
         }
     }
