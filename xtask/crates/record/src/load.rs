@@ -153,7 +153,12 @@ pub fn finished(runs: &Path) -> Vec<PathBuf> {
         name.is_some_and(|name| vmtest_base::date::of_run(name).is_some()) && beneath::is_file(dir, FILE)
     };
     let mut dirs: Vec<PathBuf> = entries.filter(is_run).collect();
-    dirs.sort();
+    // A name has the second in which a run began, and random digits.
+    dirs.sort_by_cached_key(|dir| {
+        let began = dir.file_name().and_then(|name| name.to_str()?.get(..15).map(str::to_owned));
+        let ended = dir.join(FILE).symlink_metadata().and_then(|stat| stat.modified()).ok();
+        (began, ended)
+    });
     dirs
 }
 
