@@ -104,9 +104,9 @@ mod tests {
     use super::*;
     use vmtest_engine::request::Request;
 
-    /// Every option of `vmtest` with a valid value, and the modes that use it: a plain run, a matrix run
-    /// here, one that only builds, one by an executor, a list of subtests, an interactive guest.
-    const OPTIONS: [(&str, &[&str], &str); 48] = [
+    /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
+    /// only builds, one by an executor, a list of subtests, a look inside a guest.
+    const OPTIONS: [(&str, &[&str], &str); 51] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
@@ -120,6 +120,7 @@ mod tests {
         ("suite", &["own"], "pi"),
         ("test", &["basic"], "p"),
         ("ignore-denylist", &[], "p"),
+        ("rerun-failed", &["latest"], "p"),
         ("effort", &["quick"], "p"),
         ("allow-splats", &["f"], "p"),
         ("allow-skip", &["*"], "p"),
@@ -145,6 +146,7 @@ mod tests {
         ("executor", &["run {cell} {out}"], "mx"),
         ("executor-limit", &["5"], "x"),
         ("output", &["html=f"], "pmx"),
+        ("rows", &["all"], "pmx"),
         ("baseline", &["latest"], "pmx"),
         ("json", &["f"], "pmxli"),
         ("out", &["d"], "pmbxi"),
@@ -154,6 +156,7 @@ mod tests {
         ("list", &[], "pl"),
         ("shell", &[], "p"),
         ("exec", &["true"], "pi"),
+        ("share", &["d"], "i"),
         ("gdb", &[], "p"),
     ];
 

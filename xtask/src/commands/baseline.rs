@@ -11,9 +11,9 @@ use vmtest_record::run::RunResult;
 /// Options of commands that report a run and compare it with an earlier one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BaselineArgs {
-    /// Compare with an earlier run (`latest`, its name or its directory) and exit with 0 if nothing got
-    /// worse: tests that already failed there do not count
-    #[arg(long, value_name = "RUN")]
+    /// Compare with an earlier run (`latest`, `-2`, its name or its directory) and exit with 0 if nothing got worse: tests
+    /// that already failed there do not count
+    #[arg(long, value_name = "RUN", allow_negative_numbers = true)]
     baseline: Option<PathBuf>,
 }
 

@@ -89,7 +89,7 @@ pub fn run(
     finish::tidy(&ctx, &run_dir, KEPT_RUNS, None);
     print(&unproven)?;
     let place = run_dir.path.display().to_string();
-    print(&table::render(&findings, &place, class.code(), Look::of_stdout()))?;
+    print(&table::render(&findings, &place, class.code(), Look::of_stdout(None)))?;
     Ok(class)
 }
 

@@ -12,7 +12,7 @@ use vmtest_record::load::{self, Consoles};
 use vmtest_record::run::RunResult;
 use vmtest_report::bisect;
 use vmtest_report::format::Format;
-use vmtest_report::layout::Look;
+use vmtest_report::layout::{Look, Rows};
 use vmtest_report::story::Story;
 
 /// The formats of one kind of report.
@@ -66,6 +66,10 @@ pub struct OutputArgs {
     /// ktap, markdown, github, mail, html
     #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
     pub outputs: Vec<Wish<Format>>,
+    /// Rows of the table: all, or failed, which counts the tests that passed by group [default: failed on a
+    /// terminal, all elsewhere]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub rows: Option<Rows>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +104,7 @@ impl<F: Formats> Wish<F> {
 #[derive(Debug)]
 pub struct Outputs<F = Format> {
     list: Vec<(F, Target)>,
+    rows: Option<Rows>,
 }
 
 impl OutputArgs {
@@ -108,7 +113,7 @@ impl OutputArgs {
     /// # Errors
     /// Class `Usage` if two would go to standard output, class `Host` for a file that cannot be written.
     pub fn open(&self, json: Option<&Path>) -> Result<Outputs> {
-        Outputs::open(&self.outputs, json)
+        Ok(Outputs { rows: self.rows, ..Outputs::open(&self.outputs, json)? })
     }
 }
 
@@ -141,7 +146,7 @@ impl<F: Formats> Outputs<F> {
             Some(path) => list.push((F::JSON, Target::open("--json", path)?)),
             None => (),
         }
-        Ok(Outputs { list })
+        Ok(Outputs { list, rows: None })
     }
 }
 
@@ -178,8 +183,10 @@ impl<F: Formats> Outputs<F> {
         let mut done = Ok(());
         for (format, target) in self.list {
             let look = match target {
-                Target::Stdout => Look::of_stdout(),
-                Target::File(_) | Target::Stream(..) | Target::Summary(_) => Look { colour: false },
+                Target::Stdout => Look::of_stdout(self.rows),
+                Target::File(_) | Target::Stream(..) | Target::Summary(_) => {
+                    Look { rows: self.rows.unwrap_or(Rows::All), ..Look::PLAIN }
+                }
             };
             let stdout = target.is_stdout();
             let write = || format.render(story, look).and_then(|text| target.write(&text));

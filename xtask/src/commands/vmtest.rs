@@ -25,7 +25,9 @@ use vmtest_report::phases::Phases;
 use vmtest_suite::own::Runner;
 
 pub mod args;
+mod cost;
 mod preview;
+mod rerun;
 
 use crate::commands::vmtest::args::VmtestArgs;
 
@@ -34,7 +36,10 @@ use crate::commands::vmtest::args::VmtestArgs;
 /// # Errors
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
-    let plan = Plan::new(&args.request())?;
+    let request = args.rerun_failed.as_deref().map(rerun::request).transpose()?;
+    // A rerun is recorded with the options that it took over: `latest` means another run by then.
+    let command = request.as_ref().map_or_else(typed::command_line, rerun::command_line);
+    let plan = Plan::new(&request.unwrap_or_else(|| args.request()))?;
     let phases = Phases::default();
     let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
     if args.list {
@@ -44,11 +49,15 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let prepared = prepare(&ctx, plan).inspect_err(early)?;
     let (plan, resources) = (&prepared.plan, Resources::open(&ctx, &prepared).inspect_err(early)?);
     if args.dry_run {
-        return preview::show(&resources, args.json.as_deref());
+        // The plan goes where `--json` says, and nothing else is written.
+        args.output.open(None)?;
+        args.baseline.open()?;
+        args.out.as_deref().map_or(Ok(()), RunDir::check_empty)?;
+        return preview::show(&resources, &command, args.json.as_deref());
     }
     let reports = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
-    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &resources))?;
+    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &resources, &command))?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
         let class = inspect::run(&resources, &plan.columns[0], &run_dir)?;
         finish::tidy(&ctx, &run_dir, args.keep, args.run_size);
@@ -60,7 +69,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
             run_dir.discard();
         }
     })?;
-    let result = conclude(&ctx, &resources, columns, &phases, &run_dir);
+    let result = conclude(&ctx, &resources, columns, &phases, (&run_dir, command));
     finish::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, reports)
 }
 
@@ -69,15 +78,14 @@ fn conclude(
     resources: &Resources<'_>,
     columns: Vec<ColumnResult>,
     phases: &Phases,
-    run_dir: &RunDir,
+    (run_dir, command): (&RunDir, Vec<String>),
 ) -> RunResult {
     // Getting the versions would build tools that an interrupted run does not have yet.
     let tools = match interrupt::requested() {
         Some(_) => Default::default(),
         None => finish::tool_versions(ctx, resources),
     };
-    let mut result =
-        RunResult { tools, phases: phases.records(), ..RunResult::empty(&run_dir.id, typed::command_line()) };
+    let mut result = RunResult { tools, phases: phases.records(), ..RunResult::empty(&run_dir.id, command) };
     columns.into_iter().for_each(|column| column.add_to(&mut result));
     result.allowed_splats = resources.allowed.records(&result.splats);
     reference_columns::settle(&mut result);

@@ -130,3 +130,84 @@ fn a_record_that_agrees_with_itself_and_not_with_its_guests_is_found_out() {
     fs::write(&events, &bytes[..bytes.len() / 2]).expect("written");
     report(&world, &["show", "--from-raw"]).refuses(30, &["bytes of", "that were judged"]);
 }
+
+#[test]
+fn runs_are_listed_and_counted_from_the_newest_wherever_they_are() {
+    let world = World::new();
+    assert_eq!(report(&world, &["list"]).stdout, "no finished runs\n");
+    ran(&world, &["fail"]).exits(1);
+    let out = world.path("elsewhere").display().to_string();
+    ran_with(&world, &["pass"], &["--out", &out]);
+    let list = report(&world, &["list"]);
+    let lines: Vec<&str> = list.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{list}");
+    assert!(lines[0].contains("FAILED: 1 of 3 tests on tree:linux-0"), "{list}");
+    assert!(lines[1].contains("PASSED: 3 tests on tree:linux-0"), "{list}");
+    for (which, code) in
+        [(&["show"][..], 0), (&["show", "latest"], 0), (&["show", "-1"], 0), (&["show", "-2"], 1)]
+    {
+        report(&world, which).exits(code);
+    }
+    report(&world, &["show", "-3"]).refuses(2, &["no such finished run: -3", "not that many"]);
+    let name = lines[1].split(' ').next().expect("a name");
+    report(&world, &["show", name]).exits(0).says(&[&out]);
+    let json = report(&world, &["list", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(json["runs"][0]["exit_code"], 1);
+    // The run of --out is the user's: only its name is forgotten.
+    let clean = world.start(world.command(&["clean", "--runs"])).done();
+    assert_eq!(clean.status.code(), Some(0), "{clean}");
+    assert_eq!(report(&world, &["list"]).stdout, "no finished runs\n");
+    report(&world, &["show", &out]).exits(0);
+}
+
+#[test]
+fn rows_can_be_folded_and_unfolded() {
+    let world = World::new();
+    let done = ran(&world, &["fail"]);
+    done.exits(1).says(&["basic/first pass", "basic/second fail"]);
+    let folded = report(&world, &["show", "--rows", "failed"]);
+    folded.exits(1).says(&["basic 1/2 many 1/1", "fail basic/second"]);
+    assert_eq!(folded.told("basic/first"), 0, "{folded}");
+    let folded = ran_with(&world, &["fail"], &["--rows", "failed"]);
+    assert_eq!(folded.told("basic/first"), 0, "{folded}");
+}
+
+#[test]
+fn what_did_not_pass_runs_again_with_the_same_request() {
+    let world = World::new();
+    let first = ran_with(&world, &["fail"], &["--repeat", "2"]);
+    first.exits(1);
+    let again = world.start(world.command(&["vmtest", "--rerun-failed"])).done();
+    again.exits(1).says(&["FAILED: 1 of 1 test on tree:linux-0"]);
+    assert_eq!(again.outcomes(None).into_keys().collect::<Vec<_>>(), ["basic/second"]);
+    let command = again.json()["command"].to_string();
+    assert!(command.contains("--repeat") && command.contains("basic/second"), "{command}");
+    assert!(!command.contains("rerun"), "it can be repeated when `latest` is another run: {command}");
+    world.tree("linux-0", "guest: pass");
+    let run = first.run_dir.as_ref().expect("a run").display().to_string();
+    let fixed = world.start(world.command(&["vmtest", "--rerun-failed", &run])).done();
+    fixed.exits(0);
+    assert_eq!(fixed.outcomes(None).len(), 1, "{fixed}");
+    let none = world.start(world.command(&["vmtest", "--rerun-failed"])).done();
+    none.refuses(2, &["cannot rerun the failed tests of", "every test of it passed"]);
+    // Nothing ran, so everything that was asked for runs.
+    ran_with(&world, &[], &["--kernel", &format!("tree:{}", world.tree("broken", "make: error").display())]);
+    let same = world.start(world.command(&["vmtest", "--rerun-failed"])).done();
+    same.exits(12);
+    assert_eq!(same.outcomes(None).len(), 3, "{same}");
+}
+
+#[test]
+fn the_finding_names_the_state_of_a_tree() {
+    let world = World::new();
+    let top = world.repo("linux", "guest: pass");
+    let spec = format!("tree:{}", top.display());
+    let run = || world.run(&["--kernel", &spec, "--boot", "direct"]);
+    let clean = run();
+    let state = crate::support::text(&clean.json()["kernels"][0]["state"]);
+    assert!(state.starts_with("main@") && state.len() == "main@".len() + 7, "{state}");
+    clean.exits(0).says(&[&format!("PASSED: 3 tests on tree:linux ({state})")]);
+    fs::write(top.join("kernel/fake.c"), "int edited;\n").expect("written");
+    run().exits(0).says(&[&format!("PASSED: 3 tests on tree:linux ({state} +1 file)")]);
+}

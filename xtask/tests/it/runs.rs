@@ -181,12 +181,16 @@ fn a_kernel_that_does_not_build_leaves_the_matrix_going() {
     let bad = format!("tree:{}", world.tree("bad", "make: error").display());
     let done = world.run(&["--kernel", &bad, "--kernel", &good(&world)]);
     done.exits(12).says(&["kernel/fake.c:7:9: error: 'sessions' undeclared"]);
+    // Relative to the tree, so that an editor that runs in it can jump there.
+    let line = "kernel/fake.c:7:9: error: 'sessions' undeclared (first use in this function)";
+    assert!(done.stderr.lines().any(|told| told == line), "{done}");
     assert!(done.outcomes(Some("tree:bad")).values().all(|outcome| outcome == "notrun"));
     assert!(done.outcomes(Some("tree:good")).values().all(|outcome| outcome == "pass"));
     assert_eq!(done.outcomes(Some("tree:bad")).len(), TESTS.len());
     assert_eq!(done.json()["classes"], serde_json::json!({ "0": 3, "12": 3 }));
     assert_eq!(done.stdout.lines().last(), Some("exit 12: kernel build failed 3, pass 3"), "{done}");
-    assert_eq!(done.told("'sessions' undeclared"), 1, "once, with the lines around it\n{done}");
+    let told = done.told("'sessions' undeclared");
+    assert_eq!(told, 3, "for editors, with the lines around it, and in the finding\n{done}");
 
     // The failure is not cached: once fixed, it builds.
     world.tree("bad", PASSES);
@@ -214,7 +218,34 @@ fn a_series_that_does_not_apply_is_told_once() {
     let done = world.run(&["--kernel", &good(&world), "--patches", &patch.display().to_string()]);
     done.exits(10).says(&["0001-elsewhere.patch", "kernel/fake.c"]);
     assert_eq!(world.made("vmlinux"), 0);
-    assert_eq!(done.told("does not apply: "), 1, "{done}");
+    assert_eq!(done.told("does not apply: "), 2, "the reason, and the finding at the end\n{done}");
+    done.says(&["FAILED: patch 1/1 \"fake: rename nowhere\" does not apply: kernel/fake.c: "]);
+    let ended =
+        world.run(&["--kernel", &good(&world), "--patches", &patch.display().to_string(), "--with-base"]);
+    ended.exits(10).says(&["not built, because the series does not apply to it"]);
+    assert_eq!(world.made("allnoconfig") + world.made("vmlinux"), 0, "not even the base");
+    let dry = world.run(&["--kernel", &good(&world), "--patches", &patch.display().to_string(), "--dry-run"]);
+    dry.refuses(10, &["0001-elsewhere.patch", "does not apply: "]);
+}
+
+#[test]
+fn a_dry_run_says_what_it_costs_and_refuses_what_the_run_refuses() {
+    let world = World::new();
+    let kernel = good(&world);
+    let dry = |words: &[&str]| world.run(&[&["--kernel", &kernel, "--dry-run"], words].concat());
+    dry(&[]).exits(0).says(&["cost 1 kernel to build; there is no earlier run to estimate the time from"]);
+    world.run(&["--kernel", &kernel]).exits(0);
+    dry(&[]).exits(0).says(&["cost no kernel to build, about 1 min"]);
+    dry(&["--with-base", "--patches", &world.patch("a.patch", "first", "better").display().to_string()])
+        .exits(0)
+        .says(&["cost 2 kernels to build, about 1 min", "of disk"]);
+    world.write("used/file", "mine\n");
+    dry(&["--out", "used"]).refuses(2, &["--out", "is not empty"]);
+    dry(&["--baseline", "nowhere"]).refuses(2, &["no such finished run: nowhere"]);
+    dry(&["--output", "junit=/nowhere/at/all"]).refuses(30, &["cannot write /nowhere/at/all"]);
+    assert!(!world.path("new").exists());
+    dry(&["--out", "new"]).exits(0);
+    assert!(!world.path("new").exists(), "nothing is made");
 }
 
 #[test]

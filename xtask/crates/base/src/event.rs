@@ -54,6 +54,10 @@ pub enum Kind {
     Noted(String),
     /// Something the user should act on or be careful about.
     Warned(String),
+    /// How many kernels the run builds.
+    Planned { kernels: usize },
+    /// Errors of a compiler, one per line: `path:line:column: error: ..`, as editors read them.
+    Diagnosed(String),
 }
 
 /// Receives every event, in order.
@@ -107,6 +111,14 @@ impl Bus {
         self.emit(Kind::Warned(text.into()));
     }
 
+    /// Shows errors of a compiler as they are.
+    pub fn diagnostics(&self, text: impl Into<String>) {
+        let text = text.into();
+        if !text.is_empty() {
+            self.emit(Kind::Diagnosed(text));
+        }
+    }
+
     /// Starts a phase. It counts as failed unless [`Phase::finish`] or [`Phase::cached`] is called.
     pub fn phase(&self, name: impl Into<String>, subject: impl Into<String>) -> Phase {
         let phase = Phase {
@@ -143,6 +155,8 @@ fn cleaned(kind: Kind) -> Kind {
         }
         Kind::Noted(text) => Kind::Noted(lines(&text)),
         Kind::Warned(text) => Kind::Warned(lines(&text)),
+        Kind::Planned { kernels } => Kind::Planned { kernels },
+        Kind::Diagnosed(text) => Kind::Diagnosed(lines(&text)),
     }
 }
 

@@ -7,10 +7,12 @@
 use crate::column::{self, ColumnResult, Unbuilt};
 use crate::plan::Column;
 use crate::resources::Resources;
-use vmtest_base::error::{Class, Result};
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::event::Kind;
 use vmtest_base::interrupt;
 use vmtest_base::thread::join;
 use vmtest_host::store::RunDir;
+use vmtest_record::run::Role;
 
 /// Splits columns into chains.
 pub fn split(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
@@ -23,6 +25,8 @@ pub fn split(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
 /// Class `Usage` for a mistake that can only be detected with the built runner.
 pub fn run(resources: &Resources<'_>, columns: &[Column], run_dir: &RunDir) -> Result<Vec<ColumnResult>> {
     let chains: Vec<(usize, &[Column])> = split(columns).enumerate().collect();
+    let kernels_to_build = columns.iter().filter(|column| column.spec.has_source()).count();
+    resources.ctx.bus.emit(Kind::Planned { kernels: kernels_to_build });
     // Detect a glob without a match before building a kernel.
     let runner = || resources.runner().map(|_| ());
     side_by_side(
@@ -98,6 +102,19 @@ fn lend(resources: &Resources<'_>, place: usize, tree: Option<&Unbuilt>) {
     }
 }
 
+/// Stops the base of a series that does not apply: there is nothing to compare it with.
+fn without_vain_bases(chain: &[Column], trees: Vec<Unbuilt>) -> Vec<Unbuilt> {
+    let lost = trees.last().is_some_and(Unbuilt::is_unpatchable);
+    let stop = |(column, tree): (&Column, Unbuilt)| match column.role {
+        Some(Role::Base) if lost => tree.stopped(Error::new(
+            Class::SeriesDoesNotApply,
+            "not built, because the series does not apply to it",
+        )),
+        _ => tree,
+    };
+    chain.iter().zip(trees).map(stop).collect()
+}
+
 /// Builds the columns of a chain one after the other, and boots each as soon as it is built.
 fn kernels(
     resources: &Resources<'_>,
@@ -105,6 +122,7 @@ fn kernels(
     trees: Vec<Unbuilt>,
     run_dir: &RunDir,
 ) -> Vec<ColumnResult> {
+    let trees = without_vain_bases(chain, trees);
     let mut results: Vec<Vec<ColumnResult>> = std::thread::scope(|scope| {
         let booted: Vec<_> = chain
             .iter()

@@ -75,6 +75,7 @@ pub fn check_cmdline(plan: &Plan, column: &Column, variant: Option<&Variant>) ->
         wishes: None,
         nonce: nonce(),
         task,
+        share: None,
         gdb: false,
     })
 }

@@ -107,6 +107,28 @@ impl Unbuilt {
         }
     }
 
+    /// Whether its series does not apply.
+    pub fn is_unpatchable(&self) -> bool {
+        self.from.as_ref().is_err_and(|error| error.class == Class::SeriesDoesNotApply)
+    }
+
+    /// The same column, which is not built because of another one.
+    pub fn stopped(self, why: Error) -> Unbuilt {
+        Unbuilt { from: self.from.and(Err(why)), ..self }
+    }
+
+    /// Whether its kernel is in the cache.
+    ///
+    /// # Errors
+    /// Why there is no source, or no tools.
+    pub fn is_built(&self, resources: &Resources<'_>, column: &Column) -> Result<bool> {
+        let Some(tree) = self.tree()? else { return Ok(true) };
+        let Configuration { variant, requests } =
+            resources.prepared.configuration(column.variant.as_deref())?;
+        let recipe = Recipe { variant, requests, tools: resources.tools()?, make: resources.plan.make };
+        Ok(build::cached(resources.ctx, tree, &recipe)?.is_some())
+    }
+
     /// Directory of its source; `None` without one.
     fn source(&self) -> Option<PathBuf> {
         self.tree().ok().flatten().map(|tree| tree.source().dir.clone())
@@ -116,7 +138,8 @@ impl Unbuilt {
 /// Applies the patches of a column to its source.
 pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Material>) -> Unbuilt {
     let id = early_id(resources, column);
-    let mut kernel = Kernel { id, spec: column.spec.to_string(), role: column.role, ..Kernel::default() };
+    let (spec, state) = (column.spec.to_string(), resources.prepared.state(&column.spec));
+    let mut kernel = Kernel { id, spec, state, role: column.role, ..Kernel::default() };
     let from = match material {
         Ok(material) => match patched(resources, column, material, &mut kernel) {
             // The source was found to be damaged, or was pruned in the meantime.

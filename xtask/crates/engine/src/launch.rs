@@ -10,6 +10,7 @@ use crate::bootable::{Bootable, Bpftool};
 use crate::plan::DEFAULT_MEMORY_MIB;
 use crate::request::Purpose;
 use crate::resources::Resources;
+use crate::share::{SHARE_MOUNT, Share};
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::{create_dir, nonce, write_file};
 use vmtest_guest::console::Scanner;
@@ -20,7 +21,7 @@ use vmtest_guest::session::{self, Channel, ConsoleOn};
 use vmtest_guest::spec::{self, BUNDLE_MOUNT, Boot, Task, VmSpec, WISHES};
 use vmtest_guest::{judge, microvm, virtme};
 use vmtest_host::accel::{Accel, AccelChoice, Kind};
-use vmtest_host::sandbox::Sandbox;
+use vmtest_host::sandbox::{ON_PATH, Sandbox, Tools};
 use vmtest_host::slots::Demand;
 use vmtest_host::tools;
 use vmtest_host::virtme_ng::VNG_MOUNT;
@@ -210,6 +211,7 @@ impl Launch<'_> {
             wishes: None,
             nonce: nonce.to_owned(),
             task: task.clone(),
+            share: self.shared()?,
             gdb: resources.plan.purpose == Purpose::Gdb,
         };
         match (fits(&spec), &mut spec.task) {
@@ -222,6 +224,14 @@ impl Launch<'_> {
         Ok(spec)
     }
 
+    /// The directory that a guest without tests shares, as it sees it; `None` without one.
+    fn shared(&self) -> Result<Option<spec::Share>> {
+        let Some(share) = share(self.resources, self.boot)? else { return Ok(None) };
+        let sandbox = Sandbox::new(self.resources.tools()?).read_only(&share.dir, SHARE_MOUNT);
+        let seen_at = sandbox.see(SHARE_MOUNT);
+        Ok(Some(spec::Share { seen_at: seen_at.to_string_lossy().into_owned(), writable: share.writable }))
+    }
+
     /// Where the guest finds its bpftool; `None` without one.
     fn bpftool_in_guest(&self) -> Result<Option<String>> {
         let Launch { resources, bootable, boot, task, .. } = self;
@@ -230,11 +240,30 @@ impl Launch<'_> {
                 let sandbox = Sandbox::new(resources.tools()?).read_only(dir, BPFTOOL_MOUNT);
                 Some(sandbox.see(&format!("{BPFTOOL_MOUNT}/{BPFTOOL}")).to_string_lossy().into_owned())
             }
-            (Bpftool::In(_), Boot::Direct, Task::Tests { .. }) if bpftool::is_static(resources.tools()?) => {
+            (Bpftool::In(_), Boot::Direct, _) if bpftool::is_static(resources.tools()?) => {
                 Some(format!("/{}", vmtest_host::initramfs::BPFTOOL_ENTRY))
             }
             _ => None,
         })
+    }
+}
+
+/// The directory of the host that a guest sees: that of `--share`, or the tree that is tested.
+///
+/// # Errors
+/// Class `Usage` for a guest that has no root of its own to see it in.
+fn share(resources: &Resources<'_>, boot: Boot) -> Result<Option<Share>> {
+    let plan = resources.plan;
+    if !matches!(plan.purpose, Purpose::Shell | Purpose::Exec(_)) {
+        return Ok(None);
+    }
+    match (&plan.share, boot) {
+        (Some(share), Boot::Vng) => Ok(Some(share.clone())),
+        (Some(_), Boot::Direct) => Err(Error::usage("--share needs a boot through vng")
+            .why("a guest that is booted directly has only an initramfs")
+            .next("leave out --boot direct, and test a kernel that is built here")),
+        (None, Boot::Vng) => Ok(plan.columns.first().and_then(|column| Share::of_tree(&column.spec))),
+        (None, Boot::Direct) => Ok(None),
     }
 }
 
@@ -269,6 +298,19 @@ pub fn command(
     };
     if let (Some(dir), Boot::Vng) = (bpftool, spec.boot) {
         sandbox = sandbox.read_only(dir, BPFTOOL_MOUNT);
+    }
+    if let Some(share) = share(resources, spec.boot)? {
+        sandbox = match share.writable {
+            true => sandbox.writable(share.dir, SHARE_MOUNT),
+            false => sandbox.read_only(share.dir, SHARE_MOUNT),
+        };
+    }
+    // A guest through vng boots from the build root, and finds it in PATH.
+    let inspects = matches!(spec.task, Task::Shell | Task::Exec(_));
+    if let (Bpftool::In(dir), Boot::Vng, true, Tools::Image(_)) =
+        (&bootable.bpftool, spec.boot, inspects, tools)
+    {
+        sandbox = sandbox.read_only(dir, ON_PATH);
     }
     sandbox = sandbox
         .read_only(&bootable.dir, "/kernel")

@@ -16,4 +16,5 @@ pub mod prepare;
 pub mod replay;
 pub mod request;
 pub mod resources;
+pub mod share;
 pub mod stacktrace;

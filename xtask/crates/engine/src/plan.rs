@@ -13,6 +13,7 @@ use std::time::Duration;
 use vmtest_protocol::{Effort, SelfTest, TestName};
 
 use crate::request::{BootChoice, Purpose, Request, Suite};
+use crate::share::Share;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::events::MAX_EVENTS;
 use vmtest_guest::judge::Rounds;
@@ -179,6 +180,8 @@ pub struct Plan {
     pub fail_fast: bool,
     /// The purpose of the guests.
     pub purpose: Purpose,
+    /// Directory of the host for a guest without tests.
+    pub share: Option<Share>,
 }
 
 /// How the tree's own tests are chosen.
@@ -226,6 +229,7 @@ impl Plan {
             vms,
             fail_fast,
             purpose,
+            share,
             self_test,
         } = request;
         let mut columns = columns(kernels, variants, patches, config)?;
@@ -276,6 +280,7 @@ impl Plan {
             vms: vms.map_or((cores / 2).max(1), |vms| vms as usize),
             fail_fast: *fail_fast,
             purpose: purpose.clone(),
+            share: share.as_deref().map(Share::parse).transpose()?,
         })
     }
 

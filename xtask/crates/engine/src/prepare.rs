@@ -152,6 +152,12 @@ impl Prepared {
         if fetched.is_there() { Ok(fetched) } else { source::fetch(ctx, &kernel.resolved) }
     }
 
+    /// State of the tree that this kernel is built from; empty if it is not one in a repository.
+    pub fn state(&self, spec: &KernelSpec) -> String {
+        let kernel = self.kernels.iter().find(|kernel| kernel.spec == *spec);
+        kernel.map(|kernel| kernel.resolved.state.clone()).unwrap_or_default()
+    }
+
     /// How the kernel of a column is configured.
     ///
     /// # Errors

@@ -75,6 +75,9 @@ pub struct Request {
     pub fail_fast: bool,
     /// The purpose of the guests.
     pub purpose: Purpose,
+    /// Directory of the host for a guest without tests, `DIR` or `DIR:rw`; `None`: the tree that is tested, if any.
+    #[serde(default)]
+    pub share: Option<String>,
     /// How the suite is damaged on purpose; `None`: not.
     #[serde(skip)]
     pub self_test: Option<SelfTest>,
@@ -114,6 +117,7 @@ impl Default for Request {
             vms: None,
             fail_fast: false,
             purpose: Purpose::Test,
+            share: None,
             self_test: None,
         }
     }
@@ -154,6 +158,7 @@ impl Request {
             vms,
             fail_fast,
             purpose,
+            share,
             self_test,
         } = self;
         let default = Request::default();
@@ -195,6 +200,7 @@ impl Request {
             Purpose::Shell => words.flag("--shell", true),
             Purpose::Gdb => words.flag("--gdb", true),
         }
+        words.each("--share", share);
         words.0.extend(self_test.map(|how| format!("--self-test={}", how.name())));
         words.0
     }

@@ -71,6 +71,14 @@ pub const BUNDLE_MOUNT: &str = "/src";
 /// Name below `/vm` of the file with the wishes of [`Task::Upstream`].
 pub const WISHES: &str = "upstream.json";
 
+/// A directory of the host, as the guest sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    pub seen_at: String,
+    pub writable: bool,
+}
+
+/// One virtual machine.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
     /// How it is booted.
@@ -95,6 +103,8 @@ pub struct VmSpec {
     pub wishes: Option<String>,
     pub nonce: String,
     pub task: Task,
+    /// A directory of the host; the guest starts in it.
+    pub share: Option<Share>,
     /// Wait for gdb on a socket below `/vm`.
     pub gdb: bool,
 }
@@ -140,7 +150,13 @@ pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
             params.extend(self_test.map(|how| format!("{}={}", param::SELF_TEST, how.name())));
         }
         Task::Upstream { .. } => {}
-        Task::Exec(command) => params.push(format!("{}={}", param::EXEC, base64::encode(command.as_bytes()))),
+        Task::Exec(command) => {
+            let command = match &spec.share {
+                Some(share) => format!("cd '{}' || exit; {command}", share.seen_at),
+                None => command.clone(),
+            };
+            params.push(format!("{}={}", param::EXEC, base64::encode(command.as_bytes())));
+        }
         Task::Shell => params.push(format!("{}=1", param::SHELL)),
     }
     params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
@@ -188,6 +204,7 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
             rounds: 1,
             until_fail: None,
         },
+        share: None,
         gdb: false,
     }
 }

@@ -62,6 +62,13 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
         let socket = file(paths.vm, "gdb");
         push(&[&format!("--qemu-opts=-S -gdb unix:{socket},server=on,wait=off")]);
     }
+    if let Some(share) = &spec.share {
+        push(&["--cwd", &share.seen_at]);
+        // Everything else of the root is read-only.
+        if share.writable {
+            push(&[&format!("--rwdir={0}={0}", share.seen_at)]);
+        }
+    }
     if spec.task != Task::Shell {
         push(&["--exec", &paths.runner.to_string_lossy()]);
     }
@@ -86,6 +93,21 @@ mod tests {
         assert!(args.contains(&"--disable-kvm".to_owned()));
         assert!(!args.iter().any(|arg| arg.contains("isa-serial")));
         assert!(args.windows(2).any(|two| two[0] == "--exec" && two[1] == "/suite/r"));
+    }
+
+    #[test]
+    fn a_shared_directory_is_where_the_guest_starts_and_writable_only_if_said() {
+        let paths =
+            Paths { kernel: Path::new("/kernel"), runner: Path::new("/suite/r"), vm: Path::new("/vm") };
+        let words = |writable| {
+            let share = Some(crate::spec::Share { seen_at: "/src".into(), writable });
+            args(&VmSpec { share, ..example(Boot::Vng) }, paths)
+        };
+        for (writable, mounts) in [(false, 0), (true, 1)] {
+            let words = words(writable);
+            assert!(words.windows(2).any(|two| two == ["--cwd", "/src"]), "{words:?}");
+            assert_eq!(words.iter().filter(|word| *word == "--rwdir=/src=/src").count(), mounts);
+        }
     }
 
     #[test]

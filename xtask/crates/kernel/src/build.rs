@@ -224,7 +224,10 @@ impl<'a> ConfiguredTree<'a> {
         });
         let done = self.run_make(job)?;
         if !done.success() {
-            return Err(self.failed("does not build", &done, &log_dir.join("build.log")));
+            let log = log_dir.join("build.log");
+            let text = self.relative(&log);
+            ctx.bus.diagnostics(build_log::placed_errors(text.lines()).join("\n"));
+            return Err(self.failed("does not build", &done, &log));
         }
         if !KEPT.iter().all(|(made, _)| beneath::is_file(&self.dir.join("obj"), made)) {
             // A series may have changed the Makefile, and a symlink there could point to any file of this
@@ -305,12 +308,19 @@ impl<'a> ConfiguredTree<'a> {
         opened(self.tree, self.recipe, dir, false)
     }
 
+    /// A log of make with the names of source files relative to the tree.
+    fn relative(&self, log: &Path) -> String {
+        let text =
+            fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let source = Sandbox::new(self.recipe.tools).read_only(self.dir.join("src"), "/src").see("/src");
+        text.replace(&format!("{}/", source.display()), "")
+    }
+
     fn failed(&self, what: &str, done: &Finished, log: &Path) -> Error {
         if let Some(line) = done.no_space().filter(|_| is_full(&self.dir.join("obj"))) {
             return full_disk(format!("{} {what}", self.tree.id()), &done.command, line);
         }
-        let text =
-            fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let text = self.relative(log);
         let mut error = build_log::first_error(text.lines()).into_iter();
         // The error is the cause; its other lines follow, or the last lines of the output if there is no
         // error.

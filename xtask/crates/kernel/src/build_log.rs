@@ -25,6 +25,24 @@ static ERROR: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap()
 });
 
+/// Most errors that an editor can jump to.
+const MAX_ERRORS: usize = 20;
+
+#[expect(clippy::unwrap_used, reason = "a constant pattern; the tests compile it")]
+static PLACED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[^\s:]+:\d+(:\d+)?: (fatal )?error: ").unwrap());
+
+/// Errors with file and line, each once, in the form that editors jump to.
+pub fn placed_errors<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut errors: Vec<&str> = Vec::new();
+    for line in lines.filter(|line| PLACED.is_match(line)) {
+        if errors.len() < MAX_ERRORS && !errors.contains(&line) {
+            errors.push(line);
+        }
+    }
+    errors
+}
+
 /// The first error of a build, with the lines around it that belong to it; empty if there is none.
 pub fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut before: Vec<&str> = Vec::new();
@@ -78,6 +96,12 @@ mod tests {
         assert!(error[0].contains("trampoline.c:412:9: error: 'nope'"), "{error:?}");
         assert!(error.iter().any(|line| line.contains("^~~~")));
         assert!(!error.iter().any(|line| line.starts_with("make")));
+    }
+
+    #[test]
+    fn errors_with_a_place_are_listed_once() {
+        let log = "a.c: In function 'f':\na.c:1:2: error: x\na.c:1:2: error: x\n 1 | y\nb.h:3: fatal error: z\nc.c:4:5: warning: w\nmake: *** [a.c:1: a.o] Error 1";
+        assert_eq!(placed_errors(log.lines()), ["a.c:1:2: error: x", "b.h:3: fatal error: z"]);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub struct Resolved {
     /// The absolute path of the user's tree or file; `None` if the id alone is unambiguous, as for a version
     /// of the archive or a commit.
     pub path: Option<PathBuf>,
+    /// For a tree in a repository: branch, commit and changed files (`topic@9673a52 +2 files`); otherwise empty.
+    pub state: String,
     /// Commits of a range, each of which becomes a patch; 0 for everything else.
     pub commits: usize,
     /// What [`fetch`] gets, even if the archive or a branch has changed since.

@@ -40,7 +40,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Opens a run: `latest`, its name, its directory, or its `run.json`.
+    /// Opens a run: `latest`, `-2` (the second last), its name, its directory, or its `run.json`.
     ///
     /// # Errors
     /// Class `Usage` if there is no such run, class `Host` if its record cannot be trusted.
@@ -121,6 +121,12 @@ pub fn find(which: &Path) -> Result<PathBuf> {
         return dir.canonicalize().on("cannot resolve", dir);
     }
     let runs = runs_dir().ok();
+    if let Some(back) = which.to_str().and_then(|which| which.strip_prefix('-')?.parse::<usize>().ok()) {
+        let all = runs.as_ref().map(|runs| finished(runs)).unwrap_or_default();
+        let found = back.checked_sub(1).and_then(|back| all.into_iter().rev().nth(back));
+        let found = found.ok_or_else(|| no("there are not that many finished runs".to_owned()))?;
+        return found.canonicalize().on("cannot resolve", &found);
+    }
     let named = runs.as_ref().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named];
     let mut found = places.into_iter().flatten().filter(|place| place.is_dir());
@@ -139,6 +145,24 @@ pub fn find(which: &Path) -> Result<PathBuf> {
         );
     }
     dir.canonicalize().on("cannot resolve", &dir)
+}
+
+/// Finished runs with a record in this directory, oldest first.
+pub fn finished(runs: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_run = |dir: &PathBuf| {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        // `latest` is a second name of one of them.
+        name.is_some_and(|name| vmtest_base::date::of_run(name).is_some()) && beneath::is_file(dir, FILE)
+    };
+    let mut dirs: Vec<PathBuf> = entries.filter(is_run).collect();
+    // A name has the second in which a run began, and random digits.
+    dirs.sort_by_cached_key(|dir| {
+        let began = dir.file_name().and_then(|name| name.to_str()?.get(..15).map(str::to_owned));
+        let ended = dir.join(FILE).symlink_metadata().and_then(|stat| stat.modified()).ok();
+        (began, ended)
+    });
+    dirs
 }
 
 /// Reads the record in the directory of a run.

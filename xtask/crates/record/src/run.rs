@@ -126,6 +126,9 @@ pub struct Kernel {
     /// Build ID of its file, which its guests must report; empty if the file has none (a compressed image).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub build_id: String,
+    /// State of a tree in a repository: branch, commit and changed files; absent for other kernels.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state: String,
     /// Hash of everything that went into it.
     pub key: String,
     /// Subjects of the patches on top.

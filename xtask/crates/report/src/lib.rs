@@ -16,9 +16,11 @@ pub mod layout;
 pub mod log;
 pub mod mail;
 pub mod markdown;
+pub mod names;
 
 pub mod phases;
 pub mod progress;
 pub mod steps;
 pub mod story;
+pub mod summary;
 pub mod table;

@@ -34,14 +34,38 @@ pub fn sink() -> Box<dyn Sink> {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     match style(std::io::stderr().is_terminal(), set("CI"), dumb) {
-        Style::Bars => Box::new(Bars { all: MultiProgress::new(), bars: HashMap::new() }),
-        Style::Lines => Box::new(Lines { phases: HashMap::new() }),
+        Style::Bars => {
+            Box::new(Bars { all: MultiProgress::new(), bars: HashMap::new(), builds: Builds::default() })
+        }
+        Style::Lines => Box::new(Lines { phases: HashMap::new(), builds: Builds::default() }),
+    }
+}
+
+/// Numbers the builds of a run with several kernels: `build 2/5`.
+#[derive(Debug, Default)]
+struct Builds {
+    planned: usize,
+    seen: Vec<String>,
+}
+
+impl Builds {
+    /// The name of a phase, with its number if it is a build.
+    fn name(&mut self, name: &str, subject: &str) -> String {
+        if name != "build" || self.planned < 2 {
+            return name.to_owned();
+        }
+        let at = self.seen.iter().position(|one| one == subject).unwrap_or_else(|| {
+            self.seen.push(subject.to_owned());
+            self.seen.len() - 1
+        });
+        format!("{name} {}/{}", at + 1, self.planned.max(self.seen.len()))
     }
 }
 
 struct Bars {
     all: MultiProgress,
     bars: HashMap<PhaseId, ProgressBar>,
+    builds: Builds,
 }
 
 impl Sink for Bars {
@@ -50,7 +74,7 @@ impl Sink for Bars {
             Kind::PhaseStarted { id, name, subject } => {
                 let bar = self.all.add(ProgressBar::new_spinner());
                 bar.set_style(look("{spinner} {prefix} {wide_msg} {elapsed}"));
-                bar.set_prefix(format!("{name}: {subject}"));
+                bar.set_prefix(format!("{}: {subject}", self.builds.name(name, subject)));
                 bar.enable_steady_tick(Duration::from_millis(120));
                 self.bars.insert(*id, bar);
             }
@@ -70,12 +94,15 @@ impl Sink for Bars {
                     bar.finish_and_clear();
                     self.all.remove(&bar);
                 }
-                if let Some(line) = finished(name, subject, *took, *cached, *ok) {
+                let name = self.builds.name(name, subject);
+                if let Some(line) = finished(&name, subject, *took, *cached, *ok) {
                     drop(self.all.println(line));
                 }
             }
             Kind::Noted(text) => drop(self.all.println(format!("note: {text}"))),
             Kind::Warned(text) => drop(self.all.println(format!("warning: {text}"))),
+            Kind::Diagnosed(text) => drop(self.all.println(text)),
+            Kind::Planned { kernels } => self.builds.planned = *kernels,
         }
     }
 }
@@ -94,6 +121,7 @@ struct Running {
 
 struct Lines {
     phases: HashMap<PhaseId, Running>,
+    builds: Builds,
 }
 
 impl Sink for Lines {
@@ -103,7 +131,7 @@ impl Sink for Lines {
         let _ = match &event.kind {
             Kind::PhaseStarted { id, name, subject } => {
                 let now = Instant::now();
-                let (name, subject) = (name.clone(), subject.clone());
+                let (name, subject) = (self.builds.name(name, subject), subject.clone());
                 self.phases.insert(*id, Running { name, subject, started: now, said: now });
                 Ok(())
             }
@@ -117,13 +145,19 @@ impl Sink for Lines {
             },
             Kind::PhaseFinished { id, name, subject, took, cached, ok } => {
                 self.phases.remove(id);
-                match finished(name, subject, *took, *cached, *ok) {
+                let name = self.builds.name(name, subject);
+                match finished(&name, subject, *took, *cached, *ok) {
                     Some(line) => writeln!(out, "{line}"),
                     None => Ok(()),
                 }
             }
             Kind::Noted(text) => writeln!(out, "note: {text}"),
             Kind::Warned(text) => writeln!(out, "warning: {text}"),
+            Kind::Diagnosed(text) => writeln!(out, "{text}"),
+            Kind::Planned { kernels } => {
+                self.builds.planned = *kernels;
+                Ok(())
+            }
         };
     }
 }
@@ -161,6 +195,15 @@ mod tests {
         for (terminal, ci, dumb) in [(false, false, false), (true, true, false), (true, false, true)] {
             assert_eq!(style(terminal, ci, dumb), Style::Lines);
         }
+    }
+
+    #[test]
+    fn builds_are_numbered_if_there_are_several() {
+        let mut builds = Builds { planned: 2, ..Builds::default() };
+        let names = [("build", "a"), ("boot", "a"), ("build", "b"), ("build", "a")];
+        let names = names.map(|(name, subject)| builds.name(name, subject));
+        assert_eq!(names, ["build 1/2", "boot", "build 2/2", "build 1/2"]);
+        assert_eq!(Builds { planned: 1, ..Builds::default() }.name("build", "a"), "build");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::layout::{Look, WIDTH, flush, wrapped};
+use crate::layout::{Look, Rows, flush, wrapped};
+use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::reference_columns::{self, Change, Stage};
 use vmtest_record::run::{Cell, Kernel, Role, RunResult};
@@ -36,18 +37,18 @@ struct PatchColumn<'a> {
 /// Patches, matrix, legend, and what each patch did.
 pub fn render(text: &mut String, run: &RunResult, look: Look) {
     let steps = steps(run);
-    subjects(text, &steps);
-    let rows = rows(run);
+    subjects(text, &steps, look.width);
+    let rows = rows(run, look.rows);
     let digits = steps.len().to_string().len().max(2);
     let label_width = rows.iter().map(|row| row.len()).max().unwrap_or(0).max("build".len());
     // The mark of a change follows the outcome: two characters and a space.
     let wide = digits + 1;
-    let fit = ((WIDTH - LABELS - 2) / wide).max(1);
+    let fit = ((look.width - LABELS - 2) / wide).max(1);
     for (block, some) in steps.chunks(fit).enumerate() {
         let first = block * fit;
         // "base" is wider than a number.
         let extra = if first == 0 { 2 } else { 0 };
-        let label_width = label_width.min(WIDTH - some.len() * wide - extra);
+        let label_width = label_width.min(look.width - some.len() * wide - extra);
         let head = (0..some.len()).map(|at| match first + at {
             0 => format!("{:>width$}", "base", width = wide + extra),
             number => format!("{number:>wide$}"),
@@ -103,22 +104,28 @@ fn subject<'a>(step: &PatchColumn<'a>) -> &'a str {
     step.kernel.series.last().map_or("?", String::as_str)
 }
 
-fn subjects(text: &mut String, steps: &[PatchColumn<'_>]) {
+fn subjects(text: &mut String, steps: &[PatchColumn<'_>], width: usize) {
     for (number, step) in steps.iter().enumerate() {
         let (name, what) = if number == 0 {
             ("base".to_owned(), step.kernel.id.as_str())
         } else {
             (number.to_string(), subject(step))
         };
-        let what: String = what.chars().take(WIDTH - 6).collect();
+        let what: String = what.chars().take(width - 6).collect();
         let _ = writeln!(text, "{name:>4}  {what}");
     }
     text.push('\n');
 }
 
-fn rows(run: &RunResult) -> Vec<String> {
+/// Tests that have a row: all, or those that a patch breaks or that fail the run.
+fn rows(run: &RunResult, which: Rows) -> Vec<String> {
+    let is_listed = |cell: &&Cell| {
+        which == Rows::All
+            || findings::verdict(cell).is_bad()
+            || reference_columns::change(cell) == Some(Change::Breaks)
+    };
     let mut rows: Vec<String> = Vec::new();
-    for path in run.cells.iter().map(Cell::path) {
+    for path in run.cells.iter().filter(is_listed).map(Cell::path) {
         if !rows.contains(&path) {
             rows.push(path);
         }

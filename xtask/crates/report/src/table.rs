@@ -4,72 +4,50 @@
 //! how to repeat it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use crate::layout::{Look, WIDTH, flush, wrapped};
-use crate::steps;
+use crate::layout::{Look, Rows, flush, indented, wrapped};
 use crate::story::Story;
+use crate::summary::{self, failed_stages};
+use crate::table::matrix::{TableColumn, columns, painted};
+use crate::{names, steps};
 use vmtest_base::error::{Class, PRECEDENCE};
 use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{Cell, Kernel, Role, RunResult, SplatRecord};
+use vmtest_record::run::{BootRecord, Cell, Kernel, Role, RunResult, SplatRecord, Unmet};
+
+mod matrix;
 
 /// Most log lines shown for one cell.
 const LOG_LINES: usize = 12;
-/// Follows an outcome that differs from the one it is compared with.
-const CHANGED: &str = "*";
+/// Most reasons, and most expectations of one, where rows are folded.
+const FOLDED: usize = 5;
+const UNMET: usize = 3;
 /// Most splats that are shown, and most lines of each.
 const MAX_SPLATS: usize = 6;
 const SPLAT_LINES: usize = 18;
 /// Most cells whose log is shown; the rest is in run.json.
 const DETAILED: usize = 10;
 
-/// A column: a kernel in a variant.
-#[derive(PartialEq, Eq, Clone)]
-struct TableColumn<'a> {
-    kernel: &'a str,
-    variant: &'a str,
-    boot: &'a str,
-}
-
-impl<'a> TableColumn<'a> {
-    fn of(cell: &'a Cell) -> TableColumn<'a> {
-        TableColumn { kernel: &cell.kernel, variant: &cell.variant, boot: &cell.boot }
-    }
-
-    fn has(&self, cell: &Cell) -> bool {
-        TableColumn::of(cell) == *self
-    }
-
-    /// How it was booted is included only if that distinguishes it from another column.
-    fn name(&self, run: &RunResult) -> String {
-        let variant = if self.variant.is_empty() || self.variant == "default" { "" } else { self.variant };
-        let slash = if variant.is_empty() { "" } else { "/" };
-        let other = |cell: &Cell| {
-            (&cell.kernel[..], &cell.variant[..]) == (self.kernel, self.variant) && cell.boot != self.boot
-        };
-        let boot = if !self.boot.is_empty() && run.cells.iter().any(other) {
-            format!(" ({})", self.boot)
-        } else {
-            String::new()
-        };
-        format!("{}{slash}{variant}{boot}", self.kernel)
-    }
-}
-
+/// The whole report.
 pub fn render(story: &Story<'_>, look: Look) -> String {
     let Story { run, directory, compared, .. } = *story;
     let mut text = String::new();
+    let folded = look.rows == Rows::Failed;
     if steps::applies(run) {
         steps::render(&mut text, run, look);
     } else {
-        matrix(&mut text, run, look);
+        matrix::render(&mut text, run, look);
         comparison(&mut text, run);
     }
     if let Some(own) = findings::own_tests(run) {
-        let _ = write!(text, "\n{}{}", flush(&own.what), wrapped(&own.list()));
+        let files = if folded { String::new() } else { wrapped(&own.list()) };
+        let _ = write!(text, "\n{}{files}", flush(&own.what));
     }
-    figures(&mut text, run);
-    details(&mut text, run, look);
+    if !folded || run.exit_code == Class::Pass {
+        figures(&mut text, run);
+    }
+    details(&mut text, story, look);
     boots(&mut text, run);
     splats(&mut text, run);
     for note in notes(run) {
@@ -78,11 +56,12 @@ pub fn render(story: &Story<'_>, look: Look) -> String {
     if let Some(diff) = compared {
         let _ = write!(text, "\n{}", crate::diff::render(diff));
     }
-    let _ = writeln!(text, "\nrun:    {directory}");
+    summary::render(&mut text, story, look);
+    let _ = writeln!(text, "run:    {directory}");
     text.push_str(&repetitions(run));
     let _ = writeln!(text, "repeat: {}", run.command.join(" "));
     let _ = writeln!(text, "{}", verdict(story));
-    text
+    text.trim_start_matches('\n').to_owned()
 }
 
 /// The last line of a run. Compared with an earlier run, the comparison decides, and the result of the run
@@ -116,103 +95,6 @@ fn repetitions(run: &RunResult) -> String {
         (Some(least), Some(most)) if most > 1 && least == most => format!("ran:    {most} times each\n"),
         (Some(least), Some(most)) if most > 1 => format!("ran:    {least} to {most} times each\n"),
         _ => String::new(),
-    }
-}
-
-fn columns(run: &RunResult) -> Vec<TableColumn<'_>> {
-    let mut columns = Vec::new();
-    for cell in &run.cells {
-        let column = TableColumn::of(cell);
-        if !columns.contains(&column) {
-            columns.push(column);
-        }
-    }
-    columns
-}
-
-fn rows(run: &RunResult) -> Vec<(&str, &str)> {
-    let mut rows = Vec::new();
-    for cell in &run.cells {
-        let row = (cell.test.as_str(), cell.subtest.as_str());
-        if !rows.contains(&row) {
-            rows.push(row);
-        }
-    }
-    rows
-}
-
-fn matrix(text: &mut String, run: &RunResult, look: Look) {
-    let columns = columns(run);
-    let rows = rows(run);
-    if rows.is_empty() {
-        return;
-    }
-    let widest_row = rows.iter().map(|(test, subtest)| test.len() + 1 + subtest.len()).max().unwrap_or(0);
-    let names: Vec<String> = columns.iter().map(|column| column.name(run)).collect();
-    let widest_name = names.iter().map(String::len).max().unwrap_or(0).max("missing".len());
-    // If the kernel names do not fit side by side, they become numbers that are explained above the table.
-    let numbered = widest_row.min(44) + columns.len() * (widest_name + 2) > WIDTH;
-    // A mark follows the outcome.
-    let widest_word = "missing".len() + usize::from(run.cells.iter().any(|cell| cell.was.is_some()));
-    let column_width = if numbered { widest_word + 2 } else { widest_name.max(widest_word) + 2 };
-    let room = WIDTH.saturating_sub(columns.len() * column_width).max(24);
-    let label_width = widest_row.min(room);
-    if numbered {
-        for (index, name) in names.iter().enumerate() {
-            let _ = writeln!(text, "[{}] {name}", index + 1);
-        }
-        text.push('\n');
-    }
-    let heads = names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| if numbered { format!("[{}]", index + 1) } else { name.clone() });
-    let heads: String = heads.map(|head| format!("  {head:<width$}", width = column_width - 2)).collect();
-    let _ = writeln!(text, "{:label_width$}{}", "", heads.trim_end());
-    for (test, subtest) in rows {
-        let _ = write!(text, "{:label_width$}", shortened(&name_of(test, subtest), label_width));
-        let mut line = String::new();
-        for column in &columns {
-            let found = run
-                .cells
-                .iter()
-                .find(|cell| cell.test == test && cell.subtest == subtest && column.has(cell));
-            let changed = if found.is_some_and(|cell| cell.was.is_some()) { CHANGED } else { "" };
-            let word = format!("{}{changed}", found.map_or("-", |cell| cell.outcome.name()));
-            let padding = column_width - 2 - word.len().min(column_width - 2);
-            let _ = write!(line, "  {}{:padding$}", painted(&word, found.map(|cell| cell.outcome), look), "");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    legend(text, run);
-}
-
-fn name_of(test: &str, subtest: &str) -> String {
-    if subtest.is_empty() { test.to_owned() } else { format!("{test}/{subtest}") }
-}
-
-fn legend(text: &mut String, run: &RunResult) {
-    let mut seen: Vec<Outcome> = run.cells.iter().map(|cell| cell.outcome).collect();
-    seen.sort_unstable();
-    seen.dedup();
-    let meaning = |outcome: Outcome| match outcome {
-        Outcome::Pass => "every expectation held",
-        Outcome::Fail => "an expectation did not hold",
-        Outcome::Skip => "feature not supported, and correctly rejected",
-        Outcome::Missing => "planned, never reported",
-        Outcome::Crash => "the kernel or the runner died during it",
-        Outcome::Timeout => "did not finish in time",
-        Outcome::Flaky => "passed only on a repeat",
-        Outcome::Xfail => "a known bug, declared",
-        Outcome::Notrun => "not run (an earlier step failed, or not applicable here)",
-    };
-    text.push('\n');
-    for outcome in seen {
-        let _ = writeln!(text, "{:8}{}", outcome.name(), meaning(outcome));
-    }
-    if run.cells.iter().any(|cell| cell.was.is_some()) {
-        let _ = writeln!(text, "{CHANGED:8}another outcome than on the unpatched kernel");
     }
 }
 
@@ -262,29 +144,47 @@ fn figures(text: &mut String, run: &RunResult) {
     }
 }
 
-fn details(text: &mut String, run: &RunResult, look: Look) {
-    let bad: Vec<&Cell> = run
-        .cells
-        .iter()
-        .filter(|cell| cell.outcome != Outcome::Pass && !steps::is_background(run, cell))
-        .collect();
+fn details(text: &mut String, story: &Story<'_>, look: Look) {
+    let run = story.run;
+    let stages = failed_stages(run);
+    // The guest's own report says the same, and more.
+    let told = |cell: &Cell| {
+        let boot = |boot: &BootRecord| boot.class == cell.class && boot.variant_id() == cell.variant_id();
+        stages.iter().any(|stage| stage.has(cell)) && run.boots.iter().any(boot)
+    };
+    let is_told =
+        |cell: &&Cell| cell.outcome != Outcome::Pass && !steps::is_background(run, cell) && !told(cell);
+    let bad: Vec<&Cell> = run.cells.iter().filter(is_told).collect();
     // Each reason once for all cells that share it: a kernel without the feature has dozens.
-    let mut told: Vec<(&str, &str, &str)> = Vec::new();
-    let mut shown = 0;
+    let mut firsts: Vec<&Cell> = Vec::new();
     for cell in &bad {
-        let key = reason_key(run, cell);
-        if told.contains(&key) {
-            continue;
+        if !firsts.iter().any(|first| reason_key(run, first) == reason_key(run, cell)) {
+            firsts.push(cell);
         }
-        told.push(key);
-        let same = bad.iter().filter(|other| reason_key(run, other) == key);
-        let more = same.count() - 1;
+    }
+    let limit = if look.rows == Rows::All { usize::MAX } else { FOLDED };
+    let named = look.rows == Rows::All || columns(run).len() > 1;
+    let mut shown = 0;
+    for cell in firsts.iter().take(limit) {
+        let more = bad.iter().filter(|other| reason_key(run, other) == reason_key(run, cell)).count() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let word = painted(cell.outcome.name(), Some(cell.outcome), look);
-        let _ = writeln!(text, "\n{word} {}", cell.path());
-        let _ = writeln!(text, "    on {}{more}", TableColumn::of(cell).name(run));
-        let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
-        text.push_str(&wrapped(reason));
+        let stage = stages.iter().find(|stage| stage.has(cell) && stage.cells > 1);
+        let (what, more) = match stage {
+            Some(stage) => {
+                let what = format!("{} ({} tests not run)", cell.class.label(), stage.cells);
+                (look.paint(&what, "31"), String::new())
+            }
+            None => {
+                let word = painted(cell.outcome.name(), Some(cell.outcome), look);
+                (format!("{word} {}", cell.path()), more)
+            }
+        };
+        if named {
+            let _ = writeln!(text, "\n{what}\n    on {}{more}", TableColumn::of(cell).name(run));
+        } else {
+            let _ = writeln!(text, "\n{what}{more}");
+        }
+        text.push_str(&reason(cell, story, look));
         if shown < DETAILED && cell.outcome != Outcome::Skip {
             shown += 1;
             let lines: Vec<&str> = cell.log.lines().collect();
@@ -293,6 +193,32 @@ fn details(text: &mut String, run: &RunResult, look: Look) {
             }
         }
     }
+    if firsts.len() > limit {
+        let _ = writeln!(text, "\n{} more reasons: {}", firsts.len() - limit, show(story));
+    }
+}
+
+/// Why a cell did not pass; if several expectations did not hold, each on its own line.
+fn reason(cell: &Cell, story: &Story<'_>, look: Look) -> String {
+    if cell.unmet.len() < 2 {
+        let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
+        return indented(reason, "    ", look.width);
+    }
+    let limit = if look.rows == Rows::All { usize::MAX } else { UNMET };
+    let line = |unmet: &Unmet| format!("{}: expected {}, seen {}", unmet.what, unmet.expected, unmet.seen);
+    let mut text: String =
+        cell.unmet.iter().take(limit).map(|unmet| indented(&line(unmet), "    ", look.width)).collect();
+    if cell.unmet.len() > limit {
+        let _ = writeln!(text, "    {} more: {}", cell.unmet.len() - limit, show(story));
+    }
+    text
+}
+
+/// The command that shows everything.
+fn show(story: &Story<'_>) -> String {
+    let in_its_place = Path::new(story.directory).ends_with(&story.run.run);
+    let run = if in_its_place { &story.run.run } else { story.directory };
+    format!("cargo xtask report show {run} --rows all")
 }
 
 /// The key for reasons that are shown once. A patch that does not apply is the reason in every later column.
@@ -310,8 +236,13 @@ fn boots(text: &mut String, run: &RunResult) {
         let suite = if boot.suite == "own" { String::new() } else { format!(", suite {}", boot.suite) };
         let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
         let retried = if boot.retried { "; its lost tests were rerun" } else { "" };
-        let _ =
-            writeln!(text, "\n{} ({}{suite}{attempt}): {}{retried}", boot.kernel, boot.boot, class.label());
+        let _ = writeln!(
+            text,
+            "\n{} ({}{suite}{attempt}): {}{retried}",
+            names::kernel(run, &boot.kernel),
+            boot.boot,
+            class.label()
+        );
         text.push_str(&wrapped(&boot.reason));
         for line in &boot.before_kill {
             text.push_str(&wrapped(line));
@@ -409,23 +340,7 @@ pub fn classes(run: &RunResult) -> String {
     format!("exit {}: {counted}{among}{aside}{why}", run.exit_code.code())
 }
 
-fn painted(word: &str, outcome: Option<Outcome>, look: Look) -> String {
-    let colour = match outcome {
-        Some(Outcome::Pass) => "32",
-        Some(Outcome::Fail | Outcome::Crash | Outcome::Timeout | Outcome::Missing) => "31",
-        Some(Outcome::Skip | Outcome::Flaky | Outcome::Xfail | Outcome::Notrun) => "33",
-        None => return word.to_owned(),
-    };
-    if look.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() }
-}
-
-fn shortened(label: &str, width: usize) -> String {
-    if label.chars().count() <= width {
-        return label.to_owned();
-    }
-    let kept: String = label.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
-}
-
+#[cfg(test)]
+mod screens;
 #[cfg(test)]
 mod tests;

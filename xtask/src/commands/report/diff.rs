@@ -46,10 +46,10 @@ run.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Earlier run
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", allow_negative_numbers = true)]
     old: PathBuf,
     /// Later run
-    #[arg(value_name = "B", default_value = "latest")]
+    #[arg(value_name = "B", default_value = "latest", allow_negative_numbers = true)]
     new: PathBuf,
     /// Slower phases.
     #[command(flatten)]

@@ -20,7 +20,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run to read
-    #[arg(value_name = "RUN", default_value = "latest")]
+    #[arg(value_name = "RUN", default_value = "latest", allow_negative_numbers = true)]
     run: PathBuf,
     /// Which formats.
     #[command(flatten)]

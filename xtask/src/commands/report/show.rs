@@ -10,13 +10,14 @@ use vmtest_base::event::Bus;
 use vmtest_engine::replay::{self, Replayed};
 use vmtest_record::load::Stored;
 use vmtest_report::format::Format;
-use vmtest_report::layout::Look;
+use vmtest_report::layout::{Look, Rows};
 use vmtest_report::progress;
 use vmtest_report::story::Story;
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask report show
+  cargo xtask report show -2
   cargo xtask report show 20261121-090238-692d4a
   cargo xtask report show latest --json
   cargo xtask report show latest --from-raw";
@@ -26,11 +27,15 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run to read
-    #[arg(value_name = "RUN", default_value = "latest")]
+    #[arg(value_name = "RUN", default_value = "latest", allow_negative_numbers = true)]
     run: PathBuf,
     /// Print run.json instead of the table
     #[arg(long)]
     json: bool,
+    /// Rows of the table: all, or failed, which counts the tests that passed by group [default: failed on a
+    /// terminal, all elsewhere]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    rows: Option<Rows>,
     /// Re-judge the raw output of its guests, and reject a record that contradicts it
     #[arg(long)]
     from_raw: bool,
@@ -41,7 +46,7 @@ pub struct Args {
 /// # Errors
 /// When the run does not exist or cannot be trusted.
 pub fn run(args: &Args) -> Result<Class> {
-    let Args { run, json, from_raw } = args;
+    let Args { run, json, rows, from_raw } = args;
     let stored = Stored::open(run)?;
     if *from_raw {
         judge_again(&stored)?;
@@ -52,7 +57,7 @@ pub fn run(args: &Args) -> Result<Class> {
     if format == Format::Table {
         github::text_follows();
     }
-    print(&format.render(&story, Look::of_stdout())?)?;
+    print(&format.render(&story, Look::of_stdout(*rows))?)?;
     Ok(story.exit_class())
 }
 

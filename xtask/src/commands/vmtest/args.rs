@@ -45,8 +45,8 @@ const MATRIX_DECIDES: [&str; 29] = [
     "look_inside",
 ];
 
-/// Options that do not apply to a guest without tests.
-const ABOUT_TESTS: [&str; 9] = [
+/// What a guest without tests has no use for.
+const ABOUT_TESTS: [&str; 10] = [
     "tests",
     "ignore_denylist",
     "effort",
@@ -55,11 +55,12 @@ const ABOUT_TESTS: [&str; 9] = [
     "vms",
     "fail_fast",
     "outputs",
+    "rows",
     "baseline",
 ];
 
-/// Options that do not affect a list of subtests.
-const ABOUT_A_RUN: [&str; 35] = [
+/// What a list of subtests does not depend on.
+const ABOUT_A_RUN: [&str; 36] = [
     "kernels",
     "patches",
     "with_base",
@@ -88,6 +89,7 @@ const ABOUT_A_RUN: [&str; 35] = [
     "vms",
     "fail_fast",
     "outputs",
+    "rows",
     "baseline",
     "out",
     "run_size",
@@ -166,6 +168,10 @@ pub struct VmtestArgs {
     /// Also run tests on the tree's deny lists (suite upstream)
     #[arg(help_heading = "Tests", long)]
     pub ignore_denylist: bool,
+    /// Run what did not pass in an earlier run again, with that run's kernels and options
+    #[arg(help_heading = "Tests", long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
+    #[arg(allow_negative_numbers = true, conflicts_with_all = MATRIX_DECIDES, conflicts_with = "matrix")]
+    pub rerun_failed: Option<PathBuf>,
     /// How much to run
     #[arg(help_heading = "Tests", long, value_parser = effort(), default_value = "normal", value_name = "EFFORT")]
     pub effort: Effort,
@@ -241,9 +247,9 @@ pub struct VmtestArgs {
     /// together
     #[arg(help_heading = "Matrix", long, value_name = "I/N", conflicts_with = "cells")]
     pub shard: Option<Shard>,
-    /// Build everything that the jobs need and start no guest: for CI that builds once and then runs jobs on
-    /// many machines with the same cache
-    #[arg(help_heading = "Matrix", long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "baseline"])]
+    /// Build everything that the jobs need and start no guest: for CI that builds once and then runs jobs on many
+    /// machines with the same cache
+    #[arg(help_heading = "Matrix", long, conflicts_with_all = ["executor", "json", "dry_run", "vms", "fail_fast", "outputs", "rows", "baseline"])]
     pub build_only: bool,
     /// Pass each job to this command, which must leave a run directory. It is split like a shell command but
     /// run without a shell; {cell}, {out} and {matrix} are replaced
@@ -284,6 +290,10 @@ pub struct VmtestArgs {
     /// Run a shell command in the guest instead of the tests: exit code 0 if it succeeds, 1 if it fails
     #[arg(help_heading = "Look inside", long, value_name = "CMD", group = "look_inside", conflicts_with_all = ABOUT_TESTS)]
     pub exec: Option<String>,
+    /// Directory of this host for the guest of --shell or --exec, which starts in it; read-only unless DIR:rw. Needs a
+    /// boot through vng [default: the tree, if one is tested]
+    #[arg(help_heading = "Look inside", long, value_name = "DIR[:rw]", requires = "look_inside")]
+    pub share: Option<String>,
     /// Stop before the first instruction and print the gdb command line
     #[arg(help_heading = "Look inside", long, conflicts_with = "look_inside")]
     pub gdb: bool,
@@ -309,6 +319,7 @@ impl VmtestArgs {
             suites,
             ignore_denylist,
             tests,
+            rerun_failed: _,
             effort,
             repeat,
             until_fail,
@@ -339,6 +350,7 @@ impl VmtestArgs {
             list: _,
             shell,
             exec,
+            share,
             gdb,
             self_test,
             mirror: _,
@@ -380,6 +392,7 @@ impl VmtestArgs {
             vms,
             fail_fast,
             purpose,
+            share: share.clone(),
             self_test,
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::commands::tell;
-use crate::commands::typed::command_line;
+use crate::commands::vmtest::cost::Cost;
 use vmtest_base::error::{Class, Result};
 use vmtest_engine::build_chain;
 use vmtest_engine::plan::Plan;
@@ -22,10 +22,13 @@ use vmtest_record::run::SCHEMA;
 use vmtest_suite::own::Runner;
 
 /// Prints the result of `--dry-run`.
-pub(super) fn show(resources: &Resources<'_>, to: Option<&Path>) -> Result<Class> {
-    let text = text(resources)?;
-    let mut data = json(resources);
+pub(super) fn show(resources: &Resources<'_>, command: &[String], to: Option<&Path>) -> Result<Class> {
+    let mut text = text(resources)?;
+    let cost = Cost::of(resources)?;
+    text.push_str(&cost.line());
+    let mut data = json(resources, command);
     data["dry_run"] = true.into();
+    data["cost"] = cost.json();
     // The plan of a run contains only globs; this adds the subtests, if the runner is cached and can list
     // them.
     data["chosen"] = chosen(resources)?.into();
@@ -42,14 +45,14 @@ fn chosen(resources: &Resources<'_>) -> Result<Option<Vec<String>>> {
 }
 
 /// `plan.json` of a run.
-pub(super) fn written(run_dir: &RunDir, resources: &Resources<'_>) -> String {
-    let mut plan = json(resources);
+pub(super) fn written(run_dir: &RunDir, resources: &Resources<'_>, command: &[String]) -> String {
+    let mut plan = json(resources, command);
     plan["run"] = run_dir.id.as_str().into();
     format!("{plan:#}\n")
 }
 
-/// The plan as data.
-fn json(resources: &Resources<'_>) -> Value {
+/// What would be done, as data.
+fn json(resources: &Resources<'_>, command: &[String]) -> Value {
     let plan = resources.plan;
     let limits = plan.limits(resources.accel.kind, 1);
     let columns: Vec<_> = plan
@@ -65,7 +68,7 @@ fn json(resources: &Resources<'_>) -> Value {
         .collect();
     serde_json::json!({
         "schema": SCHEMA,
-        "command": command_line(),
+        "command": command,
         "columns": columns,
         "series": resources.series.map(|series| series.patches.iter().map(|patch| patch.subject.clone()).collect::<Vec<_>>()),
         "suites": suites(plan),

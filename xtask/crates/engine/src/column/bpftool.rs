@@ -21,8 +21,11 @@ const NOT_USED: &str = "none of the selected subtests uses it";
 
 fn uses_bpftool(resources: &Resources<'_>) -> Result<bool> {
     let (runner, chosen) = resources.runner()?;
-    let runs_tests = matches!(resources.plan.purpose, Purpose::Test | Purpose::Gdb);
-    Ok(runs_tests && chosen.iter().any(|name| runner.uses_bpftool(name)))
+    Ok(match &resources.plan.purpose {
+        Purpose::Test | Purpose::Gdb => chosen.iter().any(|name| runner.uses_bpftool(name)),
+        Purpose::Shell => true,
+        Purpose::Exec(command) => command.contains("bpftool"),
+    })
 }
 
 /// Borrows the bpftool of the newest tree in the run, for a kernel without a tree.

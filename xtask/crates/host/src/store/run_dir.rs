@@ -45,10 +45,7 @@ impl RunDir {
         let path = match out {
             Some(out) => {
                 create_dir(out)?;
-                if fs::read_dir(out).on("cannot list", out)?.next().is_some() {
-                    return Err(Error::usage(format!("--out {} is not empty", out.display()))
-                        .next("name a new directory: a run never mixes with the files of another"));
-                }
+                RunDir::check_empty(out)?;
                 std::path::absolute(out).on("cannot resolve", out)?
             }
             None => runs_dir()?.join(&id),
@@ -58,6 +55,18 @@ impl RunDir {
         let handle = File::open(&path).on("cannot open", &path)?;
         let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno);
         Ok(RunDir { id, _lock: Arc::new(lock.on("cannot lock", &path)?), path })
+    }
+
+    /// Checks that a run may use this directory of `--out`, which may be missing.
+    ///
+    /// # Errors
+    /// Class `Usage` if it is not empty, and those of the file system.
+    pub fn check_empty(out: &Path) -> Result<()> {
+        if out.symlink_metadata().is_ok() && fs::read_dir(out).on("cannot list", out)?.next().is_some() {
+            return Err(Error::usage(format!("--out {} is not empty", out.display()))
+                .next("name a new directory: a run never mixes with the files of another"));
+        }
+        Ok(())
     }
 
     /// Reopens one of another process, to continue that run.
@@ -88,20 +97,28 @@ impl RunDir {
         Ok(RunDir { id: format!("{}/{below}", self.id), path, ..self.clone() })
     }
 
-    /// Points the symlink `latest` to it. Does nothing for a directory of `--out`.
+    /// Points the symlink `latest` to it. A directory of `--out` gets a symlink with the name of the run first, so
+    /// that the run is found by name and is listed; it is not an error if there is no place for one.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn link_as_latest(&self) -> Result<()> {
         let runs = runs_dir()?;
         if self.path.parent() != Some(&runs) {
+            let _ = create_dir(&runs)
+                .and_then(|()| self.link(&runs, &self.id, &self.path))
+                .and_then(|()| self.link(&runs, "latest", Path::new(&self.id)));
             return Ok(());
         }
+        self.link(&runs, "latest", Path::new(&self.id))
+    }
+
+    fn link(&self, runs: &Path, name: &str, to: &Path) -> Result<()> {
         let link = runs.join(format!("{NEW_LATEST}{}", self.id));
         let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(&self.id, &link).on("cannot link", &link)?;
+        std::os::unix::fs::symlink(to, &link).on("cannot link", &link)?;
         vmtest_base::files::killpoint("latest");
-        fs::rename(&link, runs.join("latest")).on("cannot link", runs.join("latest"))
+        fs::rename(&link, runs.join(name)).on("cannot link", runs.join(name))
     }
 
     /// Removes the files of a run that did not happen after all.
@@ -132,18 +149,16 @@ impl RunDir {
 /// Those of the file system.
 pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) -> Result<Vec<String>> {
     let latest = fs::read_link(runs.join("latest")).ok().filter(|_| spare_latest);
-    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
-    let (dirs, others): (Vec<_>, Vec<_>) =
-        entries.partition(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let name = |entry: &fs::DirEntry| entry.file_name().into_string().ok();
-    let mut names: Vec<String> = dirs.iter().filter_map(name).collect();
+    let mut names: Vec<String> = fs::read_dir(runs)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.sort();
-    // A process that was killed in `link_as_latest` left its link.
-    for link in others.iter().filter_map(name).filter(|_| !dry_run) {
-        let of_a_dead_run = |id: &str| is_run_id(id) && not_under_way(&runs.join(id)).is_some();
-        if link.strip_prefix(NEW_LATEST).is_some_and(of_a_dead_run) {
-            let _ = fs::remove_file(runs.join(link));
-        }
+    if !dry_run {
+        forget_links(runs, keep, latest.as_deref());
     }
     // A process that was killed during a removal left the run under this name.
     for name in names.iter().filter(|name| name.strip_prefix(GONE).is_some_and(is_run_id)) {
@@ -178,6 +193,30 @@ pub fn keep_newest(runs: &Path, keep: usize, spare_latest: bool, dry_run: bool) 
 const NEW_LATEST: &str = ".latest-";
 /// Prefix of the name of a run that is being removed.
 const GONE: &str = ".gone-";
+
+/// Removes symlinks to runs of `--out`: those whose run is gone, and all but the newest `keep`. Their runs belong to
+/// the user.
+fn forget_links(runs: &Path, keep: usize, latest: Option<&Path>) {
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_named = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_run_id);
+    let mut links: Vec<PathBuf> = entries.filter(|path| path.is_symlink() && is_named(path)).collect();
+    links.sort();
+    let old = links.len().saturating_sub(keep);
+    for (at, link) in links.iter().enumerate() {
+        if (at < old && link.file_name() != latest.map(Path::as_os_str)) || !link.exists() {
+            let _ = fs::remove_file(link);
+        }
+    }
+    // A process that was killed in `link` left one.
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_new =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NEW_LATEST));
+    for link in entries.filter(|path| path.is_symlink() && is_new(path)) {
+        if !link.exists() || not_under_way(&link).is_some() {
+            let _ = fs::remove_file(link);
+        }
+    }
+}
 
 /// Locks a run that is not in progress; `None` if it is.
 fn not_under_way(path: &Path) -> Option<Flock<File>> {

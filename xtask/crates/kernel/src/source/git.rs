@@ -87,6 +87,12 @@ impl Repo {
         })
     }
 
+    /// The branch that is checked out; `None` if HEAD is detached.
+    pub(super) fn branch(&self) -> Option<String> {
+        let desk = self.place.desk_with_refs(&self.cache, false).ok()?;
+        desk.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]).ok()?.ok()
+    }
+
     fn subject(&self, commit: &str) -> String {
         let asked = self.desk.ask(&["log", "-1", "--format=%s", "--no-show-signature", commit]);
         asked.ok().and_then(std::result::Result::ok).unwrap_or_default()
@@ -317,6 +323,7 @@ pub(super) fn resolve(ctx: &Context, path: &Path, rev: &str) -> Result<Resolved>
         description: format!("{rev} is {} \"{}\"", &commit[..12], repo.subject(&commit)),
         cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &commit)).is_some(),
         path: None,
+        state: String::new(),
         commits: 0,
         choice: Choice::Commit(path.to_owned(), commit),
     })
@@ -330,6 +337,7 @@ pub(super) fn resolve_range(ctx: &Context, path: &Path, from: &str, to: &str) ->
         description: range.describe(&repo),
         cached: ctx.cache.get(CacheKind::Source, &entry(&repo.lineage, &range.base)).is_some(),
         path: None,
+        state: String::new(),
         commits: range.commits.len(),
         choice: Choice::Range(path.to_owned(), range),
     })

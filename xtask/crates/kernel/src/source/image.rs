@@ -113,6 +113,7 @@ pub(super) fn resolve(_ctx: &Context, file: &Path) -> Result<Resolved> {
         description: format!("kernel {release}, {}", path.display()),
         cached: false,
         path: Some(path.clone()),
+        state: String::new(),
         commits: 0,
         choice: Choice::File(path),
     })

@@ -159,6 +159,7 @@ pub(super) fn resolve(ctx: &Context, file: &Path) -> Result<Resolved> {
         description: format!("{} ({} MB)", path.display(), size / 1_000_000),
         cached,
         path: Some(path.clone()),
+        state: String::new(),
         commits: 0,
         choice: Choice::Tarball(path),
     })

@@ -16,6 +16,7 @@ fn ids(kernels: &[(&str, &str)]) -> Vec<String> {
         description: String::new(),
         cached: false,
         path: Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
+        state: String::new(),
         commits: 0,
         choice: Choice::Tree(PathBuf::from(path)),
     };

@@ -319,17 +319,41 @@ fn lineage(top: &Path) -> Key {
 pub(super) fn resolve(ctx: &Context, path: &Path) -> Result<Resolved> {
     let (top, version) = checked(path)?;
     let repo = if top.join(".git").exists() { Repo::open(&ctx.cache, &top).ok() } else { None };
-    let head = repo.and_then(|repo| repo.commit("HEAD").ok());
-    let head = head.map(|commit| format!(" at {}", &commit[..12])).unwrap_or_default();
+    let commit = repo.as_ref().and_then(|repo| repo.commit("HEAD").ok());
+    let state = repo.zip(commit.as_ref()).map(|(repo, commit)| state(ctx, &top, &repo, commit));
+    let head = commit.map(|commit| format!(" at {}", &commit[..12])).unwrap_or_default();
     let home = ctx.cache.path(CacheKind::Trees, lineage(&top).as_str());
     Ok(Resolved {
         id: format!("tree:{}", short_name(&top)),
         description: format!("kernel {version}{head}, as it is in {}", top.display()),
         cached: home.join("manifest").exists(),
         path: Some(top.clone()),
+        state: state.unwrap_or_default(),
         commits: 0,
         choice: Choice::Tree(top),
     })
+}
+
+/// `topic@9673a52 +2 files`: how the tree differs from a commit.
+fn state(ctx: &Context, top: &Path, repo: &Repo, commit: &str) -> String {
+    let branch = repo.branch().map(|branch| format!("{branch}@")).unwrap_or_default();
+    let files = match changed(ctx, top, commit) {
+        None | Some(0) => String::new(),
+        Some(1) => " +1 file".to_owned(),
+        Some(count) => format!(" +{count} files"),
+    };
+    format!("{branch}{}{files}", &commit[..7])
+}
+
+/// How many tracked files differ from a commit; `None` if git cannot tell.
+fn changed(ctx: &Context, top: &Path, commit: &str) -> Option<usize> {
+    let place = Place::of_worktree(&ctx.cache, top).ok()??.ok()?;
+    let desk = place.desk_with_index(&ctx.cache, place::users_excludes(&ctx.cache).ok()?).ok()?;
+    let mut command = desk.git();
+    command.arg("--work-tree").arg(top);
+    command.args(["diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules", "--name-only", commit]);
+    let done = place::run(Job::new(command), WALK).ok()?;
+    done.success().then(|| done.stdout.lines().count())
 }
 
 pub(super) fn fetch(ctx: &Context, path: &Path) -> Result<SourceTree> {

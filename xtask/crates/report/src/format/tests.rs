@@ -13,7 +13,7 @@ use vmtest_record::samples::run;
 
 fn render(format: Format, run: &RunResult) -> String {
     let story = Story::of(run, "/runs/r");
-    format.render(&story, Look { colour: false }).expect("rendered")
+    format.render(&story, Look::PLAIN).expect("rendered")
 }
 
 /// Whether a reader of this format would consider the run a pass.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
+use crate::layout::WIDTH;
 use vmtest_base::error::Class;
 use vmtest_record::samples::boot;
 use vmtest_record::samples::cell;
@@ -44,7 +45,7 @@ fn example(patches: usize) -> RunResult {
 
 fn rendered(run: &RunResult) -> String {
     let mut text = String::new();
-    render(&mut text, run, Look { colour: false });
+    render(&mut text, run, Look::PLAIN);
     for line in text.lines() {
         assert!(line.chars().count() <= WIDTH, "{line}");
         assert_eq!(line, line.trim_end());

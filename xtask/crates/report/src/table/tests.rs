@@ -2,6 +2,7 @@
 //! Result tables for terminals of every width.
 
 use super::*;
+use crate::layout::WIDTH;
 
 fn render(run: &RunResult, directory: &str, look: Look) -> String {
     crate::table::render(&Story::of(run, directory), look)
@@ -27,7 +28,7 @@ fn every_line_fits_and_the_last_counts_every_class() {
             "no BPF_TRACE_FSESSION ".repeat(9).as_str(),
         ));
     }
-    let text = render(&run(cells), "/runs/r", Look { colour: false });
+    let text = render(&run(cells), "/runs/r", Look::PLAIN);
     for line in text.lines() {
         assert!(line.chars().count() <= WIDTH, "{line}");
     }
@@ -52,7 +53,7 @@ fn what_changed_from_the_base_is_marked_and_counted() {
     run.kernels = vec![base, patched];
     vmtest_record::reference_columns::settle(&mut run);
     run.conclude(None);
-    let text = render(&run, "/r", Look { colour: false });
+    let text = render(&run, "/r", Look::PLAIN);
     for line in [
         "basic/a  skip      pass*",
         "basic/b  skip      missing*",
@@ -63,7 +64,7 @@ fn what_changed_from_the_base_is_marked_and_counted() {
     ] {
         assert!(text.lines().any(|seen| seen == line), "{line}\n{text}");
     }
-    let painted = render(&run, "/r", Look { colour: true });
+    let painted = render(&run, "/r", Look { colour: true, ..Look::PLAIN });
     assert!(painted.contains("\x1b[32mpass*\x1b[0m"), "{painted}");
 }
 
@@ -71,12 +72,8 @@ fn what_changed_from_the_base_is_marked_and_counted() {
 fn what_was_measured_stands_below_the_matrix() {
     let mut quick = cell("k", "a", Outcome::Pass, Class::Pass, "");
     quick.measured = "7.0 ns a call, tcg: emulated".to_owned();
-    let text = render(
-        &run(vec![quick, cell("k", "b", Outcome::Pass, Class::Pass, "")]),
-        "/r",
-        Look { colour: false },
-    );
-    let figures = "measured on k\n    basic/a  7.0 ns a call, tcg: emulated\n\nrun:";
+    let text = render(&run(vec![quick, cell("k", "b", Outcome::Pass, Class::Pass, "")]), "/r", Look::PLAIN);
+    let figures = "measured on k\n    basic/a  7.0 ns a call, tcg: emulated\n\nPASSED:";
     assert!(text.contains(figures), "{text}");
 }
 
@@ -108,7 +105,7 @@ fn splats_are_shown_with_their_stack_and_entries_that_allow_nothing_are_told() {
         splats: 1,
     };
     run.allowed_splats = vec![entry("two", "used"), entry("one", "expired"), entry("three", "unused")];
-    let text = render(&run, "/r", Look { colour: false });
+    let text = render(&run, "/r", Look::PLAIN);
     for part in [
         "splat: WARNING: one\n    on k during basic/a\n    | f (a.c:1)\n",
         "splat: WARNING: two (allowed: known)\n    on k during basic/a\n    | [1.0] WARNING: two\n    | after\n",
@@ -133,8 +130,28 @@ fn what_is_allowed_to_be_no_pass_is_said() {
 #[test]
 fn a_reason_is_told_once_for_all_cells_that_share_it() {
     let cells = ["a", "b", "c"].map(|name| cell("k", name, Outcome::Skip, Class::Incomplete, "no fsession"));
-    let text = render(&run(cells.into()), "/r", Look { colour: false });
+    let text = render(&run(cells.into()), "/r", Look::PLAIN);
     assert_eq!(text.matches("no fsession").count(), 1);
     assert!(text.contains("skip basic/a\n    on k and 2 more"));
     assert!(!text.contains('\x1b'));
+}
+
+#[test]
+fn several_expectations_are_a_list_that_is_cut_where_rows_are_folded() {
+    let unmet = |number: usize| Unmet {
+        what: format!("check {number}"),
+        expected: "1".into(),
+        seen: number.to_string(),
+    };
+    let mut failed = cell("k", "a", Outcome::Fail, Class::TestFailed, "check 2: expected 1, seen 2 (8 of 9)");
+    failed.unmet = (2..10).map(unmet).collect();
+    let run = run(vec![failed, cell("k", "b", Outcome::Pass, Class::Pass, "")]);
+    let folded = render(&run, "/runs/r", Look { rows: Rows::Failed, ..Look::PLAIN });
+    let list = "fail basic/a\n    check 2: expected 1, seen 2\n    check 3: expected 1, seen 3\n    \
+                check 4: expected 1, seen 4\n    5 more: cargo xtask report show r --rows all\n";
+    assert!(folded.contains(list), "{folded}");
+    let whole = render(&run, "/runs/r", Look::PLAIN);
+    assert!(whole.contains("    check 9: expected 1, seen 9\n") && !whole.contains(" more: "), "{whole}");
+    let elsewhere = render(&run, "/out", Look { rows: Rows::Failed, ..Look::PLAIN });
+    assert!(elsewhere.contains("cargo xtask report show /out --rows all"), "{elsewhere}");
 }

@@ -123,6 +123,7 @@ pub(crate) fn resolve_image(ctx: &Context, wanted: &str, flavour: &str) -> Resul
         description,
         cached,
         path: None,
+        state: String::new(),
         commits: 0,
         choice: source::Choice::Image(wanted.to_owned(), flavour.to_owned(), choice),
     })

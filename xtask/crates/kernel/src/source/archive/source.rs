@@ -167,6 +167,7 @@ pub(crate) fn resolve_source(ctx: &Context, wanted: &str) -> Result<Resolved> {
         description,
         cached,
         path: None,
+        state: String::new(),
         commits: 0,
         choice: source::Choice::Source(wanted.to_owned(), choice),
     })
