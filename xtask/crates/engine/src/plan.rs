@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use vmtest_protocol::{Effort, SelfTest, TestName};
 
-use crate::share::Share;
 use crate::request::{BootChoice, Purpose, Request, Suite};
+use crate::share::Share;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::events::MAX_EVENTS;
 use vmtest_guest::judge::Rounds;
