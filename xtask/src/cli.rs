@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line as it is typed: clap structs only. What it means is decided in `plan`.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -63,8 +66,9 @@ const ONLY_WITH: [(&str, &str, &str); 11] = [
 ///
 /// # Errors
 /// What is wrong with it; clap prints that and ends with 2.
-pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli, clap::Error> {
+pub fn parse<I: IntoIterator<Item = OsString>>(words: I) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
+    let words = with_command(&command, words.into_iter().collect());
     let matches = command.try_get_matches_from_mut(words)?;
     if let Some((name, given)) = matches.subcommand() {
         let typed = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
@@ -80,6 +84,21 @@ pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli
         }
     }
     Cli::from_arg_matches(&matches)
+}
+
+/// Name of the program outside the checkout.
+const PROGRAM: &str = "kmatrix";
+
+/// Inserts `vmtest` where no command is named. `cargo xtask` alone shows the help.
+fn with_command(command: &clap::Command, mut words: Vec<OsString>) -> Vec<OsString> {
+    const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let is_command = |word: &str| HELP.contains(&word) || command.find_subcommand(word).is_some();
+    let program = words.first().map(|word| Path::new(word).file_name() == Some(PROGRAM.as_ref()));
+    let named = words.get(1).map(|word| word.to_str().is_some_and(is_command));
+    if named.map_or(program == Some(true), |named| !named) {
+        words.insert(1, "vmtest".into());
+    }
+    words
 }
 
 #[cfg(test)]

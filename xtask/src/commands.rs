@@ -21,7 +21,7 @@ pub mod test;
 pub mod vmtest;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
@@ -30,7 +30,7 @@ use vmtest_protocol::Effort;
 use crate::commands::target::Target;
 use crate::github;
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_base::sanitize;
+use vmtest_base::{places, sanitize};
 
 /// Writes data to standard output.
 ///
@@ -62,6 +62,11 @@ pub fn tell(text: &str, data: &Value, to: Option<&Path>) -> Result<Class> {
         target.write(&format!("{data:#}\n"))?;
     }
     Ok(Class::Pass)
+}
+
+/// A path that the user typed.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    clap::builder::PathBufValueParser::new().map(|path| places::expanded(&path))
 }
 
 /// Words of `--effort`, whose type the guest shares and which therefore knows nothing of clap.

@@ -13,7 +13,7 @@ use vmtest_record::run::RunResult;
 pub struct BaselineArgs {
     /// Compare with an earlier run (`latest`, its name or its directory) and exit with 0 if nothing got worse: tests
     /// that already failed there do not count
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = crate::commands::path())]
     baseline: Option<PathBuf>,
 }
 

@@ -26,6 +26,7 @@ use vmtest_suite::own::Runner;
 
 pub mod args;
 mod preview;
+mod words;
 
 use crate::commands::vmtest::args::VmtestArgs;
 
@@ -34,9 +35,9 @@ use crate::commands::vmtest::args::VmtestArgs;
 /// # Errors
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
-    let plan = Plan::new(&args.request())?;
     let phases = Phases::default();
     let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
+    let plan = Plan::new(&words::request(&ctx, args)?)?;
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed, args.json.is_some());
     }

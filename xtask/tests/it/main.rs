@@ -18,6 +18,7 @@ mod failures;
 mod foreign;
 mod forge;
 mod from_raw;
+mod guess;
 mod input;
 mod intake;
 mod interfaces;

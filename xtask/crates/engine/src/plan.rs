@@ -447,9 +447,10 @@ fn series(kernels: &[String], patches: &[PathBuf], toolchain: Toolchain) -> Resu
     if kernels.is_empty() && patches.is_empty() {
         return Ok(vec![Named::Maintained(DEFAULT_SERIES)]);
     }
-    let named = |path: &PathBuf| match path.to_str().filter(|_| b4::is_meant(path)).map(b4::id).transpose()? {
-        Some(Some(id)) => Ok(Named::Mail(id, toolchain)),
-        _ => Ok(Named::Typed(path.clone())),
-    };
+    let named =
+        |path: &PathBuf| match path.to_str().filter(|_| b4::is_meant(path)).map(b4::remote).transpose()? {
+            Some(Some(remote)) => Ok(Named::Mail(remote, toolchain)),
+            _ => Ok(Named::Typed(path.clone())),
+        };
     patches.iter().map(named).collect()
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::b4;
+use crate::b4::{self, Remote};
 use crate::series::{self, Note, Place, Series};
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_host::context::Context;
@@ -23,8 +23,8 @@ pub enum Named {
     /// Only by its short name, so that the working directory cannot change what a run without arguments
     /// tests.
     Maintained(&'static str),
-    /// By message ID, to be fetched with these tools.
-    Mail(String, Toolchain),
+    /// By message ID or address, to be fetched with these tools.
+    Mail(Remote, Toolchain),
 }
 
 /// Reads the named series as one, in this order; `None` if none was named.
@@ -39,8 +39,8 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     let places = named.iter().map(|named| match named {
         Named::Typed(path) => locate(ctx, path),
         // The origin is the path of the fetched file, which depends only on the message ID.
-        Named::Mail(id, toolchain) => {
-            b4::fetch(ctx, id, *toolchain).map(|path| Place { path, name: None })
+        Named::Mail(remote, toolchain) => {
+            b4::fetch(ctx, remote, *toolchain).map(|path| Place { path, name: None })
         }
         Named::Maintained(name) => find(&ctx.project, name).map_err(|error| {
             error.next("use `--kernel src:VERSION` without --patches to test a kernel as it is, or --patches PATH for another series")
@@ -62,7 +62,7 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
 /// # Errors
 /// Class `Usage` if no series has that name.
 pub fn from_file(project: &Path, dir: &Path, text: &str) -> Result<PathBuf> {
-    if b4::id(text)?.is_some() {
+    if b4::remote(text)?.is_some() {
         return Ok(PathBuf::from(text));
     }
     if text.contains('/') {
@@ -99,6 +99,11 @@ fn short_form(typed: &Path) -> Option<&str> {
         (Some(Component::Normal(_)), None) => typed.to_str().filter(|text| !text.contains('/')),
         _ => None,
     }
+}
+
+/// Whether the project has a series of this name.
+pub(crate) fn is_name(project: &Path, text: &str) -> bool {
+    short_form(Path::new(text)).is_some_and(|name| find(project, name).is_ok())
 }
 
 /// The project's only series with this short name, or with this directory name.

@@ -46,10 +46,10 @@ run.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Earlier run
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", value_parser = crate::commands::path())]
     old: PathBuf,
     /// Later run
-    #[arg(value_name = "B", default_value = "latest")]
+    #[arg(value_name = "B", default_value = "latest", value_parser = crate::commands::path())]
     new: PathBuf,
     /// Slower phases.
     #[command(flatten)]

@@ -29,16 +29,16 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run directories, or directories that contain run directories
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required = true, value_name = "DIR", value_parser = crate::commands::path())]
     dirs: Vec<PathBuf>,
     /// Matrix that the runs must belong to [default: the one recorded in the first run]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::commands::path())]
     matrix: Option<PathBuf>,
     /// Directory for the merged run; must be new or empty [default: a new one below the state directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::commands::path())]
     out: Option<PathBuf>,
     /// Also write run.json to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::commands::path())]
     json: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,

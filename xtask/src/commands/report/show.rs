@@ -26,7 +26,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run to read
-    #[arg(value_name = "RUN", default_value = "latest")]
+    #[arg(value_name = "RUN", default_value = "latest", value_parser = crate::commands::path())]
     run: PathBuf,
     /// Print run.json instead of the table
     #[arg(long)]

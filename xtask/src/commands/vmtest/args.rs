@@ -13,7 +13,8 @@ use vmtest_engine::matrix::Shard;
 use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
 
 /// What a matrix says for each of its jobs.
-const MATRIX_DECIDES: [&str; 29] = [
+const MATRIX_DECIDES: [&str; 30] = [
+    "words",
     "kernels",
     "patches",
     "with_base",
@@ -59,7 +60,8 @@ const ABOUT_TESTS: [&str; 9] = [
 ];
 
 /// What a list of subtests does not depend on.
-const ABOUT_A_RUN: [&str; 35] = [
+const ABOUT_A_RUN: [&str; 36] = [
+    "words",
     "kernels",
     "patches",
     "with_base",
@@ -122,13 +124,17 @@ Kernels:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES_HELP}"))]
 pub struct VmtestArgs {
+    /// A kernel or a series, guessed from what is on disk: a kernel tree, a commit or a range A..B (each patch is tested),
+    /// a version (6.18, v6.18, 6.18.y, latest), a kernel image, a tarball, or patches. The guess is printed
+    #[arg(help_heading = "Kernel", value_name = "WHAT")]
+    pub words: Vec<String>,
     /// Kernel to test; repeatable [default: src:6.18, with --patches fsession unless other patches are given]
     #[arg(help_heading = "Kernel", long = "kernel", short = 'k', value_name = "SPEC")]
     pub kernels: Vec<String>,
     /// Series to apply: a directory of *.patch or a quilt `series`, an mbox, a thread or a single patch (also .gz or
     /// .xz), a series name from patches/ (fsession), or a message ID or lore address (fetched with b4); repeatable,
     /// applied in order
-    #[arg(help_heading = "Kernel", long = "patches", short = 'p', value_name = "PATH|NAME|ID")]
+    #[arg(help_heading = "Kernel", long = "patches", short = 'p', value_name = "PATH|NAME|ID", value_parser = crate::commands::path())]
     pub patches: Vec<PathBuf>,
     /// Also test each kernel without patches and mark every cell that changed. Test failures there do not count;
     /// build and boot failures do
@@ -145,7 +151,7 @@ pub struct VmtestArgs {
     #[arg(help_heading = "Kernel", long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,
     /// Additional kconfig fragment, applied after the variant's; repeatable
-    #[arg(help_heading = "Kernel", long = "config", value_name = "FILE")]
+    #[arg(help_heading = "Kernel", long = "config", value_name = "FILE", value_parser = crate::commands::path())]
     pub config: Vec<PathBuf>,
     /// Toolchain: image (sandboxed build root) or host
     #[arg(help_heading = "Kernel", long, value_enum, default_value = "image")]
@@ -170,7 +176,7 @@ pub struct VmtestArgs {
     pub effort: Effort,
     /// Kernel warnings that do not fail the run: a TOML file of [[allow]] entries with title (a regular expression),
     /// reason and expires (YYYY-MM-DD). Never a panic or an oops
-    #[arg(help_heading = "Tests", long, value_name = "FILE")]
+    #[arg(help_heading = "Tests", long, value_name = "FILE", value_parser = crate::commands::path())]
     pub allow_splats: Option<PathBuf>,
     /// Cells that may be skipped, by globs of kernel and test; repeatable
     #[arg(help_heading = "Tests", long = "allow-skip", value_name = "[KERNEL=]GLOB")]
@@ -229,7 +235,7 @@ pub struct VmtestArgs {
     pub fail_fast: bool,
     /// Run the jobs of this file (docs/matrix.md). Each kernel is built once; guests run in parallel as cores and
     /// memory allow
-    #[arg(help_heading = "Matrix", long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES)]
+    #[arg(help_heading = "Matrix", long, value_name = "FILE", conflicts_with_all = MATRIX_DECIDES, value_parser = crate::commands::path())]
     pub matrix: Option<PathBuf>,
     /// Run only this job of the matrix, by its name in `ci-matrix`; repeatable
     #[arg(help_heading = "Matrix", long = "cell", value_name = "ID")]
@@ -256,10 +262,10 @@ pub struct VmtestArgs {
     pub baseline: crate::commands::baseline::BaselineArgs,
     /// Also write run.json (or the plan, with --dry-run) to this file; `-` writes it to standard output instead of
     /// the table
-    #[arg(help_heading = "Reports", long, value_name = "FILE")]
+    #[arg(help_heading = "Reports", long, value_name = "FILE", value_parser = crate::commands::path())]
     pub json: Option<PathBuf>,
     /// Directory for this run; must be new or empty [default: a new one below the state directory]
-    #[arg(help_heading = "Reports", long, value_name = "DIR")]
+    #[arg(help_heading = "Reports", long, value_name = "DIR", value_parser = crate::commands::path())]
     pub out: Option<PathBuf>,
     /// Number of runs to keep below the state directory; `latest` and active runs are never removed
     #[arg(help_heading = "Reports", long, default_value_t = vmtest_host::store::KEPT_RUNS, value_parser = clap::value_parser!(u32).range(1..))]
@@ -289,6 +295,7 @@ impl VmtestArgs {
     pub fn request(&self) -> Request {
         // A new option is a compile error here until it is handled.
         let VmtestArgs {
+            words: _,
             matrix: _,
             cells: _,
             shard: _,

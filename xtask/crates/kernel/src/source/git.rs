@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::source::git::place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 use crate::source::tarball::succeeded;
 use crate::source::{Choice, Fetched, MAX_FILE, MAX_TREE, Resolved, SourceTree, kernel_version, short_name};
-use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::interrupt;
 use vmtest_base::key::Key;
@@ -165,6 +165,17 @@ impl Repo {
             "the harness fetches nothing; `git -C {} checkout REV` gets the objects of a commit",
             self.path.display()
         ))
+    }
+}
+
+/// Why one of these is not a commit in the repository at `path`; `None` if all of them are.
+pub(crate) fn unknown_commit(ctx: &Context, path: &Path, revs: &[&String]) -> Result<Option<String>> {
+    let looked = Repo::open(&ctx.cache, path)
+        .and_then(|repo| revs.iter().try_for_each(|rev| repo.commit(rev).map(drop)));
+    match looked {
+        Ok(()) => Ok(None),
+        Err(error) if error.class == Class::Usage => Ok(Some(error.what)),
+        Err(error) => Err(error),
     }
 }
 

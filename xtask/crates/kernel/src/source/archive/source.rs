@@ -141,6 +141,34 @@ fn no_such_source(wanted: &str, index: &Index) -> Error {
         .next("use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` lists all")
 }
 
+/// The newest release of this series, or of all, that the archive lists; if it cannot be reached, that is in the cache.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn newest(ctx: &Context, series: Option<&str>) -> Result<String> {
+    let found = |versions: &mut dyn Iterator<Item = &str>| {
+        // `7.0~rc3` is not a release.
+        let released = |version: &&str| version.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let wanted =
+            versions.filter(released).filter(|version| series.is_none_or(|series| matches(version, series)));
+        newest_first(wanted).first().map(|version| (*version).to_owned())
+    };
+    match Archive::new(ctx).index() {
+        Ok(index) => {
+            let listed = found(&mut index.sources.iter().map(|release| release.upstream.as_str()));
+            listed.ok_or_else(|| no_such_source(series.unwrap_or("latest"), &index))
+        }
+        Err(error) if error.class == Class::Host => {
+            let names = entries(ctx, SourceRelease::KIND);
+            let version = found(&mut names.iter().filter_map(|name| upstream_of_entry(name)));
+            let Some(version) = version else { return Err(error) };
+            ctx.bus.warn(format!("{version} is the newest in the cache: {}", error.summary()));
+            Ok(version)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Resolves `src:WANTED`.
 ///
 /// # Errors
