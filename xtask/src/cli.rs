@@ -108,7 +108,7 @@ mod tests {
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
-    const OPTIONS: [(&str, &[&str], &str); 48] = [
+    const OPTIONS: [(&str, &[&str], &str); 50] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
@@ -146,6 +146,8 @@ mod tests {
         ("build-only", &[], "mb"),
         ("executor", &["run {cell} {out}"], "mx"),
         ("executor-limit", &["5"], "x"),
+        ("quiet", &[], "pmbxli"),
+        ("verbose", &[], "pmbxli"),
         ("output", &["html=f"], "pmx"),
         ("baseline", &["latest"], "pmx"),
         ("json", &["f"], "pmxli"),

@@ -10,6 +10,8 @@ mod fuzz;
 
 mod github;
 
+mod verbosity;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ mod script;
 
 use std::path::{Path, PathBuf};
 
+use crate::verbosity::Verbosity;
 use vmtest_protocol::Effort;
 
 use crate::commands::output::{Outputs, Wish};
@@ -119,7 +120,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
     /// Limit for a phase, as for vmtest; repeatable
-    #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
+    #[arg(long = "timeout", value_name = "PHASE=TIME")]
     timeouts: Vec<String>,
     /// Parallel make jobs
     #[arg(long, value_name = "N")]
@@ -407,7 +408,7 @@ fn absolute_spec(spec: &str) -> Result<String> {
 /// Everything that can be checked before anything is searched.
 fn begin(request: &Request, mirror: Option<&str>, project: &Path) -> Result<(Context, Prepared)> {
     let plan = Plan::new(request)?;
-    let ctx = start::context(project, mirror, None)?;
+    let ctx = start::context(project, mirror, Verbosity::Normal, None)?;
     let prepared = prepare(&ctx, plan)?;
     Ok((ctx, prepared))
 }

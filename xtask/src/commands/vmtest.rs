@@ -36,7 +36,12 @@ use crate::commands::vmtest::args::VmtestArgs;
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let phases = Phases::default();
-    let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
+    let ctx = start::context(
+        project,
+        args.mirror.as_deref(),
+        args.verbosity.level(),
+        Some(Box::new(phases.clone())),
+    )?;
     let plan = Plan::new(&words::request(&ctx, args)?)?;
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed, args.json.is_some());

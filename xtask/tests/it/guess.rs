@@ -199,3 +199,21 @@ fn a_series_comes_from_the_address_of_its_mbox_or_patch() {
         .refuses(30, &["Connection refused", "--patches FILE"]);
     world.is_clean();
 }
+
+#[test]
+fn short_options_and_durations() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", PASSES).display());
+    let words = ["-k", &spec, "-t", "basic/*", "-j", "2", "--timeout", "idle=2m", "--timeout", "run=1h"];
+    let done = world.run(&[&words[..], &["-n"]].concat());
+    done.exits(0).says(&["idle 120 s, run 3600 s"]);
+    assert_eq!(done.run_dir, None, "nothing was run");
+    let quiet = world.run(&[&words[..], &["-q"]].concat());
+    quiet.exits(0);
+    assert_eq!(quiet.stderr, "", "{quiet}");
+    let tests = |done: &Done| ["basic/first", "basic/second"].map(|test| done.stderr.contains(test));
+    assert_eq!(tests(&world.run(&words)), [false, false]);
+    assert_eq!(tests(&world.run(&[&words[..], &["-v"]].concat())), [true, true]);
+    world.run(&["-q", "-v"]).refuses(2, &["cannot be used with"]);
+    world.run(&["--timeout", "idle=5x"]).refuses(2, &["not a duration: write 90s, 5m or 1h"]);
+}

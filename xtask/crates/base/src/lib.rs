@@ -5,6 +5,7 @@ pub mod beneath;
 pub mod condition;
 pub mod date;
 pub mod dotconfig;
+pub mod duration;
 pub mod error;
 pub mod event;
 pub mod files;

@@ -65,7 +65,7 @@ pub struct Request {
     pub cpu_model: Option<String>,
     /// Memory of a guest, with its unit; `None`: the variant's.
     pub memory: Option<String>,
-    /// Limits as `PHASE=SECONDS`.
+    /// Limits as `PHASE=TIME`.
     pub timeouts: Vec<String>,
     /// Jobs of make; `None`: from the number of cores.
     pub make_jobs: Option<u32>,

@@ -179,7 +179,7 @@ impl<'a> ConfiguredTree<'a> {
     fn run_make(&self, job: Job<'_>) -> Result<Finished> {
         self.making.begins()?;
         let limit = self.recipe.make.limit;
-        let late = |error: Error| error.next("use --timeout build=SECONDS to allow more time");
+        let late = |error: Error| error.next("use --timeout build=TIME to allow more time");
         let done = job.deadline_of(limit, Class::KernelBuild).run().map_err(|error| match error.class {
             Class::KernelBuild => late(error),
             _ => error,

@@ -35,7 +35,28 @@ pub fn sink() -> Box<dyn Sink> {
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     match style(std::io::stderr().is_terminal(), set("CI"), dumb) {
         Style::Bars => Box::new(Bars { all: MultiProgress::new(), bars: HashMap::new() }),
-        Style::Lines => Box::new(Lines { phases: HashMap::new() }),
+        Style::Lines => Box::new(Lines { phases: HashMap::new(), each_test: false }),
+    }
+}
+
+/// A sink that prints a line for each test.
+pub fn each_test() -> Box<dyn Sink> {
+    Box::new(Lines { phases: HashMap::new(), each_test: true })
+}
+
+/// A sink that prints only warnings.
+pub fn warnings() -> Box<dyn Sink> {
+    Box::new(Warnings)
+}
+
+struct Warnings;
+
+impl Sink for Warnings {
+    fn take(&mut self, event: &Event) {
+        if let Kind::Warned(text) = &event.kind {
+            // A closed standard error is ignored.
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        }
     }
 }
 
@@ -90,10 +111,20 @@ struct Running {
     subject: String,
     started: Instant,
     said: Instant,
+    /// The last item that was printed.
+    detail: String,
+}
+
+impl Running {
+    fn is_next_test(&self, detail: &str) -> bool {
+        self.name == "boot" && !detail.is_empty() && self.detail != detail
+    }
 }
 
 struct Lines {
     phases: HashMap<PhaseId, Running>,
+    /// Print each step of a guest, however short the time since the last one.
+    each_test: bool,
 }
 
 impl Sink for Lines {
@@ -104,12 +135,16 @@ impl Sink for Lines {
             Kind::PhaseStarted { id, name, subject } => {
                 let now = Instant::now();
                 let (name, subject) = (name.clone(), subject.clone());
-                self.phases.insert(*id, Running { name, subject, started: now, said: now });
+                self.phases
+                    .insert(*id, Running { name, subject, started: now, said: now, detail: String::new() });
                 Ok(())
             }
             Kind::PhaseProgressed { id, done, total, detail } => match self.phases.get_mut(id) {
-                Some(phase) if phase.said.elapsed() >= EVERY => {
+                Some(phase)
+                    if phase.said.elapsed() >= EVERY || (self.each_test && phase.is_next_test(detail)) =>
+                {
                     phase.said = Instant::now();
+                    phase.detail.clone_from(detail);
                     let far = so_far(*done, *total, phase.started.elapsed());
                     writeln!(out, "{}: {}: {far} {detail}", phase.name, phase.subject)
                 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::commands::baseline::BaselineArgs;
 use crate::commands::output::OutputArgs;
 use crate::commands::{finish, start};
+use crate::verbosity::Verbosity;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_engine::matrix::join::{self, Frame, Part};
@@ -58,7 +59,7 @@ pub struct Args {
 /// # Errors
 /// Class `Usage` for what does not belong together, class `Host` for a record that cannot be believed.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let ctx = start::context(project, None, None)?;
+    let ctx = start::context(project, None, Verbosity::Normal, None)?;
     let stored = open(&ctx, &args.dirs)?;
     let parts: Vec<Part> = stored
         .iter()

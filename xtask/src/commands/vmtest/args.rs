@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use vmtest_protocol::{Effort, SelfTest};
 
 use crate::commands::effort;
+use crate::verbosity::VerbosityArgs;
 use vmtest_base::error::EXIT_CODES_HELP;
 use vmtest_engine::matrix::Shard;
 use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
@@ -157,7 +158,7 @@ pub struct VmtestArgs {
     #[arg(help_heading = "Kernel", long, value_enum, default_value = "image")]
     pub toolchain: vmtest_host::doctor::Toolchain,
     /// Parallel make jobs [default: CPUs + 1]
-    #[arg(help_heading = "Kernel", long, value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
+    #[arg(help_heading = "Kernel", long, short = 'j', value_parser = clap::value_parser!(u32).range(1..=1024), value_name = "N")]
     pub make_jobs: Option<u32>,
     /// Debian mirror to use if the host's apt has none configured
     #[arg(help_heading = "Kernel", long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
@@ -209,8 +210,8 @@ pub struct VmtestArgs {
     /// Guest memory: 512M, 2G [default: the variant's, else 512M]
     #[arg(help_heading = "Guest", long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Limit for a phase (first-byte, boot, idle, run, shutdown; build: one make); repeatable
-    #[arg(help_heading = "Guest", long = "timeout", value_name = "PHASE=SECONDS")]
+    /// Limit for a phase (first-byte, boot, idle, run, shutdown; build: one make): 90s, 5m, 1h; repeatable
+    #[arg(help_heading = "Guest", long = "timeout", value_name = "PHASE=TIME")]
     pub timeouts: Vec<String>,
     /// Guests to run in parallel [default: CPUs / 2, at least 1; for a matrix as many as cores and memory allow]
     #[arg(help_heading = "Guest", long, value_parser = clap::value_parser!(u32).range(1..=256), value_name = "N")]
@@ -251,9 +252,12 @@ pub struct VmtestArgs {
     /// without a shell; {cell}, {out} and {matrix} are replaced
     #[arg(help_heading = "Matrix", long, value_name = "CMD", conflicts_with_all = ["timeouts", "make_jobs", "fail_fast"])]
     pub executor: Option<String>,
-    /// Time limit for each --executor command [default: 7200]
-    #[arg(help_heading = "Matrix", long, value_parser = clap::value_parser!(u32).range(1..), value_name = "SECONDS")]
+    /// Time limit for each --executor command [default: 2h]
+    #[arg(help_heading = "Matrix", long, value_parser = vmtest_base::duration::parse_seconds, value_name = "TIME")]
     pub executor_limit: Option<u32>,
+    /// How much is printed.
+    #[command(flatten, next_help_heading = "Reports")]
+    pub verbosity: VerbosityArgs,
     /// Reports of this run.
     #[command(flatten, next_help_heading = "Reports")]
     pub output: crate::commands::output::OutputArgs,
@@ -275,7 +279,7 @@ pub struct VmtestArgs {
     #[arg(help_heading = "Reports", long, value_name = "SIZE", value_parser = vmtest_base::size::parse)]
     pub run_size: Option<u64>,
     /// Show what would be done without doing it
-    #[arg(help_heading = "Look inside", long)]
+    #[arg(help_heading = "Look inside", long, short = 'n')]
     pub dry_run: bool,
     /// List the subtests and what each one proves
     #[arg(help_heading = "Look inside", long, conflicts_with_all = ABOUT_A_RUN)]
@@ -331,6 +335,7 @@ impl VmtestArgs {
             make_jobs,
             vms,
             fail_fast,
+            verbosity: _,
             output: _,
             baseline: _,
             json: _,
