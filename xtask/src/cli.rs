@@ -108,13 +108,14 @@ mod tests {
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
-    const OPTIONS: [(&str, &[&str], &str); 50] = [
+    const OPTIONS: [(&str, &[&str], &str); 51] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
         ("each-patch", &[], "pi"),
         ("first-n", &["1"], "pi"),
         ("variant", &["debug"], "pi"),
+        ("kconfig", &["f"], "pi"),
         ("config", &["f"], "pi"),
         ("toolchain", &["host"], "pmbxli"),
         ("make-jobs", &["1"], "pmbi"),
@@ -257,6 +258,7 @@ mod tests {
             "--each-patch --retries 2 --allow-flaky --allow-splats f --allow-skip debian:*=x --config f --vms 2",
             "--append a=b --append -x --sysctl kernel.x=1 --cpus 3 --cpu-model max --memory 2G --timeout boot=3",
             "--suite upstream --ignore-denylist --make-jobs 7 --repeat 4 --until-fail",
+            "--kconfig /boot/config",
             "--shell",
             "--gdb",
             "--self-test",

@@ -217,3 +217,39 @@ fn short_options_and_durations() {
     world.run(&["-q", "-v"]).refuses(2, &["cannot be used with"]);
     world.run(&["--timeout", "idle=5x"]).refuses(2, &["not a duration: write 90s, 5m or 1h"]);
 }
+
+#[test]
+fn variables_for_make_are_taken_as_users_type_them() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("linux", "make: warns\nguest: pass").display());
+    world.write("out/.config", "CONFIG_FANCY=y\nCONFIG_CMDLINE=\"quiet\"\n");
+    let run = |words: &[&str]| world.run(&[&[spec.as_str()][..], words].concat());
+    let calls = || world.read("home/make.args");
+    run(&["LLVM=1", "ARCH=x86_64", "-n"]).exits(0).says(&["variant  clang"]);
+    let warning = "note: kernel/fake.c:2:5: warning: no previous declaration";
+    let done = run(&["W=1", "O=out"]);
+    done.exits(0).says(&[warning, "note: out/.config: left out: CONFIG_CMDLINE=\"quiet\""]);
+    assert!(calls().contains(" W=1 "), "{}", calls());
+    assert!(calls().contains("alldefconfig"), "{}", calls());
+    // The same kernel again has the same warnings; without W=1 nobody asked for them.
+    run(&["W=1", "O=out"]).exits(0).says(&[warning]);
+    assert_eq!(run(&[]).exits(0).told(warning), 0);
+    run(&["--kconfig", "out/.config", "--dry-run"]).exits(0);
+    fs::create_dir_all(world.path("out/arch/x86/boot")).expect("made");
+    fs::write(world.path("out/arch/x86/boot/bzImage"), image()).expect("written");
+    world.run(&["-k", "O=out", "-n"]).exits(0).says(&["taking O=out as image:out/arch/x86/boot/bzImage"]);
+    for (words, says) in [
+        (&["ARCH=arm64"][..], "kernels are built for x86_64 and booted on it"),
+        (&["CROSS_COMPILE=aarch64-linux-gnu-"], "kernels are built for x86_64"),
+        (&["LLVM=-18"], "use LLVM=1"),
+        (&["LLVM=1", "--variant", "nojit"], "--variant nojit has its own compiler"),
+        (&["O=nowhere"], "there is no nowhere/.config"),
+        (&["W=x"], "use W=1"),
+        (&["V=1"], "use LLVM=1, O=DIR, W=1, or ARCH=x86_64"),
+        (&["--kconfig", "nowhere"], "--kconfig nowhere cannot be read"),
+        (&["--kconfig", "linux/Makefile"], "linux/Makefile is not a kernel configuration"),
+    ] {
+        run(words).refuses(2, &[says]);
+    }
+    world.run(&["debian:7.0.13", "W=1"]).refuses(2, &["W=1 cannot be applied to debian:7.0.13"]);
+}

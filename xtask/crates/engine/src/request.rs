@@ -53,6 +53,10 @@ pub struct Request {
     pub toolchain: Toolchain,
     /// `[KERNEL=]GLOB` of skips that do not count.
     pub allow_skip: Vec<String>,
+    /// A whole `.config` as the base; `None`: `allnoconfig`.
+    pub kconfig: Option<PathBuf>,
+    /// Variables for make, `W=1`.
+    pub make: Vec<String>,
     /// Additional config fragments.
     pub config: Vec<PathBuf>,
     /// Additional kernel parameters.
@@ -103,6 +107,8 @@ impl Default for Request {
             accel: AccelChoice::Auto,
             toolchain: Toolchain::Image,
             allow_skip: Vec::new(),
+            kconfig: None,
+            make: Vec::new(),
             config: Vec::new(),
             append: Vec::new(),
             sysctls: Vec::new(),
@@ -143,6 +149,8 @@ impl Request {
             accel,
             toolchain,
             allow_skip,
+            kconfig,
+            make,
             config,
             append,
             sysctls,
@@ -179,6 +187,8 @@ impl Request {
         words.choice("--accel", *accel, default.accel);
         words.choice("--toolchain", *toolchain, default.toolchain);
         words.each("--allow-skip", allow_skip);
+        words.each("--kconfig", kconfig.iter().map(|path| path.display()));
+        words.0.extend(make.iter().cloned());
         words.each("--config", config.iter().map(|path| path.display()));
         words.each("--append", append);
         words.each("--sysctl", sysctls);

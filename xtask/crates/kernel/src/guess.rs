@@ -61,6 +61,9 @@ pub fn kernel(ctx: &Context, text: &str) -> Result<KernelSpec> {
     if has_prefix(text) {
         return text.parse();
     }
+    if let Some(dir) = text.strip_prefix("O=") {
+        return built_in(ctx, text, &places::expanded(Path::new(dir)));
+    }
     let mut evidence = evidence(ctx, text)?;
     let is_series = |meaning: &Meaning| matches!(meaning, Meaning::Series(_));
     let series = evidence.found.iter().any(is_series);
@@ -73,6 +76,19 @@ pub fn kernel(ctx: &Context, text: &str) -> Result<KernelSpec> {
         Meaning::Kernel(spec) => Ok(spec),
         Meaning::Series(_) => Err(Error::usage(none).next(FORMS)),
     }
+}
+
+/// The image that was built in this directory.
+fn built_in(ctx: &Context, text: &str, dir: &Path) -> Result<KernelSpec> {
+    let mut images = ["arch/x86/boot/bzImage", "vmlinux"].iter().map(|image| dir.join(image));
+    let Some(image) = images.find(|image| image.is_file()) else {
+        return Err(Error::usage(format!("`{text}` is not a kernel"))
+            .why(format!("{} has neither arch/x86/boot/bzImage nor vmlinux", dir.display()))
+            .next("build it with `make O=DIR`, or name its source"));
+    };
+    let spec = KernelSpec::Image(image);
+    ctx.bus.note(format!("taking {text} as {spec}"));
+    Ok(spec)
 }
 
 /// The only meaning that was found.

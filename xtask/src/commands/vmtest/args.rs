@@ -14,7 +14,7 @@ use vmtest_engine::matrix::Shard;
 use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
 
 /// What a matrix says for each of its jobs.
-const MATRIX_DECIDES: [&str; 30] = [
+const MATRIX_DECIDES: [&str; 31] = [
     "words",
     "kernels",
     "patches",
@@ -33,6 +33,7 @@ const MATRIX_DECIDES: [&str; 30] = [
     "allow_splats",
     "boot",
     "allow_skip",
+    "kconfig",
     "config",
     "append",
     "sysctls",
@@ -61,7 +62,7 @@ const ABOUT_TESTS: [&str; 9] = [
 ];
 
 /// What a list of subtests does not depend on.
-const ABOUT_A_RUN: [&str; 36] = [
+const ABOUT_A_RUN: [&str; 37] = [
     "words",
     "kernels",
     "patches",
@@ -80,6 +81,7 @@ const ABOUT_A_RUN: [&str; 36] = [
     "allow_splats",
     "boot",
     "allow_skip",
+    "kconfig",
     "config",
     "append",
     "sysctls",
@@ -151,6 +153,10 @@ pub struct VmtestArgs {
     /// Build variant from kconfig/; repeatable [default: default]
     #[arg(help_heading = "Kernel", long = "variant", value_name = "NAME")]
     pub variants: Vec<String>,
+    /// A whole .config as the base (of your own build, or /boot/config-VERSION) instead of a minimal one. The options that
+    /// the variant needs are set on top of it, and verified
+    #[arg(help_heading = "Kernel", long, value_name = "FILE", value_parser = crate::commands::path())]
+    pub kconfig: Option<PathBuf>,
     /// Additional kconfig fragment, applied after the variant's; repeatable
     #[arg(help_heading = "Kernel", long = "config", value_name = "FILE", value_parser = crate::commands::path())]
     pub config: Vec<PathBuf>,
@@ -325,6 +331,7 @@ impl VmtestArgs {
             accel,
             toolchain,
             allow_skip,
+            kconfig,
             config,
             append,
             sysctls,
@@ -376,6 +383,8 @@ impl VmtestArgs {
             accel,
             toolchain,
             allow_skip,
+            kconfig,
+            make: Vec::new(),
             config,
             append,
             sysctls,
