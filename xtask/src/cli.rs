@@ -240,6 +240,13 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[test]
+    fn every_command_can_be_suggested() {
+        let cli = Cli::command();
+        let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, crate::commands::COMMANDS);
+    }
+
     fn requested(words: &[String]) -> Request {
         let typed = ["xtask", "vmtest"].into_iter().map(str::to_owned).chain(words.iter().cloned());
         match Cli::try_parse_from(typed).expect("clap accepts it").command {

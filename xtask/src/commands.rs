@@ -32,6 +32,21 @@ use crate::github;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::{places, sanitize};
 
+/// Names of the commands, for who mistypes one: an unknown first word is a kernel or a series.
+pub const COMMANDS: [&str; 11] = [
+    "vmtest",
+    "bisect",
+    "report",
+    "ci-matrix",
+    "sources",
+    "doctor",
+    "cache",
+    "clean",
+    "completions",
+    "man",
+    "test",
+];
+
 /// Writes data to standard output.
 ///
 /// # Errors

@@ -253,3 +253,28 @@ fn variables_for_make_are_taken_as_users_type_them() {
     }
     world.run(&["debian:7.0.13", "W=1"]).refuses(2, &["W=1 cannot be applied to debian:7.0.13"]);
 }
+
+#[test]
+fn a_value_with_a_typing_error_gets_the_right_one() {
+    let world = World::new();
+    let top = world.repo("linux", PASSES);
+    git(&top, &["branch", "bpf-cookies"]);
+    world.patch("project/patches/fsession-6.18/0001-x.patch", "second", "better");
+    let program = "about = 'x'\nprogram = 'run'\ntests = ['a']\nlimit_s = 1\n";
+    world.write("project/selftests/suites/tracefs/suite.toml", program);
+    let spec = format!("tree:{}", top.display());
+    let repo = format!("git:{}@bpf-cokies", top.display());
+    for (words, says) in [
+        (&["--kernel", &spec, "--test", "basix/*"][..], "did you mean `basic/*`? Otherwise,"),
+        (&["--kernel", &spec, "--test", "basic/frist"], "did you mean `basic/first`?"),
+        (&["--kernel", &spec, "--variant", "nogit"], "did you mean `nojit`?"),
+        (&["--kernel", &spec, "--suite", "tarcefs"], "did you mean `tracefs`?"),
+        (&["--kernel", &spec, "--suite", "upsteam"], "did you mean `upstream`?"),
+        (&["--kernel", &spec, "--patches", "fsessoin"], "did you mean `fsession`?"),
+        (&["--kernel", &repo], "did you mean `bpf-cookies`?"),
+        (&["reprot"], "did you mean `report`?"),
+    ] {
+        world.run(words).refuses(2, &[says]);
+    }
+    at(&world, "linux", &["bpf-cokies"]).refuses(2, &["(did you mean `bpf-cookies`?)"]);
+}

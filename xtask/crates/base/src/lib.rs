@@ -13,5 +13,6 @@ pub mod interrupt;
 pub mod key;
 pub mod places;
 pub mod sanitize;
+pub mod similar;
 pub mod size;
 pub mod thread;

@@ -203,8 +203,10 @@ fn commits(ctx: &Context, text: &str, evidence: &mut Evidence) -> Result<Option<
     };
     match unknown {
         None => Ok(Some(spec)),
-        Some(why) => {
-            evidence.tried.push(why);
+        Some(error) => {
+            let hint = error.next.filter(|next| next.starts_with("did you mean"));
+            let hint = hint.and_then(|next| Some(format!(" ({})", next.split_once(" Otherwise")?.0)));
+            evidence.tried.push(error.what + &hint.unwrap_or_default());
             Ok(None)
         }
     }

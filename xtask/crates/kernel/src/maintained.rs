@@ -9,11 +9,15 @@ use std::path::{Component, Path, PathBuf};
 use crate::b4::{self, Remote};
 use crate::series::{self, Note, Place, Series};
 use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::similar;
 use vmtest_host::context::Context;
 use vmtest_host::doctor::Toolchain;
 
 /// Holds mutants of a series, so it is not a series.
 pub const MUTANTS: &str = "mutants";
+
+const NAME_A_SERIES: &str =
+    "name a directory of *.patch files, an mbox or one patch, or a series of the project";
 
 /// Where to find a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,11 +116,8 @@ fn find(project: &Path, name: &str) -> Result<Place> {
     let exact = all.iter().filter(|dir| *dir == name);
     let short = all.iter().filter(|dir| *dir != name && short_name(dir) == name);
     let found: Vec<&String> = if exact.clone().count() > 0 { exact.collect() } else { short.collect() };
-    let error = |why: String| {
-        Error::usage(format!("cannot read the series {name}"))
-            .why(why)
-            .next("name a directory of *.patch files, an mbox or one patch, or a series of the project")
-    };
+    let error =
+        |why: String| Error::usage(format!("cannot read the series {name}")).why(why).next(NAME_A_SERIES);
     match found.as_slice() {
         [one] => {
             Ok(Place { path: project.join("patches").join(one), name: Some(short_name(one).to_owned()) })
@@ -124,10 +125,13 @@ fn find(project: &Path, name: &str) -> Result<Place> {
         [] => {
             let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
             let here = project.join("patches");
+            let names = all.iter().flat_map(|dir| [dir.as_str(), short_name(dir)]);
+            let next = similar::or(name, names, NAME_A_SERIES);
             Err(error(format!(
                 "no such file or directory, and {} has no series of that name; it has: {there}",
                 here.display()
-            )))
+            ))
+            .next(next))
         }
         several => {
             let listed: Vec<&str> = several.iter().map(|dir| dir.as_str()).collect();

@@ -13,6 +13,7 @@ use vmtest_protocol::{Effort, Listed, TestName, names_group};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::read_text;
 use vmtest_base::key::Key;
+use vmtest_base::similar;
 use vmtest_guest::machine::Demands;
 use vmtest_host::context::Context;
 use vmtest_host::process::Job;
@@ -106,9 +107,12 @@ impl Runner {
         if let Some(glob) = filter.unmatched(self.listed.iter().map(|listed| &listed.name)).first() {
             let mut groups: Vec<&str> = self.listed.iter().map(|listed| listed.name.test.as_str()).collect();
             groups.dedup();
+            let names = self.listed.iter().map(|listed| listed.name.path());
+            let names =
+                names.chain(groups.iter().flat_map(|group| [format!("{group}/*"), (*group).to_owned()]));
             return Err(Error::usage(format!("--test {glob} matches no subtest"))
                 .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
-                .next("`cargo xtask vmtest --list` lists them all"));
+                .next(similar::or(glob, names, "`cargo xtask vmtest --list` lists them all")));
         }
         // A subtest that is named explicitly runs at any effort.
         let group_is_named = |listed: &Listed| {

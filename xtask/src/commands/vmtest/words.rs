@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use crate::commands::COMMANDS;
 use crate::commands::vmtest::args::VmtestArgs;
 use vmtest_base::error::{Error, Result};
-use vmtest_base::places;
+use vmtest_base::{places, similar};
 use vmtest_engine::request::{Purpose, Request};
 use vmtest_host::context::Context;
 use vmtest_kernel::guess::{self, Meaning};
@@ -29,7 +30,11 @@ pub fn request(ctx: &Context, args: &VmtestArgs) -> Result<Request> {
             make(&mut request, name, value)?;
             continue;
         }
-        match guess::word(ctx, word)? {
+        let known = guess::word(ctx, word).map_err(|error| match &error.next {
+            Some(next) => Error { next: Some(similar::or(word, COMMANDS, next)), ..error },
+            None => error,
+        });
+        match known? {
             Meaning::Kernel(spec) => {
                 ranges += usize::from(matches!(spec, KernelSpec::GitRange { .. }));
                 request.kernels.push(spec.to_string());

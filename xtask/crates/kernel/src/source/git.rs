@@ -18,6 +18,7 @@ use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::interrupt;
 use vmtest_base::key::Key;
+use vmtest_base::similar;
 use vmtest_host::clean_env;
 use vmtest_host::context::Context;
 use vmtest_host::process::{Finished, Job};
@@ -80,11 +81,19 @@ impl Repo {
             self.place.desk_with_refs(&self.cache, rev.contains("@{"))?.ask(&words)?
         };
         said.map_err(|said| {
-            let error = Error::usage(format!("`{rev}` is not a commit in {}", self.path.display())).next(
-                "`git rev-parse --verify REV` must print one there; if it is elsewhere, fetch it first",
-            );
+            let next =
+                "`git rev-parse --verify REV` must print one there; if it is elsewhere, fetch it first";
+            let error = Error::usage(format!("`{rev}` is not a commit in {}", self.path.display()))
+                .next(similar::or(rev, self.names(), next));
             if said.is_empty() { error } else { error.why(said) }
         })
+    }
+
+    /// Names of branches and tags; empty if they cannot be read.
+    fn names(&self) -> Vec<String> {
+        let words = ["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/tags"];
+        let listed = self.place.desk_with_refs(&self.cache, false).and_then(|desk| desk.ask(&words));
+        listed.ok().and_then(|said| said.ok()).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     fn subject(&self, commit: &str) -> String {
@@ -168,13 +177,13 @@ impl Repo {
     }
 }
 
-/// Why one of these is not a commit in the repository at `path`; `None` if all of them are.
-pub(crate) fn unknown_commit(ctx: &Context, path: &Path, revs: &[&String]) -> Result<Option<String>> {
+/// The error if one of these is not a commit in the repository at `path`; `None` if all of them are.
+pub(crate) fn unknown_commit(ctx: &Context, path: &Path, revs: &[&String]) -> Result<Option<Error>> {
     let looked = Repo::open(&ctx.cache, path)
         .and_then(|repo| revs.iter().try_for_each(|rev| repo.commit(rev).map(drop)));
     match looked {
         Ok(()) => Ok(None),
-        Err(error) if error.class == Class::Usage => Ok(Some(error.what)),
+        Err(error) if error.class == Class::Usage => Ok(Some(error)),
         Err(error) => Err(error),
     }
 }

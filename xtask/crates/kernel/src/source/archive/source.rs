@@ -14,6 +14,7 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::read_text;
 use vmtest_base::interrupt;
 use vmtest_base::key::Key;
+use vmtest_base::similar;
 use vmtest_host::context::Context;
 use vmtest_host::store::CacheKind;
 
@@ -138,7 +139,11 @@ fn no_such_source(wanted: &str, index: &Index) -> Error {
     let here = newest_first(index.sources.iter().map(|release| release.upstream.as_str()));
     Error::host(format!("cannot find source of kernel {wanted} in the Debian archive"))
         .why(format!("available on {}: {}", index.mirror, here.join(", ")))
-        .next("use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` lists all")
+        .next(similar::or(
+            wanted,
+            &here,
+            "use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `cargo xtask sources` lists all",
+        ))
 }
 
 /// The newest release of this series, or of all, that the archive lists; if it cannot be reached, that is in the cache.
