@@ -10,6 +10,8 @@ mod fuzz;
 
 mod github;
 
+mod settings;
+
 mod verbosity;
 
 use std::io::Write;
@@ -61,7 +63,12 @@ fn run(cli: Cli) -> Result<Exit> {
         },
         Command::Sources(args) => {
             let bus = Bus::new(vec![vmtest_report::progress::sink()]);
-            let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
+            let ctx = Context {
+                cache: Cache::open()?,
+                bus,
+                project,
+                mirror: settings::Settings::read()?.mirror(None),
+            };
             commands::sources::run(&ctx, &args).map(|()| Class::Pass)
         }
         Command::Cache(args) => commands::cache::run(&args).map(|()| Class::Pass),

@@ -42,7 +42,8 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         args.verbosity.level(),
         Some(Box::new(phases.clone())),
     )?;
-    let plan = Plan::new(&words::request(&ctx, args)?)?;
+    let (request, settings) = words::request(&ctx, args)?;
+    let plan = Plan::new(&request)?;
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed, args.json.is_some());
     }
@@ -50,7 +51,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let prepared = prepare(&ctx, plan).inspect_err(early)?;
     let (plan, resources) = (&prepared.plan, Resources::open(&ctx, &prepared).inspect_err(early)?);
     if args.dry_run {
-        return preview::show(&resources, args.json.as_deref());
+        return preview::show(&resources, &settings, args.json.as_deref());
     }
     let reports = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;

@@ -39,6 +39,7 @@ mod runs;
 mod schema;
 mod sealed;
 mod series;
+mod settings;
 mod signals;
 mod soak;
 mod steps;

@@ -170,7 +170,8 @@ pub struct VmtestArgs {
     #[arg(help_heading = "Kernel", long, env = "VMTEST_DEBIAN_MIRROR", value_name = "URL")]
     pub mirror: Option<String>,
     /// Suite to run: own, upstream (the tree's own test_progs) or a directory in selftests/suites/; repeatable
-    #[arg(help_heading = "Tests", long = "suite", value_parser = clap::builder::NonEmptyStringValueParser::new().map(Suite::from), default_value = "own", value_name = "SUITE")]
+    /// [default: own]
+    #[arg(help_heading = "Tests", long = "suite", value_parser = clap::builder::NonEmptyStringValueParser::new().map(Suite::from), value_name = "SUITE")]
     pub suites: Vec<Suite>,
     /// Subtests to run: a test/subtest glob or a test name; repeatable [default: all]
     #[arg(help_heading = "Tests", long = "test", short = 't', value_name = "GLOB")]
@@ -363,6 +364,7 @@ impl VmtestArgs {
             (None, false, true) => Purpose::Gdb,
             (None, false, false) => Purpose::Test,
         };
+        let suites = if suites.is_empty() { vec![Suite::Own] } else { suites };
         Request {
             kernels,
             patches,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::commands::finish::command_line;
 use crate::commands::tell;
+use crate::settings::Setting;
 use vmtest_base::error::{Class, Result};
 use vmtest_engine::build_chain;
 use vmtest_engine::plan::Plan;
@@ -22,10 +23,12 @@ use vmtest_record::run::SCHEMA;
 use vmtest_suite::own::Runner;
 
 /// `--dry-run`.
-pub(super) fn show(resources: &Resources<'_>, to: Option<&Path>) -> Result<Class> {
-    let text = text(resources)?;
+pub(super) fn show(resources: &Resources<'_>, settings: &[Setting], to: Option<&Path>) -> Result<Class> {
+    let mut text = text(resources)?;
+    settings.iter().for_each(|setting| text.push_str(&format!("setting  {setting}\n")));
     let mut data = json(resources);
     data["dry_run"] = true.into();
+    data["settings"] = serde_json::json!(settings);
     // What the plan of a run has only as globs: the subtests, once the runner is there to ask.
     data["chosen"] = chosen(resources)?.into();
     tell(&text, &data, to)

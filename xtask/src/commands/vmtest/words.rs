@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::commands::COMMANDS;
 use crate::commands::vmtest::args::VmtestArgs;
+use crate::settings::{Setting, Settings};
 use vmtest_base::error::{Error, Result};
 use vmtest_base::{places, similar};
 use vmtest_engine::request::{Purpose, Request};
@@ -15,11 +16,11 @@ use vmtest_kernel::spec::KernelSpec;
 /// The variant that `LLVM=1` means.
 const CLANG: &str = "clang";
 
-/// The request with every guess made. Guesses are reported as notes.
+/// The request with every guess made and the settings filled in, and those settings. Guesses are reported as notes.
 ///
 /// # Errors
 /// Class `Usage` for a word that means nothing or several things.
-pub fn request(ctx: &Context, args: &VmtestArgs) -> Result<Request> {
+pub fn request(ctx: &Context, args: &VmtestArgs) -> Result<(Request, Vec<Setting>)> {
     let mut request = args.request();
     for kernel in &mut request.kernels {
         *kernel = guess::kernel(ctx, kernel)?.to_string();
@@ -49,10 +50,12 @@ pub fn request(ctx: &Context, args: &VmtestArgs) -> Result<Request> {
                 .note(format!("testing the kernel tree {}; --kernel chooses another kernel", top.display()));
         }
     }
+    let used = Settings::read()?.apply(&mut request, !args.suites.is_empty(), args.mirror.is_some());
+    used.iter().filter(|setting| setting.is_of_tree()).for_each(|setting| ctx.bus.note(setting.to_string()));
     let alone = request.kernels.len() == 1 && request.variants.len() < 2;
     let whole = request.with_base || request.first_n.is_some() || request.purpose != Purpose::Test;
     request.each_patch |= ranges == 1 && alone && !whole;
-    Ok(request)
+    Ok((request, used))
 }
 
 /// The variable and its value, if the word is written as make takes them.
