@@ -22,6 +22,9 @@ pub struct Cli {
 pub enum Command {
     /// Fetch, patch, build, boot and test kernels: the main job.
     Vmtest(Box<crate::commands::vmtest::args::VmtestArgs>),
+    /// Run the jobs of a matrix file.
+    #[command(subcommand)]
+    Matrix(MatrixCommand),
     /// Find the first bad (or fixed) commit, patch or released kernel.
     Bisect(Box<crate::commands::bisect::Args>),
     /// Show, compare, export or merge finished runs, offline.
@@ -42,6 +45,13 @@ pub enum Command {
     Man(crate::commands::completions::ManArgs),
     /// Test the harness itself: format, lints, unit tests, commands, virtual machines.
     Test(crate::commands::test::Args),
+}
+
+/// What to do with a matrix file.
+#[derive(Debug, Subcommand)]
+pub enum MatrixCommand {
+    /// Run the jobs of a matrix file.
+    Run(Box<crate::commands::vmtest::args::MatrixRun>),
 }
 
 /// Options that mean something only beside another one: command, option, the other one.
@@ -67,10 +77,14 @@ const ONLY_WITH: [(&str, &str, &str); 11] = [
 /// # Errors
 /// What is wrong with it; clap prints that and ends with 2.
 pub fn parse<I: IntoIterator<Item = OsString>>(words: I) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let mut command = shown();
     let words = with_command(&command, words.into_iter().collect());
     let matches = command.try_get_matches_from_mut(words)?;
-    if let Some((name, given)) = matches.subcommand() {
+    let named = match matches.subcommand() {
+        Some(("matrix", below)) => below.subcommand().map(|(_, given)| ("vmtest", given)),
+        named => named,
+    };
+    if let Some((name, given)) = named {
         let typed = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
         let alone = ONLY_WITH.iter().find(|(of, id, other)| *of == name && typed(id) && !typed(other));
         if let Some((_, id, other)) = alone {
@@ -84,6 +98,11 @@ pub fn parse<I: IntoIterator<Item = OsString>>(words: I) -> Result<Cli, clap::Er
         }
     }
     Cli::from_arg_matches(&matches)
+}
+
+/// The definition of the command line, with the short help of `vmtest`.
+fn shown() -> clap::Command {
+    Cli::command().mut_subcommand("vmtest", crate::commands::vmtest::args::shown)
 }
 
 /// Name of the program outside the checkout.
@@ -293,7 +312,8 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         for command in leaves(&cli) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = [command.get_before_help(), command.get_after_help()];
+            let help: String = help.into_iter().flatten().map(ToString::to_string).collect();
             let joined = help.replace("\\\n", " ");
             let examples: Vec<&str> = joined
                 .lines()
@@ -333,9 +353,52 @@ mod tests {
             }
             command.get_subcommands_mut().for_each(|command| below(command, &name));
         }
-        let mut cli = Cli::command().term_width(80);
+        let mut cli = shown().term_width(80);
         cli.build();
         below(&mut cli, "");
+    }
+
+    /// Both helps of `vmtest` and `matrix run` at 80 and 100 columns, as files; `VMTEST_BLESS=1` writes them.
+    #[test]
+    fn help_is_as_it_was_last_read() {
+        for width in [80, 100] {
+            let mut cli = shown().term_width(width);
+            cli.build();
+            let vmtest = cli.find_subcommand_mut("vmtest").expect("there");
+            let (short, long) = (vmtest.render_help().to_string(), vmtest.render_long_help().to_string());
+            assert!(short.lines().count() <= 40, "{} lines\n{short}", short.lines().count());
+            let headings = ["What to test:", "Which tests:", "Guest:", "Build:", "Output:"];
+            headings.iter().for_each(|heading| assert!(long.contains(heading), "{heading}"));
+            let run = cli.find_subcommand_mut("matrix").and_then(|matrix| matrix.find_subcommand_mut("run"));
+            let run = run.expect("there").render_long_help().to_string();
+            assert!(run.contains("Matrix:") && !run.contains("--kernel") && !long.contains("--shard"));
+            for (name, text) in [("vmtest-h", short), ("vmtest-help", long), ("matrix-run-help", run)] {
+                let file = format!("{}/src/cli/help/{name}-{width}.txt", env!("CARGO_MANIFEST_DIR"));
+                if std::env::var_os("VMTEST_BLESS").is_some() {
+                    std::fs::write(&file, &text).expect("written");
+                }
+                let before = std::fs::read_to_string(&file).unwrap_or_default();
+                assert_eq!(text, before, "{file}; VMTEST_BLESS=1 writes it");
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_has_a_command_of_its_own_and_the_old_form() {
+        let new = typed(&["matrix", "run", "m.toml", "--shard", "1/2"]).expect("read").command;
+        let old = typed(&["vmtest", "--matrix", "m.toml", "--shard", "1/2"]).expect("read").command;
+        match (new, old) {
+            (Command::Matrix(MatrixCommand::Run(new)), Command::Vmtest(old)) => {
+                assert_eq!(format!("{:?}", new.0), format!("{old:?}"));
+            }
+            other => panic!("{other:?}"),
+        }
+        for words in
+            [&["--kernel", "src:6.18"][..], &["tree:."], &["--executor-limit", "5"], &["--test", "x"]]
+        {
+            assert!(typed(&[&["matrix", "run", "m.toml"], words].concat()).is_err(), "{words:?}");
+        }
+        assert!(typed(&["matrix", "run"]).is_err());
     }
 
     /// What gives data gives it as JSON, too.

@@ -33,8 +33,9 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::{places, sanitize};
 
 /// Names of the commands, for who mistypes one: an unknown first word is a kernel or a series.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 12] = [
     "vmtest",
+    "matrix",
     "bisect",
     "report",
     "ci-matrix",

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, MatrixCommand};
 use crate::commands::bisect::Exit;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::event::Bus;
@@ -60,6 +60,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Vmtest(args) => match &args.matrix {
             Some(file) => commands::matrix::run(&args, file, &project),
             None => commands::vmtest::run(&args, &project),
+        },
+        Command::Matrix(MatrixCommand::Run(args)) => match &args.0.matrix {
+            Some(file) => commands::matrix::run(&args.0, file, &project),
+            None => commands::vmtest::run(&args.0, &project),
         },
         Command::Sources(args) => {
             let bus = Bus::new(vec![vmtest_report::progress::sink()]);
