@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line as typed: clap structs only. `plan` decides what it means.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{FromArgMatches, Parser, Subcommand};
@@ -25,6 +28,9 @@ pub struct Cli {
 pub enum Command {
     /// Fetch, patch, build, boot and test kernels: the main job.
     Vmtest(Box<crate::commands::vmtest::args::VmtestArgs>),
+    /// Run the jobs of a matrix file.
+    #[command(subcommand)]
+    Matrix(MatrixCommand),
     /// Find the first bad (or fixed) commit, patch or released kernel.
     Bisect(Box<crate::commands::bisect::Args>),
     /// Show, compare, export or merge finished runs, offline.
@@ -51,6 +57,13 @@ pub enum Command {
     Install(crate::commands::install::Args),
 }
 
+/// What to do with a matrix file.
+#[derive(Debug, Subcommand)]
+pub enum MatrixCommand {
+    /// Run the jobs of a matrix file.
+    Run(Box<crate::commands::vmtest::args::MatrixRun>),
+}
+
 /// Options that only make sense together with another one: command, option, the other one.
 ///
 /// clap's `requires` is silently dropped if something on the command line conflicts with the other option,
@@ -73,10 +86,14 @@ const ONLY_WITH: [(&str, &str, &str); 11] = [
 ///
 /// # Errors
 /// What is wrong with it; clap prints that and exits with 2.
-pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli, clap::Error> {
+pub fn parse<I: IntoIterator<Item = OsString>>(words: I) -> Result<Cli, clap::Error> {
     let mut command = command();
-    let matches = command.try_get_matches_from_mut(words)?;
-    if let Some((name, given)) = matches.subcommand() {
+    let matches = command.try_get_matches_from_mut(self::words(words))?;
+    let named = match matches.subcommand() {
+        Some(("matrix", below)) => below.subcommand().map(|(_, given)| ("vmtest", given)),
+        named => named,
+    };
+    if let Some((name, given)) = named {
         if program::installation().is_some() && named::DEVELOPER.contains(&name) {
             let why =
                 format!("`{name}` needs a checkout of the project: `{} {name}` there", program::IN_CHECKOUT);
@@ -97,6 +114,20 @@ pub fn parse<I: IntoIterator<Item = std::ffi::OsString>>(words: I) -> Result<Cli
     Cli::from_arg_matches(&matches)
 }
 
+/// The words of a command line, with `vmtest` where no command is named. `cargo xtask` alone shows the help.
+pub fn words<I: IntoIterator<Item = OsString>>(words: I) -> Vec<OsString> {
+    const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    let command = command();
+    let is_command = |word: &str| HELP.contains(&word) || command.find_subcommand(word).is_some();
+    let program = words.first().map(|word| Path::new(word).file_name() == Some(program::NAME.as_ref()));
+    let named = words.get(1).map(|word| word.to_str().is_some_and(is_command));
+    if named.map_or(program == Some(true), |named| !named) {
+        words.insert(1, "vmtest".into());
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -106,13 +137,14 @@ mod tests {
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
-    const OPTIONS: [(&str, &[&str], &str); 51] = [
+    const OPTIONS: [(&str, &[&str], &str); 54] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
         ("each-patch", &[], "pi"),
         ("first-n", &["1"], "pi"),
         ("variant", &["debug"], "pi"),
+        ("kconfig", &["f"], "pi"),
         ("config", &["f"], "pi"),
         ("toolchain", &["host"], "pmbxli"),
         ("make-jobs", &["1"], "pmbi"),
@@ -145,6 +177,8 @@ mod tests {
         ("build-only", &[], "mb"),
         ("executor", &["run {cell} {out}"], "mx"),
         ("executor-limit", &["5"], "x"),
+        ("quiet", &[], "pmbxli"),
+        ("verbose", &[], "pmbxli"),
         ("output", &["html=f"], "pmx"),
         ("rows", &["all"], "pmx"),
         ("baseline", &["latest"], "pmx"),
@@ -238,6 +272,13 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[test]
+    fn every_command_can_be_suggested() {
+        let cli = Cli::command();
+        let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, crate::commands::COMMANDS);
+    }
+
     fn requested(words: &[String]) -> Request {
         let typed = ["xtask", "vmtest"].into_iter().map(str::to_owned).chain(words.iter().cloned());
         match Cli::try_parse_from(typed).expect("clap accepts it").command {
@@ -256,6 +297,7 @@ mod tests {
             "--each-patch --retries 2 --allow-flaky --allow-splats f --allow-skip debian:*=x --config f --vms 2",
             "--append a=b --append -x --sysctl kernel.x=1 --cpus 3 --cpu-model max --memory 2G --timeout boot=3",
             "--suite upstream --ignore-denylist --make-jobs 7 --repeat 4 --until-fail",
+            "--kconfig /boot/config",
             "--shell",
             "--gdb",
             "--self-test",
@@ -283,7 +325,8 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         for command in leaves(&cli) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = [command.get_before_help(), command.get_after_help()];
+            let help: String = help.into_iter().flatten().map(ToString::to_string).collect();
             let joined = help.replace("\\\n", " ");
             let examples: Vec<&str> = joined
                 .lines()
@@ -324,9 +367,52 @@ mod tests {
             }
             command.get_subcommands_mut().for_each(|command| below(command, &name));
         }
-        let mut cli = Cli::command().term_width(80);
+        let mut cli = command().term_width(80);
         cli.build();
         below(&mut cli, "");
+    }
+
+    /// Both helps of `vmtest` and `matrix run` at 80 and 100 columns, as files; `VMTEST_BLESS=1` writes them.
+    #[test]
+    fn help_is_as_it_was_last_read() {
+        for width in [80, 100] {
+            let mut cli = command().term_width(width);
+            cli.build();
+            let vmtest = cli.find_subcommand_mut("vmtest").expect("there");
+            let (short, long) = (vmtest.render_help().to_string(), vmtest.render_long_help().to_string());
+            assert!(short.lines().count() <= 40, "{} lines\n{short}", short.lines().count());
+            let headings = ["What to test:", "Which tests:", "Guest:", "Build:", "Output:"];
+            headings.iter().for_each(|heading| assert!(long.contains(heading), "{heading}"));
+            let run = cli.find_subcommand_mut("matrix").and_then(|matrix| matrix.find_subcommand_mut("run"));
+            let run = run.expect("there").render_long_help().to_string();
+            assert!(run.contains("Matrix:") && !run.contains("--kernel") && !long.contains("--shard"));
+            for (name, text) in [("vmtest-h", short), ("vmtest-help", long), ("matrix-run-help", run)] {
+                let file = format!("{}/src/cli/help/{name}-{width}.txt", env!("CARGO_MANIFEST_DIR"));
+                if std::env::var_os("VMTEST_BLESS").is_some() {
+                    std::fs::write(&file, &text).expect("written");
+                }
+                let before = std::fs::read_to_string(&file).unwrap_or_default();
+                assert_eq!(text, before, "{file}; VMTEST_BLESS=1 writes it");
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_has_a_command_of_its_own_and_the_old_form() {
+        let new = typed(&["matrix", "run", "m.toml", "--shard", "1/2"]).expect("read").command;
+        let old = typed(&["vmtest", "--matrix", "m.toml", "--shard", "1/2"]).expect("read").command;
+        match (new, old) {
+            (Command::Matrix(MatrixCommand::Run(new)), Command::Vmtest(old)) => {
+                assert_eq!(format!("{:?}", new.0), format!("{old:?}"));
+            }
+            other => panic!("{other:?}"),
+        }
+        for words in
+            [&["--kernel", "src:6.18"][..], &["tree:."], &["--executor-limit", "5"], &["--test", "x"]]
+        {
+            assert!(typed(&[&["matrix", "run", "m.toml"], words].concat()).is_err(), "{words:?}");
+        }
+        assert!(typed(&["matrix", "run"]).is_err());
     }
 
     /// Every command that outputs data also has JSON output.

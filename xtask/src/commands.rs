@@ -25,7 +25,7 @@ pub mod typed;
 pub mod vmtest;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
@@ -34,7 +34,23 @@ use vmtest_protocol::Effort;
 use crate::commands::target::Target;
 use crate::github;
 use vmtest_base::error::{Class, Error, Result};
-use vmtest_base::sanitize;
+use vmtest_base::{places, sanitize};
+
+/// Names of the commands, for who mistypes one: an unknown first word is a kernel or a series.
+pub const COMMANDS: [&str; 12] = [
+    "vmtest",
+    "matrix",
+    "bisect",
+    "report",
+    "ci-matrix",
+    "sources",
+    "doctor",
+    "cache",
+    "clean",
+    "completions",
+    "man",
+    "test",
+];
 
 /// Writes data to standard output.
 ///
@@ -66,6 +82,11 @@ pub fn tell(text: &str, data: &Value, to: Option<&Path>) -> Result<Class> {
         target.write(&format!("{data:#}\n"))?;
     }
     Ok(Class::Pass)
+}
+
+/// A path that the user typed.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    clap::builder::PathBufValueParser::new().map(|path| places::expanded(&path))
 }
 
 /// Values of `--effort`. Its type is shared with the guest, so it does not depend on clap.

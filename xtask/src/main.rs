@@ -10,10 +10,14 @@ mod fuzz;
 
 mod github;
 
+mod settings;
+
+mod verbosity;
+
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cli::Command;
+use crate::cli::{Command, MatrixCommand};
 use crate::commands::bisect::Exit;
 use vmtest_base::error::{Class, Result};
 use vmtest_base::event::Bus;
@@ -47,7 +51,7 @@ fn run(cli: cli::Cli) -> Result<Exit> {
     vmtest_host::process::close_to_children()?;
     vmtest_host::process::survive_large_files()?;
     vmtest_base::interrupt::listen()?;
-    commands::typed::remember(cli::command());
+    commands::typed::remember(cli::command(), cli::words(std::env::args_os()));
     let project = vmtest_base::installation::project()?;
     let class = match cli.command {
         Command::Bisect(args) => return commands::bisect::run(&args, &project),
@@ -55,9 +59,18 @@ fn run(cli: cli::Cli) -> Result<Exit> {
             Some(file) => commands::matrix::run(&args, file, &project),
             None => commands::vmtest::run(&args, &project),
         },
+        Command::Matrix(MatrixCommand::Run(args)) => match &args.0.matrix {
+            Some(file) => commands::matrix::run(&args.0, file, &project),
+            None => commands::vmtest::run(&args.0, &project),
+        },
         Command::Sources(args) => {
             let bus = Bus::new(vec![vmtest_report::progress::sink()]);
-            let ctx = Context { cache: Cache::open()?, bus, project, mirror: None };
+            let ctx = Context {
+                cache: Cache::open()?,
+                bus,
+                project,
+                mirror: settings::Settings::read()?.mirror(None),
+            };
             commands::sources::run(&ctx, &args).map(|()| Class::Pass)
         }
         Command::Cache(args) => commands::cache::run(&args).map(|()| Class::Pass),

@@ -11,9 +11,10 @@ pub const DEVELOPER: [&str; 3] = ["test", "dist", "install"];
 
 /// The command line of this program.
 pub fn command() -> Command {
+    let command = Cli::command().mut_subcommand("vmtest", crate::commands::vmtest::args::shown);
     match program::installation() {
-        None => Cli::command(),
-        Some(_) => installed(Cli::command(), program::name()),
+        None => command,
+        Some(_) => installed(command, program::name()),
     }
 }
 

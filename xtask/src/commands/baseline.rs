@@ -13,7 +13,7 @@ use vmtest_record::run::RunResult;
 pub struct BaselineArgs {
     /// Compare with an earlier run (`latest`, `-2`, its name or its directory) and exit with 0 if nothing got worse: tests
     /// that already failed there do not count
-    #[arg(long, value_name = "RUN", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RUN", allow_negative_numbers = true, value_parser = crate::commands::path())]
     baseline: Option<PathBuf>,
 }
 

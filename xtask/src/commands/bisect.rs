@@ -6,6 +6,7 @@ mod script;
 
 use std::path::{Path, PathBuf};
 
+use crate::verbosity::Verbosity;
 use vmtest_protocol::Effort;
 
 use crate::commands::output::{Outputs, Wish};
@@ -76,7 +77,7 @@ pub struct Args {
     #[arg(long)]
     find_fix: bool,
     /// Series to apply to each commit; with the same kernel twice, the series to search
-    #[arg(long = "patches", short = 'p', value_name = "PATH|NAME")]
+    #[arg(long = "patches", short = 'p', value_name = "PATH|NAME", value_parser = crate::commands::path())]
     patches: Vec<PathBuf>,
     /// Maximum runs per kernel. One failure makes it bad; good takes as many passes as --confidence requires
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), default_value_t = 1, value_name = "N")]
@@ -103,7 +104,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     toolchain: Option<vmtest_host::doctor::Toolchain>,
     /// Additional kconfig fragment; repeatable
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::commands::path())]
     config: Vec<PathBuf>,
     /// Additional kernel parameter; repeatable
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
@@ -118,7 +119,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
     /// Limit for a phase, as for vmtest; repeatable
-    #[arg(long = "timeout", value_name = "PHASE=SECONDS")]
+    #[arg(long = "timeout", value_name = "PHASE=TIME")]
     timeouts: Vec<String>,
     /// Parallel make jobs
     #[arg(long, value_name = "N")]
@@ -128,13 +129,13 @@ pub struct Args {
     #[arg(long = "output", value_name = "FORMAT[=FILE]", value_parser = Wish::<Format>::parse)]
     outputs: Vec<Wish<Format>>,
     /// Also write the report as JSON to this file; `-` writes it to standard output instead of the text
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::commands::path())]
     json: Option<PathBuf>,
     /// Directory for this run; must be new or empty
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume", value_parser = crate::commands::path())]
     out: Option<PathBuf>,
     /// Resume an unfinished bisection: its directory, its name or `latest`
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["good", "bad", "tests", "title", "find_fix", "patches"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["good", "bad", "tests", "title", "find_fix", "patches"], value_parser = crate::commands::path())]
     #[arg(conflicts_with_all = ["variant", "suite", "effort", "boot", "accel", "toolchain", "config", "append"])]
     #[arg(conflicts_with_all = ["sysctls", "cpus", "memory", "timeouts", "make_jobs", "script"])]
     resume: Option<PathBuf>,
@@ -408,7 +409,7 @@ fn absolute_spec(spec: &str) -> Result<String> {
 /// Checks everything that can be checked before the search.
 fn begin(request: &Request, mirror: Option<&str>, project: &Path) -> Result<(Context, Prepared)> {
     let plan = Plan::new(request)?;
-    let ctx = start::context(project, mirror, None)?;
+    let ctx = start::context(project, mirror, Verbosity::Normal, None)?;
     let prepared = prepare(&ctx, plan)?;
     Ok((ctx, prepared))
 }

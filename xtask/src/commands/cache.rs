@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::commands::print;
 use vmtest_base::error::{Error, Result};
-use vmtest_base::size;
+use vmtest_base::{duration, size};
 use vmtest_host::store::{Cache, Inventory, Prune, Pruned, prune};
 
 const EXAMPLES: &str = "\
@@ -131,15 +131,15 @@ fn ago(age: Duration) -> String {
 }
 
 fn size_or_age(text: &str) -> std::result::Result<Prune, String> {
-    let ages = [("min", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
-    for (unit, seconds) in ages {
-        if let Some(number) = text.strip_suffix(unit).and_then(|number| number.trim().parse::<u32>().ok()) {
-            return Ok(Prune::OlderThan(Duration::from_secs(u64::from(number) * seconds)));
-        }
+    // A plain number could be either.
+    if let Some(age) =
+        duration::parse(text).ok().filter(|_| text.ends_with(|c: char| c.is_ascii_alphabetic()))
+    {
+        return Ok(Prune::OlderThan(age));
     }
     size::parse(text)
         .map(Prune::ToSize)
-        .map_err(|_| "neither a size (500M, 20G) nor an age (30min, 12h, 7d, 2w)".to_owned())
+        .map_err(|_| "neither a size (500M, 20G) nor an age (30m, 12h, 7d, 2w)".to_owned())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const MAX_GITHUB: usize = 256;
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Matrix file [default: matrix.toml in the working directory, else in the project]
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_parser = crate::commands::path())]
     file: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value = "github")]

@@ -99,7 +99,7 @@ One page for each command: man xtask-vmtest, man xtask-report-diff.";
 #[command(after_help = MAN_EXAMPLES)]
 pub struct ManArgs {
     /// Output directory; created if missing
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::commands::path())]
     dir: PathBuf,
 }
 

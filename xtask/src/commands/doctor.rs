@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use crate::settings::Settings;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_host::doctor::{self, Check, Status, Toolchain};
 
@@ -33,7 +34,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Class> {
     let Args { json, toolchain } = args;
     let checks = doctor::examine(*toolchain);
-    let text = if *json { as_json(&checks)? } else { as_table(&checks) };
+    let settings = Settings::read()?.all();
+    let mut text = if *json { as_json(&checks)? } else { as_table(&checks) };
+    if !*json && !settings.is_empty() {
+        text.push_str("\nsettings (the command line and the environment come first)\n");
+        settings.iter().for_each(|setting| text.push_str(&format!("    {setting}\n")));
+    }
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|error| Error::host("cannot write to standard output").why(error))?;

@@ -87,7 +87,12 @@ pub fn run(args: &VmtestArgs, file: &Path, project: &Path) -> Result<Class> {
         return tell(&listing(&plans, &chosen, &times), &data(&plans, &chosen, &times), args.json.as_deref());
     }
     let phases = Phases::default();
-    let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
+    let ctx = start::context(
+        project,
+        args.mirror.as_deref(),
+        args.verbosity.level(),
+        Some(Box::new(phases.clone())),
+    )?;
     let begun = Instant::now();
     let mine: Vec<Planned<'_>> = plans.into_iter().filter(|one| chosen.contains(&one.job.axes.id)).collect();
     let run = Run { args, matrix: &matrix, frame: &frame, ctx: &ctx, phases: &phases };

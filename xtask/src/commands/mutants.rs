@@ -8,6 +8,7 @@ mod table;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::verbosity::Verbosity;
 use vmtest_protocol::SelfTest;
 
 use crate::commands::{finish, print, start};
@@ -44,7 +45,7 @@ pub fn run(
     let mutants = mutants::load(&project.join("patches").join(MUTANTS), only)?;
     // Direct boot takes a third of the time of vng, and no mutant is about booting.
     let request = Request { boot: BootChoice::Direct, ..common.clone() };
-    let ctx = start::context(project, mirror, None)?;
+    let ctx = start::context(project, mirror, Verbosity::Normal, None)?;
     let prepared = prepare(&ctx, Plan::new(&request)?)?;
     let Some(control) = prepared.plan.columns.first().cloned() else {
         return Err(Error::usage("no kernel to modify"));

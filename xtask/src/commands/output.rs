@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use crate::commands::target::Target;
 use crate::github;
 use vmtest_base::error::{Error, Result};
+use vmtest_base::places;
 use vmtest_record::load::{self, Consoles};
 use vmtest_record::run::RunResult;
 use vmtest_report::bisect;
@@ -96,7 +97,7 @@ impl<F: Formats> Wish<F> {
         match file {
             Some("") => Err("the file is missing".to_owned()),
             None | Some("-") => Ok(Wish { format, file: None }),
-            Some(file) => Ok(Wish { format, file: Some(file.into()) }),
+            Some(file) => Ok(Wish { format, file: Some(places::expanded(Path::new(file))) }),
         }
     }
 }

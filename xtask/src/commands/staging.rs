@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::commands::start;
+use crate::verbosity::Verbosity;
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, write_file};
 use vmtest_base::installation::{RUNNER_DIR, Version};
@@ -41,7 +42,7 @@ const COMPLETIONS: [(&str, &str); 3] = [("bash", "kmatrix"), ("zsh", "_kmatrix")
 /// # Errors
 /// When something does not build, or a file cannot be read or written.
 pub fn fill(project: &Path, root: &Path) -> Result<Version> {
-    let ctx = start::context(project, None, None)?;
+    let ctx = start::context(project, None, Verbosity::default(), None)?;
     let program = build(&ctx)?;
     let runner = Runner::ensure(&ctx)?;
     let key = runner.dir.file_name().unwrap_or_default();

@@ -3,20 +3,31 @@
 
 use std::path::Path;
 
+use crate::settings::Settings;
+use crate::verbosity::Verbosity;
 use vmtest_base::error::Result;
 use vmtest_base::event::{Bus, Sink};
 use vmtest_host::context::Context;
 use vmtest_host::store::{Cache, RunDir};
 use vmtest_report::log::Log;
-use vmtest_report::progress;
 
-/// What every stage needs. Events go to the progress display and to `more`.
+/// What every stage needs. The mirror may be in the settings. Events go to the progress display and to `more`.
 ///
 /// # Errors
 /// When there is no place for the cache.
-pub fn context(project: &Path, mirror: Option<&str>, more: Option<Box<dyn Sink>>) -> Result<Context> {
-    let bus = Bus::new(std::iter::once(progress::sink()).chain(more).collect());
-    Ok(Context { cache: Cache::open()?, bus, project: project.to_owned(), mirror: mirror.map(str::to_owned) })
+pub fn context(
+    project: &Path,
+    mirror: Option<&str>,
+    verbosity: Verbosity,
+    more: Option<Box<dyn Sink>>,
+) -> Result<Context> {
+    let bus = Bus::new(std::iter::once(verbosity.sink()).chain(more).collect());
+    Ok(Context {
+        cache: Cache::open()?,
+        bus,
+        project: project.to_owned(),
+        mirror: Settings::read()?.mirror(mirror),
+    })
 }
 
 /// A new directory for a run; from now on its log receives all events.

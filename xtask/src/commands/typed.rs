@@ -2,12 +2,14 @@
 //! The command line as it can be typed again, in any directory.
 
 use std::any::TypeId;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::{Arg, Command};
 
 use vmtest_base::program::{self, shell_word};
+use vmtest_engine::request::Request;
 
 /// Options whose values are files that a run writes: they may not exist yet.
 const WRITTEN: [&str; 3] = ["out", "json", "dir"];
@@ -18,16 +20,23 @@ const SCHEMES: [&str; 4] = ["tree:", "tar:", "image:", "git:"];
 static LINE: OnceLock<Vec<String>> = OnceLock::new();
 
 /// Remembers the command line of this process, which this definition accepted, for [`command_line`].
-pub fn remember(mut command: Command) {
+pub fn remember(mut command: Command, words: Vec<OsString>) {
     let name: Vec<String> = match program::installation() {
         None => program::IN_CHECKOUT.split(' ').map(str::to_owned).collect(),
         Some(_) => vec![program::name().to_owned()],
     };
-    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = words.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let here = std::env::current_dir().unwrap_or_default();
     command.build();
     let words = absolute(&command, words, &here);
     LINE.get_or_init(|| name.into_iter().chain(words.iter().map(|word| shell_word(word))).collect());
+}
+
+/// A command line that asks for this.
+pub fn of_request(request: &Request) -> Vec<String> {
+    let name = program::name().split(' ').map(str::to_owned);
+    let words = request.words().into_iter().map(|word| shell_word(&word));
+    name.chain(["vmtest".to_owned()]).chain(words).collect()
 }
 
 /// The command line of this process, each word quoted for a shell, with absolute paths.

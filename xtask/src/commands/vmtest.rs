@@ -28,6 +28,7 @@ pub mod args;
 mod cost;
 mod preview;
 mod rerun;
+mod words;
 
 use crate::commands::vmtest::args::VmtestArgs;
 
@@ -36,12 +37,22 @@ use crate::commands::vmtest::args::VmtestArgs;
 /// # Errors
 /// Everything that stops a run before it has cells.
 pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
-    let request = args.rerun_failed.as_deref().map(rerun::request).transpose()?;
-    // A rerun is recorded with the options that it took over: `latest` means another run by then.
-    let command = request.as_ref().map_or_else(typed::command_line, rerun::command_line);
-    let plan = Plan::new(&request.unwrap_or_else(|| args.request()))?;
     let phases = Phases::default();
-    let ctx = start::context(project, args.mirror.as_deref(), Some(Box::new(phases.clone())))?;
+    let ctx = start::context(
+        project,
+        args.mirror.as_deref(),
+        args.verbosity.level(),
+        Some(Box::new(phases.clone())),
+    )?;
+    let (request, settings) = match &args.rerun_failed {
+        Some(run) => (rerun::request(&ctx, run)?, Vec::new()),
+        None => words::request(&ctx, args)?,
+    };
+    // A word, the directory and `latest` may mean something else by then, or somewhere else.
+    let guessed =
+        args.rerun_failed.is_some() || !args.words.is_empty() || args.kernels.len() < request.kernels.len();
+    let command = if guessed { typed::of_request(&request) } else { typed::command_line() };
+    let plan = Plan::new(&request)?;
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed, args.json.is_some());
     }
@@ -53,7 +64,7 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         args.output.open(None)?;
         args.baseline.open()?;
         args.out.as_deref().map_or(Ok(()), RunDir::check_empty)?;
-        return preview::show(&resources, &command, args.json.as_deref());
+        return preview::show(&resources, &command, &settings, args.json.as_deref());
     }
     let reports = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;

@@ -259,7 +259,7 @@ fn a_make_that_does_not_end_is_ended_and_its_column_does_not_build() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "make: hang\nguest: pass").display());
     let done = world.run(&["--kernel", &spec, "--boot", "direct", "--timeout", "build=1"]);
-    done.exits(12).says(&["did not end within 1 s", "--timeout build=SECONDS"]);
+    done.exits(12).says(&["did not end within 1 s", "--timeout build=TIME"]);
     assert!(done.outcomes(None).values().all(|outcome| outcome == "notrun"), "{done}");
     let plan = done.run_dir.as_ref().expect("a run").join("plan.json");
     assert!(std::fs::read_to_string(plan).expect("kept").contains("\"limit_s\": 1"));

@@ -21,7 +21,8 @@ fn what_is_no_kernel_is_refused() {
     world.write("text", "no kernel\n");
     world.tree("linux", PASSES);
     for (spec, says) in [
-        ("6.18", "use one of src:VERSION"),
+        ("no-such-word", "use one of src:VERSION"),
+        ("text", "neither a tarball nor a file of patches"),
         ("svn:trunk", "unknown scheme `svn:`"),
         ("src:six", "is not a version"),
         ("tree:missing", "No such file"),
@@ -188,7 +189,6 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         &["--exec", "true", "--shell"],
         &["--gdb", "--exec", "true"],
         &["--selftest"],
-        &["stray"],
     ] {
         let done = world.start(world.command(&[&["vmtest"][..], words].concat())).done();
         done.refuses(2, &["try '--help'"]);
@@ -202,6 +202,7 @@ fn a_typo_in_any_option_or_value_is_a_usage_error() {
         (&["--test", "["], "glob"),
         (&["--exec", ""], "--exec needs a command"),
         (&["--kernel", "tree:.", "--kernel", "tree:."], "given twice"),
+        (&["stray"], "`stray` is neither a kernel nor a series"),
     ] {
         refused(&world, words, 2, &[says]);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where this project keeps a user's files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -26,4 +26,13 @@ pub fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
 /// If neither XDG_STATE_HOME nor HOME is an absolute path.
 pub fn runs_dir() -> Result<PathBuf> {
     Ok(base_dir("XDG_STATE_HOME", ".local/state")?.join("vmtest").join("runs"))
+}
+
+/// The path with a leading `~/` replaced by HOME: a shell does that only at the beginning of a word, so not in `tree:~/l`.
+pub fn expanded(path: &Path) -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    match (path.strip_prefix("~"), home) {
+        (Ok(below), Some(home)) => home.join(below),
+        _ => path.to_owned(),
+    }
 }

@@ -86,7 +86,15 @@ mod tests {
 
     #[test]
     fn mebibytes_are_the_usual_unit_of_memory() {
-        for (text, mebibytes) in [("512", 512), ("512M", 512), ("512m", 512), ("2G", 2048), ("2g", 2048)] {
+        for (text, mebibytes) in [
+            ("512", 512),
+            ("512M", 512),
+            ("512m", 512),
+            ("2G", 2048),
+            ("2g", 2048),
+            ("2GB", 2048),
+            ("2GiB", 2048),
+        ] {
             assert_eq!(parse_mebibytes(text), Some(mebibytes), "{text}");
         }
         for wrong in ["", "M", "1K", "many", "-1", "1.5G"] {

@@ -6,7 +6,7 @@ mod columns;
 mod values;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +158,10 @@ pub struct Plan {
     pub toolchain: Toolchain,
     /// Skips that do not count.
     pub allow_skip: Vec<AllowSkip>,
+    /// A whole `.config` as the base; `None`: `allnoconfig`.
+    pub kconfig: Option<PathBuf>,
+    /// Variables for make.
+    pub make_words: Vec<String>,
     /// Additional config fragments.
     pub config: Vec<PathBuf>,
     /// Additional kernel parameters.
@@ -218,6 +222,8 @@ impl Plan {
             accel,
             toolchain,
             allow_skip,
+            kconfig,
+            make,
             config,
             append,
             sysctls,
@@ -233,6 +239,7 @@ impl Plan {
             self_test,
         } = request;
         let mut columns = columns(kernels, variants, patches, config)?;
+        refuse_build(kconfig.as_deref(), make, &columns)?;
         columns.iter_mut().for_each(|column| column.self_test = *self_test);
         refuse_purpose(purpose, columns.len())?;
         let (own, upstream, programs) = chosen_suites(request, &columns)?;
@@ -247,7 +254,7 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let timeouts: BTreeMap<Limit, Duration> =
             timeouts.iter().map(|text| values::timeout(text)).collect::<Result<_>>()?;
-        let make = Make {
+        let how = Make {
             jobs: make_jobs.map_or(cores + 1, |jobs| jobs as usize),
             limit: timeouts.get(&Limit::Build).copied().unwrap_or_else(|| Limit::Build.default(Kind::Tcg)),
         };
@@ -269,6 +276,8 @@ impl Plan {
             accel: *accel,
             toolchain: *toolchain,
             allow_skip: allow_skip.iter().map(|text| AllowSkip::parse(text)).collect::<Result<_>>()?,
+            kconfig: kconfig.clone(),
+            make_words: make.clone(),
             config: config.clone(),
             append: append.iter().map(|word| values::parameter(word)).collect::<Result<_>>()?,
             sysctls: sysctls.iter().map(|text| values::sysctl(text)).collect::<Result<_>>()?,
@@ -276,7 +285,7 @@ impl Plan {
             cpu_model: cpu_model.as_deref().map(values::cpu_model).transpose()?,
             memory_mib: memory.as_deref().map(values::mebibytes).transpose()?,
             timeouts,
-            make,
+            make: how,
             vms: vms.map_or((cores / 2).max(1), |vms| vms as usize),
             fail_fast: *fail_fast,
             purpose: purpose.clone(),
@@ -360,6 +369,16 @@ fn columns(
         }
     }
     Ok(columns)
+}
+
+/// Rejects options about a build for a kernel that is not built.
+fn refuse_build(kconfig: Option<&Path>, make: &[String], columns: &[Column]) -> Result<()> {
+    let option = kconfig.map(|_| "--kconfig").or(make.first().map(String::as_str));
+    let finished = columns.iter().find(|column| !column.spec.has_source());
+    let (Some(option), Some(Column { spec, .. })) = (option, finished) else { return Ok(()) };
+    Err(Error::usage(format!("{option} cannot be applied to {spec}"))
+        .why("it is a finished kernel: it has no source to configure or build")
+        .next("use src:, tree:, git: or tar:, or run the finished kernels in a second run"))
 }
 
 /// Rejects an empty command, and an interactive guest if there is more than one.
@@ -452,9 +471,10 @@ fn series(kernels: &[String], patches: &[PathBuf], toolchain: Toolchain) -> Resu
     if kernels.is_empty() && patches.is_empty() {
         return Ok(vec![Named::Maintained(DEFAULT_SERIES)]);
     }
-    let named = |path: &PathBuf| match path.to_str().filter(|_| b4::is_meant(path)).map(b4::id).transpose()? {
-        Some(Some(id)) => Ok(Named::Mail(id, toolchain)),
-        _ => Ok(Named::Typed(path.clone())),
-    };
+    let named =
+        |path: &PathBuf| match path.to_str().filter(|_| b4::is_meant(path)).map(b4::remote).transpose()? {
+            Some(Some(remote)) => Ok(Named::Mail(remote, toolchain)),
+            _ => Ok(Named::Typed(path.clone())),
+        };
     patches.iter().map(named).collect()
 }

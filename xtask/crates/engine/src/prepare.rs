@@ -259,13 +259,25 @@ fn configurations(ctx: &Context, plan: &Plan) -> Result<Vec<Configuration>> {
             Error::usage(format!("--config {} cannot be read", path.display())).why(error)
         })?;
     }
+    let base = plan.kconfig.as_ref().map(|path| match std::fs::read_to_string(path) {
+        Ok(text) => Ok((path, text)),
+        Err(error) => Err(Error::usage(format!("--kconfig {} cannot be read", path.display())).why(error)),
+    });
+    let base = base.transpose()?;
     let mut read: Vec<Configuration> = Vec::new();
     for column in &plan.columns {
         let name = column.variant.as_deref();
         if let Some(name) = name.filter(|_| !read.iter().any(|one| one.is(name))) {
-            let variant = variant::load(&ctx.project.join("kconfig"), name)?;
+            let mut variant = variant::load(&ctx.project.join("kconfig"), name)?;
+            variant.make.extend(plan.make_words.iter().cloned());
             let fragments: Vec<_> = variant.fragments.iter().chain(&plan.config).cloned().collect();
-            let requests = config::read(&fragments)?;
+            let mut requests = config::read(&fragments)?;
+            if let Some((path, text)) = &base {
+                let left_out = requests.put_on(&path.display().to_string(), text)?;
+                if !left_out.is_empty() && read.is_empty() {
+                    ctx.bus.note(format!("{}: left out: {}", path.display(), left_out.join(", ")));
+                }
+            }
             read.push(Configuration { variant, requests });
         }
         let variant = read.iter().find(|one| one.is(name)).map(|one| &one.variant);

@@ -53,6 +53,10 @@ pub struct Request {
     pub toolchain: Toolchain,
     /// `[KERNEL=]GLOB` of skips that do not count.
     pub allow_skip: Vec<String>,
+    /// A whole `.config` as the base; `None`: `allnoconfig`.
+    pub kconfig: Option<PathBuf>,
+    /// Variables for make, `W=1`.
+    pub make: Vec<String>,
     /// Additional config fragments.
     pub config: Vec<PathBuf>,
     /// Additional kernel parameters.
@@ -65,7 +69,7 @@ pub struct Request {
     pub cpu_model: Option<String>,
     /// Memory of a guest, with its unit; `None`: the variant's.
     pub memory: Option<String>,
-    /// Limits as `PHASE=SECONDS`.
+    /// Limits as `PHASE=TIME`.
     pub timeouts: Vec<String>,
     /// Jobs of make; `None`: from the number of cores.
     pub make_jobs: Option<u32>,
@@ -106,6 +110,8 @@ impl Default for Request {
             accel: AccelChoice::Auto,
             toolchain: Toolchain::Image,
             allow_skip: Vec::new(),
+            kconfig: None,
+            make: Vec::new(),
             config: Vec::new(),
             append: Vec::new(),
             sysctls: Vec::new(),
@@ -147,6 +153,8 @@ impl Request {
             accel,
             toolchain,
             allow_skip,
+            kconfig,
+            make,
             config,
             append,
             sysctls,
@@ -184,6 +192,8 @@ impl Request {
         words.choice("--accel", *accel, default.accel);
         words.choice("--toolchain", *toolchain, default.toolchain);
         words.each("--allow-skip", allow_skip);
+        words.each("--kconfig", kconfig.iter().map(|path| path.display()));
+        words.0.extend(make.iter().cloned());
         words.each("--config", config.iter().map(|path| path.display()));
         words.each("--append", append);
         words.each("--sysctl", sysctls);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fetches a series by the message ID of one of its mails, or by the address of its thread in the list
 //! archive. b4 saves it as an mbox in the cache, and from there it is a file like any other. b4 comes from
-//! the build root, and is the only program in a sandbox that ever gets a network.
+//! the build root. Trailers from replies are not added, so that the same ID gives the same series on another day.
 //!
-//! Trailers from replies are not added, so that the same ID gives the same series on another day.
+//! An mbox of patchwork and a `.patch` of a forge are downloaded as they are, each time: their content can change. These two
+//! downloads are the only programs in a sandbox that ever get a network.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vmtest_base::error::{Class, Error, IoContext, Result};
-use vmtest_base::key::Key;
+use vmtest_base::key::{Key, hash_file};
 use vmtest_host::build_root::BuildRoot;
 use vmtest_host::context::Context;
 use vmtest_host::doctor::Toolchain;
@@ -27,20 +28,70 @@ const FETCHED: &str = "series";
 /// Longest part of a message ID in a file name, and so in the name of a column.
 const MAX_NAME: usize = 40;
 
-/// The message ID in this text; `None` if the text is a path.
+/// Largest download.
+const MAX_BYTES: u64 = 64 << 20;
+/// Downloads an address to a file: python3 is what b4 runs on.
+const DOWNLOAD: &str = "\
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], headers={'User-Agent': 'kmatrix'})
+with urllib.request.urlopen(request, timeout=60) as answer:
+    data = answer.read(int(sys.argv[3]) + 1)
+if len(data) > int(sys.argv[3]):
+    sys.exit('it has more than ' + sys.argv[3] + ' bytes')
+with open(sys.argv[2], 'wb') as file:
+    file.write(data)
+";
+
+/// A series that has to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// The thread with this message ID.
+    Thread(String),
+    /// The file at this address: an mbox of patchwork, or a forge's `.patch`.
+    File(String),
+}
+
+/// The series that this text names; `None` if the text is a path.
 ///
 /// # Errors
-/// Class `Usage` for text that looks like a mail but does not name one.
-pub fn id(text: &str) -> Result<Option<String>> {
+/// Class `Usage` for text that looks like a mail or an address but does not name a series.
+pub fn remote(text: &str) -> Result<Option<Remote>> {
+    if is_address_of_file(text) {
+        return Ok(Some(Remote::File(text.to_owned())));
+    }
+    Ok(id(text)?.map(Remote::Thread))
+}
+
+/// Whether it is the address of an mbox or a patch. It becomes one command line argument.
+fn is_address_of_file(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        return false;
+    };
+    let Some((host, path)) = rest.split_once('/') else { return false };
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let names_file = [".patch", ".mbox", "/mbox/", "/mbox"].iter().any(|end| path.ends_with(end));
+    let plain = |c: char| c.is_ascii_graphic() && !"\"'`\\<>".contains(c);
+    names_file
+        && !host.is_empty()
+        && !ARCHIVES.contains(&host)
+        && text.len() < 2048
+        && text.chars().all(plain)
+}
+
+fn id(text: &str) -> Result<Option<String>> {
     let wrong = |why: String| {
         Error::usage(format!("--patches {} does not name a mail", text.escape_debug())).why(why).next(
-            "give the message ID (<20260101000000.1234-1-a@example.org>) or its address in the list archive",
+            "give the message ID (<20260101000000.1234-1-a@example.org>), its address in the list archive, or the \
+             address of an mbox of patchwork (.../mbox/) or of a patch of a forge (.../1234.patch)",
         )
     };
     let found = if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         if !ARCHIVES.contains(&host) {
-            return Err(wrong(format!("only threads at {} are supported", ARCHIVES.join(" and "))));
+            return Err(wrong(format!(
+                "it is neither a thread at {} nor the address of an mbox or a .patch",
+                ARCHIVES.join(" or ")
+            )));
         }
         let path = path.split(['?', '#']).next().unwrap_or_default().replace("%40", "@");
         match path.split('/').find(|part| part.contains('@')) {
@@ -69,20 +120,59 @@ pub fn id(text: &str) -> Result<Option<String>> {
     }
 }
 
-/// Fetches the series as an mbox.
+/// Fetches the series as a file.
 ///
 /// # Errors
-/// Class `Host` if it cannot be fetched, `Usage` if the archive has no such mail.
-pub fn fetch(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
+/// Class `Host` if it cannot be fetched, `Usage` if there is no such mail or file.
+pub fn fetch(ctx: &Context, remote: &Remote, toolchain: Toolchain) -> Result<PathBuf> {
+    match remote {
+        Remote::Thread(id) => thread(ctx, id, toolchain),
+        Remote::File(address) => file(ctx, address, toolchain),
+    }
+}
+
+fn tools(ctx: &Context, toolchain: Toolchain) -> Result<Tools> {
+    Ok(match toolchain {
+        Toolchain::Image => Tools::Image(BuildRoot::ensure(ctx)?),
+        Toolchain::Host => Tools::Host(tools::host_key()),
+    })
+}
+
+/// Downloads a file. It is kept under the hash of its content, which is also the origin of the series.
+fn file(ctx: &Context, address: &str, toolchain: Toolchain) -> Result<PathBuf> {
+    let phase = ctx.bus.phase("mail", address);
+    let tools = tools(ctx, toolchain)?;
+    let scratch = ctx.cache.scratch()?;
+    let sandbox = Sandbox::new(&tools).writable(scratch.path(), "/obj").network();
+    let mut command = sandbox.command("python3");
+    command.args(["-c", DOWNLOAD, address]).arg(sandbox.see("/obj").join("file")).arg(MAX_BYTES.to_string());
+    let next = "download it with a browser or `curl -L`, and pass the file as --patches FILE";
+    let failed = |class: Class, why: String| {
+        Error::new(class, format!("cannot download the series {address}")).why(why).next(next)
+    };
+    let done = Job::new(command).deadline(LIMIT).run()?;
+    let fetched = scratch.path().join("file");
+    if !done.success() || !fetched.is_file() {
+        let said = last(&done.tail);
+        let absent = ["404", "410"].iter().any(|code| said.contains(&format!("HTTP Error {code}")));
+        return Err(failed(if absent { Class::Usage } else { Class::Host }, said));
+    }
+    let name = file_name(address);
+    let key = Key::of("mail file 1").field("name", &name).field("sha256", hash_file(&fetched)?).finish();
+    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Mail, key.as_str(), |dir| {
+        std::fs::copy(&fetched, dir.join(&name)).on("cannot copy", &fetched).map(drop)
+    })?;
+    phase.finish();
+    Ok(dir.join(name))
+}
+
+fn thread(ctx: &Context, id: &str, toolchain: Toolchain) -> Result<PathBuf> {
     // The column is named after the file.
     let file = format!("{}.mbx", name(id));
     let key = Key::of("mail 1").field("id", id).finish();
     let phase = ctx.bus.phase("mail", id);
     let (dir, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Mail, key.as_str(), |dir| {
-        let tools = match toolchain {
-            Toolchain::Image => Tools::Image(BuildRoot::ensure(ctx)?),
-            Toolchain::Host => Tools::Host(tools::host_key()),
-        };
+        let tools = tools(ctx, toolchain)?;
         phase.progress(0, 0, "querying the list archive");
         let sandbox = Sandbox::new(&tools).writable(dir, "/obj").network();
         let mut command = sandbox.command("b4");
@@ -144,7 +234,23 @@ fn failed(id: &str, error: Error) -> Error {
 
 /// A file name for a message ID: the part before the `@`, with unusual characters replaced.
 fn name(id: &str) -> String {
-    let local = id.split('@').next().unwrap_or_default();
+    plain_name(id.split('@').next().unwrap_or_default())
+}
+
+/// A file name for an address: its last two words, without `mbox` (`series/123/mbox/` -> `series-123.mbox`).
+fn file_name(address: &str) -> String {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let (stem, ending) = match path.rsplit_once('.').filter(|(_, ending)| ["patch", "mbox"].contains(ending))
+    {
+        Some((stem, ending)) => (stem, ending),
+        None => (path.trim_end_matches('/').trim_end_matches("mbox"), "mbox"),
+    };
+    let words: Vec<&str> = stem.split('/').filter(|word| !word.is_empty()).skip(2).collect();
+    let words = &words[words.len().saturating_sub(2)..];
+    format!("{}.{ending}", plain_name(&words.join("-")))
+}
+
+fn plain_name(local: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let name: String = local.chars().map(plain).take(MAX_NAME).collect();
     let name = name.trim_matches(['.', '-']);
@@ -153,7 +259,7 @@ fn name(id: &str) -> String {
 
 /// Whether this is a message ID or URL; an existing path is always a path.
 pub fn is_meant(path: &Path) -> bool {
-    path.symlink_metadata().is_err() && path.to_str().is_some_and(|text| !matches!(id(text), Ok(None)))
+    path.symlink_metadata().is_err() && path.to_str().is_some_and(|text| !matches!(remote(text), Ok(None)))
 }
 
 #[cfg(test)]

@@ -42,6 +42,26 @@ impl Recipe<'_> {
     fn called(&self, tree: &PatchedTree) -> String {
         variant::called(tree.id(), Some(&self.variant.name), &[])
     }
+
+    /// Whether make reports more warnings than usual, so that they are shown (`W=1`).
+    fn wants_warnings(&self) -> bool {
+        self.variant.make.iter().any(|word| word.starts_with("W="))
+    }
+
+    /// Shows the warnings that are kept with a kernel.
+    fn show_warnings(&self, ctx: &Context, dir: &Path) {
+        let text = if self.wants_warnings() { read_text(&dir.join(WARNINGS)).ok() } else { None };
+        let Some(text) = text else { return };
+        text.lines().take(SHOWN_WARNINGS).for_each(|line| ctx.bus.note(line));
+        match text.lines().count() {
+            0 => ctx.bus.note(format!("{}: no warnings", self.variant.make.join(" "))),
+            count if count > SHOWN_WARNINGS => {
+                let file = dir.join(WARNINGS);
+                ctx.bus.note(format!("{} more warnings: {}", count - SHOWN_WARNINGS, file.display()));
+            }
+            _ => (),
+        }
+    }
 }
 
 /// A bootable kernel.
@@ -93,6 +113,9 @@ pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
 pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<Option<KernelBuild>> {
     let found = ctx.cache.get(CacheKind::Kernel, key(tree, recipe).as_str());
     ctx.cache.report_removed(&ctx.bus);
+    if let Some(dir) = &found {
+        recipe.show_warnings(ctx, dir);
+    }
     found.map(|dir| opened(tree, recipe, dir, true)).transpose()
 }
 
@@ -155,7 +178,7 @@ impl<'a> ConfiguredTree<'a> {
             phase.cached();
             return Ok(configured);
         }
-        phase.progress(0, 0, "allnoconfig");
+        phase.progress(0, 0, recipe.requests.target());
         configured.run_kconfig(ctx, log_dir)?;
         configured.check_options()?;
         write_file(&stamp, "")?;
@@ -168,7 +191,7 @@ impl<'a> ConfiguredTree<'a> {
         let sandbox = self.sandbox(ctx)?;
         let mut command = self.make(&sandbox);
         let asked = sandbox.see("/obj/vmtest.config");
-        command.arg(format!("KCONFIG_ALLCONFIG={}", asked.display())).arg("allnoconfig");
+        command.arg(format!("KCONFIG_ALLCONFIG={}", asked.display())).arg(self.recipe.requests.target());
         let done = self.run_make(Job::new(command).log(log_dir.join("config.log")))?;
         if done.success() {
             return Ok(());
@@ -179,7 +202,7 @@ impl<'a> ConfiguredTree<'a> {
     fn run_make(&self, job: Job<'_>) -> Result<Finished> {
         self.making.begins()?;
         let limit = self.recipe.make.limit;
-        let late = |error: Error| error.next("use --timeout build=SECONDS to allow more time");
+        let late = |error: Error| error.next("use --timeout build=TIME to allow more time");
         let done = job.deadline_of(limit, Class::KernelBuild).run().map_err(|error| match error.class {
             Class::KernelBuild => late(error),
             _ => error,
@@ -242,8 +265,9 @@ impl<'a> ConfiguredTree<'a> {
             write_file(&expected_file, done_objects.to_string())?;
         }
         let modules = self.test_modules(ctx, log_dir)?;
-        let built = self.keep(ctx, &modules)?;
+        let built = self.keep(ctx, &modules, &log_dir.join("build.log"))?;
         phase.finish();
+        self.recipe.show_warnings(ctx, &built.dir);
         Ok(built)
     }
 
@@ -288,7 +312,7 @@ impl<'a> ConfiguredTree<'a> {
         Ok(made.collect())
     }
 
-    fn keep(&self, ctx: &Context, modules: &[String]) -> Result<KernelBuild> {
+    fn keep(&self, ctx: &Context, modules: &[String], log: &Path) -> Result<KernelBuild> {
         let obj = self.dir.join("obj");
         let scratch = ctx.cache.scratch()?;
         let mut room = Budget::of(Class::KernelBuild);
@@ -302,6 +326,10 @@ impl<'a> ConfiguredTree<'a> {
         for (from, to) in KEPT {
             // Copies, not hard links: the next make modifies vmlinux in place when it adds BTF.
             beneath::copy(&obj, from, &scratch.path().join(to), &mut room)?;
+        }
+        if self.recipe.wants_warnings() {
+            let log = fs::read(log).on("cannot read", log)?;
+            write_file(&scratch.path().join(WARNINGS), build_log::warnings(&String::from_utf8_lossy(&log)))?;
         }
         let place = ctx.cache.path(CacheKind::Kernel, key(self.tree, self.recipe).as_str());
         let dir = scratch.keep_as(&place)?;
@@ -399,6 +427,11 @@ const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
 const MODULES_HERE: &str = "vmtest-modules";
 /// Directory with the modules in a kernel's cache entry; missing if there are none.
 pub const MODULES: &str = "modules";
+
+/// Warnings of the build, with `W=1`.
+const WARNINGS: &str = "warnings";
+/// Most warnings that are shown.
+const SHOWN_WARNINGS: usize = 20;
 
 /// Files that are kept from the object directory, and their names in the cache entry.
 const KEPT: [(&str, &str); 3] =

@@ -69,6 +69,13 @@ pub fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     found
 }
 
+/// The lines with a compiler's warning, each once.
+pub fn warnings(log: &str) -> String {
+    let mut seen = std::collections::BTreeSet::new();
+    let lines = log.lines().filter(|line| line.contains(": warning: ") && seen.insert(*line));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 fn is_lead(line: &str) -> bool {
     line.starts_with("In file included from")
         || line.contains(": In function ")

@@ -73,7 +73,12 @@ pub struct Request {
 pub struct Requests {
     by_option: BTreeMap<String, Request>,
     blocks: usize,
+    /// The whole configuration below the requests; empty for `allnoconfig`.
+    base: BTreeMap<String, String>,
 }
+
+/// Options of a base that name files which only its distribution has.
+const NAMES_FILES: [&str; 3] = ["SYSTEM_TRUSTED_KEYS", "SYSTEM_REVOCATION_KEYS", "INITRAMFS_SOURCE"];
 
 impl Requests {
     /// All of them, sorted by option.
@@ -84,6 +89,8 @@ impl Requests {
     /// The fragment for `KCONFIG_ALLCONFIG`.
     pub fn merged_text(&self) -> String {
         let mut text = String::new();
+        let below = self.base.iter().filter(|(option, _)| !self.by_option.contains_key(*option));
+        below.for_each(|(_, line)| text.push_str(&format!("{line}\n")));
         for Request { option, value, .. } in self.by_option.values() {
             text.push_str(&match value {
                 Value::No => format!("# CONFIG_{option} is not set\n"),
@@ -95,7 +102,42 @@ impl Requests {
 
     /// Hash of the requests, independent of where they come from.
     pub fn key(&self) -> Key {
-        Key::of("config-1").field("requests", self.merged_text()).finish()
+        let key = Key::of("config-1").field("requests", self.merged_text());
+        if self.base.is_empty() { key.finish() } else { key.field("target", self.target()).finish() }
+    }
+
+    /// The make target for [`Self::merged_text`]: it decides the options that the text leaves open.
+    pub fn target(&self) -> &'static str {
+        if self.base.is_empty() { "allnoconfig" } else { "alldefconfig" }
+    }
+
+    /// Puts the requests on top of a whole `.config`. Returns its lines that are left out: they are reserved, or name
+    /// files of a distribution.
+    ///
+    /// # Errors
+    /// Class `Usage` if it is not a `.config`.
+    pub fn put_on(&mut self, name: &str, text: &str) -> Result<Vec<String>> {
+        let mut left_out = Vec::new();
+        for (option, value) in vmtest_base::dotconfig::parse(text) {
+            let plain = option.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+            let Some(value) = Value::parse(&value).filter(|_| plain) else { continue };
+            let line = match &value {
+                Value::No => format!("# CONFIG_{option} is not set"),
+                value => format!("CONFIG_{option}={value}"),
+            };
+            let file = NAMES_FILES.contains(&option.as_str()) && value != Value::Text("\"\"".to_owned());
+            if file || reserved::of_option(&option, &value.to_string()).is_some() {
+                left_out.push(line);
+            } else {
+                self.base.insert(option, line);
+            }
+        }
+        if self.base.is_empty() {
+            return Err(Error::usage(format!("{name} is not a kernel configuration"))
+                .why("it has no CONFIG_ line")
+                .next("use the .config of a build, or /boot/config-VERSION; --config takes a fragment"));
+        }
+        Ok(left_out)
     }
 
     /// Adds the text of one fragment; `name` is shown in origins.

@@ -10,6 +10,7 @@ pub mod build_log;
 pub mod config;
 pub mod diff;
 pub mod executed;
+pub mod guess;
 pub mod kconfig;
 pub mod maintained;
 pub mod make_mark;

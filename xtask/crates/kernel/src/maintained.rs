@@ -6,14 +6,18 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::b4;
+use crate::b4::{self, Remote};
 use crate::series::{self, Note, Place, Series};
 use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::similar;
 use vmtest_host::context::Context;
 use vmtest_host::doctor::Toolchain;
 
 /// Holds mutants of a series, so it is not a series.
 pub const MUTANTS: &str = "mutants";
+
+const NAME_A_SERIES: &str =
+    "name a directory of *.patch files, an mbox or one patch, or a series of the project";
 
 /// Where to find a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +27,8 @@ pub enum Named {
     /// Only by its short name, so that the working directory cannot change what a run without arguments
     /// tests.
     Maintained(&'static str),
-    /// By message ID, to be fetched with these tools.
-    Mail(String, Toolchain),
+    /// By message ID or address, to be fetched with these tools.
+    Mail(Remote, Toolchain),
 }
 
 /// Reads the named series as one, in this order; `None` if none was named.
@@ -39,8 +43,8 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
     let places = named.iter().map(|named| match named {
         Named::Typed(path) => locate(ctx, path),
         // The origin is the path of the fetched file, which depends only on the message ID.
-        Named::Mail(id, toolchain) => {
-            b4::fetch(ctx, id, *toolchain).map(|path| Place { path, name: None })
+        Named::Mail(remote, toolchain) => {
+            b4::fetch(ctx, remote, *toolchain).map(|path| Place { path, name: None })
         }
         Named::Maintained(name) => find(&ctx.project, name).map_err(|error| {
             error.next("use `--kernel src:VERSION` without --patches to test a kernel as it is, or --patches PATH for another series")
@@ -62,7 +66,7 @@ pub fn load(ctx: &Context, named: &[Named]) -> Result<Option<Series>> {
 /// # Errors
 /// Class `Usage` if no series has that name.
 pub fn from_file(project: &Path, dir: &Path, text: &str) -> Result<PathBuf> {
-    if b4::id(text)?.is_some() {
+    if b4::remote(text)?.is_some() {
         return Ok(PathBuf::from(text));
     }
     if text.contains('/') {
@@ -101,17 +105,19 @@ fn short_form(typed: &Path) -> Option<&str> {
     }
 }
 
+/// Whether the project has a series of this name.
+pub(crate) fn is_name(project: &Path, text: &str) -> bool {
+    short_form(Path::new(text)).is_some_and(|name| find(project, name).is_ok())
+}
+
 /// The project's only series with this short name, or with this directory name.
 fn find(project: &Path, name: &str) -> Result<Place> {
     let all = directories(project)?;
     let exact = all.iter().filter(|dir| *dir == name);
     let short = all.iter().filter(|dir| *dir != name && short_name(dir) == name);
     let found: Vec<&String> = if exact.clone().count() > 0 { exact.collect() } else { short.collect() };
-    let error = |why: String| {
-        Error::usage(format!("cannot read the series {name}"))
-            .why(why)
-            .next("name a directory of *.patch files, an mbox or one patch, or a series of the project")
-    };
+    let error =
+        |why: String| Error::usage(format!("cannot read the series {name}")).why(why).next(NAME_A_SERIES);
     match found.as_slice() {
         [one] => {
             Ok(Place { path: project.join("patches").join(one), name: Some(short_name(one).to_owned()) })
@@ -119,10 +125,13 @@ fn find(project: &Path, name: &str) -> Result<Place> {
         [] => {
             let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
             let here = project.join("patches");
+            let names = all.iter().flat_map(|dir| [dir.as_str(), short_name(dir)]);
+            let next = similar::or(name, names, NAME_A_SERIES);
             Err(error(format!(
                 "no such file or directory, and {} has no series of that name; it has: {there}",
                 here.display()
-            )))
+            ))
+            .next(next))
         }
         several => {
             let listed: Vec<&str> = several.iter().map(|dir| dir.as_str()).collect();

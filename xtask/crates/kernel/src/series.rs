@@ -58,6 +58,22 @@ impl Note {
     }
 }
 
+/// Whether a directory has patches that [`load`] finds.
+pub(crate) fn is_directory(dir: &Path) -> bool {
+    directory::look(dir).is_ok()
+}
+
+/// Whether a file holds patches, by its name or its first bytes.
+pub(crate) fn is_file(file: &Path) -> bool {
+    let named = matches!(directory::kind(file), Some("patch" | "mbox" | "mbx" | "diff" | "eml"));
+    named || read::start(file).is_ok_and(|start| looks_like_patch(&start))
+}
+
+/// Whether this is the beginning of a mail, a mailbox or a diff.
+fn looks_like_patch(start: &str) -> bool {
+    start.starts_with("From ") || start.lines().any(|line| line.starts_with("diff --git "))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// Name of the directory or file; several are joined with `+`.

@@ -20,6 +20,7 @@ use vmtest_host::context::Context;
 use vmtest_host::store::origin_name;
 
 pub use crate::source::git::Commits;
+pub(crate) use crate::source::git::unknown_commit;
 pub use crate::source::image::release_of;
 pub use crate::source::tarball::had_space;
 pub use crate::source::tarball::succeeded;
@@ -193,6 +194,11 @@ fn end(path: &Path, components: usize) -> PathBuf {
 /// The version in a kernel's Makefile; `None` if the directory is not a kernel tree.
 fn kernel_version(dir: &Path) -> Option<String> {
     version_of_makefile(&vmtest_base::beneath::read_text(dir, "Makefile").ok()?)
+}
+
+/// Whether the directory is the top of a kernel tree. Other projects have such a Makefile, too.
+pub(crate) fn is_kernel_tree(dir: &Path) -> bool {
+    dir.join("kernel").is_dir() && kernel_version(dir).is_some()
 }
 
 /// The version in the text of a kernel's top-level Makefile.

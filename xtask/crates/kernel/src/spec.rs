@@ -2,10 +2,11 @@
 //! Kernel specs as typed by the user: `src:6.18`, `debian:7.0.13`, `tree:PATH` .. Pure: only parses them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use vmtest_base::error::Error;
+use vmtest_base::places;
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,7 +39,7 @@ pub enum KernelSpec {
 /// Default flavour of `debian:` kernels: the smallest image, with all virtual devices built in.
 pub const DEFAULT_FLAVOUR: &str = "cloud-amd64";
 
-const FORMS: &str =
+pub(crate) const FORMS: &str =
     "use one of src:VERSION, debian:VERSION, tree:PATH, git:PATH@REV, git:PATH@A..B, tar:FILE, image:FILE";
 
 impl KernelSpec {
@@ -58,6 +59,7 @@ impl FromStr for KernelSpec {
             let hint = if is_path { format!("did you mean `tree:{text}`?") } else { FORMS.to_owned() };
             return Err(Error { next: Some(hint), ..wrong("it has no scheme") });
         };
+        let path = |text: &str| places::expanded(Path::new(text));
         if rest.is_empty() {
             return Err(wrong("the scheme is followed by nothing"));
         }
@@ -74,9 +76,9 @@ impl FromStr for KernelSpec {
                     flavour: flavour.to_owned(),
                 })
             }
-            "tree" => Ok(KernelSpec::Tree(rest.into())),
-            "tar" => Ok(KernelSpec::Tar(rest.into())),
-            "image" => Ok(KernelSpec::Image(rest.into())),
+            "tree" => Ok(KernelSpec::Tree(path(rest))),
+            "tar" => Ok(KernelSpec::Tar(path(rest))),
+            "image" => Ok(KernelSpec::Image(path(rest))),
             "git" => git(rest).ok_or_else(|| wrong("git: needs PATH@REV or PATH@A..B")),
             _ => Err(wrong(&format!("unknown scheme `{scheme}:`"))),
         }
@@ -88,7 +90,7 @@ impl FromStr for KernelSpec {
 fn git(rest: &str) -> Option<KernelSpec> {
     let split = rest.rfind("@{").filter(|at| *at > 0).map(|at| rest[..at].rfind('@').unwrap_or(at));
     let at = split.or_else(|| rest.rfind('@'))?;
-    let (repo, rev) = (PathBuf::from(&rest[..at]), &rest[at + 1..]);
+    let (repo, rev) = (places::expanded(Path::new(&rest[..at])), &rest[at + 1..]);
     if repo.as_os_str().is_empty() || rev.is_empty() || rev.starts_with('-') {
         return None;
     }

@@ -11,6 +11,7 @@ use crate::reserved;
 use vmtest_base::condition::Condition;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::read_text;
+use vmtest_base::similar;
 
 /// The compiler of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -117,7 +118,11 @@ pub fn load(kconfig_dir: &Path, name: &str) -> Result<Variant> {
         let known = list(kconfig_dir)?;
         return Err(Error::usage(format!("unknown variant {name:?}"))
             .why(format!("available variants: {}", known.join(", ")))
-            .next("use one of these, or write kconfig/NAME.toml as described in kconfig/README.md"));
+            .next(similar::or(
+                name,
+                &known,
+                "use one of these, or write kconfig/NAME.toml as described in kconfig/README.md",
+            )));
     }
     parse(kconfig_dir, name, &read_text(&path)?)
         .map_err(|error| error.within(format!("cannot use kconfig/{name}.toml")))

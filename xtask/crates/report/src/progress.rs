@@ -37,7 +37,7 @@ pub fn sink() -> Box<dyn Sink> {
         Style::Bars => {
             Box::new(Bars { all: MultiProgress::new(), bars: HashMap::new(), builds: Builds::default() })
         }
-        Style::Lines => Box::new(Lines { phases: HashMap::new(), builds: Builds::default() }),
+        Style::Lines => Box::new(Lines::new(false)),
     }
 }
 
@@ -59,6 +59,29 @@ impl Builds {
             self.seen.len() - 1
         });
         format!("{name} {}/{}", at + 1, self.planned.max(self.seen.len()))
+    }
+}
+
+/// A sink that prints a line for each test.
+pub fn each_test() -> Box<dyn Sink> {
+    Box::new(Lines::new(true))
+}
+
+/// A sink that prints only warnings.
+pub fn warnings() -> Box<dyn Sink> {
+    Box::new(Warnings)
+}
+
+struct Warnings;
+
+impl Sink for Warnings {
+    fn take(&mut self, event: &Event) {
+        // A closed standard error is ignored.
+        let _ = match &event.kind {
+            Kind::Warned(text) => writeln!(std::io::stderr(), "warning: {text}"),
+            Kind::Diagnosed(text) => writeln!(std::io::stderr(), "{text}"),
+            _ => Ok(()),
+        };
     }
 }
 
@@ -117,11 +140,27 @@ struct Running {
     subject: String,
     started: Instant,
     said: Instant,
+    /// The last item that was printed.
+    detail: String,
+}
+
+impl Running {
+    fn is_next_test(&self, detail: &str) -> bool {
+        self.name == "boot" && !detail.is_empty() && self.detail != detail
+    }
 }
 
 struct Lines {
     phases: HashMap<PhaseId, Running>,
     builds: Builds,
+    /// Print each step of a guest, however short the time since the last one.
+    each_test: bool,
+}
+
+impl Lines {
+    fn new(each_test: bool) -> Lines {
+        Lines { phases: HashMap::new(), builds: Builds::default(), each_test }
+    }
 }
 
 impl Sink for Lines {
@@ -132,12 +171,16 @@ impl Sink for Lines {
             Kind::PhaseStarted { id, name, subject } => {
                 let now = Instant::now();
                 let (name, subject) = (self.builds.name(name, subject), subject.clone());
-                self.phases.insert(*id, Running { name, subject, started: now, said: now });
+                self.phases
+                    .insert(*id, Running { name, subject, started: now, said: now, detail: String::new() });
                 Ok(())
             }
             Kind::PhaseProgressed { id, done, total, detail } => match self.phases.get_mut(id) {
-                Some(phase) if phase.said.elapsed() >= EVERY => {
+                Some(phase)
+                    if phase.said.elapsed() >= EVERY || (self.each_test && phase.is_next_test(detail)) =>
+                {
                     phase.said = Instant::now();
+                    phase.detail.clone_from(detail);
                     let far = so_far(*done, *total, phase.started.elapsed());
                     writeln!(out, "{}: {}: {far} {detail}", phase.name, phase.subject)
                 }

@@ -12,6 +12,7 @@ use crate::summary::{self, failed_stages};
 use crate::table::matrix::{TableColumn, columns, painted};
 use crate::{names, steps};
 use vmtest_base::error::{Class, PRECEDENCE};
+use vmtest_base::program;
 use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{BootRecord, Cell, Kernel, Role, RunResult, SplatRecord, Unmet};
@@ -218,7 +219,7 @@ fn reason(cell: &Cell, story: &Story<'_>, look: Look) -> String {
 fn show(story: &Story<'_>) -> String {
     let in_its_place = Path::new(story.directory).ends_with(&story.run.run);
     let run = if in_its_place { &story.run.run } else { story.directory };
-    format!("cargo xtask report show {run} --rows all")
+    program::command(&format!("report show {run} --rows all"))
 }
 
 /// The key for reasons that are shown once. A patch that does not apply is the reason in every later column.

@@ -15,6 +15,7 @@ use vmtest_base::files::read_text;
 use vmtest_base::installation::RUNNER_DIR;
 use vmtest_base::key::Key;
 use vmtest_base::program;
+use vmtest_base::similar;
 use vmtest_guest::machine::Demands;
 use vmtest_host::context::Context;
 use vmtest_host::process::Job;
@@ -128,9 +129,16 @@ impl Runner {
         if let Some(glob) = filter.unmatched(self.listed.iter().map(|listed| &listed.name)).first() {
             let mut groups: Vec<&str> = self.listed.iter().map(|listed| listed.name.test.as_str()).collect();
             groups.dedup();
+            let names = self.listed.iter().map(|listed| listed.name.path());
+            let names =
+                names.chain(groups.iter().flat_map(|group| [format!("{group}/*"), (*group).to_owned()]));
             return Err(Error::usage(format!("--test {glob} matches no subtest"))
                 .why(format!("there are {} subtests in {}", self.listed.len(), groups.join(", ")))
-                .next(format!("`{}` lists them all", program::command("vmtest --list"))));
+                .next(similar::or(
+                    glob,
+                    names,
+                    &format!("`{}` lists them all", program::command("vmtest --list")),
+                )));
         }
         // A subtest that is named explicitly runs at any effort.
         let group_is_named = |listed: &Listed| {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use vmtest_base::error::{Error, Result};
 use vmtest_base::files::read_text;
+use vmtest_base::similar;
 use vmtest_guest::judge::Program;
 
 /// Where the suites are, relative to the checkout.
@@ -35,7 +36,11 @@ pub fn load(project: &Path, name: &str) -> Result<Program> {
         let more = if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) };
         return Err(Error::usage(format!("--suite {name}: unknown suite"))
             .why(format!("available suites: own, upstream{more}"))
-            .next("docs/adding-a-suite.md describes how to add one"));
+            .next(similar::or(
+                name,
+                names.iter().map(String::as_str).chain(["own", "upstream"]),
+                "docs/adding-a-suite.md describes how to add one",
+            )));
     }
     let dir = project.join(SUITES).join(name);
     let path = dir.join("suite.toml");

@@ -2,6 +2,7 @@
 //! `cargo xtask report diff`: compares two runs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::commands::print;
 use crate::github;
@@ -15,9 +16,9 @@ pub struct SlowerArgs {
     /// Report a phase as slower if it takes PERCENT % longer
     #[arg(long, value_name = "PERCENT", default_value_t = Slower::USUAL.percent)]
     slower: u64,
-    /// Only if it also takes at least SECONDS longer
-    #[arg(long, value_name = "SECONDS", default_value_t = Slower::USUAL.at_least_ms / 1000)]
-    slower_by: u64,
+    /// Only if it also takes at least TIME longer (5, 90s, 2m)
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = vmtest_base::duration::parse)]
+    slower_by: Duration,
     /// Count slower phases as worse. By default they are only reported: a busy machine is not a regression
     #[arg(long)]
     slower_counts: bool,
@@ -26,7 +27,11 @@ pub struct SlowerArgs {
 impl SlowerArgs {
     fn meant(&self) -> Slower {
         let SlowerArgs { slower, slower_by, slower_counts } = self;
-        Slower { percent: *slower, at_least_ms: slower_by.saturating_mul(1000), counts: *slower_counts }
+        Slower {
+            percent: *slower,
+            at_least_ms: u64::try_from(slower_by.as_millis()).unwrap_or(u64::MAX),
+            counts: *slower_counts,
+        }
     }
 }
 
@@ -46,10 +51,10 @@ run.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Earlier run
-    #[arg(value_name = "A", allow_negative_numbers = true)]
+    #[arg(value_name = "A", allow_negative_numbers = true, value_parser = crate::commands::path())]
     old: PathBuf,
     /// Later run
-    #[arg(value_name = "B", default_value = "latest", allow_negative_numbers = true)]
+    #[arg(value_name = "B", default_value = "latest", allow_negative_numbers = true, value_parser = crate::commands::path())]
     new: PathBuf,
     /// Slower phases.
     #[command(flatten)]

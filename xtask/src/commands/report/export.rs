@@ -20,7 +20,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run to read
-    #[arg(value_name = "RUN", default_value = "latest", allow_negative_numbers = true)]
+    #[arg(value_name = "RUN", default_value = "latest", allow_negative_numbers = true, value_parser = crate::commands::path())]
     run: PathBuf,
     /// Which formats.
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub struct Args {
     #[command(flatten)]
     baseline: BaselineArgs,
     /// Bisection to include in the html page: its directory, its name or `latest`
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = crate::commands::path())]
     bisection: Option<PathBuf>,
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::commands::baseline::BaselineArgs;
 use crate::commands::output::OutputArgs;
 use crate::commands::{finish, start, typed};
+use crate::verbosity::Verbosity;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
 use vmtest_engine::matrix::join::{self, Frame, Part};
@@ -29,16 +30,16 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run directories, or directories that contain run directories
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required = true, value_name = "DIR", value_parser = crate::commands::path())]
     dirs: Vec<PathBuf>,
     /// Matrix that the runs must belong to [default: the one recorded in the first run]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::commands::path())]
     matrix: Option<PathBuf>,
     /// Directory for the merged run; must be new or empty [default: a new one below the state directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::commands::path())]
     out: Option<PathBuf>,
     /// Also write run.json to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::commands::path())]
     json: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
@@ -58,7 +59,7 @@ pub struct Args {
 /// # Errors
 /// Class `Usage` for shards that do not belong together, class `Host` for a record that cannot be trusted.
 pub fn run(args: &Args, project: &Path) -> Result<Class> {
-    let ctx = start::context(project, None, None)?;
+    let ctx = start::context(project, None, Verbosity::Normal, None)?;
     let stored = open(&ctx, &args.dirs)?;
     let parts: Vec<Part> = stored
         .iter()

@@ -27,7 +27,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Run to read
-    #[arg(value_name = "RUN", default_value = "latest", allow_negative_numbers = true)]
+    #[arg(value_name = "RUN", default_value = "latest", allow_negative_numbers = true, value_parser = crate::commands::path())]
     run: PathBuf,
     /// Print run.json instead of the table
     #[arg(long)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::commands::tell;
 use crate::commands::vmtest::cost::Cost;
+use crate::settings::Setting;
 use vmtest_base::error::{Class, Result};
 use vmtest_engine::build_chain;
 use vmtest_engine::plan::Plan;
@@ -22,12 +23,19 @@ use vmtest_record::run::SCHEMA;
 use vmtest_suite::own::Runner;
 
 /// Prints the result of `--dry-run`.
-pub(super) fn show(resources: &Resources<'_>, command: &[String], to: Option<&Path>) -> Result<Class> {
+pub(super) fn show(
+    resources: &Resources<'_>,
+    command: &[String],
+    settings: &[Setting],
+    to: Option<&Path>,
+) -> Result<Class> {
     let mut text = text(resources)?;
     let cost = Cost::of(resources)?;
     text.push_str(&cost.line());
+    settings.iter().for_each(|setting| text.push_str(&format!("setting  {setting}\n")));
     let mut data = json(resources, command);
     data["dry_run"] = true.into();
+    data["settings"] = serde_json::json!(settings);
     data["cost"] = cost.json();
     // The plan of a run contains only globs; this adds the subtests, if the runner is cached and can list
     // them.

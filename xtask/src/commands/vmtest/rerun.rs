@@ -6,9 +6,10 @@ use std::path::Path;
 use clap::FromArgMatches;
 
 use crate::commands::vmtest::args::VmtestArgs;
+use crate::commands::vmtest::words;
 use vmtest_base::error::{Error, Result};
 use vmtest_engine::request::Request;
-use vmtest_host::process;
+use vmtest_host::context::Context;
 use vmtest_record::findings;
 use vmtest_record::load::Stored;
 use vmtest_record::outcome::Outcome;
@@ -18,7 +19,7 @@ use vmtest_record::run::{Cell, RunResult};
 ///
 /// # Errors
 /// Class `Usage` if there is no such run, if everything passed, or if it was not a run of `vmtest`.
-pub(super) fn request(which: &Path) -> Result<Request> {
+pub(super) fn request(ctx: &Context, which: &Path) -> Result<Request> {
     let Stored { dir, result } = Stored::open(which)?;
     let no = |why: &str| {
         Error::usage(format!("cannot rerun the failed tests of {}", dir.display())).why(why.to_owned())
@@ -29,16 +30,10 @@ pub(super) fn request(which: &Path) -> Result<Request> {
             no("it is the run of a matrix").next("run the jobs that failed again with --matrix and --cell")
         );
     }
-    let request = args.request();
+    let (request, _) = words::request(ctx, &args)?;
     let tests = tests(&result, request.tests.clone());
     let tests = tests.ok_or_else(|| no("every test of it passed"))?;
     Ok(Request { tests, ..request })
-}
-
-/// The command line that asks for the same.
-pub(super) fn command_line(request: &Request) -> Vec<String> {
-    let words = request.words().into_iter().map(|word| process::shell_word(&word));
-    ["cargo", "xtask", "vmtest"].into_iter().map(str::to_owned).chain(words).collect()
 }
 
 /// The options of a recorded command line.

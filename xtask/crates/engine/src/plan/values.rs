@@ -7,7 +7,7 @@ use globset::GlobMatcher;
 use vmtest_protocol::TestName;
 
 use vmtest_base::error::{Error, Result};
-use vmtest_base::size;
+use vmtest_base::{duration, size};
 use vmtest_host::accel::Kind;
 use vmtest_kernel::reserved;
 use vmtest_suite::own::compile;
@@ -145,16 +145,16 @@ pub(super) fn mebibytes(text: &str) -> Result<u32> {
 pub(super) fn timeout(text: &str) -> Result<(Limit, Duration)> {
     let names = Limit::ALL.map(|(name, _)| name).join(", ");
     let wrong = |why: &str| {
-        Error::usage(format!("--timeout `{}` is not PHASE=SECONDS", text.escape_debug()))
+        Error::usage(format!("--timeout `{}` is not PHASE=TIME", text.escape_debug()))
             .why(why)
             .next(format!("valid phases: {names}"))
     };
-    let (name, seconds) = text.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
+    let (name, time) = text.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
     let found = Limit::ALL.into_iter().find(|(known, _)| *known == name);
     let (_, limit) = found.ok_or_else(|| wrong("unknown phase"))?;
-    let seconds: u32 = seconds.parse().map_err(|_| wrong("the time is not a whole number"))?;
-    if seconds == 0 {
+    let time = duration::parse(time).map_err(|why| wrong(&why))?;
+    if time.is_zero() {
         return Err(wrong("the time must be at least 1 second"));
     }
-    Ok((limit, Duration::from_secs(seconds.into())))
+    Ok((limit, time))
 }

@@ -47,3 +47,23 @@ fn names_of_files_are_plain() {
     assert_eq!(name("a$(b)@x"), "a__b_");
     assert!(name(&format!("{}@x", "y".repeat(200))).len() <= MAX_NAME);
 }
+
+#[test]
+fn addresses_of_patchwork_and_forges_name_files() {
+    for (address, file) in [
+        ("https://patchwork.example.org/series/1234/mbox/", "series-1234.mbox"),
+        (
+            "https://patchwork.example.org/project/bpf/patch/1-a@example.org/mbox/",
+            "patch-1-a_example.org.mbox",
+        ),
+        ("https://forge.example.org/a/linux/pull/12.patch?full=1", "pull-12.patch"),
+        ("http://127.0.0.1:8000/commit/0123abc.patch", "commit-0123abc.patch"),
+        ("https://x.org/.patch", "mail.patch"),
+    ] {
+        assert_eq!(remote(address).expect(address), Some(Remote::File(address.to_owned())));
+        assert_eq!(file_name(address), file);
+    }
+    for address in ["https://example.org/a/linux/pull/12", "https:///x.patch", "https://x.org/a b.patch"] {
+        assert!(remote(address).is_err(), "{address}");
+    }
+}

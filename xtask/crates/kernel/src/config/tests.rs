@@ -15,6 +15,27 @@ const DOTCONFIG: &str = "#\n# Automatically generated file; DO NOT EDIT.\n#\nCON
                          CONFIG_PANIC_TIMEOUT=-1\nCONFIG_SYSCTL=y\nCONFIG_NR_CPUS=64\n";
 
 #[test]
+fn requests_go_on_top_of_a_whole_configuration() {
+    let mut requests = requests(&["CONFIG_BPF=y\n"]);
+    assert_eq!(requests.target(), "allnoconfig");
+    let before = requests.key();
+    let base = "# Linux\nCONFIG_BPF=n\nCONFIG_KVM=m\n# CONFIG_SMP is not set\nCONFIG_CMDLINE=\"quiet\"\n\
+                # CONFIG_PRINTK is not set\nCONFIG_SYSTEM_TRUSTED_KEYS=\"certs/x.pem\"\nCONFIG_ODD=a b\n";
+    let left_out = requests.put_on(".config", base).expect("a configuration");
+    let expected = [
+        "CONFIG_CMDLINE=\"quiet\"",
+        "# CONFIG_PRINTK is not set",
+        "CONFIG_SYSTEM_TRUSTED_KEYS=\"certs/x.pem\"",
+    ];
+    assert_eq!(left_out, expected);
+    assert_eq!(requests.merged_text(), "CONFIG_KVM=m\n# CONFIG_SMP is not set\nCONFIG_BPF=y\n");
+    assert_eq!(requests.target(), "alldefconfig");
+    assert_ne!(requests.key(), before);
+    let error = Requests::default().put_on("README", "text\n").expect_err("no configuration").to_string();
+    assert!(error.contains("README is not a kernel configuration"), "{error}");
+}
+
+#[test]
 fn a_dotconfig_is_read() {
     let config = vmtest_base::dotconfig::parse(DOTCONFIG);
     assert_eq!(config["BPF_JIT"], "y");

@@ -94,7 +94,7 @@ pub(super) fn look(dir: &Path) -> Result<Found> {
 }
 
 /// The extension of a name, without that of compression.
-fn kind(file: &Path) -> Option<&str> {
+pub(super) fn kind(file: &Path) -> Option<&str> {
     let ending = file.extension()?.to_str()?;
     if read::PACKED.contains(&ending) {
         Path::new(file.file_stem()?).extension()?.to_str()

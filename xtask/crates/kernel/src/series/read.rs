@@ -33,6 +33,16 @@ pub(super) fn named(file: &Path) -> Result<Vec<u8>> {
     whole(File::open(file).on("cannot read", file)?, file, MAX_BYTES)
 }
 
+/// The beginning of a regular file, as text.
+pub(super) fn start(file: &Path) -> Result<String> {
+    const START: u64 = 64 << 10;
+    let mut how = File::options();
+    let open = how.read(true).custom_flags(nix::libc::O_NONBLOCK).open(file).on("cannot read", file)?;
+    let mut bytes = Vec::new();
+    open.take(START).read_to_end(&mut bytes).on("cannot read", file)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// The content of a file that was found in a directory.
 pub(super) fn found(file: &Path) -> Result<Vec<u8>> {
     // Opening a FIFO that has no writer would block forever.

@@ -20,4 +20,4 @@ pub use crate::source::archive::list::images_between;
 pub use crate::source::archive::list::list;
 pub use crate::source::archive::version::compare_versions;
 pub(crate) use image::{Choice as ImageChoice, fetch_image, resolve_image};
-pub(crate) use source::{Choice as SourceChoice, fetch_source, resolve_source};
+pub(crate) use source::{Choice as SourceChoice, fetch_source, newest, resolve_source};

@@ -14,10 +14,11 @@ use std::sync::{Mutex, PoisonError};
 use crate::source::git::place::{Desk, LOOK_UP, Place, WALK, alternate, is_id, run};
 use crate::source::tarball::succeeded;
 use crate::source::{Choice, Fetched, MAX_FILE, MAX_TREE, Resolved, SourceTree, kernel_version, short_name};
-use vmtest_base::error::{Error, IoContext, Result};
+use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::{create_dir, read_text, write_file};
 use vmtest_base::interrupt;
 use vmtest_base::key::Key;
+use vmtest_base::similar;
 use vmtest_host::clean_env;
 use vmtest_host::context::Context;
 use vmtest_host::process::{Finished, Job};
@@ -80,9 +81,10 @@ impl Repo {
             self.place.desk_with_refs(&self.cache, rev.contains("@{"))?.ask(&words)?
         };
         said.map_err(|said| {
-            let error = Error::usage(format!("`{rev}` is not a commit in {}", self.path.display())).next(
-                "`git rev-parse --verify REV` must print one there; if it is elsewhere, fetch it first",
-            );
+            let next =
+                "`git rev-parse --verify REV` must print one there; if it is elsewhere, fetch it first";
+            let error = Error::usage(format!("`{rev}` is not a commit in {}", self.path.display()))
+                .next(similar::or(rev, self.names(), next));
             if said.is_empty() { error } else { error.why(said) }
         })
     }
@@ -91,6 +93,13 @@ impl Repo {
     pub(super) fn branch(&self) -> Option<String> {
         let desk = self.place.desk_with_refs(&self.cache, false).ok()?;
         desk.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]).ok()?.ok()
+    }
+
+    /// Names of branches and tags; empty if they cannot be read.
+    fn names(&self) -> Vec<String> {
+        let words = ["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/tags"];
+        let listed = self.place.desk_with_refs(&self.cache, false).and_then(|desk| desk.ask(&words));
+        listed.ok().and_then(|said| said.ok()).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     fn subject(&self, commit: &str) -> String {
@@ -171,6 +180,17 @@ impl Repo {
             "the harness fetches nothing; `git -C {} checkout REV` gets the objects of a commit",
             self.path.display()
         ))
+    }
+}
+
+/// The error if one of these is not a commit in the repository at `path`; `None` if all of them are.
+pub(crate) fn unknown_commit(ctx: &Context, path: &Path, revs: &[&String]) -> Result<Option<Error>> {
+    let looked = Repo::open(&ctx.cache, path)
+        .and_then(|repo| revs.iter().try_for_each(|rev| repo.commit(rev).map(drop)));
+    match looked {
+        Ok(()) => Ok(None),
+        Err(error) if error.class == Class::Usage => Ok(Some(error)),
+        Err(error) => Err(error),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::spec::{DEFAULT_FLAVOUR, KernelSpec};
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::key::Key;
 use vmtest_base::program;
+use vmtest_base::similar;
 use vmtest_host::context::Context;
 use vmtest_host::store::CacheKind;
 
@@ -92,9 +93,13 @@ fn no_such_image(wanted: &str, flavour: &str, index: &Index) -> Error {
     // Show the versions closest to the missing one.
     let at = versions.partition_point(|version| compare_versions(version, wanted).is_gt());
     let near = &versions[at.saturating_sub(4)..versions.len().min(at + 4)];
-    error.why(format!("closest available on {}: {}", index.mirror, near.join(", "))).next(format!(
-        "use one of these, or your own kernel as image:FILE; `{}` lists all",
-        program::command("sources")
+    error.why(format!("closest available on {}: {}", index.mirror, near.join(", "))).next(similar::or(
+        wanted,
+        &versions,
+        &format!(
+            "use one of these, or your own kernel as image:FILE; `{}` lists all",
+            program::command("sources")
+        ),
     ))
 }
 

@@ -15,6 +15,7 @@ use vmtest_base::files::read_text;
 use vmtest_base::interrupt;
 use vmtest_base::key::Key;
 use vmtest_base::program;
+use vmtest_base::similar;
 use vmtest_host::context::Context;
 use vmtest_host::store::CacheKind;
 
@@ -139,10 +140,42 @@ fn no_such_source(wanted: &str, index: &Index) -> Error {
     let here = newest_first(index.sources.iter().map(|release| release.upstream.as_str()));
     Error::host(format!("cannot find source of kernel {wanted} in the Debian archive"))
         .why(format!("available on {}: {}", index.mirror, here.join(", ")))
-        .next(format!(
-            "use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `{}` lists all",
-            program::command("sources")
+        .next(similar::or(
+            wanted,
+            &here,
+            &format!(
+                "use one of these, a tarball as tar:FILE, or a repository as git:PATH@REV; `{}` lists all",
+                program::command("sources")
+            ),
         ))
+}
+
+/// The newest release of this series, or of all, that the archive lists; if it cannot be reached, that is in the cache.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn newest(ctx: &Context, series: Option<&str>) -> Result<String> {
+    let found = |versions: &mut dyn Iterator<Item = &str>| {
+        // `7.0~rc3` is not a release.
+        let released = |version: &&str| version.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let wanted =
+            versions.filter(released).filter(|version| series.is_none_or(|series| matches(version, series)));
+        newest_first(wanted).first().map(|version| (*version).to_owned())
+    };
+    match Archive::new(ctx).index() {
+        Ok(index) => {
+            let listed = found(&mut index.sources.iter().map(|release| release.upstream.as_str()));
+            listed.ok_or_else(|| no_such_source(series.unwrap_or("latest"), &index))
+        }
+        Err(error) if error.class == Class::Host => {
+            let names = entries(ctx, SourceRelease::KIND);
+            let version = found(&mut names.iter().filter_map(|name| upstream_of_entry(name)));
+            let Some(version) = version else { return Err(error) };
+            ctx.bus.warn(format!("{version} is the newest in the cache: {}", error.summary()));
+            Ok(version)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Resolves `src:WANTED`.
