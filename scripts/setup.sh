@@ -14,7 +14,7 @@ export LC_ALL=C
 
 usage() {
     cat <<'END'
-Usage: scripts/setup.sh [--check] [--ci] [--interop] [--toolchain-host]
+Usage: scripts/setup.sh [--check] [--ci] [--tests] [--toolchain-host]
 
 Installs what `cargo xtask vmtest` needs on this host: Debian and Ubuntu by
 apt-get (through sudo unless root); for Fedora and Arch it names the packages.
@@ -23,8 +23,8 @@ The one thing it does not install is Rust, 1.85 or newer.
   --check            only look; exit 1 if something is missing
   --ci               for the throw-away machines of a CI system: never asks,
                      lifts Ubuntu's limit on user namespaces, opens /dev/kvm;
-                     implies --interop
-  --interop          also the programs that the project's own tests give
+                     implies --tests
+  --tests            also the programs that the project's own tests give
                      reports, completions and man pages to: a browser,
                      shells, validators, linters (`cargo xtask test`)
   --toolchain-host   also what `vmtest --toolchain host` needs: compilers,
@@ -43,7 +43,7 @@ for argument in "$@"; do
     case $argument in
         --check) check=true ;;
         --ci) ci=true interop=true ;;
-        --interop) interop=true ;;
+        --tests | --interop) interop=true ;;
         --toolchain-host) toolchain_host=true ;;
         --help | -h)
             usage
@@ -302,7 +302,7 @@ look
 if ((${#packages[@]} > 0)); then
     if $check; then
         complain "missing packages: ${packages[*]}"
-        complain "to install them: $0$($interop && echo ' --interop')$($toolchain_host && echo ' --toolchain-host')"
+        complain "to install them: $0$($interop && echo ' --tests')$($toolchain_host && echo ' --toolchain-host')"
     elif [[ $family != debian ]]; then
         case $family in
             fedora) complain "install these: sudo dnf install ${packages[*]}" ;;
@@ -334,3 +334,10 @@ if ((${#packages[@]} + ${#trouble[@]} + ${#trouble_after[@]} > 0)); then
     exit 1
 fi
 say "everything is installed"
+
+# The first `cargo xtask` would be silent for a minute or two: cargo compiles, and the alias tells it to be quiet.
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if ! $check && ! $installed && [[ -O $checkout/Cargo.lock ]] && has cargo; then
+    say "compiling the harness, which takes a minute or two the first time"
+    (cd "$checkout" && cargo build --locked --package xtask)
+fi

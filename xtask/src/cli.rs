@@ -129,6 +129,9 @@ pub fn words<I: IntoIterator<Item = OsString>>(words: I) -> Vec<OsString> {
 }
 
 #[cfg(test)]
+mod doc_examples;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 

@@ -37,7 +37,7 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::{places, sanitize};
 
 /// Names of the commands, for who mistypes one: an unknown first word is a kernel or a series.
-pub const COMMANDS: [&str; 12] = [
+pub const COMMANDS: [&str; 14] = [
     "vmtest",
     "matrix",
     "bisect",
@@ -50,6 +50,8 @@ pub const COMMANDS: [&str; 12] = [
     "completions",
     "man",
     "test",
+    "dist",
+    "install",
 ];
 
 /// Writes data to standard output.

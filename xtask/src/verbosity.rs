@@ -30,10 +30,10 @@ impl Verbosity {
 /// `-q` and `-v`.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct VerbosityArgs {
-    /// Print only warnings and the result
+    /// Print only warnings and the result, with passing tests counted
     #[arg(long, short = 'q', conflicts_with = "verbose")]
     quiet: bool,
-    /// Print each test while it runs
+    /// Print each test as it ends
     #[arg(long, short = 'v')]
     verbose: bool,
 }

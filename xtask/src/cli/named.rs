@@ -30,13 +30,16 @@ fn renamed(command: Command) -> Command {
     let text = |text: Option<&clap::builder::StyledStr>| {
         text.map(|text| text.to_string().replace(IN_CHECKOUT, NAME)).unwrap_or_default()
     };
-    let [about, long, after, after_long] = [
+    let [before, before_long, about, long, after, after_long] = [
+        text(command.get_before_help()),
+        text(command.get_before_long_help()),
         text(command.get_about()),
         text(command.get_long_about()),
         text(command.get_after_help()),
         text(command.get_after_long_help()),
     ];
-    let command = command.about(about).after_help(after);
+    let command = command.about(about).before_help(before).after_help(after);
+    let command = if before_long.is_empty() { command } else { command.before_long_help(before_long) };
     let command = if long.is_empty() { command } else { command.long_about(long) };
     let command = if after_long.is_empty() { command } else { command.after_long_help(after_long) };
     let command = command.mut_args(|arg| {

@@ -116,6 +116,12 @@ impl OutputArgs {
     pub fn open(&self, json: Option<&Path>) -> Result<Outputs> {
         Ok(Outputs { rows: self.rows, ..Outputs::open(&self.outputs, json)? })
     }
+
+    /// The same, for a user who wants to see little.
+    pub fn quiet(&self, quiet: bool) -> OutputArgs {
+        let rows = self.rows.or(quiet.then_some(Rows::Failed));
+        OutputArgs { rows, ..self.clone() }
+    }
 }
 
 impl<F: Formats> Outputs<F> {

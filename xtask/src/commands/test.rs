@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["vm", "interop"])]
     fast: bool,
     /// Only tests with other programs: reports, completions, man pages and workflows in a browser, shells,
-    /// validators and linters. `scripts/setup.sh --interop` installs them
+    /// validators and linters. `scripts/setup.sh --tests` installs them
     #[arg(long, conflicts_with = "vm")]
     interop: bool,
     /// Only tests in virtual machines
@@ -114,7 +114,7 @@ fn steps(cargo: &OsStr, [fast, interop, vm]: [bool; 3], project: &Path) -> Resul
     // of `cargo xtask` itself, so that the harness is compiled once. Adding the guest's runner would change
     // the features of the crates that both use.
     let steps: [(&str, bool, &OsStr, &[&str]); 7] = [
-        ("other programs", interop, &setup, &["--check", "--interop"]),
+        ("other programs", interop, &setup, &["--check", "--tests"]),
         ("format", fast, cargo, &["fmt", "--all", "--check"]),
         (
             "lints",

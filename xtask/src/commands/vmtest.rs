@@ -31,6 +31,7 @@ mod rerun;
 mod words;
 
 use crate::commands::vmtest::args::VmtestArgs;
+use crate::verbosity::Verbosity;
 
 /// Runs it; the class decides the exit code.
 ///
@@ -66,7 +67,8 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         args.out.as_deref().map_or(Ok(()), RunDir::check_empty)?;
         return preview::show(&resources, &command, &settings, args.json.as_deref());
     }
-    let reports = (args.output.open(args.json.as_deref())?, args.baseline.open()?);
+    let quiet = args.verbosity.level() == Verbosity::Quiet;
+    let reports = (args.output.quiet(quiet).open(args.json.as_deref())?, args.baseline.open()?);
     let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
     write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &resources, &command))?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {

@@ -54,6 +54,8 @@ pub enum Kind {
     Noted(String),
     /// Something the user should act on or be careful about.
     Warned(String),
+    /// A subtest ended in a guest. What its runner reported; the verdict comes later.
+    TestEnded { subject: String, test: String, outcome: String },
     /// How many kernels the run builds.
     Planned { kernels: usize },
     /// Errors of a compiler, one per line: `path:line:column: error: ..`, as editors read them.
@@ -155,6 +157,9 @@ fn cleaned(kind: Kind) -> Kind {
         }
         Kind::Noted(text) => Kind::Noted(lines(&text)),
         Kind::Warned(text) => Kind::Warned(lines(&text)),
+        Kind::TestEnded { subject, test, outcome } => {
+            Kind::TestEnded { subject: line(&subject), test: line(&test), outcome: line(&outcome) }
+        }
         Kind::Planned { kernels } => Kind::Planned { kernels },
         Kind::Diagnosed(text) => Kind::Diagnosed(lines(&text)),
     }

@@ -54,6 +54,8 @@ impl Sink for Log {
             Kind::Noted(text) => writeln!(self.file, "{at:9.3} note   {text}"),
             Kind::Warned(text) => writeln!(self.file, "{at:9.3} warn   {text}"),
             Kind::Diagnosed(text) => writeln!(self.file, "{at:9.3} error  {text}"),
+            // The events of the guest are stored whole.
+            Kind::TestEnded { .. } => Ok(()),
             Kind::Planned { kernels } => writeln!(self.file, "{at:9.3} plan   {kernels} kernels"),
         };
     }

@@ -125,6 +125,7 @@ impl Sink for Bars {
             Kind::Noted(text) => drop(self.all.println(format!("note: {text}"))),
             Kind::Warned(text) => drop(self.all.println(format!("warning: {text}"))),
             Kind::Diagnosed(text) => drop(self.all.println(text)),
+            Kind::TestEnded { .. } => (),
             Kind::Planned { kernels } => self.builds.planned = *kernels,
         }
     }
@@ -140,20 +141,12 @@ struct Running {
     subject: String,
     started: Instant,
     said: Instant,
-    /// The last item that was printed.
-    detail: String,
-}
-
-impl Running {
-    fn is_next_test(&self, detail: &str) -> bool {
-        self.name == "boot" && !detail.is_empty() && self.detail != detail
-    }
 }
 
 struct Lines {
     phases: HashMap<PhaseId, Running>,
     builds: Builds,
-    /// Print each step of a guest, however short the time since the last one.
+    /// Print each subtest as it ends.
     each_test: bool,
 }
 
@@ -171,16 +164,12 @@ impl Sink for Lines {
             Kind::PhaseStarted { id, name, subject } => {
                 let now = Instant::now();
                 let (name, subject) = (self.builds.name(name, subject), subject.clone());
-                self.phases
-                    .insert(*id, Running { name, subject, started: now, said: now, detail: String::new() });
+                self.phases.insert(*id, Running { name, subject, started: now, said: now });
                 Ok(())
             }
             Kind::PhaseProgressed { id, done, total, detail } => match self.phases.get_mut(id) {
-                Some(phase)
-                    if phase.said.elapsed() >= EVERY || (self.each_test && phase.is_next_test(detail)) =>
-                {
+                Some(phase) if phase.said.elapsed() >= EVERY => {
                     phase.said = Instant::now();
-                    phase.detail.clone_from(detail);
                     let far = so_far(*done, *total, phase.started.elapsed());
                     writeln!(out, "{}: {}: {far} {detail}", phase.name, phase.subject)
                 }
@@ -197,6 +186,10 @@ impl Sink for Lines {
             Kind::Noted(text) => writeln!(out, "note: {text}"),
             Kind::Warned(text) => writeln!(out, "warning: {text}"),
             Kind::Diagnosed(text) => writeln!(out, "{text}"),
+            Kind::TestEnded { subject, test, outcome } if self.each_test => {
+                writeln!(out, "{outcome:8}{test}  ({subject})")
+            }
+            Kind::TestEnded { .. } => Ok(()),
             Kind::Planned { kernels } => {
                 self.builds.planned = *kernels;
                 Ok(())

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vmtest_protocol::TestName;
+use vmtest_protocol::{GuestOutcome, TestName};
 
 use crate::bootable::Bootable;
 use crate::column::attempts::Guest;
@@ -13,7 +13,7 @@ use crate::plan::Column;
 use crate::replay::SavedInput;
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Result};
-use vmtest_base::event::Phase;
+use vmtest_base::event::{Kind as Event, Phase};
 use vmtest_guest::console::Scanner;
 use vmtest_guest::events::Stream;
 use vmtest_guest::judge::{CellBase, JudgeInput, Judged, SuiteInput, Terms, judge};
@@ -120,7 +120,20 @@ impl<'a> Guests<'a> {
         let how: Vec<&str> = how.iter().map(String::as_str).collect();
         let called = variant::called(&self.base.kernel, Some(&self.base.variant), &how);
         let phase = self.resources.ctx.bus.phase("boot", called);
+        let bus = &self.resources.ctx.bus;
+        let mut shown = 0;
         let watch = |stream: &Stream, _: &Scanner| {
+            for end in stream.ended.iter().skip(shown) {
+                let outcome = match end.outcome {
+                    GuestOutcome::Pass => "pass",
+                    GuestOutcome::Fail => "fail",
+                    GuestOutcome::Skip => "skip",
+                    GuestOutcome::Xfail => "xfail",
+                };
+                let (subject, test) = (self.base.kernel.clone(), end.name.path());
+                bus.emit(Event::TestEnded { subject, test, outcome: outcome.to_owned() });
+            }
+            shown = stream.ended.len();
             let now = stream.running.as_ref().map(TestName::path).unwrap_or_default();
             phase.progress(stream.ended.len() as u64, expected, now);
         };

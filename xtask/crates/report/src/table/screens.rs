@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a user sees at the end of a run, on terminals of 80 and 120 columns and in a pipe. The runs in `screens/` are
-//! records of real ones; `VMTEST_BLESS=1` rewrites the screens beside them.
+//! What a user sees at the end of a run, on terminals of 80 and 120 columns and in a pipe. The runs in `screens/` were recorded from
+//! real and fake guests (flaky, panicking, each-patch), one of them with the failing cells of a `--self-test`;
+//! `VMTEST_BLESS=1` rewrites the screens beside them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
