@@ -24,7 +24,8 @@ pub fn line(text: &str) -> String {
 }
 
 /// Colours that our own tables use.
-const COLOURS: [&str; 4] = ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"];
+const COLOURS: [&str; 7] =
+    ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[0m"];
 
 /// Sanitizes our own text for a terminal, but keeps the colours of our tables.
 pub fn with_colours(text: &str) -> String {

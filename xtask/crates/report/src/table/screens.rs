@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::layout::{Look, Rows};
 use crate::story::Story;
+use vmtest_base::sanitize::with_colours;
 use vmtest_record::load;
 use vmtest_record::run::RunResult;
 
@@ -83,6 +84,11 @@ fn screens_fit_and_end_with_the_finding() {
                 let one_word = line.trim_start().split(' ').count() == 1;
                 assert!(one_word || line.chars().count() <= width, "{name}: {line}");
             }
+            assert_eq!(
+                with_colours(&shown),
+                shown,
+                "{name}: nothing of it is removed on the way to the terminal"
+            );
             let plain = screen(&run, Look { colour: false, ..look });
             assert_eq!(drawn(&shown), drawn(&plain), "{name}: colours change nothing else");
             let end = plain.lines().rev().take_while(|line| !line.is_empty()).count();
