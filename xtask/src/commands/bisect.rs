@@ -57,7 +57,8 @@ problem; 130, 143 interrupted. An untestable endpoint returns its own code
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Earlier endpoint: git:PATH@REV, debian:VERSION, or any kernel with source if --bad is the same
+    /// Earlier endpoint: a revision of the repository around, git:PATH@REV, debian:VERSION, or any kernel with source if
+    /// --bad is the same
     #[arg(long, value_name = "SPEC", required_unless_present_any = ["resume", "judge"])]
     good: Option<String>,
     /// Later endpoint
@@ -174,7 +175,8 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
     let outputs = Outputs::open(&args.outputs, args.json.as_deref())?.with_ci();
     if let Some(which) = &args.resume {
         let (record, run_dir) = vmtest_engine::bisect::state::resume(which)?;
-        let (ctx, prepared) = begin(&record.request, record.mirror.as_deref(), project)?;
+        let ctx = context(record.mirror.as_deref(), project)?;
+        let prepared = prepare(&ctx, Plan::new(&record.request)?)?;
         record.axis.check(&ctx, prepared.series.as_ref())?;
         return hunt(&ctx, &prepared, record, &run_dir, outputs);
     }
@@ -182,10 +184,11 @@ fn search(args: &Args, project: &Path) -> Result<Class> {
         return Err(Error::usage("--good and --bad are required"));
     };
     let question = question(args)?;
-    let (good, bad) = (absolute_spec(good)?, absolute_spec(bad)?);
+    let ctx = context(args.mirror.as_deref(), project)?;
+    let (good, bad) = (absolute_spec(&ctx, good)?, absolute_spec(&ctx, bad)?);
     Axis::plausible(&good, &bad)?;
     let mut request = request(args, &bad)?;
-    let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
+    let prepared = prepare(&ctx, Plan::new(&request)?)?;
     let (axis, ends) = Axis::between(&ctx, &good, &bad, prepared.series.as_ref())?;
     if question.asked == Asked::Build && matches!(axis, Axis::Images { .. }) {
         return Err(Error::usage("--class build needs kernels with source").why("an image is not built here"));
@@ -393,10 +396,9 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// A kernel whose path does not depend on the working directory.
-fn absolute_spec(spec: &str) -> Result<String> {
+fn absolute_spec(ctx: &Context, spec: &str) -> Result<String> {
     use vmtest_kernel::spec::KernelSpec;
-    let spec: KernelSpec = spec.parse()?;
-    Ok(match spec {
+    Ok(match vmtest_kernel::guess::kernel(ctx, spec)? {
         KernelSpec::Tree(path) => KernelSpec::Tree(absolute(&path)?),
         KernelSpec::Tar(path) => KernelSpec::Tar(absolute(&path)?),
         KernelSpec::Image(path) => KernelSpec::Image(absolute(&path)?),
@@ -406,10 +408,6 @@ fn absolute_spec(spec: &str) -> Result<String> {
     .to_string())
 }
 
-/// Checks everything that can be checked before the search.
-fn begin(request: &Request, mirror: Option<&str>, project: &Path) -> Result<(Context, Prepared)> {
-    let plan = Plan::new(request)?;
-    let ctx = start::context(project, mirror, Verbosity::Normal, None)?;
-    let prepared = prepare(&ctx, plan)?;
-    Ok((ctx, prepared))
+fn context(mirror: Option<&str>, project: &Path) -> Result<Context> {
+    start::context(project, mirror, Verbosity::Normal, None)
 }

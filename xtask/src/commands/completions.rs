@@ -139,6 +139,7 @@ fn collect(
         collect(below.clone(), format!("{name}-{word}"), format!("{called} {word}"), date, pages)?;
     }
     let mut page = Vec::new();
+    let command = as_page(command);
     // The page is named as it is passed to `man`.
     let named = command.display_name(name.clone()).bin_name(called);
     clap_mangen::Man::new(named)
@@ -151,6 +152,18 @@ fn collect(
         .map_err(|error| Error::next_or(error, "report this: it is a bug in vmtest"))?;
     pages.push((name, tidy(&String::from_utf8_lossy(&page))));
     Ok(())
+}
+
+/// A command as its page shows it: every option with its text, and the examples, which a help has at its top, at the end.
+fn as_page(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| arg.hide_short_help(false));
+    let Some(examples) = command.get_before_help().map(ToString::to_string) else { return command };
+    let rest = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+    let rest = rest.unwrap_or_default();
+    command
+        .before_help(None::<&str>)
+        .before_long_help(None::<&str>)
+        .after_long_help(format!("{examples}\n\n{rest}"))
 }
 
 /// Removes what man page linters warn about: breaks around a blank line, which is itself a break, and

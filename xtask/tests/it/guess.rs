@@ -280,3 +280,17 @@ fn a_value_with_a_typing_error_gets_the_right_one() {
     }
     at(&world, "linux", &["bpf-cokies"]).refuses(2, &["(did you mean `bpf-cookies`?)"]);
 }
+
+#[test]
+fn the_ends_of_a_bisection_are_revisions_of_the_repository_around() {
+    let world = World::new();
+    let top = crate::bisect::line(&world, &[PASSES, PASSES, "guest: fail"]);
+    let words = ["bisect", "--toolchain", "host", "--accel", "tcg", "--boot", "direct", "-t", "basic/*"];
+    let mut command = world.command(&[&words[..], &["--good", "HEAD~2", "--bad", "HEAD"]].concat());
+    command.current_dir(&top);
+    let done = world.start(command).done();
+    done.exits(0).says(&["first bad commit:", "number 2", "taking HEAD as git:"]);
+    let mut command = world.command(&[&words[..], &["--good", "HEAD~2", "--bad", "HAED"]].concat());
+    command.current_dir(&top);
+    world.start(command).done().refuses(2, &["`HAED` is not a kernel"]);
+}

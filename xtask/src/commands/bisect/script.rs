@@ -7,7 +7,7 @@
 use crate::commands::bisect::question;
 use std::path::Path;
 
-use crate::commands::bisect::{Args, begin, request};
+use crate::commands::bisect::{Args, context, request};
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::program;
 use vmtest_engine::bisect::axis::Axis;
@@ -15,6 +15,8 @@ use vmtest_engine::bisect::hunt::Hunt;
 use vmtest_engine::bisect::question::Asked;
 use vmtest_engine::bisect::search::{Ends, Purpose, Trust, Verdict};
 use vmtest_engine::bisect::state;
+use vmtest_engine::plan::Plan;
+use vmtest_engine::prepare::prepare;
 use vmtest_engine::request::Request;
 use vmtest_engine::resources::Resources;
 use vmtest_host::process::shell_word;
@@ -104,9 +106,10 @@ pub fn judge(args: &Args, spec: &str, project: &Path) -> u8 {
 fn verdict(args: &Args, spec: &str, project: &Path) -> Result<Verdict> {
     needs_no_end(args)?;
     let question = question(args)?;
-    let spec = crate::commands::bisect::absolute_spec(spec)?;
+    let ctx = context(args.mirror.as_deref(), project)?;
+    let spec = crate::commands::bisect::absolute_spec(&ctx, spec)?;
     let request = request(args, &spec)?;
-    let (ctx, prepared) = begin(&request, args.mirror.as_deref(), project)?;
+    let prepared = prepare(&ctx, Plan::new(&request)?)?;
     let repo = match spec.parse()? {
         vmtest_kernel::spec::KernelSpec::Git { repo, rev } => (repo, rev),
         other => {

@@ -126,7 +126,8 @@ fn a_reader_of_man_pages_understands_each() {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let vmtest = shown("xtask-vmtest");
-    for part in ["Exit codes", "--with-base", "Examples", "cargo xtask vmtest [-k|--kernel]"] {
+    let texts = ["--with-base Also test each kernel", "--memory <SIZE> Guest memory"];
+    for part in [&["Exit codes", "Examples", "cargo xtask vmtest [-k|--kernel]"][..], &texts].concat() {
         assert!(vmtest.contains(part), "{part}\n{vmtest}");
     }
     assert!(shown("xtask-report-diff").contains("cargo xtask report diff [--"));
