@@ -76,7 +76,7 @@ fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {
     }
     let missing = thread::missing(total, &labels.keys().copied().collect());
     if !missing.is_empty() {
-        let what = format!("{shown} is incomplete: of {total} patches, {missing} is missing");
+        let what = format!("{shown} is incomplete: of {total} patches, {missing}");
         return Err(Error::new(Class::SeriesDoesNotApply, what)
             .next("add the missing patches; to leave them out on purpose, name the patch files one by one"));
     }

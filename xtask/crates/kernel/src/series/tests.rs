@@ -71,6 +71,8 @@ fn what_is_no_whole_series_is_refused() {
     let (one, two) = (mail("[PATCH 1/3] a", DIFF), mail("[PATCH 2/3] b", DIFF));
     let does_not_apply = Class::SeriesDoesNotApply;
     refused(load_file(&[one.clone(), two.clone()].concat()), does_not_apply, "of 3 patches, 3 is missing");
+    let two_of_four = [mail("[PATCH 1/4] a", DIFF), mail("[PATCH 2/4] b", DIFF)].concat();
+    refused(load_file(&two_of_four), does_not_apply, "of 4 patches, 3, 4 are missing");
     let other = one.replace("+++ c", "+++ d");
     refused(load_file(&[one.clone(), other].concat()), does_not_apply, "1/3 twice");
     let mixed = [one.clone(), mail("[PATCH v2 1/3] a", DIFF)].concat();

@@ -158,7 +158,7 @@ fn newest(shown: &str, covers: &[Mail], mails: Vec<Mail>, notes: &mut Vec<Note>)
     let numbers = places.iter().map(|(number, _)| *number).collect();
     let missing = places.first().map(|(_, total)| missing(*total, &numbers));
     if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {
-        return Err(refused(format!("version {last} is incomplete: {missing} is missing")));
+        return Err(refused(format!("version {last} is incomplete: {missing}")));
     }
     let with = |mails: &[Mail], one: fn(&Mail) -> bool| -> BTreeSet<String> {
         mails.iter().filter(|mail| one(mail)).map(|mail| mail.tags.subject.clone()).collect()
@@ -232,7 +232,7 @@ fn without_extras(
     Ok(kept)
 }
 
-/// The numbers up to `total` that are missing.
+/// `3 is missing` or `4, 5 are missing`, of the numbers up to `total`; empty if all are there.
 pub(super) fn missing(total: u32, there: &BTreeSet<u32>) -> String {
     let mut missing = (1..=total).filter(|number| !there.contains(number));
     let mut listed: Vec<String> =
@@ -240,7 +240,11 @@ pub(super) fn missing(total: u32, there: &BTreeSet<u32>) -> String {
     if missing.next().is_some() {
         listed.push("..".to_owned());
     }
-    listed.join(", ")
+    match &listed[..] {
+        [] => String::new(),
+        [one] => format!("{one} is missing"),
+        several => format!("{} are missing", several.join(", ")),
+    }
 }
 
 /// Refuses a directory with mixed versions: two with the same number or subject, or file names with different
