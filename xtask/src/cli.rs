@@ -61,7 +61,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum MatrixCommand {
     /// Run the jobs of a matrix file.
-    Run(Box<crate::commands::vmtest::args::MatrixRun>),
+    Run(Box<crate::commands::matrix::args::MatrixRun>),
 }
 
 /// Options that only make sense together with another one: command, option, the other one.

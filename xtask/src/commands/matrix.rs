@@ -2,6 +2,7 @@
 //! `vmtest --matrix`: runs the jobs of a matrix in parallel, here or through a command that runs them
 //! elsewhere. Each job is a shard, and they are merged by the same rules as shards from several machines.
 
+pub mod args;
 mod elsewhere;
 
 use std::collections::BTreeMap;
