@@ -168,14 +168,20 @@ impl Executed {
                 && !unread())
     }
 
-    /// The first path of a series that changes what is executed, if any.
-    pub fn changed_by(&self, overlay: &Overlay) -> Result<Option<String>> {
-        for path in overlay.changed.iter().chain(&overlay.deleted) {
-            if !self.files.contains_key(path) && !self.takes(path) {
-                continue;
-            }
+    /// The first path of a series that changes what is executed, if any. This is the state of `source` below it, with the
+    /// files of `below` where there are some: what a series takes back of those is a change as well.
+    pub fn changed_by(
+        &self,
+        source: &Path,
+        below: Option<&Overlay>,
+        overlay: &Overlay,
+    ) -> Result<Option<String>> {
+        let paths = below.into_iter().chain([overlay]).flat_map(|one| one.changed.iter().chain(&one.deleted));
+        for path in paths.filter(|path| self.files.contains_key(*path) || self.takes(path)) {
             let before = self.files.get(path).map(|file| line(path, file)).transpose()?;
-            let file = overlay.dir.join("files").join(path);
+            let untouched = !overlay.changed.contains(path) && !overlay.deleted.contains(path);
+            let top = if untouched { source.to_owned() } else { overlay.dir.join("files") };
+            let file = top.join(path);
             let after = file.symlink_metadata().is_ok().then(|| line(path, &file)).transpose()?;
             if before != after {
                 return Ok(Some(path.clone()));
@@ -288,7 +294,7 @@ pub enum Isolation {
 pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     let Some(origin) = tree.origin() else { return Ok(Isolation::Origin) };
     let memo =
-        Key::of("isolation 2").field("tree", tree.key().as_str()).field("origin", origin.as_str()).finish();
+        Key::of("isolation 3").field("tree", tree.key().as_str()).field("origin", origin.as_str()).finish();
     let memo = ctx.cache.path(CacheKind::Hashes, memo.as_str());
     if let Some(known) = fs::read(&memo).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         return Ok(known);
@@ -297,8 +303,9 @@ pub fn isolation(ctx: &Context, tree: &PatchedTree) -> Result<Isolation> {
     let found = match (&tree.source().origin, tree.overlay()) {
         (None, Some(overlay)) => {
             // On top of the project's own series: the changes of that are not untrusted.
-            let trusted = Executed::of(&tree.source().dir, tree.trusted())?;
-            trusted.changed_by(overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
+            let (source, below) = (&tree.source().dir, tree.trusted());
+            let trusted = Executed::of(source, below)?;
+            trusted.changed_by(source, below, overlay)?.map_or(Isolation::Origin, Isolation::ThrownAway)
         }
         (_, overlay) => Isolation::Executed(Executed::of(&tree.source().dir, overlay)?.key()?),
     };

@@ -45,7 +45,7 @@ fn same(path: &str, text: &str) -> bool {
         origin: None,
     };
     let plain = Executed::of(before.path(), None).expect("read");
-    assert_eq!(plain.changed_by(&overlay).expect("read").is_none(), equal, "{path}");
+    assert_eq!(plain.changed_by(before.path(), None, &overlay).expect("read").is_none(), equal, "{path}");
     assert_eq!(
         Executed::of(before.path(), Some(&overlay)).and_then(|all| all.key()).expect("read"),
         key(&after),
@@ -113,16 +113,18 @@ fn of_a_series_on_top_of_ours_only_its_own_changes_count() {
         (over, Overlay { dir, changed, deleted: Vec::new(), origin: None })
     };
     let ours = ("files/tools/lib/bpf/x.c", "int ours;\n");
-    let (_kept, trusted) = over(&[ours]);
-    let trusted = Executed::of(dir.path(), Some(&trusted)).expect("read");
+    let (_kept, below) = over(&[ours]);
+    let trusted = Executed::of(dir.path(), Some(&below)).expect("read");
     let changed = |files: &[(&str, &str)]| {
         let (_kept, whole) = over(files);
-        trusted.changed_by(&whole).expect("read")
+        trusted.changed_by(dir.path(), Some(&below), &whole).expect("read")
     };
     assert_eq!(changed(&[ours, ("files/kernel/fork.c", "int x;\n")]), None);
     let again = ("files/tools/lib/bpf/x.c", "int ours, theirs;\n");
     assert_eq!(changed(&[again]).as_deref(), Some("tools/lib/bpf/x.c"));
     assert_eq!(changed(&[ours, ("files/kernel/x.sh", "")]).as_deref(), Some("kernel/x.sh"));
+    // It takes ours back, so the file is as it is in the source, and no part of the whole.
+    assert_eq!(changed(&[("files/kernel/fork.c", "int x;\n")]).as_deref(), Some("tools/lib/bpf/x.c"));
 }
 
 #[test]
@@ -135,5 +137,8 @@ fn a_removed_script_is_a_change() {
         origin: None,
     };
     let plain = Executed::of(dir.path(), None).expect("read");
-    assert_eq!(plain.changed_by(&overlay).expect("read").as_deref(), Some("kernel/bpf/check.sh"));
+    assert_eq!(
+        plain.changed_by(dir.path(), None, &overlay).expect("read").as_deref(),
+        Some("kernel/bpf/check.sh")
+    );
 }
