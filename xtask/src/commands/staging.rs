@@ -16,7 +16,7 @@ use vmtest_base::program::{NAME, VERSION_FILE};
 use vmtest_engine::matrix::keys;
 use vmtest_host::context::Context;
 use vmtest_host::process::{Job, ended};
-use vmtest_suite::own::Runner;
+use vmtest_suite::own::{self, Runner};
 
 /// What is copied from the checkout.
 const CONTENT: [&str; 11] = [
@@ -83,18 +83,7 @@ fn build(ctx: &Context) -> Result<PathBuf> {
     let flags = hidden.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
     // Separated by this character, so that paths may have spaces.
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"] {
-        command.env_remove(name);
-    }
-    let mut units = 0;
-    let done = Job::new(command)
-        .on_line(|_, line| {
-            if let Some(unit) = line.trim_start().strip_prefix("Compiling ") {
-                units += 1;
-                phase.progress(units, 0, unit);
-            }
-        })
-        .run()?;
+    let done = own::run_cargo(command, &phase)?;
     if !done.success() {
         return Err(Error::new(Class::SuiteBuild, "the harness does not build")
             .why(format!("`{}` {}", done.command, ended(done.status)))

@@ -11,6 +11,7 @@ use vmtest_host::store::CacheKind;
 use vmtest_protocol::{Effort, Listed, TestName, names_group};
 
 use vmtest_base::error::{Class, Error, IoContext, Result};
+use vmtest_base::event::Phase;
 use vmtest_base::files::read_text;
 use vmtest_base::installation::RUNNER_DIR;
 use vmtest_base::key::Key;
@@ -18,7 +19,7 @@ use vmtest_base::program;
 use vmtest_base::similar;
 use vmtest_guest::machine::Demands;
 use vmtest_host::context::Context;
-use vmtest_host::process::Job;
+use vmtest_host::process::{Finished, Job};
 
 /// File name of the runner in its cache entry.
 pub const RUNNER: &str = "vmtest-runner";
@@ -227,7 +228,7 @@ fn sources_key(project: &Path) -> Result<Key> {
     Ok(key.finish())
 }
 
-fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
+fn build(ctx: &Context, phase: &Phase) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target_dir = ctx.project.join("target");
     let mut command = Command::new(cargo);
@@ -243,19 +244,7 @@ fn build(ctx: &Context, phase: &vmtest_base::event::Phase) -> Result<PathBuf> {
     command.arg("--target-dir").arg(&target_dir);
     // Static, so that one file runs in any guest; position independent by Rust's default.
     command.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    // Set if make started us: its jobserver is a pair of file descriptors that our children do not inherit.
-    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"] {
-        command.env_remove(name);
-    }
-    let mut units = 0;
-    let done = Job::new(command)
-        .on_line(|_, line| {
-            if let Some(unit) = line.trim_start().strip_prefix("Compiling ") {
-                units += 1;
-                phase.progress(units, 0, unit);
-            }
-        })
-        .run()?;
+    let done = run_cargo(command, phase)?;
     if !done.success() {
         let first = vmtest_kernel::build_log::first_error(done.tail.iter().map(String::as_str));
         let detail = if first.is_empty() { done.tail.clone() } else { first };
@@ -331,6 +320,26 @@ pub fn compile(glob: &str) -> Result<globset::Glob> {
         .literal_separator(false)
         .build()
         .map_err(|error| Error::usage(format!("`{glob}` is not a glob")).why(error.kind()))
+}
+
+/// Runs a `cargo build` whose progress is that of this phase.
+///
+/// # Errors
+/// If cargo cannot be started, or when interrupted.
+pub fn run_cargo(mut command: Command, phase: &Phase) -> Result<Finished> {
+    // Set if make started us: its jobserver is a pair of file descriptors that our children do not inherit.
+    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"] {
+        command.env_remove(name);
+    }
+    let mut units = 0;
+    Job::new(command)
+        .on_line(|_, line| {
+            if let Some(unit) = line.trim_start().strip_prefix("Compiling ") {
+                units += 1;
+                phase.progress(units, 0, unit);
+            }
+        })
+        .run()
 }
 
 #[cfg(test)]
