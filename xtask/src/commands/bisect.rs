@@ -11,7 +11,7 @@ use vmtest_protocol::Effort;
 
 use crate::commands::output::{Outputs, Wish};
 use crate::commands::{finish, print, start, typed};
-use vmtest_base::error::{Class, Error, Result};
+use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
 use vmtest_base::key::{Key, hash_file};
@@ -391,21 +391,13 @@ fn request(args: &Args, kernel: &str) -> Result<Request> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    use vmtest_base::error::IoContext;
     std::path::absolute(path).on("cannot resolve", path)
 }
 
 /// A kernel whose path does not depend on the working directory.
 fn absolute_spec(ctx: &Context, spec: &str) -> Result<String> {
-    use vmtest_kernel::spec::KernelSpec;
-    Ok(match vmtest_kernel::guess::kernel(ctx, spec)? {
-        KernelSpec::Tree(path) => KernelSpec::Tree(absolute(&path)?),
-        KernelSpec::Tar(path) => KernelSpec::Tar(absolute(&path)?),
-        KernelSpec::Image(path) => KernelSpec::Image(absolute(&path)?),
-        KernelSpec::Git { repo, rev } => KernelSpec::Git { repo: absolute(&repo)?, rev },
-        other @ (KernelSpec::GitRange { .. } | KernelSpec::Src(_) | KernelSpec::Debian { .. }) => other,
-    }
-    .to_string())
+    let here = std::env::current_dir().on("cannot resolve", "the working directory")?;
+    Ok(vmtest_kernel::guess::kernel(ctx, spec)?.absolute(&here).to_string())
 }
 
 fn context(mirror: Option<&str>, project: &Path) -> Result<Context> {

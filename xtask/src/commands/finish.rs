@@ -6,7 +6,6 @@ use vmtest_base::places::runs_dir;
 
 use crate::commands::baseline::Baseline;
 use crate::commands::output::Outputs;
-use crate::commands::typed::command_line;
 use crate::commands::vmtest::args::VmtestArgs;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
@@ -48,12 +47,18 @@ pub fn finish(
 
 /// A run that was interrupted before its columns were known gets a record like any other, because its reader
 /// may not have seen the exit code. An error while writing it does not change the exit code.
-pub fn record_interruption(ctx: &Context, args: &VmtestArgs, phases: &Phases, error: &Error) {
+pub fn record_interruption(
+    ctx: &Context,
+    args: &VmtestArgs,
+    phases: &Phases,
+    (command, error): (&[String], &Error),
+) {
     if args.dry_run || !matches!(error.class, Class::Interrupted | Class::Terminated) {
         return;
     }
     let Ok(run_dir) = RunDir::create(args.out.as_deref()) else { return };
-    let mut result = RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command_line()) };
+    let mut result =
+        RunResult { phases: phases.records(), ..RunResult::empty(&run_dir.id, command.to_vec()) };
     result.conclude(interrupt::requested());
     if let (Ok(outputs), Ok(baseline)) = (args.output.open(args.json.as_deref()), args.baseline.open()) {
         let _ = finish(ctx, (args.keep, args.run_size), &run_dir, &result, (outputs, baseline));

@@ -271,8 +271,9 @@ impl Run<'_> {
         let kernels: Vec<KernelSpec> = self.matrix.jobs.iter().map(|job| job.kernel.clone()).collect();
         let (jobs, plans): (Vec<_>, Vec<_>) =
             mine.into_iter().map(|one| ((one.job, one.weight), one.plan)).unzip();
-        let prepared = prepare_all(self.ctx, plans, &kernels)
-            .inspect_err(|error| finish::record_interruption(self.ctx, self.args, self.phases, error))?;
+        let prepared = prepare_all(self.ctx, plans, &kernels).inspect_err(|error| {
+            finish::record_interruption(self.ctx, self.args, self.phases, (&typed::command_line(), error))
+        })?;
         let checked = jobs.into_iter().zip(prepared);
         let checked: Vec<Checked<'_>> =
             checked.map(|((job, weight), prepared)| Checked { job, weight, prepared }).collect();

@@ -10,38 +10,42 @@ use clap::{Arg, Command};
 
 use vmtest_base::program::{self, shell_word};
 use vmtest_engine::request::Request;
+use vmtest_kernel::spec::KernelSpec;
 
 /// Options whose values are files that a run writes: they may not exist yet.
 const WRITTEN: [&str; 3] = ["out", "json", "dir"];
-/// Kernels by path.
-const SCHEMES: [&str; 4] = ["tree:", "tar:", "image:", "git:"];
 
-/// The command line of this process; see [`remember`].
-static LINE: OnceLock<Vec<String>> = OnceLock::new();
+/// The command line of this process, and its definition; see [`remember`].
+static TYPED: OnceLock<(Vec<String>, Command)> = OnceLock::new();
 
 /// Remembers the command line of this process, which this definition accepted, for [`command_line`].
 pub fn remember(mut command: Command, words: Vec<OsString>) {
-    let name: Vec<String> = match program::installation() {
-        None => program::IN_CHECKOUT.split(' ').map(str::to_owned).collect(),
-        Some(_) => vec![program::name().to_owned()],
-    };
     let words = words.into_iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let here = std::env::current_dir().unwrap_or_default();
     command.build();
-    let words = absolute(&command, words, &here);
-    LINE.get_or_init(|| name.into_iter().chain(words.iter().map(|word| shell_word(word))).collect());
+    TYPED.get_or_init(|| (line(&command, words), command));
 }
 
 /// A command line that asks for this.
 pub fn of_request(request: &Request) -> Vec<String> {
-    let name = program::name().split(' ').map(str::to_owned);
-    let words = request.words().into_iter().map(|word| shell_word(&word));
-    name.chain(["vmtest".to_owned()]).chain(words).collect()
+    let words = std::iter::once("vmtest".to_owned()).chain(request.words()).collect();
+    TYPED.get().map(|(_, command)| line(command, words)).unwrap_or_default()
+}
+
+/// The name of the program and these words, with absolute paths and quoted.
+fn line(command: &Command, words: Vec<String>) -> Vec<String> {
+    let name: Vec<String> = match program::installation() {
+        None => program::IN_CHECKOUT.split(' ').map(str::to_owned).collect(),
+        // It is quoted already.
+        Some(_) => vec![program::name().to_owned()],
+    };
+    let here = std::env::current_dir().unwrap_or_default();
+    let words = absolute(command, words, &here);
+    name.into_iter().chain(words.iter().map(|word| shell_word(word))).collect()
 }
 
 /// The command line of this process, each word quoted for a shell, with absolute paths.
 pub fn command_line() -> Vec<String> {
-    LINE.get().cloned().unwrap_or_default()
+    TYPED.get().map(|(line, _)| line.clone()).unwrap_or_default()
 }
 
 /// These words with absolute paths. They have been accepted by this command.
@@ -93,7 +97,7 @@ fn option<'a>(command: &'a Command, word: &str) -> Option<(&'a Arg, String, Opti
         let arg = command.get_arguments().find(is)?;
         return Some((arg, format!("--{name}="), given.map(str::to_owned)));
     }
-    // Of several letters, the first that takes a value has the rest as its value.
+    // The first letter that takes a value has the rest of the word as its value.
     for (at, letter) in word.char_indices().skip(1) {
         let arg = command.get_arguments().find(|arg| arg.get_short() == Some(letter))?;
         let rest = &word[at + letter.len_utf8()..];
@@ -116,8 +120,8 @@ fn value(arg: &Arg, text: &str, here: &Path) -> String {
     if text == "-" || text.starts_with('~') {
         return text.to_owned();
     }
-    if let Some(scheme) = SCHEMES.iter().find(|scheme| text.starts_with(**scheme)) {
-        return format!("{scheme}{}", place(&text[scheme.len()..]));
+    if let Ok(spec) = text.parse::<KernelSpec>() {
+        return spec.absolute(here).to_string();
     }
     if id == "outputs" {
         return match text.split_once('=') {
@@ -158,6 +162,7 @@ mod tests {
             ("vmtest --kernel tree:../linux", "vmtest --kernel tree:HERE/../linux"),
             ("vmtest -k tree:. -ktar:a.tar", "vmtest -k tree:HERE -ktar:HERE/a.tar"),
             ("vmtest --kernel=git:l@A..B", "vmtest --kernel=git:HERE/l@A..B"),
+            ("vmtest --kernel git:.@HEAD~1", "vmtest --kernel git:HERE@HEAD~1"),
             ("vmtest -k src:6.18 -p fsession -p series", "vmtest -k src:6.18 -p fsession -p HERE/series"),
             // A test that has the name of a file is no file.
             ("vmtest --test basic --config f", "vmtest --test basic --config HERE/f"),

@@ -50,14 +50,13 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         None => words::request(&ctx, args)?,
     };
     // A word, the directory and `latest` may mean something else by then, or somewhere else.
-    let guessed =
-        args.rerun_failed.is_some() || !args.words.is_empty() || args.kernels.len() < request.kernels.len();
+    let guessed = args.rerun_failed.is_some() || !args.words.is_empty() || args.kernels != request.kernels;
     let command = if guessed { typed::of_request(&request) } else { typed::command_line() };
     let plan = Plan::new(&request)?;
     if args.list {
         return list(&Runner::ensure(&ctx)?.listed, args.json.is_some());
     }
-    let early = |error: &Error| finish::record_interruption(&ctx, args, &phases, error);
+    let early = |error: &Error| finish::record_interruption(&ctx, args, &phases, (&command, error));
     let prepared = prepare(&ctx, plan).inspect_err(early)?;
     let (plan, resources) = (&prepared.plan, Resources::open(&ctx, &prepared).inspect_err(early)?);
     if args.dry_run {

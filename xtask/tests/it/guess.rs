@@ -233,7 +233,7 @@ fn variables_for_make_are_taken_as_users_type_them() {
     done.exits(0).says(&[warning, "note: out/.config: left out: CONFIG_CMDLINE=\"quiet\""]);
     assert!(calls().contains(" W=1 "), "{}", calls());
     assert!(calls().contains("alldefconfig"), "{}", calls());
-    // The same kernel again has the same warnings; without W=1 nobody asked for them.
+    // The same kernel again has the same warnings; without W=1 they are not shown.
     run(&["W=1", "O=out"]).exits(0).says(&[warning]);
     assert_eq!(run(&[]).exits(0).told(warning), 0);
     run(&["--kconfig", "out/.config", "--dry-run"]).exits(0);
@@ -293,4 +293,27 @@ fn the_ends_of_a_bisection_are_revisions_of_the_repository_around() {
     let mut command = world.command(&[&words[..], &["--good", "HEAD~2", "--bad", "HAED"]].concat());
     command.current_dir(&top);
     world.start(command).done().refuses(2, &["`HAED` is not a kernel"]);
+}
+
+#[test]
+fn what_was_guessed_is_repeated_from_anywhere() {
+    let world = World::new();
+    let top = world.tree("linux", PASSES).display().to_string();
+    fs::create_dir_all(world.path("project/sub")).expect("made");
+    for (dir, words) in [("project/sub", &["../../linux"][..]), ("linux", &[]), ("linux", &["--kernel", "."])]
+    {
+        let done = at(&world, dir, &[words, &["-t", "basic/first"]].concat());
+        done.exits(0);
+        let line =
+            done.stdout.lines().find_map(|line| line.strip_prefix("repeat: cargo xtask ")).expect("a line");
+        let kernel = line.split("--kernel tree:").nth(1).and_then(|rest| rest.split(' ').next());
+        let kernel = fs::canonicalize(kernel.unwrap_or_else(|| panic!("{line}"))).expect("an absolute path");
+        assert_eq!(
+            kernel.display().to_string(),
+            fs::canonicalize(&top).expect("there").display().to_string()
+        );
+        assert!(line.contains(" --kernel tree:/"), "{line}");
+        let again: Vec<&str> = line.split(' ').collect();
+        world.start(world.command(&again)).done().exits(0);
+    }
 }

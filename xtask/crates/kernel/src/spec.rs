@@ -47,6 +47,20 @@ impl KernelSpec {
     pub fn has_source(&self) -> bool {
         !matches!(self, KernelSpec::Debian { .. } | KernelSpec::Image(_))
     }
+
+    /// The same kernel from any directory; relative paths start in `here`.
+    pub fn absolute(self, here: &Path) -> KernelSpec {
+        // Without `.` in the middle.
+        let whole = |path: PathBuf| here.join(path).components().collect();
+        match self {
+            KernelSpec::Tree(path) => KernelSpec::Tree(whole(path)),
+            KernelSpec::Tar(path) => KernelSpec::Tar(whole(path)),
+            KernelSpec::Image(path) => KernelSpec::Image(whole(path)),
+            KernelSpec::Git { repo, rev } => KernelSpec::Git { repo: whole(repo), rev },
+            KernelSpec::GitRange { repo, from, to } => KernelSpec::GitRange { repo: whole(repo), from, to },
+            other @ (KernelSpec::Src(_) | KernelSpec::Debian { .. }) => other,
+        }
+    }
 }
 
 impl FromStr for KernelSpec {
