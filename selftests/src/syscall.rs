@@ -78,7 +78,7 @@ pub fn program_info(fd: c_int) -> Result<sys::bpf_prog_info, Errno> {
     Ok(found)
 }
 
-/// ID of the vmlinux BTF among all loaded ones; `None` if there is none with that name.
+/// ID of the vmlinux BTF among all loaded ones; `None` if no BTF has that name.
 pub fn vmlinux_btf_id() -> Result<Option<u32>, Errno> {
     let mut id = 0;
     loop {

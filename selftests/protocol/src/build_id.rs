@@ -11,8 +11,8 @@ const NAME: &[u8] = b"GNU\0";
 /// A hash has 8 to 64 bytes (8 with `--build-id=fast`); any other length is rejected.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=64;
 
-/// The build ID in a sequence of ELF notes (little endian, 4-byte aligned), in hexadecimal; `None` if there
-/// is none, or if an earlier note is malformed.
+/// The build ID in a sequence of ELF notes (little endian, 4-byte aligned), in hexadecimal; `None` without a
+/// build ID, or if an earlier note is malformed.
 pub fn of_notes(notes: &[u8]) -> Option<String> {
     let mut rest = notes;
     loop {
@@ -24,7 +24,7 @@ pub fn of_notes(notes: &[u8]) -> Option<String> {
         if kind == TYPE && rest.get(12..12 + name) == Some(NAME) && LENGTHS.contains(&id) {
             return Some(found.iter().map(|byte| format!("{byte:02x}")).collect());
         }
-        // The last note may lack its padding.
+        // The last note may be unpadded.
         rest = rest.get(end.checked_next_multiple_of(4)?..)?;
     }
 }

@@ -504,7 +504,7 @@ fn frame(text: &[u8]) -> usize {
     line + if text[line..].starts_with(b"[ ") { 2 } else { 0 }
 }
 
-/// Length of a subsystem's prefix (`pr_fmt`), a word and `: `; 0 if there is none. `sh[7]: ` belongs to a
+/// Length of a subsystem's prefix (`pr_fmt`), a word and `: `; 0 without a prefix. `sh[7]: ` belongs to a
 /// program.
 fn prefix(text: &[u8]) -> usize {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:+#,@".contains(byte);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `dist` and `install`: an installed program needs neither cargo nor the checkout, and a copied binary uses nobody's files.
+//! `dist` and `install`: an installed program needs neither cargo nor the checkout, and a copied binary is rejected.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -168,7 +168,7 @@ fn a_tarball_has_everything() {
 }
 
 #[test]
-fn a_copied_binary_uses_nobodys_files() {
+fn a_copied_binary_is_rejected() {
     let world = World::new();
     let run = |at: &str| {
         let program = world.path(at);

@@ -291,7 +291,7 @@ fn asked(repo: &Repo, (good, bad): (&str, &str), more: &[&str]) -> (Option<i32>,
 }
 
 #[test]
-#[ignore = "11 minutes, 7 kernels; result in docs/evidence/robustness.md; cargo test -p xtask --test vm by_hand -- --ignored"]
+#[ignore = "a long proof, 11 minutes and 7 kernels, run by hand; its result is in docs/evidence/robustness.md"]
 fn by_hand_a_test_that_fails_in_four_of_ten_runs_is_traced() {
     let (repo, base) = Repo::base();
     let culprit = 6;
@@ -316,7 +316,7 @@ fn by_hand_a_test_that_fails_in_four_of_ten_runs_is_traced() {
 }
 
 #[test]
-#[ignore = "minutes, builds that fail; result in docs/evidence/robustness.md; cargo test -p xtask --test vm by_hand -- --ignored"]
+#[ignore = "a long proof, minutes of builds that fail, run by hand; its result is in docs/evidence/robustness.md"]
 fn by_hand_a_range_that_cannot_be_judged_is_the_answer_and_wrong_ends_are_told() {
     let (repo, base) = Repo::base();
     // Nothing between the endpoints builds. The last commit fixes that, and breaks the sessions.

@@ -64,7 +64,7 @@ impl Version {
     /// Reads the version of the installation in this directory.
     ///
     /// # Errors
-    /// If there is none, or it has not all fields.
+    /// If the file or one of its fields is missing.
     pub fn read(root: &Path) -> Result<Version> {
         let path = root.join(VERSION_FILE);
         let text = crate::files::read_text(&path)?;

@@ -6,7 +6,7 @@ pub fn closest<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -
     let most = wrong.chars().count().div_ceil(4);
     let distance = |known: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &known.to_lowercase());
     let near = known.into_iter().map(|known| (distance(known.as_ref()), known.as_ref().to_owned()));
-    // Of several, the first in the alphabet, so that the answer does not depend on their order.
+    // If several are equally close, the first in the alphabet: the order of the values must not matter.
     near.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
 }
 

@@ -79,7 +79,7 @@ pub fn host_key() -> Key {
     key.finish()
 }
 
-/// Version line of the host's own virtme-ng; empty if there is none. It is not part of [`host_key`], since it
+/// Version line of the host's own virtme-ng; empty if it is not installed. It is not part of [`host_key`], since it
 /// builds no kernel.
 pub fn host_vng() -> String {
     let mut command = Command::new("vng");

@@ -43,7 +43,7 @@ pub fn placed_errors<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     errors
 }
 
-/// The first error of a build, with the lines around it that belong to it; empty if there is none.
+/// The first error of a build, with the lines around it that belong to it; empty without an error.
 pub fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut before: Vec<&str> = Vec::new();
     let mut found: Vec<String> = Vec::new();

@@ -82,7 +82,7 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
 /// Loads the record of a bisection.
 ///
 /// # Errors
-/// Class `Usage` if there is none, class `Host` if it cannot be read.
+/// Class `Usage` if there is no such run, class `Host` if it cannot be read.
 pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
@@ -111,7 +111,7 @@ pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
 /// The directory of a run that left a record.
 ///
 /// # Errors
-/// Class `Usage` if there is none.
+/// Class `Usage` if there is no such run.
 pub fn find(which: &Path) -> Result<PathBuf> {
     let no = |why: String| Error::usage(format!("no such finished run: {}", which.display())).why(why);
     if which.file_name().is_some_and(|name| name == FILE)

@@ -82,7 +82,7 @@ fn told(world: &World, page: &Path, script: &str, words: &[&str]) -> Value {
 const HELPERS: &str = include_str!("scripts/helpers.js");
 
 #[test]
-#[ignore = "takes a browser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where a browser is installed: cargo xtask test --interop"]
 fn filters_and_keys_do_what_they_say() {
     let world = World::new();
     let page = page(&world);
@@ -112,7 +112,7 @@ fn filters_and_keys_do_what_they_say() {
 }
 
 #[test]
-#[ignore = "takes a browser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where a browser is installed: cargo xtask test --interop"]
 fn it_is_readable_in_light_and_dark_and_everything_has_a_name() {
     let world = World::new();
     let page = page(&world);
@@ -132,7 +132,7 @@ fn it_is_readable_in_light_and_dark_and_everything_has_a_name() {
 }
 
 #[test]
-#[ignore = "takes a browser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where a browser is installed: cargo xtask test --interop"]
 fn without_a_network_and_without_a_script_everything_is_there() {
     let world = World::new();
     let page = page(&world);
@@ -179,7 +179,7 @@ fn bisections(world: &World) -> [PathBuf; 2] {
 }
 
 #[test]
-#[ignore = "takes a browser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where a browser is installed: cargo xtask test --interop"]
 fn the_picture_of_a_bisection_is_readable() {
     let world = World::new();
     let readable = include_str!("scripts/readable.js");
@@ -217,7 +217,7 @@ fn the_picture_of_a_bisection_is_readable() {
 }
 
 #[test]
-#[ignore = "takes a browser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where a browser is installed: cargo xtask test --interop"]
 fn what_a_guest_says_never_runs() {
     let world = World::new();
     let page = page(&world);

@@ -25,7 +25,7 @@ fn is_tap_pass(file: &Path) -> bool {
 }
 
 #[test]
-#[ignore = "takes xmllint and prove; cargo xtask test --interop"]
+#[ignore = "runs in CI, where xmllint and prove are installed: cargo xtask test --interop"]
 fn a_validator_and_a_reader_of_tap_agree_with_the_exit_code() {
     for (does, words, code) in WAYS {
         let world = World::new();
@@ -37,7 +37,7 @@ fn a_validator_and_a_reader_of_tap_agree_with_the_exit_code() {
 }
 
 #[test]
-#[ignore = "takes xmllint and prove; cargo xtask test --interop"]
+#[ignore = "runs in CI, where xmllint and prove are installed: cargo xtask test --interop"]
 fn they_see_what_never_came_to_a_guest() {
     for (does, code) in [("make: error", 12), ("kconfig: CONFIG_BPF_EVENTS", 11)] {
         let world = World::new();
@@ -51,7 +51,7 @@ fn they_see_what_never_came_to_a_guest() {
 }
 
 #[test]
-#[ignore = "takes xmllint and prove; cargo xtask test --interop"]
+#[ignore = "runs in CI, where xmllint and prove are installed: cargo xtask test --interop"]
 fn they_read_the_report_of_a_hostile_guest() {
     let world = World::new();
     let exported = hostile(&world);

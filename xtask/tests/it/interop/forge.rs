@@ -42,7 +42,7 @@ fn outcome(output: &Output) -> String {
 }
 
 #[test]
-#[ignore = "takes npm; cargo xtask test --interop"]
+#[ignore = "runs in CI, where npm is installed: cargo xtask test --interop"]
 fn the_jobs_of_the_workflow_come_to_what_one_machine_says() {
     let world = world("guest: pass");
     let (done, forge) = run_workflow(&world, "forge", &[]);
@@ -62,7 +62,7 @@ fn the_jobs_of_the_workflow_come_to_what_one_machine_says() {
 }
 
 #[test]
-#[ignore = "takes npm; cargo xtask test --interop"]
+#[ignore = "runs in CI, where npm is installed: cargo xtask test --interop"]
 fn a_failing_cell_stops_no_other_and_fails_the_workflow() {
     let world = world("guest: fail");
     let (done, forge) = run_workflow(&world, "forge", &[]);
@@ -82,7 +82,7 @@ fn a_failing_cell_stops_no_other_and_fails_the_workflow() {
 }
 
 #[test]
-#[ignore = "takes npm; cargo xtask test --interop"]
+#[ignore = "runs in CI, where npm is installed: cargo xtask test --interop"]
 fn a_kernel_that_does_not_build_and_a_machine_that_was_lost_are_told_by_the_last_job() {
     let world = world("make: error");
     let (done, forge) = run_workflow(&world, "forge", &[]);

@@ -77,7 +77,7 @@ fn agree(done: &Done, file: &Path) -> Counts {
 }
 
 #[test]
-#[ignore = "takes junitparser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where junitparser is installed: cargo xtask test --interop"]
 fn a_reader_of_ci_systems_sees_what_the_record_says() {
     let none = Counts::new;
     for (does, words, code, besides) in [
@@ -108,7 +108,7 @@ fn a_reader_of_ci_systems_sees_what_the_record_says() {
 }
 
 #[test]
-#[ignore = "takes junitparser; cargo xtask test --interop"]
+#[ignore = "runs in CI, where junitparser is installed: cargo xtask test --interop"]
 fn the_report_of_an_interrupted_run_says_so() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: idle").display());

@@ -51,7 +51,7 @@ zpty -d shell
 "#;
 
 #[test]
-#[ignore = "takes zsh; cargo xtask test --interop"]
+#[ignore = "runs in CI, where zsh is installed: cargo xtask test --interop"]
 fn zsh_completes_behind_cargo_xtask() {
     let world = World::new();
     completions(&world, "zsh", "_xtask");
@@ -84,7 +84,7 @@ fn zsh_completes_behind_cargo_xtask() {
 }
 
 #[test]
-#[ignore = "takes fish; cargo xtask test --interop"]
+#[ignore = "runs in CI, where fish is installed: cargo xtask test --interop"]
 fn fish_completes_behind_cargo_xtask() {
     let world = World::new();
     completions(&world, "fish", "xtask.fish");
@@ -107,7 +107,7 @@ fn fish_completes_behind_cargo_xtask() {
 }
 
 #[test]
-#[ignore = "takes mandoc; cargo xtask test --interop"]
+#[ignore = "runs in CI, where mandoc is installed: cargo xtask test --interop"]
 fn a_reader_of_man_pages_understands_each() {
     let world = World::new();
     let dir = world.path("man").display().to_string();

@@ -174,7 +174,7 @@ impl World {
         path
     }
 
-    /// Reads a file in it; empty if there is none.
+    /// Reads a file in it; a missing file is empty.
     pub fn read(&self, below: &str) -> String {
         fs::read_to_string(self.path(below)).unwrap_or_default()
     }

@@ -17,7 +17,7 @@ fn with_files() -> (tempfile::TempDir, PathBuf) {
 fn a_checkout_is_found_from_the_binary_in_its_target_directory() {
     let (_dir, root) = with_files();
     let binary = root.join("target/debug/deps/xtask");
-    checkout_of(&binary, None).expect_err("there is no package xtask");
+    checkout_of(&binary, None).expect_err("a workspace without the package xtask");
     fs::write(root.join("xtask/Cargo.toml"), "").expect("written");
     assert_eq!(checkout_of(&binary, None).expect("found"), root);
     let (_dir, other) = with_files();

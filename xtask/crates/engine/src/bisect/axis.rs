@@ -105,7 +105,7 @@ impl Axis {
     /// The history between two kernels. The series is that of `--patches`.
     ///
     /// # Errors
-    /// Class `Usage` if there is none, and `Host` if the archive cannot be reached.
+    /// Class `Usage` if they have no common history, and `Host` if the archive cannot be reached.
     pub fn between(ctx: &Context, good: &str, bad: &str, series: Option<&Series>) -> Result<(Axis, Ends)> {
         Axis::plausible(good, bad)?;
         let (one, two): (KernelSpec, KernelSpec) = (good.parse()?, bad.parse()?);

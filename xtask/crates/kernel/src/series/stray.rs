@@ -8,7 +8,7 @@
 
 use crate::diff::{Lines, header_pair};
 
-/// The oddity in the diff of a mail as the end of a sentence; `None` if there is none. `diff` is what git
+/// The oddity in the diff of a mail as the end of a sentence; `None` for an ordinary diff. `diff` is what git
 /// considers to be the diff: everything from the first line that can start a diff, or from the `---`.
 pub(super) fn stray(diff: &str) -> Option<String> {
     let mut found: Option<(String, &'static str)> = None;
