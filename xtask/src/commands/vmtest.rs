@@ -49,8 +49,11 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
         Some(run) => (rerun::request(&ctx, run)?, Vec::new()),
         None => words::request(&ctx, args)?,
     };
-    // A word, the directory and `latest` may mean something else by then, or somewhere else.
-    let guessed = args.rerun_failed.is_some() || !args.words.is_empty() || args.kernels != request.kernels;
+    // A word, the directory, `latest` and a settings file may mean something else by then, or somewhere else.
+    let guessed = args.rerun_failed.is_some()
+        || !args.words.is_empty()
+        || !settings.is_empty()
+        || args.kernels != request.kernels;
     let command = if guessed { typed::of_request(&request) } else { typed::command_line() };
     let plan = Plan::new(&request)?;
     if args.list {

@@ -24,9 +24,9 @@ fn the_command_line_comes_before_the_tree_and_the_tree_before_the_user() {
     let tree = world.path("linux/.kmatrix.toml");
     let done = run(&world, &[]);
     let of_tree = format!("variant = nojit ({})", tree.display());
-    done.exits(0).says(&["variant  nojit", &format!("setting  {of_tree}"), &format!("note: {of_tree}")]);
+    done.exits(0).says(&["variant  nojit", &format!("setting  {of_tree}"), &format!("warning: {of_tree}")]);
     done.says(&["setting  cpus = 3 (", "home/.config/kmatrix.toml)", "setting  tests = basic/* ("]);
-    assert_eq!(done.told("note: cpus"), 0, "the user's own need no note");
+    assert_eq!(done.told("warning: cpus"), 0, "the user's own need no warning");
     let done = run(&world, &["--variant", "ibt", "-t", "many", "--cpus", "2"]);
     done.exits(0).says(&["variant  ibt"]);
     assert_eq!(done.told("setting  "), 0, "{done}");
@@ -38,6 +38,16 @@ fn the_command_line_comes_before_the_tree_and_the_tree_before_the_user() {
     assert_eq!(done.told("setting  tests"), 0, "{done}");
     let done = world.start(world.command(&["doctor"])).done();
     done.says(&["settings (the command line", "variant = debug (", "cpus = 3 ("]);
+}
+
+#[test]
+fn a_tree_that_chooses_its_tests_is_seen_in_a_quiet_run_and_in_what_is_repeated() {
+    let world = world("", "tests = ['basic/first']\n");
+    let spec = format!("tree:{}", world.path("linux").display());
+    let mut command = world.vmtest(&["-q", "--kernel", &spec]);
+    command.current_dir(world.path("linux"));
+    let done = world.start(command).done();
+    done.exits(0).says(&["warning: tests = basic/first (", "PASSED: 1 test on", "--test basic/first"]);
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub fn request(ctx: &Context, args: &VmtestArgs) -> Result<(Request, Vec<Setting
         }
     }
     let used = Settings::read()?.apply(&mut request, !args.suites.is_empty(), args.mirror.is_some());
-    used.iter().filter(|setting| setting.is_of_tree()).for_each(|setting| ctx.bus.note(setting.to_string()));
+    // It decides what a pass stands for, so -q shows it as well.
+    used.iter().filter(|setting| setting.is_of_tree()).for_each(|setting| ctx.bus.warn(setting.to_string()));
     let alone = request.kernels.len() == 1 && request.variants.len() < 2;
     let whole = request.with_base || request.first_n.is_some() || request.purpose != Purpose::Test;
     request.each_patch |= ranges == 1 && alone && !whole;
