@@ -14,6 +14,7 @@ use vmtest_guest::judge::Program;
 use vmtest_host::build_root::BuildRoot;
 use vmtest_host::context::Context;
 use vmtest_host::doctor::{self, Need, Toolchain};
+use vmtest_host::store::make_room;
 use vmtest_kernel::config::{self, Requests};
 use vmtest_kernel::maintained::{self, Named};
 use vmtest_kernel::series::Series;
@@ -95,6 +96,7 @@ pub fn prepare(ctx: &Context, plan: Plan) -> Result<Prepared> {
 pub fn prepare_all(ctx: &Context, plans: Vec<Plan>, named: &[KernelSpec]) -> Result<Vec<Prepared>> {
     // Before the host is checked: it may be a typo.
     let programs: Vec<_> = plans.iter().map(|plan| programs(ctx, plan)).collect::<Result<_>>()?;
+    make_room(&ctx.cache, &ctx.bus)?;
     doctor::require(&needs(&plans, ctx))?;
     let configurations = plans.iter().map(|plan| configurations(ctx, plan));
     let configurations: Vec<_> = configurations.collect::<Result<_>>()?;

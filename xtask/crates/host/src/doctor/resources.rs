@@ -5,11 +5,9 @@ use std::path::PathBuf;
 
 use super::{Check, Need, Status};
 use crate::accel;
-use crate::store::Cache;
+use crate::store::{Cache, ROOM, free_space};
 use vmtest_base::size::{self, GIB};
 
-/// Roughly the size of an object directory with its source and the build root.
-const DISK_WARNING: u64 = 8 * GIB;
 /// Less than this does not even hold the build root and one kernel's source.
 const DISK_MINIMUM: u64 = 3 * GIB;
 /// Enough to link vmlinux with BTF, or to run a guest next to a compiler.
@@ -19,8 +17,8 @@ const MEMORY_NEEDED: u64 = 2 * GIB;
 pub(super) fn disk() -> Check {
     let seen = Cache::open().map_err(|error| (error.summary(), error.next)).and_then(|cache| {
         let root: PathBuf = cache.root().to_owned();
-        match nix::sys::statvfs::statvfs(&root) {
-            Ok(stat) => Ok((root, stat.blocks_available() * stat.fragment_size())),
+        match free_space(&root) {
+            Ok(free) => Ok((root, free)),
             Err(errno) => Err((format!("cannot look at {}: {}", root.display(), errno.desc()), None)),
         }
     });
@@ -38,7 +36,7 @@ pub(super) fn judge_disk(seen: DiskSeen) -> Check {
         Ok((root, free)) => {
             let status = match free {
                 free if free < DISK_MINIMUM => Status::Missing,
-                free if free < DISK_WARNING => Status::Warning,
+                free if free < ROOM => Status::Warning,
                 _ => Status::Ok,
             };
             let bad = status != Status::Ok;
@@ -49,7 +47,7 @@ pub(super) fn judge_disk(seen: DiskSeen) -> Check {
     Check {
         name: "disk",
         found,
-        minimum: Some(size::format(DISK_WARNING)),
+        minimum: Some(size::format(ROOM)),
         why: "holds sources, kernels and the build root",
         needed_for: vec![Need::Storage],
         status,

@@ -14,7 +14,9 @@ use serde::Serialize;
 use crate::store::cache::Cache;
 use crate::store::walk::{is_dir, walk};
 use vmtest_base::error::Result;
+use vmtest_base::event::Bus;
 use vmtest_base::interrupt;
+use vmtest_base::size::{self, GIB};
 
 /// Whether an entry of this kind can have this name.
 fn is_entry_name(kind: CacheKind, name: &str) -> bool {
@@ -224,6 +226,71 @@ pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool
         cache.remove_leftovers_now();
     }
     Ok(pruned)
+}
+
+/// Roughly the size of an object directory with its source and the build root.
+pub const ROOM: u64 = 8 * GIB;
+/// Bytes that are free after entries were removed for [`ROOM`], so that the next run need not remove more.
+const ROOM_MADE: u64 = 12 * GIB;
+/// Entries used after this are kept, however full the disk is: the run that made them may still need them.
+const RECENT: Duration = Duration::from_secs(15 * 60);
+
+/// Bytes that unprivileged users can still write at `path`.
+///
+/// # Errors
+/// What the file system returns.
+pub fn free_space(path: &Path) -> nix::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Removes the least recently used entries if less than [`ROOM`] is free on the cache's disk. Entries in use
+/// and entries used a moment ago stay, so there may still be too little room afterwards.
+///
+/// # Errors
+/// If interrupted, and those of the file system.
+pub fn make_room(cache: &Cache, bus: &Bus) -> Result<()> {
+    // A disk that cannot be asked is reported by the check of the host.
+    let free = || free_space(cache.root()).unwrap_or(u64::MAX);
+    make_room_until(cache, bus, free)
+}
+
+fn make_room_until(cache: &Cache, bus: &Bus, free: impl Fn() -> u64) -> Result<()> {
+    let before = free();
+    if before >= ROOM {
+        return Ok(());
+    }
+    let mut entries: Vec<(Duration, CacheKind, String)> = Vec::new();
+    for &kind in CacheKind::ALL {
+        for name in names(&cache.path(kind, "")).into_iter().filter(|name| is_entry_name(kind, name)) {
+            let used = cache.path(kind, &name).symlink_metadata().and_then(|stat| stat.modified());
+            let age = used.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            entries.push((age, kind, name));
+        }
+    }
+    entries.retain(|(age, ..)| *age >= RECENT);
+    entries.sort_unstable_by_key(|(age, ..)| std::cmp::Reverse(*age));
+    let (mut removed, mut youngest) = (0, Duration::ZERO);
+    for (age, kind, name) in entries {
+        interrupt::check()?;
+        if free() >= ROOM_MADE {
+            break;
+        }
+        if let Some(doomed) = cache.take_away(kind, &name)? {
+            doomed.remove();
+            (removed, youngest) = (removed + 1, age);
+        }
+    }
+    if removed > 0 {
+        bus.note(format!(
+            "only {} free in {}: removed the {removed} entries unused for longest (at least {} min); {} free now",
+            size::format(before),
+            cache.root().display(),
+            youngest.as_secs() / 60,
+            size::format(free()),
+        ));
+    }
+    Ok(())
 }
 
 /// Sorted names in a directory; empty if it does not exist.

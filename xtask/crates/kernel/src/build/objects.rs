@@ -11,7 +11,7 @@ use vmtest_base::files::create_dir;
 use vmtest_base::key::KeyBuilder;
 use vmtest_host::context::Context;
 use vmtest_host::process::Job;
-use vmtest_host::store::{CacheKind, Lock, Scratch};
+use vmtest_host::store::{CacheKind, Lock, Scratch, make_room};
 
 /// Protects the object directory during a build.
 pub(super) enum Held {
@@ -59,6 +59,8 @@ pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Re
             (format!("{own}-{executed}"), format!("{plain}-{executed}"))
         }
     };
+    // A matrix or a bisection fills a disk build by build.
+    make_room(&ctx.cache, &ctx.bus)?;
     let lock = ctx.cache.lock(&ctx.bus, CacheKind::Objects, name.as_str())?;
     let dir = place(&name);
     if !dir.exists() {

@@ -103,3 +103,35 @@ fn what_is_not_ours_is_named_and_never_removed() {
     assert!(place.dir.path().join("kernel/linux-6.18/vmlinux").exists());
     assert!(place.dir.path().join("photos/b.jpg").exists());
 }
+
+#[test]
+fn a_full_disk_is_freed_of_what_was_not_used_for_longest() {
+    let place = Place::new();
+    for (digit, days) in [("a", 30), ("b", 20), ("c", 10), ("d", 0)] {
+        place.entry(CacheKind::Objects, digit, 4, days);
+    }
+    let user = place.cache();
+    assert!(user.hold(&user.path(CacheKind::Objects, &"b".repeat(20))));
+    place.entry(CacheKind::Objects, "b", 4, 20);
+    let left = || {
+        let cache = place.cache();
+        let names = Inventory::of(&cache).expect("read").entries.into_iter().map(|entry| entry.name);
+        names.map(|name| name[..1].to_owned()).collect::<String>()
+    };
+    let cache = place.cache();
+    // Each removed entry frees this much.
+    let room = |each: u64| {
+        let began = Inventory::of(&cache).expect("read").entries.len() as u64;
+        let free = || {
+            let entries = Inventory::of(&cache).expect("read").entries.len() as u64;
+            ROOM - 1 + (began - entries) * each
+        };
+        make_room_until(&cache, &Bus::new(Vec::new()), free).expect("room was made");
+    };
+    make_room_until(&cache, &Bus::new(Vec::new()), || ROOM).expect("there was room");
+    assert_eq!(left().len(), 4);
+    room(ROOM_MADE);
+    assert_eq!(left(), "bcd", "the oldest was enough");
+    room(0);
+    assert_eq!(left(), "bd", "one is in use and the other was used a moment ago");
+}
