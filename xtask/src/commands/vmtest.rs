@@ -19,6 +19,7 @@ use vmtest_engine::request::Purpose;
 use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::RunDir;
+use vmtest_record::attribution;
 use vmtest_record::reference_columns;
 use vmtest_record::run::RunResult;
 use vmtest_report::phases::Phases;
@@ -104,6 +105,7 @@ fn conclude(
     columns.into_iter().for_each(|column| column.add_to(&mut result));
     result.allowed_splats = resources.allowed.records(&result.splats);
     reference_columns::settle(&mut result);
+    attribution::settle(&mut result, interrupt::requested());
     vmtest_record::clean::clean(&mut result);
     result.conclude(interrupt::requested());
     result

@@ -117,7 +117,7 @@ fn a_step_that_loses_a_test_counts_though_the_last_patch_brings_it_back() {
         &[("prog_tests/alpha.c", &both)],
     ];
     let done = run(&world, &history(&world, &states), &["--each-patch"]);
-    done.exits(3).says(&["patch 1 (state 1) BREAKS 1 subtest that passed before alpha/two (missing)"]);
+    done.exits(3).says(&["patch 1/3 \"state 1\" breaks 1 test (upstream: alpha/two)"]);
     let two = |column| (column, "two".to_owned());
     let lost: Vec<_> = lost(&done).into_iter().filter(|(_, subtest)| subtest == "two").collect();
     assert_eq!(lost, [two(1), two(2)]);

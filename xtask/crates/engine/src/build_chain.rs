@@ -4,6 +4,9 @@
 //! form a chain: its base and the steps of its series share an object directory, so each build is incremental
 //! and overlaps with the boot of the previous kernel.
 
+use std::sync::Arc;
+
+use crate::checks::{self, State};
 use crate::column::{self, ColumnResult, Unbuilt};
 use crate::plan::Column;
 use crate::resources::Resources;
@@ -12,7 +15,8 @@ use vmtest_base::event::Kind;
 use vmtest_base::interrupt;
 use vmtest_base::thread::join;
 use vmtest_host::store::RunDir;
-use vmtest_record::run::Role;
+use vmtest_kernel::series::Patch;
+use vmtest_record::run::{Cell, Kernel, Role};
 
 /// Splits columns into chains.
 pub fn split(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
@@ -123,17 +127,7 @@ fn kernels(
     run_dir: &RunDir,
 ) -> Vec<ColumnResult> {
     let trees = without_vain_bases(chain, trees);
-    let mut results: Vec<Vec<ColumnResult>> = std::thread::scope(|scope| {
-        let booted: Vec<_> = chain
-            .iter()
-            .zip(trees)
-            .map(|(column, tree)| {
-                let built = column::build(resources, column, tree, run_dir);
-                scope.spawn(move || column::boot(resources, column, &built, run_dir))
-            })
-            .collect();
-        booted.into_iter().map(vmtest_base::thread::join).collect()
-    });
+    let mut results = build_and_boot(resources, chain, trees, run_dir);
     for at in 1..results.len() {
         let before = results[at - 1].first().map(|result| result.kernel.id.clone());
         if chain[at - 1].role.is_some() {
@@ -141,4 +135,68 @@ fn kernels(
         }
     }
     results.into_iter().flatten().collect()
+}
+
+/// With checks, each patch is also compared with the kernel before it, and a kernel that is the same as the
+/// one before it is not booted again.
+fn build_and_boot(
+    resources: &Resources<'_>,
+    chain: &[Column],
+    trees: Vec<Unbuilt>,
+    run_dir: &RunDir,
+) -> Vec<Vec<ColumnResult>> {
+    let patches: Vec<Option<Patch>> = trees.iter().map(|tree| tree.last_patch().cloned()).collect();
+    let reviews = !resources.plan.checks.is_empty();
+    std::thread::scope(|scope| {
+        let mut started = Vec::new();
+        let mut before: Option<Arc<State>> = None;
+        for (at, (column, tree)) in chain.iter().zip(trees).enumerate() {
+            let state = reviews.then(|| State::of(&tree));
+            let built = column::build(resources, column, tree, run_dir);
+            let (mut is_same, mut checks) = (false, None);
+            if let Some(mut state) = state {
+                let next = patches.get(at + 1).and_then(Option::as_ref);
+                state.built(resources, column, &built, next, run_dir);
+                let state = Arc::new(state);
+                if let Some(before) = before.replace(Arc::clone(&state)) {
+                    is_same = state.is_same_kernel(&before, resources);
+                    checks = Some(scope.spawn(move || checks::run(resources, &before, &state)));
+                }
+            }
+            let guest = if is_same {
+                Err(built.kernel().clone())
+            } else {
+                Ok(scope.spawn(move || column::boot(resources, column, &built, run_dir)))
+            };
+            started.push((guest, checks));
+        }
+        let mut results: Vec<Vec<ColumnResult>> = Vec::new();
+        for (guest, checks) in started {
+            let mut result = match guest {
+                Ok(guest) => join(guest),
+                Err(kernel) => same_results(results.last().map_or(&[], Vec::as_slice), &kernel),
+            };
+            let checks = checks.map(join).unwrap_or_default();
+            result.iter_mut().for_each(|one| one.kernel.checks.clone_from(&checks));
+            results.push(result);
+        }
+        results
+    })
+}
+
+/// The results of the column before, for a kernel that is the same.
+fn same_results(before: &[ColumnResult], kernel: &Kernel) -> Vec<ColumnResult> {
+    let copy = |result: &ColumnResult| {
+        let same_as = result.kernel.same_as.clone().unwrap_or_else(|| result.kernel.id.clone());
+        let cell =
+            |cell: &Cell| Cell { kernel: kernel.id.clone(), attempts: 0, duration_ms: 0, ..cell.clone() };
+        ColumnResult {
+            kernel: Kernel { same_as: Some(same_as), ..kernel.clone() },
+            boot: None,
+            again: Vec::new(),
+            cells: result.cells.iter().map(cell).collect(),
+            splats: Vec::new(),
+        }
+    };
+    before.iter().map(copy).collect()
 }

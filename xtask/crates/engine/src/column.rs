@@ -11,7 +11,7 @@ mod own;
 mod program;
 mod upstream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::bootable::{Bootable, Bpftool};
 use crate::plan::{Column, Upto};
@@ -27,11 +27,12 @@ use vmtest_host::context::Context;
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::{self, ConfiguredTree, Recipe};
 use vmtest_kernel::patched::PatchedTree;
-use vmtest_kernel::series::Series;
+use vmtest_kernel::series::{Patch, Series};
 use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
 use vmtest_kernel::{build_id, variant};
 pub use vmtest_record::column::ColumnResult;
 use vmtest_record::run::Kernel;
+use vmtest_record::series::PatchInfo;
 
 /// A series that changes something in here changes the tests that judge it.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
@@ -78,6 +79,8 @@ pub fn material(resources: &Resources<'_>, column: &Column) -> Result<Material> 
 #[derive(Debug)]
 pub struct Unbuilt {
     kernel: Kernel,
+    /// The last patch on top of its source.
+    patch: Option<Patch>,
     from: Result<From>,
 }
 
@@ -105,6 +108,11 @@ impl Unbuilt {
             Ok(From::Prebuilt(_)) => Ok(None),
             Err(error) => Err(error.clone()),
         }
+    }
+
+    /// The last patch on top of its source; `None` without a series.
+    pub fn last_patch(&self) -> Option<&Patch> {
+        self.patch.as_ref()
     }
 
     /// Whether its series does not apply.
@@ -140,6 +148,10 @@ pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Mater
     let id = early_id(resources, column);
     let (spec, state) = (column.spec.to_string(), resources.prepared.state(&column.spec));
     let mut kernel = Kernel { id, spec, state, role: column.role, ..Kernel::default() };
+    let patch = match material {
+        Ok(material) => series_of(column, material).and_then(|series| series.patches.last().cloned()),
+        Err(_) => None,
+    };
     let from = match material {
         Ok(material) => match patched(resources, column, material, &mut kernel) {
             // The source was found to be damaged, or was pruned in the meantime.
@@ -149,7 +161,7 @@ pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Mater
         },
         Err(error) => Err(error.clone()),
     };
-    Unbuilt { kernel, from }
+    Unbuilt { kernel, patch, from }
 }
 
 /// A column after make: its kernel, or why the build failed.
@@ -176,6 +188,11 @@ impl Built {
             Bpftool::Failed(error) => key.field("bpftool failed", error.to_string()),
         };
         Some(key.finish())
+    }
+
+    /// The directory of its kernel, and its bpftool; `None` without a kernel.
+    pub fn files(&self) -> Option<(&Path, &Bpftool)> {
+        self.bootable.as_ref().ok().map(|bootable| (bootable.dir.as_path(), &bootable.bpftool))
     }
 
     /// Why there is no kernel.
@@ -208,7 +225,7 @@ pub fn build(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_d
 
 /// Fills the record of the kernel as far as the build gets.
 fn make(resources: &Resources<'_>, column: &Column, unbuilt: Unbuilt, run_dir: &RunDir) -> Built {
-    let Unbuilt { mut kernel, from } = unbuilt;
+    let Unbuilt { mut kernel, from, patch: _ } = unbuilt;
     let bootable = from.and_then(|from| match from {
         From::Tree(tree) => built_kernel(resources, column, tree, run_dir, &mut kernel),
         From::Prebuilt(prebuilt) => finished_kernel(resources, prebuilt, column, run_dir, &mut kernel),
@@ -297,6 +314,20 @@ fn built_kernel(
     })
 }
 
+/// The patches of a column.
+fn series_of(column: &Column, material: &Material) -> Option<Series> {
+    let Material::Source(_, series) = material else { return None };
+    let series = match column.upto {
+        Upto::All => series.clone(),
+        Upto::First { count, .. } => series.as_ref().and_then(|series| series.first(count)),
+    };
+    match (series, &column.on_top) {
+        (Some(series), Some(more)) => Some(series.and(more)),
+        (None, Some(more)) => Some(Series::clone(more)),
+        (series, None) => series,
+    }
+}
+
 /// What the kernel of a column is built from. Fills in `kernel` with what is known.
 fn patched(
     resources: &Resources<'_>,
@@ -304,19 +335,11 @@ fn patched(
     material: &Material,
     kernel: &mut Kernel,
 ) -> Result<From> {
-    let (tree, series) = match material {
+    let tree = match material {
         Material::Prebuilt(prebuilt) => return Ok(From::Prebuilt(prebuilt.clone())),
-        Material::Source(tree, series) => (tree.clone(), series.as_ref()),
+        Material::Source(tree, _) => tree.clone(),
     };
-    let series = match column.upto {
-        Upto::All => series.cloned(),
-        Upto::First { count, .. } => series.and_then(|series| series.first(count)),
-    };
-    let series = match (series, &column.on_top) {
-        (Some(series), Some(more)) => Some(series.and(more)),
-        (None, Some(more)) => Some(Series::clone(more)),
-        (series, None) => series,
-    };
+    let series = series_of(column, material);
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();
     apply(resources.ctx, tree, series, kernel).map(From::Tree)
@@ -333,9 +356,20 @@ fn apply(
     };
     kernel.id = format!("{}+{}", tree.id, series.name);
     kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
+    kernel.patches = series.patches.iter().map(info).collect();
     kernel.tests_changed = series.files_below(TESTS_OF_THE_TREE);
     kernel.notes = series.loud().map(str::to_owned).collect();
     PatchedTree::patched(ctx, tree, &series)
+}
+
+fn info(patch: &Patch) -> PatchInfo {
+    PatchInfo {
+        subject: patch.subject.clone(),
+        author: patch.author.clone(),
+        message_id: patch.message_id.clone(),
+        commit: patch.commit.clone(),
+        files: patch.touches.iter().cloned().collect(),
+    }
 }
 
 fn finished_kernel(

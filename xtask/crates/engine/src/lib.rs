@@ -5,6 +5,7 @@ pub mod bisect;
 pub mod bootable;
 pub mod bpftool_donor;
 pub mod build_chain;
+pub mod checks;
 pub mod cmdline;
 pub mod column;
 pub mod coverage;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use vmtest_protocol::{Effort, SelfTest, TestName};
 
-use crate::request::{BootChoice, Purpose, Request, Suite};
+use crate::request::{BootChoice, CheckName, Purpose, Request, Suite};
 use crate::share::Share;
 use vmtest_base::error::{Error, Result};
 use vmtest_guest::events::MAX_EVENTS;
@@ -186,6 +186,8 @@ pub struct Plan {
     pub purpose: Purpose,
     /// Directory of the host for a guest without tests.
     pub share: Option<Share>,
+    /// Checks of each patch that need no guest.
+    pub checks: Vec<CheckName>,
 }
 
 /// How the tree's own tests are chosen.
@@ -236,6 +238,7 @@ impl Plan {
             fail_fast,
             purpose,
             share,
+            checks,
             self_test,
         } = request;
         let mut columns = columns(kernels, variants, patches, config)?;
@@ -290,6 +293,7 @@ impl Plan {
             fail_fast: *fail_fast,
             purpose: purpose.clone(),
             share: share.as_deref().map(Share::parse).transpose()?,
+            checks: checks.clone(),
         })
     }
 

@@ -82,9 +82,45 @@ pub struct Request {
     /// Directory of the host for a guest without tests, `DIR` or `DIR:rw`; `None`: the tree that is tested, if any.
     #[serde(default)]
     pub share: Option<String>,
+    /// Checks of each patch that need no guest; only with `each_patch`.
+    #[serde(default)]
+    pub checks: Vec<CheckName>,
     /// How the suite is damaged on purpose; `None`: not.
     #[serde(skip)]
     pub self_test: Option<SelfTest>,
+}
+
+/// A check of a patch that needs no guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckName {
+    /// New compiler warnings of W=1 in the files that the patch touches.
+    Warnings,
+    /// scripts/checkpatch.pl --strict of the tree.
+    Checkpatch,
+    /// Types and functions whose BTF changed.
+    Btf,
+    /// Headers of user space that changed incompatibly, by scripts/check-uapi.sh of the tree.
+    Uapi,
+    /// Functions whose machine code changed.
+    Functions,
+}
+
+impl CheckName {
+    /// All of them, in the order of the report.
+    pub const ALL: [CheckName; 5] =
+        [CheckName::Warnings, CheckName::Checkpatch, CheckName::Btf, CheckName::Uapi, CheckName::Functions];
+
+    /// Its name on the command line and in the record.
+    pub fn name(self) -> &'static str {
+        match self {
+            CheckName::Warnings => "warnings",
+            CheckName::Checkpatch => "checkpatch",
+            CheckName::Btf => "btf",
+            CheckName::Uapi => "uapi",
+            CheckName::Functions => "functions",
+        }
+    }
 }
 
 impl Default for Request {
@@ -124,6 +160,7 @@ impl Default for Request {
             fail_fast: false,
             purpose: Purpose::Test,
             share: None,
+            checks: Vec::new(),
             self_test: None,
         }
     }
@@ -167,6 +204,8 @@ impl Request {
             fail_fast,
             purpose,
             share,
+            // `review` has a command line of its own.
+            checks: _,
             self_test,
         } = self;
         let default = Request::default();

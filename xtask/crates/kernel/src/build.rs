@@ -6,6 +6,7 @@
 //! differs between two states of a tree or two patches of a series. Images are cached under the key of
 //! everything that went into them, including their origin, and are never built twice.
 
+mod extra_warnings;
 mod objects;
 
 use std::fs;

@@ -7,6 +7,7 @@ pub mod bpftool;
 pub mod build;
 pub mod build_id;
 pub mod build_log;
+pub mod checks;
 pub mod config;
 pub mod diff;
 pub mod executed;

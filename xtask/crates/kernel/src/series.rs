@@ -98,6 +98,12 @@ pub struct Patch {
     pub label: String,
     /// Subject without `[PATCH ..]`.
     pub subject: String,
+    /// `Name <address>`; empty for a diff without a mail.
+    pub author: String,
+    /// Message ID of its mail; empty without one.
+    pub message_id: String,
+    /// Hash of the commit, for a range; empty for a mail.
+    pub commit: String,
     /// The mail as `git am` gets it.
     pub raw: Vec<u8>,
     /// Paths in the diff; both paths of a rename.
@@ -130,6 +136,9 @@ impl Patch {
         Patch {
             label: commit[..12.min(commit.len())].to_owned(),
             subject,
+            author,
+            message_id: String::new(),
+            commit: commit.to_owned(),
             raw: [head.as_bytes(), diff].concat(),
             touches: files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect(),
             strip: 1,

@@ -46,6 +46,8 @@ pub struct Finding<'a> {
     pub class: Class,
     /// Reason; empty for a plain pass.
     pub reason: &'a str,
+    /// The kernel before this one if it failed in the same way, where it counts. One failure counts once.
+    pub already_on: Option<&'a str>,
     /// Lines that show it.
     pub detail: Vec<&'a str>,
     /// How long it took.
@@ -75,6 +77,9 @@ impl Finding<'_> {
     pub fn why(&self) -> String {
         let reason = self.reason.split_whitespace().collect::<Vec<_>>().join(" ");
         match (self.verdict, reason.is_empty()) {
+            _ if self.already_on.is_some() => {
+                format!("it failed already on {}", self.already_on.unwrap_or_default())
+            }
             (TestStatus::Passed, true) => String::new(),
             (_, true) => format!("{}: no reason was given", self.word),
             (_, false) => reason,
@@ -131,6 +136,7 @@ pub fn columns(run: &RunResult) -> Vec<ColumnFindings<'_>> {
             verdict: of_class(decides),
             word: decides.label(),
             class: decides,
+            already_on: None,
             reason: if run.cells.is_empty() {
                 "nothing was judged"
             } else if run.has_no_evidence() {
@@ -199,16 +205,35 @@ fn of_cell<'a>(run: &'a RunResult, cell: &'a Cell) -> Finding<'a> {
         }
         _ => log,
     };
+    let already_on = already_on(run, cell);
     Finding {
         test: &cell.test,
         subtest: &cell.subtest,
-        verdict: verdict(cell),
+        verdict: if already_on.is_some() { TestStatus::Aside } else { verdict(cell) },
+        already_on,
         word: cell.outcome.name(),
         class: cell.class,
         reason: &cell.reason,
         detail,
         duration_ms: cell.duration_ms,
     }
+}
+
+/// The kernel that this cell is compared with, if its failure is the same and already fails the run.
+fn already_on<'a>(run: &'a RunResult, cell: &Cell) -> Option<&'a str> {
+    if cell.was.is_some() || !verdict(cell).is_bad() {
+        return None;
+    }
+    let kernel = run.kernels.iter().find(|kernel| kernel.id == cell.kernel)?;
+    let before = kernel.compared_to.as_deref()?;
+    let is_same = |other: &&Cell| {
+        other.kernel == before
+            && (&other.variant, &other.suite) == (&cell.variant, &cell.suite)
+            && (&other.test, &other.subtest) == (&cell.test, &cell.subtest)
+            && (other.outcome, other.class) == (cell.outcome, cell.class)
+            && verdict(other).is_bad()
+    };
+    run.cells.iter().find(is_same).map(|other| other.kernel.as_str())
 }
 
 /// A kernel warning, with files and lines if they are known.
@@ -231,9 +256,17 @@ fn of_boot<'a>(run: &'a RunResult, boot: &'a BootRecord) -> Finding<'a> {
         word: class.label(),
         class,
         reason: &boot.reason,
+        already_on: None,
         detail: boot.before_kill.iter().chain(tail).map(String::as_str).chain(splats).collect(),
         duration_ms: boot.duration_ms,
     }
+}
+
+/// The first error of a compiler in a reason: `kernel/bpf/a.c:12:3: error: ..`.
+pub fn compiler_error(reason: &str) -> Option<&str> {
+    let line = reason.lines().find(|line| line.contains(": error: "))?.trim_start();
+    let line = line.strip_prefix("because: ").unwrap_or(line).trim_start_matches(['|', ' ']);
+    Some(line.strip_prefix("/src/").unwrap_or(line))
 }
 
 /// The tests that a series adds or changes in the tree.

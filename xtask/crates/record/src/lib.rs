@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod allow_list;
+pub mod attribution;
 pub mod bisection;
 pub mod clean;
 pub mod column;
@@ -19,3 +20,4 @@ pub mod retries;
 pub mod run;
 #[cfg(any(test, feature = "testing"))]
 pub mod samples;
+pub mod series;

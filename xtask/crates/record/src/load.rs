@@ -185,6 +185,9 @@ pub fn read(dir: &Path) -> Result<RunResult> {
     // The record may be untrusted, and its text is shown on a terminal.
     crate::clean::clean(&mut run);
     check(&run).map_err(no)?;
+    // Follows from the cells, also in the record of an earlier version.
+    let interrupted = interruption(&run);
+    crate::attribution::settle(&mut run, interrupted);
     Ok(run)
 }
 
@@ -198,9 +201,7 @@ pub fn read(dir: &Path) -> Result<RunResult> {
 pub fn check(run: &RunResult) -> std::result::Result<(), String> {
     let mut again = run.clone();
     reference_columns::settle(&mut again);
-    let interrupted =
-        [Class::Interrupted, Class::Terminated].into_iter().find(|class| *class == run.exit_code);
-    again.conclude(interrupted);
+    again.conclude(interruption(run));
     if again.exit_code != run.exit_code || again.classes != run.classes {
         return Err(format!(
             "it records exit {}, {}; its cells give exit {}, {}",
@@ -211,6 +212,10 @@ pub fn check(run: &RunResult) -> std::result::Result<(), String> {
         ));
     }
     Ok(())
+}
+
+fn interruption(run: &RunResult) -> Option<Class> {
+    [Class::Interrupted, Class::Terminated].into_iter().find(|class| *class == run.exit_code)
 }
 
 /// `2 x pass, 1 x test failed`.

@@ -134,28 +134,32 @@ fn says_a_test(class: Class) -> bool {
 /// Columns that belong together, first to last; only chains that end in a column that is judged as a whole.
 fn chains(kernels: &[Kernel]) -> Vec<Vec<(String, Option<Role>)>> {
     let judged = kernels.iter().filter(|kernel| kernel.role.is_none());
-    let chain = |last: &Kernel| {
-        let mut chain = vec![(last.id.clone(), last.role)];
-        let mut before = last.compared_to.clone();
-        while let Some(kernel) = before.and_then(|id| kernels.iter().find(|kernel| kernel.id == id)) {
-            // An untrusted record may contain a cycle.
-            if chain.iter().any(|(id, _)| *id == kernel.id) {
-                break;
-            }
-            chain.push((kernel.id.clone(), kernel.role));
-            before = kernel.compared_to.clone();
-        }
-        chain.reverse();
-        chain
-    };
+    let names =
+        |chain: Vec<&Kernel>| chain.into_iter().map(|one| (one.id.clone(), one.role)).collect::<Vec<_>>();
     let mut chains: Vec<_> = Vec::new();
-    for chain in judged.map(chain) {
+    for chain in judged.map(|last| names(chain(kernels, last))) {
         // One kernel in two variants is one chain: the variant distinguishes its cells.
         if !chains.contains(&chain) {
             chains.push(chain);
         }
     }
     chains
+}
+
+/// The columns that `last` is compared with, first to last, and itself at the end.
+pub(crate) fn chain<'a>(kernels: &'a [Kernel], last: &'a Kernel) -> Vec<&'a Kernel> {
+    let mut chain = vec![last];
+    let mut before = last.compared_to.as_ref();
+    while let Some(kernel) = before.and_then(|id| kernels.iter().find(|kernel| kernel.id == *id)) {
+        // An untrusted record may contain a cycle.
+        if chain.iter().any(|one| one.id == kernel.id) {
+            break;
+        }
+        chain.push(kernel);
+        before = kernel.compared_to.as_ref();
+    }
+    chain.reverse();
+    chain
 }
 
 /// How far a kernel got before its tests.

@@ -4,6 +4,7 @@
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
 use crate::outcome::Outcome;
+use crate::series::{Check, PatchInfo, SeriesRecord};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,16 @@ pub struct Kernel {
     pub key: String,
     /// Subjects of the patches on top.
     pub series: Vec<String>,
+    /// What these patches say of themselves; only until [`RunResult::series`] is filled in from it.
+    #[serde(skip)]
+    pub patches: Vec<PatchInfo>,
+    /// Results of the checks of its last patch; only until [`RunResult::series`] is filled in from it.
+    #[serde(skip)]
+    pub checks: BTreeMap<String, Check>,
+    /// ID of an earlier kernel that is the same byte for byte, so that this one was not booted; absent
+    /// otherwise. Its cells are those of that kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// `gcc` or `clang`; empty for a kernel that was not built here.
     pub toolchain: String,
     /// Its role, if it is only there for comparison; `None` for all that are judged as a whole.
@@ -325,6 +336,9 @@ pub struct RunResult {
     /// Entries of `--allow-splats`; absent without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_splats: Vec<AllowRecord>,
+    /// What each patch did, for every kernel and variant that the patches are on; absent without patches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<SeriesRecord>,
     /// The timeline.
     pub phases: Vec<PhaseRecord>,
     /// Its part of a matrix; absent for other runs.
@@ -347,6 +361,7 @@ impl RunResult {
             cells: Vec::new(),
             splats: Vec::new(),
             allowed_splats: Vec::new(),
+            series: Vec::new(),
             phases: Vec::new(),
             matrix: None,
         }

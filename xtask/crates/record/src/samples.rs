@@ -59,6 +59,7 @@ pub fn run(cells: Vec<Cell>) -> RunResult {
         cells,
         splats: Vec::new(),
         allowed_splats: Vec::new(),
+        series: Vec::new(),
         phases: Vec::new(),
         matrix: None,
     };

@@ -7,9 +7,11 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::escape::{cut, xml_chars};
+use crate::series;
 use crate::story::Story;
 use crate::table;
 use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
+use vmtest_record::series::SeriesRecord;
 
 /// Most bytes of a log in one test case.
 const LOG_BYTES: usize = 64 * 1024;
@@ -23,6 +25,7 @@ pub fn render(story: &Story<'_>) -> String {
     let columns = findings::columns(story.run);
     let mut report = Report::new("vmtest");
     report.set_time(duration(columns.iter().flat_map(|column| &column.findings)));
+    report.add_test_suites(series::told(story.run).map(patches));
     report.add_test_suites(columns.iter().map(|column| suite(story, column)));
     let text = report.to_string().expect("a report in memory can be written");
     // The Jenkins schema has this attribute only on suites, but quick-junit writes it here as well.
@@ -39,6 +42,44 @@ fn suite(story: &Story<'_>, column: &ColumnFindings<'_>) -> TestSuite {
         properties(story, column).into_iter().map(|(name, value)| Property::new(name, clean(&value))),
     );
     suite.add_test_cases(column.findings.iter().map(|finding| case(column, finding)));
+    suite
+}
+
+/// A case for each patch of a series.
+fn patches(series: &SeriesRecord) -> TestSuite {
+    let mut suite = TestSuite::new("patches");
+    for (name, value) in [("kernel", &series.kernel), ("variant", &series.variant), ("series", &series.name)]
+    {
+        if !value.is_empty() {
+            suite.add_property(Property::new(name, clean(value)));
+        }
+    }
+    for patch in &series.patches {
+        let what = clean(&series::result(patch));
+        let lines: Vec<&str> =
+            patch.checks.values().flat_map(|check| &check.lines).map(String::as_str).collect();
+        let detail = clean(&cut(&lines.join("\n"), LOG_BYTES));
+        let mut status = if patch.is_bad() {
+            TestCaseStatus::non_success(NonSuccessKind::Failure)
+        } else if series::is_fine(patch) {
+            TestCaseStatus::success()
+        } else {
+            TestCaseStatus::skipped()
+        };
+        if patch.is_bad() {
+            status.set_type("patch").set_description(format!("{what}\n{detail}"));
+        }
+        if !series::is_fine(patch) {
+            status.set_message(what.clone());
+        }
+        let name = format!("{}/{} {}", patch.number, series.patches.len(), patch.info.subject);
+        let mut case = TestCase::new(clean(&name), status);
+        case.set_classname("patches").set_time(Duration::ZERO);
+        if series::is_fine(patch) {
+            case.set_system_out(what);
+        }
+        suite.add_test_case(case);
+    }
     suite
 }
 

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::escape::ktap;
+use crate::series;
 use crate::story::Story;
 use crate::table;
 use vmtest_record::findings::{self, ColumnFindings, Finding, TestStatus};
@@ -19,6 +20,9 @@ pub fn render(story: &Story<'_>) -> String {
     let mut text = String::from("KTAP version 1\n");
     let _ = writeln!(text, "# {}", ktap(&story.run.command.join(" ")));
     let _ = writeln!(text, "# {}", ktap(story.directory));
+    if let Some((_, sentence)) = series::verdict(story.run) {
+        let _ = writeln!(text, "# {}", ktap(&sentence));
+    }
     let _ = writeln!(text, "1..{}", columns.len());
     for (at, column) in columns.iter().enumerate() {
         nested(&mut text, column);

@@ -4,10 +4,13 @@
 use std::fmt::Write as _;
 
 use crate::escape::{cut, markdown, xml};
+use crate::series;
 use crate::story::Story;
 use crate::table;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, ColumnFindings, TestStatus};
+use vmtest_record::run::RunResult;
+use vmtest_record::series::State;
 
 /// A job summary is limited to 1 MiB; what precedes the matrix is far smaller than that.
 const MATRIX_BYTES: usize = 512 * 1024;
@@ -21,7 +24,11 @@ pub fn render(story: &Story<'_>) -> String {
     let columns = findings::columns(run);
     let class = run.exit_code;
     let mark = if class == Class::Pass { "✅" } else { "❌" };
-    let mut text = format!("## {mark} vmtest: {}\n\n", markdown(&table::classes(run)));
+    let mut text = match series::verdict(run) {
+        Some((_, sentence)) => format!("## {mark} {}\n\n", markdown(&sentence)),
+        None => format!("## {mark} vmtest: {}\n\n", markdown(&table::classes(run))),
+    };
+    patches(&mut text, run);
     overview(&mut text, &columns);
     if let Some(own) = findings::own_tests(run) {
         let _ = writeln!(text, "\n{}: {}", markdown(&own.what), markdown(&own.list()));
@@ -35,6 +42,30 @@ pub fn render(story: &Story<'_>) -> String {
         markdown(&run.command.join(" "))
     );
     text
+}
+
+/// A table with a row for each patch.
+fn patches(text: &mut String, run: &RunResult) {
+    for one in series::told(run) {
+        text.push_str("| patch | builds | boots | result |\n|---|---|---|---|\n");
+        for patch in &one.patches {
+            let state = |state: State| match state {
+                State::Yes => "yes",
+                State::No => "**no**",
+                State::Unknown => "",
+            };
+            let name = format!("{}/{} {}", patch.number, one.patches.len(), patch.info.subject);
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} |",
+                markdown(&name),
+                state(patch.builds),
+                state(patch.boots),
+                markdown(&series::result(patch))
+            );
+        }
+        let _ = writeln!(text, "\n{}\n", markdown(&table::classes(run)));
+    }
 }
 
 fn overview(text: &mut String, columns: &[ColumnFindings<'_>]) {

@@ -2,19 +2,18 @@
 //! Exporter: the matrix of `--each-patch`, one narrow column for each patch, with build and boot on top;
 //! below it, in words, which patch makes tests pass and which breaks something that worked.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::layout::{Look, Rows, flush, wrapped};
+use crate::layout::{Look, Rows, flush};
+use crate::series;
 use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::reference_columns::{self, Change, Stage};
 use vmtest_record::run::{Cell, Kernel, Role, RunResult};
+use vmtest_record::series::SeriesRecord;
 
 /// Minimum width of the label column; a series too long for one table is split into several.
 const LABELS: usize = 26;
-/// Most subtests of one group that a line names.
-const NAMED: usize = 4;
 
 /// Whether this is a run of `--each-patch`.
 pub fn applies(run: &RunResult) -> bool {
@@ -74,7 +73,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
         text.push('\n');
     }
     legend(text, run);
-    story(text, run, &steps);
+    story(text, run);
 }
 
 fn steps(run: &RunResult) -> Vec<PatchColumn<'_>> {
@@ -209,81 +208,17 @@ fn legend(text: &mut String, run: &RunResult) {
 }
 
 /// What each patch did, in words, in patch order.
-fn story(text: &mut String, run: &RunResult, steps: &[PatchColumn<'_>]) {
-    let mut told = Vec::new();
-    for (number, step) in steps.iter().enumerate() {
-        let who = if number == 0 { "base".to_owned() } else { format!("patch {number} ({})", subject(step)) };
-        let mut say = |what: String| told.push(flush(&format!("{who} {what}")));
-        for (at, what) in ["build", "boot"].into_iter().enumerate() {
-            match (step.stages[at], step.stage_changes[at]) {
-                (Stage::Failed(class), Some(Change::Breaks)) => {
-                    say(format!("BREAKS the {what}: {}", class.label()))
-                }
-                (Stage::Failed(class), _) if number == 0 => {
-                    say(format!("fails its {what}: {}", class.label()))
-                }
-                (Stage::Failed(class), _) => say(format!("still fails its {what}: {}", class.label())),
-                (_, Some(Change::Starts)) => say(format!("fixes the {what}")),
-                _ => (),
-            }
+fn story(text: &mut String, run: &RunResult) {
+    let told: Vec<&SeriesRecord> = series::told(run).collect();
+    for one in &told {
+        if told.len() > 1 {
+            let variant = if one.variant.is_empty() { String::new() } else { format!("/{}", one.variant) };
+            let _ = writeln!(text, "\non {}{variant}", one.kernel);
         }
-        for change in [Change::Breaks, Change::Starts] {
-            let cells: Vec<&Cell> = run
-                .cells
-                .iter()
-                .filter(|cell| {
-                    cell.kernel == step.kernel.id && reference_columns::change(cell) == Some(change)
-                })
-                .collect();
-            let subtests =
-                if cells.len() == 1 { "1 subtest".to_owned() } else { format!("{} subtests", cells.len()) };
-            let which = wrapped(&groups(run, &cells, change));
-            match change {
-                _ if cells.is_empty() => (),
-                Change::Breaks => say(format!("BREAKS {subtests} that passed before\n{which}")),
-                Change::Starts | Change::Differs => say(format!("lets {subtests} pass\n{which}")),
-            }
+        for what in series::story(one) {
+            let _ = write!(text, "\n{}", flush(&what));
         }
     }
-    if told.is_empty() {
-        told.push("no patch lets a subtest pass, and none breaks one\n".to_owned());
-    }
-    for what in told {
-        let _ = write!(text, "\n{what}");
-    }
-}
-
-/// `basic/* (31), mixed/x, mixed/y`: a whole group is abbreviated.
-fn groups(run: &RunResult, cells: &[&Cell], change: Change) -> String {
-    let mut tests: Vec<&str> = Vec::new();
-    let mut by_test: BTreeMap<&str, Vec<&Cell>> = BTreeMap::new();
-    for cell in cells {
-        if !tests.contains(&cell.test.as_str()) {
-            tests.push(&cell.test);
-        }
-        by_test.entry(&cell.test).or_default().push(cell);
-    }
-    let mut parts = Vec::new();
-    for test in tests {
-        let some = &by_test[test];
-        let all = run.cells.iter().filter(|cell| cell.kernel == some[0].kernel && cell.test == test).count();
-        // For a broken test the outcome matters; a pass is always a pass.
-        let outcomes: Vec<&str> = {
-            let mut names: Vec<&str> = some.iter().map(|cell| cell.outcome.name()).collect();
-            names.dedup();
-            if change == Change::Breaks { names } else { Vec::new() }
-        };
-        let became = if outcomes.is_empty() { String::new() } else { format!(" ({})", outcomes.join(", ")) };
-        if some.len() == all && all > 1 {
-            parts.push(format!("{test}/*, all {all}{became}"));
-            continue;
-        }
-        let named: Vec<String> = some.iter().take(NAMED).map(|cell| cell.path()).collect();
-        let more = some.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more of {test}") } else { String::new() };
-        parts.push(format!("{}{more}{became}", named.join(", ")));
-    }
-    parts.join("; ")
 }
 
 #[cfg(test)]

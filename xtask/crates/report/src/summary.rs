@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 
 use crate::layout::{Look, indented};
 use crate::names;
+use crate::series;
 use crate::story::Story;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::outcome::Outcome;
-use vmtest_record::reference_columns::{self, Change, Stage};
-use vmtest_record::run::{Cell, Kernel, RunResult};
+use vmtest_record::run::{Cell, RunResult};
+use vmtest_record::series::Verdict;
 
 const GREEN: &str = "1;32";
 const RED: &str = "1;31";
@@ -39,7 +40,7 @@ impl FailedStage<'_> {
         let first = reason.lines().next().unwrap_or_default();
         match self.cell.class {
             Class::SeriesDoesNotApply => does_not_apply(first).unwrap_or_else(|| format!("{name}: {first}")),
-            Class::KernelBuild => match compiler_error(reason) {
+            Class::KernelBuild => match findings::compiler_error(reason) {
                 Some(error) => format!("{name} does not build: {error}"),
                 None => format!("{name}: {first}"),
             },
@@ -78,13 +79,6 @@ fn does_not_apply(first: &str) -> Option<String> {
     let file = why.split([' ', ',']).find(|word| word.contains('/')).map(|file| file.trim_matches(':'));
     let file = file.map(|file| format!("{file}: ")).unwrap_or_default();
     Some(format!("patch {number} {subject} does not apply: {file}{kind}"))
-}
-
-/// The first error of a compiler in a reason: `kernel/bpf/a.c:12:3: error: ..`.
-fn compiler_error(reason: &str) -> Option<&str> {
-    let line = reason.lines().find(|line| line.contains(": error: "))?.trim_start();
-    let line = line.strip_prefix("because: ").unwrap_or(line).trim_start_matches(['|', ' ']);
-    Some(line.strip_prefix("/src/").unwrap_or(line))
 }
 
 /// The names of failed tests, each once, and the finding. Compared with an earlier run, the comparison is the
@@ -131,44 +125,23 @@ pub fn finding(run: &RunResult) -> (String, &'static str) {
     let class = run.exit_code;
     match class {
         Class::Interrupted | Class::Terminated => (format!("STOPPED: {}", class.label()), YELLOW),
-        Class::Pass => (format!("PASSED: {}", passed(run)), GREEN),
+        Class::Pass => match series::verdict(run) {
+            Some((Verdict::Good, sentence)) => (format!("PASSED: {sentence}"), GREEN),
+            Some((Verdict::Bad, sentence)) => (sentence, RED),
+            Some((Verdict::Unjudged, _)) | None => (format!("PASSED: {}", passed(run)), GREEN),
+        },
         Class::Flaky => (format!("FLAKY: {}", counted(run)), YELLOW),
         _ => {
-            let broken = breakage(run);
+            let series = series::verdict(run).filter(|(verdict, _)| *verdict == Verdict::Bad);
             let stage = failed_stages(run).into_iter().find(|stage| stage.cell.class == class);
-            let line = match (broken, stage) {
-                (Some(line), _) => line,
+            let line = match (series, stage) {
+                (Some((_, sentence)), _) => sentence,
                 (None, Some(stage)) => format!("FAILED: {}", stage.line(run)),
                 (None, None) => format!("FAILED: {}", failed(run)),
             };
             (line, RED)
         }
     }
-}
-
-/// `patch 2/3 "bpf: mask the cookie index" breaks 8 tests`: the first patch of `--each-patch` that does.
-fn breakage(run: &RunResult) -> Option<String> {
-    let steps: Vec<(&Kernel, (usize, usize))> =
-        run.kernels.iter().filter_map(|kernel| Some((kernel, names::step(run, kernel)?))).collect();
-    let builds = run.kernels.iter().map(|kernel| reference_columns::stages(run, kernel).0);
-    let changes = reference_columns::stage_changes(builds);
-    steps.into_iter().find_map(|(kernel, (at, of))| {
-        let subject = kernel.series.last()?;
-        let column = run.kernels.iter().position(|other| other.id == kernel.id)?;
-        let build = changes[column] == Some(Change::Breaks)
-            && matches!(reference_columns::stages(run, kernel).0, Stage::Failed(_));
-        let broken = |cell: &&Cell| {
-            cell.kernel == kernel.id
-                && findings::verdict(cell).is_bad()
-                && reference_columns::change(cell) == Some(Change::Breaks)
-        };
-        let what = match run.cells.iter().filter(broken).count() {
-            _ if build => "the build".to_owned(),
-            0 => return None,
-            count => tests(count),
-        };
-        Some(format!("patch {at}/{of} \"{subject}\" breaks {what}"))
-    })
 }
 
 fn tests(count: usize) -> String {

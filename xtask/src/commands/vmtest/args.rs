@@ -449,6 +449,7 @@ impl VmtestArgs {
             fail_fast,
             purpose,
             share: share.clone(),
+            checks: Vec::new(),
             self_test,
         }
     }

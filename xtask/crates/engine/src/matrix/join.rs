@@ -129,6 +129,7 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
         run.boots.extend(part.boots);
         run.cells.extend(part.cells.into_iter().filter(|cell| !is_made_here(cell)));
         run.splats.extend(part.splats);
+        run.series.extend(part.series);
         run.phases.extend(part.phases);
         add_allowed(&mut run.allowed_splats, part.allowed_splats);
     }
@@ -142,6 +143,7 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
         matrix.jobs = jobs;
     }
     settle(&mut run, frame, interrupted);
+    vmtest_record::attribution::settle(&mut run, interrupted);
     arrange(&mut run);
     Ok(run)
 }

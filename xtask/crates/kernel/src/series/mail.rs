@@ -27,6 +27,7 @@ const GIT_LIMIT: Duration = Duration::from_secs(120);
 pub(super) struct Mail {
     pub(super) label: String,
     pub(super) tags: Tags,
+    pub(super) author: String,
     pub(super) raw: Vec<u8>,
     pub(super) has_diff: bool,
     pub(super) looks_like: &'static str,
@@ -70,11 +71,14 @@ impl Mail {
     }
 
     pub(super) fn into_patch(self, at: usize, count: usize) -> Result<Patch> {
-        let Mail { label, tags, raw, touches, fields, strip, reverse, stray, bare, .. } = self;
+        let Mail { label, tags, author, raw, touches, fields, strip, reverse, stray, bare, .. } = self;
         let flowed = fields.flowed;
         let patch = Patch {
             label,
             subject: tags.subject,
+            author,
+            message_id: fields.id.unwrap_or_default(),
+            commit: String::new(),
             raw,
             touches,
             strip,
@@ -179,6 +183,10 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
         raw.splice(at..at, head.into_bytes());
         headers = mailinfo(dir, &label, &raw)?;
     }
+    let author = match (headless, headers.get("Author"), headers.get("Email")) {
+        (false, Some(name), Some(address)) => format!("{name} <{address}>"),
+        _ => String::new(),
+    };
     let bytes = |name: &str| -> Result<Vec<u8>> {
         let path = dir.join(name);
         fs::read(&path).on("cannot read", &path)
@@ -201,6 +209,7 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
     Ok(Mail {
         label,
         tags: Tags::of(headers.get("Subject").map_or("", String::as_str)),
+        author,
         has_diff: !files.is_empty(),
         looks_like,
         touches,

@@ -30,8 +30,9 @@ fn place(name: &str) -> PathBuf {
 
 fn run(name: &str) -> RunResult {
     let text = fs::read_to_string(place(&format!("{name}.json"))).expect("a record");
-    let run: RunResult = serde_json::from_str(&text).expect("a record of this version");
+    let mut run: RunResult = serde_json::from_str(&text).expect("a record of this version");
     load::check(&run).expect("a record that agrees with itself");
+    vmtest_record::attribution::settle(&mut run, None);
     run
 }
 

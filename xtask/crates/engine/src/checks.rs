@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The checks of `review`: for each patch of a series, what can be said of it without a guest. They compare the
+//! kernel with the patch to the kernel before it, and run while guests do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::bootable::Bpftool;
+use crate::column::{Built, Unbuilt};
+use crate::plan::Column;
+use crate::request::CheckName;
+use crate::resources::Resources;
+use vmtest_base::error::{Error, Result};
+use vmtest_host::store::RunDir;
+use vmtest_kernel::build::{ConfiguredTree, Recipe};
+use vmtest_kernel::checks::btf::{self, Btf};
+use vmtest_kernel::checks::functions::Code;
+use vmtest_kernel::checks::{checkpatch, uapi, warnings};
+use vmtest_kernel::patched::PatchedTree;
+use vmtest_kernel::series::Patch;
+use vmtest_record::series::{Check, CheckState};
+
+/// Results of the checks of one patch, by name.
+pub type Checks = BTreeMap<String, Check>;
+
+/// What is known of one column of a chain.
+#[derive(Debug)]
+pub struct State {
+    tree: Option<PatchedTree>,
+    /// The patch that this column adds.
+    patch: Option<Patch>,
+    /// Directory of its vmlinux, and its code.
+    kernel: Option<(PathBuf, Result<Code>)>,
+    bpftool: Option<PathBuf>,
+    /// Warnings of the files that its patch or the next one touches.
+    warnings: Result<String>,
+}
+
+impl State {
+    /// What is known before make.
+    pub fn of(unbuilt: &Unbuilt) -> State {
+        State {
+            tree: unbuilt.tree().ok().flatten().cloned(),
+            patch: unbuilt.last_patch().cloned(),
+            kernel: None,
+            bpftool: None,
+            warnings: Err(Error::host("it was not built")),
+        }
+    }
+
+    /// Adds what make produced. Compiles the files that this patch and the `next` one touch once more, with
+    /// W=1, as long as the objects are in this state.
+    pub fn built(
+        &mut self,
+        resources: &Resources<'_>,
+        column: &Column,
+        built: &Built,
+        next: Option<&Patch>,
+        run_dir: &RunDir,
+    ) {
+        let Some((dir, bpftool)) = built.files() else { return };
+        let wants = |check| resources.plan.checks.contains(&check);
+        self.bpftool = match bpftool {
+            Bpftool::In(dir) => Some(dir.clone()),
+            Bpftool::None(_) | Bpftool::Failed(_) => None,
+        };
+        self.kernel = Some((dir.to_owned(), Code::of(&dir.join("vmlinux"))));
+        if wants(CheckName::Warnings) {
+            let touched = [self.patch.as_ref(), next];
+            let files = touched.into_iter().flatten().flat_map(|patch| &patch.touches);
+            self.warnings = self.compile(resources, column, &warnings::objects(files), run_dir);
+        }
+    }
+
+    fn compile(
+        &self,
+        resources: &Resources<'_>,
+        column: &Column,
+        objects: &[String],
+        run_dir: &RunDir,
+    ) -> Result<String> {
+        let tree = self.tree.as_ref().ok_or_else(|| Error::host("it has no source"))?;
+        if objects.is_empty() {
+            return Ok(String::new());
+        }
+        let configuration = resources.prepared.configuration(column.variant.as_deref())?;
+        let recipe = Recipe {
+            variant: &configuration.variant,
+            requests: &configuration.requests,
+            tools: resources.tools()?,
+            make: resources.plan.make,
+        };
+        let _one = resources.make();
+        let log_dir = run_dir.dir(&format!("builds/{}", vmtest_kernel::build::identity(tree, &recipe)))?;
+        let configured = ConfiguredTree::configure(resources.ctx, tree, &recipe, &log_dir)?;
+        let phase = resources.ctx.bus.phase("warnings", tree.id());
+        let said = configured.extra_warnings(resources.ctx, objects, &log_dir.join("warnings.log"))?;
+        phase.finish();
+        Ok(said)
+    }
+
+    /// Whether its kernel is the same as that one, so that a guest would show nothing new. A patch of the
+    /// tree's own tests changes what runs in a guest.
+    pub fn is_same_kernel(&self, before: &State, resources: &Resources<'_>) -> bool {
+        let tests = |patch: &Patch| patch.touches.iter().any(|file| file.starts_with("tools/"));
+        if resources.plan.upstream.is_some() && self.patch.as_ref().is_none_or(tests) {
+            return false;
+        }
+        match (&before.kernel, &self.kernel) {
+            (Some((_, Ok(before))), Some((_, Ok(after)))) => before.is_same(after),
+            _ => false,
+        }
+    }
+}
+
+/// Runs the requested checks on the patch between two columns.
+pub fn run(resources: &Resources<'_>, before: &State, after: &State) -> Checks {
+    let Some(patch) = &after.patch else { return Checks::new() };
+    let one = |check: &CheckName| {
+        let begun = Instant::now();
+        let (state, summary, lines) = match check {
+            CheckName::Warnings => compare_warnings(before, after),
+            CheckName::Checkpatch => style(resources, after.tree.as_ref().or(before.tree.as_ref()), patch),
+            CheckName::Btf => types(resources, before, after),
+            CheckName::Uapi => interfaces(resources, before, after, patch),
+            CheckName::Functions => code(before, after),
+        }
+        .unwrap_or_else(|error| (CheckState::Unknown, unknown(*check, &error), Vec::new()));
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        (check.name().to_owned(), Check { state, summary, lines, duration_ms })
+    };
+    resources.plan.checks.iter().map(one).collect()
+}
+
+/// State, summary and lines of a check.
+type Outcome = Result<(CheckState, String, Vec<String>)>;
+
+fn unknown(check: CheckName, error: &Error) -> String {
+    let why = error.why.first().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{} not checked: {}{why}", check.name(), error.what)
+}
+
+/// `1 type`, `2 types`.
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+fn compare_warnings(before: &State, after: &State) -> Outcome {
+    let was = before.warnings.as_ref().map_err(Clone::clone)?;
+    let is = after.warnings.as_ref().map_err(Clone::clone)?;
+    let new = warnings::new(was, is);
+    Ok(match new.len() {
+        0 => (CheckState::Clean, "no new warnings".to_owned(), Vec::new()),
+        count => (CheckState::Bad, format!("adds {}", counted(count, "compiler warning")), new),
+    })
+}
+
+fn style(resources: &Resources<'_>, tree: Option<&PatchedTree>, patch: &Patch) -> Outcome {
+    let tree = tree.ok_or_else(|| Error::host("the tree is not known"))?;
+    let report = checkpatch::run(resources.ctx, resources.tools()?, &tree.source().dir, patch)?;
+    Ok(match report.counts() {
+        None => (CheckState::Clean, "checkpatch is clean".to_owned(), Vec::new()),
+        Some(counts) => (CheckState::Advice, format!("checkpatch: {counts}"), report.lines),
+    })
+}
+
+fn kernel(state: &State) -> Result<&PathBuf> {
+    state.kernel.as_ref().map(|(dir, _)| dir).ok_or_else(|| Error::host("there is no kernel to compare"))
+}
+
+fn types(resources: &Resources<'_>, before: &State, after: &State) -> Outcome {
+    let read = |state: &State| Btf::of(resources.tools()?, kernel(state)?, after.bpftool.as_deref());
+    let (types, functions) = read(before)?.changes(&read(after)?);
+    if types.is_empty() && functions.is_empty() {
+        return Ok((CheckState::Clean, "BTF is the same".to_owned(), Vec::new()));
+    }
+    let summary =
+        format!("BTF: {} and {} differ", counted(types.len(), "type"), counted(functions.len(), "prototype"));
+    Ok((CheckState::Info, summary, types.iter().chain(&functions).map(btf::line).collect()))
+}
+
+fn interfaces(resources: &Resources<'_>, before: &State, after: &State, patch: &Patch) -> Outcome {
+    let files: Vec<String> = patch.touches.iter().cloned().collect();
+    if !uapi::concerns(&files) {
+        return Ok((CheckState::Clean, "touches no header of user space".to_owned(), Vec::new()));
+    }
+    let none = || Error::host("the tree is not known");
+    let past = before.tree.as_ref().ok_or_else(none)?;
+    let base = after.tree.as_ref().ok_or_else(none)?;
+    let lines = uapi::run(resources.ctx, resources.tools()?, past, base)?;
+    Ok(match lines.is_empty() {
+        true => (CheckState::Clean, "the user-space headers stay compatible".to_owned(), lines),
+        false => (CheckState::Bad, "breaks a user-space header".to_owned(), lines),
+    })
+}
+
+fn code(before: &State, after: &State) -> Outcome {
+    let read = |state: &State| match &state.kernel {
+        Some((_, Ok(_))) => Ok(()),
+        Some((_, Err(error))) => Err(error.clone()),
+        None => Err(Error::host("there is no kernel to compare")),
+    };
+    read(before)?;
+    read(after)?;
+    let (Some((_, Ok(was))), Some((_, Ok(is)))) = (&before.kernel, &after.kernel) else {
+        return Err(Error::host("there is no kernel to compare"));
+    };
+    if was.is_same(is) {
+        return Ok((CheckState::Info, "changes no byte of the kernel".to_owned(), Vec::new()));
+    }
+    let changes = was.changes(is);
+    let lines = [("+ ", &changes.added), ("- ", &changes.removed), ("", &changes.changed)];
+    let lines: Vec<String> = lines
+        .into_iter()
+        .flat_map(|(mark, names)| names.iter().map(move |name| format!("{mark}{name}")))
+        .collect();
+    Ok(match lines.len() {
+        0 => (CheckState::Info, "changes data, and no function".to_owned(), lines),
+        count => (CheckState::Info, format!("changes {}", counted(count, "function")), lines),
+    })
+}
