@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Fetch, patch, build, boot and test kernels: the main job.
     Vmtest(Box<crate::commands::vmtest::args::VmtestArgs>),
+    /// Review a patch series: test each patch, and say whether it can be merged.
+    Review(Box<crate::commands::review::Args>),
     /// Run the jobs of a matrix file.
     #[command(subcommand)]
     Matrix(MatrixCommand),

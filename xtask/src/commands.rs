@@ -16,6 +16,7 @@ pub mod matrix;
 pub mod mutants;
 pub mod output;
 pub mod report;
+pub mod review;
 pub mod sources;
 mod staging;
 mod start;
@@ -37,8 +38,9 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::{places, sanitize};
 
 /// Names of the commands, for who mistypes one: an unknown first word is a kernel or a series.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "vmtest",
+    "review",
     "matrix",
     "bisect",
     "report",

@@ -59,6 +59,7 @@ fn run(cli: cli::Cli) -> Result<Exit> {
             Some(file) => commands::matrix::run(&args, file, &project),
             None => commands::vmtest::run(&args, &project),
         },
+        Command::Review(args) => commands::review::run(&args, &project),
         Command::Matrix(MatrixCommand::Run(args)) => match &args.0.matrix {
             Some(file) => commands::matrix::run(&args.0, file, &project),
             None => commands::vmtest::run(&args.0, &project),

@@ -11,7 +11,9 @@ pub const DEVELOPER: [&str; 3] = ["test", "dist", "install"];
 
 /// The command line of this program.
 pub fn command() -> Command {
-    let command = Cli::command().mut_subcommand("vmtest", crate::commands::vmtest::args::shown);
+    let command = Cli::command()
+        .mut_subcommand("vmtest", crate::commands::vmtest::args::shown)
+        .mut_subcommand("review", crate::commands::review::shown);
     match program::installation() {
         None => command,
         Some(_) => installed(command, program::name()),

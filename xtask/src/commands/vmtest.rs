@@ -29,9 +29,10 @@ pub mod args;
 mod cost;
 mod preview;
 mod rerun;
-mod words;
+pub mod words;
 
 use crate::commands::vmtest::args::VmtestArgs;
+use crate::settings::Setting;
 use crate::verbosity::Verbosity;
 
 /// Runs it; the class decides the exit code.
@@ -64,16 +65,10 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     let prepared = prepare(&ctx, plan).inspect_err(early)?;
     let (plan, resources) = (&prepared.plan, Resources::open(&ctx, &prepared).inspect_err(early)?);
     if args.dry_run {
-        // The plan goes where `--json` says, and nothing else is written.
-        args.output.open(None)?;
-        args.baseline.open()?;
-        args.out.as_deref().map_or(Ok(()), RunDir::check_empty)?;
-        return preview::show(&resources, &command, &settings, args.json.as_deref());
+        return preview_only(&resources, args, &command, &settings);
     }
-    let quiet = args.verbosity.level() == Verbosity::Quiet;
-    let reports = (args.output.quiet(quiet).open(args.json.as_deref())?, args.baseline.open()?);
-    let run_dir = start::run_dir(&ctx, args.out.as_deref())?;
-    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, &resources, &command))?;
+    let reports = reports(args)?;
+    let run_dir = run_dir(&resources, args, &command)?;
     if plan.purpose != Purpose::Test && plan.purpose != Purpose::Gdb {
         let class = inspect::run(&resources, &plan.columns[0], &run_dir)?;
         finish::tidy(&ctx, &run_dir, args.keep, args.run_size);
@@ -89,7 +84,44 @@ pub fn run(args: &VmtestArgs, project: &Path) -> Result<Class> {
     finish::finish(&ctx, (args.keep, args.run_size), &run_dir, &result, reports)
 }
 
-fn conclude(
+/// Shows the plan and does nothing.
+///
+/// # Errors
+/// When the real run would refuse these options.
+pub fn preview_only(
+    resources: &Resources<'_>,
+    args: &VmtestArgs,
+    command: &[String],
+    settings: &[Setting],
+) -> Result<Class> {
+    // The plan goes where `--json` says, and nothing else is written.
+    args.output.open(None)?;
+    args.baseline.open()?;
+    args.out.as_deref().map_or(Ok(()), RunDir::check_empty)?;
+    preview::show(resources, command, settings, args.json.as_deref())
+}
+
+/// Opens every report before the long work.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn reports(args: &VmtestArgs) -> Result<finish::Reports> {
+    let quiet = args.verbosity.level() == Verbosity::Quiet;
+    Ok((args.output.quiet(quiet).open(args.json.as_deref())?, args.baseline.open()?))
+}
+
+/// The directory of the run, with its plan.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn run_dir(resources: &Resources<'_>, args: &VmtestArgs, command: &[String]) -> Result<RunDir> {
+    let run_dir = start::run_dir(resources.ctx, args.out.as_deref())?;
+    write_file(&run_dir.path.join("plan.json"), preview::written(&run_dir, resources, command))?;
+    Ok(run_dir)
+}
+
+/// The record of a run with these columns.
+pub fn conclude(
     ctx: &Context,
     resources: &Resources<'_>,
     columns: Vec<ColumnResult>,

@@ -32,7 +32,7 @@ use vmtest_kernel::source::{Fetched, Prebuilt, SourceTree};
 use vmtest_kernel::{build_id, variant};
 pub use vmtest_record::column::ColumnResult;
 use vmtest_record::run::Kernel;
-use vmtest_record::series::PatchInfo;
+use vmtest_record::series::{Letter, PatchInfo};
 
 /// A series that changes something in here changes the tests that judge it.
 const TESTS_OF_THE_TREE: &str = "tools/testing/selftests/bpf/";
@@ -357,6 +357,11 @@ fn apply(
     kernel.id = format!("{}+{}", tree.id, series.name);
     kernel.series = series.patches.iter().map(|patch| patch.subject.clone()).collect();
     kernel.patches = series.patches.iter().map(info).collect();
+    kernel.letter = series.letter.as_ref().map(|letter| Letter {
+        subject: letter.subject.clone(),
+        author: letter.author.clone(),
+        message_id: letter.message_id.clone(),
+    });
     kernel.tests_changed = series.files_below(TESTS_OF_THE_TREE);
     kernel.notes = series.loud().map(str::to_owned).collect();
     PatchedTree::patched(ctx, tree, &series)

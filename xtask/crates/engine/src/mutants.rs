@@ -338,6 +338,8 @@ pub(crate) mod samples {
                 of: 0,
                 origin: None,
                 notes: Vec::new(),
+                letter: None,
+                prerequisites: Vec::new(),
             },
             breaks: "something".into(),
             signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),

@@ -209,6 +209,7 @@ impl Plan {
             patches,
             with_base,
             each_patch,
+            without_base,
             first_n,
             variants,
             suites: _,
@@ -248,6 +249,7 @@ impl Plan {
         let (own, upstream, programs) = chosen_suites(request, &columns)?;
         let series_columns = match (with_base, each_patch) {
             // clap rejects both together.
+            (_, true) if *without_base => SeriesColumns::EachPatchOnly,
             (_, true) => SeriesColumns::EachPatch,
             (true, false) => SeriesColumns::WithBase,
             (false, false) => SeriesColumns::Whole,

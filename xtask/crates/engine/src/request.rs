@@ -23,6 +23,9 @@ pub struct Request {
     pub with_base: bool,
     /// A column for each patch.
     pub each_patch: bool,
+    /// Leave out the column without patches; only with `each_patch`.
+    #[serde(default)]
+    pub without_base: bool,
     /// Use only this many patches of the series; `None`: all.
     pub first_n: Option<u32>,
     /// Variants; empty for the default one.
@@ -131,6 +134,7 @@ impl Default for Request {
             patches: Vec::new(),
             with_base: false,
             each_patch: false,
+            without_base: false,
             first_n: None,
             variants: Vec::new(),
             suites: vec![Suite::Own],
@@ -175,6 +179,8 @@ impl Request {
             patches,
             with_base,
             each_patch,
+            // Like `checks`.
+            without_base: _,
             first_n,
             variants,
             suites,

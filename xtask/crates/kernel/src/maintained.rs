@@ -176,6 +176,17 @@ fn maintained_name(project: &Path, path: &Path) -> Option<String> {
     inside.then(|| Some(short_name(whole.file_name()?.to_str()?).to_owned())).flatten()
 }
 
+/// The kernel version that a series of the project is for: `6.18` of `patches/fsession-6.18`; `None` for other
+/// series.
+pub fn version(project: &Path, typed: &Path) -> Option<String> {
+    let place = match typed.symlink_metadata() {
+        Ok(_) => maintained_name(project, typed).map(|_| typed.to_owned())?,
+        Err(_) => find(project, short_form(typed)?).ok()?.path,
+    };
+    let directory = place.canonicalize().ok()?.file_name()?.to_str()?.to_owned();
+    directory.strip_prefix(short_name(&directory))?.strip_prefix('-').map(str::to_owned)
+}
+
 fn same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -89,6 +89,21 @@ pub struct Series {
     pub origin: Option<Key>,
     /// Ignored parts of the input, and oddities in it.
     pub notes: Vec<Note>,
+    /// The mail that a reply answers: the cover letter, else the first patch; `None` without a mail.
+    pub letter: Option<Box<Letter>>,
+    /// Patch IDs of the patches between the base commit and the series (`prerequisite-patch-id:`).
+    pub prerequisites: Vec<String>,
+}
+
+/// Headers of a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// With `[PATCH ..]`.
+    pub subject: String,
+    /// `Name <address>`.
+    pub author: String,
+    /// Without brackets; empty without one.
+    pub message_id: String,
 }
 
 /// One mail with a diff, or one commit of a range.
@@ -242,6 +257,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
     let mut base_commit = None;
     let mut origin: Option<KeyBuilder> = None;
     let mut notes = Vec::new();
+    let (mut letter, mut prerequisites) = (None, Vec::new());
     for Place { path, name } in places {
         if name.is_none() {
             // Identified by path: the next version of a series has the same path, another series usually a
@@ -253,6 +269,8 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
         let mut part = load_one(path)?;
         part.patches.iter_mut().for_each(|patch| patch.ours = name.is_some());
         base_commit = base_commit.or(part.base_commit);
+        letter = letter.or(part.letter);
+        prerequisites.extend(part.prerequisites);
         patches.extend(part.patches);
         notes.extend(part.notes);
         names.push(name.clone().unwrap_or(part.name));
@@ -269,7 +287,7 @@ pub fn load_named(places: &[Place]) -> Result<Series> {
         }
     }
     let origin = origin.map(KeyBuilder::finish);
-    Ok(Series { name: names.join("+"), patches, base_commit, of, origin, notes })
+    Ok(Series { name: names.join("+"), patches, base_commit, of, origin, notes, letter, prerequisites })
 }
 
 /// Refuses patches that name a path outside of a kernel tree.
@@ -348,12 +366,11 @@ fn quilt(dir: &Path, (listed, notes): (Vec<directory::Listed>, Vec<Note>)) -> Re
         }
         mails.extend(read.into_iter().map(|mail| Mail { reverse: one.reverse, ..mail }));
     }
-    let base_commit = mails.iter().find_map(|mail| mail.base_commit.clone());
-    into_series(whole_name(dir)?, Chosen { patches: mails, notes, base_commit })
+    into_series(whole_name(dir)?, Chosen::of(mails, notes))
 }
 
 /// Reads a mailbox. A single mail is used even if it is a reply.
-fn mailbox(shown: &str, name: String, mut mails: Vec<Mail>) -> Result<Series> {
+fn mailbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<Series> {
     if mails.len() > 1 {
         return order_mbox(shown, name, mails);
     }
@@ -368,8 +385,7 @@ fn mailbox(shown: &str, name: String, mut mails: Vec<Mail>) -> Result<Series> {
         // Reports the error for a lone cover letter.
         return order_mbox(shown, name, mails);
     }
-    let base_commit = mails.iter_mut().find_map(|mail| mail.base_commit.clone());
-    into_series(name, Chosen { patches: mails, notes, base_commit })
+    into_series(name, Chosen::of(mails, notes))
 }
 
 fn file_name(path: &Path) -> String {

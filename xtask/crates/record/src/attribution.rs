@@ -53,6 +53,7 @@ fn judged(run: &RunResult, last: &Kernel, variant: &str, before: Option<&SeriesR
         kernel: last.id.clone(),
         variant: variant.to_owned(),
         base: base.map(|base| base.id.clone()).unwrap_or_default(),
+        letter: last.letter.clone().or_else(|| before?.letter.clone()),
         ..SeriesRecord::default()
     };
     let mut previous = base.map(|base| Stages::of(run, base, variant));

@@ -4,7 +4,7 @@
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
 use crate::outcome::Outcome;
-use crate::series::{Check, PatchInfo, SeriesRecord};
+use crate::series::{Check, Letter, PatchInfo, SeriesRecord};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,9 @@ pub struct Kernel {
     /// What these patches say of themselves; only until [`RunResult::series`] is filled in from it.
     #[serde(skip)]
     pub patches: Vec<PatchInfo>,
+    /// The mail that a reply to the series answers; only until [`RunResult::series`] is filled in from it.
+    #[serde(skip)]
+    pub letter: Option<Letter>,
     /// Results of the checks of its last patch; only until [`RunResult::series`] is filled in from it.
     #[serde(skip)]
     pub checks: BTreeMap<String, Check>,

@@ -23,6 +23,18 @@ pub struct PatchInfo {
     pub files: Vec<String>,
 }
 
+/// The mail that a reply to a series answers: its cover letter, else its first patch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Letter {
+    /// With `[PATCH ..]`.
+    pub subject: String,
+    /// `Name <address>`.
+    pub author: String,
+    /// Without brackets; empty without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message_id: String,
+}
+
 /// Whether something was reached and worked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -121,6 +133,9 @@ pub enum Verdict {
 pub struct SeriesRecord {
     /// Name of its directory, mailbox or range.
     pub name: String,
+    /// The mail that a reply answers; absent for patches without mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<Letter>,
     /// ID of the kernel with the whole series.
     pub kernel: String,
     /// Name of the variant.

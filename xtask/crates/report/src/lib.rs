@@ -20,6 +20,7 @@ pub mod names;
 
 pub mod phases;
 pub mod progress;
+pub mod reply;
 pub mod series;
 pub mod steps;
 pub mod story;

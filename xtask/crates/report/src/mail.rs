@@ -96,7 +96,7 @@ fn patches(run: &RunResult) -> Vec<String> {
 
 /// The text without the directories of this machine: `tree:/home/me/linux` becomes `tree:linux`. Paths of a
 /// guest stay.
-fn without_directories(text: &str) -> String {
+pub(super) fn without_directories(text: &str) -> String {
     static PATH: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?m)(^|[\s:=,'\x22(@])(~?(?:/[\w.+~@%-]+)+/)([\w.+~@%-]*)").expect("a pattern")
     });
@@ -177,7 +177,7 @@ fn under_test(run: &RunResult) -> Vec<String> {
 }
 
 /// At most `most` lines within the width, each with this indent. Omitted text is marked with two dots.
-fn wrap(text: &str, indent: &str, most: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, indent: &str, most: usize) -> Vec<String> {
     // Two columns are reserved for the dots.
     let options = textwrap::Options::new(WIDTH - 2).initial_indent(indent).subsequent_indent(indent);
     let text = text.replace(['\n', '\t'], " ");

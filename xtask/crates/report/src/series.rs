@@ -22,6 +22,19 @@ pub fn verdict(run: &RunResult) -> Option<(Verdict, String)> {
     Some((one.verdict, format!("{}{place}", sentence(one))))
 }
 
+/// The answer to whether a series can be merged, in one line.
+pub fn answer(run: &RunResult) -> String {
+    match verdict(run) {
+        None => "merge: not judged, because no patch was tested".to_owned(),
+        Some((Verdict::Good, sentence)) => format!("merge: yes, {sentence}"),
+        Some((Verdict::Bad, sentence)) => format!("merge: no, because {sentence}"),
+        Some((Verdict::Unjudged, sentence)) => {
+            let why = sentence.strip_prefix("the series is not judged: ").unwrap_or(&sentence);
+            format!("merge: not judged, because {why}")
+        }
+    }
+}
+
 /// Series of which each patch was tested.
 pub fn told(run: &RunResult) -> impl Iterator<Item = &SeriesRecord> {
     let steps = run.kernels.iter().any(|kernel| kernel.role == Some(Role::Step));

@@ -10,7 +10,7 @@ use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::reference_columns::{self, Change, Stage};
 use vmtest_record::run::{Cell, Kernel, Role, RunResult};
-use vmtest_record::series::SeriesRecord;
+use vmtest_record::series::{CheckState, SeriesRecord};
 
 /// Minimum width of the label column; a series too long for one table is split into several.
 const LABELS: usize = 26;
@@ -57,6 +57,7 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
             let marks = some.iter().map(|step| (stage_mark(step.stages[at]), step.stage_changes[at]));
             line(text, name, label_width, marks, (wide, extra), look);
         }
+        checks(text, run, some, first, label_width, (wide, extra), look);
         for row in &rows {
             let cell = |step: &PatchColumn<'_>| {
                 run.cells.iter().find(|cell| cell.kernel == step.kernel.id && cell.path() == *row)
@@ -74,6 +75,34 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
     }
     legend(text, run);
     story(text, run);
+}
+
+/// A line for each check of `review`, with the time that it took.
+fn checks(
+    text: &mut String,
+    run: &RunResult,
+    some: &[PatchColumn<'_>],
+    first: usize,
+    label_width: usize,
+    width: (usize, usize),
+    look: Look,
+) {
+    let Some(series) = series::told(run).next() else { return };
+    let mut names: Vec<&String> = series.patches.iter().flat_map(|patch| patch.checks.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let of = |at: usize| series.patches.get((first + at).checked_sub(1)?)?.checks.get(name);
+        let marks = (0..some.len()).map(|at| match of(at).map(|check| check.state) {
+            Some(CheckState::Clean) => (("ok", GREEN), None),
+            Some(CheckState::Info) => (("i", None), None),
+            Some(CheckState::Advice) => (("a", YELLOW), None),
+            Some(CheckState::Bad) => (("!", RED), None),
+            Some(CheckState::Unknown) => (("?", YELLOW), None),
+            None => (("-", None), None),
+        });
+        line(text, name, label_width, marks, width, look);
+    }
 }
 
 fn steps(run: &RunResult) -> Vec<PatchColumn<'_>> {
@@ -204,6 +233,11 @@ fn legend(text: &mut String, run: &RunResult) {
         text_of.push_str("   * starts to pass");
     }
     text_of.push_str("   ! breaks what worked");
+    if run.series.iter().flat_map(|one| &one.patches).any(|patch| !patch.checks.is_empty()) {
+        text_of.push_str(
+            "\nchecks: ok clean   i for information   a advice   ! speaks against it   ? not checked",
+        );
+    }
     let _ = writeln!(text, "{text_of}");
 }
 

@@ -169,7 +169,7 @@ pub struct VmtestArgs {
     #[arg(help_heading = "What to test", value_name = "WHAT")]
     pub words: Vec<String>,
     /// Kernel to test; repeatable [default: src:6.18, with --patches fsession unless other patches are given]
-    #[arg(help_heading = "What to test", long = "kernel", short = 'k', value_name = "SPEC")]
+    #[arg(help_heading = "What to test", long = "kernel", short = 'k', alias = "on", value_name = "SPEC")]
     pub kernels: Vec<String>,
     /// Series to apply: a directory of *.patch or a quilt `series`, an mbox, a thread or a single patch (also .gz or
     /// .xz), a series name from patches/ (fsession), or a message ID or lore address (fetched with b4); repeatable,
@@ -420,6 +420,7 @@ impl VmtestArgs {
             patches,
             with_base,
             each_patch,
+            without_base: false,
             first_n,
             variants,
             suites,

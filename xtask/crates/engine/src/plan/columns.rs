@@ -17,6 +17,8 @@ pub enum SeriesColumns {
     WithBase,
     /// The unpatched kernel, and one more for each patch.
     EachPatch,
+    /// One for each patch.
+    EachPatchOnly,
 }
 
 /// How much of the series a column has on top.
@@ -57,7 +59,7 @@ pub(super) fn refuse(
     patches: &[Named],
 ) -> Result<()> {
     let option = match (how, first_n) {
-        (SeriesColumns::EachPatch, _) => "--each-patch",
+        (SeriesColumns::EachPatch | SeriesColumns::EachPatchOnly, _) => "--each-patch",
         (SeriesColumns::WithBase, _) => "--with-base",
         (SeriesColumns::Whole, Some(_)) => "--first-n",
         (SeriesColumns::Whole, None) => return Ok(()),
@@ -74,7 +76,8 @@ pub(super) fn refuse(
             .why("--shell, --exec and --gdb look inside one")
             .next("use --first-n to look at a kernel with part of a series"));
     }
-    if how == SeriesColumns::EachPatch && columns.len() > 1 {
+    let each = matches!(how, SeriesColumns::EachPatch | SeriesColumns::EachPatchOnly);
+    if each && columns.len() > 1 {
         return Err(Error::usage("--each-patch is for one kernel in one variant")
             .why(format!("{} kernels and variants are requested", columns.len()))
             .next("test them in separate runs"));
@@ -112,6 +115,7 @@ pub fn expand(
             SeriesColumns::Whole => vec![],
             SeriesColumns::WithBase => vec![(0, Role::Base)],
             SeriesColumns::EachPatch => (0..last).map(|count| (count, Role::Step)).collect(),
+            SeriesColumns::EachPatchOnly => (1..last).map(|count| (count, Role::Step)).collect(),
         };
         let step = |count, role| (at, Column { upto: Upto::of(count, of), role, ..column.clone() });
         expanded.extend(before.into_iter().map(|(count, role)| step(count, Some(role))));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::diff::{FileDiff, Lines, parse_stripped, unquote};
 use crate::series::fields::Fields;
 use crate::series::subject::Tags;
-use crate::series::{Patch, neutral_git, stray, title};
+use crate::series::{Letter, Patch, neutral_git, stray, title};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::files::write_file;
 use vmtest_host::process::{Finished, Job, Stream};
@@ -33,6 +33,9 @@ pub(super) struct Mail {
     pub(super) looks_like: &'static str,
     pub(super) touches: BTreeSet<String>,
     pub(super) base_commit: Option<String>,
+    pub(super) prerequisites: Vec<String>,
+    /// Its subject with `[PATCH ..]`.
+    pub(super) whole_subject: String,
     pub(super) fields: Fields,
     /// What git considers to be its diff.
     pub(super) diff: Vec<u8>,
@@ -51,6 +54,13 @@ pub(super) struct Mail {
 impl Mail {
     pub(super) fn subject(&self) -> &str {
         &self.tags.subject
+    }
+
+    /// What a reply to it needs; `None` for a diff without a sender.
+    pub(super) fn letter(&self) -> Option<Letter> {
+        let (subject, author) = (self.whole_subject.clone(), self.author.clone());
+        let message_id = self.fields.id.clone().unwrap_or_default();
+        Some(Letter { subject, author, message_id }).filter(|letter| !letter.author.is_empty())
     }
 
     /// Its diff without anything after the signature, where a mailing list may have added text.
@@ -183,10 +193,6 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
         raw.splice(at..at, head.into_bytes());
         headers = mailinfo(dir, &label, &raw)?;
     }
-    let author = match (headless, headers.get("Author"), headers.get("Email")) {
-        (false, Some(name), Some(address)) => format!("{name} <{address}>"),
-        _ => String::new(),
-    };
     let bytes = |name: &str| -> Result<Vec<u8>> {
         let path = dir.join(name);
         fs::read(&path).on("cannot read", &path)
@@ -209,11 +215,13 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
     Ok(Mail {
         label,
         tags: Tags::of(headers.get("Subject").map_or("", String::as_str)),
-        author,
+        author: if headless { String::new() } else { author(&headers) },
         has_diff: !files.is_empty(),
         looks_like,
         touches,
         base_commit: base_commit_in(&message).or_else(|| base_commit_in(&body)),
+        prerequisites: [&message, &body].into_iter().flat_map(|text| prerequisites_in(text)).collect(),
+        whole_subject: headers.get("Subject").cloned().unwrap_or_default(),
         quotes: message.lines().any(|line| line.starts_with('>')),
         cut: false,
         strip,
@@ -226,6 +234,14 @@ fn decode(dir: &Path, label: String, mut raw: Vec<u8>, strip: u32) -> Result<Mai
         raw,
         diff,
     })
+}
+
+/// `Name <address>`; empty if one of them is missing.
+fn author(headers: &BTreeMap<String, String>) -> String {
+    match (headers.get("Author"), headers.get("Email")) {
+        (Some(name), Some(address)) => format!("{name} <{address}>"),
+        _ => String::new(),
+    }
 }
 
 /// Paths in the diff according to git, so that no change is missed if git reads it differently. None if the
@@ -272,6 +288,13 @@ fn mailinfo(dir: &Path, label: &str, raw: &[u8]) -> Result<BTreeMap<String, Stri
     let mut headers = pairs(&again);
     headers.extend(pairs(&done).into_iter().filter(|(_, value)| !value.contains("=?")));
     Ok(headers)
+}
+
+/// `prerequisite-patch-id: ID`, as `git format-patch --base` writes them.
+fn prerequisites_in(text: &str) -> Vec<String> {
+    let ids = text.lines().filter_map(|line| line.strip_prefix("prerequisite-patch-id:"));
+    let is_id = |id: &&str| id.len() == 40 && id.bytes().all(|c| c.is_ascii_hexdigit());
+    ids.map(str::trim).filter(is_id).map(str::to_owned).collect()
 }
 
 fn base_commit_in(text: &str) -> Option<String> {

@@ -56,11 +56,12 @@ pub(super) fn order_mbox(shown: &str, name: String, mails: Vec<Mail>) -> Result<
 }
 
 pub(super) fn into_series(name: String, chosen: Chosen) -> Result<Series> {
-    let Chosen { patches: mails, notes, base_commit } = chosen;
+    let Chosen { patches: mails, notes, base_commit, letter, prerequisites } = chosen;
     let count = mails.len();
     let patches: Result<Vec<Patch>> =
         mails.into_iter().enumerate().map(|(at, mail)| mail.into_patch(at, count)).collect();
-    Ok(Series { name, patches: patches?, base_commit, of: count, origin: None, notes })
+    let (patches, origin) = (patches?, None);
+    Ok(Series { name, patches, base_commit, of: count, origin, notes, letter, prerequisites })
 }
 
 fn check_numbers(shown: &str, total: u32, mails: &[&Mail]) -> Result<()> {

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::series::{Mail, Note, directory};
+use crate::series::{Letter, Mail, Note, directory};
 use vmtest_base::error::{Class, Error, Result};
 
 /// The selected patches in their order in the file, and notes about ignored mails.
@@ -18,6 +18,28 @@ pub(super) struct Chosen {
     pub notes: Vec<Note>,
     /// The commit that the series is based on, if known.
     pub base_commit: Option<String>,
+    /// The cover letter, else the first patch.
+    pub letter: Option<Box<Letter>>,
+    /// Patch IDs of what must be applied before it.
+    pub prerequisites: Vec<String>,
+}
+
+impl Chosen {
+    /// Patches without a cover letter.
+    pub fn of(patches: Vec<Mail>, notes: Vec<Note>) -> Chosen {
+        Chosen::with(&[], patches, notes)
+    }
+
+    fn with(covers: &[&Mail], patches: Vec<Mail>, notes: Vec<Note>) -> Chosen {
+        let all = || covers.iter().copied().chain(&patches);
+        Chosen {
+            base_commit: all().find_map(|mail| mail.base_commit.clone()),
+            letter: all().find_map(Mail::letter).map(Box::new),
+            prerequisites: all().flat_map(|mail| mail.prerequisites.clone()).collect(),
+            patches,
+            notes,
+        }
+    }
 }
 
 /// Missing numbers that an error lists: a subject could say 1/4000000000.
@@ -45,9 +67,9 @@ pub(super) fn choose(shown: &str, mails: Vec<Mail>, kind: Kind) -> Result<Chosen
         return Err(nothing(shown, &covers, &notes));
     }
     let versions: BTreeSet<u32> = patches.iter().map(|mail| mail.tags.version).collect();
-    let of_series = covers.iter().filter(|cover| versions.contains(&cover.tags.version));
-    let base_commit = of_series.chain(&patches).find_map(|mail| mail.base_commit.clone());
-    Ok(Chosen { patches, notes, base_commit })
+    let of_series: Vec<&Mail> =
+        covers.iter().filter(|cover| versions.contains(&cover.tags.version)).collect();
+    Ok(Chosen::with(&of_series, patches, notes))
 }
 
 fn nothing(shown: &str, covers: &[Mail], notes: &[Note]) -> Error {

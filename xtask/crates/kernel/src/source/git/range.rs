@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::series::{Patch, Series, refuse_paths_outside};
 use crate::source::git::place::{WALK, run};
-use crate::source::git::{Repo, succeeded};
+use crate::source::git::{Commits, Repo, ours, succeeded};
 use vmtest_base::error::{Class, Error, IoContext, Result};
 use vmtest_base::interrupt;
 use vmtest_host::context::Context;
@@ -151,6 +151,29 @@ impl Range {
             of,
             origin: None,
             notes: Vec::new(),
+            letter: None,
+            prerequisites: Vec::new(),
         })
+    }
+}
+
+impl Commits {
+    /// The newest of the last commits before `rev` after which all of these patches are applied, by their patch
+    /// IDs; `None` if one of them is not among the last thousand.
+    ///
+    /// # Errors
+    /// What git reports.
+    pub fn with_patches(&self, rev: &str, ids: &[String]) -> Result<Option<String>> {
+        let log = self.ask(&["log", "-p", "--no-merges", "--no-ext-diff", "-n", "1000", rev])?;
+        let log = succeeded(log, "git cannot read the history")?;
+        let mut command = ours(&self.clone);
+        command.args(["patch-id", "--stable"]);
+        let told =
+            succeeded(run(Job::new(command).input(log.stdout), WALK)?, "git cannot tell patches apart")?;
+        // Newest first: the first of them that is met contains the others, or they are not in one line.
+        let found: Vec<(&str, &str)> = told.stdout.lines().filter_map(|line| line.split_once(' ')).collect();
+        let all = ids.iter().all(|id| found.iter().any(|(other, _)| other == id));
+        let newest = found.iter().find(|(id, _)| ids.iter().any(|other| other == id));
+        Ok(newest.filter(|_| all).map(|(_, commit)| (*commit).to_owned()))
     }
 }

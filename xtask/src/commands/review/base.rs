@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The tree that a series is for: what it names itself, or the newest one on which it applies.
+
+use std::path::{Path, PathBuf};
+
+use vmtest_base::error::{Class, Error, Result};
+use vmtest_engine::plan::Plan;
+use vmtest_engine::request::Request;
+use vmtest_host::context::Context;
+use vmtest_kernel::maintained;
+use vmtest_kernel::patched::PatchedTree;
+use vmtest_kernel::series::Series;
+use vmtest_kernel::source::archive;
+use vmtest_kernel::source::{self, Commits, Fetched};
+use vmtest_kernel::spec::KernelSpec;
+
+/// Most releases that are tried.
+const TRIED: usize = 5;
+
+/// The tree for the series of a request; the user's choice comes first. Says which one, and why.
+///
+/// # Errors
+/// Class `Usage` if it applies to none.
+pub(super) fn find(ctx: &Context, request: &Request) -> Result<KernelSpec> {
+    let series =
+        maintained::load(ctx, &Plan::new(&Request { kernels: Vec::new(), ..request.clone() })?.patches)?;
+    let series = series.ok_or_else(|| Error::usage("there is no series to review"))?;
+    let chosen: Option<KernelSpec> = request.kernels.first().map(|kernel| kernel.parse()).transpose()?;
+    if let Some(chosen) = chosen {
+        let KernelSpec::Tree(repo) = &chosen else { return Ok(chosen) };
+        return Ok(named(ctx, repo, &series).unwrap_or(chosen));
+    }
+    if let Some(version) = request.patches.first().and_then(|path| maintained::version(&ctx.project, path)) {
+        let spec = KernelSpec::Src(version);
+        ctx.bus.note(format!("reviewing on {spec}, which the series is maintained for"));
+        return Ok(spec);
+    }
+    newest(ctx, &series)
+}
+
+/// The commit in this repository that the series says it is for, if the repository has it.
+fn named(ctx: &Context, repo: &Path, series: &Series) -> Option<KernelSpec> {
+    let base = series.base_commit.as_deref()?;
+    let no = |why: &str| {
+        ctx.bus.warn(format!("{} {why}: reviewing on the tree as it is", repo.display()));
+        None
+    };
+    let Ok(commits) = Commits::open(ctx, repo) else {
+        return no("is not a repository, so it does not have the base-commit of the series");
+    };
+    let Ok(mut rev) = commits.commit(base) else {
+        return no(&format!("does not have the base-commit of the series, {base}"));
+    };
+    let mut what = "the base-commit of the series".to_owned();
+    if !series.prerequisites.is_empty() {
+        let head = commits.commit("HEAD").ok()?;
+        match commits.with_patches(&head, &series.prerequisites) {
+            Ok(Some(commit)) => {
+                what = format!(
+                    "which has the {} prerequisite patches of the series",
+                    series.prerequisites.len()
+                );
+                rev = commit;
+            }
+            _ => return no("does not have the prerequisite patches of the series in its last 1000 commits"),
+        }
+    }
+    ctx.bus.note(format!("reviewing on {rev}, {what}"));
+    Some(KernelSpec::Git { repo: PathBuf::from(repo), rev })
+}
+
+/// The newest release of the archive on which the series applies.
+fn newest(ctx: &Context, series: &Series) -> Result<KernelSpec> {
+    let (_, listed) = archive::list(ctx)?;
+    let mut why = Vec::new();
+    for version in listed.iter().filter(|one| !one.sources.is_empty()).map(|one| &one.version).take(TRIED) {
+        let spec = KernelSpec::Src(version.clone());
+        ctx.bus.note(format!("trying {spec}: the series does not say which tree it is for"));
+        let fetched = source::fetch(ctx, &source::resolve(ctx, &spec)?)?;
+        let Fetched::Source(tree) = fetched else { continue };
+        match PatchedTree::patched(ctx, tree, series) {
+            Ok(_) => {
+                ctx.bus.note(format!("reviewing on {spec}, the newest release on which the series applies"));
+                return Ok(spec);
+            }
+            Err(error) if error.class == Class::SeriesDoesNotApply => {
+                why.push(format!("{spec}: {}", error.what));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(Class::SeriesDoesNotApply, "the series applies to none of the newest releases")
+        .detail(why)
+        .next("name its tree: --on TREE"))
+}
