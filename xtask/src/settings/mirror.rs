@@ -12,7 +12,7 @@ use vmtest_base::{interrupt, places};
 const QUESTION: &str = "\
 This host's apt has no Debian mirror configured. The build root and kernels of the
 archive come from one.
-Address of a mirror, a directory with dists/ and pool/ (nothing to stop here): ";
+Address of a mirror, a directory with dists/ and pool/ (press Enter to stop): ";
 
 /// Whether there is somebody to ask: at a terminal, and not in CI.
 fn may_ask() -> bool {

@@ -11,7 +11,7 @@ mod objects;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::build::objects::{Held, Purpose, objects, private};
+use crate::build::objects::{Held, Intent, objects, private};
 use crate::build_log;
 use crate::config::{self, Requests};
 use crate::make_mark::{Make, Making};
@@ -153,7 +153,7 @@ impl<'a> ConfiguredTree<'a> {
         log_dir: &Path,
     ) -> Result<ConfiguredTree<'a>> {
         ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
-        let place = objects(ctx, tree, recipe, Purpose::Build)?;
+        let place = objects(ctx, tree, recipe, Intent::Build)?;
         ConfiguredTree::within(place, ctx, (tree, recipe), log_dir)
     }
 
@@ -173,7 +173,7 @@ impl<'a> ConfiguredTree<'a> {
         ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
         let place = match apart {
             true => private(ctx)?,
-            false => objects(ctx, tree, recipe, Purpose::Configure)?,
+            false => objects(ctx, tree, recipe, Intent::Configure)?,
         };
         ConfiguredTree::within(place, ctx, (tree, recipe), log_dir).map(drop)
     }

@@ -24,7 +24,7 @@ pub(super) enum Held {
 
 /// What an object directory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Intent {
     Build,
     /// Nothing is compiled in it, so a private one starts empty.
     Configure,
@@ -52,7 +52,7 @@ pub(super) fn objects(
     ctx: &Context,
     tree: &PatchedTree,
     recipe: &Recipe<'_>,
-    purpose: Purpose,
+    intent: Intent,
 ) -> Result<(PathBuf, Held)> {
     // What it shares with others of its lineage.
     let name = Key::of("objects 1")
@@ -70,7 +70,7 @@ pub(super) fn objects(
     let place = |name: &str| ctx.cache.path(CacheKind::Objects, name);
     let (name, from) = match executed::isolation(ctx, tree)? {
         Isolation::Origin => (own.to_string(), plain.to_string()),
-        Isolation::ThrownAway(_) if purpose == Purpose::Configure => return private(ctx),
+        Isolation::ThrownAway(_) if intent == Intent::Configure => return private(ctx),
         Isolation::ThrownAway(path) => {
             ctx.bus.note(format!(
                 "{}: it changes {path}, which make executes, so it is built in a private copy of the objects",
