@@ -4,6 +4,8 @@
 //!
 //! A tree is untrusted. Its settings count only in the tree itself, each of them is reported, and it cannot name a mirror.
 
+pub mod mirror;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -99,9 +101,12 @@ impl Settings {
         self.files.iter().find_map(|(path, file)| Some((get(file)?, path.as_path())))
     }
 
-    /// The mirror: `given` is from the command line or the environment.
+    /// The mirror: `given` is from the command line or the environment. An empty one is none.
     pub fn mirror(&self, given: Option<&str>) -> Option<String> {
-        given.map(str::to_owned).or_else(|| Some(self.pick(|file| file.mirror.clone())?.0))
+        given
+            .filter(|given| !given.is_empty())
+            .map(str::to_owned)
+            .or_else(|| Some(self.pick(|file| file.mirror.clone())?.0))
     }
 
     /// Every value, whether it is used or not.

@@ -20,7 +20,7 @@ use vmtest_base::error::{Class, Error, PRECEDENCE, Result};
 use vmtest_base::files::write_file;
 use vmtest_base::interrupt;
 use vmtest_base::thread::join as join_thread;
-use vmtest_engine::build_chain::side_by_side;
+use vmtest_engine::build_chain::{self, side_by_side};
 use vmtest_engine::column::{self, ColumnResult, Material, Unbuilt};
 use vmtest_engine::matrix::executor::Executor;
 use vmtest_engine::matrix::join::{self, Frame, Part};
@@ -221,7 +221,8 @@ impl Run<'_> {
         let chains = chains(self.ready(&checked)?);
         let (run_dir, outputs) = self.open()?;
         let kernels = |chain: &Vec<Ready<'_>>, trees| self.kernels(chain, trees, &run_dir);
-        let parts = side_by_side(&chains, || runner(&chains), |chain| trees(chain), kernels);
+        let configured = |chain: &Vec<Ready<'_>>, trees| configured(chain, trees, &chains, &run_dir);
+        let parts = side_by_side(&chains, || runner(&chains), |chain| trees(chain), configured, kernels);
         let parts = parts.inspect_err(|error| {
             // A mistake that only the built runner could reveal: there is no run to keep.
             if error.class == Class::Usage {
@@ -253,7 +254,8 @@ impl Run<'_> {
             };
             chain.iter().zip(trees).map(build).collect()
         };
-        let built = side_by_side(&chains, || runner(&chains), |chain| trees(chain), kernels)?;
+        let configured = |chain: &Vec<Ready<'_>>, trees| configured(chain, trees, &chains, &run_dir);
+        let built = side_by_side(&chains, || runner(&chains), |chain| trees(chain), configured, kernels)?;
         let mut text = String::new();
         let mut classes = Vec::new();
         for (job, kernel, error) in &built {
@@ -400,6 +402,17 @@ fn trees(chain: &[Ready<'_>]) -> Trees {
     };
     let trees = chain.iter().map(|one| column::patch(&one.resources, one.column, &material)).collect();
     (material, trees)
+}
+
+/// The same trees, without those that lose an option.
+fn configured(
+    chain: &[Ready<'_>],
+    (material, trees): Trees,
+    chains: &[Vec<Ready<'_>>],
+    run_dir: &RunDir,
+) -> Trees {
+    let columns: Vec<_> = chain.iter().map(|one| (&one.resources, one.column)).collect();
+    (material, build_chain::configure(&columns, trees, chains.len() == 1, run_dir))
 }
 
 /// Builds the runner and chooses the subtests of each job, to detect a glob without a match before building a

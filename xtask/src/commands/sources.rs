@@ -29,7 +29,10 @@ pub struct Args {
 /// When the archive cannot be reached, or the output cannot be written.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let Args { json, mirror } = args;
-    let ctx = Context { mirror: mirror.clone().or_else(|| ctx.mirror.clone()), ..ctx.clone() };
+    let ctx = Context {
+        mirror: mirror.clone().filter(|mirror| !mirror.is_empty()).or_else(|| ctx.mirror.clone()),
+        ..ctx.clone()
+    };
     let (mirror, rows) = archive::list(&ctx)?;
     let text = if *json {
         let value = serde_json::json!({ "schema": 1, "mirror": mirror, "versions": rows });

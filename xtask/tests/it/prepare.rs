@@ -85,6 +85,78 @@ fn no_make_of_a_matrix_starts_before_the_patches_of_all_jobs_are_applied() {
     world.is_clean();
 }
 
+/// What the fake make was called for, in order, without what does not matter here.
+fn calls(world: &World) -> Vec<String> {
+    let calls = world.read("home/make.calls");
+    calls.lines().filter(|call| ["allnoconfig", "vmlinux"].contains(call)).map(str::to_owned).collect()
+}
+
+/// The numbers of the first log lines with a warning and about a build.
+fn warned_and_built(done: &Done, warning: &str) -> (usize, usize) {
+    let log = fs::read_to_string(done.run_dir.as_ref().expect("a run").join("log")).expect("a log");
+    let at = |part: &str| log.lines().position(|line| line.contains(part));
+    (
+        at(warning).unwrap_or_else(|| panic!("no {warning}\n{log}")),
+        at(" build: ").unwrap_or_else(|| panic!("no build\n{log}")),
+    )
+}
+
+const LOSES: &str = "a requested option is lost: CONFIG_BPF_EVENTS=y became n";
+
+#[test]
+fn a_lost_option_of_a_later_kernel_is_known_before_anything_is_built() {
+    let world = World::new();
+    let good = format!("tree:{}", world.tree("good", PASSES).display());
+    let lossy = format!("tree:{}", world.tree("lossy", "kconfig: CONFIG_BPF_EVENTS").display());
+    let done = world.run(&["--kernel", &good, "--kernel", &lossy]);
+    done.exits(11).says(&[&format!("warning: tree:lossy: {LOSES}")]);
+    assert_eq!(calls(&world), ["allnoconfig", "allnoconfig", "vmlinux"], "{done}");
+    let (warned, built) = warned_and_built(&done, LOSES);
+    assert!(warned < built, "{done}");
+    assert!(done.outcomes(Some("tree:good")).values().all(|outcome| outcome == "pass"), "{done}");
+    assert!(done.outcomes(Some("tree:lossy")).values().all(|outcome| outcome == "notrun"), "{done}");
+    world.is_clean();
+}
+
+#[test]
+fn a_lost_option_of_a_job_is_known_before_anything_of_a_matrix_is_built() {
+    let world = World::new();
+    world.tree("good", PASSES);
+    world.tree("lossy", "kconfig: CONFIG_BPF_EVENTS");
+    world.write("m.toml", "[[matrix]]\nkernels = ['tree:good', 'tree:lossy']\nvariants = ['default']\n");
+    let done = world.run(&["--matrix", "m.toml"]);
+    done.exits(11);
+    assert_eq!(calls(&world), ["allnoconfig", "allnoconfig", "vmlinux"], "{done}");
+    let (warned, built) = warned_and_built(&done, LOSES);
+    assert!(warned < built, "{done}");
+    world.is_clean();
+}
+
+/// A series that does not change Kconfig is not configured apart from its build.
+#[test]
+fn an_option_that_a_series_loses_is_known_before_its_base_is_built() {
+    let world = World::new();
+    let spec = format!("tree:{}", world.tree("good", PASSES).display());
+    world.write(
+        "lossy.patch",
+        "From: A <a@example.org>\nSubject: [PATCH] fake: lose an option\n\nIt is gone.\n---\n\
+         diff --git a/Kconfig b/Kconfig\n--- a/Kconfig\n+++ b/Kconfig\n\
+         @@ -1,3 +1,4 @@\n mainmenu \"fake\"\n \n+# less\n config BPF_EVENTS\n\
+         diff --git a/fake.does b/fake.does\n--- a/fake.does\n+++ b/fake.does\n\
+         @@ -1 +1,2 @@\n guest: pass\n+kconfig: CONFIG_BPF_EVENTS\n--\n2.39.0\n",
+    );
+    let done = world.run(&["--kernel", &spec, "--patches", "lossy.patch", "--with-base"]);
+    done.exits(11);
+    assert_eq!(calls(&world), ["allnoconfig", "allnoconfig", "vmlinux"], "{done}");
+    let (warned, built) = warned_and_built(&done, LOSES);
+    assert!(warned < built, "{done}");
+    assert!(done.outcomes(Some("tree:good")).values().all(|outcome| outcome == "pass"), "{done}");
+    world.patch("harmless.patch", "second", "better");
+    world.run(&["--kernel", &spec, "--patches", "harmless.patch", "--with-base"]).exits(0);
+    assert_eq!(calls(&world)[3..], ["vmlinux"], "{done}");
+    world.is_clean();
+}
+
 /// An index of the archive that lists these versions, all of which are in the cache.
 fn index(world: &World, versions: &[&str]) -> String {
     let release = |version: &&str| {

@@ -3,6 +3,7 @@
 //! them: the output of a test is in its source (`support/fakes/guest`).
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use crate::support::{Done, World, text};
 
@@ -130,6 +131,22 @@ fn what_the_text_says_decides_the_cells() {
     none.exits(3);
     assert_eq!(outcomes(&none), pairs(&[("unstable/none*", "missing")]));
     run(&world, &spec, &["--test", "alpha/one"]).exits(30).says(&["ran without being requested"]);
+}
+
+#[test]
+fn a_name_that_the_tree_does_not_have_is_known_before_the_build_with_a_similar_one() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA)]);
+    let typo = run(&world, &spec, &["--test", "alhpa", "--test", "alpha"]);
+    let why = "no such test in the tree's prog_tests/; did you mean `alpha`?";
+    typo.exits(3).says(&[&format!("warning: tree:linux: alhpa: {why}")]);
+    assert_eq!(cells(&typo)["alhpa"], ("missing".to_owned(), why.to_owned()));
+    let log = fs::read_to_string(typo.run_dir.as_ref().expect("a run").join("log")).expect("a log");
+    assert!(log.find(why) < log.find(" build: "), "{log}");
+    // A test of the other suite can be meant as well.
+    let both = ["--suite", "own", "--test", "basik", "--test", "alpha"];
+    run(&world, &spec, &both).exits(3).says(&["prog_tests/; did you mean `basic`?"]);
+    world.is_clean();
 }
 
 #[test]

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a signal requested that this process end. All code that waits checks it.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, IoContext, Result};
+
+/// Time in milliseconds after which a wait looks for a signal.
+const LOOK_MS: u16 = 100;
 
 static SIGNAL: AtomicU32 = AtomicU32::new(0);
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -55,4 +60,22 @@ pub fn check() -> Result<()> {
         None => Ok(()),
         Some(class) => Err(Error::new(class, class.label())),
     }
+}
+
+/// A line from standard input, trimmed. Reading is not ended by a signal, so it starts when there is a line.
+///
+/// # Errors
+/// Class `Interrupted` or `Terminated`, and those of reading.
+pub fn line() -> Result<String> {
+    let stdin = std::io::stdin();
+    loop {
+        check()?;
+        let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut waiting, PollTimeout::from(LOOK_MS)).is_ok_and(|ready| ready > 0) {
+            break;
+        }
+    }
+    let mut line = String::new();
+    stdin.read_line(&mut line).on("cannot read", "standard input")?;
+    Ok(line.trim().to_owned())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs columns in parallel. First the trees of all columns, so that a failed fetch or a patch that does not
-//! apply is found before the first make. Then kernels and guests. The columns of one kernel in one variant
+//! apply is found before the first make. Then their configurations, so that a lost option is found before
+//! anything is compiled. Then kernels and guests. The columns of one kernel in one variant
 //! form a chain: its base and the steps of its series share an object directory, so each build is incremental
 //! and overlaps with the boot of the previous kernel.
 
@@ -37,12 +38,16 @@ pub fn run(resources: &Resources<'_>, columns: &[Column], run_dir: &RunDir) -> R
         &chains,
         runner,
         |chain| trees(resources, *chain),
+        |(_, chain), trees| {
+            let columns: Vec<_> = chain.iter().map(|column| (resources, column)).collect();
+            configure(&columns, without_vain_bases(chain, trees), chains.len() == 1, run_dir)
+        },
         |(_, chain), trees| kernels(resources, chain, trees, run_dir),
     )
 }
 
-/// Runs chains in two steps, each for all chains in parallel: `trees` first, and `kernels` once all trees are
-/// done.
+/// Runs chains in three steps, each for all chains in parallel: `trees` first, `configure` once all trees are
+/// done, and then `kernels`.
 ///
 /// # Errors
 /// Class `Usage` from `runner`, which runs in parallel and stops the chains if it fails.
@@ -50,22 +55,18 @@ pub fn side_by_side<L: Sync, T: Send, R: Send>(
     chains: &[L],
     runner: impl FnOnce() -> Result<()> + Send,
     trees: impl Fn(&L) -> T + Sync,
+    configure: impl Fn(&L, T) -> T + Sync,
     kernels: impl Fn(&L, T) -> Vec<R> + Sync,
 ) -> Result<Vec<R>> {
-    let (trees, kernels) = (&trees, &kernels);
     std::thread::scope(|scope| {
         let runner = scope.spawn(runner);
-        let booted = scope.spawn(move || {
-            let trees: Vec<T> = std::thread::scope(|scope| {
-                let chains: Vec<_> = chains.iter().map(|chain| scope.spawn(move || trees(chain))).collect();
-                chains.into_iter().map(join).collect()
-            });
-            std::thread::scope(|scope| {
-                let chains = chains.iter().zip(trees);
-                let chains: Vec<_> =
-                    chains.map(|(chain, tree)| scope.spawn(move || kernels(chain, tree))).collect();
-                chains.into_iter().flat_map(join).collect()
-            })
+        let booted = scope.spawn(|| {
+            let trees = in_parallel(chains.iter().map(|chain| || trees(chain)));
+            let ready = chains.iter().zip(trees);
+            let ready = in_parallel(ready.map(|(chain, tree)| || configure(chain, tree)));
+            let ready = chains.iter().zip(ready);
+            let results = in_parallel(ready.map(|(chain, tree)| || kernels(chain, tree)));
+            results.into_iter().flatten().collect()
         });
         if let Err(error) = join(runner) {
             if error.class == Class::Usage {
@@ -78,6 +79,44 @@ pub fn side_by_side<L: Sync, T: Send, R: Send>(
     })
 }
 
+/// Does each in its own thread.
+fn in_parallel<R: Send, F: FnOnce() -> R + Send>(all: impl Iterator<Item = F>) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all.map(|one| scope.spawn(one)).collect();
+        threads.into_iter().map(join).collect()
+    })
+}
+
+/// Configures the first kernel of a chain, unless it is `alone` and will be configured before anything is
+/// compiled in any case; and the last, if its series may change the result.
+pub fn configure(
+    columns: &[(&Resources<'_>, &Column)],
+    trees: Vec<Unbuilt>,
+    alone: bool,
+    run_dir: &RunDir,
+) -> Vec<Unbuilt> {
+    let last = trees.len().saturating_sub(1);
+    let columns_and_trees = columns.iter().zip(trees).enumerate();
+    let configured = columns_and_trees.map(|(at, ((resources, column), tree))| match at {
+        0 if alone => tree,
+        0 => column::configure(resources, column, tree, false, run_dir),
+        _ if at == last && tree.changes_config() => column::configure(resources, column, tree, true, run_dir),
+        _ => tree,
+    });
+    let configured: Vec<Unbuilt> = configured.collect();
+    for (at, tree) in configured.iter().enumerate().filter(|_| interrupt::requested().is_none()) {
+        let id = &tree.kernel().id;
+        // A run of one kernel ends with this error, and jobs of a matrix have the same kernel.
+        let is_new = !(alone && last == 0) && (at == 0 || configured[at - 1].kernel().id != *id);
+        if let Some(error) = tree.tree().err().filter(|_| is_new) {
+            let why = error.summary();
+            let why = why.strip_prefix(&format!("{id}: ")).unwrap_or(&why);
+            columns[at].0.ctx.bus.warn(format!("{id}: {why}"));
+        }
+    }
+    configured
+}
+
 /// The patched trees of the columns of a chain.
 fn trees(resources: &Resources<'_>, (place, chain): (usize, &[Column])) -> Vec<Unbuilt> {
     let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Vec::new() };
@@ -88,6 +127,9 @@ fn trees(resources: &Resources<'_>, (place, chain): (usize, &[Column])) -> Vec<U
     let borrows = |column: &Column| !column.spec.has_source();
     if last.spec.has_source() && resources.plan.columns.iter().any(borrows) {
         lend(resources, place, trees.last());
+    }
+    if let (Some(wanted), Some(Ok(Some(tree)))) = (resources.plan.upstream, trees.last().map(Unbuilt::tree)) {
+        column::warn_of_absent_tests(resources, tree, wanted);
     }
     trees
 }
@@ -126,7 +168,6 @@ fn kernels(
     trees: Vec<Unbuilt>,
     run_dir: &RunDir,
 ) -> Vec<ColumnResult> {
-    let trees = without_vain_bases(chain, trees);
     let mut results = build_and_boot(resources, chain, trees, run_dir);
     for at in 1..results.len() {
         let before = results[at - 1].first().map(|result| result.kernel.id.clone());

@@ -14,6 +14,7 @@ mod upstream;
 use std::path::{Path, PathBuf};
 
 use crate::bootable::{Bootable, Bpftool};
+pub use crate::column::upstream::warn_of_absent as warn_of_absent_tests;
 use crate::plan::{Column, Upto};
 use crate::prepare::Configuration;
 use crate::request::BootChoice;
@@ -120,6 +121,11 @@ impl Unbuilt {
         self.from.as_ref().is_err_and(|error| error.class == Class::SeriesDoesNotApply)
     }
 
+    /// Whether its series may change the result of Kconfig.
+    pub fn changes_config(&self) -> bool {
+        self.tree().ok().flatten().is_some_and(build::series_changes_config)
+    }
+
     /// The same column, which is not built because of another one.
     pub fn stopped(self, why: Error) -> Unbuilt {
         Unbuilt { from: self.from.and(Err(why)), ..self }
@@ -131,10 +137,7 @@ impl Unbuilt {
     /// Why there is no source, or no tools.
     pub fn is_built(&self, resources: &Resources<'_>, column: &Column) -> Result<bool> {
         let Some(tree) = self.tree()? else { return Ok(true) };
-        let Configuration { variant, requests } =
-            resources.prepared.configuration(column.variant.as_deref())?;
-        let recipe = Recipe { variant, requests, tools: resources.tools()?, make: resources.plan.make };
-        Ok(build::cached(resources.ctx, tree, &recipe)?.is_some())
+        Ok(build::is_cached(resources.ctx, tree, &recipe(resources, column)?))
     }
 
     /// Directory of its source; `None` without one.
@@ -162,6 +165,49 @@ pub fn patch(resources: &Resources<'_>, column: &Column, material: &Result<Mater
         Err(error) => Err(error.clone()),
     };
     Unbuilt { kernel, patch, from }
+}
+
+/// Configures the kernel of a column ahead of its build. Only what would stop that build stops the column;
+/// other errors are for the build, which may avoid them. `apart`: not where it will be built.
+pub fn configure(
+    resources: &Resources<'_>,
+    column: &Column,
+    mut unbuilt: Unbuilt,
+    apart: bool,
+    run_dir: &RunDir,
+) -> Unbuilt {
+    match configured(resources, column, &unbuilt, apart, run_dir) {
+        Err(error) if matches!(error.class, Class::OptionLost | Class::KernelBuild) => {
+            if let Ok(recipe) = recipe(resources, column) {
+                unbuilt.kernel.toolchain = recipe.variant.compiler.name().to_owned();
+            }
+            unbuilt.stopped(error)
+        }
+        _ => unbuilt,
+    }
+}
+
+fn configured(
+    resources: &Resources<'_>,
+    column: &Column,
+    unbuilt: &Unbuilt,
+    apart: bool,
+    run_dir: &RunDir,
+) -> Result<()> {
+    let Some(tree) = unbuilt.tree()? else { return Ok(()) };
+    let recipe = recipe(resources, column)?;
+    if build::is_cached(resources.ctx, tree, &recipe) {
+        return Ok(());
+    }
+    let _one = resources.make();
+    let log_dir = run_dir.dir(&format!("builds/{}", build::identity(tree, &recipe)))?;
+    ConfiguredTree::check(resources.ctx, tree, &recipe, &log_dir, apart)
+}
+
+/// How the kernel of a column is built.
+fn recipe<'a>(resources: &'a Resources<'_>, column: &Column) -> Result<Recipe<'a>> {
+    let Configuration { variant, requests } = resources.prepared.configuration(column.variant.as_deref())?;
+    Ok(Recipe { variant, requests, tools: resources.tools()?, make: resources.plan.make })
 }
 
 /// A column after make: its kernel, or why the build failed.
@@ -273,9 +319,9 @@ fn built_kernel(
     run_dir: &RunDir,
     kernel: &mut Kernel,
 ) -> Result<Bootable> {
-    let Configuration { variant, requests } = resources.prepared.configuration(column.variant.as_deref())?;
+    let recipe = recipe(resources, column)?;
+    let variant = recipe.variant;
     kernel.toolchain = variant.compiler.name().to_owned();
-    let recipe = Recipe { variant, requests, tools: resources.tools()?, make: resources.plan.make };
     let built = match build::cached(resources.ctx, &tree, &recipe)? {
         Some(built) => built,
         None => {

@@ -13,6 +13,7 @@ use vmtest_base::error::{Error, Result};
 use vmtest_guest::judge::Program;
 use vmtest_host::build_root::BuildRoot;
 use vmtest_host::context::Context;
+use vmtest_host::debian_mirror;
 use vmtest_host::doctor::{self, Need, Toolchain};
 use vmtest_host::store::make_room;
 use vmtest_kernel::config::{self, Requests};
@@ -97,7 +98,11 @@ pub fn prepare_all(ctx: &Context, plans: Vec<Plan>, named: &[KernelSpec]) -> Res
     // Before the host is checked: it may be a typo.
     let programs: Vec<_> = plans.iter().map(|plan| programs(ctx, plan)).collect::<Result<_>>()?;
     make_room(&ctx.cache, &ctx.bus)?;
-    doctor::require(&needs(&plans, ctx))?;
+    let needs = needs(&plans, ctx);
+    doctor::require(&needs)?;
+    if needs.contains(&Need::BuildRoot) {
+        debian_mirror::require(ctx)?;
+    }
     let configurations = plans.iter().map(|plan| configurations(ctx, plan));
     let configurations: Vec<_> = configurations.collect::<Result<_>>()?;
     let mut read: Vec<(Vec<Named>, Option<Series>)> = Vec::new();

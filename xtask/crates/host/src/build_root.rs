@@ -42,16 +42,8 @@ impl BuildRoot {
     /// # Errors
     /// Class `Host` if it cannot be made.
     pub fn ensure(ctx: &Context) -> Result<BuildRoot> {
-        let file = ctx.project.join("images/build-root.toml");
-        let text = read_text(&file)?;
-        let manifest: Manifest = toml::from_str(&text)
-            .map_err(|error| Error::host(format!("cannot read {}", file.display())).why(error))?;
+        let (manifest, key) = Manifest::read(ctx)?;
         let packages = manifest.packages.join(",");
-        let key = Key::of("root 1")
-            .field("suite", &manifest.suite)
-            .field("packages", &packages)
-            .field("mounts", MOUNT_POINTS.join(" "))
-            .finish();
         let phase = ctx.bus.phase("build root", format!("Debian {}", manifest.suite));
         let (entry, cached) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Root, key.as_str(), |dir| {
             bootstrap(ctx, &phase, &manifest.suite, &packages, dir)
@@ -67,10 +59,25 @@ impl BuildRoot {
         Ok(root)
     }
 
-    /// Whether the cache has any build root.
+    /// Whether the cache has it.
     pub fn is_cached(ctx: &Context) -> bool {
-        let entries = fs::read_dir(ctx.cache.path(CacheKind::Root, "")).map(Iterator::count);
-        entries.unwrap_or(0) > 0
+        Manifest::read(ctx).is_ok_and(|(_, key)| ctx.cache.path(CacheKind::Root, key.as_str()).exists())
+    }
+}
+
+impl Manifest {
+    /// The manifest of this project, with the key of the root that it makes.
+    fn read(ctx: &Context) -> Result<(Manifest, Key)> {
+        let file = ctx.project.join("images/build-root.toml");
+        let text = read_text(&file)?;
+        let manifest: Manifest = toml::from_str(&text)
+            .map_err(|error| Error::host(format!("cannot read {}", file.display())).why(error))?;
+        let key = Key::of("root 1")
+            .field("suite", &manifest.suite)
+            .field("packages", manifest.packages.join(","))
+            .field("mounts", MOUNT_POINTS.join(" "))
+            .finish();
+        Ok((manifest, key))
     }
 }
 

@@ -36,12 +36,18 @@ fn host_mirror(shell: &Shell) -> Result<String> {
         cmd!(shell, "apt-get indextargets --format {format}").quiet().ignore_stderr().env("LC_ALL", "C");
     let targets = targets.read().unwrap_or_default();
     pick_mirror(&targets).ok_or_else(|| {
-        Error::host("cannot choose a Debian mirror")
-            .why("this host's apt uses none")
-            .next(format!(
-                "name one with --mirror URL or VMTEST_DEBIAN_MIRROR (and install `debian-archive-keyring`), {OTHER_WAYS}"
-            ))
+        Error::host(UNKNOWN)
+            .why("this host's apt uses none, and neither --mirror nor the settings name one")
+            .detail(["MIRROR/debian is the directory that holds dists/ and pool/".to_owned()])
+            .next("export VMTEST_DEBIAN_MIRROR=http://MIRROR/debian")
     })
+}
+
+const UNKNOWN: &str = "cannot choose a Debian mirror";
+
+/// Whether something failed only because no mirror is known.
+pub fn is_unknown(error: &Error) -> bool {
+    error.what == UNKNOWN || error.why.iter().any(|why| why == UNKNOWN)
 }
 
 /// Picks the mirror of Debian's main archive from the output of `apt-get indextargets --format
@@ -66,13 +72,25 @@ fn pick_mirror(targets: &str) -> Option<String> {
     main.or_else(any).or_else(by_path).map(|(_, _, uri)| uri.trim_end_matches('/').to_owned())
 }
 
+/// Fails if no mirror is known.
+///
+/// # Errors
+/// The one that making the build root would fail with.
+pub fn require(ctx: &Context) -> Result<()> {
+    mirror(ctx, &shell()?).map(drop)
+}
+
+fn shell() -> Result<Shell> {
+    Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))
+}
+
 /// The sources list entry for one Debian suite, verified with Debian's own keys. The build root is made from
 /// it.
 ///
 /// # Errors
 /// If there is no mirror.
 pub fn sources_line(ctx: &Context, suite: &str) -> Result<String> {
-    let shell = Shell::new().map_err(|error| Error::host("cannot use the working directory").why(error))?;
+    let shell = shell()?;
     Ok(format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror(ctx, &shell)?))
 }
 

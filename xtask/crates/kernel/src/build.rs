@@ -12,10 +12,11 @@ mod objects;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::build::objects::{Held, objects};
+use crate::build::objects::{Held, Intent, objects, private};
 use crate::build_log;
 use crate::config::{self, Requests};
 use crate::make_mark::{Make, Making};
+use crate::patch::Overlay;
 use crate::patched::PatchedTree;
 use crate::source_view::{self, Overlaid};
 use crate::variant::{self, Compiler, Variant};
@@ -120,6 +121,11 @@ pub fn cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> Result<
     found.map(|dir| opened(tree, recipe, dir, true)).transpose()
 }
 
+/// Whether the finished kernel is in the cache.
+pub fn is_cached(ctx: &Context, tree: &PatchedTree, recipe: &Recipe<'_>) -> bool {
+    ctx.cache.get(CacheKind::Kernel, key(tree, recipe).as_str()).is_some()
+}
+
 fn opened(tree: &PatchedTree, recipe: &Recipe<'_>, dir: PathBuf, cached: bool) -> Result<KernelBuild> {
     let release = read_text(&dir.join("release"))?.trim().to_owned();
     let (key, identity) = (key(tree, recipe), identity(tree, recipe));
@@ -147,13 +153,38 @@ impl<'a> ConfiguredTree<'a> {
         recipe: &'a Recipe<'a>,
         log_dir: &Path,
     ) -> Result<ConfiguredTree<'a>> {
-        let name = Key::of("objects 1")
-            .field("lineage", tree.source().lineage.as_str())
-            .field("config", recipe.requests.key().as_str())
-            .field("tools", recipe.tools.key().as_str())
-            .field("compiler", recipe.variant.compiler.name());
         ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
-        let (dir, held) = objects(ctx, tree, name)?;
+        let place = objects(ctx, tree, recipe, Intent::Build)?;
+        ConfiguredTree::within(place, ctx, (tree, recipe), log_dir)
+    }
+
+    /// Only checks that a tree can be configured, and releases everything: a lock held until its build could
+    /// deadlock with another run. `apart`: not in the object directory, where changing between two states of
+    /// a tree would make files new.
+    ///
+    /// # Errors
+    /// Those of [`ConfiguredTree::configure`].
+    pub fn check(
+        ctx: &Context,
+        tree: &PatchedTree,
+        recipe: &Recipe<'_>,
+        log_dir: &Path,
+        apart: bool,
+    ) -> Result<()> {
+        ctx.cache.verify(&ctx.bus, &tree.source().dir)?;
+        let place = match apart {
+            true => private(ctx)?,
+            false => objects(ctx, tree, recipe, Intent::Configure)?,
+        };
+        ConfiguredTree::within(place, ctx, (tree, recipe), log_dir).map(drop)
+    }
+
+    fn within(
+        (dir, held): (PathBuf, Held),
+        ctx: &Context,
+        (tree, recipe): (&'a PatchedTree, &'a Recipe<'a>),
+        log_dir: &Path,
+    ) -> Result<ConfiguredTree<'a>> {
         create_dir(&dir.join("obj"))?;
         let making = Making::of(&dir.join("obj"))?;
         let configured = ConfiguredTree { tree, recipe, dir, making, _held: held };
@@ -442,6 +473,13 @@ const KEPT: [(&str, &str); 3] =
 /// only for the progress bar.
 const TYPICAL_OBJECTS: u64 = 1_830;
 
+/// Whether the series of a tree may change the result of Kconfig.
+pub fn series_changes_config(tree: &PatchedTree) -> bool {
+    let paths =
+        |overlay: &Overlay| overlay.changed.iter().chain(&overlay.deleted).any(|path| changes_config(path));
+    tree.overlay().is_some_and(paths)
+}
+
 /// Whether it is a Kconfig file, or a script that Kconfig may run.
 fn changes_config(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -456,21 +494,4 @@ fn object_built(line: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn make_lines_are_recognised() {
-        assert_eq!(object_built("  CC      kernel/bpf/trampoline.o"), Some("kernel/bpf/trampoline.o"));
-        assert_eq!(object_built("  GEN     arch/x86/include/generated/x.h"), None);
-        assert_eq!(object_built("kernel/x.c:1:2: error: CC"), None);
-    }
-
-    #[test]
-    fn only_what_kconfig_reads_configures_again() {
-        assert!(changes_config("kernel/trace/Kconfig"));
-        assert!(changes_config("lib/Kconfig.debug"));
-        assert!(changes_config("scripts/gcc-version.sh"));
-        assert!(!changes_config("kernel/bpf/trampoline.c"));
-    }
-}
+mod tests;

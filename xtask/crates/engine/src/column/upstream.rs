@@ -14,11 +14,13 @@ use crate::plan::{Column, UpstreamPlan};
 use crate::resources::Resources;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::files::write_file;
+use vmtest_base::similar;
 use vmtest_guest::judge::{CellBase, Chosen, ExternalSuite, SuiteInput, make_cell, notrun};
 use vmtest_guest::observed::Limits;
 use vmtest_guest::spec::{Boot, Task};
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::MODULES;
+use vmtest_kernel::patched::PatchedTree;
 use vmtest_record::column::ColumnResult;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{Cell, Kernel};
@@ -73,6 +75,40 @@ fn asked(globs: &[String]) -> Vec<TestName> {
     globs.iter().map(name).collect()
 }
 
+/// Warns about requested tests that a tree does not have, for the time before its kernel is built. Other
+/// mistakes are for the column.
+pub fn warn_of_absent(resources: &Resources<'_>, tree: &PatchedTree, wanted: UpstreamPlan) {
+    // Nobody typed the default selection.
+    if resources.plan.filter.is_empty() {
+        return;
+    }
+    let Ok(index) = Index::of(resources.ctx, tree) else { return };
+    for name in choose(resources, &index, wanted).map(|choice| choice.absent).unwrap_or_default() {
+        if let Ok(why) = why_absent(resources, &index, &name) {
+            resources.ctx.bus.warn(format!("{}: {}: {why}", tree.id(), name.path()));
+        }
+    }
+}
+
+fn why_absent(resources: &Resources<'_>, index: &Index, name: &TestName) -> Result<String> {
+    let own = if resources.plan.own { &resources.runner()?.0.listed[..] } else { &[] };
+    let own = own.iter().map(|listed| listed.name.test.as_str());
+    let meant = similar::closest(&name.test, index.tests.keys().map(String::as_str).chain(own));
+    let meant = meant.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+    Ok(format!("no such test in the tree's prog_tests/{meant}"))
+}
+
+fn choose(resources: &Resources<'_>, index: &Index, wanted: UpstreamPlan) -> Result<Choice> {
+    let filter = &resources.plan.filter;
+    let own = match resources.plan.own {
+        true => resources.runner()?.0.known(filter)?.globs().to_vec(),
+        false => Vec::new(),
+    };
+    let elsewhere = |glob: &str| own.iter().any(|known| known == glob);
+    let measures = |file: &str| index.measures(file);
+    choice::choose(filter.globs(), index.offer(&measures), wanted.ignore_deny_list, &elsewhere)
+}
+
 struct UpstreamColumn<'a> {
     resources: &'a Resources<'a>,
     column: &'a Column,
@@ -97,9 +133,10 @@ impl UpstreamColumn<'_> {
         }
         let base = self.base(&bootable.kernel.id);
         let index = Index::of(resources.ctx, tree)?;
-        let choice = self.choose(&index)?;
+        let choice = choose(resources, &index, self.wanted)?;
         let Choice { chosen, denied, absent } = &choice;
-        let mut cells = self.apart(&base, denied, absent, chosen.is_empty());
+        let mut cells = self.apart(&base, denied, chosen.is_empty());
+        cells.extend(self.absent(&base, absent, &index)?);
         if chosen.is_empty() {
             resources.bad();
             return Ok(self.without_a_boot(&bootable.kernel, cells));
@@ -138,38 +175,25 @@ impl UpstreamColumn<'_> {
         self.boot(bootable, boot_reason, &bundle, &built, cells)
     }
 
-    fn choose(&self, index: &Index) -> Result<Choice> {
-        let filter = &self.resources.plan.filter;
-        let own = if self.resources.plan.own {
-            let (runner, _) = self.resources.runner()?;
-            runner.known(filter)?.globs().to_vec()
-        } else {
-            Vec::new()
-        };
-        let elsewhere = |glob: &str| own.iter().any(|known| known == glob);
-        let measures = |file: &str| index.measures(file);
-        choice::choose(filter.globs(), index.offer(&measures), self.wanted.ignore_deny_list, &elsewhere)
-    }
-
-    /// Cells of tests that do not run because the tree denies them or does not have them. Missing ones always
-    /// count; denied ones only if nothing else was chosen: a column without any evidence is not a pass.
-    fn apart(
-        &self,
-        base: &CellBase,
-        denied: &[(TestName, String)],
-        absent: &[TestName],
-        alone: bool,
-    ) -> Vec<Cell> {
+    /// Cells of tests that do not run because the tree denies them. They count only if nothing else was
+    /// chosen: a column without any evidence is not a pass.
+    fn apart(&self, base: &CellBase, denied: &[(TestName, String)], alone: bool) -> Vec<Cell> {
         let class = if alone { Class::Incomplete } else { Class::Pass };
         let denied = denied.iter().map(|(name, why)| {
             let found = (Outcome::Notrun, why.clone(), class);
             Cell { required: alone, ..make_cell(base, name, found, (None, 1), false) }
         });
-        let absent = absent.iter().map(|name| {
-            let why = "no such test in the tree's prog_tests/".to_owned();
-            make_cell(base, name, (Outcome::Missing, why, Class::Incomplete), (None, 1), false)
-        });
-        denied.chain(absent).collect()
+        denied.collect()
+    }
+
+    /// Cells of tests that the tree does not have. They always count.
+    fn absent(&self, base: &CellBase, absent: &[TestName], index: &Index) -> Result<Vec<Cell>> {
+        let cell = |name: &TestName| {
+            let why = why_absent(self.resources, index, name)?;
+            let found = (Outcome::Missing, why, Class::Incomplete);
+            Ok(make_cell(base, name, found, (None, 1), false))
+        };
+        absent.iter().map(cell).collect()
     }
 
     fn without_a_boot(&self, kernel: &Kernel, cells: Vec<Cell>) -> ColumnResult {

@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::build::Recipe;
 use crate::executed::{self, Isolation};
 use crate::patched::PatchedTree;
 use vmtest_base::error::{IoContext, Result};
 use vmtest_base::files::create_dir;
-use vmtest_base::key::KeyBuilder;
+use vmtest_base::key::Key;
 use vmtest_host::context::Context;
 use vmtest_host::process::Job;
 use vmtest_host::store::{CacheKind, Lock, Scratch, make_room};
@@ -21,11 +22,24 @@ pub(super) enum Held {
     ThrownAway(#[expect(dead_code, reason = "removed when it is dropped")] Scratch),
 }
 
+/// What an object directory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    Build,
+    /// Nothing is compiled in it, so a private one starts empty.
+    Configure,
+}
+
+/// An empty private directory.
+pub(super) fn private(ctx: &Context) -> Result<(PathBuf, Held)> {
+    let scratch = ctx.cache.scratch()?;
+    Ok((scratch.path().to_owned(), Held::ThrownAway(scratch)))
+}
+
 /// Object directories that are kept per untrusted tree, one per set of files that make executes.
 const KEPT_STATES: usize = 2;
 
-/// The object directory for this state of a tree. `name` identifies what it shares with others of its
-/// lineage.
+/// The object directory for this state of a tree.
 ///
 /// Builds share objects only with builds of the same origin that execute the same files, see [`executed`]:
 ///
@@ -34,7 +48,18 @@ const KEPT_STATES: usize = 2;
 ///   starts as a copy of the source's objects. Otherwise the series is built in a temporary copy of them.
 /// - An untrusted tree has one directory per set of files that make executes. It starts empty, or, for a
 ///   series on top, as a copy of the tree's own objects. Only the last used ones are kept.
-pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Result<(PathBuf, Held)> {
+pub(super) fn objects(
+    ctx: &Context,
+    tree: &PatchedTree,
+    recipe: &Recipe<'_>,
+    intent: Intent,
+) -> Result<(PathBuf, Held)> {
+    // What it shares with others of its lineage.
+    let name = Key::of("objects 1")
+        .field("lineage", tree.source().lineage.as_str())
+        .field("config", recipe.requests.key().as_str())
+        .field("tools", recipe.tools.key().as_str())
+        .field("compiler", recipe.variant.compiler.name());
     let series = tree.overlay().and_then(|overlay| overlay.origin.as_ref());
     let plain = name.clone().finish();
     // The origin of the source is part of its lineage.
@@ -45,14 +70,15 @@ pub(super) fn objects(ctx: &Context, tree: &PatchedTree, name: KeyBuilder) -> Re
     let place = |name: &str| ctx.cache.path(CacheKind::Objects, name);
     let (name, from) = match executed::isolation(ctx, tree)? {
         Isolation::Origin => (own.to_string(), plain.to_string()),
+        Isolation::ThrownAway(_) if intent == Intent::Configure => return private(ctx),
         Isolation::ThrownAway(path) => {
             ctx.bus.note(format!(
                 "{}: it changes {path}, which make executes, so it is built in a private copy of the objects",
                 tree.id()
             ));
-            let scratch = ctx.cache.scratch()?;
-            copy_objects(ctx, tree, plain.as_str(), scratch.path())?;
-            return Ok((scratch.path().to_owned(), Held::ThrownAway(scratch)));
+            let (dir, held) = private(ctx)?;
+            copy_objects(ctx, tree, plain.as_str(), &dir)?;
+            return Ok((dir, held));
         }
         Isolation::Executed(executed) => {
             // A series on an untrusted tree that executes the same files starts with the tree's own objects.
