@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::settings::{Setting, Settings};
+use crate::settings::Settings;
 use vmtest_base::error::{Class, Error, Result};
 use vmtest_host::doctor::{self, Check, Status, Toolchain};
 
@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print one JSON object with the checks and the settings
+    /// Print a JSON array with one object per check
     #[arg(long)]
     json: bool,
     /// Check what this toolchain needs
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<Class> {
     let Args { json, toolchain } = args;
     let checks = doctor::examine(*toolchain);
     let settings = Settings::read()?.all();
-    let mut text = if *json { as_json(&checks, &settings)? } else { as_table(&checks) };
+    let mut text = if *json { as_json(&checks)? } else { as_table(&checks) };
     if !*json && !settings.is_empty() {
         text.push_str("\nsettings (the command line and the environment come first)\n");
         settings.iter().for_each(|setting| text.push_str(&format!("    {setting}\n")));
@@ -47,9 +47,8 @@ pub fn run(args: &Args) -> Result<Class> {
     Ok(if missing { Class::Host } else { Class::Pass })
 }
 
-fn as_json(checks: &[Check], settings: &[Setting]) -> Result<String> {
-    let value = serde_json::json!({ "schema": 1, "checks": checks, "settings": settings });
-    let text = serde_json::to_string_pretty(&value)
+fn as_json(checks: &[Check]) -> Result<String> {
+    let text = serde_json::to_string_pretty(checks)
         .map_err(|error| Error::host("cannot write the checks as JSON").why(error))?;
     Ok(text + "\n")
 }

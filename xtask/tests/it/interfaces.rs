@@ -42,8 +42,7 @@ fn json_stands_alone_on_standard_output() {
         assert!(!json[field].is_null(), "{words:?}: {json:#}");
     }
     let doctor = run(&world, &["doctor", "--json"]);
-    let found: Value = serde_json::from_str(&doctor.stdout).expect("JSON");
-    assert!(found["checks"].is_array() && found["settings"].is_array(), "{doctor}");
+    assert!(serde_json::from_str::<Value>(&doctor.stdout).expect("JSON").is_array(), "{doctor}");
     let (good, bad) = (kernel(&world, "pass"), world.path("bad"));
     world.tree("bad", "guest: fail");
     let words = ["bisect", "--good", &good, "--bad", &format!("tree:{}", bad.display()), "--json", "-"];
