@@ -86,7 +86,7 @@ fn run(command: &Command, project: &Path) -> Result<Exit> {
             Some(file) => commands::matrix::run(args, file, project),
             None => commands::vmtest::run(args, project),
         },
-        Command::Review(args) => commands::review::run(&args, &project),
+        Command::Review(args) => commands::review::run(args, project),
         Command::Matrix(MatrixCommand::Run(args)) => match &args.0.matrix {
             Some(file) => commands::matrix::run(&args.0, file, project),
             None => commands::vmtest::run(&args.0, project),
