@@ -298,6 +298,7 @@ impl Desk {
 
     /// Has B stand for a commit that panics, or for one that fails a test.
     pub fn panics(&self, does: bool) {
-        git(&self.world.path("linux"), &["tag", "-f", "B", if does { "panics" } else { "topic" }]);
+        let commit = if does { "panics" } else { "topic" };
+        git(&self.world.path("linux"), &["update-ref", "refs/tags/B", commit]);
     }
 }
