@@ -340,4 +340,5 @@ checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if ! $check && ! $installed && [[ -O $checkout/Cargo.lock ]] && has cargo; then
     say "compiling the harness, which takes a minute or two the first time"
     (cd "$checkout" && cargo build --locked --package xtask)
+    say "next: cargo xtask doctor, cargo xtask vmtest, or cargo xtask install (README.md)"
 fi

@@ -131,9 +131,6 @@ pub fn words<I: IntoIterator<Item = OsString>>(words: I) -> Vec<OsString> {
 }
 
 #[cfg(test)]
-mod doc_examples;
-
-#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
@@ -323,36 +320,6 @@ mod tests {
     fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
         let below: Vec<_> = command.get_subcommands().flat_map(leaves).collect();
         if below.is_empty() { vec![command] } else { below }
-    }
-
-    #[test]
-    fn every_help_has_examples_that_can_be_typed() {
-        let mut cli = Cli::command();
-        cli.build();
-        for command in leaves(&cli) {
-            let help = [command.get_before_help(), command.get_after_help()];
-            let help: String = help.into_iter().flatten().map(ToString::to_string).collect();
-            let joined = help.replace("\\\n", " ");
-            let examples: Vec<&str> = joined
-                .lines()
-                .map(str::trim)
-                .filter_map(|line| line.strip_prefix("cargo xtask "))
-                .map(|line| line.split("   ").next().unwrap_or(line))
-                .collect();
-            assert!(help.contains("Examples:") && !examples.is_empty(), "{}: {help}", command.get_name());
-            for example in examples {
-                let words = example.split(" > ").next().unwrap_or(example).split_whitespace();
-                let words = words.map(|word| word.trim_matches(['\'', '"']));
-                let parsed = Cli::command().try_get_matches_from(["xtask"].into_iter().chain(words));
-                // Quoted words with spaces are one argument for a shell, but several here.
-                let quoted = example.contains('\'') || example.contains('"');
-                assert!(
-                    quoted || parsed.is_ok(),
-                    "{example}: {}",
-                    parsed.err().map_or_else(String::new, |e| e.to_string())
-                );
-            }
-        }
     }
 
     /// The whole help of every command at 80 columns; examples to be pasted are narrow enough that clap never

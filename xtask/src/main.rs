@@ -25,6 +25,7 @@ use vmtest_base::event::Bus;
 use vmtest_host::context::Context;
 use vmtest_host::debian_mirror;
 use vmtest_host::store::Cache;
+use vmtest_report::layout;
 
 fn main() -> ExitCode {
     let _log = github::begin();
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     };
     let exit = prepared().and_then(|project| asking(&cli.command, &project)).unwrap_or_else(|error| {
         // A closed standard error is ignored.
-        let _ = writeln!(std::io::stderr(), "error: {}", vmtest_base::sanitize::lines(&error.to_string()));
+        let text = format!("error: {}", vmtest_base::sanitize::lines(&error.to_string()));
+        let _ = writeln!(std::io::stderr(), "{}", layout::message(&text, layout::columns_of_stderr()));
         Exit::Class(error.class)
     });
     vmtest_host::reaper::finish();

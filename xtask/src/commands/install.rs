@@ -65,7 +65,8 @@ pub fn run(args: &Args, project: &Path) -> Result<()> {
     let mut text = format!("{NAME} {} ({})\n", version.version, version.revision);
     text += &format!("installed in {}\nlinked as {}\n", root.display(), link.display());
     if !on_path(bin) {
-        text += &format!("{} is not on PATH: add it there, or use the full name\n", bin.display());
+        let bin = bin.display();
+        text += &format!("{bin} is not on PATH; for this shell: export PATH=\"{bin}:$PATH\"\n");
     }
     print(&text)
 }

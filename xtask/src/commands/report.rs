@@ -19,7 +19,7 @@ Examples:
   cargo xtask report show 20261121-090238-692d4a   by name or directory
   cargo xtask report export --output junit=out.xml --output mail=reply.txt
   cargo xtask report diff 20261120-090238-692d4a latest
-  cargo xtask report merge shards/*                merge parts of a matrix
+  cargo xtask report merge job-*/                 merge parts of a matrix
 
 RUN is `latest`, `-2` for the second last, the name of a run, its directory
 or its run.json.

@@ -275,6 +275,8 @@ fn a_value_with_a_typing_error_gets_the_right_one() {
         (&["--kernel", &spec, "--patches", "fsessoin"], "did you mean `fsession`?"),
         (&["--kernel", &repo], "did you mean `bpf-cookies`?"),
         (&["reprot"], "did you mean `report`?"),
+        (&["./linxu"], "did you mean `./linux`? Otherwise,"),
+        (&["--kernel", "./lnux"], "did you mean `./linux`? Otherwise,"),
     ] {
         world.run(words).refuses(2, &[says]);
     }

@@ -12,6 +12,7 @@ mod cache;
 mod deaths;
 mod diff;
 mod disk;
+mod docs;
 mod evidence;
 mod exports;
 mod failures;

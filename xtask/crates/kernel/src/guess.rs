@@ -11,7 +11,7 @@ use crate::series;
 use crate::source::{self, archive};
 use crate::spec::{FORMS, KernelSpec};
 use vmtest_base::error::{Error, Result};
-use vmtest_base::places;
+use vmtest_base::{places, similar};
 use vmtest_host::context::Context;
 
 /// What a word means.
@@ -98,7 +98,10 @@ fn only(ctx: &Context, text: &str, evidence: Evidence, none: &str, next: &str) -
             ctx.bus.note(format!("taking {text} as {meaning}"));
             Ok(meaning.clone())
         }
-        [] => Err(Error::usage(none).why(evidence.tried.join("; ")).next(next)),
+        [] => {
+            let next = similar::or(text, neighbours(text), next);
+            Err(Error::usage(none).why(evidence.tried.join("; ")).next(next))
+        }
         several => {
             let listed: Vec<String> = several.iter().map(ToString::to_string).collect();
             Err(Error::usage(format!("`{text}` is ambiguous"))
@@ -106,6 +109,14 @@ fn only(ctx: &Context, text: &str, evidence: Evidence, none: &str, next: &str) -
                 .next("write the one that you mean"))
         }
     }
+}
+
+/// What is in the directory that a path names, as that path would be written.
+fn neighbours(text: &str) -> Vec<String> {
+    let Some((dir, _)) = text.rsplit_once('/') else { return Vec::new() };
+    let entries =
+        fs::read_dir(places::expanded(Path::new(&format!("{dir}/")))).into_iter().flatten().flatten();
+    entries.map(|entry| format!("{dir}/{}", entry.file_name().to_string_lossy())).collect()
 }
 
 /// Whether the scheme of a kernel is written out, right or wrong.

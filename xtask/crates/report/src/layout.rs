@@ -69,6 +69,30 @@ pub fn indented(reason: &str, indent: &str, width: usize) -> String {
         .collect()
 }
 
+/// An error or a note as shown: on a terminal, lines break between words. Lines with a command stay whole, for pasting, and so does
+/// the output of other programs.
+pub fn message(text: &str, columns: Option<usize>) -> String {
+    let Some(width) = columns else { return text.to_owned() };
+    let line = |line: &str| -> String {
+        let indent = line.len() - line.trim_start().len() + 2;
+        if line.contains('`') || line.trim_start().starts_with('|') {
+            return format!("{line}\n");
+        }
+        let rest = " ".repeat(indent);
+        let options = textwrap::Options::new(width).subsequent_indent(&rest).break_words(false);
+        let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation);
+        textwrap::wrap(line, options).into_iter().map(|line| line.into_owned() + "\n").collect()
+    };
+    text.lines().map(line).collect::<String>().trim_end().to_owned()
+}
+
+/// Columns of the terminal that standard error is.
+pub fn columns_of_stderr() -> Option<usize> {
+    let stderr = std::io::stderr();
+    let size = terminal_size::terminal_size_of(&stderr).filter(|_| stderr.is_terminal());
+    size.map(|(width, _)| usize::from(width.0).clamp(*TERMINAL.start(), *TERMINAL.end()))
+}
+
 /// The first line wrapped without indentation; the rest unchanged.
 pub fn flush(what: &str) -> String {
     let (line, rest) = what.split_once('\n').unwrap_or((what, ""));
@@ -77,4 +101,25 @@ pub fn flush(what: &str) -> String {
         textwrap::wrap(line, &options).into_iter().map(|line| line.into_owned() + "\n").collect();
     text.push_str(rest);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_breaks_between_words_on_a_terminal_and_its_commands_do_not() {
+        let why =
+            "  because: there is no such file or directory; the working directory is not in a kernel tree";
+        let next = "  next: use `cargo xtask vmtest --kernel tree:/a/long/path/to/a/kernel --test cookie` or another kernel";
+        let text = format!(
+            "`../linx` is not a kernel\n{why}\n  | a line of the log, of another program, that is as wide as it is wide\n{next}"
+        );
+        assert_eq!(message(&text, None), text);
+        let wrapped = message(&text, Some(80));
+        let flowing = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(flowing(&wrapped), flowing(&text));
+        assert_eq!(wrapped.lines().count(), 5, "{wrapped}");
+        assert!(wrapped.contains("\n    kernel tree\n") && wrapped.ends_with(next), "{wrapped}");
+    }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::layout;
 use vmtest_base::event::{Event, Kind, PhaseId, Sink};
 
 /// Without a terminal, a phase in progress prints a line this often.
@@ -122,8 +123,8 @@ impl Sink for Bars {
                     drop(self.all.println(line));
                 }
             }
-            Kind::Noted(text) => drop(self.all.println(format!("note: {text}"))),
-            Kind::Warned(text) => drop(self.all.println(format!("warning: {text}"))),
+            Kind::Noted(text) => drop(self.all.println(broken(&format!("note: {text}")))),
+            Kind::Warned(text) => drop(self.all.println(broken(&format!("warning: {text}")))),
             Kind::Diagnosed(text) => drop(self.all.println(text)),
             Kind::TestEnded { .. } => (),
             Kind::Planned { kernels } => self.builds.planned = *kernels,
@@ -209,6 +210,11 @@ fn so_far(done: u64, total: u64, elapsed: Duration) -> String {
             format!("{done} of {total}, {seconds} s, {left:.0} s left")
         }
     }
+}
+
+/// A message with the line breaks of this terminal.
+fn broken(text: &str) -> String {
+    layout::message(text, layout::columns_of_stderr())
 }
 
 fn finished(name: &str, subject: &str, took: Duration, cached: bool, ok: bool) -> Option<String> {

@@ -152,8 +152,14 @@ fn tests(count: usize) -> String {
 fn passed(run: &RunResult) -> String {
     let judged: Vec<&Cell> = run.cells.iter().filter(|cell| is_judged(run, cell)).collect();
     let count = judged.iter().filter(|cell| findings::verdict(cell) == TestStatus::Passed).count();
-    let aside = judged.len() - count;
-    let aside = if aside > 0 { format!(" ({aside} more skipped or not required)") } else { String::new() };
+    let known = judged.iter().filter(|cell| cell.outcome == Outcome::Xfail).count();
+    let aside = [
+        (known, if known == 1 { "known failure" } else { "known failures" }),
+        (judged.len() - count - known, "skipped or not required"),
+    ];
+    let aside: Vec<String> =
+        aside.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let aside = if aside.is_empty() { String::new() } else { format!(" (and {})", aside.join(", ")) };
     format!("{}{aside}{}", tests(count), on(run, judged.into_iter()))
 }
 

@@ -141,7 +141,13 @@ impl World {
         for file in ["Cargo.lock", "Cargo.toml", "selftests/lib.rs"] {
             world.write(&format!("project/{file}"), "fake\n");
         }
-        let listed: Vec<Value> = TESTS
+        world.lists(&TESTS, "");
+        world
+    }
+
+    /// Makes these the subtests of the fake runner, with more lines for the fake guest.
+    pub fn lists(&self, tests: &[&str], more: &str) {
+        let listed: Vec<Value> = tests
             .iter()
             .map(|path| {
                 let (test, subtest) = path.split_once('/').expect("test/subtest");
@@ -152,13 +158,11 @@ impl World {
                 })
             })
             .collect();
-        world.write("home/list.json", &Value::from(listed).to_string());
-        let protocol = vmtest_protocol::PROTOCOL;
-        let last_word = vmtest_protocol::LAST_WORD;
-        let environment =
-            format!("protocol={protocol}\nlast_word='{last_word}'\nall='{}'\n", TESTS.join(" "));
-        world.write("home/guest.env", &environment);
-        world
+        self.write("home/list.json", &Value::from(listed).to_string());
+        let (protocol, last_word) = (vmtest_protocol::PROTOCOL, vmtest_protocol::LAST_WORD);
+        let all = tests.join(" ");
+        let environment = format!("protocol={protocol}\nlast_word='{last_word}'\nall='{all}'\n{more}");
+        self.write("home/guest.env", &environment);
     }
 
     /// A path in it.
