@@ -18,6 +18,8 @@ use vmtest_engine::request::{BootChoice, CheckName, Request, Suite};
 use vmtest_engine::resources::Resources;
 use vmtest_host::context::Context;
 use vmtest_host::store::RunDir;
+use vmtest_kernel::guess;
+use vmtest_kernel::spec::KernelSpec;
 use vmtest_record::run::RunResult;
 use vmtest_record::series::Verdict;
 use vmtest_report::phases::Phases;
@@ -28,7 +30,7 @@ mod base;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask review outgoing/                 on the tree around
-  cargo xtask review v3.mbx --on ../linux --reply reply.eml
+  cargo xtask review outgoing/ --on ../linux --reply reply.eml
   cargo xtask review v6.18..topic --on ../linux
   cargo xtask review fsession --skip uapi,btf
 ";
@@ -148,7 +150,11 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
 /// The exit class: a series is good although tests fail that fail without it as well, and it is not good
 /// because all tests pass.
 fn class(result: &RunResult, class: Class) -> Class {
-    match series::verdict(result).map(|(verdict, _)| verdict) {
+    let verdicts = || result.series.iter().map(|one| one.verdict);
+    let worst = verdicts()
+        .find(|one| *one == Verdict::Bad)
+        .or_else(|| verdicts().find(|one| *one == Verdict::Unjudged));
+    match worst.or_else(|| verdicts().next()) {
         _ if matches!(class, Class::Interrupted | Class::Terminated) => class,
         Some(Verdict::Good) => Class::Pass,
         Some(Verdict::Bad) if class == Class::Pass => Class::TestFailed,
@@ -186,6 +192,12 @@ fn refuse(args: &Args) -> Result<()> {
 /// What is run, with the base that was found.
 fn request(ctx: &Context, args: &Args) -> Result<(Request, Vec<crate::settings::Setting>)> {
     let mut options = args.vmtest.clone();
+    // A range is one of the tree that --on names.
+    if let ([range], [on]) = (&options.words[..], &options.kernels[..]) {
+        if let Some(spec) = range_of(ctx, range, on)? {
+            (options.words, options.kernels) = (Vec::new(), vec![spec]);
+        }
+    }
     if args.llvm {
         options.words.push("LLVM=1".to_owned());
     }
@@ -204,6 +216,20 @@ fn request(ctx: &Context, args: &Args) -> Result<(Request, Vec<crate::settings::
     request.checks = CheckName::ALL.to_vec();
     request.checks.retain(|check| !args.skip.iter().any(|part| part.is(*check)));
     Ok((request, settings))
+}
+
+/// `git:TREE@A..B` for a word `A..B` that is no path and the tree of `--on`; `None` for other words.
+fn range_of(ctx: &Context, word: &str, on: &str) -> Result<Option<String>> {
+    let is_range = word.split_once("..").is_some_and(|(from, to)| !from.is_empty() && !to.is_empty());
+    if !is_range || word.contains(':') || Path::new(word).exists() {
+        return Ok(None);
+    }
+    Ok(match guess::kernel(ctx, on)? {
+        KernelSpec::Tree(repo) | KernelSpec::Git { repo, .. } => {
+            Some(format!("git:{}@{word}", repo.display()))
+        }
+        _ => None,
+    })
 }
 
 /// The command line that repeats this review, with the tree that was found.

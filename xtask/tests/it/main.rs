@@ -37,6 +37,7 @@ mod programs;
 mod repeat;
 mod report;
 mod retries;
+mod review;
 mod runs;
 mod schema;
 mod sealed;

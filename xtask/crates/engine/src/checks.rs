@@ -13,7 +13,7 @@ use crate::request::CheckName;
 use crate::resources::Resources;
 use vmtest_base::error::{Error, Result};
 use vmtest_host::store::RunDir;
-use vmtest_kernel::build::{ConfiguredTree, Recipe};
+use vmtest_kernel::build::{ConfiguredTree, ExtraWarnings, Recipe};
 use vmtest_kernel::checks::btf::{self, Btf};
 use vmtest_kernel::checks::functions::Code;
 use vmtest_kernel::checks::{checkpatch, uapi, warnings};
@@ -33,8 +33,10 @@ pub struct State {
     /// Directory of its vmlinux, and its code.
     kernel: Option<(PathBuf, Result<Code>)>,
     bpftool: Option<PathBuf>,
-    /// Warnings of the files that its patch or the next one touches.
-    warnings: Result<String>,
+    /// Warnings of the files that its patch touches.
+    warnings: Result<ExtraWarnings>,
+    /// The same for the files of the next patch, which that one is compared with.
+    before_next: Result<ExtraWarnings>,
 }
 
 impl State {
@@ -46,6 +48,7 @@ impl State {
             kernel: None,
             bpftool: None,
             warnings: Err(Error::host("it was not built")),
+            before_next: Err(Error::host("it was not built")),
         }
     }
 
@@ -67,9 +70,15 @@ impl State {
         };
         self.kernel = Some((dir.to_owned(), Code::of(&dir.join("vmlinux"))));
         if wants(CheckName::Warnings) {
-            let touched = [self.patch.as_ref(), next];
-            let files = touched.into_iter().flatten().flat_map(|patch| &patch.touches);
-            self.warnings = self.compile(resources, column, &warnings::objects(files), run_dir);
+            let objects = |patch: Option<&Patch>| {
+                patch.map(|patch| warnings::objects(&patch.touches)).unwrap_or_default()
+            };
+            let (mine, theirs) = (objects(self.patch.as_ref()), objects(next));
+            self.warnings = self.compile(resources, column, &mine, run_dir);
+            self.before_next = match mine == theirs {
+                true => self.warnings.clone(),
+                false => self.compile(resources, column, &theirs, run_dir),
+            };
         }
     }
 
@@ -79,10 +88,10 @@ impl State {
         column: &Column,
         objects: &[String],
         run_dir: &RunDir,
-    ) -> Result<String> {
+    ) -> Result<ExtraWarnings> {
         let tree = self.tree.as_ref().ok_or_else(|| Error::host("it has no source"))?;
         if objects.is_empty() {
-            return Ok(String::new());
+            return Ok(ExtraWarnings::default());
         }
         let configuration = resources.prepared.configuration(column.variant.as_deref())?;
         let recipe = Recipe {
@@ -120,7 +129,7 @@ pub fn run(resources: &Resources<'_>, before: &State, after: &State) -> Checks {
     let one = |check: &CheckName| {
         let begun = Instant::now();
         let (state, summary, lines) = match check {
-            CheckName::Warnings => compare_warnings(before, after),
+            CheckName::Warnings => compare_warnings(before, after, patch),
             CheckName::Checkpatch => style(resources, after.tree.as_ref().or(before.tree.as_ref()), patch),
             CheckName::Btf => types(resources, before, after),
             CheckName::Uapi => interfaces(resources, before, after, patch),
@@ -146,12 +155,18 @@ fn counted(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn compare_warnings(before: &State, after: &State) -> Outcome {
-    let was = before.warnings.as_ref().map_err(Clone::clone)?;
+fn compare_warnings(before: &State, after: &State, patch: &Patch) -> Outcome {
+    let was = before.before_next.as_ref().map_err(Clone::clone)?;
     let is = after.warnings.as_ref().map_err(Clone::clone)?;
-    let new = warnings::new(was, is);
+    let touched = warnings::objects(&patch.touches);
+    let compiled = touched.iter().filter(|object| is.compiled.contains(*object)).count();
+    let new = warnings::new(&was.text, &is.text);
     Ok(match new.len() {
-        0 => (CheckState::Clean, "no new warnings".to_owned(), Vec::new()),
+        0 if touched.is_empty() => (CheckState::Clean, "touches no C file of the kernel".to_owned(), new),
+        0 if compiled == 0 => {
+            (CheckState::Info, "no file that it touches is in this configuration".to_owned(), new)
+        }
+        0 => (CheckState::Clean, "no new warnings".to_owned(), new),
         count => (CheckState::Bad, format!("adds {}", counted(count, "compiler warning")), new),
     })
 }

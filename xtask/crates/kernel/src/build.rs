@@ -9,6 +9,8 @@
 mod extra_warnings;
 mod objects;
 
+pub use crate::build::extra_warnings::ExtraWarnings;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -11,7 +11,7 @@ const CHECK_LINES: usize = 6;
 
 /// The mail. `from`: who answers, as `Name <address>`.
 pub fn render(run: &RunResult, from: &str) -> String {
-    let told = series::told(run).next();
+    let told = run.series.first();
     let mut lines = told.map_or_else(Vec::new, |series| headers(series, from));
     lines.push(String::new());
     lines.extend(wrap(&series::answer(run), "", 8));

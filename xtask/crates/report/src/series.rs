@@ -14,17 +14,20 @@ const TOLD: usize = 60;
 
 /// The worst verdict on the series of a run, and its sentence; `None` unless each patch was tested.
 pub fn verdict(run: &RunResult) -> Option<(Verdict, String)> {
-    let told: Vec<&SeriesRecord> = told(run).collect();
+    worst(&told(run).collect::<Vec<_>>())
+}
+
+fn worst(told: &[&SeriesRecord]) -> Option<(Verdict, String)> {
     let of = |verdict: Verdict| told.iter().copied().find(|one| one.verdict == verdict);
     let worst = of(Verdict::Bad).or_else(|| of(Verdict::Unjudged));
     let one = worst.or(told.first().copied())?;
-    let place = if worst.is_some() { place(&told, one) } else { String::new() };
+    let place = if worst.is_some() { place(told, one) } else { String::new() };
     Some((one.verdict, format!("{}{place}", sentence(one))))
 }
 
 /// The answer to whether a series can be merged, in one line.
 pub fn answer(run: &RunResult) -> String {
-    match verdict(run) {
+    match worst(&run.series.iter().collect::<Vec<_>>()) {
         None => "merge: not judged, because no patch was tested".to_owned(),
         Some((Verdict::Good, sentence)) => format!("merge: yes, {sentence}"),
         Some((Verdict::Bad, sentence)) => format!("merge: no, because {sentence}"),

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `review`: the answer to a series, with everything that it follows from.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::{Done, World, git, text};
+
+/// A repository with a commit for each of these: what its kernel does, and what is added to its only file.
+fn history(world: &World, does: &[(&str, &str)]) -> PathBuf {
+    let top = world.repo("linux", does[0].0);
+    for (at, (what, line)) in does.iter().enumerate().skip(1) {
+        let before = fs::read_to_string(top.join("kernel/fake.c")).expect("there");
+        fs::write(top.join("kernel/fake.c"), format!("{before}int next_{at};\n{line}\n")).expect("written");
+        fs::write(top.join("fake.does"), format!("{what}\n")).expect("written");
+        world.commit(&top, &format!("fake: patch {at}"));
+    }
+    top
+}
+
+fn review(world: &World, words: &[&str]) -> Done {
+    let all = [&["review", "--toolchain", "host", "--accel", "tcg"][..], words].concat();
+    world.start(world.command(&all)).done()
+}
+
+/// Asserts the exit code, and that the answer is the last line.
+#[track_caller]
+fn ends(done: &Done, code: i32) -> &Done {
+    assert_eq!(done.status.code(), Some(code), "{done}");
+    assert!(done.stdout.lines().last().is_some_and(|line| line.starts_with("merge: ")), "{done}");
+    done
+}
+
+/// The series in the record of the last run.
+fn series(world: &World) -> Value {
+    let file = fs::read_to_string(world.path("state/vmtest/runs/latest/run.json")).expect("a record");
+    let run: Value = serde_json::from_str(&file).expect("JSON");
+    assert_eq!(run["series"].as_array().map(Vec::len), Some(1), "{run:#}");
+    run["series"][0].clone()
+}
+
+const PASSES: &str = "guest: pass";
+const FAILS: &str = "guest: fail";
+const SKIPS: &str = "guest: skip";
+
+#[test]
+fn a_good_series_is_answered_with_yes_and_a_tag() {
+    let world = World::new();
+    let top = history(&world, &[(SKIPS, ""), (SKIPS, ""), (PASSES, "")]);
+    git(&top, &["format-patch", "-q", "--cover-letter", "--base=HEAD~2", "-o", "../outgoing", "HEAD~2"]);
+    let cover = world.read("outgoing/0000-cover-letter.patch");
+    let cover = cover.replace("*** SUBJECT HERE ***", "two small patches");
+    let cover = cover.replacen("Subject: ", "Message-ID: <cover@example.org>\nSubject: ", 1);
+    world.write("outgoing/0000-cover-letter.patch", &cover);
+    let on = format!("--on={}", top.display());
+    let from = "--from=M <m@example.org>";
+    let done = review(&world, &["outgoing", &on, "--reply", "reply.eml", from]);
+    ends(&done, 0).says(&[
+        "merge: yes, all 2 patches apply, build and boot, and none breaks a test; 1 test starts to pass",
+        "the base-commit of the series",
+        "warnings - ok ok",
+    ]);
+    let reply = world.read("reply.eml");
+    for line in [
+        "From: M <m@example.org>",
+        "Subject: Re: [PATCH 0/2] two small patches",
+        "In-Reply-To: <cover@example.org>",
+        "Tested-by: M <m@example.org>",
+        "> 2/2 fake: patch 2",
+    ] {
+        assert!(reply.lines().any(|seen| seen == line), "{line}\n{reply}");
+    }
+    assert!(reply.lines().all(|line| line.chars().count() <= 75), "{reply}");
+    let series = series(&world);
+    assert_eq!(
+        (text(&series["verdict"]), text(&series["patches"][1]["fixes"][0])),
+        ("good".into(), "basic/second".into())
+    );
+    assert_eq!(series["patches"][0]["files"], serde_json::json!(["kernel/fake.c"]));
+    world.is_clean();
+}
+
+#[test]
+fn a_series_that_breaks_a_test_is_answered_with_no_and_without_a_tag() {
+    let world = World::new();
+    let top = history(&world, &[(PASSES, ""), (FAILS, ""), (PASSES, "")]);
+    let on = format!("--on={}", top.display());
+    let done = review(&world, &["HEAD~2..HEAD", &on, "--reply", "reply.eml", "--from", "M <m@example.org>"]);
+    ends(&done, 1).says(&[
+        "merge: no, because patch 1/2 \"fake: patch 1\" breaks 1 test (basic/second); patch 2 is fine",
+    ]);
+    let reply = world.read("reply.eml");
+    assert!(reply.contains("merge: no, because patch 1/2") && !reply.contains("Tested-by:"), "{reply}");
+    assert!(!reply.contains(&world.path("").display().to_string()), "{reply}");
+}
+
+#[test]
+fn a_new_warning_speaks_against_a_series_and_an_old_one_does_not() {
+    let world = World::new();
+    let warns = "/* warns: unused variable */";
+    let old = [(PASSES, ""), (PASSES, warns), (PASSES, "")];
+    let top = history(&world, &old);
+    let on = format!("--on={}", top.display());
+    ends(&review(&world, &["HEAD~1..HEAD", &on]), 0).says(&["merge: yes"]);
+    let done = review(&world, &["HEAD~2..HEAD", &on]);
+    ends(&done, 1)
+        .says(&["merge: no, because patch 1/2 \"fake: patch 1\" adds 1 compiler warning; patch 2 is fine"]);
+    let check = &series(&world)["patches"][0]["checks"]["warnings"];
+    assert!(text(&check["lines"][0]).ends_with("warning: unused variable"), "{check:#}");
+    // Without the check, nothing speaks against it.
+    let done = review(&world, &["HEAD~2..HEAD", &on, "--skip", "warnings"]);
+    ends(&done, 0).says(&["merge: yes"]);
+}
+
+#[test]
+fn what_failed_before_is_no_finding_and_nothing_is_said_without_a_comparison() {
+    let world = World::new();
+    let top = history(&world, &[(FAILS, ""), (FAILS, "")]);
+    let on = format!("--on={}", top.display());
+    let done = review(&world, &["HEAD~1..HEAD", &on]);
+    ends(&done, 0).says(&["merge: yes", "1 test does not pass with or without it"]);
+    let done = review(&world, &["HEAD~1..HEAD", &on, "--base", "none"]);
+    ends(&done, 1)
+        .says(&["merge: not judged, because tests fail, and the kernel without the series was not tested"]);
+}
+
+#[test]
+fn a_series_that_does_not_apply_or_build_is_answered_with_the_place() {
+    let world = World::new();
+    let top = history(&world, &[(PASSES, ""), ("make: error\nguest: pass", "")]);
+    let on = format!("--on={}", top.display());
+    let done = review(&world, &["HEAD~1..HEAD", &on]);
+    ends(&done, 12).says(&[
+        "merge: no, because patch 1/1 \"fake: patch 1\" breaks the build: kernel/fake.c:7:9: error: \'sessions\'",
+    ]);
+    let world = World::new();
+    let on = format!("--on={}", world.tree("linux", PASSES).display());
+    world.patch("series/0001-elsewhere.patch", "nowhere", "better");
+    let done = review(&world, &["series", &on]);
+    ends(&done, 10).says(&["merge: no, because patch 1/1", "does not apply"]);
+}
+
+#[test]
+fn what_is_no_review_is_refused() {
+    let world = World::new();
+    let tree = world.tree("linux", PASSES);
+    let on = format!("--on={}", tree.display());
+    review(&world, &[&on]).refuses(2, &["there is no series to review", "next: "]);
+    world.patch("series/0001-x.patch", "second", "better");
+    for option in ["--shell", "--with-base", "--list", "--first-n=1"] {
+        let done = review(&world, &["series", &on, option]);
+        done.refuses(2, &["cannot be"]);
+    }
+    let done = review(&world, &["series", &on, "--skip", "warning"]);
+    done.refuses(2, &["warnings"]);
+}
