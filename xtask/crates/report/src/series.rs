@@ -9,8 +9,8 @@ use vmtest_record::series::{CheckState, PatchRecord, SeriesRecord, State, Verdic
 
 /// Most tests that a sentence names.
 const NAMED: usize = 3;
-/// Most tests that the story of a patch names.
-const TOLD: usize = 60;
+/// Most tests that the story of a patch names; groups of more than [`NAMED`] are one name.
+const TOLD: usize = 40;
 
 /// The worst verdict on the series of a run, and its sentence; `None` unless each patch was tested.
 pub fn verdict(run: &RunResult) -> Option<(Verdict, String)> {
@@ -209,11 +209,27 @@ pub fn story(series: &SeriesRecord) -> Vec<String> {
 /// `8 tests (cookie/attach_order, cookie/max, ..)`: at most `named` names.
 fn tests(names: &[String], named: usize) -> String {
     let mut text = format!("{} test{}", names.len(), if names.len() == 1 { "" } else { "s" });
+    let names = &if named > NAMED { grouped(names) } else { names.to_vec() };
     if !names.is_empty() {
         let _ = write!(text, " ({}", names[..names.len().min(named)].join(", "));
         text.push_str(if names.len() > named { ", ..)" } else { ")" });
     }
     text
+}
+
+/// `basic/* 34, tools/link_show`: a group with many tests is one name.
+fn grouped(names: &[String]) -> Vec<String> {
+    let group = |name: &String| name.rsplit_once('/').map(|(group, _)| group.to_owned());
+    let mut sorted: Vec<&String> = names.iter().collect();
+    sorted.sort_by_key(|name| names.iter().position(|other| group(other) == group(name)));
+    let mut parts = Vec::new();
+    for some in sorted.chunk_by(|a, b| group(a) == group(b)) {
+        match (some, group(some[0])) {
+            (some, Some(group)) if some.len() > NAMED => parts.push(format!("{group}/* {}", some.len())),
+            (some, _) => parts.extend(some.iter().map(|name| (*name).clone())),
+        }
+    }
+    parts
 }
 
 /// `a, b and c`.

@@ -96,6 +96,16 @@ fn checks_and_stages_are_in_the_row_of_their_patch() {
 }
 
 #[test]
+fn the_story_of_a_patch_names_a_group_with_many_tests_once() {
+    let fixes = [names(34), vec!["tools/link_show".to_owned(), "tools/link".to_owned()]].concat();
+    let helps = PatchRecord { fixes, ..patch(1) };
+    assert_eq!(
+        story(&series(vec![helps])),
+        ["patch 1/1 \"bpf: subject 1\" lets 36 tests (cookie/* 34, tools/link_show, tools/link) pass"]
+    );
+}
+
+#[test]
 fn numbers_are_read_as_a_person_would_write_them() {
     assert_eq!(numbers(&[1]), "1");
     assert_eq!(numbers(&[1, 2]), "1 and 2");
