@@ -156,3 +156,26 @@ fn what_is_no_review_is_refused() {
     let done = review(&world, &["series", &on, "--skip", "warning"]);
     done.refuses(2, &["warnings"]);
 }
+
+/// What `report show --from-raw` says of the last run, whose kernels are real ELF files.
+#[test]
+fn a_patch_that_changes_nothing_has_the_results_of_the_kernel_before_it() {
+    let world = World::new();
+    let top = history(&world, &[(PASSES, ""), (PASSES, "")]);
+    let on = format!("--on={}", top.display());
+    let done = review(&world, &["HEAD~1..HEAD", &on]);
+    ends(&done, 0).says(&["changes no byte of the kernel"]);
+    let file = fs::read_to_string(world.path("state/vmtest/runs/latest/run.json")).expect("a record");
+    let run: Value = serde_json::from_str(&file).expect("JSON");
+    assert_eq!(run["boots"].as_array().map(Vec::len), Some(1), "{run:#}");
+    assert_eq!(run["kernels"][1]["same_as"], run["kernels"][0]["id"]);
+    let raw = world.start(world.command(&["report", "show", "latest", "--from-raw"])).done();
+    assert_eq!(raw.status.code(), Some(0), "{raw}");
+    // Another kernel is booted, and a result that was changed afterwards is noticed.
+    let cell = "\"outcome\": \"pass\"";
+    let at = file.rfind(cell).expect("a pass");
+    let changed = format!("{}\"outcome\": \"skip\"{}", &file[..at], &file[at + cell.len()..]);
+    world.write("state/vmtest/runs/latest/run.json", &changed);
+    let raw = world.start(world.command(&["report", "show", "latest", "--from-raw"])).done();
+    assert_ne!(raw.status.code(), Some(0), "{raw}");
+}

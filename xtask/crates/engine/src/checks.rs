@@ -12,6 +12,7 @@ use crate::plan::Column;
 use crate::request::CheckName;
 use crate::resources::Resources;
 use vmtest_base::error::{Error, Result};
+use vmtest_base::key::hash_file;
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::{ConfiguredTree, ExtraWarnings, Recipe};
 use vmtest_kernel::checks::btf::{self, Btf};
@@ -32,6 +33,8 @@ pub struct State {
     patch: Option<Patch>,
     /// Directory of its vmlinux, and its code.
     kernel: Option<(PathBuf, Result<Code>)>,
+    /// Hash of its vmlinux; `None` without one.
+    hash: Option<String>,
     bpftool: Option<PathBuf>,
     /// Warnings of the files that its patch touches.
     warnings: Result<ExtraWarnings>,
@@ -46,6 +49,7 @@ impl State {
             tree: unbuilt.tree().ok().flatten().cloned(),
             patch: unbuilt.last_patch().cloned(),
             kernel: None,
+            hash: None,
             bpftool: None,
             warnings: Err(Error::host("it was not built")),
             before_next: Err(Error::host("it was not built")),
@@ -68,7 +72,9 @@ impl State {
             Bpftool::In(dir) => Some(dir.clone()),
             Bpftool::None(_) | Bpftool::Failed(_) => None,
         };
-        self.kernel = Some((dir.to_owned(), Code::of(&dir.join("vmlinux"))));
+        let vmlinux = dir.join("vmlinux");
+        self.hash = hash_file(&vmlinux).ok();
+        self.kernel = Some((dir.to_owned(), Code::of(&vmlinux)));
         if wants(CheckName::Warnings) {
             let objects = |patch: Option<&Patch>| {
                 patch.map(|patch| warnings::objects(&patch.touches)).unwrap_or_default()
@@ -115,6 +121,9 @@ impl State {
         let tests = |patch: &Patch| patch.touches.iter().any(|file| file.starts_with("tools/"));
         if resources.plan.upstream.is_some() && self.patch.as_ref().is_none_or(tests) {
             return false;
+        }
+        if self.hash.is_some() && self.hash == before.hash {
+            return true;
         }
         match (&before.kernel, &self.kernel) {
             (Some((_, Ok(before))), Some((_, Ok(after)))) => before.is_same(after),
@@ -211,6 +220,9 @@ fn interfaces(resources: &Resources<'_>, before: &State, after: &State, patch: &
 }
 
 fn code(before: &State, after: &State) -> Outcome {
+    if after.hash.is_some() && after.hash == before.hash {
+        return Ok((CheckState::Info, "changes no byte of the kernel".to_owned(), Vec::new()));
+    }
     let read = |state: &State| match &state.kernel {
         Some((_, Ok(_))) => Ok(()),
         Some((_, Err(error))) => Err(error.clone()),

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::layout::{Look, Rows, flush};
+use crate::layout::{Look, Rows, WIDTH, flush, indented};
 use crate::series;
 use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
@@ -12,6 +12,8 @@ use vmtest_record::reference_columns::{self, Change, Stage};
 use vmtest_record::run::{Cell, Kernel, Role, RunResult};
 use vmtest_record::series::{CheckState, SeriesRecord};
 
+/// Most lines of a check that are shown.
+const CHECK_LINES: usize = 5;
 /// Minimum width of the label column; a series too long for one table is split into several.
 const LABELS: usize = 26;
 
@@ -54,7 +56,12 @@ pub fn render(text: &mut String, run: &RunResult, look: Look) {
         });
         let _ = writeln!(text, "{:label_width$}{}", "", head.collect::<String>());
         for (at, name) in ["build", "boot"].into_iter().enumerate() {
-            let marks = some.iter().map(|step| (stage_mark(step.stages[at]), step.stage_changes[at]));
+            let mark = |step: &PatchColumn<'_>| match (name, &step.kernel.same_as) {
+                // The kernel before it was booted, and is the same.
+                ("boot", Some(_)) => ("=", None),
+                _ => stage_mark(step.stages[at]),
+            };
+            let marks = some.iter().map(|step| (mark(step), step.stage_changes[at]));
             line(text, name, label_width, marks, (wide, extra), look);
         }
         checks(text, run, some, first, label_width, (wide, extra), look);
@@ -102,6 +109,27 @@ fn checks(
             None => (("-", None), None),
         });
         line(text, name, label_width, marks, width, look);
+    }
+}
+
+/// What the checks of each patch found.
+fn found(text: &mut String, series: &SeriesRecord) {
+    for patch in &series.patches {
+        let told = patch.checks.values().filter(|check| check.state != CheckState::Clean);
+        let mut told = told.peekable();
+        if told.peek().is_some() {
+            let _ = write!(text, "\n{}", flush(&format!("patch {}/{}:", patch.number, series.patches.len())));
+        }
+        for check in told {
+            text.push_str(&indented(&check.summary, "    ", WIDTH));
+            let more = check.lines.len().saturating_sub(CHECK_LINES);
+            for line in check.lines.iter().take(CHECK_LINES) {
+                text.push_str(&indented(line, "        ", WIDTH));
+            }
+            if more > 0 {
+                let _ = writeln!(text, "        and {more} more");
+            }
+        }
     }
 }
 
@@ -238,6 +266,9 @@ fn legend(text: &mut String, run: &RunResult) {
             "\nchecks: ok clean   i for information   a advice   ! speaks against it   ? not checked",
         );
     }
+    if run.kernels.iter().any(|kernel| kernel.same_as.is_some()) {
+        text_of.push_str("\n= the same kernel as before, not booted again");
+    }
     let _ = writeln!(text, "{text_of}");
 }
 
@@ -252,6 +283,7 @@ fn story(text: &mut String, run: &RunResult) {
         for what in series::story(one) {
             let _ = write!(text, "\n{}", flush(&what));
         }
+        found(text, one);
     }
 }
 

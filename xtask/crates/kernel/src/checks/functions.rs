@@ -40,7 +40,7 @@ impl Code {
     /// Reads it.
     ///
     /// # Errors
-    /// Class `KernelBuild` if the file is not an ELF file.
+    /// Class `KernelBuild` if the file is not an ELF file with functions.
     pub fn of(vmlinux: &Path) -> Result<Code> {
         let size = vmlinux.metadata().on("cannot look at", vmlinux)?.len();
         let refused = |why: String| {
@@ -51,7 +51,11 @@ impl Code {
         }
         let bytes = std::fs::read(vmlinux).on("cannot read", vmlinux)?;
         let file = File::parse(&bytes[..]).map_err(|error| refused(error.to_string()))?;
-        Ok(Code::parse(&file))
+        let code = Code::parse(&file);
+        if code.functions.is_empty() {
+            return Err(refused("it has no symbols of functions".to_owned()));
+        }
+        Ok(code)
     }
 
     fn parse(file: &File<'_>) -> Code {
