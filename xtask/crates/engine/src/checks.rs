@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::bootable::Bpftool;
 use crate::column::{Built, Unbuilt};
 use crate::plan::Column;
 use crate::request::CheckName;
 use crate::resources::Resources;
 use vmtest_base::error::{Error, Result};
-use vmtest_base::key::hash_file;
+use vmtest_base::files::{read_text, write_file};
+use vmtest_base::key::{Key, hash_file};
+use vmtest_host::context::Context;
+use vmtest_host::store::CacheKind;
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::{ConfiguredTree, ExtraWarnings, Recipe};
 use vmtest_kernel::checks::btf::{self, Btf};
@@ -106,13 +112,19 @@ impl State {
             tools: resources.tools()?,
             make: resources.plan.make,
         };
-        let _one = resources.make();
-        let log_dir = run_dir.dir(&format!("builds/{}", vmtest_kernel::build::identity(tree, &recipe)))?;
-        let configured = ConfiguredTree::configure(resources.ctx, tree, &recipe, &log_dir)?;
-        let phase = resources.ctx.bus.phase("warnings", tree.id());
-        let said = configured.extra_warnings(resources.ctx, objects, &log_dir.join("warnings.log"))?;
-        phase.finish();
-        Ok(said)
+        let key =
+            Key::of("extra warnings 1").field("kernel", vmtest_kernel::build::key(tree, &recipe).as_str());
+        let key = objects.iter().fold(key, |key, object| key.field("object", object)).finish();
+        remembered(resources.ctx, &key, || {
+            let _one = resources.make();
+            let log_dir =
+                run_dir.dir(&format!("builds/{}", vmtest_kernel::build::identity(tree, &recipe)))?;
+            let configured = ConfiguredTree::configure(resources.ctx, tree, &recipe, &log_dir)?;
+            let phase = resources.ctx.bus.phase("warnings", tree.id());
+            let said = configured.extra_warnings(resources.ctx, objects, &log_dir.join("warnings.log"))?;
+            phase.finish();
+            Ok(said)
+        })
     }
 
     /// Whether its kernel is the same as that one, so that a guest would show nothing new. A patch of the
@@ -157,6 +169,22 @@ type Outcome = Result<(CheckState, String, Vec<String>)>;
 fn unknown(check: CheckName, error: &Error) -> String {
     let why = error.why.first().map(|why| format!(": {why}")).unwrap_or_default();
     format!("{} not checked: {}{why}", check.name(), error.what)
+}
+
+/// The result of a check that takes long: from the cache, or made and kept there.
+fn remembered<T: Serialize + DeserializeOwned>(
+    ctx: &Context,
+    key: &Key,
+    make: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    const FILE: &str = "result.json";
+    let (dir, _) = ctx.cache.get_or_make(&ctx.bus, CacheKind::Checks, key.as_str(), |dir| {
+        let text = serde_json::to_string(&make()?);
+        let text = text.map_err(|error| Error::host("cannot keep the result of a check").why(error))?;
+        write_file(&dir.join(FILE), text)
+    })?;
+    serde_json::from_str(&read_text(&dir.join(FILE))?)
+        .map_err(|error| Error::host(format!("cannot read {}", dir.join(FILE).display())).why(error))
 }
 
 /// `1 type`, `2 types`.
@@ -212,7 +240,14 @@ fn interfaces(resources: &Resources<'_>, before: &State, after: &State, patch: &
     let none = || Error::host("the tree is not known");
     let past = before.tree.as_ref().ok_or_else(none)?;
     let base = after.tree.as_ref().ok_or_else(none)?;
-    let lines = uapi::run(resources.ctx, resources.tools()?, past, base)?;
+    let tools = resources.tools()?;
+    let key = Key::of("uapi 1").field("tools", tools.key().as_str());
+    let key = [past, base].into_iter().fold(key, |key, tree| {
+        let origin = tree.origin().map(|origin| origin.to_string()).unwrap_or_default();
+        key.field("tree", tree.key().as_str()).field("origin", origin)
+    });
+    let lines: Vec<String> =
+        remembered(resources.ctx, &key.finish(), || uapi::run(resources.ctx, tools, past, base))?;
     Ok(match lines.is_empty() {
         true => (CheckState::Clean, "the user-space headers stay compatible".to_owned(), lines),
         false => (CheckState::Bad, "breaks a user-space header".to_owned(), lines),

@@ -55,6 +55,7 @@ kinds! {
     Hashes = "hashes", "hashes of files";
     Tools = "tools", "versions of tools";
     Verdicts = "verdicts", "what bisections ran";
+    Checks = "checks", "results of checks of patches";
 }
 
 impl CacheKind {

@@ -13,7 +13,7 @@ use vmtest_host::context::Context;
 use vmtest_host::process::Job;
 
 /// What a compilation with `W=1` said.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct ExtraWarnings {
     /// The objects that the configuration builds.
     pub compiled: BTreeSet<String>,

@@ -42,7 +42,8 @@ impl Btf {
         };
         let mut types = blocks(&run("pahole", &["-F", "btf"], &[])?, &["struct ", "union "]);
         if bpftool.is_some() {
-            let text = run("bpftool", &["btf", "dump", "file"], &["format", "c"])?;
+            let program = sandbox.see(ON_PATH).join("bpftool");
+            let text = run(&program.to_string_lossy(), &["btf", "dump", "file"], &["format", "c"])?;
             types.extend(blocks(&text, &["enum "]));
         }
         Ok(Btf { types, functions: prototypes(&run("pfunct", &["-F", "btf", "-P", "--all"], &[])?) })
