@@ -121,6 +121,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let phases = Phases::default();
     let level = options.verbosity.level();
     let ctx = start::context(project, options.mirror.as_deref(), level, Some(Box::new(phases.clone())))?;
+    let from = args.reply.as_ref().map(|_| args.from.clone().map_or_else(who, Ok)).transpose()?;
     let reply = args.reply.as_deref().map(|path| Target::open("--reply", path)).transpose()?;
     let (request, settings) = request(&ctx, args)?;
     let command = command(args, &request);
@@ -140,8 +141,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let result = vmtest::conclude(&ctx, &resources, columns, &phases, (&run_dir, command));
     let class = finish::finish(&ctx, (options.keep, options.run_size), &run_dir, &result, reports)?;
     print(&format!("{}\n", series::answer(&result)))?;
-    if let Some(target) = reply {
-        let from = args.from.clone().map_or_else(who, Ok)?;
+    if let (Some(target), Some(from)) = (reply, from) {
         target.write(&reply::render(&result, &from))?;
     }
     Ok(self::class(&result, class))

@@ -119,8 +119,9 @@ fn what_failed_before_is_no_finding_and_nothing_is_said_without_a_comparison() {
     let world = World::new();
     let top = history(&world, &[(FAILS, ""), (FAILS, "")]);
     let on = format!("--on={}", top.display());
-    let done = review(&world, &["HEAD~1..HEAD", &on]);
+    let done = review(&world, &["HEAD~1..HEAD", &on, "--reply", "reply.eml", "--from", "M <m@example.org>"]);
     ends(&done, 0).says(&["merge: yes", "1 test does not pass with or without it"]);
+    assert!(!world.read("reply.eml").contains("Tested-by:"), "not everything passed");
     let done = review(&world, &["HEAD~1..HEAD", &on, "--base", "none"]);
     ends(&done, 1)
         .says(&["merge: not judged, because tests fail, and the kernel without the series was not tested"]);

@@ -135,6 +135,9 @@ impl Stages {
             (stages.builds, stages.boots) = (State::Yes, State::Yes);
             // A boot whose tests ran again is superseded; the host's failures say nothing of the kernel.
             for boot in boots.filter(|boot| boot.class != Class::Pass && !boot.retried) {
+                if stages.boots == State::No {
+                    break;
+                }
                 let of_host = is_of_the_host(boot.class);
                 stages.boots = if of_host { State::Unknown } else { State::No };
                 (stages.class, stages.because) =

@@ -3,6 +3,7 @@
 
 use crate::mail::{without_directories, wrap};
 use crate::series;
+use vmtest_base::error::Class;
 use vmtest_record::run::RunResult;
 use vmtest_record::series::{Letter, PatchRecord, SeriesRecord, Verdict};
 
@@ -22,7 +23,8 @@ pub fn render(run: &RunResult, from: &str) -> String {
     if let Some(series) = told {
         lines.push(String::new());
         lines.extend(wrap(&tested_on(run, series), "", 3));
-        if series.verdict == Verdict::Good {
+        // Whoever reads the tag believes that everything passed, not only that nothing got worse.
+        if series.verdict == Verdict::Good && run.exit_code == Class::Pass {
             lines.extend([String::new(), format!("Tested-by: {from}")]);
         }
     }
