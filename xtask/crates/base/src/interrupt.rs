@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -76,6 +77,10 @@ pub fn line() -> Result<String> {
         }
     }
     let mut line = String::new();
-    stdin.read_line(&mut line).on("cannot read", "standard input")?;
+    if stdin.read_line(&mut line).on("cannot read", "standard input")? == 0 {
+        // A terminal that goes away ends the input and sends a signal, which may arrive after that.
+        std::thread::sleep(Duration::from_millis(LOOK_MS.into()));
+    }
+    check()?;
     Ok(line.trim().to_owned())
 }
