@@ -20,14 +20,13 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::escape::cut;
 use crate::names;
 use crate::story::Story;
-use crate::summary::{FailedStage, failed_stages, finding};
+use crate::summary::{FailedStage, failed_stages, headline};
 use vmtest_base::date;
-use vmtest_base::error::Class;
 use vmtest_base::sanitize;
 use vmtest_record::findings::{self, Reason, TestStatus};
 use vmtest_record::ids::{CellId, ColumnId};
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{Cell, Kernel};
+use vmtest_record::run::{BootRecord, Cell, Kernel};
 
 pub use crate::html::bisection::page as bisection_page;
 
@@ -65,7 +64,12 @@ pub fn render(story: &Story<'_>) -> String {
     let mut page = Page { story, stages, places, told: BTreeSet::new(), guests: run.boots.len() };
     let guests = guest::section(&mut page);
     let details = detail::section(&mut page);
-    let (line, tone) = headline(story);
+    let (line, _) = headline(story);
+    let tone = match line.split(':').next() {
+        Some("PASSED") => "ok",
+        Some("STOPPED" | "FLAKY") => "lost",
+        _ => "fail",
+    };
     let class = story.exit_class();
     let body = html! {
         a.skip href="#matrix" { "Skip to the matrix" }
@@ -110,21 +114,6 @@ fn document(title: &str, body: &Markup) -> String {
     sanitize::lines(&page.into_string()) + "\n"
 }
 
-/// The finding and its tone. Compared with an earlier run, the comparison is the finding.
-fn headline(story: &Story<'_>) -> (String, &'static str) {
-    let line = match story.compared {
-        None => finding(story.run).0,
-        Some(diff) if story.exit_class() == Class::Pass => format!("PASSED: {}", crate::diff::line(diff)),
-        Some(diff) => format!("FAILED: {}", crate::diff::line(diff)),
-    };
-    let tone = match line.split(':').next() {
-        Some("PASSED") => "ok",
-        Some("STOPPED" | "FLAKY") => "lost",
-        _ => "fail",
-    };
-    (line, tone)
-}
-
 /// As many pieces as fit, and how many those are.
 fn bounded(pieces: impl Iterator<Item = Markup>, most: usize) -> (Markup, usize) {
     let (mut text, mut shown) = (String::new(), 0);
@@ -143,8 +132,27 @@ fn more(all: usize, shown: usize, what: &str) -> Markup {
     html! { @if all > shown { p.meta { "and " (all - shown) " more " (what) " in run.json" } } }
 }
 
+fn heads(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+}
+
+/// A table of names and values, without those that are empty.
+fn pairs<T: AsRef<str>>(rows: impl Iterator<Item = (T, T)>) -> Markup {
+    let rows = rows.filter(|(_, value)| !value.as_ref().is_empty());
+    html! {
+        table.plain {
+            tbody { @for (name, value) in rows { tr { th scope="row" { (name.as_ref()) } td { (value.as_ref()) } } } }
+        }
+    }
+}
+
 fn badge(tone: &str, word: &str) -> Markup {
     html! { span class={ "badge " (tone) } { (word) } }
+}
+
+/// A link, if there is a place that it can lead to.
+fn linked(place: Option<String>, name: &str) -> Markup {
+    html! { @if let Some(place) = place { a href=(place) { (name) } } @else { (name) } }
 }
 
 /// A command, with a button that copies it.
@@ -182,6 +190,11 @@ impl<'a> Page<'a> {
     fn anchor(&self, at: usize) -> Option<String> {
         let at = self.origin(at);
         self.told.contains(&at).then(|| format!("#c{at}"))
+    }
+
+    /// The anchor of a guest; `None` if it is not on the page.
+    fn guest(&self, at: usize) -> Option<String> {
+        (at < self.guests).then(|| format!("#g{at}"))
     }
 
     fn stage(&self, cell: &Cell) -> Option<&FailedStage<'a>> {
@@ -253,32 +266,31 @@ fn one_reason(page: &Page<'_>, reason: &Reason<'_, '_>) -> Markup {
     let (column, finding) = (reason.column, reason.finding);
     let cell = CellId { column: column.id, test: finding.test, subtest: finding.subtest };
     let at = page.places.get(&cell).copied().filter(|_| finding.is_test());
-    let same = |boot: &vmtest_record::run::BootRecord| {
-        boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class
+    let is_its =
+        |boot: &BootRecord| boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class;
+    let place = match finding.is_test() {
+        true => at.and_then(|at| page.anchor(at)),
+        false => run.boots.iter().position(is_its).and_then(|at| page.guest(at)),
     };
-    let guest = || run.boots.iter().position(same).filter(|at| *at < page.guests).map(|at| format!("#g{at}"));
-    let place = if finding.is_test() { at.and_then(|at| page.anchor(at)) } else { guest() };
-    let stage = at.and_then(|at| page.stage(&run.cells[at]));
     // Of a column in which nothing ran, the stage says more than the name of any test.
-    let (word, name) = match stage {
-        Some(stage) => (finding.class.label(), format!("no test ran ({})", stage.cells)),
-        None => (finding.word, finding.path()),
+    let stage = at.and_then(|at| page.stage(&run.cells[at]));
+    let (badge, name, others) = match (stage, reason.count - 1) {
+        (Some(stage), _) => {
+            let name = format!("no test ran ({})", stage.cells);
+            (badge("fail", finding.class.label()), name, String::new())
+        }
+        (None, more) => {
+            let s = if more > 1 { "s" } else { "" };
+            let others = if more > 0 { format!(" and {more} more test{s}") } else { String::new() };
+            (badge(tone(finding.verdict, finding.word), finding.word), finding.path(), others)
+        }
     };
-    let others = match reason.count - 1 {
-        _ if stage.is_some() => String::new(),
-        0 => String::new(),
-        1 => " and 1 more test".to_owned(),
-        many => format!(" and {many} more tests"),
-    };
-    let why = if finding.reason.is_empty() { &reason.why } else { finding.reason };
-    let tone = if stage.is_some() { "fail" } else { tone(finding.verdict, finding.word) };
+    let why = cut(if finding.reason.is_empty() { &reason.why } else { finding.reason }, REASON);
     html! {
         li {
-            (badge(tone, word)) " "
-            strong { @if let Some(place) = place { a href=(place) { (name) } } @else { (name) } }
-            (others)
+            (badge) " " strong { (linked(place, &name)) } (others)
             @if !column.id.kernel.is_empty() { " on " (page.column(column.id)) }
-            @if why.contains('\n') { (lines("Reason", &cut(why, REASON))) } @else { div.reason { (cut(why, REASON)) } }
+            @if why.contains('\n') { (lines("Reason", &why)) } @else { div.reason { (why) } }
         }
     }
 }
@@ -288,9 +300,7 @@ fn kernels(story: &Story<'_>) -> Markup {
     let row = |kernel: &Kernel| {
         html! {
             tr {
-                th scope="row" { (kernel.id) }
-                td { code { (kernel.spec) } }
-                td { (kernel.release) }
+                th scope="row" { (kernel.id) } td { code { (kernel.spec) } } td { (kernel.release) }
                 td {
                     @for subject in &kernel.series { (subject) br; }
                     @for note in &kernel.notes { strong { (note) } br; }
@@ -300,33 +310,19 @@ fn kernels(story: &Story<'_>) -> Markup {
         }
     };
     let (rows, shown) = bounded(run.kernels.iter().map(row), SMALL);
+    let tools = run.tools.iter().map(|(name, text)| (&name[..], text.lines().next().unwrap_or_default()));
     html! {
         section {
             details {
                 summary { h2 { "Kernels and tools" } }
                 div.scroll tabindex="0" role="region" aria-label="Kernels" {
                     table.plain {
-                        thead {
-                            tr {
-                                @for name in ["column", "given as", "release", "patches", "compiler"] {
-                                    th scope="col" { (name) }
-                                }
-                            }
-                        }
+                        (heads(&["column", "given as", "release", "patches", "compiler"]))
                         tbody { (rows) }
                     }
                 }
                 (more(run.kernels.len(), shown, "kernels"))
-                table.plain {
-                    tbody {
-                        @for (name, version) in &run.tools {
-                            tr {
-                                th scope="row" { (name) }
-                                td { (version.lines().next().unwrap_or_default()) }
-                            }
-                        }
-                    }
-                }
+                (pairs(tools))
             }
             p.meta { "Consoles, events and run.json: " code { (story.directory) } }
         }

@@ -6,7 +6,7 @@ mod picture;
 
 use maud::{Markup, html};
 
-use crate::html::{SMALL, badge, began, bounded, command, document, lines, more};
+use crate::html::{SMALL, badge, began, bounded, command, document, heads, lines, more};
 use vmtest_record::bisection::{Bisection, Step, Subject, runs};
 
 /// A page about the bisection only.
@@ -122,13 +122,7 @@ fn tested(report: &Bisection) -> Markup {
         @if !report.path.is_empty() {
             table.series {
                 caption { "Tested kernels, in order" }
-                thead {
-                    tr {
-                        @for name in ["kernel", "verdict", "runs", "tested for", "why"] {
-                            th scope="col" { (name) }
-                        }
-                    }
-                }
+                (heads(&["kernel", "verdict", "runs", "tested for", "why"]))
                 tbody { (rows) }
             }
             (more(runs(&report.path).count(), shown, "kernels"))

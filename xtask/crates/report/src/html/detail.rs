@@ -5,7 +5,8 @@
 use maud::{Markup, html};
 
 use crate::escape::cut;
-use crate::html::{DETAILS, Page, badge, bounded, command, compared, console, guest, lines, more, tone};
+use crate::html::{DETAILS, Page, badge, bounded, command, compared, console, guest, heads, lines};
+use crate::html::{linked, more, pairs, tone};
 use crate::names;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, TestStatus};
@@ -117,13 +118,12 @@ fn unmet(cell: &Cell) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="Expected and seen" {
                 table.plain.unmet {
                     caption { "Expected and seen" (of) }
-                    thead { tr { @for name in ["what", "expected", "seen"] { th scope="col" { (name) } } } }
+                    (heads(&["what", "expected", "seen"]))
                     tbody {
                         @for one in cell.unmet.iter().take(MAX_UNMET) {
                             tr {
                                 th scope="row" { (one.what) }
-                                td.expected { code { (one.expected) } }
-                                td.seen { code { (one.seen) } }
+                                td { code { (one.expected) } } td.seen { code { (one.seen) } }
                             }
                         }
                     }
@@ -168,42 +168,26 @@ fn source(cell: &Cell) -> Option<String> {
 }
 
 fn facts(cell: &Cell) -> String {
-    let mut facts = vec![format!("exit class {}: {}", cell.class.code(), cell.class.label())];
-    for (name, value) in
-        [("variant", &cell.variant), ("boot", &cell.boot), ("on", &cell.accel), ("suite", &cell.suite)]
-    {
-        if !value.is_empty() {
-            facts.push(format!("{name} {value}"));
-        }
-    }
-    if cell.enforced == Some(false) {
-        facts.push("NOT enforced by this guest, see its conditions".to_owned());
-    }
-    if !cell.counts() {
-        facts.push("does not count".to_owned());
-    }
-    if cell.attempts > 1 {
-        facts.push(format!("ran {} times", cell.attempts));
-    }
-    if cell.duration_ms > 0 {
-        facts.push(format!("took {} ms", cell.duration_ms));
-    }
-    facts.join(" · ")
+    let is = |yes: bool, fact: String| Some(fact).filter(|_| yes);
+    let named = |name: &str, value: &str| is(!value.is_empty(), format!("{name} {value}"));
+    let facts = [
+        is(true, format!("exit class {}: {}", cell.class.code(), cell.class.label())),
+        named("variant", &cell.variant),
+        named("boot", &cell.boot),
+        named("on", &cell.accel),
+        named("suite", &cell.suite),
+        is(cell.enforced == Some(false), "NOT enforced by this guest, see its conditions".to_owned()),
+        is(!cell.counts(), "does not count".to_owned()),
+        is(cell.attempts > 1, format!("ran {} times", cell.attempts)),
+        is(cell.duration_ms > 0, format!("took {} ms", cell.duration_ms)),
+    ];
+    facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 fn tries(cell: &Cell) -> Markup {
-    html! {
-        @if !cell.tries.is_empty() {
-            table.plain {
-                caption { "Attempts" }
-                tbody {
-                    @for one in &cell.tries {
-                        tr { th scope="row" { (one.number) } td { (one.outcome.name()) } td { (one.reason) } }
-                    }
-                }
-            }
-        }
-    }
+    let rows = cell.tries.iter();
+    let rows = rows.map(|one| (one.number.to_string(), format!("{}: {}", one.outcome.name(), one.reason)));
+    html! { @if !cell.tries.is_empty() { h4 { "Attempts" } (pairs(rows)) } }
 }
 
 /// Kernel warnings while it ran.
@@ -224,15 +208,8 @@ fn guests(page: &Page<'_>, cell: &Cell) -> Markup {
         @for (at, boot) in page.story.run.boots.iter().enumerate().filter(same) {
             @if lost && boot.class != Class::Pass { (last_words(page, boot)) }
             @if boot.class != Class::Pass { (guest::times(boot)) }
-            @if at < page.guests {
-                p {
-                    a href={ "#g" (at) } {
-                        "Its guest"
-                        @if let Some(attempt) = boot.attempt { ", attempt " (attempt) }
-                        ": " (boot.class.label()) ", console and conditions"
-                    }
-                }
-            }
+            @let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
+            p { (linked(page.guest(at), &format!("Its guest{attempt}: {}, console and conditions", boot.class.label()))) }
         }
     }
 }

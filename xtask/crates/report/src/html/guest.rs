@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use crate::html::{GUESTS, Page, badge, bounded, console, lines, more};
+use crate::html::{GUESTS, Page, badge, bounded, console, lines, more, pairs};
 use crate::names;
 use vmtest_base::error::Class;
 use vmtest_record::run::BootRecord;
@@ -92,37 +92,28 @@ pub(super) fn times(boot: &BootRecord) -> Markup {
 }
 
 fn conditions(boot: &BootRecord) -> Markup {
+    let own = str::to_owned;
     let limits: Vec<String> =
         boot.limits_s.iter().map(|(name, seconds)| format!("{name} {seconds} s")).collect();
     let thread = boot.tcg_thread.as_ref().map_or_else(String::new, |thread| {
         format!("{thread}: {}", boot.tcg_thread_reason.as_deref().unwrap_or_default())
     });
+    let met = boot.conditions.iter().map(|one| {
+        let is = if one.enforced { "enforced" } else { "NOT enforced" };
+        (one.what.clone(), format!("{is}: {} is {}", one.read, one.value))
+    });
     let rows = [
-        ("boot", format!("{}: {}", boot.boot, boot.boot_reason)),
-        ("accelerator", format!("{}: {}", boot.accel, boot.accel_reason)),
-        ("CPUs", format!("{}: {}", boot.cpus, boot.cpus_reason)),
-        ("emulator's threads", thread),
-        ("limits", limits.join(", ")),
+        (own("boot"), format!("{}: {}", boot.boot, boot.boot_reason)),
+        (own("accelerator"), format!("{}: {}", boot.accel, boot.accel_reason)),
+        (own("CPUs"), format!("{}: {}", boot.cpus, boot.cpus_reason)),
+        (own("emulator's threads"), thread),
+        (own("limits"), limits.join(", ")),
     ];
-    let found = boot.features.iter().chain(&boot.profile).map(|(name, value)| (name.as_str(), value.clone()));
-    let rows = rows.into_iter().chain(found).filter(|(_, value)| !value.is_empty());
+    let found = boot.features.iter().chain(&boot.profile).map(|(name, value)| (name.clone(), value.clone()));
     html! {
         details {
             summary { "How it was started, and what it found" }
-            table.plain {
-                tbody {
-                    @for one in &boot.conditions {
-                        tr {
-                            th scope="row" { (one.what) }
-                            td {
-                                @if one.enforced { "enforced" } @else { "NOT enforced" }
-                                ": " (one.read) " is " (one.value)
-                            }
-                        }
-                    }
-                    @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }
-                }
-            }
+            (pairs(met.chain(rows).chain(found)))
         }
     }
 }

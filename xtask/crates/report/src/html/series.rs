@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use crate::escape::cut;
-use crate::html::{PATCHES, Page, badge, bounded, command, lines, more};
+use crate::html::{PATCHES, Page, badge, bounded, command, heads, lines, linked, more, pairs};
 use crate::{names, series};
 use vmtest_record::run::Cell;
 use vmtest_record::series::{Check, CheckState, PatchRecord, SeriesRecord, State};
@@ -44,28 +44,18 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     }
 }
 
-fn table(one: &SeriesRecord, at: usize, linked: &[(usize, usize)]) -> Markup {
+fn table(one: &SeriesRecord, at: usize, linked_to: &[(usize, usize)]) -> Markup {
     let checked = one.patches.iter().any(|patch| !patch.checks.is_empty());
+    let place = |number: usize| linked_to.contains(&(at, number - 1)).then(|| format!("#p{at}-{number}"));
+    let name = |patch: &PatchRecord| format!("{}/{} {}", patch.number, one.patches.len(), patch.info.subject);
+    let names = ["patch", "builds", "boots", if checked { "checks" } else { "tests" }, "tests"];
     html! {
         table.series {
-            thead {
-                tr {
-                    th scope="col" { "patch" }
-                    th scope="col" { "builds" }
-                    th scope="col" { "boots" }
-                    @if checked { th scope="col" { "checks" } }
-                    th scope="col" { "tests" }
-                }
-            }
+            (heads(&names[..if checked { 5 } else { 4 }]))
             tbody {
                 @for patch in &one.patches {
                     tr.bad[patch.is_bad()] {
-                        th scope="row" {
-                            @let name = format!("{}/{} {}", patch.number, one.patches.len(), patch.info.subject);
-                            @if linked.contains(&(at, patch.number - 1)) {
-                                a href={ "#p" (at) "-" (patch.number) } { (name) }
-                            } @else { (name) }
-                        }
+                        th scope="row" { (linked(place(patch.number), &name(patch))) }
                         td data-label="builds" { (builds(patch)) }
                         td data-label="boots" { (state(patch, patch.boots)) }
                         @if checked { td data-label="checks" { (checks(patch)) } }
@@ -78,10 +68,7 @@ fn table(one: &SeriesRecord, at: usize, linked: &[(usize, usize)]) -> Markup {
 }
 
 fn builds(patch: &PatchRecord) -> Markup {
-    match patch.applies {
-        State::No => badge("fail", "does not apply"),
-        _ => state(patch, patch.builds),
-    }
+    if patch.applies == State::No { badge("fail", "does not apply") } else { state(patch, patch.builds) }
 }
 
 fn state(patch: &PatchRecord, state: State) -> Markup {
@@ -98,44 +85,32 @@ fn checks(patch: &PatchRecord) -> Markup {
     noted.retain(|check| check.state != CheckState::Clean);
     noted.sort_by_key(|check| check.state != CheckState::Bad);
     html! {
-        @for check in &noted { div { (badge(tone(check.state), word(check.state))) " " (check.summary) } }
-        @if patch.checks.is_empty() { "–" }
-        @else if noted.is_empty() { "clean" }
+        @for check in &noted { div { (word(check.state)) " " (check.summary) } }
+        @if patch.checks.is_empty() { "–" } @else if noted.is_empty() { "clean" }
     }
 }
 
-fn tone(state: CheckState) -> &'static str {
+fn word(state: CheckState) -> Markup {
     match state {
-        CheckState::Clean => "ok",
-        CheckState::Info | CheckState::Advice => "aside",
-        CheckState::Bad => "fail",
-        CheckState::Unknown => "lost",
-    }
-}
-
-fn word(state: CheckState) -> &'static str {
-    match state {
-        CheckState::Clean => "clean",
-        CheckState::Info => "note",
-        CheckState::Advice => "advice",
-        CheckState::Bad => "bad",
-        CheckState::Unknown => "no result",
+        CheckState::Clean => badge("ok", "clean"),
+        CheckState::Info => badge("aside", "note"),
+        CheckState::Advice => badge("aside", "advice"),
+        CheckState::Bad => badge("fail", "bad"),
+        CheckState::Unknown => badge("lost", "no result"),
     }
 }
 
 fn tests(patch: &PatchRecord) -> Markup {
-    let list = |names: &[String]| {
-        let dots = if names.len() > NAMED { ", .." } else { "" };
-        format!("{}{dots}", names[..names.len().min(NAMED)].join(", "))
-    };
+    let changes = [("fail", "breaks", &patch.breaks), ("ok", "lets pass", &patch.fixes)];
+    let dots = |names: &[String]| if names.len() > NAMED { ", .." } else { "" };
     html! {
-        @if !patch.breaks.is_empty() {
-            div { (badge("fail", &format!("breaks {}", patch.breaks.len()))) " " (list(&patch.breaks)) }
+        @for (tone, word, names) in changes.iter().filter(|(.., names)| !names.is_empty()) {
+            div {
+                (badge(tone, &format!("{word} {}", names.len())))
+                " " (names[..names.len().min(NAMED)].join(", ")) (dots(names))
+            }
         }
-        @if !patch.fixes.is_empty() {
-            div { (badge("ok", &format!("{} more pass", patch.fixes.len()))) " " (list(&patch.fixes)) }
-        }
-        @if patch.breaks.is_empty() && patch.fixes.is_empty() {
+        @if changes.iter().all(|(.., names)| names.is_empty()) {
             @if patch.boots == State::Unknown { "–" } @else { "as before" }
         }
     }
@@ -157,7 +132,9 @@ fn beside(page: &Page<'_>, one: &SeriesRecord) -> Markup {
 
 fn detail(page: &Page<'_>, at: usize, one: &SeriesRecord, patch: &PatchRecord) -> Markup {
     let id = format!("p{at}-{}", patch.number);
-    let problems = series::problems(patch, NAMED);
+    let (problems, info) = (series::problems(patch, NAMED), &patch.info);
+    let facts = [("author", &info.author), ("message ID", &info.message_id), ("commit", &info.commit)];
+    let facts = facts.map(|(name, value)| (name, &value[..]));
     html! {
         article.detail id=(id) tabindex="-1" aria-labelledby={ "h" (id) } {
             p.close { a href="#matrix" { "Close" } }
@@ -172,27 +149,9 @@ fn detail(page: &Page<'_>, at: usize, one: &SeriesRecord, patch: &PatchRecord) -
                 @for (name, check) in &patch.checks { (check_result(name, check)) }
             }
             h4 { "The patch" }
-            table.plain {
-                tbody {
-                    @for (name, value) in [
-                        ("subject", &patch.info.subject),
-                        ("author", &patch.info.author),
-                        ("message ID", &patch.info.message_id),
-                        ("commit", &patch.info.commit),
-                    ] {
-                        @if !value.is_empty() { tr { th scope="row" { (name) } td { (value) } } }
-                    }
-                    @if !patch.info.files.is_empty() {
-                        tr {
-                            th scope="row" { "files" }
-                            td { @for file in patch.info.files.iter().take(LISTED) { code { (file) } br; } }
-                        }
-                    }
-                }
-            }
-            @if !patch.info.commit.is_empty() {
-                (command("Show it", &format!("git show {}", patch.info.commit)))
-            }
+            (pairs(facts.into_iter()))
+            @for file in info.files.iter().take(LISTED) { code { (file) } br; }
+            @if !info.commit.is_empty() { (command("Show it", &format!("git show {}", info.commit))) }
             (command("Repeat", &page.story.run.command.join(" ")))
         }
     }
@@ -207,9 +166,7 @@ fn output(page: &Page<'_>, one: &SeriesRecord, patch: &PatchRecord) -> Markup {
     let guest = run.boots.iter().position(|boot| boot.kernel == *kernel && patch.boots == State::No);
     html! {
         @if let Some(stage) = stage { (lines("Output", &cut(&stage.cell.reason, OUTPUT))) }
-        @if let Some(guest) = guest.filter(|at| *at < page.guests) {
-            p { a href={ "#g" (guest) } { "Its guest and console" } }
-        }
+        @if let Some(guest) = guest { p { (linked(page.guest(guest), "Its guest and console")) } }
     }
 }
 
@@ -224,8 +181,8 @@ fn list(page: &Page<'_>, patch: &PatchRecord, title: &str, names: &[String]) -> 
             h4 { (title) " " (names.len()) " test" @if names.len() > 1 { "s" } }
             ul {
                 @for name in names.iter().take(LISTED) {
-                    @let place = run.cells.iter().position(|cell| is(cell, name)).and_then(|at| page.anchor(at));
-                    li { @if let Some(place) = place { a href=(place) { (name) } } @else { (name) } }
+                    @let at = run.cells.iter().position(|cell| is(cell, name));
+                    li { (linked(at.and_then(|at| page.anchor(at)), name)) }
                 }
             }
             (more(names.len(), LISTED, "tests"))
@@ -235,7 +192,7 @@ fn list(page: &Page<'_>, patch: &PatchRecord, title: &str, names: &[String]) -> 
 
 fn check_result(name: &str, check: &Check) -> Markup {
     html! {
-        p { (badge(tone(check.state), word(check.state))) " " strong { (name) } ": " (check.summary) }
+        p { (word(check.state)) " " strong { (name) } ": " (check.summary) }
         @if !check.lines.is_empty() { (lines(name, &cut(&check.lines.join("\n"), OUTPUT))) }
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
+use vmtest_base::error::Class;
 use vmtest_record::load::Consoles;
 use vmtest_record::run::BootRecord;
 use vmtest_record::samples::{boot, cell, run};

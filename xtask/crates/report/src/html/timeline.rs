@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use crate::html::heads;
 use vmtest_record::run::{PhaseRecord, RunResult};
 
 /// A phase shorter than this share of the run, in thousandths, is not drawn.
@@ -31,16 +32,12 @@ pub(super) fn section(run: &RunResult) -> Markup {
                 summary { h2 { "Where the time went: " (seconds(total)) " s" } }
                 div.scroll tabindex="0" role="region" aria-label="Timeline" {
                     table.timeline {
-                        thead {
-                            tr { @for name in ["phase", "of", "seconds", "when"] { th scope="col" { (name) } } }
-                        }
+                        (heads(&["phase", "of", "seconds", "when"]))
                         tbody {
                             @for phase in phases.iter().take(MOST) {
                                 tr {
-                                    th scope="row" { (phase.name) }
-                                    td { (phase.kernel) }
-                                    td.number { (seconds(phase.duration_ms)) }
-                                    td.when { span.bar style=(bar(phase)) {} }
+                                    th scope="row" { (phase.name) } td { (phase.kernel) }
+                                    td.number { (seconds(phase.duration_ms)) } td.when { span.bar style=(bar(phase)) {} }
                                 }
                             }
                         }
