@@ -100,24 +100,31 @@ fn since(page: &Page<'_>, cell: &Cell) -> Option<String> {
     })
 }
 
-/// Why it did not pass; not if the table of expectations says the same.
+/// Why it did not pass, without what the table of expectations says.
 fn reason(cell: &Cell) -> Markup {
-    let told = cell.unmet.iter().any(|one| cell.reason.starts_with(&one.what));
-    html! {
-        @if cell.reason.is_empty() { @if cell.outcome == Outcome::Pass { p.reason { "It passed." } } }
-        @else if !told { p.reason { (cell.reason) } }
+    let mut reason = cell.reason.clone();
+    for one in &cell.unmet {
+        reason =
+            reason.replacen(&format!("{}: expected {}, seen {}", one.what, one.expected, one.seen), "", 1);
     }
+    if reason != cell.reason {
+        reason = reason.replace(&count(cell), "").trim_matches([' ', ':']).to_owned();
+    }
+    html! { @if !reason.is_empty() { p.reason { (reason) } } }
+}
+
+/// ` (1 of 64)` at the end of a reason: how many expectations there were.
+fn count(cell: &Cell) -> String {
+    let end = cell.reason.rsplit_once(" (").filter(|(_, of)| of.ends_with(')') && of.contains(" of "));
+    end.map_or_else(String::new, |(_, of)| format!(" ({of}"))
 }
 
 fn unmet(cell: &Cell) -> Markup {
-    // `.. (1 of 64)`: how many expectations there were.
-    let of = cell.reason.rsplit_once(" (").filter(|(_, of)| of.ends_with(')') && of.contains(" of "));
-    let of = of.map_or_else(String::new, |(_, of)| format!(" ({of}"));
     html! {
         @if !cell.unmet.is_empty() {
             div.scroll tabindex="0" role="region" aria-label="Expected and seen" {
                 table.plain.unmet {
-                    caption { "Expected and seen" (of) }
+                    caption { "Expected and seen" (count(cell)) }
                     (heads(&["what", "expected", "seen"]))
                     tbody {
                         @for one in cell.unmet.iter().take(MAX_UNMET) {

@@ -101,12 +101,15 @@ fn word(state: CheckState) -> Markup {
 }
 
 fn tests(patch: &PatchRecord) -> Markup {
-    let changes = [("fail", "breaks", &patch.breaks), ("ok", "lets pass", &patch.fixes)];
+    let changes = [
+        ("fail", format!("breaks {}", patch.breaks.len()), &patch.breaks),
+        ("ok", format!("{} more pass", patch.fixes.len()), &patch.fixes),
+    ];
     let dots = |names: &[String]| if names.len() > NAMED { ", .." } else { "" };
     html! {
         @for (tone, word, names) in changes.iter().filter(|(.., names)| !names.is_empty()) {
             div {
-                (badge(tone, &format!("{word} {}", names.len())))
+                (badge(tone, word))
                 " " (names[..names.len().min(NAMED)].join(", ")) (dots(names))
             }
         }
