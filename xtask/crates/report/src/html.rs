@@ -77,7 +77,9 @@ pub fn render(story: &Story<'_>) -> String {
             h1 class=(tone) { (line) }
             p.meta { "exit " (class.code()) ": " (class.label()) " · " (began(&run.run)) " run " (run.run) }
             (command("Repeat", &run.command.join(" ")))
-            @if let Some(own) = findings::own_tests(run) { p.meta { (own.what) ": " (own.list()) } }
+            @if let Some(own) = findings::own_tests(run) {
+                details.meta { summary { (own.what) } (own.list()) }
+            }
         }
         main {
             (series::section(&page))

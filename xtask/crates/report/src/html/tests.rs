@@ -157,3 +157,20 @@ fn the_sources_of_our_tests_are_there() {
     groups.sort_unstable();
     assert_eq!(groups, detail::BPF_GROUPS);
 }
+
+#[test]
+fn the_console_of_a_good_kernel_is_not_evidence() {
+    let side = |verdict: &str| vmtest_record::bisection::Subject {
+        verdict: verdict.into(),
+        console: vec![format!("last words of the {verdict} one")],
+        ..Default::default()
+    };
+    let report = vmtest_record::bisection::Bisection {
+        before: vec![side("good")],
+        after: Some(side("bad")),
+        ..Default::default()
+    };
+    for text in [bisection_page(&report), crate::bisect::text(&report), crate::bisect::markdown(&report)] {
+        assert!(text.contains("last words of the bad one") && !text.contains("of the good one"), "{text}");
+    }
+}
