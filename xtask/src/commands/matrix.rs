@@ -360,6 +360,7 @@ impl Run<'_> {
                 .for_each(|cell| cell.boot.clone_from(&axes.boot));
         }
         run.allowed_splats = resources.allowed.records(&run.splats);
+        run.proves = resources.proves(&run);
         vmtest_record::attribution::settle(&mut run, None);
         vmtest_record::clean::clean(&mut run);
         let expected = expect::apply(&self.matrix.expected, &self.matrix.required, &mut run);

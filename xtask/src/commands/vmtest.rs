@@ -136,6 +136,7 @@ pub fn conclude(
     let mut result = RunResult { tools, phases: phases.records(), ..RunResult::empty(&run_dir.id, command) };
     columns.into_iter().for_each(|column| column.add_to(&mut result));
     result.allowed_splats = resources.allowed.records(&result.splats);
+    result.proves = resources.proves(&result);
     reference_columns::settle(&mut result);
     attribution::settle(&mut result, interrupt::requested());
     vmtest_record::clean::clean(&mut result);

@@ -101,12 +101,13 @@ fn every_format_says_what_the_exit_code_says() {
 
         let html = exported.read("html");
         assert_eq!(html.contains("What is wrong</h2>"), !passed, "{does}");
-        let badge = if passed {
-            "<span class=\"badge ok\">passed</span> exit 0: "
-        } else {
-            "not passed</span> exit "
-        };
-        assert!(html.contains(badge), "{does}");
+        assert_eq!(html.contains("<h1 class=\"ok\">PASSED: "), passed, "{does}");
+        assert!(html.contains(&format!("exit {code}: ")), "{does}");
+
+        if does == "fail" {
+            assert_eq!(json["proves"], serde_json::json!({ "basic/second": "Proves basic/second." }));
+            assert!(html.contains("It proves: Proves basic/second."), "{html}");
+        }
 
         let mail = exported.read("mail");
         assert_eq!(mail.starts_with("vmtest: passed, exit 0: "), passed, "{does}\n{mail}");

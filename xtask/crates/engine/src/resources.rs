@@ -2,6 +2,7 @@
 //! What all columns of a run share: tools, virtme-ng, the runner, the locks. Each job of a matrix has its own
 //! instance, and all of them share `Common`. Each resource is created once, when it is first needed.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +23,8 @@ use vmtest_host::tools;
 use vmtest_host::virtme_ng::Vng;
 use vmtest_kernel::series::Series;
 use vmtest_record::allow_list::Allowed;
+use vmtest_record::outcome::Outcome;
+use vmtest_record::run::RunResult;
 use vmtest_suite::own::Runner;
 
 /// What all columns share.
@@ -182,6 +185,18 @@ impl<'a> Resources<'a> {
             self.common.runner.get_or_init(|| Runner::ensure(self.ctx)).as_ref().map_err(Clone::clone)?;
         let chosen = self.chosen.get_or_init(|| self.choose(runner));
         chosen.as_ref().map(|chosen| (runner, &chosen[..])).map_err(Clone::clone)
+    }
+
+    /// What the tests of our own suite prove that did not pass; empty if the runner was never needed.
+    pub fn proves(&self, run: &RunResult) -> BTreeMap<String, String> {
+        let Some(Ok(runner)) = self.common.runner.get() else { return BTreeMap::new() };
+        let told = |path: &String| {
+            run.cells
+                .iter()
+                .any(|cell| cell.suite == "own" && cell.outcome != Outcome::Pass && cell.path() == *path)
+        };
+        let all = runner.listed.iter().map(|listed| (listed.name.path(), listed.about.clone()));
+        all.filter(|(path, _)| told(path)).collect()
     }
 
     fn choose(&self, runner: &Runner) -> Result<Vec<TestName>> {

@@ -92,6 +92,11 @@ impl Subject {
         if self.subject.is_empty() { self.name.clone() } else { format!("{} ({})", self.name, self.subject) }
     }
 
+    /// The lines of its console that show something. A good kernel's last lines are only its shutdown.
+    pub fn evidence(&self) -> &[String] {
+        if self.verdict == "good" { &[] } else { &self.console }
+    }
+
     /// How often it ran, as a prefix of the reason; empty if it did not run.
     pub fn times(&self) -> String {
         match self.runs {

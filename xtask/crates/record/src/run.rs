@@ -342,6 +342,9 @@ pub struct RunResult {
     /// What each patch did, for every kernel and variant that the patches are on; absent without patches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<SeriesRecord>,
+    /// Name of a test of our own suite that did not pass, to one sentence: what it proves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proves: BTreeMap<String, String>,
     /// The timeline.
     pub phases: Vec<PhaseRecord>,
     /// Its part of a matrix; absent for other runs.
@@ -365,6 +368,7 @@ impl RunResult {
             splats: Vec::new(),
             allowed_splats: Vec::new(),
             series: Vec::new(),
+            proves: Default::default(),
             phases: Vec::new(),
             matrix: None,
         }

@@ -60,6 +60,7 @@ pub fn run(cells: Vec<Cell>) -> RunResult {
         splats: Vec::new(),
         allowed_splats: Vec::new(),
         series: Vec::new(),
+        proves: Default::default(),
         phases: Vec::new(),
         matrix: None,
     };

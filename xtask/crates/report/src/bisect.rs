@@ -51,7 +51,8 @@ fn cost(report: &Bisection) -> String {
     names.dedup();
     let again = report.path.iter().filter(|step| step.cached).count();
     let again = if again > 0 { format!(", {again} verdict(s) known before") } else { String::new() };
-    let (of, boots) = (report.history, report.boots);
+    // Between the ends, and the old end itself.
+    let (of, boots) = (names.len().max(report.history + 1), report.boots);
     format!("{} of {of} kernels tested, {boots} boot(s), {:.0} s{again}", names.len(), report.duration_s)
 }
 
@@ -79,7 +80,7 @@ pub fn text(report: &Bisection) -> String {
         text.push('\n');
         line(&mut text, 0, &format!("{} {}", one.verdict, one.line()));
         line(&mut text, 4, &format!("{}{}", one.times(), one.why));
-        for console in one.console.iter().rev().take(5).rev() {
+        for console in one.evidence().iter().rev().take(5).rev() {
             // Unwrapped: a console line that is broken differently cannot be searched for.
             let _ = writeln!(text, "    | {console}");
         }
@@ -139,9 +140,9 @@ pub fn markdown(report: &Bisection) -> String {
         for file in &one.files {
             let _ = writeln!(text, "- `{file}`");
         }
-        if !one.console.is_empty() {
+        if !one.evidence().is_empty() {
             text.push_str("\nEnd of its console:\n\n");
-            for line in &one.console {
+            for line in one.evidence() {
                 let _ = writeln!(text, "    {line}");
             }
         }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exporter: one self-contained HTML file that needs neither network nor script. The verdict comes first,
-//! then what is wrong, ordered by what decides the exit code, then the matrix; each cell that is not a plain
-//! pass links to its details.
+//! Exporter: one self-contained HTML file that needs neither network nor script. The finding comes first, then
+//! what each patch did, what is wrong and the matrix. Everything that did not pass links to its details.
 //!
-//! Without JavaScript everything is on the page in sequence, and every such cell is a link. With it the
-//! matrix has filters, and details open next to it.
+//! Without JavaScript everything is on the page in sequence. With it details open next to the matrix.
 
 mod bisection;
 mod compared;
@@ -12,83 +10,173 @@ mod console;
 mod detail;
 mod guest;
 mod matrix;
+mod series;
 mod timeline;
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::escape::xml as escape;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::escape::cut;
+use crate::names;
 use crate::story::Story;
-use crate::table;
+use crate::summary::{FailedStage, failed_stages, headline};
 use vmtest_base::date;
-use vmtest_base::error::Class;
-use vmtest_record::findings::{self, TestStatus};
+use vmtest_base::sanitize;
+use vmtest_record::findings::{self, Reason, TestStatus};
+use vmtest_record::ids::{CellId, ColumnId};
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::Cell;
+use vmtest_record::run::{BootRecord, Cell, Kernel};
 
 pub use crate::html::bisection::page as bisection_page;
 
 /// The style of the page, and its script.
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
-/// Above this page size, cells and guests are shown in brief: 40,000 cells and 200 guests still make a page
-/// that a browser can open.
-const MAX_BYTES: usize = 12 * 1024 * 1024;
-/// Most reasons that are listed above the matrix.
+/// Most bytes of the largest parts, so that a page has at most 1 MB; the rest is in run.json.
+const DETAILS: usize = 350 * 1024;
+const MATRIX: usize = 230 * 1024;
+const GUESTS: usize = 150 * 1024;
+const PATCHES: usize = 120 * 1024;
+/// The same for each of the smaller ones.
+const SMALL: usize = 40 * 1024;
+/// Most reasons above the matrix, and most bytes of one.
 const MAX_REASONS: usize = 12;
+const REASON: usize = 1500;
 
-/// The part of a run that a page shows.
+/// What the parts of a page need to know about each other.
 pub(super) struct Page<'a> {
     story: &'a Story<'a>,
-    /// Indices of cells with details.
-    told: Vec<usize>,
+    /// Columns in which no test ran.
+    stages: Vec<FailedStage<'a>>,
+    places: BTreeMap<CellId<'a>, usize>,
+    /// Indices of the cells whose details are on the page.
+    told: BTreeSet<usize>,
+    /// How many guests are on the page.
+    guests: usize,
 }
 
+/// The page of a run.
 pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
-    let page = Page { story, told: told(&run.cells, story) };
-    let class = story.exit_class();
-    let mut text = String::new();
-    head(&mut text, story, class);
-    wrong(&mut text, &page);
-    compared::section(&mut text, story);
-    matrix::section(&mut text, &page);
-    text.push_str("<section id=\"details\" aria-label=\"Details of cells\">\n");
-    for at in &page.told {
-        detail::article(&mut text, &page, *at);
-    }
-    text.push_str("</section>\n");
-    if let Some(bisection) = story.bisection {
-        bisection::section(&mut text, bisection);
-    }
-    guest::section(&mut text, &page);
-    timeline::section(&mut text, run);
-    foot(&mut text, story);
-    text
-}
-
-/// Cells with more to show than that they passed.
-fn told(cells: &[Cell], story: &Story<'_>) -> Vec<usize> {
-    let has_more = |cell: &Cell| {
-        cell.outcome != Outcome::Pass
-            || findings::verdict(cell) != TestStatus::Passed
-            || !cell.reason.is_empty()
-            || !cell.tries.is_empty()
-            || !cell.measured.is_empty()
-            || cell.was.is_some()
-            || compared::of_cell(story, cell).is_some()
+    let places = run.cells.iter().enumerate().rev().map(|(at, cell)| (cell.id(), at)).collect();
+    let stages = failed_stages(run);
+    let mut page = Page { story, stages, places, told: BTreeSet::new(), guests: run.boots.len() };
+    let guests = guest::section(&mut page);
+    let details = detail::section(&mut page);
+    let (line, _) = headline(story);
+    let tone = match line.split(':').next() {
+        Some("PASSED") => "ok",
+        Some("STOPPED" | "FLAKY") => "lost",
+        _ => "fail",
     };
-    cells.iter().enumerate().filter(|(_, cell)| has_more(cell)).map(|(at, _)| at).collect()
+    let class = story.exit_class();
+    let body = html! {
+        a.skip href="#matrix" { "Skip to the matrix" }
+        header {
+            h1 class=(tone) { (line) }
+            p.meta { "exit " (class.code()) ": " (class.label()) " · " (began(&run.run)) " run " (run.run) }
+            (command("Repeat", &run.command.join(" ")))
+            @if let Some(own) = findings::own_tests(run) {
+                details.meta { summary { (own.what) } (own.list()) }
+            }
+        }
+        main {
+            (series::section(&page))
+            (wrong(&page))
+            (compared::section(story))
+            (matrix::section(&page))
+            (details)
+            @if let Some(bisection) = story.bisection { (bisection::section(bisection)) }
+            (guests)
+            (timeline::section(run))
+            (kernels(story))
+        }
+    };
+    document(&line, &body)
 }
 
-impl Page<'_> {
-    /// The anchor of a cell's details; `None` if it has none.
-    fn anchor(&self, at: usize) -> Option<String> {
-        self.told.binary_search(&at).is_ok().then(|| format!("c{at}"))
+/// A whole page. It may not load anything or run any script but its own.
+fn document(title: &str, body: &Markup) -> String {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                title { "vmtest: " (title.chars().take(120).collect::<String>()) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { (body) script { (PreEscaped(SCRIPT)) } }
+        }
+    };
+    sanitize::lines(&page.into_string()) + "\n"
+}
+
+/// As many pieces as fit, and how many those are.
+fn bounded(pieces: impl Iterator<Item = Markup>, most: usize) -> (Markup, usize) {
+    let (mut text, mut shown) = (String::new(), 0);
+    for piece in pieces {
+        if text.len() + piece.0.len() > most && shown > 0 {
+            break;
+        }
+        text.push_str(&piece.0);
+        shown += 1;
+    }
+    (PreEscaped(text), shown)
+}
+
+/// What is not on the page, if anything.
+fn more(all: usize, shown: usize, what: &str) -> Markup {
+    html! { @if all > shown { p.meta { "and " (all - shown) " more " (what) " in run.json" } } }
+}
+
+fn heads(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+}
+
+/// A table of names and values, without those that are empty.
+fn pairs<T: AsRef<str>>(rows: impl Iterator<Item = (T, T)>) -> Markup {
+    let rows = rows.filter(|(_, value)| !value.as_ref().is_empty());
+    html! {
+        table.plain {
+            tbody { @for (name, value) in rows { tr { th scope="row" { (name.as_ref()) } td { (value.as_ref()) } } } }
+        }
     }
 }
 
-/// The CSS class that sets the colour; the word is always shown next to it. Deaths of a kernel stand out from
-/// test failures, and those from missing results.
+fn badge(tone: &str, word: &str) -> Markup {
+    html! { span class={ "badge " (tone) } { (word) } }
+}
+
+/// A link, if there is a place that it can lead to.
+fn linked(place: Option<String>, name: &str) -> Markup {
+    html! { @if let Some(place) = place { a href=(place) { (name) } } @else { (name) } }
+}
+
+/// A command, with a button that copies it.
+fn command(name: &str, text: &str) -> Markup {
+    html! {
+        p.command {
+            (name) ": " code { (text) } " "
+            button.copy type="button" aria-label={ "Copy: " (name) } { "Copy" }
+        }
+    }
+}
+
+fn lines(label: &str, text: &str) -> Markup {
+    html! { pre tabindex="0" aria-label=(label) { (text) } }
+}
+
+/// When a run started, according to its name; empty if the name does not say.
+fn began(run: &str) -> String {
+    date::of_run(run).map_or_else(String::new, |at| at.strftime("%Y-%m-%d %H:%M:%S UTC ·").to_string())
+}
+
+/// The CSS class that sets the colour; the word is always shown next to it. Purple is for deaths only.
 fn tone(verdict: TestStatus, word: &str) -> &'static str {
     match (verdict, word) {
         (TestStatus::Passed, _) => "ok",
@@ -99,160 +187,149 @@ fn tone(verdict: TestStatus, word: &str) -> &'static str {
     }
 }
 
-/// A page up to its body. It may not load anything or run any script but its own.
-fn begin(text: &mut String, title: &str) {
-    let _ = write!(
-        text,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'unsafe-inline'\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-        escape(title)
-    );
-}
-
-fn head(text: &mut String, story: &Story<'_>, class: Class) {
-    let run = story.run;
-    let word = if class == Class::Pass { "passed" } else { "not passed" };
-    begin(text, &format!("vmtest: {word} ({})", class.label()));
-    text.push_str("<a class=\"skip\" href=\"#matrix\">Skip to the matrix</a>\n<header>\n");
-    let tone = if class == Class::Pass { "ok" } else { "dead" };
-    let _ = writeln!(
-        text,
-        "<h1><span class=\"badge {tone}\">{word}</span> exit {}: {}</h1>\n<p class=\"verdict\">{}</p>",
-        class.code(),
-        escape(class.label()),
-        escape(&table::verdict(story))
-    );
-    let at = began(&run.run);
-    let _ = writeln!(
-        text,
-        "<p class=\"meta\">run {}{at}<br><code>{}</code></p>",
-        escape(&run.run),
-        escape(&run.command.join(" "))
-    );
-    if let Some(own) = findings::own_tests(run) {
-        let _ = writeln!(text, "<p class=\"meta\">{}: {}</p>", escape(&own.what), escape(&own.list()));
+impl<'a> Page<'a> {
+    /// The anchor of a cell's details; `None` if it has none.
+    fn anchor(&self, at: usize) -> Option<String> {
+        let at = self.origin(at);
+        self.told.contains(&at).then(|| format!("#c{at}"))
     }
-    text.push_str("</header>\n<main>\n");
-}
 
-/// When a run started, according to its name; empty if the name does not say.
-fn began(run: &str) -> String {
-    date::of_run(run).map_or_else(String::new, |at| at.strftime(" · %Y-%m-%d %H:%M:%S UTC").to_string())
+    /// The anchor of a guest; `None` if it is not on the page.
+    fn guest(&self, at: usize) -> Option<String> {
+        (at < self.guests).then(|| format!("#g{at}"))
+    }
+
+    fn stage(&self, cell: &Cell) -> Option<&FailedStage<'a>> {
+        self.stages.iter().find(|stage| stage.has(cell))
+    }
+
+    fn kernel(&self, id: &str) -> Option<&'a Kernel> {
+        self.story.run.kernels.iter().find(|kernel| kernel.id == id)
+    }
+
+    /// The cell of the column before, if there is one.
+    fn before(&self, cell: &Cell) -> Option<(usize, &'a Cell)> {
+        let kernel = self.kernel(&cell.kernel)?.compared_to.as_deref()?;
+        let id = cell.id();
+        let boots = [&cell.boot[..], "vng", "direct", ""];
+        let at = boots.iter().find_map(|boot| {
+            self.places.get(&CellId { column: ColumnId { kernel, boot, ..id.column }, ..id })
+        })?;
+        Some((*at, &self.story.run.cells[*at]))
+    }
+
+    /// The first cell with this failure: the same one in a column before, or the first of a column in which
+    /// nothing ran.
+    fn origin(&self, mut at: usize) -> usize {
+        let cells = &self.story.run.cells;
+        // An untrusted record may contain a cycle.
+        for _ in 0..self.story.run.kernels.len() {
+            let cell = &cells[at];
+            let same = |other: &Cell| {
+                cell.was.is_none()
+                    && cell.outcome != Outcome::Pass
+                    && (other.outcome, other.class) == (cell.outcome, cell.class)
+                    && findings::verdict(other).is_bad() == findings::verdict(cell).is_bad()
+            };
+            match self.before(cell).filter(|(_, other)| same(other)) {
+                Some((other, _)) => at = other,
+                None => break,
+            }
+        }
+        self.stage(&cells[at]).and_then(|stage| self.places.get(&stage.cell.id()).copied()).unwrap_or(at)
+    }
+
+    /// `2/3 bpf: mask the cookie index`, with the variant and the suite if they are not the usual ones.
+    fn column(&self, id: ColumnId<'_>) -> String {
+        let usual = ["", "default", "own"];
+        let more: Vec<&str> = [id.variant, id.suite].into_iter().filter(|one| !usual.contains(one)).collect();
+        let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
+        format!("{}{more}", names::kernel(self.story.run, id.kernel))
+    }
 }
 
 /// What is bad, starting with what decides the exit code: each reason once, with a link to its details.
-fn wrong(text: &mut String, page: &Page<'_>) {
-    let run = page.story.run;
-    let columns = findings::columns(run);
+fn wrong(page: &Page<'_>) -> Markup {
+    let columns = findings::columns(page.story.run);
     let reasons = findings::reasons(&columns);
-    if reasons.is_empty() {
-        return;
+    html! {
+        @if !reasons.is_empty() {
+            section aria-labelledby="wrong-title" {
+                h2 #wrong-title { "What is wrong" }
+                ol.wrong { @for reason in reasons.iter().take(MAX_REASONS) { (one_reason(page, reason)) } }
+                (more(reasons.len(), MAX_REASONS, "reasons in the matrix, and"))
+            }
+        }
     }
-    text.push_str(
-        "<section aria-labelledby=\"wrong-title\">\n<h2 id=\"wrong-title\">What is wrong\
-    </h2>\n<ol class=\"wrong\">\n",
-    );
-    for reason in reasons.iter().take(MAX_REASONS) {
-        let (column, finding) = (reason.column, reason.finding);
-        let place = if finding.is_test() {
-            let is_it = |cell: &Cell| cell.column() == column.id && cell.path() == finding.path();
-            run.cells.iter().position(is_it).and_then(|at| page.anchor(at))
-        } else {
-            let same = |boot: &vmtest_record::run::BootRecord| {
-                boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class
-            };
-            run.boots.iter().position(same).map(|at| format!("g{at}"))
-        };
-        let more = if reason.count > 1 { format!(" and {} more", reason.count - 1) } else { String::new() };
-        let name = match place {
-            Some(place) => format!("<a href=\"#{place}\">{}</a>", escape(&finding.path())),
-            None => escape(&finding.path()),
-        };
-        let _ = writeln!(
-            text,
-            "<li><span class=\"badge {}\">{}</span> <strong>{name}</strong>{more} on {}<br>\
-            <span class=\"why\">{}</span></li>",
-            tone(finding.verdict, finding.word),
-            escape(finding.word),
-            escape(&column.name()),
-            escape(&reason.why)
-        );
-    }
-    text.push_str("</ol>\n");
-    if reasons.len() > MAX_REASONS {
-        let _ = writeln!(text, "<p>and {} more reasons in the matrix</p>", reasons.len() - MAX_REASONS);
-    }
-    text.push_str("</section>\n");
 }
 
-fn foot(text: &mut String, story: &Story<'_>) {
+fn one_reason(page: &Page<'_>, reason: &Reason<'_, '_>) -> Markup {
+    let run = page.story.run;
+    let (column, finding) = (reason.column, reason.finding);
+    let cell = CellId { column: column.id, test: finding.test, subtest: finding.subtest };
+    let at = page.places.get(&cell).copied().filter(|_| finding.is_test());
+    let is_its =
+        |boot: &BootRecord| boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class;
+    let place = match finding.is_test() {
+        true => at.and_then(|at| page.anchor(at)),
+        false => run.boots.iter().position(is_its).and_then(|at| page.guest(at)),
+    };
+    // Of a column in which nothing ran, the stage says more than the name of any test.
+    let stage = at.and_then(|at| page.stage(&run.cells[at]));
+    let (badge, name, others) = match (stage, reason.count - 1) {
+        (Some(stage), _) => {
+            let name = format!("no test ran ({})", stage.cells);
+            (badge("fail", finding.class.label()), name, String::new())
+        }
+        (None, more) => {
+            let s = if more > 1 { "s" } else { "" };
+            let others = if more > 0 { format!(" and {more} more test{s}") } else { String::new() };
+            (badge(tone(finding.verdict, finding.word), finding.word), finding.path(), others)
+        }
+    };
+    let why = cut(if finding.reason.is_empty() { &reason.why } else { finding.reason }, REASON);
+    html! {
+        li {
+            (badge) " " strong { (linked(place, &name)) } (others)
+            @if !column.id.kernel.is_empty() { " on " (page.column(column.id)) }
+            @if why.contains('\n') { (lines("Reason", &why)) } @else { div.reason { (why) } }
+        }
+    }
+}
+
+fn kernels(story: &Story<'_>) -> Markup {
     let run = story.run;
-    text.push_str(
-        "<section>\n<details><summary>Kernels and tools</summary>\n<table class=\"plain\">\
-    <caption>Kernels</caption>\n<thead><tr><th scope=\"col\">column</th><th scope=\"col\">asked for as</th>\
-    <th scope=\"col\">release</th><th scope=\"col\">patches</th><th scope=\"col\">compiler</th></tr>\
-    </thead>\n<tbody>\n",
-    );
-    for kernel in &run.kernels {
-        let notes = kernel.notes.iter().map(|note| format!("<strong>{}</strong>", escape(note)));
-        let series: Vec<String> = kernel.series.iter().map(|subject| escape(subject)).chain(notes).collect();
-        let _ = writeln!(
-            text,
-            "<tr><th scope=\"row\">{}</th><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&kernel.id),
-            escape(&kernel.spec),
-            escape(&kernel.release),
-            if series.is_empty() { "none".to_owned() } else { series.join("<br>") },
-            escape(&kernel.toolchain)
-        );
+    let row = |kernel: &Kernel| {
+        html! {
+            tr {
+                th scope="row" { (kernel.id) } td { code { (kernel.spec) } } td { (kernel.release) }
+                td {
+                    @for subject in &kernel.series { (subject) br; }
+                    @for note in &kernel.notes { strong { (note) } br; }
+                }
+                td { (kernel.toolchain) }
+            }
+        }
+    };
+    let (rows, shown) = bounded(run.kernels.iter().map(row), SMALL);
+    let tools = run.tools.iter().map(|(name, text)| (&name[..], text.lines().next().unwrap_or_default()));
+    html! {
+        section {
+            details {
+                summary { h2 { "Kernels and tools" } }
+                div.scroll tabindex="0" role="region" aria-label="Kernels" {
+                    table.plain {
+                        (heads(&["column", "given as", "release", "patches", "compiler"]))
+                        tbody { (rows) }
+                    }
+                }
+                (more(run.kernels.len(), shown, "kernels"))
+                (pairs(tools))
+            }
+            p.meta { "Consoles, events and run.json: " code { (story.directory) } }
+        }
     }
-    text.push_str("</tbody></table>\n<table class=\"plain\"><caption>Tools</caption>\n<tbody>\n");
-    for (name, version) in &run.tools {
-        let version = version.lines().next().unwrap_or_default();
-        let _ =
-            writeln!(text, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(version));
-    }
-    let _ = writeln!(
-        text,
-        "</tbody></table>\n</details>\n<p class=\"meta\">Everything that the run saw: <code>{}</code></p>\n\
-        </section>\n</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>",
-        escape(story.directory)
-    );
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use vmtest_record::load::Consoles;
-    use vmtest_record::samples::boot;
-    use vmtest_record::samples::cell;
-    use vmtest_record::samples::run;
-
-    #[test]
-    fn a_page_stays_small_enough_for_a_browser() {
-        let mut run = run(Vec::new());
-        let mut consoles = Consoles::new();
-        for kernel in 0..100 {
-            let id = format!("k{kernel}");
-            for test in 0..100 {
-                let one = cell(&id, &format!("t{test}"), Outcome::Fail, Class::TestFailed);
-                run.cells.push(Cell {
-                    reason: "why ".repeat(20),
-                    log: "line of a log\n".repeat(2000),
-                    ..one
-                });
-            }
-            let guest = boot(&id, Class::Panic);
-            run.boots.push(vmtest_record::run::BootRecord { directory: id.clone(), ..guest });
-            consoles.insert(id, "[    1.0] a line of a console that says something\n".repeat(100_000));
-        }
-        run.conclude(None);
-        let text = render(&Story { consoles: &consoles, ..Story::of(&run, "/r") });
-        assert!(text.len() > MAX_BYTES && text.len() < 2 * MAX_BYTES, "{}", text.len());
-        // The last one is on the page as well, with its reason.
-        assert!(text.contains("id=\"c9999\"") && text.contains("id=\"g99\""));
-    }
-}
+mod tests;

@@ -81,8 +81,18 @@ fn does_not_apply(first: &str) -> Option<String> {
     Some(format!("patch {number} {subject} does not apply: {file}{kind}"))
 }
 
-/// The names of failed tests, each once, and the finding. Compared with an earlier run, the comparison is the
-/// finding.
+/// The finding and its colour. Compared with an earlier run, the comparison is the finding.
+pub fn headline(story: &Story<'_>) -> (String, &'static str) {
+    match story.compared {
+        None => finding(story.run),
+        Some(diff) if story.exit_class() == Class::Pass => {
+            (format!("PASSED: {}", crate::diff::line(diff)), GREEN)
+        }
+        Some(diff) => (format!("FAILED: {}", crate::diff::line(diff)), RED),
+    }
+}
+
+/// The names of failed tests, each once, and the finding.
 pub fn render(text: &mut String, story: &Story<'_>, look: Look) {
     let run = story.run;
     let names = failed_names(run);
@@ -95,13 +105,7 @@ pub fn render(text: &mut String, story: &Story<'_>, look: Look) {
         let _ = write!(text, "\nnot passed:\n{}", indented(&list, "    ", look.width));
     }
     text.push('\n');
-    let (line, colour) = match story.compared {
-        None => finding(run),
-        Some(diff) if story.exit_class() == Class::Pass => {
-            (format!("PASSED: {}", crate::diff::line(diff)), GREEN)
-        }
-        Some(diff) => (format!("FAILED: {}", crate::diff::line(diff)), RED),
-    };
+    let (line, colour) = headline(story);
     for line in indented(&line, "", look.width).lines() {
         let _ = writeln!(text, "{}", look.paint(line, colour));
     }

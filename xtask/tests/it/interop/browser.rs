@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::pages;
 use crate::bisect::{FAIL, PASS, UNBUILT, bisect, line};
 use crate::support::{TESTS, World};
 
@@ -89,19 +90,19 @@ fn filters_and_keys_do_what_they_say() {
     let script = include_str!("scripts/filters.js");
     let told = told(&world, &page, script, &[]);
     let is = |name: &str, value: Value| assert_eq!(told[name], value, "{name}\n{told:#}");
-    is("all", serde_json::json!([3, "3 rows"]));
-    is("text", serde_json::json!(["basic/first"]));
-    is("reason", serde_json::json!(["basic/second", "many/third"]));
-    is("column", serde_json::json!(["many/third"]));
-    is("none", serde_json::json!([0, "0 of 3 rows"]));
-    is("bad", serde_json::json!(["basic/second", "many/third"]));
-    is("again", 3.into());
+    is("start", serde_json::json!(["basic: second", "many: third"]));
+    is("all", serde_json::json!([3, "3 tests"]));
+    is("text", serde_json::json!(["basic: first"]));
+    is("reason", serde_json::json!(["basic: second", "many: third"]));
+    is("column", serde_json::json!(["many: third"]));
+    is("none", serde_json::json!([0, "0 of 3 tests"]));
+    is("again", serde_json::json!(["basic: second", "many: third"]));
     is("slash", "filter-text".into());
-    is("stops", 1.into());
     is("first", "fail: basic/second on tree:fails".into());
     is("right", "crash: basic/second on tree:dies".into());
-    is("down", "missing: many/third on tree:dies".into());
-    is("up", "crash: basic/second on tree:dies".into());
+    is("beside", "missing: many/third on tree:dies".into());
+    is("left", "crash: basic/second on tree:dies".into());
+    assert!(told["copied"].as_str().is_some_and(|text| text.ends_with(" --test basic/second")), "{told:#}");
     is("panel", serde_json::json!(["block", "fixed", "dialog", true]));
     is("heading", "crash basic/second".into());
     assert!(told["mark"].as_str().is_some_and(|line| line.contains("NULL pointer dereference")), "{told:#}");
@@ -146,7 +147,10 @@ fn without_a_network_and_without_a_script_everything_is_there() {
     let blocked = world.write("blocked.html", &blocked);
     let dom = browser(&format!("file://{}", blocked.display()), &["--dump-dom"]);
     assert!(dom.contains("<html lang=\"en\">"), "no script ran\n{dom}");
-    assert!(TESTS.iter().all(|test| dom.contains(&test.replace('/', "/<wbr>"))), "{dom}");
+    assert!(
+        TESTS.iter().all(|test| dom.contains(&format!(">{}</th>", test.rsplit('/').next().unwrap_or(test)))),
+        "{dom}"
+    );
     assert!(dom.contains("<mark>") && dom.contains("NULL pointer dereference"), "{dom}");
     for (name, words) in [("light", &[][..]), ("dark", &[DARK])] {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{name}.png"));
@@ -159,6 +163,52 @@ fn without_a_network_and_without_a_script_everything_is_there() {
         let picture = fs::read(&file).expect("a picture");
         assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{} bytes", picture.len());
     }
+}
+
+/// A reader's questions, each answered within two clicks: which patch, since when, expected and seen, how to
+/// repeat, is it new.
+#[test]
+#[ignore = "runs in CI, where a browser is installed: cargo xtask test --interop"]
+fn pages_fit_a_phone_and_a_screen() {
+    let world = World::new();
+    let write = |name: &str, text: String| {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
+        fs::write(&file, text).expect("written");
+        file
+    };
+    let series = write("series", pages::page(&pages::series()));
+    let failing = write("failing", pages::page(&pages::failing()));
+    let [found, hidden] = bisections(&world);
+    let matrix = page(&world);
+    let pages =
+        [("series", series), ("failing", failing), ("matrix", matrix), ("found", found), ("hidden", hidden)];
+    for (name, page) in pages {
+        for (size, width, page) in [("screen", 1280, page.clone()), ("phone", 400, phone(&world, &page))] {
+            for (mode, dark) in [("light", &[][..]), ("dark", &[DARK])] {
+                let words = [&["--window-size=1280,1600"], dark].concat();
+                let script = "await rest();\nconst frame = document.querySelector('iframe');\n\
+                              const shown = frame ? frame.contentWindow : window;\n\
+                              out.wide = [shown.document.documentElement.scrollWidth, shown.innerWidth];";
+                if mode == "light" {
+                    let told = told(&world, &page, script, &words);
+                    assert_eq!(told["wide"], serde_json::json!([width, width]), "{name} {size}");
+                }
+                let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{size}-{mode}.png"));
+                let shot = format!("--screenshot={}", file.display());
+                browser(&format!("file://{}", page.display()), &[&[&*shot], &words[..]].concat());
+                assert!(fs::read(&file).expect("a picture").starts_with(b"\x89PNG"));
+            }
+        }
+    }
+}
+
+/// The same page, 400 pixels wide: a window has at least 500.
+fn phone(world: &World, page: &Path) -> PathBuf {
+    let text = fs::read_to_string(page).expect("the page");
+    let text = text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let frame =
+        format!("<iframe style=\"border:0\" width=\"400\" height=\"1600\" srcdoc=\"{text}\"></iframe>");
+    world.write("phone.html", &format!("<!DOCTYPE html><html><body style=\"margin:0\">{frame}</body></html>"))
 }
 
 /// The pages of two bisections of 23 commits: one finds its culprit, in the other one skips hide it.
@@ -242,7 +292,8 @@ fn what_a_guest_says_never_runs() {
                   out.title = document.title;\n\
                   out.scripts = document.scripts.length;\nout.images = document.images.length;";
     let told = told(&world, &page, script, &[]);
-    assert_eq!(told["title"], "vmtest: not passed (kernel panic or oops)", "{told:#}");
+    let title = told["title"].as_str().unwrap_or_default();
+    assert!(title.starts_with("vmtest: FAILED: kernel panic or oops during basic/second</pre>"), "{told:#}");
     // The page's own script, and that of this test.
     assert_eq!((&told["scripts"], &told["images"]), (&2.into(), &0.into()), "{told:#}");
 }

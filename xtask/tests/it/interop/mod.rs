@@ -7,6 +7,7 @@ mod browser;
 mod exports;
 mod forge;
 mod junitparser;
+mod pages;
 mod papers;
 mod workflows;
 

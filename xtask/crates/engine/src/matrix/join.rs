@@ -130,6 +130,7 @@ pub fn join(frame: &Frame, mut parts: Vec<Part>, gaps: &BTreeMap<String, Gap>) -
         run.cells.extend(part.cells.into_iter().filter(|cell| !is_made_here(cell)));
         run.splats.extend(part.splats);
         run.series.extend(part.series);
+        run.proves.extend(part.proves);
         run.phases.extend(part.phases);
         add_allowed(&mut run.allowed_splats, part.allowed_splats);
     }

@@ -48,7 +48,7 @@ fn the_text_tells_the_culprit_first_and_the_code_last() {
         "{text}"
     );
     assert!(text.ends_with("note: a note\n\nrun:    /runs/x\nexit 0: found\n"), "{text}");
-    assert!(text.contains("path: 2 of 9 kernels tested, 3 boot(s), 12 s\n"), "{text}");
+    assert!(text.contains("path: 2 of 10 kernels tested, 3 boot(s), 12 s\n"), "{text}");
     assert!(text.contains("end     good x2 aaa\n"), "{text}");
     assert!(text.contains("bad bbb (bpf: bbb)\n    1 run: basic/x fail: it ran twice\n"), "{text}");
 }

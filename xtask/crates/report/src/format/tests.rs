@@ -32,10 +32,7 @@ fn passes(format: Format, run: &RunResult) -> bool {
         Format::Markdown => text.starts_with("## ✅ vmtest: exit 0: "),
         Format::Github => !text.contains("::error ") && text.contains("::notice title=vmtest::exit 0: "),
         Format::Mail => text.starts_with("vmtest: passed, exit 0: "),
-        Format::Html => {
-            text.contains("<h1><span class=\"badge ok\">passed</span> exit 0: ")
-                && !text.contains("What is wrong")
-        }
+        Format::Html => text.contains("<h1 class=\"ok\">PASSED: ") && !text.contains("What is wrong"),
     }
 }
 

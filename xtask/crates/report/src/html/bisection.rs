@@ -4,63 +4,44 @@
 
 mod picture;
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
-use crate::escape::xml as escape;
-use crate::html::{began, begin};
-use vmtest_record::bisection::{Bisection, Subject, runs};
-
-/// Most rows of a table.
-const MOST: usize = 400;
+use crate::html::{SMALL, badge, began, bounded, command, document, heads, lines, more};
+use vmtest_record::bisection::{Bisection, Step, Subject, runs};
 
 /// A page about the bisection only.
 pub fn page(report: &Bisection) -> String {
-    let mut text = String::new();
-    begin(&mut text, &format!("vmtest: {} ({})", report.answer, report.looked_for));
-    let _ = writeln!(
-        text,
-        "<header>\n<h1><span class=\"badge {}\">{}</span> {}</h1>\n<p class=\"verdict\">{}</p>\n\
-         <p class=\"meta\">run {}{} · exit {}<br><code>{}</code></p>\n</header>\n<main>",
-        tone(report),
-        escape(&report.answer),
-        escape(&report.summary),
-        escape(&report.question),
-        escape(&report.run),
-        began(&report.run),
-        report.exit_code.code(),
-        escape(&report.command)
-    );
-    text.push_str("<section id=\"bisection\" aria-label=\"The way to it\">\n");
-    body(&mut text, report);
-    text.push_str("</section>\n");
-    if !report.resume.is_empty() {
-        let _ = writeln!(text, "<p>To resume: <code>{}</code></p>", escape(&report.resume));
-    }
-    let _ = writeln!(
-        text,
-        "<p class=\"meta\">Everything that it saw: <code>{}</code></p>\n</main>\n</body>\n</html>",
-        escape(&report.directory)
-    );
-    text
+    let body = html! {
+        header {
+            h1 class=(tone(report)) { (report.summary) }
+            p.meta {
+                (badge(tone(report), &report.answer)) " " (report.question) " · exit " (report.exit_code.code())
+                br; (began(&report.run)) " run " (report.run)
+            }
+            (command("Repeat", &report.command))
+            @if !report.resume.is_empty() { (command("Resume", &report.resume)) }
+        }
+        main {
+            section #bisection aria-label="The way to it" { (body(report)) }
+            p.meta { "Everything that it saw: " code { (report.directory) } }
+        }
+    };
+    document(&format!("{} ({})", report.answer, report.looked_for), &body)
 }
 
 /// A section of another page.
-pub(super) fn section(text: &mut String, report: &Bisection) {
-    let _ = writeln!(
-        text,
-        "<section id=\"bisection\" aria-labelledby=\"bisection-title\">\n<h2 id=\"bisection-title\">\
-        <span class=\"badge {}\">{}</span> {}</h2>\n<p><strong>{}</strong></p>",
-        tone(report),
-        escape(&report.answer),
-        escape(&report.question),
-        escape(&report.summary)
-    );
-    body(text, report);
-    text.push_str("</section>\n");
+pub(super) fn section(report: &Bisection) -> Markup {
+    html! {
+        section #bisection aria-labelledby="bisection-title" {
+            h2 #bisection-title { (badge(tone(report), &report.answer)) " " (report.question) }
+            p { strong { (report.summary) } }
+            (body(report))
+        }
+    }
 }
 
 fn tone(report: &Bisection) -> &'static str {
-    if report.answer == "found" { "ok" } else { "dead" }
+    if report.answer == "found" { "ok" } else { "fail" }
 }
 
 /// The CSS class of a verdict's colour; its word is always shown next to it.
@@ -72,106 +53,79 @@ fn class(verdict: &str) -> &'static str {
     }
 }
 
-fn body(text: &mut String, report: &Bisection) {
-    if let Some(first) = &report.first {
-        let facts = [("commit", &first.commit), ("author", &first.author), ("date", &first.date)];
-        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
-        let facts: Vec<String> = known.map(|(name, value)| format!("{name} {}", escape(value))).collect();
-        if !facts.is_empty() {
-            let _ = writeln!(text, "<p>{}</p>", facts.join(" · "));
+fn body(report: &Bisection) -> Markup {
+    let first = report.first.iter();
+    let facts = first.flat_map(|one| [("commit", &one.commit), ("author", &one.author), ("date", &one.date)]);
+    let facts: Vec<String> =
+        facts.filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name} {value}")).collect();
+    let candidate = |one: &Subject| {
+        html! { li { (badge(class(&one.verdict), &one.verdict)) " " (one.line()) div.reason { (one.why) } } }
+    };
+    let (among, shown) = bounded(report.among.iter().map(candidate), SMALL);
+    html! {
+        @if !facts.is_empty() { p { (facts.join(" · ")) } }
+        @if !report.among.is_empty() {
+            p { "One of these is it:" }
+            ul { (among) }
+            (more(report.among.len(), shown, "candidates"))
         }
-    }
-    if !report.among.is_empty() {
-        text.push_str("<p>One of these is it:</p>\n<ul>\n");
-        for one in report.among.iter().take(MOST) {
-            let _ = writeln!(
-                text,
-                "<li><span class=\"badge {}\">{}</span> {}<br><span class=\"why\">{}</span></li>",
-                class(&one.verdict),
-                escape(&one.verdict),
-                escape(&one.line()),
-                escape(&one.why)
-            );
+        (picture::figure(report))
+        @for one in report.before.iter().chain(&report.after) { (evidence(one)) }
+        (tested(report))
+        @if !report.notes.is_empty() {
+            h3 { "Worth knowing" }
+            ul { @for note in &report.notes { li { (note) } } }
         }
-        let _ = writeln!(text, "</ul>{}", more(report.among.len()));
-    }
-    picture::figure(text, report);
-    for one in report.before.iter().chain(&report.after) {
-        evidence(text, one);
-    }
-    asked(text, report);
-    if !report.notes.is_empty() {
-        text.push_str("<h3>Worth knowing</h3>\n<ul>\n");
-        for note in &report.notes {
-            let _ = writeln!(text, "<li>{}</li>", escape(note));
-        }
-        text.push_str("</ul>\n");
     }
 }
 
 /// One side of the answer: its reason, and how to reproduce it.
-fn evidence(text: &mut String, one: &Subject) {
-    if one.verdict.is_empty() {
-        return;
-    }
+fn evidence(one: &Subject) -> Markup {
     let times = match one.runs {
         [1, _] => "1 run".to_owned(),
         [runs, bad] => format!("{runs} runs, {bad} of them bad"),
     };
-    let _ = writeln!(
-        text,
-        "<article class=\"evidence\">\n<h3><span class=\"badge {}\">{}</span> {}</h3>\n\
-         <p class=\"reason\">{}</p>\n<p class=\"meta\">{times}, in <code>{}</code></p>",
-        class(&one.verdict),
-        escape(&one.verdict),
-        escape(&one.line()),
-        escape(&one.why),
-        escape(&one.directory)
-    );
-    if !one.again.is_empty() {
-        let _ = writeln!(text, "<p>See it again: <code>{}</code></p>", escape(&one.again));
+    html! {
+        @if !one.verdict.is_empty() {
+            article.evidence {
+                h3 { (badge(class(&one.verdict), &one.verdict)) " " (one.line()) }
+                p.reason { (one.why) }
+                @if !one.again.is_empty() { (command("See it again", &one.again)) }
+                @if !one.evidence().is_empty() {
+                    details {
+                        summary { "End of its console" }
+                        (lines("End of its console", &one.evidence().join("\n")))
+                    }
+                }
+                p.meta { (times) ", in " code { (one.directory) } }
+            }
+        }
     }
-    if !one.console.is_empty() {
-        let _ = writeln!(
-            text,
-            "<details><summary>End of its console</summary><pre tabindex=\"0\">{}</pre></details>",
-            escape(&one.console.join("\n"))
-        );
-    }
-    text.push_str("</article>\n");
 }
 
-fn asked(text: &mut String, report: &Bisection) {
-    if report.path.is_empty() {
-        return;
+fn tested(report: &Bisection) -> Markup {
+    let row = |run: &[Step]| {
+        html! {
+            @if let Some(step) = run.first() {
+                tr {
+                    th scope="row" { (step.name) @if !step.subject.is_empty() { " (" (step.subject) ")" } }
+                    td data-label="verdict" { (badge(class(&step.verdict), &step.verdict)) }
+                    td data-label="runs" { (run.len()) }
+                    td data-label="tested for" { (step.purpose) @if step.cached { ", known before" } }
+                    td data-label="why" { (step.why) }
+                }
+            }
+        }
+    };
+    let (rows, shown) = bounded(runs(&report.path).map(row), 3 * SMALL);
+    html! {
+        @if !report.path.is_empty() {
+            table.series {
+                caption { "Tested kernels, in order" }
+                (heads(&["kernel", "verdict", "runs", "tested for", "why"]))
+                tbody { (rows) }
+            }
+            (more(runs(&report.path).count(), shown, "kernels"))
+        }
     }
-    text.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Tested kernels\">\
-    <table class=\"plain\"><caption>Tested kernels, in order</caption><thead><tr>\
-    <th scope=\"col\">kernel</th><th scope=\"col\">verdict</th><th scope=\"col\">runs</th>\
-    <th scope=\"col\">asked as</th><th scope=\"col\">why</th></tr></thead>\n<tbody>\n",
-    );
-    let rows: Vec<_> = runs(&report.path).collect();
-    for run in rows.iter().take(MOST) {
-        let Some(step) = run.first() else { continue };
-        let subject = if step.subject.is_empty() { String::new() } else { format!(" ({})", step.subject) };
-        let known = if step.cached { ", known before" } else { "" };
-        let _ = writeln!(
-            text,
-            "<tr><th scope=\"row\">{}{}</th><td><span class=\"badge {}\">{}</span></td><td>{}</td>\
-             <td>{}{known}</td><td>{}</td></tr>",
-            escape(&step.name),
-            escape(&subject),
-            class(&step.verdict),
-            escape(&step.verdict),
-            run.len(),
-            escape(&step.purpose),
-            escape(&step.why)
-        );
-    }
-    let _ = writeln!(text, "</tbody></table></div>{}", more(rows.len()));
-}
-
-fn more(all: usize) -> String {
-    if all > MOST { format!("<p>and {} more</p>", all - MOST) } else { String::new() }
 }

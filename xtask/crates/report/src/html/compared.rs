@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The comparison with an earlier run.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
-use crate::escape::xml as escape;
+use crate::html::{badge, more};
 use crate::story::Story;
 use vmtest_record::diff::{Change, Diff, TestChange};
 use vmtest_record::run::Cell;
@@ -22,72 +22,63 @@ pub(super) fn of_cell<'a>(story: &Story<'a>, cell: &Cell) -> Option<&'a TestChan
         .find(|test| test.test == path && test.change != Change::Added && test.column() == cell.column())
 }
 
-pub(super) fn section(text: &mut String, story: &Story<'_>) {
-    let Some(diff) = story.compared else { return };
-    let (tone, word) = if diff.worse { ("dead", "worse") } else { ("ok", "not worse") };
-    let _ = writeln!(
-        text,
-        "<section aria-labelledby=\"compared-title\">\n<h2 id=\"compared-title\">\
-        <span class=\"badge {tone}\">{word}</span> Compared with {}</h2>\n<p>{}</p>",
-        escape(&diff.old),
-        escape(&crate::diff::line(diff))
-    );
-    for change in Change::ALL {
-        let tests: Vec<&TestChange> = diff.tests.iter().filter(|test| test.change == change).collect();
-        if tests.is_empty() {
-            continue;
-        }
-        let open = if change.is_worse() && tests.len() <= FEW { " open" } else { "" };
-        let _ = writeln!(text, "<details{open}><summary>{}: {}</summary>\n<ul>", change.label(), tests.len());
-        for test in tests.iter().take(MOST) {
-            let word =
-                |outcome: &str| if outcome.is_empty() { "not there".to_owned() } else { escape(outcome) };
-            let _ = writeln!(
-                text,
-                "<li><strong>{}</strong> on {}: {} then, {} now</li>",
-                escape(&test.test),
-                escape(&test.kernel),
-                word(&test.was),
-                word(&test.is)
-            );
-        }
-        let _ = writeln!(text, "</ul>{}</details>", more(tests.len()));
-    }
-    if !diff.settings.is_empty() || !diff.slower.is_empty() {
-        slower_and_settings(text, diff);
-    }
-    text.push_str("</section>\n");
+/// A value, or a word for its absence.
+fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
+    if text.is_empty() { absent } else { text }
 }
 
-fn slower_and_settings(text: &mut String, diff: &Diff) {
-    let _ = writeln!(
-        text,
-        "<details><summary>Made with, and slower: {}</summary>\n<ul>",
-        diff.settings.len() + diff.slower.len()
-    );
-    for phase in diff.slower.iter().take(MOST) {
-        let (was, is) = (phase.was_ms as f64 / 1000.0, phase.is_ms as f64 / 1000.0);
-        let _ = writeln!(
-            text,
-            "<li>{}: {}: {was:.1} s then, {is:.1} s now</li>",
-            escape(&phase.name),
-            escape(&phase.kernel)
-        );
+pub(super) fn section(story: &Story<'_>) -> Markup {
+    let Some(diff) = story.compared else { return html! {} };
+    let (tone, word) = if diff.worse { ("fail", "worse") } else { ("ok", "not worse") };
+    html! {
+        section aria-labelledby="compared-title" {
+            h2 #compared-title { (badge(tone, word)) " Compared with " (diff.old) }
+            p { (crate::diff::line(diff)) }
+            @for change in Change::ALL {
+                @let tests: Vec<&TestChange> = diff.tests.iter().filter(|test| test.change == change).collect();
+                @if !tests.is_empty() {
+                    details open[change.is_worse() && tests.len() <= FEW] {
+                        summary { (change.label()) ": " (tests.len()) }
+                        ul {
+                            @for test in tests.iter().take(MOST) {
+                                li {
+                                    strong { (test.test) } " on " (test.kernel) ": "
+                                    (or(&test.was, "not there")) " then, " (or(&test.is, "not there")) " now"
+                                }
+                            }
+                        }
+                        (more(tests.len(), MOST, "tests"))
+                    }
+                }
+            }
+            (slower_and_settings(diff))
+        }
     }
-    for setting in diff.settings.iter().take(MOST) {
-        let value = |text: &str| if text.is_empty() { "nothing".to_owned() } else { escape(text) };
-        let of = if setting.of.is_empty() { String::new() } else { format!(" of {}", escape(&setting.of)) };
-        let _ = writeln!(
-            text,
-            "<li>{}{of}: {} then, {} now</li>",
-            escape(&setting.name),
-            value(&setting.was),
-            value(&setting.is)
-        );
-    }
-    let _ = writeln!(text, "</ul>{}</details>", more(diff.settings.len()));
 }
 
-fn more(all: usize) -> String {
-    if all > MOST { format!("<p>and {} more</p>", all - MOST) } else { String::new() }
+fn slower_and_settings(diff: &Diff) -> Markup {
+    let count = diff.settings.len() + diff.slower.len();
+    let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
+    html! {
+        @if count > 0 {
+            details {
+                summary { "Made with, and slower: " (count) }
+                ul {
+                    @for phase in diff.slower.iter().take(MOST) {
+                        li {
+                            (phase.name) ": " (phase.kernel) ": " (seconds(phase.was_ms)) " then, "
+                            (seconds(phase.is_ms)) " now"
+                        }
+                    }
+                    @for setting in diff.settings.iter().take(MOST) {
+                        li {
+                            (setting.name) @if !setting.of.is_empty() { " of " (setting.of) } ": "
+                            (or(&setting.was, "nothing")) " then, " (or(&setting.is, "nothing")) " now"
+                        }
+                    }
+                }
+                (more(diff.settings.len(), MOST, "settings"))
+            }
+        }
+    }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Kernel messages: warnings with their stack, and console excerpts in which warnings are marked.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
-use crate::escape::xml as escape;
+use crate::html::lines;
 use vmtest_base::sanitize;
 use vmtest_record::console_rules::complains;
 use vmtest_record::run::SplatRecord;
@@ -18,44 +18,35 @@ const MOST: usize = 400;
 const WIDTH: usize = 400;
 
 /// A kernel warning with its stack.
-pub(super) fn splat(text: &mut String, splat: &SplatRecord) {
+pub(super) fn splat(splat: &SplatRecord) -> Markup {
     let word = if splat.severity == "death" { "The kernel died" } else { "Kernel warning" };
-    let _ = writeln!(text, "<h4>{word}: {}</h4>", escape(&splat.title));
-    if let Some(why) = &splat.allowed {
-        let _ = writeln!(text, "<p>Allowed: {}</p>", escape(why));
-    }
-    if !splat.stack.is_empty() {
-        let _ = writeln!(
-            text,
-            "<pre tabindex=\"0\" aria-label=\"Decoded stack\">{}</pre>",
-            escape(&splat.stack.join("\n"))
-        );
-    }
-    if !splat.lines.is_empty() {
-        let lines: Vec<&str> = splat.lines.iter().map(String::as_str).collect();
-        let _ = writeln!(text, "<details open><summary>On the console</summary>{}</details>", marked(&lines));
-    }
-    if !splat.no_stack.is_empty() {
-        let _ = writeln!(text, "<p class=\"meta\">Not decoded: {}</p>", escape(&splat.no_stack));
+    html! {
+        h4 { (word) ": " (splat.title) }
+        @if let Some(why) = &splat.allowed { p { "Allowed: " (why) } }
+        @if !splat.stack.is_empty() { (lines("Decoded stack", &splat.stack.join("\n"))) }
+        @if !splat.lines.is_empty() {
+            p.meta { "On the console:" }
+            (marked(splat.lines.iter().map(String::as_str)))
+        }
+        @if !splat.no_stack.is_empty() { p.meta { "Not decoded: " (splat.no_stack) } }
     }
 }
 
 /// Lines of a console; those that are warnings are marked.
-fn marked(lines: &[&str]) -> String {
-    let mut text = String::from("<pre tabindex=\"0\" class=\"console\" aria-label=\"Console\">");
-    for line in lines {
-        let line: String = sanitize::line(line).chars().take(WIDTH).collect();
-        if complains(&line) {
-            let _ = writeln!(text, "<mark>{}</mark>", escape(&line));
-        } else {
-            let _ = writeln!(text, "{}", escape(&line));
+fn marked<'a>(lines: impl Iterator<Item = &'a str>) -> Markup {
+    html! {
+        pre.console tabindex="0" aria-label="Console" {
+            @for line in lines {
+                @let line: String = sanitize::line(line).chars().take(WIDTH).collect();
+                @if complains(&line) { mark { (line) } } @else { (line) }
+                "\n"
+            }
         }
     }
-    text + "</pre>"
 }
 
 /// The relevant parts of a console: around each warning, and the end.
-pub(super) fn excerpt(console: &str) -> String {
+pub(super) fn excerpt(console: &str) -> Markup {
     let lines: Vec<&str> = console.lines().collect();
     let mut wanted = vec![false; lines.len()];
     let mut mark = |from: usize, to: usize| {
@@ -69,21 +60,21 @@ pub(super) fn excerpt(console: &str) -> String {
             mark(at.saturating_sub(BEFORE), at + BEHIND);
         }
     }
-    let mut text = String::new();
-    let mut shown = 0;
-    let mut at = 0;
+    let mut parts = Vec::new();
+    let (mut shown, mut at) = (0, 0);
     while at < lines.len() {
         let same = wanted[at..].iter().take_while(|one| **one == wanted[at]).count();
-        let room = MOST.saturating_sub(shown);
-        if wanted[at] && room > 0 {
-            text.push_str(&marked(&lines[at..at + same.min(room)]));
-            shown += same.min(room);
-        } else {
-            let _ = writeln!(text, "<p class=\"cut\">{same} lines are not shown</p>");
-        }
+        let room = if wanted[at] { MOST.saturating_sub(shown).min(same) } else { 0 };
+        parts.push((&lines[at..at + room], same - room));
+        shown += room;
         at += same;
     }
-    text
+    html! {
+        @for (part, left) in parts {
+            @if !part.is_empty() { (marked(part.iter().copied())) }
+            @if left > 0 { p.meta { (left) " lines are not shown" } }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +87,7 @@ mod tests {
             |count: usize| (0..count).map(|at| format!("[    1.{at:06}] noise {at}\n")).collect::<String>();
         let splat = "[    2.000000] WARNING: CPU: 0 PID: 1 at a.c:1 <f>\n";
         let console = format!("{}{splat}{}", noise(500), noise(5000));
-        let text = excerpt(&console);
+        let text = excerpt(&console).into_string();
         assert!(
             text.contains("<mark>[    2.000000] WARNING: CPU: 0 PID: 1 at a.c:1 &lt;f&gt;</mark>"),
             "{text}"
@@ -104,7 +95,7 @@ mod tests {
         assert!(text.contains("485 lines are not shown") && text.contains("noise 4999\n"), "{text}");
         assert!(text.lines().count() < MOST + 10);
         let many = splat.repeat(10_000);
-        assert!(excerpt(&many).lines().count() < MOST + 10);
-        assert_eq!(excerpt(""), "");
+        assert!(excerpt(&many).into_string().lines().count() < MOST + 10);
+        assert_eq!(excerpt("").into_string(), "");
     }
 }

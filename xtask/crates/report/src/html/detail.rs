@@ -1,180 +1,237 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The details of one cell: reason, expected and actual values, kernel messages at the time, the test's own
-//! log.
+//! The details of one cell: what the test proves, whether the result is new, expected and seen values, how to
+//! repeat it, kernel messages at the time, the test's own log.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
-use crate::escape::{cut, xml as escape};
-use crate::html::{MAX_BYTES, Page, compared, console, guest, tone};
+use crate::escape::cut;
+use crate::html::{DETAILS, Page, badge, bounded, command, compared, console, guest, heads, lines};
+use crate::html::{linked, more, pairs, tone};
+use crate::names;
 use vmtest_base::error::Class;
-use vmtest_record::findings;
+use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{BootRecord, Cell, RunResult, SplatRecord};
+use vmtest_record::run::{BootRecord, Cell, SplatRecord};
 
-/// Most bytes of a log that are shown.
+/// Most bytes of a log. If many tests fail, they share the room.
 const LOG_BYTES: usize = 16 * 1024;
 /// Most expectations that are listed.
 const MAX_UNMET: usize = 20;
+/// Groups of our own suite whose BPF programs have a file of their own.
+pub(super) const BPF_GROUPS: [&str; 8] =
+    ["basic", "concurrent", "cookie", "cost", "elsewhere", "info", "mixed", "reject"];
 
-pub(super) fn article(text: &mut String, page: &Page<'_>, at: usize) {
+/// All details that fit, the bad ones first.
+pub(super) fn section(page: &mut Page<'_>) -> Markup {
+    let cells = &page.story.run.cells;
+    let mut told: Vec<usize> = (0..cells.len()).filter(|at| has_more(page, *at)).collect();
+    told.sort_by_key(|at| !findings::verdict(&cells[*at]).is_bad());
+    let logs = told.iter().filter(|at| !cells[**at].log.is_empty()).count().max(1);
+    let log = (DETAILS / 2 / logs).min(LOG_BYTES);
+    let (articles, shown) = bounded(told.iter().map(|at| article(page, *at, log)), DETAILS);
+    page.told = told.iter().take(shown).copied().collect();
+    html! {
+        section #details aria-label="Details of cells" { (articles) (more(told.len(), shown, "details")) }
+    }
+}
+
+/// Whether there is more to show than that it passed, and no earlier cell shows it.
+fn has_more(page: &Page<'_>, at: usize) -> bool {
+    let cell = &page.story.run.cells[at];
+    let more = cell.outcome != Outcome::Pass
+        || findings::verdict(cell) != TestStatus::Passed
+        || !cell.reason.is_empty()
+        || !cell.tries.is_empty()
+        || !cell.measured.is_empty()
+        || cell.was.is_some()
+        || compared::of_cell(page.story, cell).is_some();
+    more && page.origin(at) == at
+}
+
+fn article(page: &Page<'_>, at: usize, log: usize) -> Markup {
     let run = page.story.run;
     let cell = &run.cells[at];
     let word = cell.outcome.name();
-    let _ = writeln!(
-        text,
-        "<article class=\"detail\" id=\"c{at}\" tabindex=\"-1\" aria-labelledby=\"h{at}\">\n\
-         <p class=\"close\"><a href=\"#matrix\">Close</a></p>\n\
-         <h3 id=\"h{at}\"><span class=\"badge {}\">{word}</span> {}</h3>\n<p class=\"meta\">on <strong>{}\
-         </strong>{}</p>",
-        tone(findings::verdict(cell), cell.outcome.name()),
-        escape(&cell.path()),
-        escape(&cell.kernel),
-        facts(cell)
-    );
-    let reason = if cell.reason.is_empty() { "It passed." } else { &cell.reason };
-    let _ = writeln!(text, "<p class=\"reason\">{}</p>", escape(reason));
+    html! {
+        article.detail id={ "c" (at) } tabindex="-1" aria-labelledby={ "h" (at) } {
+            p.close { a href="#matrix" { "Close" } }
+            h3 id={ "h" (at) } { (badge(tone(findings::verdict(cell), word), word)) " " (cell.path()) }
+            p { "on " strong { (page.column(cell.column())) } @if let Some(new) = since(page, cell) { ". " (new) } }
+            @if let Some(proves) = run.proves.get(&cell.path()).filter(|_| cell.suite == "own") {
+                p { "It proves: " (proves) }
+            }
+            (reason(cell))
+            (unmet(cell))
+            (command("Repeat", &again(page, cell)))
+            @if let Some(source) = source(cell) { p { "Source: " code { (source) } } }
+            (tries(cell))
+            @for splat in splats(page, cell) { (console::splat(splat)) }
+            @if !cell.measured.is_empty() { p { "Measured: " (cell.measured) } }
+            @if !cell.log.is_empty() {
+                h4 { "Log of the test" }
+                (lines("Log of the test", &cut(&cell.log, log)))
+            }
+            (guests(page, cell))
+            p.meta { (facts(cell)) }
+        }
+    }
+}
+
+/// Whether the result is new, as far as anything shows it.
+fn since(page: &Page<'_>, cell: &Cell) -> Option<String> {
     if let Some(change) = compared::of_cell(page.story, cell) {
         let was = if change.was.is_empty() { "was not there" } else { &change.was };
-        let _ = writeln!(
-            text,
-            "<p class=\"was\">In the earlier run: {} ({})</p>",
-            escape(was),
-            change.change.label()
-        );
+        return Some(format!("In the earlier run: {was} ({}).", change.change.label()));
     }
-    if text.len() > MAX_BYTES {
-        text.push_str("<p class=\"meta\">The page is full: the rest is in run.json.</p>\n</article>\n");
-        return;
+    if cell.outcome == Outcome::Pass && cell.was.is_none() || cell.outcome == Outcome::Notrun {
+        return None;
     }
-    unmet(text, cell);
-    tries(text, cell);
-    splats(text, run, cell);
-    if !cell.measured.is_empty() {
-        let _ = writeln!(text, "<p>Measured: {}</p>", escape(&cell.measured));
+    let name = |kernel: &str| names::kernel(page.story.run, kernel);
+    Some(match (cell.was, page.before(cell)) {
+        (Some(Outcome::Pass), Some((_, before))) if before.outcome == Outcome::Pass => {
+            format!("New: it passed on {}.", name(&before.kernel))
+        }
+        (Some(was), _) => format!("On the kernel before: {}.", was.name()),
+        (None, Some((_, before))) if before.outcome == cell.outcome => {
+            format!("Not new: the same on {}.", name(&before.kernel))
+        }
+        _ if cell.outcome == Outcome::Pass => return None,
+        _ => "Nothing in this run shows whether that is new.".to_owned(),
+    })
+}
+
+/// Why it did not pass, without what the table of expectations says.
+fn reason(cell: &Cell) -> Markup {
+    let mut reason = cell.reason.clone();
+    for one in &cell.unmet {
+        reason =
+            reason.replacen(&format!("{}: expected {}, seen {}", one.what, one.expected, one.seen), "", 1);
     }
-    if !cell.log.is_empty() {
-        let log = cut(&cell.log, LOG_BYTES);
-        let _ = writeln!(text, "<h4>Log of the test</h4>\n<pre tabindex=\"0\">{}</pre>", escape(&log));
+    if reason != cell.reason {
+        reason = reason.replace(&count(cell), "").trim_matches([' ', ':']).to_owned();
     }
-    guests(text, page, cell);
-    text.push_str("</article>\n");
+    html! { @if !reason.is_empty() { p.reason { (reason) } } }
+}
+
+/// ` (1 of 64)` at the end of a reason: how many expectations there were.
+fn count(cell: &Cell) -> String {
+    let end = cell.reason.rsplit_once(" (").filter(|(_, of)| of.ends_with(')') && of.contains(" of "));
+    end.map_or_else(String::new, |(_, of)| format!(" ({of}"))
+}
+
+fn unmet(cell: &Cell) -> Markup {
+    html! {
+        @if !cell.unmet.is_empty() {
+            div.scroll tabindex="0" role="region" aria-label="Expected and seen" {
+                table.plain.unmet {
+                    caption { "Expected and seen" (count(cell)) }
+                    (heads(&["what", "expected", "seen"]))
+                    tbody {
+                        @for one in cell.unmet.iter().take(MAX_UNMET) {
+                            tr {
+                                th scope="row" { (one.what) }
+                                td { code { (one.expected) } } td.seen { code { (one.seen) } }
+                            }
+                        }
+                    }
+                }
+            }
+            (more(cell.unmet.len(), MAX_UNMET, "expectations"))
+        }
+    }
+}
+
+/// The command of the run, for this test only. The words are quoted for a shell.
+fn again(page: &Page<'_>, cell: &Cell) -> String {
+    let command = &page.story.run.command;
+    if !command.iter().any(|word| word == "vmtest") || command.iter().any(|word| word.starts_with("--matrix"))
+    {
+        return command.join(" ");
+    }
+    let path = cell.path();
+    let mut words: Vec<&str> = Vec::new();
+    let mut is_value = false;
+    for word in command {
+        let others = ["-t", "--test", "--output", "--json", "--out"];
+        let name = word.split('=').next().unwrap_or_default();
+        if !is_value && !others.contains(&name) {
+            words.push(word);
+        }
+        is_value = !is_value && others.contains(&&word[..]);
+    }
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "_/.:@+-".contains(c));
+    let path = if plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
+    format!("{} --test {path}", words.join(" "))
+}
+
+/// Where its BPF program is: below selftests/ for our own, in the tree under test for its own.
+fn source(cell: &Cell) -> Option<String> {
+    match &cell.suite[..] {
+        "own" if BPF_GROUPS.contains(&&cell.test[..]) => Some(format!("selftests/bpf/{}.bpf.h", cell.test)),
+        "own" => Some("selftests/bpf/session.bpf.c".to_owned()),
+        "upstream" => Some(format!("tools/testing/selftests/bpf/prog_tests/{}.c", cell.test)),
+        _ => None,
+    }
 }
 
 fn facts(cell: &Cell) -> String {
-    let mut facts = Vec::new();
-    for (name, value) in
-        [("variant", &cell.variant), ("boot", &cell.boot), ("on", &cell.accel), ("suite", &cell.suite)]
-    {
-        if !value.is_empty() {
-            facts.push(format!("{name} {}", escape(value)));
-        }
-    }
-    facts.push(format!("class {}: {}", cell.class.code(), escape(cell.class.label())));
-    if cell.enforced == Some(false) {
-        facts.push("<strong>not enforced by this guest</strong>, see its conditions".to_owned());
-    }
-    if !cell.counts() {
-        facts.push("does not count".to_owned());
-    }
-    if cell.attempts > 1 {
-        facts.push(format!("ran {} times", cell.attempts));
-    }
-    if let Some(was) = cell.was {
-        facts.push(format!("was {} in the column before", was.name()));
-    }
-    if cell.duration_ms > 0 {
-        facts.push(format!("took {} ms", cell.duration_ms));
-    }
-    format!(" · {}", facts.join(" · "))
+    let is = |yes: bool, fact: String| Some(fact).filter(|_| yes);
+    let named = |name: &str, value: &str| is(!value.is_empty(), format!("{name} {value}"));
+    let facts = [
+        is(true, format!("exit class {}: {}", cell.class.code(), cell.class.label())),
+        named("variant", &cell.variant),
+        named("boot", &cell.boot),
+        named("on", &cell.accel),
+        named("suite", &cell.suite),
+        is(cell.enforced == Some(false), "NOT enforced by this guest, see its conditions".to_owned()),
+        is(!cell.counts(), "does not count".to_owned()),
+        is(cell.attempts > 1, format!("ran {} times", cell.attempts)),
+        is(cell.duration_ms > 0, format!("took {} ms", cell.duration_ms)),
+    ];
+    facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-fn unmet(text: &mut String, cell: &Cell) {
-    if cell.unmet.is_empty() {
-        return;
-    }
-    text.push_str("<table class=\"plain unmet\"><caption>Expected and seen</caption>\n<thead><tr>\
-    <th scope=\"col\">what</th><th scope=\"col\">expected</th><th scope=\"col\">seen</th></tr></thead>\n<tbody>\n");
-    for one in cell.unmet.iter().take(MAX_UNMET) {
-        let _ = writeln!(
-            text,
-            "<tr><th scope=\"row\">{}</th><td class=\"expected\"><code>{}</code></td><td class=\"seen\">\
-            <code>{}</code></td></tr>",
-            escape(&one.what),
-            escape(&one.expected),
-            escape(&one.seen)
-        );
-    }
-    text.push_str("</tbody></table>\n");
-    if cell.unmet.len() > MAX_UNMET {
-        let _ = writeln!(text, "<p>and {} more in run.json</p>", cell.unmet.len() - MAX_UNMET);
-    }
+fn tries(cell: &Cell) -> Markup {
+    let rows = cell.tries.iter();
+    let rows = rows.map(|one| (one.number.to_string(), format!("{}: {}", one.outcome.name(), one.reason)));
+    html! { @if !cell.tries.is_empty() { h4 { "Attempts" } (pairs(rows)) } }
 }
 
-fn tries(text: &mut String, cell: &Cell) {
-    if cell.tries.is_empty() {
-        return;
-    }
-    text.push_str("<table class=\"plain\"><caption>Attempts</caption>\n<tbody>\n");
-    for one in &cell.tries {
-        let _ = writeln!(
-            text,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>",
-            one.number,
-            one.outcome.name(),
-            escape(&one.reason)
-        );
-    }
-    text.push_str("</tbody></table>\n");
-}
-
-/// Kernel warnings while it ran. A test that never ran because of a death shows that death.
-fn splats(text: &mut String, run: &RunResult, cell: &Cell) {
+/// Kernel warnings while it ran.
+fn splats<'a>(page: &Page<'a>, cell: &'a Cell) -> impl Iterator<Item = &'a SplatRecord> {
     let path = cell.path();
-    let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout | Outcome::Missing | Outcome::Notrun);
-    let died = |splat: &SplatRecord| lost && splat.severity == "death" && findings::verdict(cell).is_bad();
-    let here = |splat: &&SplatRecord| {
-        splat.variant_id() == cell.variant_id() && (splat.during == path || died(splat))
-    };
-    for splat in run.splats.iter().filter(here) {
-        console::splat(text, splat);
-    }
+    let died = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout) && findings::verdict(cell).is_bad();
+    page.story.run.splats.iter().filter(move |splat| {
+        splat.variant_id() == cell.variant_id()
+            && (splat.during == path || (died && splat.severity == "death"))
+    })
 }
 
 /// The guests that it ran in: where their time went, and the final output of those that were lost.
-fn guests(text: &mut String, page: &Page<'_>, cell: &Cell) {
-    let same = |boot: &&(usize, &BootRecord)| boot.1.column().any_boot() == cell.column().any_boot();
-    let run = page.story.run;
-    let boots: Vec<(usize, &BootRecord)> = run.boots.iter().enumerate().collect();
+fn guests(page: &Page<'_>, cell: &Cell) -> Markup {
+    let same = |(_, boot): &(usize, &BootRecord)| boot.column().any_boot() == cell.column().any_boot();
     let lost = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout);
-    for (at, boot) in boots.iter().filter(same) {
-        let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-        let class = boot.class;
-        if lost && class != Class::Pass {
-            last_words(text, run, boot);
+    html! {
+        @for (at, boot) in page.story.run.boots.iter().enumerate().filter(same) {
+            @if lost && boot.class != Class::Pass { (last_words(page, boot)) }
+            @if boot.class != Class::Pass { (guest::times(boot)) }
+            @let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
+            p { (linked(page.guest(at), &format!("Its guest{attempt}: {}, console and conditions", boot.class.label()))) }
         }
-        if findings::verdict(cell).is_bad() {
-            guest::times(text, boot);
-        }
-        let _ = writeln!(
-            text,
-            "<p><a href=\"#g{at}\">Its guest{attempt}: {}, console and conditions</a></p>",
-            escape(class.label())
-        );
     }
 }
 
 /// The queries before a guest was killed, and the end of its console if there is no warning to show.
-fn last_words(text: &mut String, run: &RunResult, boot: &BootRecord) {
-    if !boot.before_kill.is_empty() {
-        let said = escape(&boot.before_kill.join("\n"));
-        let _ = writeln!(text, "<h4>State before it was killed</h4>\n<pre tabindex=\"0\">{said}</pre>");
-    }
-    let complained = run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id());
-    if !complained && !boot.console_tail.is_empty() {
-        let _ = writeln!(
-            text,
-            "<h4>End of its console</h4>\n{}",
-            console::excerpt(&boot.console_tail.join("\n"))
-        );
+fn last_words(page: &Page<'_>, boot: &BootRecord) -> Markup {
+    let warned = page.story.run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id());
+    html! {
+        @if !boot.before_kill.is_empty() {
+            h4 { "State before it was killed" }
+            (lines("State before it was killed", &boot.before_kill.join("\n")))
+        }
+        @if !warned && !boot.console_tail.is_empty() {
+            h4 { "End of its console" }
+            (console::excerpt(&boot.console_tail.join("\n")))
+        }
     }
 }

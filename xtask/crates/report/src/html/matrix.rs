@@ -1,43 +1,68 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The matrix, one table for each suite, with its filters.
+//! The matrix: a fold for each group of tests, with its count, and the tests behind it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use crate::escape::xml as escape;
-use crate::html::{Page, compared, tone};
-use vmtest_record::findings;
+use maud::{Markup, PreEscaped, html};
+
+use crate::html::{MATRIX, Page, bounded, compared, more, tone};
+use crate::names;
+use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::ids::ColumnId;
-use vmtest_record::outcome::Outcome;
-use vmtest_record::run::Cell;
+use vmtest_record::run::{Cell, Role};
 
-/// The section with all tables.
-pub(super) fn section(text: &mut String, page: &Page<'_>) {
+/// Groups of only one test are shown together if there are at least this many.
+const FEW: usize = 3;
+
+/// A test, and its cell in each column.
+struct Row {
+    name: String,
+    cells: Vec<Option<usize>>,
+    /// Something is wrong in this row.
+    bad: bool,
+    passed: bool,
+}
+
+struct Group {
+    name: String,
+    rows: Vec<Row>,
+}
+
+/// The section with all suites.
+pub(super) fn section(page: &Page<'_>) -> Markup {
     let run = page.story.run;
-    text.push_str(
-        "<section id=\"matrix\" tabindex=\"-1\" aria-labelledby=\"matrix-title\">\n\
-         <h2 id=\"matrix-title\">Matrix</h2>\n",
-    );
-    if run.cells.is_empty() {
-        text.push_str("<p><strong>Nothing was judged.</strong></p>\n</section>\n");
-        return;
-    }
-    filters(text, &run.cells);
-    legend(text, page);
     let mut suites: Vec<&str> = Vec::new();
     for cell in &run.cells {
-        if !suites.contains(&cell.suite.as_str()) {
-            suites.push(&cell.suite);
+        place(&mut suites, &cell.suite[..]);
+    }
+    let parts: Vec<_> =
+        suites.iter().map(|suite| (*suite, columns(page, suite), groups(page, suite))).collect();
+    let bad = parts.iter().flat_map(|(.., groups)| groups).any(|group| group.rows.iter().any(|row| row.bad));
+    html! {
+        section #matrix tabindex="-1" aria-labelledby="matrix-title" {
+            h2 #matrix-title { "Tests" }
+            @if run.cells.is_empty() { p { strong { "Nothing was judged." } } }
+            @else { (filters(bad)) (legend(page)) }
+            @for (suite, columns, groups) in &parts {
+                @if parts.len() > 1 { h3 { "Suite " (suite) } }
+                @if let [only] = columns[..] { p.meta { "on " (page.column(only)) } }
+                (cards(page, columns, groups, suites.len()))
+            }
         }
     }
-    for suite in &suites {
-        table(text, page, suite, suites.len() > 1);
+}
+
+fn cards(page: &Page<'_>, columns: &[ColumnId<'_>], groups: &[Group], suites: usize) -> Markup {
+    let (cards, shown) = bounded(groups.iter().map(|one| group(page, columns, one)), MATRIX / suites);
+    let width: usize = columns.iter().map(|one| title(page, *one).chars().count().clamp(6, 16)).sum();
+    html! {
+        div.groups style={ "--w:" (13 + width / 2) "rem" } { (cards) }
+        (more(groups.len(), shown, "groups of tests"))
     }
-    text.push_str("</section>\n");
 }
 
 /// Explains the marks after outcomes, if there are any.
-fn legend(text: &mut String, page: &Page<'_>) {
+fn legend(page: &Page<'_>) -> Markup {
     let mut marks = Vec::new();
     if page.story.compared.is_some() {
         marks.push("▼ worse than in the earlier run, △ different reason there");
@@ -45,89 +70,63 @@ fn legend(text: &mut String, page: &Page<'_>) {
     if page.story.run.cells.iter().any(|cell| cell.was.is_some()) {
         marks.push("* another outcome than in the column before");
     }
-    if !marks.is_empty() {
-        let _ = writeln!(text, "<p class=\"meta\">{}</p>", marks.join("; "));
-    }
+    html! { @if !marks.is_empty() { p.meta { (marks.join("; ")) } } }
 }
 
-fn filters(text: &mut String, cells: &[Cell]) {
-    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
-    for cell in cells {
-        *counts.entry(cell.outcome).or_default() += 1;
-    }
-    text.push_str(
-        "<form class=\"filters\" role=\"search\" aria-label=\"Filter of the matrix\">\n\
-         <label>Text <input type=\"search\" id=\"filter-text\" placeholder=\"test, kernel or reason  ( / )\">\
-         </label>\n\
-         <fieldset><legend>Rows with</legend>\n",
-    );
-    for (outcome, count) in &counts {
-        let name = outcome.name();
-        let _ = writeln!(
-            text,
-            "<label class=\"chip\"><input type=\"checkbox\" name=\"outcome\" value=\"{name}\" checked> \
-             {name} <span class=\"count\">{count}</span></label>"
-        );
-    }
-    text.push_str(
-        "<button type=\"button\" id=\"filter-bad\">Only what did not pass</button>\n\
-         <button type=\"button\" id=\"filter-all\">All</button>\n</fieldset>\n\
-         <p id=\"filter-count\" role=\"status\" aria-live=\"polite\"></p>\n\
-         <p class=\"keys\">Keys: arrows move between cells, Enter opens one, Esc closes it, / searches.</p>\n\
-         </form>\n",
-    );
-}
-
-fn table(text: &mut String, page: &Page<'_>, suite: &str, named: bool) {
-    let cells: Vec<(usize, &Cell)> =
-        page.story.run.cells.iter().enumerate().filter(|(_, cell)| cell.suite == suite).collect();
-    let mut columns: Vec<ColumnId<'_>> = Vec::new();
-    let mut rows: Vec<(&str, &str)> = Vec::new();
-    let mut places: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for (at, cell) in &cells {
-        let column = place(&mut columns, cell.column());
-        let row = place(&mut rows, (&cell.test[..], &cell.subtest[..]));
-        places.entry((row, column)).or_insert(*at);
-    }
-    let caption = if named { format!("Suite {suite}") } else { "Tests down, kernels across".to_owned() };
-    let _ = write!(
-        text,
-        "<div class=\"scroll\" role=\"region\" aria-label=\"{0}\" tabindex=\"0\"><table class=\"matrix\">\
-        <caption>{0}</caption>\n<thead><tr><th scope=\"col\">test</th>",
-        escape(&caption)
-    );
-    for ColumnId { kernel, variant, boot, .. } in columns.iter().copied() {
-        let variant = if variant.is_empty() || variant == "default" {
-            String::new()
-        } else {
-            format!("<wbr>/{}", escape(variant))
-        };
-        let boot = if boot.is_empty() { "never booted".to_owned() } else { escape(boot) };
-        let _ = write!(
-            text,
-            "<th scope=\"col\">{}{variant}<span class=\"sub\">{boot}</span></th>",
-            escape(kernel).replace('+', "<wbr>+")
-        );
-    }
-    text.push_str("</tr></thead>\n<tbody>\n");
-    for (row, (test, subtest)) in rows.iter().enumerate() {
-        let of_row: Vec<Option<usize>> =
-            (0..columns.len()).map(|column| places.get(&(row, column)).copied()).collect();
-        let outcomes: Vec<&str> =
-            of_row.iter().flatten().map(|at| page.story.run.cells[*at].outcome.name()).collect();
-        let name = if subtest.is_empty() { (*test).to_owned() } else { format!("{test}/{subtest}") };
-        let _ = write!(
-            text,
-            "<tr data-outcomes=\"{}\"><th scope=\"row\">{}</th>",
-            outcomes.join(" "),
-            escape(&name).replace('/', "/<wbr>")
-        );
-        for at in of_row {
-            cell(text, page, at);
+fn filters(bad: bool) -> Markup {
+    html! {
+        form.filters role="search" aria-label="Filter of the tests" {
+            label { "Search " input #filter-text type="search" placeholder="test, kernel, outcome or reason  ( / )"; }
+            @if bad {
+                label { input #filter-bad type="checkbox" checked; " Only what did not pass" }
+            }
+            span #filter-count role="status" aria-live="polite" {}
         }
-        text.push_str("</tr>\n");
     }
-    text.push_str("</tbody></table></div>\n");
+}
+
+fn columns<'a>(page: &Page<'a>, suite: &str) -> Vec<ColumnId<'a>> {
+    let mut columns = Vec::new();
+    for cell in page.story.run.cells.iter().filter(|cell| cell.suite == suite) {
+        place(&mut columns, cell.column());
+    }
+    columns
+}
+
+fn groups(page: &Page<'_>, suite: &str) -> Vec<Group> {
+    let columns = columns(page, suite);
+    let mut tests: Vec<Group> = Vec::new();
+    let (mut of_test, mut of_row) = (BTreeMap::new(), BTreeMap::new());
+    for (at, cell) in page.story.run.cells.iter().enumerate().filter(|(_, cell)| cell.suite == suite) {
+        let group = *of_test.entry(&cell.test).or_insert_with(|| {
+            tests.push(Group { name: cell.test.clone(), rows: Vec::new() });
+            tests.len() - 1
+        });
+        let rows = &mut tests[group].rows;
+        let row = *of_row.entry((&cell.test, &cell.subtest)).or_insert_with(|| {
+            let cells = vec![None; columns.len()];
+            rows.push(Row { name: cell.path(), cells, bad: false, passed: false });
+            rows.len() - 1
+        });
+        let Some(column) = columns.iter().position(|column| *column == cell.column()) else { continue };
+        rows[row].cells[column].get_or_insert(at);
+        let verdict = findings::verdict(cell);
+        // A whole column that failed is one line above the matrix, and in its head.
+        rows[row].bad |= verdict.is_bad() && page.stage(cell).is_none();
+        rows[row].passed |= verdict == TestStatus::Passed;
+    }
+    let (singles, mut groups): (Vec<_>, Vec<_>) = tests.into_iter().partition(|group| group.rows.len() == 1);
+    let (few, rest) = if singles.len() < FEW { (singles, Vec::new()) } else { (Vec::new(), singles) };
+    groups.extend(few);
+    for Group { name, rows } in &mut groups {
+        let prefix = format!("{name}/");
+        rows.iter_mut().for_each(|row| row.name = row.name.replacen(&prefix, "", 1));
+    }
+    if !rest.is_empty() {
+        let rows = rest.into_iter().flat_map(|group| group.rows).collect();
+        groups.push(Group { name: "single tests".to_owned(), rows });
+    }
+    groups
 }
 
 /// Index of an item in a list; a new item is appended.
@@ -138,32 +137,83 @@ fn place<T: PartialEq>(list: &mut Vec<T>, one: T) -> usize {
     })
 }
 
-fn cell(text: &mut String, page: &Page<'_>, at: Option<usize>) {
-    let Some(at) = at else {
-        text.push_str("<td class=\"none\">–</td>");
-        return;
-    };
-    let cell = &page.story.run.cells[at];
-    let (word, tone) = (cell.outcome.name(), tone(findings::verdict(cell), cell.outcome.name()));
+fn group(page: &Page<'_>, columns: &[ColumnId<'_>], group: &Group) -> Markup {
+    let bad = group.rows.iter().any(|row| row.bad);
+    let passed = group.rows.iter().filter(|row| row.passed && !row.bad).count();
+    let rows = group.rows.iter().map(|one| row(page, one, columns.len() > 1));
+    let (rows, shown) = bounded(rows, MATRIX / 2);
+    html! {
+        details.group.bad[bad] open[bad] {
+            summary { h3 { (group.name) } " " span.count { (passed) "/" (group.rows.len()) } }
+            div.scroll role="region" aria-label={ "Tests of " (group.name) } tabindex="0" {
+                table.matrix {
+                    @if columns.len() > 1 {
+                        thead { tr { th scope="col" { "test" } @for one in columns { (head(page, *one)) } } }
+                    }
+                    tbody { (rows) }
+                }
+            }
+            (more(group.rows.len(), shown, "tests"))
+        }
+    }
+}
+
+/// The name of a column: a patch has a number, and the table of patches says the rest.
+fn title(page: &Page<'_>, id: ColumnId<'_>) -> String {
+    let run = page.story.run;
+    let steps = run.kernels.iter().any(|kernel| kernel.role == Some(Role::Step));
+    let short = page.kernel(id.kernel).filter(|_| steps).and_then(|kernel| match names::step(run, kernel) {
+        Some((at, of)) => Some(format!("{at}/{of}")),
+        None => kernel.role.map(|_| "base".to_owned()),
+    });
+    let name = short.unwrap_or_else(|| names::kernel(run, id.kernel));
+    let variant = Some(id.variant).filter(|variant| !["", "default"].contains(variant));
+    format!("{name}{}", variant.map(|variant| format!("/{variant}")).unwrap_or_default())
+}
+
+fn head(page: &Page<'_>, id: ColumnId<'_>) -> Markup {
+    let failed = page.stages.iter().any(|stage| stage.cell.column() == id);
+    html! {
+        th scope="col" title=(page.column(id)) { (title(page, id)) @if failed { span.sub { "not run" } } }
+    }
+}
+
+fn row(page: &Page<'_>, row: &Row, many: bool) -> Markup {
+    html! {
+        tr.quiet[!row.bad] {
+            th scope="row" { (row.name) }
+            @for at in &row.cells { (cell(page, *at, many)) }
+        }
+    }
+}
+
+fn cell(page: &Page<'_>, at: Option<usize>, many: bool) -> Markup {
+    let Some(at) = at else { return PreEscaped("<td class=\"none\">–</td>".to_owned()) };
+    let cell: &Cell = &page.story.run.cells[at];
+    let verdict = findings::verdict(cell);
+    let word = cell.outcome.name();
+    // Something that failed before, or a whole column, is loud in another place.
+    let is_again = page.origin(at) != at;
+    let tone = if is_again { "aside" } else { tone(verdict, word) };
     let mark = match (compared::of_cell(page.story, cell), cell.was) {
-        (Some(change), _) if change.change.is_worse() => {
-            " <span class=\"mark\" title=\"worse than in the earlier run\">▼</span>"
-        }
-        (Some(_), _) => " <span class=\"mark\" title=\"another outcome than in the earlier run\">△</span>",
-        (None, Some(_)) => {
-            " <span class=\"mark\" title=\"another outcome than in the column before\">*</span>"
-        }
+        (Some(change), _) if change.change.is_worse() => " ▼",
+        (Some(_), _) => " △",
+        (None, Some(_)) => " *",
         (None, None) => "",
     };
-    let _ = match page.anchor(at) {
-        Some(anchor) => write!(
-            text,
-            "<td class=\"{tone}\"><a href=\"#{anchor}\" data-why=\"{}\" \
-             aria-label=\"{word}: {} on {}\">{word}{mark}</a></td>",
-            escape(&cell.reason.chars().take(200).collect::<String>()),
-            escape(&cell.path()),
-            escape(&cell.kernel)
-        ),
-        None => write!(text, "<td class=\"{tone}\">{word}</td>"),
-    };
+    match page.anchor(at) {
+        Some(anchor) => {
+            let why = cell.reason.chars().take(200).collect::<String>();
+            let name = format!("{word}: {} on {}", cell.path(), cell.kernel);
+            html! {
+                td class=(tone) {
+                    a href=(anchor) data-why=(why) aria-label=(name) title=[is_again.then_some("as before")] {
+                        @if page.stage(cell).is_some() { "–" } @else { (word) (mark) }
+                    }
+                }
+            }
+        }
+        None if many && word == "pass" => PreEscaped("<td title=\"pass\">✓</td>".to_owned()),
+        None => html! { td class=(tone) { (word) } },
+    }
 }

@@ -1,81 +1,81 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Filters, keys, and details beside the matrix. Everything is in the page without this.
+// Search, keys, copying, and details beside the matrix. Everything is in the page without this.
 "use strict";
 (() => {
-  const root = document.documentElement;
-  root.classList.add("js");
-  const rows = [...document.querySelectorAll(".matrix tbody tr")];
+  document.documentElement.classList.add("js");
   const text = document.getElementById("filter-text");
-  const boxes = [...document.querySelectorAll("input[name=outcome]")];
-  const count = document.getElementById("filter-count");
-  const heads = rows.map((row) => [...row.closest("table").querySelectorAll("thead th")].map((th) => th.textContent));
-  const said = rows.map((row, at) => [row.textContent, ...heads[at],
-    ...[...row.querySelectorAll("a")].map((a) => a.dataset.why)].join("\n").toLowerCase());
-  // The cell that details were opened from: focus goes back there.
-  let opener = null;
+  const only = document.getElementById("filter-bad");
+  const groups = [...document.querySelectorAll(".group")].map((group) => ({ group,
+    bad: group.classList.contains("bad"),
+    rows: [...group.querySelectorAll("tbody tr")].map((row) => ({ row, said: [row.textContent,
+      group.querySelector("h3").textContent, ...[...group.querySelectorAll("thead th")].map((th) => th.title),
+      ...[...row.querySelectorAll("a, [title]")].map((one) => one.dataset.why || one.title)].join("\n").toLowerCase() })) }));
+  // What the details were opened from, and where the page was: both are restored.
+  let opener = null, place = 0;
 
   function apply() {
-    if (!text) return;
-    const wanted = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    rows.forEach((row, at) => {
-      const outcome = row.dataset.outcomes.split(" ").some((one) => wanted.has(one));
-      row.hidden = !(outcome && words.every((word) => said[at].includes(word)));
-      if (!row.hidden) shown += 1;
+    document.documentElement.classList.toggle("searching", words.length > 0);
+    let found = 0, all = 0;
+    groups.forEach(({ group, bad, rows }) => {
+      let some = 0;
+      rows.forEach(({ row, said }) => {
+        row.hidden = !words.every((word) => said.includes(word));
+        if (!row.hidden) some += 1;
+      });
+      all += rows.length; found += some;
+      group.hidden = some === 0;
+      group.open = words.length ? some > 0 : bad;
     });
-    count.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
-    rove(null);
+    document.getElementById("filter-count").textContent = words.length ? `${found} of ${all} tests` : `${all} tests`;
   }
 
-  const cells = () => rows.filter((row) => !row.hidden).map((row) =>
-    [...row.querySelectorAll("td")].map((td) => td.querySelector("a")));
-
-  // One of all cells is a stop of the Tab key; arrows lead to the others.
-  function rove(to) {
-    const all = document.querySelectorAll(".matrix td a");
-    const stop = to || [...all].find((a) => !a.closest("tr").hidden);
-    all.forEach((a) => { a.tabIndex = a === stop ? 0 : -1; });
-    if (to) to.focus();
-  }
-
+  // The nearest link of the matrix in the direction of the key.
   function move(from, key) {
-    const grid = cells();
-    const y = grid.findIndex((row) => row.includes(from));
-    if (y < 0) return;
-    const x = grid[y].indexOf(from);
-    const [dy, dx] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[key];
-    for (let j = y + dy, i = x + dx; j >= 0 && j < grid.length && i >= 0 && i < grid[j].length; j += dy, i += dx) {
-      if (grid[j][i]) { rove(grid[j][i]); return; }
-    }
-    // No cell straight ahead: the nearest of the next row that has one.
-    for (let j = y + dy; dy && j >= 0 && j < grid.length; j += dy) {
-      const near = grid[j].filter(Boolean);
-      if (near.length) { rove(near[0]); return; }
-    }
+    const at = from.getBoundingClientRect();
+    const [x, y] = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[key];
+    const far = (a) => {
+      const to = a.getBoundingClientRect();
+      const dx = to.left + to.width / 2 - at.left - at.width / 2, dy = to.top - at.top;
+      const along = dx * x + dy * y;
+      return along > 4 ? along + 4 * Math.abs(dx * y + dy * x) : Infinity;
+    };
+    const links = [...document.querySelectorAll(".matrix td a")].filter((a) => a.offsetParent);
+    const best = links.map((a) => [far(a), a]).sort((a, b) => a[0] - b[0])[0];
+    if (best && best[0] < Infinity) best[1].focus();
   }
 
   function opened() {
-    const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!place) return;
-    const fold = place.querySelector("details");
-    if (place.classList.contains("guest") && fold) fold.open = true;
-    if (place.classList.contains("detail")) {
-      place.setAttribute("role", "dialog");
-      opener = document.querySelector(`.matrix a[href="#${place.id}"]`) || document.activeElement;
-    }
-    if (place.tabIndex === -1) place.focus({ preventScroll: place.classList.contains("detail") });
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    if (target.matches(".guest")) target.querySelector("details").open = true;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    if (target.matches(".detail")) {
+      target.setAttribute("role", "dialog");
+      target.scrollTop = 0;
+    } else if (target.matches(".guest")) target.scrollIntoView();
+    target.querySelectorAll("pre").forEach((pre) => {
+      const mark = pre.querySelector("mark");
+      if (mark) pre.scrollTop = Math.max(0, mark.offsetTop - 40);
+    });
+    if (target.tabIndex === -1) target.focus({ preventScroll: true });
   }
 
   function close() {
     if (!document.querySelector(".detail:target")) return;
     const back = opener;
-    location.hash = "#matrix";
-    if (back) setTimeout(() => { rove(back.closest(".matrix") ? back : null); back.focus(); }, 0);
+    location.hash = "#";
+    setTimeout(() => { scrollTo(0, place); if (back) back.focus({ preventScroll: true }); }, 0);
+  }
+
+  // Without the permission to copy, the text is selected.
+  function copy(button) {
+    getSelection().selectAllChildren(button.parentElement.querySelector("code"));
+    button.textContent = document.execCommand("copy") ? "Copied" : "Selected";
   }
 
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input");
+    const typing = event.target.matches("input[type=search]");
     if (event.key === "Escape") {
       if (typing && text.value) { text.value = ""; apply(); } else close();
     } else if (event.key === "/" && !typing && text) {
@@ -87,17 +87,18 @@
     }
   });
   document.addEventListener("click", (event) => {
-    if (event.target.closest(".close a")) { event.preventDefault(); close(); }
+    const link = event.target.closest('a[href^="#"]');
+    const open = document.querySelector(".detail:target");
+    if (event.target.closest(".copy")) copy(event.target.closest(".copy"));
+    else if (event.target.closest(".close a")) { event.preventDefault(); close(); }
+    else if (link && !open) { opener = link; place = scrollY; }
     // Beside the details is outside of them.
-    else if (document.querySelector(".detail:target") && !event.target.closest(".detail, a, form")) close();
+    else if (open && !event.target.closest(".detail, a, form")) close();
   });
   if (text) {
     text.addEventListener("input", apply);
     text.form.addEventListener("submit", (event) => event.preventDefault());
-    boxes.forEach((box) => box.addEventListener("change", apply));
-    const choose = (wanted) => { boxes.forEach((box) => { box.checked = wanted(box.value); }); apply(); };
-    document.getElementById("filter-bad").addEventListener("click", () => choose((name) => name !== "pass"));
-    document.getElementById("filter-all").addEventListener("click", () => { text.value = ""; choose(() => true); });
+    if (only) only.addEventListener("change", () => groups.forEach(({ group, bad }) => { group.open = bad || !only.checked; }));
     apply();
   }
   window.addEventListener("hashchange", opened);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-const svg = document.querySelector('figure > svg');
+const svg = [...document.querySelectorAll('figure > svg')].find((one) => getComputedStyle(one).display !== 'none');
 const all = (what) => [...svg.querySelectorAll(what)];
 const squares = all('rect.fail'), discs = all('circle.ok'), diamonds = all('path.unknown');
 out.squares = squares.length; out.discs = discs.length; out.diamonds = diamonds.length;

@@ -2,14 +2,14 @@
 //! A bisection as a picture: the history from left to right, and the tested kernels from top to bottom in the
 //! order of testing. The thick part of a row is the range that is left: it narrows down to the culprit.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
-use crate::escape::xml as escape;
 use crate::html::bisection::class;
 use vmtest_record::bisection::{Bisection, Step, runs};
 
-/// Width of the picture, margin at its sides, height of a row, and height of the header above the first row.
-const WIDTH: usize = 760;
+/// Widths of the picture: for a screen, and for a phone. The style shows one of them.
+const WIDTHS: [(&str, usize); 2] = [("wide", 760), ("narrow", 360)];
+/// Margin at its sides, height of a row, and height of the header above the first row.
 const SIDE: f64 = 14.0;
 const ROW: usize = 28;
 const HEAD: usize = 34;
@@ -19,65 +19,79 @@ const MOST: usize = 60;
 const HALF: f64 = 6.5;
 
 /// The picture; a sentence if the record does not contain the positions of its kernels.
-pub(super) fn figure(text: &mut String, report: &Bisection) {
+pub(super) fn figure(report: &Bisection) -> Markup {
     let rows: Vec<&[Step]> = runs(&report.path).collect();
-    if rows.is_empty() {
-        return;
+    let furthest = report.path.iter().filter_map(|step| step.place).max();
+    html! {
+        @if let Some(furthest) = furthest {
+            figure {
+                @for (name, width) in WIDTHS {
+                    @let last = furthest.max(report.history).max(1);
+                    (Drawing { report, last, width: width as f64 }.whole(name, &rows))
+                }
+                (caption(report, rows.len()))
+            }
+        } @else if !rows.is_empty() {
+            p.meta { "The record does not say where in the history these are." }
+        }
     }
-    let Some(furthest) = report.path.iter().filter_map(|step| step.place).max() else {
-        text.push_str("<p class=\"meta\">The record does not say where in the history these are.</p>\n");
-        return;
-    };
-    let drawing = Drawing { report, last: furthest.max(report.history).max(1) };
-    let shown = rows.len().min(MOST);
-    let height = HEAD + ROW * shown + if drawing.culprit().is_some() { 24 } else { 4 };
-    let _ = writeln!(
-        text,
-        "<figure><svg class=\"bisection\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{} kernels \
-         in the order of asking, between the old end on the left and the new end on the right. {}. The table says \
-         the same.\">",
-        rows.len(),
-        escape(&report.summary)
-    );
-    let _ = writeln!(
-        text,
-        "<text class=\"end\" x=\"{SIDE}\" y=\"13\">old end</text>\
-         <text class=\"end\" x=\"{}\" y=\"13\" text-anchor=\"end\">new end</text>",
-        WIDTH as f64 - SIDE
-    );
-    drawing.answer(text, height);
-    for (row, run) in rows.iter().take(MOST).enumerate() {
-        let asked: usize = rows.iter().take(row + 1).map(|run| run.len()).sum();
-        drawing.row(text, HEAD + ROW * row + ROW / 2, run, &report.path[..asked]);
-    }
-    text.push_str("</svg>");
-    drawing.caption(text, rows.len());
-    text.push_str("</figure>\n");
 }
 
 struct Drawing<'a> {
     report: &'a Bisection,
     /// The rightmost position.
     last: usize,
+    width: f64,
+}
+
+/// The verdict of kernels that behave like the old endpoint.
+fn old(report: &Bisection) -> &'static str {
+    if report.find_fix { "bad" } else { "good" }
+}
+
+fn place(report: &Bisection, name: &str) -> Option<usize> {
+    report.path.iter().find(|step| step.name == name)?.place
+}
+
+fn culprit(report: &Bisection) -> Option<(usize, &str)> {
+    let first = report.first.as_ref()?;
+    Some((place(report, &first.name)?, &first.name))
+}
+
+fn one_digit(value: f64) -> String {
+    format!("{value:.1}")
 }
 
 impl Drawing<'_> {
     fn x(&self, place: usize) -> f64 {
-        SIDE + (WIDTH as f64 - 2.0 * SIDE) * place as f64 / self.last as f64
+        SIDE + (self.width - 2.0 * SIDE) * place as f64 / self.last as f64
     }
 
-    /// The verdict of kernels that behave like the old endpoint.
-    fn old(&self) -> &'static str {
-        if self.report.find_fix { "bad" } else { "good" }
+    /// Where to put the text of a mark: on the side with more room.
+    fn beside(&self, x: f64, away: f64) -> (&'static str, String) {
+        let (anchor, at) = if x > self.width * 0.5 { ("end", x - away) } else { ("start", x + away) };
+        (anchor, one_digit(at))
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
-        self.report.path.iter().find(|step| step.name == name)?.place
-    }
-
-    fn culprit(&self) -> Option<(usize, &str)> {
-        let first = self.report.first.as_ref()?;
-        Some((self.place(&first.name)?, &first.name))
+    fn whole(&self, name: &str, rows: &[&[Step]]) -> Markup {
+        let height = HEAD + ROW * rows.len().min(MOST) + if culprit(self.report).is_some() { 24 } else { 4 };
+        let asked = |row: usize| rows.iter().take(row + 1).map(|run| run.len()).sum::<usize>();
+        let label = format!(
+            "{} kernels in the order of testing, between the old end on the left and the new end on the right. \
+             {}. The table says the same.",
+            rows.len(),
+            self.report.summary
+        );
+        html! {
+            svg class={ "bisection " (name) } viewBox={ "0 0 " (self.width) " " (height) } role="img" aria-label=(label) {
+                text.end x=(SIDE) y="13" { "old end" }
+                text.end x=(self.width - SIDE) y="13" text-anchor="end" { "new end" }
+                (self.answer(height))
+                @for (row, run) in rows.iter().take(MOST).enumerate() {
+                    (self.row(HEAD + ROW * row + ROW / 2, run, &self.report.path[..asked(row)]))
+                }
+            }
+        }
     }
 
     /// The range where the culprit can be after these answers: after the last kernel like the old endpoint,
@@ -86,125 +100,86 @@ impl Drawing<'_> {
     fn left(&self, answers: &[Step]) -> Option<(usize, usize)> {
         let told = |like_old: bool| {
             let judged = answers.iter().filter(|step| matches!(&step.verdict[..], "good" | "bad"));
-            judged.filter(move |step| (step.verdict == self.old()) == like_old).filter_map(|step| step.place)
+            judged
+                .filter(move |step| (step.verdict == old(self.report)) == like_old)
+                .filter_map(|step| step.place)
         };
         let (from, to) = (told(true).max().unwrap_or(0), told(false).min().unwrap_or(self.last));
         (from < to).then_some((from, to))
     }
 
     /// Draws the culprit, or its candidates, through all rows.
-    fn answer(&self, text: &mut String, height: usize) {
-        if let Some((place, name)) = self.culprit() {
-            let (x, bottom) = (self.x(place), height - 18);
-            let (anchor, at) = beside(x, 0.0);
-            let _ = writeln!(
-                text,
-                "<line class=\"culprit\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{bottom}\"/>\
-                 <text class=\"culprit\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}: {}</text>",
-                HEAD - 8,
-                height - 4,
-                escape(&self.report.looked_for),
-                escape(name)
-            );
-        }
-        let hides = self.report.among.iter().filter_map(|one| self.place(&one.name));
-        let (from, to) = (hides.clone().min(), hides.max());
-        if let (Some(from), Some(to)) = (from, to) {
-            let (left, right) = (self.x(from) - HALF - 3.0, self.x(to) + HALF + 3.0);
-            let _ = writeln!(
-                text,
-                "<rect class=\"hides\" x=\"{left:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{}\"/>",
-                HEAD - 8,
-                right - left,
-                height - HEAD + 6
-            );
-        }
-    }
-
-    fn row(&self, text: &mut String, y: usize, run: &[Step], answers: &[Step]) {
-        let _ = writeln!(
-            text,
-            "<line class=\"axis\" x1=\"{SIDE}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>",
-            WIDTH as f64 - SIDE
-        );
-        if let Some((from, to)) = self.left(answers) {
-            let (from, to) = (self.x(from), self.x(to));
-            let _ = writeln!(
-                text,
-                "<line class=\"left\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y}\" y2=\"{y}\"/>"
-            );
-        }
-        let Some((step, place)) = run.first().and_then(|step| Some((step, step.place?))) else { return };
-        let x = self.x(place);
-        mark(text, class(&step.verdict), x, y as f64);
-        let (anchor, at) = beside(x, HALF + 5.0);
-        let times = if run.len() > 1 { format!(" ×{}", run.len()) } else { String::new() };
-        let _ = writeln!(
-            text,
-            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"{anchor}\"><tspan class=\"word\">{}</tspan> {}{times}</text>",
-            y - 6,
-            escape(&step.verdict),
-            escape(&step.name)
-        );
-    }
-
-    fn caption(&self, text: &mut String, rows: usize) {
-        let new = if self.report.find_fix { "good" } else { "bad" };
-        text.push_str("<figcaption class=\"meta\">");
-        for (verdict, word) in [("good", "good"), ("bad", "bad"), ("skip", "untestable")] {
-            text.push_str("<svg class=\"bisection key\" viewBox=\"0 0 16 16\" aria-hidden=\"true\">");
-            mark(text, class(verdict), 8.0, 8.0);
-            let _ = write!(text, "</svg>{word} &nbsp; ");
-        }
-        let _ = write!(
-            text,
-            "<br>One row for each kernel, in the order of asking. The thick line is where the first {new} one can still be \
-             after that answer."
-        );
-        if rows > MOST {
-            let _ = write!(text, " {} more rows are in the table.", rows - MOST);
-        }
-        let like_old = self.report.path.iter().filter(|step| step.verdict == self.old());
-        if let Some((first, _)) = self.culprit() {
-            if like_old.filter_map(|step| step.place).any(|place| place > first) {
-                let _ = write!(
-                    text,
-                    " What is {} to the right of the culprit is on a branch without it, or was so by chance.",
-                    self.old()
-                );
+    fn answer(&self, height: usize) -> Markup {
+        let hides = self.report.among.iter().filter_map(|one| place(self.report, &one.name));
+        let hides = hides.clone().min().zip(hides.max()).map(|(from, to)| {
+            let left = self.x(from) - HALF - 3.0;
+            (one_digit(left), one_digit(self.x(to) + HALF + 3.0 - left))
+        });
+        html! {
+            @if let Some((place, name)) = culprit(self.report) {
+                @let x = one_digit(self.x(place));
+                @let (anchor, at) = self.beside(self.x(place), 0.0);
+                line.culprit x1=(x) x2=(x) y1=(HEAD - 8) y2=(height - 18) {}
+                text.culprit x=(at) y=(height - 4) text-anchor=(anchor) { (self.report.looked_for) ": " (name) }
+            }
+            @if let Some((left, width)) = hides {
+                rect.hides x=(left) y=(HEAD - 8) width=(width) height=(height - HEAD + 6) {}
             }
         }
-        text.push_str("</figcaption>");
+    }
+
+    fn row(&self, y: usize, run: &[Step], answers: &[Step]) -> Markup {
+        html! {
+            line.axis x1=(SIDE) x2=(self.width - SIDE) y1=(y) y2=(y) {}
+            @if let Some((from, to)) = self.left(answers) {
+                line.left x1=(one_digit(self.x(from))) x2=(one_digit(self.x(to))) y1=(y) y2=(y) {}
+            }
+            @if let Some((step, place)) = run.first().and_then(|step| Some((step, step.place?))) {
+                @let x = self.x(place);
+                @let (anchor, at) = self.beside(x, HALF + 5.0);
+                (mark(class(&step.verdict), x, y as f64))
+                text x=(at) y=(y - 6) text-anchor=(anchor) {
+                    tspan.word { (step.verdict) } " " (step.name) @if run.len() > 1 { " ×" (run.len()) }
+                }
+            }
+        }
+    }
+}
+
+fn caption(report: &Bisection, rows: usize) -> Markup {
+    let new = if report.find_fix { "good" } else { "bad" };
+    let mut like_old = report.path.iter().filter(|step| step.verdict == old(report));
+    let strays = culprit(report)
+        .is_some_and(|(first, _)| like_old.any(|step| step.place.is_some_and(|place| place > first)));
+    html! {
+        figcaption.meta {
+            @for (verdict, word) in [("good", "good"), ("bad", "bad"), ("skip", "untestable")] {
+                svg.bisection.key viewBox="0 0 16 16" aria-hidden="true" { (mark(class(verdict), 8.0, 8.0)) }
+                (word) " \u{a0} "
+            }
+            br;
+            "One row for each kernel, in the order of testing. The thick line is where the first " (new)
+            " one can still be after that answer."
+            @if rows > MOST { " " (rows - MOST) " more rows are in the table." }
+            @if strays {
+                " What is " (old(report))
+                " to the right of the culprit is on a branch without it, or was so by chance."
+            }
+        }
     }
 }
 
 /// Shapes distinguish the marks without colours: a disc, a square, an empty diamond.
-fn mark(text: &mut String, tone: &str, x: f64, y: f64) {
-    let _ = match tone {
-        "ok" => write!(text, "<circle class=\"ok\" cx=\"{x:.1}\" cy=\"{y}\" r=\"{HALF}\"/>"),
-        "fail" => write!(
-            text,
-            "<rect class=\"fail\" x=\"{:.1}\" y=\"{:.1}\" width=\"{}\" height=\"{}\"/>",
-            x - HALF,
-            y - HALF,
-            2.0 * HALF,
-            2.0 * HALF
-        ),
-        _ => {
-            let far = HALF + 1.0;
-            write!(
-                text,
-                "<path class=\"unknown\" d=\"M{:.1} {y}L{x:.1} {:.1}L{:.1} {y}L{x:.1} {:.1}Z\"/>",
-                x - far,
-                y - far,
-                x + far,
-                y + far
-            )
+fn mark(tone: &str, x: f64, y: f64) -> Markup {
+    let far = HALF + 1.0;
+    let diamond =
+        || format!("M{:.1} {y}L{x:.1} {:.1}L{:.1} {y}L{x:.1} {:.1}Z", x - far, y - far, x + far, y + far);
+    let (left, side) = (one_digit(x - HALF), 2.0 * HALF);
+    html! {
+        @match tone {
+            "ok" => circle.ok cx=(one_digit(x)) cy=(y) r=(HALF) {},
+            "fail" => rect.fail x=(left) y=(y - HALF) width=(side) height=(side) {},
+            _ => path.unknown d=(diamond()) {},
         }
-    };
-}
-
-/// Where to put the text of a mark: on the side with more room.
-fn beside(x: f64, away: f64) -> (&'static str, f64) {
-    if x > WIDTH as f64 * 0.6 { ("end", x - away) } else { ("start", x + away) }
+    }
 }
