@@ -123,7 +123,9 @@ pub fn title(series: &SeriesRecord, patch: &PatchRecord) -> String {
 /// `named`: how many tests are named.
 pub fn problems(patch: &PatchRecord, named: usize) -> Vec<String> {
     let mut problems = Vec::new();
-    let why = if patch.because.is_empty() { String::new() } else { format!(": {}", patch.because) };
+    // A sentence has room for the error, and none for the compiler's advice.
+    let because = if named > NAMED { &patch.because } else { patch.because.split(';').next().unwrap_or("") };
+    let why = if because.is_empty() { String::new() } else { format!(": {because}") };
     if !patch.inherited {
         match (patch.applies, patch.builds, patch.boots) {
             (State::No, ..) => problems.push(format!("does not apply{}", does_not_apply(&patch.because))),
