@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use clap::{Arg, Command};
 
+use vmtest_base::places;
 use vmtest_base::program::{self, shell_word};
 use vmtest_engine::request::Request;
 use vmtest_kernel::spec::KernelSpec;
@@ -112,10 +113,7 @@ fn option<'a>(command: &'a Command, word: &str) -> Option<(&'a Arg, String, Opti
 
 /// A value with an absolute path, if it is one.
 fn value(arg: &Arg, text: &str, here: &Path) -> String {
-    let place = |path: &str| {
-        let whole: PathBuf = here.join(path).components().collect();
-        whole.to_string_lossy().into_owned()
-    };
+    let place = |path: &str| places::whole(here, Path::new(path)).to_string_lossy().into_owned();
     let id = arg.get_id().as_str();
     if text == "-" || text.starts_with('~') {
         return text.to_owned();

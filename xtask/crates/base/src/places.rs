@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where this project keeps a user's files.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -28,11 +28,44 @@ pub fn runs_dir() -> Result<PathBuf> {
     Ok(base_dir("XDG_STATE_HOME", ".local/state")?.join("vmtest").join("runs"))
 }
 
+/// A path as seen from `here`, without `.`; and without `..`, unless a symbolic link before it leads elsewhere.
+pub fn whole(here: &Path, path: &Path) -> PathBuf {
+    let whole: PathBuf = here.join(path).components().collect();
+    let mut short = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(short.pop()),
+            part => short.push(part),
+        }
+    }
+    // What will be written does not exist yet, but its directory does.
+    let real = |path: &Path| path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok();
+    if short != whole && real(&short).is_some_and(|place| real(&whole) == Some(place)) { short } else { whole }
+}
+
 /// The path with a leading `~/` replaced by HOME: a shell does that only at the beginning of a word, so not in `tree:~/l`.
 pub fn expanded(path: &Path) -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     match (path.strip_prefix("~"), home) {
         (Ok(below), Some(home)) => home.join(below),
         _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_loses_its_parents_unless_a_link_is_before_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let top = dir.path().canonicalize().expect("a directory");
+        for below in ["a/b", "c"] {
+            std::fs::create_dir_all(top.join(below)).expect("made");
+        }
+        assert_eq!(whole(&top.join("a"), Path::new("./../c")), top.join("c"));
+        assert_eq!(whole(&top.join("a"), Path::new("../new.xml")), top.join("new.xml"));
+        std::os::unix::fs::symlink(top.join("a/b"), top.join("link")).expect("linked");
+        assert_eq!(whole(&top, Path::new("link/../c")), top.join("link/../c"));
     }
 }

@@ -156,7 +156,7 @@ pub fn run(resources: &Resources<'_>, before: &State, after: &State) -> Checks {
             CheckName::Uapi => interfaces(resources, before, after, patch),
             CheckName::Functions => code(before, after),
         }
-        .unwrap_or_else(|error| (CheckState::Unknown, unknown(*check, &error), Vec::new()));
+        .unwrap_or_else(|error| (CheckState::Unknown, format!("{} not checked", check.name()), why(&error)));
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         (check.name().to_owned(), Check { state, summary, lines, duration_ms })
     };
@@ -166,9 +166,9 @@ pub fn run(resources: &Resources<'_>, before: &State, after: &State) -> Checks {
 /// State, summary and lines of a check.
 type Outcome = Result<(CheckState, String, Vec<String>)>;
 
-fn unknown(check: CheckName, error: &Error) -> String {
-    let why = error.why.first().map(|why| format!(": {why}")).unwrap_or_default();
-    format!("{} not checked: {}{why}", check.name(), error.what)
+/// Why a check has no result.
+fn why(error: &Error) -> Vec<String> {
+    std::iter::once(&error.what).chain(error.why.first()).cloned().collect()
 }
 
 /// The result of a check that takes long: from the cache, or made and kept there.

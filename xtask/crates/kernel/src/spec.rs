@@ -50,8 +50,7 @@ impl KernelSpec {
 
     /// The same kernel from any directory; relative paths start in `here`.
     pub fn absolute(self, here: &Path) -> KernelSpec {
-        // Without `.` in the middle.
-        let whole = |path: PathBuf| here.join(path).components().collect();
+        let whole = |path: PathBuf| places::whole(here, &path);
         match self {
             KernelSpec::Tree(path) => KernelSpec::Tree(whole(path)),
             KernelSpec::Tar(path) => KernelSpec::Tar(whole(path)),

@@ -8,7 +8,7 @@ use crate::findings;
 use crate::outcome::Outcome;
 use crate::reference_columns::{self, Change};
 use crate::run::{Cell, Kernel, Role, RunResult};
-use crate::series::{CheckState, DECIDING_CHECKS, PatchInfo, PatchRecord, SeriesRecord, State, Verdict};
+use crate::series::{PatchInfo, PatchRecord, SeriesRecord, State, Verdict};
 use vmtest_base::error::Class;
 
 /// Fills in the series of a run; after [`reference_columns::settle`]. `interrupted`: why the run ended early.
@@ -252,12 +252,8 @@ fn verdict(run: &RunResult, record: &SeriesRecord, last: &Stages) -> (Verdict, S
         let why = if patch.inherited { "it failed before as well" } else { "no result" };
         return unjudged(format!("patch {}: {why}", patch.number));
     }
-    if let Some((patch, check)) = record.patches.iter().find_map(|patch| {
-        let decides = |name: &str| DECIDING_CHECKS.contains(&name);
-        let unknown =
-            patch.checks.iter().find(|(name, check)| decides(name) && check.state == CheckState::Unknown);
-        unknown.map(|(name, _)| (patch.number, name.clone()))
-    }) {
+    let missing = record.patches.iter().find_map(|patch| Some((patch.number, patch.missing_check()?)));
+    if let Some((patch, check)) = missing {
         return unjudged(format!("patch {patch}: {check} could not run"));
     }
     let passed = |cell: &Cell| {

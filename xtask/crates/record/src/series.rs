@@ -158,6 +158,14 @@ pub struct SeriesRecord {
 }
 
 impl PatchRecord {
+    /// A check without whose result the patch is not judged, and that has none.
+    pub fn missing_check(&self) -> Option<&str> {
+        let is_missing = |(name, check): &(&String, &Check)| {
+            DECIDING_CHECKS.contains(&name.as_str()) && check.state == CheckState::Unknown
+        };
+        self.checks.iter().find(is_missing).map(|(name, _)| name.as_str())
+    }
+
     /// Whether this patch, and not one before it, fails at something.
     pub fn is_bad(&self) -> bool {
         let stages = [self.applies, self.builds, self.boots];

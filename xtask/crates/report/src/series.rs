@@ -153,7 +153,8 @@ fn does_not_apply(because: &str) -> String {
 /// Whether everything that was tried with a patch worked.
 pub fn is_fine(patch: &PatchRecord) -> bool {
     let known = [patch.applies, patch.builds].iter().all(|state| *state == State::Yes);
-    known && !patch.is_bad() && !patch.inherited && patch.boots == State::Yes
+    let judged = known && patch.boots == State::Yes && patch.missing_check().is_none();
+    judged && !patch.is_bad() && !patch.inherited
 }
 
 /// The result of a patch in a few words, for a row of a table.

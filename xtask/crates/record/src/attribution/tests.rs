@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
 use crate::samples::{boot, cell, run as sample};
-use crate::series::Check;
+use crate::series::{Check, CheckState};
 use State::{No, Unknown, Yes};
 
 fn kernel(at: usize, of: usize) -> Kernel {
