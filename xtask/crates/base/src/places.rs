@@ -39,8 +39,13 @@ pub fn whole(here: &Path, path: &Path) -> PathBuf {
         }
     }
     // What will be written does not exist yet, but its directory does.
-    let real = |path: &Path| path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok();
-    if short != whole && real(&short).is_some_and(|place| real(&whole) == Some(place)) { short } else { whole }
+    let real =
+        |path: &Path| path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok();
+    if short != whole && real(&short).is_some_and(|place| real(&whole) == Some(place)) {
+        short
+    } else {
+        whole
+    }
 }
 
 /// The path with a leading `~/` replaced by HOME: a shell does that only at the beginning of a word, so not in `tree:~/l`.
