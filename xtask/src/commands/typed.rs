@@ -156,8 +156,11 @@ mod tests {
         for name in ["series", "basic", "f", "old", "m.toml"] {
             std::fs::write(dir.path().join(name), "").expect("written");
         }
+        for name in ["below", "linux"] {
+            std::fs::create_dir(dir.path().join(name)).expect("made");
+        }
         for (line, expected) in [
-            ("vmtest --kernel tree:../linux", "vmtest --kernel tree:HERE/../linux"),
+            ("vmtest --kernel tree:below/../linux", "vmtest --kernel tree:HERE/linux"),
             ("vmtest -k tree:. -ktar:a.tar", "vmtest -k tree:HERE -ktar:HERE/a.tar"),
             ("vmtest --kernel=git:l@A..B", "vmtest --kernel=git:HERE/l@A..B"),
             ("vmtest --kernel git:.@HEAD~1", "vmtest --kernel git:HERE@HEAD~1"),
