@@ -101,7 +101,7 @@ impl Settings {
         self.files.iter().find_map(|(path, file)| Some((get(file)?, path.as_path())))
     }
 
-    /// The mirror: `given` is from the command line or the environment. An empty one is none.
+    /// The mirror: `given` is from the command line or the environment. An empty one does not count.
     pub fn mirror(&self, given: Option<&str>) -> Option<String> {
         given
             .filter(|given| !given.is_empty())

@@ -14,7 +14,7 @@ This host's apt has no Debian mirror configured. The build root and kernels of t
 archive come from one.
 Address of a mirror, a directory with dists/ and pool/ (press Enter to stop): ";
 
-/// Whether there is somebody to ask: at a terminal, and not in CI.
+/// Whether a user can answer: at a terminal, and not in CI.
 fn may_ask() -> bool {
     let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     !ci && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

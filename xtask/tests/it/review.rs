@@ -122,7 +122,9 @@ fn what_failed_before_is_no_finding_and_nothing_is_said_without_a_comparison() {
     let done = review(&world, &["HEAD~1..HEAD", &on, "--reply", "reply.eml", "--from", "M <m@example.org>"]);
     ends(&done, 0).says(&["merge: yes", "1 test does not pass with or without it"]);
     assert!(!world.read("reply.eml").contains("Tested-by:"), "not everything passed");
-    let done = review(&world, &["HEAD~1..HEAD", &on, "--base", "none"]);
+    let alone = ["HEAD~1..HEAD", &on, "--base", "none"];
+    ends(&review(&world, &alone), 1).says(&["merge: not judged, because"]);
+    let done = review(&world, &[&alone[..], &["--skip", "warnings"]].concat());
     ends(&done, 1)
         .says(&["merge: not judged, because tests fail, and the kernel without the series was not tested"]);
 }
@@ -179,4 +181,64 @@ fn a_patch_that_changes_nothing_has_the_results_of_the_kernel_before_it() {
     world.write("state/vmtest/runs/latest/run.json", &changed);
     let raw = world.start(world.command(&["report", "show", "latest", "--from-raw"])).done();
     assert_ne!(raw.status.code(), Some(0), "{raw}");
+}
+
+/// What `test_progs` of the fake tree prints for one test with these subtests.
+fn prog_test(subtests: &[(&str, &str)]) -> String {
+    let lines = subtests
+        .iter()
+        .enumerate()
+        .map(|(at, (name, how))| format!("//alpha: #1/{}     alpha/{name}:{how}\n", at + 1));
+    let failed = subtests.iter().filter(|(_, how)| *how == "FAIL").count();
+    let (whole, ok) = if failed > 0 { ("FAIL", 0) } else { ("OK", 1) };
+    let passed = subtests.len() - failed;
+    format!(
+        "void test_alpha(void)\n{{\n}}\n{}//alpha: #1       alpha:{whole}\n\
+         //alpha: Summary: {ok}/{passed} PASSED, 0 SKIPPED, {} FAILED\n",
+        lines.collect::<String>(),
+        1 - ok
+    )
+}
+
+#[test]
+fn the_trees_own_tests_that_a_series_touches_are_run_with_and_without_it() {
+    const BPF: &str = "tools/testing/selftests/bpf";
+    let good = prog_test(&[("one", "OK")]);
+    let run = |before: &str, after: &str| {
+        let world = World::new();
+        let top = world.repo("linux", PASSES);
+        let write = |file: &str, text: &str| drop(world.write(&format!("linux/{BPF}/{file}"), text));
+        write("Makefile", "TRUNNER_EXTRA_SOURCES := test_progs.c\nLSKELS := light.c\nLINKED_SKELS :=\n");
+        write("DENYLIST", "# TEMPORARY\n");
+        write("config", "CONFIG_BPF=y\n");
+        write("progs/alpha.c", "int x;\n");
+        write("prog_tests/beta.c", "void test_beta(void)\n{\n}\n//beta: #2       beta:OK\n");
+        if !before.is_empty() {
+            write("prog_tests/alpha.c", before);
+        }
+        world.commit(&top, "before");
+        write("prog_tests/alpha.c", after);
+        world.commit(&top, "selftests: change alpha");
+        let on = format!("--on={}", top.display());
+        let done = review(&world, &["HEAD~1..HEAD", &on]);
+        let file = fs::read_to_string(world.path("state/vmtest/runs/latest/run.json")).expect("a record");
+        let run: Value = serde_json::from_str(&file).expect("JSON");
+        let cells = run["cells"].as_array().expect("cells").iter();
+        let upstream: Vec<String> = cells
+            .filter(|cell| cell["suite"] == "upstream")
+            .map(|cell| format!("{} {}", text(&cell["test"]), text(&cell["outcome"])))
+            .collect();
+        (done, upstream)
+    };
+    let (done, cells) = run(&good, &prog_test(&[("one", "OK"), ("two", "OK")]));
+    ends(&done, 0).says(&["merge: yes"]);
+    assert!(cells.len() >= 3 && cells.iter().all(|cell| cell == "alpha pass"), "{cells:?}\n{done}");
+    let (done, _) = run(&good, &prog_test(&[("one", "FAIL")]));
+    ends(&done, 1).says(&["merge: no, because", "upstream: alpha/one"]);
+    // A test that is new with the series.
+    let (done, cells) = run("", &good);
+    ends(&done, 0).says(&["merge: yes"]);
+    assert!(cells.contains(&"alpha pass".to_owned()), "{cells:?}\n{done}");
+    let (done, _) = run("", &prog_test(&[("one", "FAIL")]));
+    ends(&done, 1).says(&["merge: no, because"]);
 }

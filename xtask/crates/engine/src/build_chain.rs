@@ -199,10 +199,9 @@ fn build_and_boot(
                 let next = patches.get(at + 1).and_then(Option::as_ref);
                 state.built(resources, column, &built, next, run_dir);
                 let state = Arc::new(state);
-                if let Some(before) = before.replace(Arc::clone(&state)) {
-                    is_same = state.is_same_kernel(&before, resources);
-                    checks = Some(scope.spawn(move || checks::run(resources, &before, &state)));
-                }
+                let before = before.replace(Arc::clone(&state));
+                is_same = before.as_ref().is_some_and(|before| state.is_same_guest(before, resources));
+                checks = Some(scope.spawn(move || checks::run(resources, before.as_deref(), &state)));
             }
             let guest = if is_same {
                 Err(built.kernel().clone())

@@ -42,24 +42,36 @@ pub struct State {
     /// Hash of its vmlinux; `None` without one.
     hash: Option<String>,
     bpftool: Option<PathBuf>,
+    /// What a guest with this kernel gets beside it: the bpftool of the tree.
+    beside: String,
     /// Warnings of the files that its patch touches.
     warnings: Result<ExtraWarnings>,
     /// The same for the files of the next patch, which that one is compared with.
     before_next: Result<ExtraWarnings>,
 }
 
-impl State {
-    /// What is known before make.
-    pub fn of(unbuilt: &Unbuilt) -> State {
+impl Default for State {
+    /// A column that is not known.
+    fn default() -> State {
+        let missing = || Err(Error::host("a kernel to compare is missing"));
         State {
-            tree: unbuilt.tree().ok().flatten().cloned(),
-            patch: unbuilt.last_patch().cloned(),
+            tree: None,
+            patch: None,
             kernel: None,
             hash: None,
             bpftool: None,
-            warnings: Err(Error::host("it was not built")),
-            before_next: Err(Error::host("it was not built")),
+            beside: String::new(),
+            warnings: missing(),
+            before_next: missing(),
         }
+    }
+}
+
+impl State {
+    /// What is known before make.
+    pub fn of(unbuilt: &Unbuilt) -> State {
+        let tree = unbuilt.tree().ok().flatten().cloned();
+        State { tree, patch: unbuilt.last_patch().cloned(), ..State::default() }
     }
 
     /// Adds what make produced. Compiles the files that this patch and the `next` one touch once more, with
@@ -78,6 +90,8 @@ impl State {
             Bpftool::In(dir) => Some(dir.clone()),
             Bpftool::None(_) | Bpftool::Failed(_) => None,
         };
+        // A patch of libbpf or bpftool changes what the tests see, and no byte of the kernel.
+        self.beside = format!("{bpftool:?}");
         let vmlinux = dir.join("vmlinux");
         self.hash = hash_file(&vmlinux).ok();
         self.kernel = Some((dir.to_owned(), Code::of(&vmlinux)));
@@ -127,13 +141,19 @@ impl State {
         })
     }
 
-    /// Whether its kernel is the same as that one, so that a guest would show nothing new. A patch of the
+    /// Whether a guest would show nothing new: its kernel and its bpftool are the same as those. A patch of the
     /// tree's own tests changes what runs in a guest.
-    pub fn is_same_kernel(&self, before: &State, resources: &Resources<'_>) -> bool {
+    pub fn is_same_guest(&self, before: &State, resources: &Resources<'_>) -> bool {
         let tests = |patch: &Patch| patch.touches.iter().any(|file| file.starts_with("tools/"));
-        if resources.plan.upstream.is_some() && self.patch.as_ref().is_none_or(tests) {
-            return false;
-        }
+        let of_tree = resources.plan.upstream.is_some() && self.patch.as_ref().is_none_or(tests);
+        !of_tree && resources.plan.checks.contains(&CheckName::Functions) && self.is_same(before)
+    }
+
+    fn is_same(&self, before: &State) -> bool {
+        self.beside == before.beside && self.is_same_kernel(before)
+    }
+
+    fn is_same_kernel(&self, before: &State) -> bool {
         if self.hash.is_some() && self.hash == before.hash {
             return true;
         }
@@ -144,8 +164,11 @@ impl State {
     }
 }
 
-/// Runs the requested checks on the patch between two columns.
-pub fn run(resources: &Resources<'_>, before: &State, after: &State) -> Checks {
+/// Runs the requested checks on the patch between two columns. `before` is `None` for the first patch of a
+/// review without a base.
+pub fn run(resources: &Resources<'_>, before: Option<&State>, after: &State) -> Checks {
+    let unknown = State::default();
+    let before = before.unwrap_or(&unknown);
     let Some(patch) = &after.patch else { return Checks::new() };
     let one = |check: &CheckName| {
         let begun = Instant::now();
@@ -193,15 +216,22 @@ fn counted(count: usize, word: &str) -> String {
 }
 
 fn compare_warnings(before: &State, after: &State, patch: &Patch) -> Outcome {
+    let touched = warnings::objects(&patch.touches);
+    if touched.is_empty() {
+        return Ok((CheckState::Clean, "touches no C file of the kernel".to_owned(), Vec::new()));
+    }
     let was = before.before_next.as_ref().map_err(Clone::clone)?;
     let is = after.warnings.as_ref().map_err(Clone::clone)?;
-    let touched = warnings::objects(&patch.touches);
     let compiled = touched.iter().filter(|object| is.compiled.contains(*object)).count();
     let new = warnings::new(&was.text, &is.text);
     Ok(match new.len() {
-        0 if touched.is_empty() => (CheckState::Clean, "touches no C file of the kernel".to_owned(), new),
-        0 if compiled == 0 => {
-            (CheckState::Info, "no file that it touches is in this configuration".to_owned(), new)
+        0 if compiled < touched.len() => {
+            let files = counted(touched.len(), "C file");
+            (
+                CheckState::Info,
+                format!("this configuration compiles {compiled} of {files} that it touches"),
+                new,
+            )
         }
         0 => (CheckState::Clean, "no new warnings".to_owned(), new),
         count => (CheckState::Bad, format!("adds {}", counted(count, "compiler warning")), new),
@@ -217,12 +247,12 @@ fn style(resources: &Resources<'_>, tree: Option<&PatchedTree>, patch: &Patch) -
     })
 }
 
-fn kernel(state: &State) -> Result<&PathBuf> {
-    state.kernel.as_ref().map(|(dir, _)| dir).ok_or_else(|| Error::host("there is no kernel to compare"))
+fn kernel(state: &State) -> Result<&(PathBuf, Result<Code>)> {
+    state.kernel.as_ref().ok_or_else(|| Error::host("a kernel to compare is missing"))
 }
 
 fn types(resources: &Resources<'_>, before: &State, after: &State) -> Outcome {
-    let read = |state: &State| Btf::of(resources.tools()?, kernel(state)?, after.bpftool.as_deref());
+    let read = |state: &State| Btf::of(resources.tools()?, &kernel(state)?.0, after.bpftool.as_deref());
     let (types, functions) = read(before)?.changes(&read(after)?);
     if types.is_empty() && functions.is_empty() {
         return Ok((CheckState::Clean, "BTF is the same".to_owned(), Vec::new()));
@@ -237,11 +267,11 @@ fn interfaces(resources: &Resources<'_>, before: &State, after: &State, patch: &
     if !uapi::concerns(&files) {
         return Ok((CheckState::Clean, "touches no header of user space".to_owned(), Vec::new()));
     }
-    let none = || Error::host("the tree is not known");
-    let past = before.tree.as_ref().ok_or_else(none)?;
-    let base = after.tree.as_ref().ok_or_else(none)?;
+    let missing = || Error::host("a tree to compare is missing");
+    let past = before.tree.as_ref().ok_or_else(missing)?;
+    let base = after.tree.as_ref().ok_or_else(missing)?;
     let tools = resources.tools()?;
-    let key = Key::of("uapi 1").field("tools", tools.key().as_str());
+    let key = Key::of("uapi 2").field("tools", tools.key().as_str());
     let key = [past, base].into_iter().fold(key, |key, tree| {
         let origin = tree.origin().map(|origin| origin.to_string()).unwrap_or_default();
         key.field("tree", tree.key().as_str()).field("origin", origin)
@@ -255,22 +285,11 @@ fn interfaces(resources: &Resources<'_>, before: &State, after: &State, patch: &
 }
 
 fn code(before: &State, after: &State) -> Outcome {
-    if after.hash.is_some() && after.hash == before.hash {
+    if after.is_same_kernel(before) {
         return Ok((CheckState::Info, "changes no byte of the kernel".to_owned(), Vec::new()));
     }
-    let read = |state: &State| match &state.kernel {
-        Some((_, Ok(_))) => Ok(()),
-        Some((_, Err(error))) => Err(error.clone()),
-        None => Err(Error::host("there is no kernel to compare")),
-    };
-    read(before)?;
-    read(after)?;
-    let (Some((_, Ok(was))), Some((_, Ok(is)))) = (&before.kernel, &after.kernel) else {
-        return Err(Error::host("there is no kernel to compare"));
-    };
-    if was.is_same(is) {
-        return Ok((CheckState::Info, "changes no byte of the kernel".to_owned(), Vec::new()));
-    }
+    let (was, is) = (kernel(before)?.1.as_ref(), kernel(after)?.1.as_ref());
+    let (was, is) = (was.map_err(Clone::clone)?, is.map_err(Clone::clone)?);
     let changes = was.changes(is);
     let lines = [("+ ", &changes.added), ("- ", &changes.removed), ("", &changes.changed)];
     let lines: Vec<String> = lines
@@ -281,4 +300,28 @@ fn code(before: &State, after: &State) -> Outcome {
         0 => (CheckState::Info, "changes data, and no function".to_owned(), lines),
         count => (CheckState::Info, format!("changes {}", counted(count, "function")), lines),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_booted_again_for_another_bpftool_and_without_evidence() {
+        let state = |hash: Option<&str>, beside: &str| State {
+            hash: hash.map(str::to_owned),
+            beside: beside.into(),
+            ..State::default()
+        };
+        assert!(state(Some("a"), "x").is_same(&state(Some("a"), "x")));
+        assert!(!state(Some("a"), "x").is_same(&state(Some("a"), "y")), "a patch of libbpf");
+        assert!(!state(Some("a"), "x").is_same(&state(Some("b"), "x")));
+        assert!(!state(None, "x").is_same(&state(None, "x")), "two kernels that could not be read");
+    }
+
+    #[test]
+    fn what_has_no_neighbour_is_not_checked() {
+        assert!(code(&State::default(), &State::default()).is_err());
+        assert!(kernel(&State::default()).is_err());
+    }
 }

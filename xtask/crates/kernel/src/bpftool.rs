@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use crate::make_mark::Make;
 use crate::patched::PatchedTree;
-use crate::source_view::{self, Overlaid};
 use crate::{build_log, executed};
 use vmtest_base::beneath::{self, Budget};
 use vmtest_base::error::{Class, Error, Result};
@@ -65,19 +64,8 @@ pub fn ensure(
     create_dir(&dir)?;
     ctx.cache.hold(&dir);
     let phase = ctx.bus.phase("bpftool", tree.id());
-    let overlay = tree.overlay().map(|overlay| (overlay, overlay.dir.join("files")));
     let src = dir.join("src");
-    source_view::sync(
-        &src,
-        &dir.join("view.json"),
-        &tree.source().dir,
-        &tree.source().key,
-        overlay.as_ref().map(|(overlay, files)| Overlaid {
-            files,
-            changed: &overlay.changed,
-            deleted: &overlay.deleted,
-        }),
-    )?;
+    tree.sync(&src, &dir.join("view.json"))?;
     let key = Key::of("bpftool 3").field("tools", tools.key().as_str()).field("eu_search", EU_SEARCH);
     // The makefiles can read more than these inputs, and so could put a different bpftool under a key that
     // others share.

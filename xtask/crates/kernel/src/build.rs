@@ -20,7 +20,6 @@ use crate::config::{self, Requests};
 use crate::make_mark::{Make, Making};
 use crate::patch::Overlay;
 use crate::patched::PatchedTree;
-use crate::source_view::{self, Overlaid};
 use crate::variant::{self, Compiler, Variant};
 use vmtest_base::beneath::{self, Budget};
 use vmtest_base::error::{Class, Error, IoContext, Result};
@@ -192,18 +191,7 @@ impl<'a> ConfiguredTree<'a> {
         let configured = ConfiguredTree { tree, recipe, dir, making, _held: held };
         let phase = ctx.bus.phase("configure", recipe.called(tree));
         phase.progress(0, 0, "source");
-        let overlay = tree.overlay().map(|overlay| (overlay, overlay.dir.join("files")));
-        let synced = source_view::sync(
-            &configured.dir.join("src"),
-            &configured.dir.join("view.json"),
-            &tree.source().dir,
-            &tree.source().key,
-            overlay.as_ref().map(|(overlay, files)| Overlaid {
-                files,
-                changed: &overlay.changed,
-                deleted: &overlay.deleted,
-            }),
-        )?;
+        let synced = tree.sync(&configured.dir.join("src"), &configured.dir.join("view.json"))?;
         let stamp = configured.dir.join("configured");
         if synced.fresh || synced.changed.iter().any(|path| changes_config(path)) {
             let _ = fs::remove_file(&stamp);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A source with a series on top. It can only be made by applying the series to a source.
 
+use std::path::Path;
+
 use crate::patch::{self, Base, Overlay};
 use crate::series::Series;
 use crate::source::SourceTree;
+use crate::source_view::{self, Overlaid, Synced};
 use vmtest_base::beneath;
 use vmtest_base::error::Result;
 use vmtest_base::key::Key;
@@ -89,6 +92,20 @@ impl PatchedTree {
                 Some(key.field("series", text(series)).finish())
             }
         }
+    }
+
+    /// Updates `view` to this tree, with the state of the view beside it.
+    ///
+    /// # Errors
+    /// Those of [`source_view::sync`].
+    pub fn sync(&self, view: &Path, state_file: &Path) -> Result<Synced> {
+        let overlay = self.overlay.as_ref().map(|overlay| (overlay, overlay.dir.join("files")));
+        let overlaid = overlay.as_ref().map(|(overlay, files)| Overlaid {
+            files,
+            changed: &overlay.changed,
+            deleted: &overlay.deleted,
+        });
+        source_view::sync(view, state_file, &self.source.dir, &self.source.key, overlaid)
     }
 
     /// The text of a file in the tree; `None` if there is no such file.

@@ -7,7 +7,7 @@
 use crate::findings;
 use crate::outcome::Outcome;
 use crate::reference_columns::{self, Change};
-use crate::run::{Cell, Kernel, Role, RunResult};
+use crate::run::{Cell, Kernel, RunResult};
 use crate::series::{PatchInfo, PatchRecord, SeriesRecord, State, Verdict};
 use vmtest_base::error::Class;
 
@@ -245,10 +245,11 @@ fn verdict(run: &RunResult, record: &SeriesRecord, last: &Stages) -> (Verdict, S
             false => (Verdict::Bad, String::new()),
         };
     }
-    let steps = run.kernels.iter().any(|kernel| kernel.role == Some(Role::Step));
-    if let Some(patch) = record.patches.iter().find(|patch| {
-        steps && !patch.kernel.is_empty() && (patch.builds, patch.boots) != (State::Yes, State::Yes)
-    }) {
+    if let Some(patch) = record.patches.iter().find(|patch| patch.kernel.is_empty()) {
+        return unjudged(format!("patch {} was not tested by itself", patch.number));
+    }
+    let untested = |patch: &&PatchRecord| (patch.builds, patch.boots) != (State::Yes, State::Yes);
+    if let Some(patch) = record.patches.iter().find(untested) {
         let why = if patch.inherited { "it failed before as well" } else { "no result" };
         return unjudged(format!("patch {}: {why}", patch.number));
     }

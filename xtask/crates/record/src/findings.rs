@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 use crate::ids::ColumnId;
 use crate::outcome::Outcome;
 use crate::run::{BootRecord, Cell, RunResult, SplatRecord};
+use crate::series::CountedCheck;
 use vmtest_base::error::{Class, PRECEDENCE};
 
 /// A finding, reduced to the statuses of a generic test format.
@@ -58,6 +59,9 @@ pub struct Finding<'a> {
 const RUN: &str = "[run]";
 /// The same for findings about a guest.
 const GUEST: &str = "[guest]";
+
+/// The suite of columns with the checks of patches.
+pub const CHECKS: &str = "checks";
 
 /// Why a run in which nothing failed is still not a pass.
 pub const NO_PLAIN_PASS: &str = "no test passed without an allowance";
@@ -126,6 +130,13 @@ pub fn columns(run: &RunResult) -> Vec<ColumnFindings<'_>> {
     for boot in run.untold_boots() {
         column(&mut columns, boot.column()).findings.push(of_boot(run, boot));
     }
+    for series in &run.series {
+        for (class, counted) in series.checks_that_count() {
+            let kernel = if counted.patch.kernel.is_empty() { &series.kernel } else { &counted.patch.kernel };
+            let id = ColumnId { kernel, variant: &series.variant, boot: "", suite: CHECKS };
+            column(&mut columns, id).findings.push(of_check(class, counted));
+        }
+    }
     let told = columns.iter().flat_map(|column| &column.findings).any(|finding| finding.verdict.is_bad());
     let decides = run.exit_code;
     // An interruption, an empty run, or a record that contradicts itself.
@@ -162,6 +173,21 @@ fn column<'c, 'a>(columns: &'c mut Vec<ColumnFindings<'a>>, id: ColumnId<'a>) ->
         columns.len() - 1
     });
     &mut columns[at]
+}
+
+/// A check of a patch, which no guest ran.
+fn of_check(class: Class, counted: CountedCheck<'_>) -> Finding<'_> {
+    Finding {
+        test: &counted.patch.info.subject,
+        subtest: counted.name,
+        verdict: of_class(class),
+        word: if class == Class::Incomplete { "not checked" } else { "fail" },
+        class,
+        reason: &counted.check.summary,
+        already_on: None,
+        detail: counted.check.lines.iter().map(String::as_str).collect(),
+        duration_ms: counted.check.duration_ms,
+    }
 }
 
 /// The status that corresponds to an exit class.

@@ -43,7 +43,7 @@ impl Stored {
     /// Opens a run: `latest`, `-2` (the second last), its name, its directory, or its `run.json`.
     ///
     /// # Errors
-    /// Class `Usage` if there is no such run, class `Host` if its record cannot be trusted.
+    /// Class `Usage` if the run does not exist, class `Host` if its record cannot be trusted.
     pub fn open(which: &Path) -> Result<Stored> {
         let dir = find(which)?;
         let result = read(&dir)?;
@@ -82,7 +82,7 @@ pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
 /// Loads the record of a bisection.
 ///
 /// # Errors
-/// Class `Usage` if there is no such run, class `Host` if it cannot be read.
+/// Class `Usage` if the run does not exist, class `Host` if it cannot be read.
 pub fn bisection(which: &Path) -> Result<crate::bisection::Bisection> {
     let named = runs_dir().map(|runs| runs.join(which));
     let places = [Some(which.to_owned()), named.ok()];
@@ -111,7 +111,7 @@ pub fn below(dir: &Path, name: &str) -> Option<PathBuf> {
 /// The directory of a run that left a record.
 ///
 /// # Errors
-/// Class `Usage` if there is no such run.
+/// Class `Usage` if the run does not exist.
 pub fn find(which: &Path) -> Result<PathBuf> {
     let no = |why: String| Error::usage(format!("no such finished run: {}", which.display())).why(why);
     if which.file_name().is_some_and(|name| name == FILE)

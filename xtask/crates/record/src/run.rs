@@ -401,6 +401,9 @@ impl RunResult {
         for class in untold {
             *self.classes.entry(class).or_default() += 1;
         }
+        for (class, _) in self.series.iter().flat_map(SeriesRecord::checks_that_count) {
+            *self.classes.entry(class).or_default() += 1;
+        }
         if let Some(class) = interrupted {
             self.classes.entry(class).or_insert(1);
         }

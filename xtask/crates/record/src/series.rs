@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use vmtest_base::error::Class;
+
 /// What a mail or a commit says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PatchInfo {
@@ -53,7 +55,7 @@ pub enum State {
 pub struct Check {
     /// Its result.
     pub state: CheckState,
-    /// The result in a few words: `2 new warnings`, or why there is none.
+    /// The result in a few words: `adds 2 compiler warnings`; or that it was not checked.
     pub summary: String,
     /// What it found, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -74,7 +76,7 @@ pub enum CheckState {
     Advice,
     /// Something that speaks against the patch.
     Bad,
-    /// It could not run. That is no result.
+    /// It could not run, so the result is not known.
     Unknown,
 }
 
@@ -123,9 +125,20 @@ pub enum Verdict {
     Good,
     /// A patch fails at one of these.
     Bad,
-    /// There is no evidence for one or the other.
+    /// The evidence for either is missing.
     #[default]
     Unjudged,
+}
+
+/// A check that counts for the run: where it is.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedCheck<'a> {
+    /// The patch.
+    pub patch: &'a PatchRecord,
+    /// Its name.
+    pub name: &'a str,
+    /// Its result.
+    pub check: &'a Check,
 }
 
 /// A series on one kernel in one variant.
@@ -157,7 +170,28 @@ pub struct SeriesRecord {
     pub patches: Vec<PatchRecord>,
 }
 
+impl SeriesRecord {
+    /// The checks that count, of all its patches.
+    pub fn checks_that_count(&self) -> impl Iterator<Item = (Class, CountedCheck<'_>)> {
+        self.patches.iter().flat_map(PatchRecord::checks_that_count)
+    }
+}
+
 impl PatchRecord {
+    /// Checks that speak against it, or that must have a result and have none, with their exit class.
+    fn checks_that_count(&self) -> impl Iterator<Item = (Class, CountedCheck<'_>)> {
+        self.checks.iter().filter_map(|(name, check)| {
+            let class = match check.state {
+                CheckState::Bad => Class::TestFailed,
+                CheckState::Unknown if DECIDING_CHECKS.contains(&name.as_str()) => Class::Incomplete,
+                CheckState::Unknown | CheckState::Clean | CheckState::Info | CheckState::Advice => {
+                    return None;
+                }
+            };
+            Some((class, CountedCheck { patch: self, name, check }))
+        })
+    }
+
     /// A check without whose result the patch is not judged, and that has none.
     pub fn missing_check(&self) -> Option<&str> {
         let is_missing = |(name, check): &(&String, &Check)| {

@@ -26,7 +26,9 @@ pub fn render(story: &Story<'_>) -> String {
     let mut report = Report::new("vmtest");
     report.set_time(duration(columns.iter().flat_map(|column| &column.findings)));
     report.add_test_suites(series::told(story.run).map(patches));
-    report.add_test_suites(columns.iter().map(|column| suite(story, column)));
+    // The checks of a patch are in its case.
+    let tests = columns.iter().filter(|column| column.id.suite != findings::CHECKS);
+    report.add_test_suites(tests.map(|column| suite(story, column)));
     let text = report.to_string().expect("a report in memory can be written");
     // The Jenkins schema has this attribute only on suites, but quick-junit writes it here as well.
     text.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1)
@@ -61,12 +63,14 @@ fn patches(series: &SeriesRecord) -> TestSuite {
         let detail = clean(&cut(&lines.join("\n"), LOG_BYTES));
         let mut status = if patch.is_bad() {
             TestCaseStatus::non_success(NonSuccessKind::Failure)
+        } else if patch.missing_check().is_some() {
+            TestCaseStatus::non_success(NonSuccessKind::Error)
         } else if series::is_fine(patch) {
             TestCaseStatus::success()
         } else {
             TestCaseStatus::skipped()
         };
-        if patch.is_bad() {
+        if patch.is_bad() || patch.missing_check().is_some() {
             status.set_type("patch").set_description(format!("{what}\n{detail}"));
         }
         if !series::is_fine(patch) {

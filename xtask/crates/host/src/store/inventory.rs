@@ -245,14 +245,18 @@ pub fn free_space(path: &Path) -> nix::Result<u64> {
 }
 
 /// Removes the least recently used entries if less than [`ROOM`] is free on the cache's disk. Entries in use
-/// and entries used a moment ago stay, so there may still be too little room afterwards.
+/// and entries used a moment ago stay, so there may still be too little room afterwards; so may a cache that
+/// cannot be written. The check of the host decides whether that is enough.
 ///
 /// # Errors
-/// If interrupted, and those of the file system.
+/// If interrupted.
 pub fn make_room(cache: &Cache, bus: &Bus) -> Result<()> {
-    // A disk that cannot be asked is reported by the check of the host.
     let free = || free_space(cache.root()).unwrap_or(u64::MAX);
-    make_room_until(cache, bus, free)
+    if let Err(error) = make_room_until(cache, bus, free) {
+        interrupt::check()?;
+        bus.warn(format!("cannot make room in {}: {}", cache.root().display(), error.summary()));
+    }
+    Ok(())
 }
 
 fn make_room_until(cache: &Cache, bus: &Bus, free: impl Fn() -> u64) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::checks::{Changed, changed};
-use vmtest_base::error::Result;
+use vmtest_base::error::{Error, Result};
 use vmtest_host::process::Job;
 use vmtest_host::sandbox::{ON_PATH, Sandbox, Tools};
 
@@ -46,7 +46,18 @@ impl Btf {
             let text = run(&program.to_string_lossy(), &["btf", "dump", "file"], &["format", "c"])?;
             types.extend(blocks(&text, &["enum "]));
         }
-        Ok(Btf { types, functions: prototypes(&run("pfunct", &["-F", "btf", "-P", "--all"], &[])?) })
+        let functions = prototypes(&run("pfunct", &["-F", "btf", "-P", "--all"], &[])?);
+        Btf { types, functions }.filled()
+    }
+
+    /// Itself, if there is something to compare.
+    fn filled(self) -> Result<Btf> {
+        if self.types.is_empty() || self.functions.is_empty() {
+            let (types, functions) = (self.types.len(), self.functions.len());
+            return Err(Error::host("the kernel's BTF is not readable")
+                .why(format!("pahole and pfunct show {types} types and {functions} functions")));
+        }
+        Ok(self)
     }
 
     /// The types and the functions that differ in a later kernel.
@@ -141,6 +152,16 @@ mod tests {
         assert_eq!(changes.len(), 1, "{changes:?}");
         assert_eq!(line(&changes[0]), "struct rcuwait: struct task_struct * task; -> long more;");
         assert!(changed(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn a_kernel_without_types_or_functions_is_not_compared() {
+        let types = blocks(BEFORE, &["struct "]);
+        let functions = prototypes("int f(void);\n");
+        assert!(Btf::default().filled().is_err());
+        assert!(Btf { types: types.clone(), ..Btf::default() }.filled().is_err());
+        assert!(Btf { functions: functions.clone(), ..Btf::default() }.filled().is_err());
+        assert!(Btf { types, functions }.filled().is_ok());
     }
 
     #[test]

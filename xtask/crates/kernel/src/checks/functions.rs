@@ -23,7 +23,7 @@ const TEXT: usize = 256;
 #[derive(Debug)]
 pub struct Code {
     sections: Vec<Loaded>,
-    /// Address and size of each function, by name; the first of several with one name.
+    /// Address and size of each function, by name. Further ones of the same name have a number.
     functions: BTreeMap<String, (u64, u64)>,
     /// Address, name and size of each symbol, sorted.
     symbols: Vec<(u64, String, u64)>,
@@ -51,14 +51,14 @@ impl Code {
         }
         let bytes = std::fs::read(vmlinux).on("cannot read", vmlinux)?;
         let file = File::parse(&bytes[..]).map_err(|error| refused(error.to_string()))?;
-        let code = Code::parse(&file);
+        let code = Code::parse(&file).map_err(|error| refused(error.to_string()))?;
         if code.functions.is_empty() {
             return Err(refused("it has no symbols of functions".to_owned()));
         }
         Ok(code)
     }
 
-    fn parse(file: &File<'_>) -> Code {
+    fn parse(file: &File<'_>) -> object::Result<Code> {
         let loaded = |section: &object::read::Section<'_, '_>| {
             matches!(
                 section.kind(),
@@ -68,15 +68,15 @@ impl Code {
                     | SectionKind::ReadOnlyString
             )
         };
-        let sections = file.sections().filter(loaded).filter_map(|section| {
-            Some(Loaded {
-                name: section.name().ok()?.to_owned(),
-                address: section.address(),
-                bytes: section.data().ok()?.to_vec(),
-            })
-        });
+        // A section that cannot be read would be the same in both kernels.
+        let read = |section: object::read::Section<'_, '_>| {
+            let (name, bytes) = (section.name()?.to_owned(), section.data()?.to_vec());
+            Ok(Loaded { name, address: section.address(), bytes })
+        };
+        let sections: object::Result<Vec<Loaded>> = file.sections().filter(loaded).map(read).collect();
         let mut functions = BTreeMap::new();
         let mut symbols = Vec::new();
+        let mut names: HashMap<String, usize> = HashMap::new();
         for symbol in file.symbols() {
             let Ok(name) = symbol.name() else { continue };
             if symbol.is_undefined() || name.is_empty() || symbol.kind() == SymbolKind::File {
@@ -84,11 +84,14 @@ impl Code {
             }
             symbols.push((symbol.address(), name.to_owned(), symbol.size()));
             if symbol.kind() == SymbolKind::Text && symbol.size() > 0 {
-                functions.entry(name.to_owned()).or_insert((symbol.address(), symbol.size()));
+                // Static functions of two files can have one name; the linker keeps the order of files.
+                let count = names.entry(name.to_owned()).and_modify(|count| *count += 1).or_insert(1);
+                let name = if *count > 1 { format!("{name} ({count})") } else { name.to_owned() };
+                functions.insert(name, (symbol.address(), symbol.size()));
             }
         }
         symbols.sort();
-        Code { sections: sections.collect(), functions, symbols }
+        Ok(Code { sections: sections?, functions, symbols })
     }
 
     fn section(&self, address: u64) -> Option<&Loaded> {
@@ -109,7 +112,7 @@ impl Code {
     fn name(&self, address: u64) -> Option<(&str, u64)> {
         let after = self.symbols.partition_point(|(start, ..)| *start <= address);
         let start = self.symbols.get(after.checked_sub(1)?)?.0;
-        // Of several names for one address, the first in the alphabet: the same one in both kernels.
+        // An address can have several names: take the first in the alphabet, which is the same in both kernels.
         let first = self.symbols.partition_point(|(other, ..)| *other < start);
         let inside = |(_, _, size): &&(u64, String, u64)| address - start < (*size).max(1);
         let (_, name, _) = self.symbols[first..after].iter().find(inside)?;
@@ -152,7 +155,7 @@ impl Code {
 
     fn is_like(&self, (from, size): (u64, u64), after: &Code, (to, other_size): (u64, u64)) -> bool {
         let Ok(length) = usize::try_from(size) else { return false };
-        let (Some(was), Some(is)) = (self.at(from, length), after.at(to, length)) else { return true };
+        let (Some(was), Some(is)) = (self.at(from, length), after.at(to, length)) else { return false };
         if size != other_size {
             return false;
         }

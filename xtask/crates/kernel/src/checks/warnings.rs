@@ -20,8 +20,7 @@ pub fn new(before: &str, after: &str) -> Vec<String> {
     after.lines().filter(is_new).map(str::to_owned).collect()
 }
 
-/// `warning: unused variable 'x' [-Wunused-variable]`, with the file's warnings told apart by their text only:
-/// lines move, and code moves between files.
+/// `warning: unused variable 'x' [-Wunused-variable]`, without file and line: code moves.
 fn without_place(line: &str) -> &str {
     line.find(": warning: ").map_or(line, |at| &line[at + 2..])
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use super::*;
+use crate::run::Role;
 use crate::samples::{boot, cell, run as sample};
 use crate::series::{Check, CheckState};
 use State::{No, Unknown, Yes};
@@ -161,4 +162,38 @@ fn a_check_speaks_against_a_patch_only_if_it_is_bad() {
     for state in [CheckState::Clean, CheckState::Info, CheckState::Advice, CheckState::Unknown] {
         assert_eq!(verdict("checkpatch", state), Verdict::Good, "{state:?}");
     }
+}
+
+#[test]
+fn a_check_decides_the_exit_code_and_is_in_the_findings() {
+    let with = |name: &str, state| {
+        let mut run = each(2, |_| (Class::Pass, PASS));
+        let check = Check { state, summary: "x".into(), lines: vec!["a line".into()], duration_ms: 1 };
+        run.series[0].patches[1].checks.insert(name.into(), check);
+        settle(&mut run, None);
+        run.conclude(None);
+        let bad = findings::columns(&run).into_iter().flat_map(|column| column.findings);
+        let bad: Vec<String> = bad.filter(|one| one.verdict.is_bad()).map(|one| one.path()).collect();
+        (run.exit_code, bad)
+    };
+    let found = vec!["subject 2/warnings".to_owned()];
+    assert_eq!(with("warnings", CheckState::Bad), (Class::TestFailed, found.clone()));
+    assert_eq!(with("warnings", CheckState::Unknown), (Class::Incomplete, found));
+    for state in [CheckState::Info, CheckState::Advice, CheckState::Clean, CheckState::Unknown] {
+        assert_eq!(with("checkpatch", state), (Class::Pass, Vec::new()), "{state:?}");
+    }
+}
+
+#[test]
+fn patches_that_were_not_tested_one_by_one_are_not_called_good() {
+    let mut run = each(2, |_| (Class::Pass, PASS));
+    // Without the step between them, as in --with-base.
+    run.kernels.retain(|kernel| kernel.id != "base+s@1/2");
+    run.cells.retain(|cell| cell.kernel != "base+s@1/2");
+    run.boots.retain(|boot| boot.kernel != "base+s@1/2");
+    run.kernels[0].role = Some(Role::Base);
+    run.kernels[1].compared_to = Some("base+s@0/2".into());
+    settle(&mut run, None);
+    assert_eq!(only(&run).verdict, Verdict::Unjudged);
+    assert_eq!(only(&run).unjudged, "patch 1 was not tested by itself");
 }

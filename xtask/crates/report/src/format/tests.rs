@@ -6,10 +6,11 @@ use vmtest_base::error::Class;
 use vmtest_base::error::PRECEDENCE;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::Cell;
-use vmtest_record::run::Kernel;
+use vmtest_record::run::{Kernel, Role};
 use vmtest_record::samples::boot;
 use vmtest_record::samples::cell;
 use vmtest_record::samples::run;
+use vmtest_record::series::{Check, CheckState};
 
 fn render(format: Format, run: &RunResult) -> String {
     let story = Story::of(run, "/runs/r");
@@ -29,9 +30,17 @@ fn passes(format: Format, run: &RunResult) -> bool {
             text.contains("<testcase ") && !text.contains("<error ") && !text.contains("<failure ")
         }
         Format::Ktap => text.contains("\nok 1 ") && !text.contains("not ok "),
-        Format::Markdown => text.starts_with("## ✅ vmtest: exit 0: "),
-        Format::Github => !text.contains("::error ") && text.contains("::notice title=vmtest::exit 0: "),
-        Format::Mail => text.starts_with("vmtest: passed, exit 0: "),
+        Format::Markdown => {
+            text.starts_with("## ✅ vmtest: exit 0: ") || text.starts_with("## ✅ the patch ")
+        }
+        Format::Github => {
+            let notices = ["exit 0: ", "the patch "].map(|start| format!("::notice title=vmtest::{start}"));
+            !text.contains("::error ") && notices.iter().any(|notice| text.contains(notice))
+        }
+        Format::Mail => {
+            text.starts_with("vmtest: passed, exit 0: ")
+                || text.starts_with("the patch applies, builds, boots")
+        }
         Format::Html => text.contains("<h1 class=\"ok\">PASSED: ") && !text.contains("What is wrong"),
     }
 }
@@ -56,6 +65,40 @@ fn no_class_is_a_pass_in_any_format_but_the_one() {
             assert_eq!(passes(*format, &one), !interrupted, "{format:?}: {class:?}");
         }
     }
+}
+
+/// A review of one patch in which everything passed, with this result of a check.
+fn reviewed(state: CheckState) -> RunResult {
+    let mut run = run(["base", "base+s"].map(|id| cell(id, "a", Outcome::Pass, Class::Pass)).to_vec());
+    run.boots = ["base", "base+s"].map(|id| boot(id, Class::Pass)).to_vec();
+    let check = Check { state, summary: "the check".into(), lines: vec!["a line".into()], duration_ms: 1 };
+    let patched = Kernel {
+        id: "base+s".into(),
+        series: vec!["subject".into()],
+        checks: [("warnings".to_owned(), check)].into(),
+        compared_to: Some("base".into()),
+        ..Kernel::default()
+    };
+    run.kernels = vec![Kernel { id: "base".into(), role: Some(Role::Step), ..Kernel::default() }, patched];
+    vmtest_record::attribution::settle(&mut run, None);
+    run.conclude(None);
+    run
+}
+
+#[test]
+fn a_series_that_only_a_check_speaks_against_is_a_pass_in_no_format() {
+    for format in Format::value_variants() {
+        for state in [CheckState::Clean, CheckState::Info, CheckState::Advice] {
+            assert!(passes(*format, &reviewed(state)), "{format:?} {state:?}");
+        }
+        for state in [CheckState::Bad, CheckState::Unknown] {
+            let text = render(*format, &reviewed(state));
+            assert!(!passes(*format, &reviewed(state)), "{format:?} {state:?}\n{text}");
+            assert!(text.contains("the check") || text.contains("warnings"), "{format:?} {state:?}\n{text}");
+        }
+    }
+    let junit = render(Format::Junit, &reviewed(CheckState::Bad));
+    assert_eq!(junit.matches("<failure ").count(), 1, "once\n{junit}");
 }
 
 #[test]
