@@ -74,6 +74,11 @@ pub fn sentence(series: &SeriesRecord) -> String {
     if series.verdict == Verdict::Good {
         return parts.remove(0);
     }
+    let caused = |name: &&String| bad.iter().any(|patch| patch.breaks.contains(name));
+    let more: Vec<String> = series.fails.iter().filter(|name| !caused(name)).cloned().collect();
+    if !bad.is_empty() && !more.is_empty() {
+        parts.push(format!("the whole series fails {}", tests(&more, NAMED)));
+    }
     let fine: Vec<usize> = series.patches.iter().filter(|one| is_fine(one)).map(|one| one.number).collect();
     if !fine.is_empty() && !bad.is_empty() {
         parts.push(if fine.len() == 1 {

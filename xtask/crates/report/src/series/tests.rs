@@ -49,6 +49,10 @@ fn the_sentence_says_which_patch_breaks_what_and_what_is_fine() {
     let after = PatchRecord { number: 5, inherited: true, ..unbuilt.clone() };
     let text = sentence(&series(vec![patch(1), patch(2), patch(3), unbuilt, after]));
     assert!(text.ends_with("; patches 1 to 3 are fine"), "{text}");
+    let mut more = series(vec![patch(1), PatchRecord { breaks: names(1), ..patch(2) }]);
+    more.fails = vec!["cookie/test_1".into(), "upstream: fsession".into()];
+    let text = sentence(&more);
+    assert!(text.contains("; the whole series fails 1 test (upstream: fsession); patch 1 is fine"), "{text}");
     let alone = PatchRecord { breaks: names(1), ..patch(1) };
     assert_eq!(
         sentence(&series(vec![alone])),
