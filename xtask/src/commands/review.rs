@@ -78,6 +78,8 @@ enum Part {
     Functions,
     /// The tree's own tests that the series touches
     Upstream,
+    /// Boots, and all tests with them. Without it, a series is never answered with yes
+    Boots,
 }
 
 impl Part {
@@ -92,7 +94,7 @@ impl Part {
             Part::Btf => Some(CheckName::Btf),
             Part::Uapi => Some(CheckName::Uapi),
             Part::Functions => Some(CheckName::Functions),
-            Part::Upstream => None,
+            Part::Upstream | Part::Boots => None,
         }
     }
 }
@@ -213,6 +215,7 @@ fn request(ctx: &Context, args: &Args) -> Result<(Request, Vec<crate::settings::
     }
     request.each_patch = true;
     request.without_base = args.base.is_some();
+    request.build_only = args.skip.contains(&Part::Boots);
     request.checks = CheckName::ALL.to_vec();
     request.checks.retain(|check| !args.skip.iter().any(|part| part.is(*check)));
     Ok((request, settings))

@@ -160,6 +160,21 @@ fn what_is_no_review_is_refused() {
     done.refuses(2, &["warnings"]);
 }
 
+#[test]
+fn without_boots_a_series_is_at_best_not_judged() {
+    let world = World::new();
+    let top = history(&world, &[(PASSES, ""), (PASSES, ""), ("make: error\nguest: pass", "")]);
+    let on = format!("--on={}", top.display());
+    let done = review(&world, &["HEAD~2..HEAD~1", &on, "--skip", "boots"]);
+    ends(&done, 3).says(&["merge: not judged, because", "not booted, as --skip boots asks"]);
+    let file = fs::read_to_string(world.path("state/vmtest/runs/latest/run.json")).expect("a record");
+    let run: Value = serde_json::from_str(&file).expect("JSON");
+    assert_eq!(run["boots"].as_array().map(Vec::len), Some(0), "{run:#}");
+    assert_eq!(run["series"][0]["patches"][0]["builds"], "yes", "{run:#}");
+    let done = review(&world, &["HEAD~2..HEAD", &on, "--skip", "boots"]);
+    ends(&done, 12).says(&["merge: no, because", "breaks the build"]);
+}
+
 /// What `report show --from-raw` says of the last run, whose kernels are real ELF files.
 #[test]
 fn a_patch_that_changes_nothing_has_the_results_of_the_kernel_before_it() {

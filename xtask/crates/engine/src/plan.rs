@@ -188,6 +188,8 @@ pub struct Plan {
     pub share: Option<Share>,
     /// Checks of each patch that need no guest.
     pub checks: Vec<CheckName>,
+    /// Build every kernel and boot none.
+    pub build_only: bool,
 }
 
 /// How the tree's own tests are chosen.
@@ -240,6 +242,7 @@ impl Plan {
             purpose,
             share,
             checks,
+            build_only,
             self_test,
         } = request;
         let mut columns = columns(kernels, variants, patches, config)?;
@@ -296,6 +299,7 @@ impl Plan {
             purpose: purpose.clone(),
             share: share.as_deref().map(Share::parse).transpose()?,
             checks: checks.clone(),
+            build_only: *build_only,
         })
     }
 

@@ -88,6 +88,9 @@ pub struct Request {
     /// Checks of each patch that need no guest; only with `each_patch`.
     #[serde(default)]
     pub checks: Vec<CheckName>,
+    /// Build every kernel and boot none.
+    #[serde(default)]
+    pub build_only: bool,
     /// How the suite is damaged on purpose; `None`: not.
     #[serde(skip)]
     pub self_test: Option<SelfTest>,
@@ -165,6 +168,7 @@ impl Default for Request {
             purpose: Purpose::Test,
             share: None,
             checks: Vec::new(),
+            build_only: false,
             self_test: None,
         }
     }
@@ -212,6 +216,7 @@ impl Request {
             share,
             // `review` has a command line of its own.
             checks: _,
+            build_only: _,
             self_test,
         } = self;
         let default = Request::default();

@@ -160,7 +160,10 @@ impl Stages {
                     findings::compiler_error(reason).map_or_else(|| told(class, reason), str::to_owned);
             }
             // Built, but interrupted before the boot, or nothing runs on it.
-            _ if !kernel.release.is_empty() => stages.builds = State::Yes,
+            found if !kernel.release.is_empty() => {
+                stages.builds = State::Yes;
+                stages.because = found.map(|(_, reason)| line(reason)).unwrap_or_default();
+            }
             Some((class, reason)) => (stages.class, stages.because) = (class, line(reason)),
             None => (),
         }

@@ -451,6 +451,7 @@ impl VmtestArgs {
             purpose,
             share: share.clone(),
             checks: Vec::new(),
+            build_only: false,
             self_test,
         }
     }

@@ -10,12 +10,20 @@ use crate::column::{Built, bpftool, choose_boot};
 use crate::launch;
 use crate::plan::Column;
 use crate::resources::Resources;
-use vmtest_base::error::{Error, Result};
+use vmtest_base::error::{Class, Error, Result};
 use vmtest_guest::judge::{CellBase, Rounds, SuiteInput, notrun};
 use vmtest_guest::spec::{Boot, Task};
 use vmtest_host::store::RunDir;
 use vmtest_record::column::ColumnResult;
 use vmtest_record::run::Kernel;
+
+/// Why a kernel that was built has no results.
+const NOT_BOOTED: &str = "it was not booted, as --skip boots asks";
+
+/// The name that stands for all subtests.
+fn whole_suite() -> TestName {
+    TestName { test: "suite".to_owned(), subtest: "all".to_owned() }
+}
 
 /// Boots a kernel for our own suite, and judges it.
 pub fn boot(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: &RunDir) -> ColumnResult {
@@ -27,8 +35,7 @@ pub fn boot(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: 
         let mut cells = notrun(&base(&kernel, boot), &planned, error.class, &error.to_string());
         if cells.is_empty() {
             // Without a runner the subtests are unknown; this cell keeps the column from vanishing.
-            let whole = TestName { test: "suite".to_owned(), subtest: "all".to_owned() };
-            cells = notrun(&base(&kernel, boot), &[whole], error.class, &error.to_string());
+            cells = notrun(&base(&kernel, boot), &[whole_suite()], error.class, &error.to_string());
         }
         ColumnResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() }
     };
@@ -36,6 +43,11 @@ pub fn boot(resources: &Resources<'_>, column: &Column, built: &Built, run_dir: 
         Ok(bootable) => bootable,
         Err(error) => return failed(kernel, "", error),
     };
+    if resources.plan.build_only {
+        let mut cells = notrun(&base(&kernel, ""), &[whole_suite()], Class::Pass, NOT_BOOTED);
+        cells.iter_mut().for_each(|cell| cell.required = false);
+        return ColumnResult { kernel, boot: None, again: Vec::new(), cells, splats: Vec::new() };
+    }
     let (boot, boot_reason) = choose_boot(resources.plan.boot, bootable);
     match test(resources, column, bootable, boot, boot_reason, run_dir, &base(&kernel, boot.name())) {
         Ok(done) => done,
