@@ -20,8 +20,6 @@ use vmtest_host::context::Context;
 use vmtest_host::store::RunDir;
 use vmtest_kernel::guess;
 use vmtest_kernel::spec::KernelSpec;
-use vmtest_record::run::RunResult;
-use vmtest_record::series::Verdict;
 use vmtest_report::phases::Phases;
 use vmtest_report::{reply, series};
 
@@ -140,29 +138,15 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     if !args.skip.contains(&Part::Upstream) {
         columns.extend(touched_tests(&ctx, &request, &prepared, &columns, &run_dir)?);
     }
-    let result = vmtest::conclude(&ctx, &resources, columns, &phases, (&run_dir, command));
+    let mut result = vmtest::conclude(&ctx, &resources, columns, &phases, (&run_dir, command));
+    result.review = true;
+    result.conclude(interrupt::requested());
     let class = finish::finish(&ctx, (options.keep, options.run_size), &run_dir, &result, reports)?;
     print(&format!("{}\n", series::answer(&result)))?;
     if let (Some(target), Some(from)) = (reply, from) {
         target.write(&reply::render(&result, &from))?;
     }
-    Ok(self::class(&result, class))
-}
-
-/// The exit class: a series is good although tests fail that fail without it as well, and it is not good
-/// because all tests pass.
-fn class(result: &RunResult, class: Class) -> Class {
-    let verdicts = || result.series.iter().map(|one| one.verdict);
-    let worst = verdicts()
-        .find(|one| *one == Verdict::Bad)
-        .or_else(|| verdicts().find(|one| *one == Verdict::Unjudged));
-    match worst.or_else(|| verdicts().next()) {
-        _ if matches!(class, Class::Interrupted | Class::Terminated) => class,
-        Some(Verdict::Good) => Class::Pass,
-        // Everything that passed may still be too little for an answer.
-        _ if class == Class::Pass => Class::Incomplete,
-        _ => class,
-    }
+    Ok(class)
 }
 
 /// Rejects options of `vmtest` that ask for something else than a review.

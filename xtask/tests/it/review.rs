@@ -30,6 +30,7 @@ fn review(world: &World, words: &[&str]) -> Done {
 fn ends(done: &Done, code: i32) -> &Done {
     assert_eq!(done.status.code(), Some(code), "{done}");
     assert!(done.stdout.lines().last().is_some_and(|line| line.starts_with("merge: ")), "{done}");
+    assert!(done.stdout.lines().any(|line| line.starts_with(&format!("exit {code}: "))), "{done}");
     done
 }
 
@@ -120,7 +121,13 @@ fn what_failed_before_is_no_finding_and_nothing_is_said_without_a_comparison() {
     let top = history(&world, &[(FAILS, ""), (FAILS, "")]);
     let on = format!("--on={}", top.display());
     let done = review(&world, &["HEAD~1..HEAD", &on, "--reply", "reply.eml", "--from", "M <m@example.org>"]);
-    ends(&done, 0).says(&["merge: yes", "1 test does not pass with or without it"]);
+    ends(&done, 0).says(&[
+        "merge: yes",
+        "1 test does not pass with or without it",
+        "the same without the series",
+    ]);
+    let shown = world.start(world.command(&["report", "show", "latest", "--from-raw"])).done();
+    assert_eq!(shown.status.code(), Some(0), "{shown}");
     assert!(!world.read("reply.eml").contains("Tested-by:"), "not everything passed");
     let alone = ["HEAD~1..HEAD", &on, "--base", "none"];
     ends(&review(&world, &alone), 1).says(&["merge: not judged, because"]);

@@ -4,7 +4,7 @@
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
 use crate::outcome::Outcome;
-use crate::series::{Check, Letter, PatchInfo, SeriesRecord};
+use crate::series::{Check, Letter, PatchInfo, SeriesRecord, Verdict};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -324,6 +324,9 @@ pub struct RunResult {
     pub command: Vec<String>,
     /// The class that follows from its cells; the process exits with its code, unless `--baseline` decides.
     pub exit_code: Class,
+    /// A review: the verdict on its series decides the exit code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub review: bool,
     /// Number of cells of each class.
     pub classes: BTreeMap<Class, u64>,
     /// Version of each tool.
@@ -360,6 +363,7 @@ impl RunResult {
             run: run.to_owned(),
             command,
             exit_code: Class::Host,
+            review: false,
             classes: Default::default(),
             tools: Default::default(),
             kernels: Vec::new(),
@@ -413,7 +417,26 @@ impl RunResult {
             Class::Pass if !self.has_plain_pass() => Class::Incomplete,
             class => class,
         };
-        self.exit_code = worst;
+        self.exit_code = if self.review { self.answered(worst) } else { worst };
+    }
+
+    /// The exit class of a review whose cells say `class`: a series is good although tests fail that fail
+    /// without it as well, and it is not good because all tests pass.
+    fn answered(&self, class: Class) -> Class {
+        let verdicts = || self.series.iter().map(|one| one.verdict);
+        let good = verdicts().next().is_some() && verdicts().all(|verdict| verdict == Verdict::Good);
+        match class {
+            Class::Interrupted | Class::Terminated => class,
+            _ if good => Class::Pass,
+            // Everything that passed may still be too little for an answer.
+            Class::Pass => Class::Incomplete,
+            _ => class,
+        }
+    }
+
+    /// Whether every cell and check that counts is a pass.
+    pub fn is_all_pass(&self) -> bool {
+        self.classes.keys().all(|class| *class == Class::Pass)
     }
 
     /// Whether the exit code comes from no cell: everything is allowed, and nothing passed.

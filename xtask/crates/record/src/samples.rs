@@ -52,6 +52,7 @@ pub fn run(cells: Vec<Cell>) -> RunResult {
         run: "r".into(),
         command: vec!["cargo".into(), "xtask".into(), "vmtest".into()],
         exit_code: Class::Host,
+        review: false,
         classes: Default::default(),
         tools: Default::default(),
         kernels: Vec::new(),

@@ -24,7 +24,7 @@ pub fn render(run: &RunResult, from: &str) -> String {
         lines.push(String::new());
         lines.extend(wrap(&tested_on(run, series), "", 3));
         // Whoever reads the tag believes that everything passed, not only that nothing got worse.
-        if series.verdict == Verdict::Good && run.exit_code == Class::Pass {
+        if series.verdict == Verdict::Good && run.exit_code == Class::Pass && run.is_all_pass() {
             lines.extend([String::new(), format!("Tested-by: {from}")]);
         }
     }

@@ -337,6 +337,8 @@ pub fn classes(run: &RunResult) -> String {
     let counted = if counted.is_empty() { "nothing was judged".to_owned() } else { counted.join(", ") };
     let aside = run.cells.iter().filter(|cell| !cell.counts()).count();
     let aside = if aside > 0 { format!("; {aside} only to compare with") } else { String::new() };
+    let as_before = run.exit_code == Class::Pass && !run.is_all_pass();
+    let aside = if as_before { format!("{aside}; the same without the series") } else { aside };
     let why = if run.has_no_evidence() { format!("; {}", findings::NO_PLAIN_PASS) } else { String::new() };
     format!("exit {}: {counted}{among}{aside}{why}", run.exit_code.code())
 }
