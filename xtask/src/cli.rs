@@ -298,7 +298,7 @@ mod tests {
             "--patches a --patches b --with-base --first-n 3 --boot direct --accel tcg --toolchain host --fail-fast",
             "--each-patch --retries 2 --allow-flaky --allow-splats f --allow-skip debian:*=x --config f --vms 2",
             "--append a=b --append -x --sysctl kernel.x=1 --cpus 3 --cpu-model max --memory 2G --timeout boot=3",
-            "--suite upstream --ignore-denylist --make-jobs 7 --repeat 4 --until-fail",
+            "--suite upstream --ignore-denylist --suite-tree src:7.3 --make-jobs 7 --repeat 4 --until-fail",
             "--kconfig /boot/config",
             "--shell",
             "--gdb",

@@ -77,6 +77,28 @@ fn a_good_run_has_a_cell_for_each_subtest_and_the_binary_is_reused() {
 }
 
 #[test]
+fn the_tests_of_another_tree_run_on_a_kernel_that_has_other_ones() {
+    let world = World::new();
+    let spec = tree(&world, "guest: pass", &[("alpha", ALPHA), ("beta", BETA)]);
+    let newer = world.path("newer");
+    let copied = std::process::Command::new("cp").args(["-a"]).arg(world.path("linux")).arg(&newer).status();
+    assert!(copied.expect("cp").success());
+    fs::remove_file(world.path("linux/tools/testing/selftests/bpf/prog_tests/alpha.c"))
+        .expect("it was there");
+    let words = ["--test", "alpha", "--test", "beta"];
+    let done = run(&world, &spec, &words);
+    assert_eq!(outcomes(done.exits(3)), pairs(&[("alpha", "missing"), ("beta", "pass")]));
+    let newer = format!("tree:{}", newer.display());
+    let done = run(&world, &spec, &[&words[..], &["--suite-tree", &newer]].concat());
+    let all = [("alpha/one", "pass"), ("alpha/two: a/b", "pass"), ("beta", "pass")];
+    assert_eq!(outcomes(done.exits(0)), pairs(&all));
+    assert_eq!(done.json()["kernels"].as_array().map(Vec::len), Some(1), "it is no column");
+    world.run(&["--kernel", &spec, "--suite-tree", &newer]).refuses(2, &["add --suite upstream"]);
+    let finished = ["--suite-tree", "debian:7.0.13"];
+    run(&world, &spec, &finished).refuses(2, &["has no tests in its source"]);
+}
+
+#[test]
 fn a_test_that_does_not_compile_ends_no_other() {
     let world = World::new();
     let program = "#include \"gamma.skel.h\"\n// breaks its program\nvoid test_gamma(void)\n{\n}\n";

@@ -128,7 +128,8 @@ fn trees(resources: &Resources<'_>, (place, chain): (usize, &[Column])) -> Vec<U
     if last.spec.has_source() && resources.plan.columns.iter().any(borrows) {
         lend(resources, place, trees.last());
     }
-    if let (Some(wanted), Some(Ok(Some(tree)))) = (resources.plan.upstream, trees.last().map(Unbuilt::tree)) {
+    if let (Some(wanted), Some(Ok(Some(tree)))) = (&resources.plan.upstream, trees.last().map(Unbuilt::tree))
+    {
         column::warn_of_absent_tests(resources, tree, wanted);
     }
     trees

@@ -303,7 +303,7 @@ pub fn boot(
     if resources.plan.own && !resources.runner().is_ok_and(|(_, chosen)| chosen.is_empty()) {
         results.push(own::boot(resources, column, built, run_dir));
     }
-    if let Some(wanted) = resources.plan.upstream {
+    if let Some(wanted) = &resources.plan.upstream {
         results.push(upstream::boot(resources, column, built, wanted, run_dir));
     }
     for program in resources.programs {
@@ -388,7 +388,12 @@ fn patched(
     let series = series_of(column, material);
     kernel.id.clone_from(&tree.id);
     kernel.key = tree.key.to_string();
-    apply(resources.ctx, tree, series, kernel).map(From::Tree)
+    let tree = apply(resources.ctx, tree, series, kernel)?;
+    if resources.plan.upstream.as_ref().is_some_and(|plan| plan.tree.is_some()) {
+        // The tests that run are not those that the series changes.
+        kernel.tests_changed.clear();
+    }
+    Ok(From::Tree(tree))
 }
 
 fn apply(

@@ -193,10 +193,12 @@ pub struct Plan {
 }
 
 /// How the tree's own tests are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamPlan {
     /// Also run tests on the tree's deny lists.
     pub ignore_deny_list: bool,
+    /// The tree that they are from; `None`: that of each kernel.
+    pub tree: Option<KernelSpec>,
 }
 
 impl Plan {
@@ -216,6 +218,7 @@ impl Plan {
             variants,
             suites: _,
             ignore_denylist: _,
+            suite_tree: _,
             tests,
             effort,
             repeat,
@@ -408,7 +411,13 @@ fn refuse_purpose(purpose: &Purpose, columns: usize) -> Result<()> {
 fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<UpstreamPlan>, Vec<String>)> {
     let suites = &request.suites;
     let own = suites.contains(&Suite::Own);
-    let plan = UpstreamPlan { ignore_deny_list: request.ignore_denylist };
+    let tree: Option<KernelSpec> = request.suite_tree.as_deref().map(str::parse).transpose()?;
+    if let Some(spec) = tree.as_ref().filter(|spec| !spec.has_source()) {
+        return Err(Error::usage(format!("--suite-tree {spec} has no tests in its source"))
+            .why("it is a finished kernel")
+            .next("use src:, tree:, git: or tar:"));
+    }
+    let plan = UpstreamPlan { ignore_deny_list: request.ignore_denylist, tree };
     let upstream = suites.contains(&Suite::Upstream).then_some(plan);
     let mut programs: Vec<String> = Vec::new();
     for suite in suites {
@@ -418,7 +427,7 @@ fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<
             }
         }
     }
-    let foreign = upstream.map(|_| "upstream").or(programs.first().map(String::as_str));
+    let foreign = upstream.as_ref().map(|_| "upstream").or(programs.first().map(String::as_str));
     if let Some(name) = foreign {
         refuse_foreign(name, columns, &request.purpose, request.self_test.is_some(), request.boot)?;
         if request.repeat.is_some() || request.until_fail {
@@ -427,15 +436,19 @@ fn chosen_suites(request: &Request, columns: &[Column]) -> Result<(bool, Option<
         }
     }
     let tests = &request.tests;
-    if let (false, None, Some(name), false) = (own, upstream, programs.first(), tests.is_empty()) {
+    if let (false, None, Some(name), false) = (own, &upstream, programs.first(), tests.is_empty()) {
         let why = format!("--suite {name} runs as a whole");
         return Err(Error::usage("--test does not apply here").why(why));
     }
     if upstream.is_some() {
         choice::check(tests)?;
-    } else if request.ignore_denylist {
-        return Err(Error::usage("--ignore-denylist applies only to the tree's own tests")
-            .next("add --suite upstream"));
+    } else {
+        let options =
+            [("--ignore-denylist", request.ignore_denylist), ("--suite-tree", request.suite_tree.is_some())];
+        if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
+            return Err(Error::usage(format!("{option} applies only to the tree's own tests"))
+                .next("add --suite upstream"));
+        }
     }
     Ok((own, upstream, programs))
 }

@@ -34,6 +34,9 @@ pub struct Request {
     pub suites: Vec<Suite>,
     /// Also run tests on the tree's deny lists.
     pub ignore_denylist: bool,
+    /// Tree whose own tests run, in place of that of each kernel.
+    #[serde(default)]
+    pub suite_tree: Option<String>,
     /// Globs of subtests; empty for all.
     pub tests: Vec<String>,
     /// How much to run.
@@ -142,6 +145,7 @@ impl Default for Request {
             variants: Vec::new(),
             suites: vec![Suite::Own],
             ignore_denylist: false,
+            suite_tree: None,
             tests: Vec::new(),
             effort: Effort::Normal,
             repeat: None,
@@ -189,6 +193,7 @@ impl Request {
             variants,
             suites,
             ignore_denylist,
+            suite_tree,
             tests,
             effort,
             repeat,
@@ -231,6 +236,7 @@ impl Request {
             words.each("--suite", suites.iter().cloned().map(String::from));
         }
         words.flag("--ignore-denylist", *ignore_denylist);
+        words.each("--suite-tree", suite_tree);
         words.each("--test", tests);
         words.each("--effort", Some(effort.name()).filter(|_| *effort != default.effort));
         words.each("--repeat", repeat);

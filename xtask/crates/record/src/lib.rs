@@ -11,6 +11,7 @@ pub mod column;
 pub mod console_rules;
 pub mod diff;
 pub mod findings;
+pub mod flaws;
 pub mod ids;
 pub mod load;
 pub mod matrix;

@@ -6,6 +6,7 @@ pub mod bisect;
 pub mod diff;
 
 pub mod escape;
+mod flaws;
 pub mod format;
 
 pub mod github;

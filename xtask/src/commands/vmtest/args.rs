@@ -14,7 +14,7 @@ use vmtest_engine::matrix::Shard;
 use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
 
 /// Options that a matrix sets for each of its jobs.
-pub const MATRIX_DECIDES: [&str; 31] = [
+pub const MATRIX_DECIDES: [&str; 32] = [
     "words",
     "kernels",
     "patches",
@@ -25,6 +25,7 @@ pub const MATRIX_DECIDES: [&str; 31] = [
     "suites",
     "tests",
     "ignore_denylist",
+    "suite_tree",
     "effort",
     "repeat",
     "until_fail",
@@ -49,9 +50,10 @@ pub const MATRIX_DECIDES: [&str; 31] = [
 ];
 
 /// What a guest without tests has no use for.
-const ABOUT_TESTS: [&str; 10] = [
+const ABOUT_TESTS: [&str; 11] = [
     "tests",
     "ignore_denylist",
+    "suite_tree",
     "effort",
     "allow_splats",
     "allow_skip",
@@ -63,7 +65,7 @@ const ABOUT_TESTS: [&str; 10] = [
 ];
 
 /// What a list of subtests does not depend on.
-const ABOUT_A_RUN: [&str; 38] = [
+const ABOUT_A_RUN: [&str; 39] = [
     "words",
     "kernels",
     "patches",
@@ -74,6 +76,7 @@ const ABOUT_A_RUN: [&str; 38] = [
     "suites",
     "tests",
     "ignore_denylist",
+    "suite_tree",
     "effort",
     "repeat",
     "until_fail",
@@ -216,6 +219,9 @@ pub struct VmtestArgs {
     /// Also run tests on the tree's deny lists (suite upstream)
     #[arg(help_heading = "Which tests", long)]
     pub ignore_denylist: bool,
+    /// Tree whose own tests are built for each kernel, in place of those of its own tree (suite upstream)
+    #[arg(help_heading = "Which tests", long, value_name = "SPEC")]
+    pub suite_tree: Option<String>,
     /// Run what did not pass in an earlier run again, with that run's kernels and options
     #[arg(help_heading = "Tests", long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
     #[arg(allow_negative_numbers = true, conflicts_with_all = MATRIX_DECIDES, conflicts_with = "matrix")]
@@ -369,6 +375,7 @@ impl VmtestArgs {
             variants,
             suites,
             ignore_denylist,
+            suite_tree,
             tests,
             rerun_failed: _,
             effort,
@@ -425,6 +432,7 @@ impl VmtestArgs {
             variants,
             suites,
             ignore_denylist,
+            suite_tree,
             tests,
             effort,
             repeat,

@@ -96,7 +96,7 @@ fn json(resources: &Resources<'_>, command: &[String]) -> Value {
 }
 
 fn suites(plan: &Plan) -> Vec<&str> {
-    let both = [plan.own.then_some("own"), plan.upstream.map(|_| "upstream")];
+    let both = [plan.own.then_some("own"), plan.upstream.as_ref().map(|_| "upstream")];
     both.into_iter().flatten().chain(plan.programs.iter().map(String::as_str)).collect()
 }
 

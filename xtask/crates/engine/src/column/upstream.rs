@@ -21,6 +21,7 @@ use vmtest_guest::spec::{Boot, Task};
 use vmtest_host::store::RunDir;
 use vmtest_kernel::build::MODULES;
 use vmtest_kernel::patched::PatchedTree;
+use vmtest_kernel::source::Fetched;
 use vmtest_record::column::ColumnResult;
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{Cell, Kernel};
@@ -37,7 +38,7 @@ pub fn boot(
     resources: &Resources<'_>,
     column: &Column,
     built: &Built,
-    wanted: UpstreamPlan,
+    wanted: &UpstreamPlan,
     run_dir: &RunDir,
 ) -> ColumnResult {
     let upstream = UpstreamColumn { resources, column, wanted, run_dir };
@@ -77,16 +78,28 @@ fn asked(globs: &[String]) -> Vec<TestName> {
 
 /// Warns about requested tests that a tree does not have, for the time before its kernel is built. Other
 /// mistakes are for the column.
-pub fn warn_of_absent(resources: &Resources<'_>, tree: &PatchedTree, wanted: UpstreamPlan) {
+pub fn warn_of_absent(resources: &Resources<'_>, tree: &PatchedTree, wanted: &UpstreamPlan) {
     // Nobody typed the default selection.
     if resources.plan.filter.is_empty() {
         return;
     }
-    let Ok(index) = Index::of(resources.ctx, tree) else { return };
+    let Ok(index) = tests_of(resources, wanted, tree).and_then(|tree| Index::of(resources.ctx, &tree)) else {
+        return;
+    };
     for name in choose(resources, &index, wanted).map(|choice| choice.absent).unwrap_or_default() {
         if let Ok(why) = why_absent(resources, &index, &name) {
             resources.ctx.bus.warn(format!("{}: {}: {why}", tree.id(), name.path()));
         }
+    }
+}
+
+/// The tree whose tests run on the kernel that `tree` is the source of.
+fn tests_of(resources: &Resources<'_>, wanted: &UpstreamPlan, tree: &PatchedTree) -> Result<PatchedTree> {
+    let Some(spec) = &wanted.tree else { return Ok(tree.clone()) };
+    match resources.prepared.fetch(resources.ctx, spec)? {
+        Fetched::Source(tree) => Ok(PatchedTree::unpatched(tree)),
+        Fetched::Range { base, series } => PatchedTree::patched(resources.ctx, base, &series),
+        Fetched::Prebuilt(_) => Err(Error::usage(format!("{spec} has no tests in its source"))),
     }
 }
 
@@ -98,7 +111,7 @@ fn why_absent(resources: &Resources<'_>, index: &Index, name: &TestName) -> Resu
     Ok(format!("no such test in the tree's prog_tests/{meant}"))
 }
 
-fn choose(resources: &Resources<'_>, index: &Index, wanted: UpstreamPlan) -> Result<Choice> {
+fn choose(resources: &Resources<'_>, index: &Index, wanted: &UpstreamPlan) -> Result<Choice> {
     let filter = &resources.plan.filter;
     let own = match resources.plan.own {
         true => resources.runner()?.0.known(filter)?.globs().to_vec(),
@@ -112,7 +125,7 @@ fn choose(resources: &Resources<'_>, index: &Index, wanted: UpstreamPlan) -> Res
 struct UpstreamColumn<'a> {
     resources: &'a Resources<'a>,
     column: &'a Column,
-    wanted: UpstreamPlan,
+    wanted: &'a UpstreamPlan,
     run_dir: &'a RunDir,
 }
 
@@ -132,6 +145,7 @@ impl UpstreamColumn<'_> {
                 .why(format!("it needs the build root's libraries; {boot_reason}")));
         }
         let base = self.base(&bootable.kernel.id);
+        let tree = &tests_of(resources, self.wanted, tree)?;
         let index = Index::of(resources.ctx, tree)?;
         let choice = choose(resources, &index, self.wanted)?;
         let Choice { chosen, denied, absent } = &choice;
