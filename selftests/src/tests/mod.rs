@@ -102,6 +102,8 @@ pub struct Context<'a> {
     /// The features of the kernel.
     pub features: &'a Features,
     pub effort: Effort,
+    /// Whether it may try what is known to kill or corrupt this kernel (`vmtest.provoke=1`).
+    pub provoke: bool,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
 }

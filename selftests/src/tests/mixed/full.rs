@@ -56,8 +56,6 @@ fn one_more(t: &mut Context, kind: Kind, expected: Result<(), Errno>) -> Result<
     Ok(link.ok())
 }
 
-/// Kernel command line parameter that allows triggering a known bug that kills the kernel.
-const PROVOKE: &str = "vmtest.provoke=1";
 /// Parameter that requests call depth tracking.
 const TRACK: &str = "retbleed=stuff";
 
@@ -79,7 +77,7 @@ fn may_fill_up(t: &mut Context) -> Result<bool, String> {
         "under call depth tracking mainline lets the trampoline outgrow its page: an oops in 7.0 and 7.1, -EFAULT and \
          a warning in 7.2 and 7.3 (docs/findings/full-trampoline.md)",
     );
-    let may = t.profile.version >= (7, 2) || has(PROVOKE);
+    let may = t.profile.version >= (7, 2) || t.provoke;
     if !may {
         t.checks.eq("filling up", "not tried: the kernel would die", "tried");
     }
