@@ -17,7 +17,7 @@ mod unsupported;
 
 use crate::bpf::{Globals, Link, Session};
 use crate::check::Checks;
-use crate::features::{Features, Profile};
+use crate::features::{Features, InFlight, Profile};
 use crate::glob;
 use crate::params::Params;
 use crate::support::Needs;
@@ -138,6 +138,11 @@ impl Context<'_> {
     /// Returns the sum of their return values, and above bit 16 how many of them changed b.
     pub fn call_modify_return_tests(&self) -> Result<u32, String> {
         self.session.test_run(CALL_MODIFY_RETURN_TESTS)
+    }
+
+    /// What a call in flight loses here when links on its target change.
+    pub fn in_flight(&self) -> Result<InFlight, String> {
+        self.profile.in_flight.ok_or_else(|| format!("calls in flight: {}", self.profile.in_flight_rule()))
     }
 
     /// Clears the records of the programs.
