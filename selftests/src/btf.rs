@@ -2,7 +2,7 @@
 //! Answers a few questions about the kernel's BTF in a single pass over it.
 //!
 //! Not done with libbpf, whose parser builds a whole type graph, which under emulation takes longer than a
-//! subtest. Not a general parser: it only finds enumerators and functions by name.
+//! subtest. Not a general parser: it only finds enumerators, functions and members of structs by name.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +21,27 @@ pub struct Found {
     /// Enumerators by name, of any enum.
     pub values: BTreeMap<String, i64>,
     pub funcs: BTreeMap<String, Func>,
+    /// Whether a struct has a member, by `struct.member`; a struct that the kernel does not have is left out.
+    pub members: BTreeMap<String, bool>,
 }
 
 const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
 const KIND_ENUM: u32 = 6;
 const KIND_FUNC: u32 = 12;
 const KIND_ENUM64: u32 = 19;
 
-/// Finds enumerators and functions by name. An error says what is wrong with the BTF.
-pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String> {
+/// What is searched for, by name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    pub values: &'a [&'a str],
+    pub funcs: &'a [&'a str],
+    /// Structs, each with a member of its own: not one of an anonymous struct or union inside it.
+    pub members: &'a [(&'a str, &'a str)],
+}
+
+/// Finds enumerators, functions and members of structs. An error says what is wrong with the BTF.
+pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, String> {
     let header = |at: usize| read(btf, at).ok_or("BTF: header cut short");
     if header(0)? & 0xffff != u32::from(MAGIC) {
         return Err("BTF: wrong magic".into());
@@ -54,15 +66,25 @@ pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String
             extra_words(kind, vlen).ok_or_else(|| format!("BTF: kind {kind} is new to this reader"))?;
         match kind {
             KIND_FUNC => {
-                if let Some(name) = funcs.iter().find(|wanted| is_named(strings, name, wanted)) {
+                if let Some(name) = wanted.funcs.iter().find(|wanted| is_named(strings, name, wanted)) {
                     protos.push((*name, offsets.len() as u32, size_or_type));
+                }
+            }
+            KIND_STRUCT => {
+                let ours = wanted.members.iter().filter(|(owner, _)| is_named(strings, name, owner));
+                for (owner, member) in ours {
+                    let mut has = false;
+                    for entry in 0..vlen {
+                        has |= is_named(strings, word(3 + entry * MEMBER_WORDS)?, member);
+                    }
+                    *found.members.entry(format!("{owner}.{member}")).or_default() |= has;
                 }
             }
             KIND_ENUM | KIND_ENUM64 => {
                 let words = extra / vlen.max(1);
                 for entry in 0..vlen {
                     let name = word(3 + entry * words)?;
-                    if let Some(name) = values.iter().find(|wanted| is_named(strings, name, wanted)) {
+                    if let Some(name) = wanted.values.iter().find(|wanted| is_named(strings, name, wanted)) {
                         let low = word(4 + entry * words)?;
                         let value = match kind {
                             KIND_ENUM => i64::from(low as i32),
@@ -85,13 +107,17 @@ pub fn find(btf: &[u8], values: &[&str], funcs: &[&str]) -> Result<Found, String
     Ok(found)
 }
 
+/// Name, type and offset.
+const MEMBER_WORDS: usize = 3;
+
 /// Number of words after the three that every type has; `None` for a kind of a newer format.
 fn extra_words(kind: u32, vlen: usize) -> Option<usize> {
     Some(match kind {
         2 | 7..=12 | 16 | 18 => 0, // ptr, fwd, typedef, volatile, const, restrict, func, float, type_tag
         1 | 14 | 17 => 1,          // int, var, decl_tag
         3 => 3,                    // array
-        4 | 5 | 15 | KIND_ENUM64 => 3 * vlen, // struct, union, datasec, enum64
+        KIND_STRUCT | 5 => MEMBER_WORDS * vlen, // struct, union
+        15 | KIND_ENUM64 => 3 * vlen, // datasec, enum64
         KIND_ENUM | 13 => 2 * vlen, // enum, func_proto
         _ => return None,
     })

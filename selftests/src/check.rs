@@ -4,6 +4,7 @@
 //! The self test inverts one of them here, in the one place that every verdict passes through, so a subtest
 //! that cannot fail is detected.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use vmtest_protocol::{Check, GuestOutcome};
 
@@ -17,6 +18,8 @@ const MAX_FAILED: usize = 20;
 pub struct Checks {
     all: Vec<Check>,
     known_bug: Option<String>,
+    /// The known bug that each of these expectations is about, by index in `all`; it excuses no other.
+    known_bugs: BTreeMap<usize, String>,
     skip: Option<String>,
     measured: String,
 }
@@ -64,6 +67,22 @@ impl Checks {
         self.all.push(Check { what: what.into(), expected: expected.into(), seen: seen.into(), ok });
     }
 
+    /// Records a check that a known kernel bug may break. `bug`: on a kernel that has it, its description; then
+    /// this expectation alone is excused.
+    pub fn state_with_bug(
+        &mut self,
+        bug: Option<&str>,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        seen: impl Into<String>,
+        ok: bool,
+    ) {
+        if let Some(bug) = bug {
+            self.known_bugs.insert(self.all.len(), bug.to_owned());
+        }
+        self.state(what, expected, seen, ok);
+    }
+
     /// Declares that a known kernel bug makes this subtest fail here.
     pub fn expect_failure(&mut self, reason: impl Into<String>) {
         self.known_bug = Some(reason.into());
@@ -85,6 +104,7 @@ impl Checks {
     /// fails anyway is not changed; a declared bug does not excuse it here.
     pub fn turn_round(&mut self) {
         self.known_bug = None;
+        self.known_bugs.clear();
         if let Some(check) = self.all.iter_mut().rev().find(|check| check.ok) {
             check.ok = false;
             check.expected = format!("(self test) not {}", check.expected);
@@ -95,8 +115,14 @@ impl Checks {
     pub fn verdict(self, trouble: Option<String>) -> Verdict {
         let checks = self.all.len() as u32;
         let failed = self.all.iter().filter(|check| !check.ok).count();
-        let first_failed = self.all.iter().find(|check| !check.ok);
-        let (outcome, reason) = match (trouble, first_failed, self.known_bug) {
+        let mut bad = self.all.iter().enumerate().filter(|(_, check)| !check.ok);
+        let excused = bad.clone().find_map(|(at, _)| self.known_bugs.get(&at).cloned());
+        // One that is not excused decides; all others do only together.
+        let first_failed =
+            bad.clone().find(|(at, _)| !self.known_bugs.contains_key(at)).or_else(|| bad.next());
+        let all_excused = first_failed.is_some_and(|(at, _)| self.known_bugs.contains_key(&at));
+        let known_bug = self.known_bug.or(excused.filter(|_| all_excused));
+        let (outcome, reason) = match (trouble, first_failed.map(|(_, check)| check), known_bug) {
             (Some(trouble), _, _) => (GuestOutcome::Fail, trouble),
             (None, Some(_), Some(bug)) => (GuestOutcome::Xfail, bug),
             (None, Some(c), None) => (

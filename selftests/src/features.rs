@@ -62,9 +62,16 @@ pub const FSESSION: &str = "BPF_TRACE_FSESSION";
 pub const KPROBE_SESSION: &str = "BPF_TRACE_KPROBE_SESSION";
 /// The same for functions in user space.
 pub const UPROBE_SESSION: &str = "BPF_TRACE_UPROBE_SESSION";
+/// Attach type of a session on many functions at once; newer than the other.
+pub const FSESSION_MULTI: &str = "BPF_TRACE_FSESSION_MULTI";
 const MAX_LINKS: &str = "BPF_MAX_TRAMP_LINKS";
 /// A neighbouring enumerator in the series for 6.18; mainline has no such limit.
 const MAX_COOKIES: &str = "BPF_MAX_TRAMP_COOKIES";
+/// The places in a trampoline's image where a detached program is jumped over, so that the image can be kept
+/// until the calls in flight have left it.
+const SKIPS: (&str, &str) = ("bpf_tramp_image", "skips");
+/// What a map of tail callees requires of each of them. The series for 6.18 has it and mainline has not.
+const OWNER_COOKIE: (&str, &str) = ("bpf_map_owner", "call_session_cookie");
 /// Returns a pointer to the session's cookie.
 pub const COOKIE: &str = "bpf_session_cookie";
 /// Tells a session whether it is in its entry or its exit run.
@@ -83,6 +90,8 @@ pub const NORETURN: &str = "do_exit";
 /// A function that cannot be traced.
 pub const NOTRACE: &str = "bpf_spin_lock";
 
+const VALUES: [&str; 6] = [FSESSION, FSESSION_MULTI, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS, MAX_COOKIES];
+
 impl Features {
     /// Reads BTF, sysctl and release.
     pub fn read() -> Self {
@@ -91,12 +100,12 @@ impl Features {
         let found = std::fs::read("/sys/kernel/btf/vmlinux")
             .map_err(|err| format!("/sys/kernel/btf/vmlinux: {err}"))
             .and_then(|bytes| {
-                let values = [FSESSION, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS, MAX_COOKIES];
                 let [lock, unlock] = RCU_KFUNCS;
                 let mut funcs =
                     vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, NORETURN, NOTRACE];
                 funcs.extend(DENIED);
-                btf::find(&bytes, &values, &funcs)
+                let members = [SKIPS, OWNER_COOKIE];
+                btf::find(&bytes, &btf::Wanted { values: &VALUES, funcs: &funcs, members: &members })
             });
         let retbleed = std::fs::read_to_string("/sys/devices/system/cpu/vulnerabilities/retbleed");
         let (btf, btf_error) = match found {
@@ -121,15 +130,19 @@ impl Features {
         let params =
             |name: &str| or_absent(self.btf.funcs.get(name).map(|f| format!("{} parameters", f.params)));
         let mut map = BTreeMap::from([
-            (FSESSION.to_owned(), value(FSESSION)),
-            (KPROBE_SESSION.to_owned(), value(KPROBE_SESSION)),
-            (UPROBE_SESSION.to_owned(), value(UPROBE_SESSION)),
-            (MAX_LINKS.to_owned(), value(MAX_LINKS)),
-            (MAX_COOKIES.to_owned(), value(MAX_COOKIES)),
             (COOKIE.to_owned(), params(COOKIE)),
             (IS_RETURN.to_owned(), params(IS_RETURN)),
             ("net.core.bpf_jit_enable".to_owned(), or_absent(self.jit.map(|jit| jit.to_string()))),
         ]);
+        map.extend(VALUES.map(|name| (name.to_owned(), value(name))));
+        for member in [SKIPS, OWNER_COOKIE] {
+            let there = match self.member(member) {
+                Some(true) => "present",
+                Some(false) => "absent",
+                None => "no such struct",
+            };
+            map.insert(format!("{}.{}", member.0, member.1), there.to_owned());
+        }
         map.extend(self.system.clone());
         if let Some(err) = &self.btf_error {
             map.insert("btf_error".to_owned(), err.clone());
@@ -140,6 +153,11 @@ impl Features {
     /// Whether its BTF has this enumerator.
     pub fn has(&self, value: &str) -> bool {
         self.btf.values.contains_key(value)
+    }
+
+    /// Whether a struct has a member; `None` if the BTF has no such struct.
+    fn member(&self, (owner, member): (&str, &str)) -> Option<bool> {
+        self.btf.members.get(&format!("{owner}.{member}")).copied()
     }
 
     /// BTF ID of one of the functions that were searched for.
@@ -174,10 +192,11 @@ pub struct Profile {
     pub max_links: Option<u32>,
     /// Whether each call in the kernel is accounted for, which takes space in a trampoline.
     pub call_depth_tracking: bool,
-    /// Major and minor version, for bugs that are known to affect certain versions.
-    pub version: (u32, u32),
-    /// What a call in flight loses when links on its target change; `None` if that has not been measured.
+    /// What a call in flight loses when links on its target change; `None` if BTF has no trampoline images.
     pub in_flight: Option<InFlight>,
+    /// Whether a map of tail callees has a field that keeps sessions with a cookie from those without; `None`
+    /// if BTF has no owners of maps.
+    pub compares_cookies_of_callees: Option<bool>,
     /// Prototype of the session kfuncs: `(void)` or `(void *ctx)`; `None` if it differs or they are absent.
     pub kfunc_prototype: Option<&'static str>,
 }
@@ -191,36 +210,21 @@ pub enum InFlight {
     OfTheDetached,
 }
 
-/// Last release that is known to lose all of them, and first that is known to lose only those.
-const LOSE_ALL: (u32, u32) = (7, 1);
-const LOSE_DETACHED: (u32, u32) = (7, 3);
-
-/// First release of mainline with the feature.
-const MAINLINE: (u32, u32) = (7, 0);
-/// Last mainline release that is known to accept a session with a cookie as callee of one without.
-const LAST_WITH_COOKIE_CALLEES: (u32, u32) = (7, 3);
-
 impl Profile {
     /// Limits are read from BTF. A kernel with an undeclared limit fails the test of the cookie after the
     /// last one, and so does one that does not enforce its declared limit.
     pub fn of(features: &Features) -> Self {
-        let mut numbers =
-            features.release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
-        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         let params = |name: &str| features.btf.funcs.get(name).map(|func| func.params);
         let limit = |name: &str| features.btf.values.get(name).and_then(|&value| u32::try_from(value).ok());
         Self {
             cookie_limit: limit(MAX_COOKIES),
             max_links: limit(MAX_LINKS),
             call_depth_tracking: features.retbleed.contains("Stuffing"),
-            version,
-            in_flight: if version <= LOSE_ALL {
-                Some(InFlight::OfEveryProgram)
-            } else if version >= LOSE_DETACHED {
-                Some(InFlight::OfTheDetached)
-            } else {
-                None
-            },
+            in_flight: features.member(SKIPS).map(|skips| match skips {
+                true => InFlight::OfTheDetached,
+                false => InFlight::OfEveryProgram,
+            }),
+            compares_cookies_of_callees: features.member(OWNER_COOKIE),
             kfunc_prototype: match (params(COOKIE), params(IS_RETURN)) {
                 (Some(0), Some(0)) => Some("(void)"),
                 (Some(1), Some(1)) => Some("(void *ctx)"),
@@ -237,18 +241,12 @@ impl Profile {
         }
     }
 
-    /// Whether this kernel is known to let a session without a cookie tail call one with a cookie. The series
-    /// for long-term kernels has always rejected it; mainline must do so once it is fixed.
-    pub fn accepts_cookie_callee(&self) -> bool {
-        (MAINLINE..=LAST_WITH_COOKIE_CALLEES).contains(&self.version)
-    }
-
     /// The rule about calls in flight that the tests use.
     pub fn in_flight_rule(&self) -> &'static str {
         match self.in_flight {
             Some(InFlight::OfEveryProgram) => "exit runs of every program are lost",
             Some(InFlight::OfTheDetached) => "exit runs of the detached program are lost",
-            None => "not measured",
+            None => "unknown: BTF has no struct bpf_tramp_image",
         }
     }
 

@@ -54,6 +54,18 @@ impl Counts {
         })
     }
 
+    /// How many more of each kind there are now: links, programs, images of trampolines, functions.
+    pub fn more(&self) -> Result<[i64; 4], String> {
+        let now = Self::now()?;
+        let more = |now: usize, before: usize| now as i64 - before as i64;
+        Ok([
+            more(now.links, self.links),
+            more(now.programs, self.programs),
+            more(now.trampolines, self.trampolines),
+            more(now.enabled_functions, self.enabled_functions),
+        ])
+    }
+
     /// Checks that everything is as before, within the time limit.
     pub fn state_as_before(self, checks: &mut Checks) -> Result<(), String> {
         let started = Instant::now();

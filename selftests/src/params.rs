@@ -25,6 +25,8 @@ pub struct Params {
     pub time: Option<Duration>,
     /// What to damage on purpose; `None` for nothing.
     pub self_test: Option<SelfTest>,
+    /// Also try what is known to kill or corrupt this kernel.
+    pub provoke: bool,
     /// Name and value, to set before the first test.
     pub sysctls: Vec<(String, String)>,
     /// bpftool of the tree under test; `None` if the host provides none.
@@ -92,6 +94,7 @@ impl Params {
             pick: last(param::PICK).map(str::to_owned),
             effort,
             self_test,
+            provoke: last(param::PROVOKE) == Some("1"),
             repeat,
             until_fail: last(param::UNTIL_FAIL) == Some("1"),
             time: seconds.map(|seconds| Duration::from_secs(seconds.into())),

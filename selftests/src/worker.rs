@@ -226,6 +226,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
             profile: &run.profile,
             features: run.features,
             effort: run.params.effort,
+            provoke: run.params.provoke,
             bpftool: run.params.bpftool.as_deref().unwrap_or_default(),
         })
         .err()

@@ -139,7 +139,7 @@ mod tests {
 
     /// Every option of `vmtest` with a value that it takes, and where it is honoured: a plain run, a matrix run here, one that
     /// only builds, one by an executor, a list of subtests, a look inside a guest.
-    const OPTIONS: [(&str, &[&str], &str); 54] = [
+    const OPTIONS: [(&str, &[&str], &str); 56] = [
         ("kernel", &["src:6.18"], "pi"),
         ("patches", &["p"], "pi"),
         ("with-base", &[], "pi"),
@@ -154,6 +154,7 @@ mod tests {
         ("suite", &["own"], "pi"),
         ("test", &["basic"], "p"),
         ("ignore-denylist", &[], "p"),
+        ("suite-tree", &["src:7.3"], "p"),
         ("rerun-failed", &["latest"], "p"),
         ("effort", &["quick"], "p"),
         ("allow-splats", &["f"], "p"),
@@ -162,6 +163,7 @@ mod tests {
         ("boot", &["vng"], "pi"),
         ("accel", &["tcg"], "pmbxli"),
         ("append", &["x"], "pi"),
+        ("provoke", &[], "p"),
         ("sysctl", &["k=v"], "pi"),
         ("cpus", &["2"], "pi"),
         ("cpu-model", &["max"], "pi"),
@@ -298,6 +300,7 @@ mod tests {
             "--patches a --patches b --with-base --first-n 3 --boot direct --accel tcg --toolchain host --fail-fast",
             "--each-patch --retries 2 --allow-flaky --allow-splats f --allow-skip debian:*=x --config f --vms 2",
             "--append a=b --append -x --sysctl kernel.x=1 --cpus 3 --cpu-model max --memory 2G --timeout boot=3",
+            "--provoke",
             "--suite upstream --ignore-denylist --suite-tree src:7.3 --make-jobs 7 --repeat 4 --until-fail",
             "--kconfig /boot/config",
             "--shell",

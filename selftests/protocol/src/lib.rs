@@ -47,6 +47,8 @@ pub mod param {
     pub const SECONDS: &str = "vmtest.seconds";
     /// `turned` or `blind`, a [`super::SelfTest`]: then every subtest must fail.
     pub const SELF_TEST: &str = "vmtest.selftest";
+    /// `1`: also try what is known to kill or corrupt this kernel. The only one of these that a user may set.
+    pub const PROVOKE: &str = "vmtest.provoke";
     /// `name=value`, repeatable: sysctl to set before the first test.
     pub const SYSCTL: &str = "vmtest.sysctl";
     /// Path of a bpftool in the guest; if absent, no subtest that uses it runs.

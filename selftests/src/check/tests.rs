@@ -82,3 +82,28 @@ fn a_known_bug_is_xfail_and_its_absence_is_told() {
     assert_eq!(verdict.outcome, GuestOutcome::Pass);
     assert!(verdict.reason.starts_with("unexpected pass"));
 }
+
+#[test]
+fn a_known_bug_of_one_expectation_excuses_no_other() {
+    let verdict = |bug: Option<&str>, of_it: bool, other: bool| {
+        let mut checks = checks(&[other]);
+        checks.state_with_bug(bug, "of it", "1", "0", of_it);
+        checks.verdict(None)
+    };
+    let known = verdict(Some("known"), false, true);
+    assert_eq!((known.outcome, known.reason.as_str()), (GuestOutcome::Xfail, "known"));
+    for (bug, of_it, other, outcome) in [
+        (Some("known"), true, true, GuestOutcome::Pass),
+        (Some("known"), true, false, GuestOutcome::Fail),
+        (Some("known"), false, false, GuestOutcome::Fail),
+        (None, false, true, GuestOutcome::Fail),
+    ] {
+        assert_eq!(verdict(bug, of_it, other).outcome, outcome, "{bug:?} {of_it} {other}");
+    }
+    assert!(verdict(Some("known"), false, false).reason.starts_with("x: "));
+    assert_eq!(verdict(Some("known"), true, true).reason, "");
+    let mut turned = checks(&[true]);
+    turned.state_with_bug(Some("known"), "of it", "1", "0", false);
+    turned.turn_round();
+    assert_eq!(turned.verdict(None).outcome, GuestOutcome::Fail);
+}

@@ -10,42 +10,28 @@ fn a_flag_is_a_whole_word_of_the_line_of_flags() {
 }
 
 #[test]
-fn versions_are_read_from_any_release() {
-    let version =
-        |release: &str| Profile::of(&Features { release: release.to_owned(), ..Features::default() }).version;
-    assert_eq!(version("7.3.4"), (7, 3));
-    assert_eq!(version("7.0.13+deb13-cloud-amd64"), (7, 0));
-    assert_eq!(version("6.18-rc1"), (6, 18));
-    assert_eq!(version("7.10-rc1"), (7, 10));
-    assert_eq!(version(""), (0, 0));
-}
-
-#[test]
 fn cookies_are_limited_where_btf_says_so() {
-    let mut features = Features { release: "6.18.15".to_owned(), ..Features::default() };
+    let mut features = Features::default();
     assert_eq!(Profile::of(&features).cookie_limit, None);
     features.btf.values.insert(MAX_COOKIES.to_owned(), 4);
     assert_eq!(Profile::of(&features).cookie_limit, Some(4));
 }
 
 #[test]
-fn a_callee_with_a_cookie_is_a_known_bug_of_some_releases_only() {
-    let known = |release: &str| {
-        Profile::of(&Features { release: release.to_owned(), ..Features::default() }).accepts_cookie_callee()
+fn rules_that_differ_go_by_members_of_structs() {
+    let profile = |members: &[(&str, bool)]| {
+        let mut features = Features::default();
+        features.btf.members = members.iter().map(|&(name, has)| (name.to_owned(), has)).collect();
+        Profile::of(&features)
     };
-    assert!(known("7.0.4") && known("7.3.4"));
-    assert!(!known("6.18.15") && !known("7.4.0") && !known("8.0.1"));
-}
-
-#[test]
-fn what_calls_under_way_lose_goes_by_the_release() {
-    let rule = |release: &str| {
-        Profile::of(&Features { release: release.to_owned(), ..Features::default() }).in_flight
-    };
-    for release in ["6.18.15", "7.0.13+deb13-cloud-amd64", "7.1.13"] {
-        assert_eq!(rule(release), Some(InFlight::OfEveryProgram), "{release}");
-    }
-    assert_eq!((rule("7.2.1"), rule("7.3.4")), (None, Some(InFlight::OfTheDetached)));
+    let skips = |has| profile(&[("bpf_tramp_image.skips", has)]).in_flight;
+    assert_eq!(skips(true), Some(InFlight::OfTheDetached));
+    assert_eq!(skips(false), Some(InFlight::OfEveryProgram));
+    let owner = |has| profile(&[("bpf_map_owner.call_session_cookie", has)]).compares_cookies_of_callees;
+    assert_eq!((owner(true), owner(false)), (Some(true), Some(false)));
+    let none = profile(&[]);
+    assert_eq!((none.in_flight, none.compares_cookies_of_callees), (None, None));
+    assert!(none.in_flight_rule().contains("unknown"));
 }
 
 #[test]

@@ -39,24 +39,23 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The only subtest with a positive result on a kernel without a JIT, so that a run with nothing but
 /// rejections can pass.
 fn rest_of_bpf(t: &mut Context) -> Result<(), String> {
-    let programs = || {
-        let ids = bpf::program_ids().map_err(|errno| format!("counting programs: {errno}"))?;
-        Ok::<_, String>(ids.len())
-    };
+    let programs = || bpf::program_ids().map_err(|errno| format!("counting programs: {errno}"));
+    // Neither needs a trampoline: without a JIT the interpreter runs it.
+    let plain = bpf::load_returning(Kind::RawTracepoint(0), 0, 7)
+        .map_err(|refusal| format!("load a raw tracepoint program: {refusal}"))?;
+    let id = plain.id().map_err(|errno| format!("info of a raw tracepoint program: {errno}"))?;
     let (target, before) = (t.features.target_id()?, programs()?);
+    t.checks.eq("a program that is loaded is among those counted", before.contains(&id), true);
     for _ in 0..LOADS {
         drop(bpf::load_minimal(Kind::Fsession, target, &[]));
     }
     let started = Instant::now();
-    while programs()? > before && started.elapsed() < LIMIT {
+    while programs()?.len() > before.len() && started.elapsed() < LIMIT {
         sleep(Duration::from_millis(50));
     }
-    let after = programs()?;
+    let (before, after) = (before.len(), programs()?.len());
     let what = format!("programs in the system after {LOADS} sessions");
     t.checks.state(what, format!("at most {before}"), after.to_string(), after <= before);
-    // Neither needs a trampoline: without a JIT the interpreter runs it.
-    let plain = bpf::load_returning(Kind::RawTracepoint(0), 0, 7)
-        .map_err(|refusal| format!("load a raw tracepoint program: {refusal}"))?;
     let ran = plain.test_run().map_err(|errno| format!("test run of a raw tracepoint program: {errno}"))?;
     t.checks.eq("what a raw tracepoint program returns", ran, 7);
     // Reads an uninitialized register.

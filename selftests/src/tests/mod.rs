@@ -17,7 +17,7 @@ mod unsupported;
 
 use crate::bpf::{Globals, Link, Session};
 use crate::check::Checks;
-use crate::features::{Features, Profile};
+use crate::features::{Features, InFlight, Profile};
 use crate::glob;
 use crate::params::Params;
 use crate::support::Needs;
@@ -102,6 +102,8 @@ pub struct Context<'a> {
     /// The features of the kernel.
     pub features: &'a Features,
     pub effort: Effort,
+    /// Whether it may try what is known to kill or corrupt this kernel (`vmtest.provoke=1`).
+    pub provoke: bool,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
 }
@@ -136,6 +138,11 @@ impl Context<'_> {
     /// Returns the sum of their return values, and above bit 16 how many of them changed b.
     pub fn call_modify_return_tests(&self) -> Result<u32, String> {
         self.session.test_run(CALL_MODIFY_RETURN_TESTS)
+    }
+
+    /// What a call in flight loses here when links on its target change.
+    pub fn in_flight(&self) -> Result<InFlight, String> {
+        self.profile.in_flight.ok_or_else(|| format!("calls in flight: {}", self.profile.in_flight_rule()))
     }
 
     /// Clears the records of the programs.

@@ -319,6 +319,7 @@ pub fn arg_helpers_of_neighbours(t: &mut Context) -> Result<(), String> {
     }
     t.checks.eq("fexit: bpf_get_func_ret()", seen.fexit_helpers_seen.func_ret as i32, 29);
     let ip = seen.fentry_helpers_seen.ip;
+    t.checks.state("fentry: bpf_get_func_ip()", "an address", format!("{ip:#x}"), ip != 0);
     t.checks.hex("the cookie at exit", seen.cookie_helpers_seen[EXIT].cookie, ip);
     t.checks.hex("fexit: bpf_get_func_ip()", seen.fexit_helpers_seen.ip, ip);
     Ok(())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Callers of the session kfuncs that are not sessions, and arguments that are not a context.
 
-use super::{Answer, Context, loads, refused, refused_by_version};
+use super::{Context, loads, refused, refused_somehow};
 use crate::bpf::{self, Kind, Unloaded};
 use crate::features::{COOKIE, IS_RETURN, MODIFY_TARGET};
 use crate::insn::{self, CTX, FRAME, Insn};
@@ -81,43 +81,23 @@ pub fn kfuncs_of_kprobe_program(t: &mut Context) -> Result<(), String> {
 
 pub fn kfunc_argument(t: &mut Context) -> Result<(), String> {
     let target = t.features.target_id()?;
-    let not_the_context = |got: &'static str| Answer { from: (6, 18), errno: Errno::EINVAL, says: got };
     for kfunc in [IS_RETURN, COOKIE] {
         let call = insn::call(t.features.func_id(kfunc)?);
         let load = |before: &[Insn]| bpf::load_code(Kind::Fsession, target, &[before, &[call]].concat());
         loads(t, &format!("{kfunc}(ctx)"), &load(&[]));
         // An initialized word of the stack: it can be read, but is not a context.
         let stack = [insn::set(0, 0), insn::store(FRAME, -8, 0), insn::copy(CTX, FRAME), insn::add(CTX, -8)];
-        refused_by_version(
-            t,
-            &format!("{kfunc}(a place on the stack)"),
-            &load(&stack),
-            &[not_the_context("expected pointer to ctx, but got fp")],
-        );
-        refused_by_version(
-            t,
-            &format!("{kfunc}(ctx + 8)"),
-            &load(&[insn::add(CTX, 8)]),
-            &[Answer {
-                from: (6, 18),
-                errno: Errno::EACCES,
-                says: "dereference of modified ctx ptr R1 off=8 disallowed",
-            }],
-        );
-        refused_by_version(
-            t,
-            &format!("{kfunc}(NULL)"),
-            &load(&[insn::set(CTX, 0)]),
-            &[
-                not_the_context("expected pointer to ctx, but got scalar"),
-                // Since then no kfunc accepts NULL unless it is declared to.
-                Answer {
-                    from: (7, 0),
-                    errno: Errno::EACCES,
-                    says: "Possibly NULL pointer passed to trusted",
-                },
-            ],
-        );
+        let what = format!("{kfunc}(a place on the stack)");
+        refused(t, &what, &load(&stack), Errno::EINVAL, "expected pointer to ctx, but got fp");
+        let what = format!("{kfunc}(ctx + 8)");
+        let says = "dereference of modified ctx ptr R1 off=8 disallowed";
+        refused(t, &what, &load(&[insn::add(CTX, 8)]), Errno::EACCES, says);
+        let ways = [
+            (Errno::EINVAL, "expected pointer to ctx, but got scalar"),
+            // Where no kfunc accepts NULL unless it is declared to.
+            (Errno::EACCES, "Possibly NULL pointer passed to trusted"),
+        ];
+        refused_somehow(t, &format!("{kfunc}(NULL)"), &load(&[insn::set(CTX, 0)]), &ways);
     }
     Ok(())
 }

@@ -12,6 +12,7 @@
 //! (`verdict`).
 
 use vmtest_base::error::Error;
+use vmtest_protocol::param;
 
 /// Why a parameter may not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ const PARAMETERS: [Group; 4] = [
     Group {
         names: &["vmtest.*"],
         why: "the harness uses these to control its runner",
-        next: "use the matching option: --test, --effort, --sysctl, --exec ..",
+        next: "use the matching option: --test, --effort, --provoke, --sysctl, --exec ..",
     },
     Group {
         names: &["bootconfig", ""],
@@ -105,6 +106,10 @@ fn in_word(word: &str) -> Option<Reserved> {
     // `--` and `-`: the rest of the line is for init.
     let name = if name.chars().all(|c| c == '_') { "" } else { &*name };
     if name.starts_with("panic_on_") && value.is_none_or(is_on) {
+        return None;
+    }
+    // It hides nothing: more is tried, and what then fails counts.
+    if name == param::PROVOKE && value == Some("1") {
         return None;
     }
     let called = if name.is_empty() { &*word } else { name };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use vmtest_protocol::{Effort, SelfTest};
+use vmtest_protocol::{Effort, SelfTest, param};
 
 use crate::commands::effort;
 use crate::verbosity::VerbosityArgs;
@@ -14,7 +14,7 @@ use vmtest_engine::matrix::Shard;
 use vmtest_engine::request::{BootChoice, Purpose, Request, Suite};
 
 /// Options that a matrix sets for each of its jobs.
-pub const MATRIX_DECIDES: [&str; 32] = [
+pub const MATRIX_DECIDES: [&str; 33] = [
     "words",
     "kernels",
     "patches",
@@ -37,6 +37,7 @@ pub const MATRIX_DECIDES: [&str; 32] = [
     "kconfig",
     "config",
     "append",
+    "provoke",
     "sysctls",
     "cpus",
     "cpu_model",
@@ -65,7 +66,7 @@ const ABOUT_TESTS: [&str; 11] = [
 ];
 
 /// What a list of subtests does not depend on.
-const ABOUT_A_RUN: [&str; 39] = [
+const ABOUT_A_RUN: [&str; 40] = [
     "words",
     "kernels",
     "patches",
@@ -88,6 +89,7 @@ const ABOUT_A_RUN: [&str; 39] = [
     "kconfig",
     "config",
     "append",
+    "provoke",
     "sysctls",
     "cpus",
     "cpu_model",
@@ -251,6 +253,10 @@ pub struct VmtestArgs {
     /// ..) are rejected
     #[arg(help_heading = "Guest", long = "append", value_name = "ARG", allow_hyphen_values = true)]
     pub append: Vec<String>,
+    /// Also try what is known to kill or corrupt the kernel under test, and is otherwise an xfail without being tried:
+    /// the same as --append vmtest.provoke=1
+    #[arg(help_heading = "Which tests", long, conflicts_with = "look_inside")]
+    pub provoke: bool,
     /// Sysctl to set in the guest before the first test; repeatable
     #[arg(help_heading = "Guest", long = "sysctl", value_name = "K=V")]
     pub sysctls: Vec<String>,
@@ -390,7 +396,8 @@ impl VmtestArgs {
             allow_skip,
             kconfig,
             config,
-            append,
+            mut append,
+            provoke,
             sysctls,
             cpus,
             cpu_model,
@@ -421,6 +428,8 @@ impl VmtestArgs {
             (None, false, true) => Purpose::Gdb,
             (None, false, false) => Purpose::Test,
         };
+        // As a parameter it is part of every repeat line, and of the key of each remembered verdict.
+        append.extend(provoke.then(|| format!("{}=1", param::PROVOKE)));
         let suites = if suites.is_empty() { vec![Suite::Own] } else { suites };
         Request {
             kernels,

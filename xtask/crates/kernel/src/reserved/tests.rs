@@ -45,6 +45,9 @@ fn what_silences_a_kernel_or_lets_a_dead_one_go_on_is_refused_in_every_spelling(
         "reboot=w",
         "vmtest.selftest=turned",
         "vmtest.nonce=1",
+        "vmtest.provoke",
+        "vmtest.provoke=0",
+        "vmtest.provoke=1 vmtest.nonce=1",
         "sysctl.kernel.printk=1",
         "sysctl/kernel/printk=1",
         "sysctl.kernel/printk=1",
@@ -87,6 +90,7 @@ fn what_hides_nothing_is_free() {
         "sysctl.net.core.bpf_jit_harden=2",
         "sysctl.kernel.panic_on_warn=1",
         "xsysctl.kernel.printk=1",
+        "vmtest.provoke=1",
     ] {
         assert_eq!(in_cmdline(text), None, "{text:?}");
     }
