@@ -14,5 +14,6 @@
 #include "info.bpf.h"
 #include "cost.bpf.h"
 #include "concurrent.bpf.h"
+#include "multi.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -112,7 +112,8 @@ int void_slot(__u64 *ctx)
 SEC("fexit/fd_install")
 int void_slot_fexit(__u64 *ctx)
 {
-	return ctx[2] & 0;
+	void_slot_seen[EXIT].ret = ctx[2];
+	return 0;
 }
 
 /* A function that returns a pointer, or NULL: by getpgid(). */

@@ -330,6 +330,9 @@ pub struct Listed {
     /// Runs only if its group is named: it does not test the kernel, but kills it.
     #[serde(default)]
     pub only_named: bool,
+    /// Tests what most kernels do not have: a skip does not count, unless its group is named.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Whether a glob names this group explicitly; `*` does not.

@@ -6,10 +6,12 @@ mod concurrent;
 mod cookie;
 mod cost;
 mod elsewhere;
+mod failnth;
 mod faults;
 mod in_flight;
 mod info;
 mod mixed;
+mod multi;
 mod programs;
 mod reject;
 mod stress;
@@ -51,6 +53,8 @@ pub enum Demand {
     SingleThread,
     /// userfaultfd(2), for pages that others wait for until they are filled.
     Userfaultfd,
+    /// Allocations that fail on request, through /proc/thread-self/fail-nth.
+    FailNth,
 }
 
 /// Defines the subtests of a group: effort, function (which names the subtest), programs, requirements
@@ -237,6 +241,11 @@ impl Subtest {
         if self.asks(Demand::SeveralCpus) && cpus < 2 {
             return Some(format!("it needs more than one CPU, and the guest has {cpus}"));
         }
+        if self.asks(Demand::FailNth)
+            && let Err(why) = crate::fail_nth::is_there()
+        {
+            return Some(why);
+        }
         (self.asks(Demand::Userfaultfd) && !crate::userfault::is_there())
             .then(|| "it needs userfaultfd(2), and the kernel is built without CONFIG_USERFAULTFD".to_owned())
     }
@@ -244,6 +253,11 @@ impl Subtest {
     /// Whether it uses the bpftool of the tree under test.
     fn uses_bpftool(&self) -> bool {
         self.test == tools::GROUP
+    }
+
+    /// Whether it tests what most kernels do not have, so that only those who name its group expect it to run.
+    fn is_optional(&self) -> bool {
+        self.needs == Needs::MultiSessions || self.asks(Demand::FailNth)
     }
 
     /// Whether it runs only if its group is named.
@@ -267,10 +281,12 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
         .chain(unsupported::SUBTESTS)
+        .chain(multi::SUBTESTS)
         .chain(info::SUBTESTS)
         .chain(tools::SUBTESTS)
         .chain(cost::SUBTESTS)
         .chain(stress::SUBTESTS)
+        .chain(failnth::SUBTESTS)
         .chain(faults::SUBTESTS)
 }
 
@@ -304,6 +320,7 @@ pub fn listed() -> Vec<Listed> {
         several_cpus: test.asks(Demand::SeveralCpus),
         bpftool: test.uses_bpftool(),
         only_named: test.only_named(),
+        optional: test.is_optional(),
     };
     all().map(listed).collect()
 }

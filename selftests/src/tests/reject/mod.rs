@@ -62,7 +62,7 @@ fn refused(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>, errno: E
 }
 
 /// Checks that a program loads, so that similar ones are not rejected for another reason.
-fn loads(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>) {
+pub(super) fn loads(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>) {
     t.checks.eq(what, told(answer), "loaded".to_owned());
 }
 

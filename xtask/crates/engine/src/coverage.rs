@@ -106,12 +106,14 @@ fn tells(mutant: &Mutant, seen: &ColumnResult, cell: &Cell) -> bool {
     failed * BROAD <= seen.cells.len() || mutant.names(&cell.test, &cell.subtest)
 }
 
-/// The evidence for each subtest of our own suite, in order.
+/// The evidence for each subtest of our own suite, in order, except those that this kernel may skip: they test
+/// what it does not have.
 pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
     let fails_in = |column: &ColumnResult, cell: &Cell| {
         column.cells.iter().any(|other| same(cell, other) && fails(other))
     };
-    let own = columns.control.cells.iter().filter(|cell| cell.suite == "own");
+    let optional = |cell: &Cell| cell.outcome == Outcome::Skip && !cell.required;
+    let own = columns.control.cells.iter().filter(|cell| cell.suite == "own" && !optional(cell));
     own.map(|cell| Evidence {
         name: cell.name(),
         control: cell.outcome,
