@@ -217,9 +217,6 @@ fn load_with(
 /// BPF_TRACE_FSESSION_MULTI, which libbpf does not know.
 pub const FSESSION_MULTI: sys::bpf_attach_type = 61;
 
-/// BPF_F_SLEEPABLE
-const SLEEPABLE: u32 = 1 << 4;
-
 /// The value of BPF_TRACE_FSESSION that libbpf passes to the kernel.
 pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
 
@@ -475,7 +472,7 @@ impl Session {
 
     /// Loads the code of a loaded session again, for many functions.
     pub fn for_many(&self, name: &str, sleepable: bool) -> Result<Copy, String> {
-        let flags = if sleepable { SLEEPABLE } else { 0 };
+        let flags = if sleepable { sys::BPF_F_SLEEPABLE } else { 0 };
         load_with(self.code(name)?.0, Kind::FsessionMulti.types(), 0, flags, &mut vec![0; 64 * 1024])
             .map_err(|refusal| format!("load {name} for many functions: {refusal}"))
     }
