@@ -15,6 +15,7 @@ fn runner() -> Runner {
         single_thread: test == "mixed",
         several_cpus: subtest == "args",
         bpftool: test == "tools",
+        counted: test == "cost",
         only_named: test == "faults",
     });
     Runner { dir: PathBuf::new(), listed: listed.into() }
