@@ -250,6 +250,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
             features: run.features,
             effort: run.params.effort,
             provoke: run.params.provoke,
+            icount: run.params.icount,
             bpftool: run.params.bpftool.as_deref().unwrap_or_default(),
         })
         .err()

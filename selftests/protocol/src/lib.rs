@@ -49,6 +49,8 @@ pub mod param {
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `1`: also try what is known to kill or corrupt this kernel. The only one of these that a user may set.
     pub const PROVOKE: &str = "vmtest.provoke";
+    /// `1`: the guest's clock is a counter of instructions, one for a nanosecond.
+    pub const ICOUNT: &str = "vmtest.icount";
     /// `name=value`, repeatable: sysctl to set before the first test.
     pub const SYSCTL: &str = "vmtest.sysctl";
     /// Path of a bpftool in the guest; if absent, no subtest that uses it runs.
@@ -327,6 +329,9 @@ pub struct Listed {
     /// Uses the bpftool of the tree under test; planned only if the host provides one.
     #[serde(default)]
     pub bpftool: bool,
+    /// Measures a cost, which an emulator can count in instructions if nothing else runs in the guest.
+    #[serde(default)]
+    pub counted: bool,
     /// Runs only if its group is named: it does not test the kernel, but kills it.
     #[serde(default)]
     pub only_named: bool,

@@ -109,6 +109,8 @@ pub struct Context<'a> {
     pub effort: Effort,
     /// Whether it may try what is known to kill or corrupt this kernel (`vmtest.provoke=1`).
     pub provoke: bool,
+    /// Whether the clock counts instructions (`vmtest.icount=1`).
+    pub icount: bool,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
 }
@@ -319,6 +321,7 @@ pub fn listed() -> Vec<Listed> {
         single_thread: test.asks(Demand::SingleThread),
         several_cpus: test.asks(Demand::SeveralCpus),
         bpftool: test.uses_bpftool(),
+        counted: test.test == cost::GROUP,
         only_named: test.only_named(),
         optional: test.is_optional(),
     };

@@ -118,6 +118,7 @@ impl Runner {
         Demands {
             several_cpus: who(|listed| listed.several_cpus),
             single_thread: who(|listed| listed.single_thread),
+            only_counted: !chosen.is_empty() && who(|listed| !listed.counted).is_none(),
         }
     }
 

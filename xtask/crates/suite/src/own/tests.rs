@@ -16,6 +16,7 @@ fn runner() -> Runner {
         single_thread: test == "mixed",
         several_cpus: subtest == "args",
         bpftool: test == "tools",
+        counted: test == "cost",
         only_named: test == "faults",
         optional: test == "many",
     });
