@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's own information about a link to many functions.
 
-use super::{Context, TARGETS, addresses, ids, load};
+use super::{Context, TARGETS, addresses, ids, load, runs_in_one_call};
 use crate::bpf::{FSESSION_MULTI, Link};
 use crate::multi::{self, Info, LINK_TYPE};
 use crate::syscall;
@@ -16,13 +16,14 @@ fn three() -> Result<[(u32, u64); 3], String> {
     Ok(named)
 }
 
-/// Attaches `multi_1` to them, named in another order.
-fn attach_three(t: &Context, named: &[(u32, u64); 3], with_cookies: bool) -> Result<(Link, u32), String> {
+/// Attaches `multi_1` to them, named in another order, and checks that this is the link that runs.
+fn attach_three(t: &mut Context, named: &[(u32, u64); 3], with_cookies: bool) -> Result<(Link, u32), String> {
     let program = load(t, "multi_1")?;
     let [first, second, third] = *named;
     let (ids, cookies): (Vec<u32>, Vec<u64>) = [third, first, second].into_iter().unzip();
     let link = multi::attach(&program, &ids, with_cookies.then_some(&cookies))
         .map_err(|errno| format!("attach: {errno}"))?;
+    t.checks.same("runs of the link", runs_in_one_call(t)?, (3, 3));
     let id = program.id().map_err(|errno| format!("info of the program: {errno}"))?;
     Ok((link, id))
 }
