@@ -20,32 +20,3 @@ int slow(__u64 *ctx)
 	slow_seen.value = sum;
 	return 0;
 }
-
-/* Counts the links that the iterator over them shows. */
-struct bpf_link {
-	__u32 id;
-	struct bpf_prog *prog;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__bpf_link {
-	struct bpf_iter_meta *meta;
-	struct bpf_link *link;
-} __attribute__((preserve_access_index));
-
-struct listed {
-	__u64 links;
-	__u64 without_id;
-	__u64 without_program;
-} listed;
-SEC("iter/bpf_link")
-int list_links(struct bpf_iter__bpf_link *ctx)
-{
-	struct bpf_link *link = ctx->link;
-
-	if (!link || !mine())
-		return 0;
-	listed.links++;
-	listed.without_id += !link->id;
-	listed.without_program += !link->prog;
-	return 0;
-}

@@ -21,26 +21,3 @@ int subprog_replacement(__u64 *ctx)
 {
 	return 0;
 }
-
-/* Programs of type TRACING that no trampoline calls. */
-SEC("iter/bpf_link")
-int iter_func_ret(__u64 *ctx)
-{
-	__u64 value;
-
-	return bpf_get_func_ret(ctx, &value) & 0;
-}
-
-SEC("iter/bpf_link")
-int iter_func_arg(__u64 *ctx)
-{
-	__u64 value;
-
-	return bpf_get_func_arg(ctx, 0, &value) & 0;
-}
-
-SEC("iter/bpf_link")
-int iter_func_ip(__u64 *ctx)
-{
-	return bpf_get_func_ip(ctx) & 0;
-}

@@ -5,10 +5,8 @@
  */
 #include "vmtest.bpf.h"
 #include "basic.bpf.h"
-#include "values.bpf.h"
 #include "cookie.bpf.h"
 #include "mixed.bpf.h"
-#include "programs.bpf.h"
 #include "reject.bpf.h"
 #include "elsewhere.bpf.h"
 #include "info.bpf.h"

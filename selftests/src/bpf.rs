@@ -113,10 +113,6 @@ pub enum Kind {
     UprobeSession,
     /// At a tracepoint; loaded with an attach type, which the kernel ignores.
     Tracepoint(sys::bpf_attach_type),
-    /// At an LSM hook.
-    Lsm,
-    /// The same for a cgroup.
-    LsmCgroup,
     /// At a perf event; loaded with an attach type, which the kernel ignores.
     PerfEvent(sys::bpf_attach_type),
 }
@@ -134,8 +130,6 @@ impl Kind {
             Kind::KprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_KPROBE_SESSION),
             Kind::UprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_UPROBE_SESSION),
             Kind::Tracepoint(attach_type) => (sys::BPF_PROG_TYPE_TRACEPOINT, attach_type),
-            Kind::Lsm => (sys::BPF_PROG_TYPE_LSM, sys::BPF_LSM_MAC),
-            Kind::LsmCgroup => (sys::BPF_PROG_TYPE_LSM, sys::BPF_LSM_CGROUP),
             Kind::PerfEvent(attach_type) => (sys::BPF_PROG_TYPE_PERF_EVENT, attach_type),
         }
     }
@@ -155,11 +149,6 @@ pub fn load_minimal(kind: Kind, target: u32, kfuncs: &[u32]) -> Result<Copy, Ref
 /// Loads a program that only returns a value.
 pub fn load_returning(kind: Kind, target: u32, value: i32) -> Result<Copy, Refusal> {
     load_insns(&insn::leave(value), kind.types(), target)
-}
-
-/// Loads a sleepable program that does nothing.
-pub fn load_sleepable(kind: Kind) -> Result<Copy, Refusal> {
-    load_with(&insn::leave(0), kind.types(), 0, sys::BPF_F_SLEEPABLE, &mut vec![0; 64 * 1024])
 }
 
 /// Loads a program that executes this code and returns 0.
@@ -216,6 +205,9 @@ fn load_with(
 
 /// BPF_TRACE_FSESSION_MULTI, which libbpf does not know.
 pub const FSESSION_MULTI: sys::bpf_attach_type = 61;
+
+/// BPF_F_SLEEPABLE
+const SLEEPABLE: u32 = 1 << 4;
 
 /// The value of BPF_TRACE_FSESSION that libbpf passes to the kernel.
 pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
@@ -472,7 +464,7 @@ impl Session {
 
     /// Loads the code of a loaded session again, for many functions.
     pub fn for_many(&self, name: &str, sleepable: bool) -> Result<Copy, String> {
-        let flags = if sleepable { sys::BPF_F_SLEEPABLE } else { 0 };
+        let flags = if sleepable { SLEEPABLE } else { 0 };
         load_with(self.code(name)?.0, Kind::FsessionMulti.types(), 0, flags, &mut vec![0; 64 * 1024])
             .map_err(|refusal| format!("load {name} for many functions: {refusal}"))
     }
@@ -548,40 +540,16 @@ impl Session {
         syscall::program_info(fd).map_err(|errno| format!("info of {name}: {errno}"))
     }
 
-    /// Makes a program of this or another object the only callee of an array of the object.
-    pub fn set_callee(&self, array: &CStr, callee: c_int) -> Result<Result<(), Errno>, String> {
-        let object = self.skel.open_object().as_libbpf_object();
-        // SAFETY: a loaded object that lives in `skel`, and a string that lives until the call returns.
-        let map = unsafe { sys::bpf_object__find_map_fd_by_name(object.as_ptr(), array.as_ptr()) };
-        let map = check(map).map_err(|errno| format!("array {}: {errno}", array.to_string_lossy()))?;
-        let key = 0u32;
-        // SAFETY: key and value have the sizes of the map's definition.
-        let ret =
-            unsafe { sys::bpf_map_update_elem(map, (&raw const key).cast(), (&raw const callee).cast(), 0) };
-        Ok(check(ret).map(drop))
-    }
-
-    /// BPF_RAW_TRACEPOINT_OPEN without a name, which also attaches a tracing program to its target.
-    pub fn raw_tracepoint_open(&self, name: &str) -> Result<Result<Link, Errno>, String> {
-        // SAFETY: takes no other pointer.
-        let ret = unsafe { sys::bpf_raw_tracepoint_open(std::ptr::null(), self.fd(name)?) };
-        Ok(check(ret).map(Link::own))
-    }
-
-    /// BPF_PROG_TEST_RUN of a program for packets, with one of 64 bytes; returns `retval`.
-    pub fn test_run_with_packet(&self, name: &str) -> Result<u32, String> {
-        let packet = [0u8; 64];
-        let mut opts = sys::bpf_test_run_opts {
-            sz: size_of::<sys::bpf_test_run_opts>() as u64,
-            data_in: packet.as_ptr().cast(),
-            data_size_in: packet.len() as u32,
-            repeat: 1,
-            ..Default::default()
+    /// Adds a program to the array of callees.
+    pub fn set_callee(&self, name: &str) -> Result<Result<(), Errno>, String> {
+        let map = self.skel.maps.callees.as_libbpf_object();
+        let (key, value) = (0u32, self.fd(name)?);
+        // SAFETY: a map of an object that lives in `skel`; key and value have the sizes of its definition.
+        let ret = unsafe {
+            let fd = sys::bpf_map__fd(map.as_ptr());
+            sys::bpf_map_update_elem(fd, (&raw const key).cast(), (&raw const value).cast(), 0)
         };
-        // SAFETY: the options and the packet live until the call returns.
-        check(unsafe { sys::bpf_prog_test_run_opts(self.fd(name)?, &mut opts) })
-            .map_err(|errno| format!("test run of {name}: {errno}"))?;
-        Ok(opts.retval)
+        Ok(check(ret).map(drop))
     }
 
     /// BPF_PROG_TEST_RUN without data; returns `retval`.

@@ -93,13 +93,6 @@ pub const NOTRACE: &str = "bpf_spin_lock";
 
 const VALUES: [&str; 6] = [FSESSION, FSESSION_MULTI, KPROBE_SESSION, UPROBE_SESSION, MAX_LINKS, MAX_COOKIES];
 
-/// A function that unwinds the stack, and never returns.
-pub const THROW: &str = "bpf_throw";
-/// A function that returns a struct by value.
-pub const RETURNS_STRUCT: &str = "tnum_const";
-/// A hook for LSM programs, called by getpgid(2).
-pub const LSM_HOOK: &str = "bpf_lsm_task_getpgid";
-
 impl Features {
     /// Reads BTF, sysctl and release.
     pub fn read() -> Self {
@@ -112,7 +105,6 @@ impl Features {
                 let mut funcs =
                     vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, NORETURN, NOTRACE];
                 funcs.extend(DENIED);
-                funcs.extend([THROW, RETURNS_STRUCT, LSM_HOOK]);
                 let members = [SKIPS, OWNER_COOKIE];
                 btf::find(&bytes, &btf::Wanted { values: &VALUES, funcs: &funcs, members: &members })
             });

@@ -48,11 +48,6 @@ pub fn call(kfunc: u32) -> Insn {
     insn(0x85, (0, 2), 0, kfunc as i32) // 2: BPF_PSEUDO_KFUNC_CALL
 }
 
-/// Calls a helper by its number.
-pub fn call_helper(number: u32) -> Insn {
-    insn(0x85, (0, 0), 0, number as i32)
-}
-
 /// return imm
 pub fn leave(imm: i32) -> [Insn; 2] {
     [set(0, imm), insn(0x95, (0, 0), 0, 0)]

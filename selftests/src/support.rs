@@ -6,7 +6,7 @@
 
 use crate::bpf::{self, Copy, ENOTSUPP, FilePlace, Kind, Refusal};
 use crate::features::{
-    self, FSESSION, FSESSION_MULTI, Features, IS_RETURN, KPROBE_SESSION, LSM_HOOK, TARGET, UPROBE_SESSION,
+    self, FSESSION, FSESSION_MULTI, Features, IS_RETURN, KPROBE_SESSION, TARGET, UPROBE_SESSION,
 };
 use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
@@ -18,8 +18,6 @@ pub enum Needs {
     Sessions,
     /// fsession programs that call no kfunc: the interpreter can run those, too.
     PlainSessions,
-    /// The same, and BPF LSM programs.
-    LsmSessions,
     /// fsession programs that may call kfuncs, also on many functions at once (fsession.multi).
     MultiSessions,
     /// The session kfuncs in kprobe sessions, with either prototype.
@@ -63,10 +61,6 @@ pub fn ask(features: &Features, needs: Needs) -> Support {
         Needs::Sessions => match plain_sessions(features) {
             Ok(Support::Yes) => kfuncs(features, Kind::Fsession),
             other => other,
-        },
-        Needs::LsmSessions => match ask(features, Needs::Sessions) {
-            Support::Yes => Ok(lsm(features)),
-            other => Ok(other),
         },
         Needs::MultiSessions => match ask(features, Needs::Sessions) {
             Support::Yes => multi_sessions(features),
@@ -156,22 +150,6 @@ fn probe_sessions(features: &Features, kind: Kind) -> Result<Support, String> {
         ),
         Ok(()) => Support::Broken(format!("BTF has no {name}, but such a program attaches"), String::new()),
     })
-}
-
-/// LSM programs. Without them BTF has no hook, and a program for none is refused.
-fn lsm(features: &Features) -> Support {
-    if features.func_id(LSM_HOOK).is_ok() {
-        return Support::Yes;
-    }
-    match bpf::load_minimal(Kind::Lsm, 0, &[]) {
-        Err(refusal) if refusal.errno == EINVAL => {
-            Support::No(format!("BTF has no {LSM_HOOK}, and an LSM program is refused with -EINVAL"))
-        }
-        answer => Support::Broken(
-            format!("BTF has no {LSM_HOOK}, but an LSM program is not refused with -EINVAL"),
-            answer.err().map(|refusal| refusal.log).unwrap_or_default(),
-        ),
-    }
 }
 
 fn attach_probe(program: &Copy, kind: Kind) -> Result<(), Errno> {

@@ -7,7 +7,7 @@ use libbpf_rs::libbpf_sys as sys;
 use nix::errno::Errno;
 use nix::libc;
 use std::ffi::{CStr, c_int};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// # Safety
 /// The pointers in the attributes must be valid for the given lengths.
@@ -17,41 +17,14 @@ unsafe fn bpf(command: sys::bpf_cmd, attr: &sys::bpf_attr) -> Result<c_int, Errn
     Errno::result(ret).map(|ret| ret as c_int)
 }
 
-/// What BPF_LINK_CREATE of a tracing program is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LinkCreate {
-    pub program: c_int,
-    /// A program whose function is the target; 0: the target that the program was loaded for.
-    pub target_fd: c_int,
-    pub target_btf_id: u32,
-    pub attach_type: sys::bpf_attach_type,
-    pub cookie: u64,
-}
-
 /// BPF_LINK_CREATE of a tracing program for the target that it was loaded for.
 pub fn link_create(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Result<OwnedFd, Errno> {
-    link_create_with(LinkCreate { program, attach_type, cookie, ..LinkCreate::default() })
-}
-
-/// BPF_LINK_CREATE of a tracing program.
-pub fn link_create_with(asked: LinkCreate) -> Result<OwnedFd, Errno> {
     let mut attr = sys::bpf_attr::default();
-    attr.link_create.__bindgen_anon_1.prog_fd = asked.program as u32;
-    attr.link_create.__bindgen_anon_2.target_fd = asked.target_fd as u32;
-    attr.link_create.attach_type = asked.attach_type;
-    attr.link_create.__bindgen_anon_3.tracing.target_btf_id = asked.target_btf_id;
-    attr.link_create.__bindgen_anon_3.tracing.cookie = asked.cookie;
+    attr.link_create.__bindgen_anon_1.prog_fd = program as u32;
+    attr.link_create.attach_type = attach_type;
+    attr.link_create.__bindgen_anon_3.tracing.cookie = cookie;
     // SAFETY: contains no pointers, and nothing else owns the descriptor.
     unsafe { bpf(sys::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
-}
-
-/// BPF_ITER_CREATE: a file that runs the iterator when it is read.
-pub fn iterate(iterator: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    // SAFETY: takes no pointer; nothing else owns what it returns.
-    unsafe {
-        let fd = sys::bpf_iter_create(iterator.as_raw_fd());
-        if fd < 0 { Err(Errno::from_raw(-fd)) } else { Ok(OwnedFd::from_raw_fd(fd)) }
-    }
 }
 
 /// BPF_LINK_UPDATE to another program. With `old`, only if that is the current one (BPF_F_REPLACE).

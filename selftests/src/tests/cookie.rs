@@ -248,7 +248,7 @@ fn load_is_refused(t: &mut Context, program: &str) -> Result<(), String> {
 }
 
 fn tail_call_refused(t: &mut Context) -> Result<(), String> {
-    let answer = t.session.set_callee(c"callees", t.session.fd("cookie_1")?)?;
+    let answer = t.session.set_callee("cookie_1")?;
     if answer.is_ok() && t.profile.compares_cookies_of_callees == Some(false) {
         t.checks.expect_failure(
             "mainline lets a session without a cookie tail call one with a cookie, whose slot is then argument 0 \

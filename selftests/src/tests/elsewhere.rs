@@ -27,8 +27,6 @@ subtests! { "elsewhere":
         "A call of bpf_session_is_return() with the other prototype does not resolve, and is refused when it is loaded.";
     Normal wrong_cookie_refused [] needs KprobeSessions
         "A call of bpf_session_cookie() with the other prototype does not resolve, and is refused when it is loaded.";
-    Normal sleepable_kprobe_session_refused [] needs KprobeSessions
-        "A sleepable session of kprobes, which run where nothing may sleep, is refused with -EINVAL when it is attached.";
     Quick rest_of_bpf [] needs Nothing
         "Sessions that are refused, or loaded and closed, leave no program behind, and other programs are verified and run as before.";
 }
@@ -37,24 +35,6 @@ subtests! { "elsewhere":
 const LOADS: usize = 50;
 /// Time limit for the kernel to free them.
 const LIMIT: Duration = Duration::from_secs(5);
-
-fn sleepable_kprobe_session_refused(t: &mut Context) -> Result<(), String> {
-    let text = |answer: Result<bpf::Link, Errno>| {
-        answer.map_or_else(|errno| errno.to_string(), |_| "attached".to_owned())
-    };
-    let plain = bpf::load_minimal(Kind::KprobeSession, 0, &[]);
-    let plain = plain.map_err(|refusal| format!("load a kprobe session: {refusal}"))?;
-    let seen = text(plain.attach_to_symbol(c"bpf_fentry_test1"));
-    t.checks.eq("attaching one that is not sleepable", seen, "attached".to_owned());
-    let sleepable = bpf::load_sleepable(Kind::KprobeSession);
-    let sleepable = sleepable.map_err(|refusal| format!("load a sleepable kprobe session: {refusal}"))?;
-    let answer = sleepable.attach_to_symbol(c"bpf_fentry_test1");
-    if answer.is_ok() {
-        t.checks.expect_failure("kernels before 7.0 attach a sleepable kprobe session");
-    }
-    t.checks.eq("attaching a sleepable one", text(answer), Errno::EINVAL.to_string());
-    Ok(())
-}
 
 /// The only subtest with a positive result on a kernel without a JIT, so that a run with nothing but
 /// rejections can pass.

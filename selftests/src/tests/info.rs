@@ -4,13 +4,10 @@
 
 use super::{Context, Subtest, subtests};
 use crate::bpf::{FSESSION, Link, Unloaded};
-use crate::syscall::{self, LinkCreate};
+use crate::syscall;
 use libbpf_rs::libbpf_sys as sys;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::os::fd::AsRawFd;
 
 subtests! { "info":
     Normal of_link ["no_kfunc"] needs PlainSessions
@@ -19,8 +16,6 @@ subtests! { "info":
         "bpf_link_info of a session on a BPF program names that program as target.";
     Normal of_link_in_proc ["no_kfunc"] needs PlainSessions
         "/proc/self/fdinfo of a session's link says the same as bpf_link_info.";
-    Normal links_listed_meanwhile ["list_links", "one_arg", "two_args"] on [SeveralCpus, SingleThread]
-        "While sessions come and go, the iterator over links shows none without ID or program.";
     Normal of_program ["slow"] needs PlainSessions
         "bpf_prog_info of a session has its type and target, and counts two runs a call.";
 }
@@ -159,60 +154,4 @@ mod unit {
         assert_eq!(fields.get("link_type"), Some(&"tracing"));
         assert_eq!((fields.get("cookie"), fields.get("rubbish")), (Some(&"12"), None));
     }
-}
-
-/// How long links come and go.
-const MEANWHILE: Duration = Duration::from_secs(1);
-
-/// Reads the iterator over links until told to stop; returns how often.
-fn list_links(iterator: BorrowedFd<'_>, stop: &AtomicBool) -> Result<u64, String> {
-    let mut reads = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let file = syscall::iterate(iterator).map_err(|errno| format!("BPF_ITER_CREATE: {errno}"))?;
-        std::io::copy(&mut File::from(file), &mut std::io::sink())
-            .map_err(|err| format!("read links: {err}"))?;
-        reads += 1;
-    }
-    Ok(reads)
-}
-
-fn links_listed_meanwhile(t: &mut Context) -> Result<(), String> {
-    let iterator = LinkCreate {
-        program: t.session.fd("list_links")?,
-        attach_type: sys::BPF_TRACE_ITER,
-        ..LinkCreate::default()
-    };
-    let iterator =
-        syscall::link_create_with(iterator).map_err(|errno| format!("link an iterator: {errno}"))?;
-    let stop = AtomicBool::new(false);
-    let (rounds, reads) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| list_links(iterator.as_fd(), &stop));
-        let started = Instant::now();
-        let mut rounds = 0;
-        let mut change = || {
-            while started.elapsed() < MEANWHILE {
-                drop((t.attach("one_arg")?, t.attach("two_args")?));
-                rounds += 1;
-            }
-            Ok::<(), String>(())
-        };
-        let changed = change();
-        stop.store(true, Ordering::Relaxed);
-        let reads = reader.join().map_err(|_| "the reader of links panicked".to_owned())?;
-        changed?;
-        Ok::<_, String>((rounds, reads?))
-    })?;
-    let seen = t.seen().listed;
-    t.checks.state("changes and reads", "some", format!("{rounds}, {reads}"), rounds > 0 && reads > 0);
-    let links = format!("links in {reads} reads, with {rounds} changes");
-    // The iterator itself has a link.
-    t.checks.state(links, format!("at least {reads}"), seen.links.to_string(), seen.links >= reads);
-    if seen.without_id > 0 {
-        t.checks.expect_failure(
-            "the iterator shows links that are still being made (docs/findings/unsettled-link.md)",
-        );
-    }
-    t.checks.eq("links without an ID", seen.without_id, 0);
-    t.checks.eq("links without a program", seen.without_program, 0);
-    Ok(())
 }

@@ -12,13 +12,12 @@ mod in_flight;
 mod info;
 mod mixed;
 mod multi;
-mod programs;
 mod reject;
 mod stress;
 mod tools;
 mod unsupported;
 
-use crate::bpf::{self, Globals, Link, Refusal, Session, Unloaded};
+use crate::bpf::{Globals, Link, Session};
 use crate::check::Checks;
 use crate::features::{Features, InFlight, Profile};
 use crate::glob;
@@ -163,21 +162,6 @@ impl Context<'_> {
     }
 }
 
-/// Loads one program of the object by itself.
-fn load_alone(name: &str) -> Result<Result<Session, Refusal>, String> {
-    let mut object = Unloaded::open()?;
-    object.choose(name)?;
-    bpf::take_log();
-    let answer = object.load();
-    let log = bpf::take_log();
-    Ok(answer.map_err(|errno| Refusal { errno: errno as i32, log }))
-}
-
-/// The answer to loading a program, in words.
-fn told<T>(answer: &Result<T, Refusal>) -> String {
-    answer.as_ref().map_or_else(Refusal::to_string, |_| "loaded".to_owned())
-}
-
 /// All orders of 0..n, each made from the previous one by moving one number to the end, which is the effect
 /// of detaching and attaching one program. Attaching is slow, so each order after the first costs only one.
 fn walk(n: usize) -> Vec<Vec<usize>> {
@@ -279,7 +263,6 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(concurrent::SUBTESTS)
         .chain(in_flight::SUBTESTS)
         .chain(mixed::SUBTESTS)
-        .chain(programs::SUBTESTS)
         .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
         .chain(unsupported::SUBTESTS)
@@ -331,6 +314,7 @@ pub fn listed() -> Vec<Listed> {
 #[cfg(test)]
 mod unit {
     use super::*;
+    use crate::bpf::Unloaded;
     use std::collections::BTreeSet;
 
     #[test]

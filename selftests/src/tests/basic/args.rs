@@ -167,12 +167,12 @@ pub fn arg_struct_pointer(t: &mut Context) -> Result<(), String> {
 }
 
 /// A socket for the option functions; its kind does not matter.
-pub fn socket() -> Result<UnixDatagram, String> {
+fn socket() -> Result<UnixDatagram, String> {
     UnixDatagram::unbound().map_err(|err| format!("socket: {err}"))
 }
 
 /// Sets an option that does not exist; only the address of the value matters.
-pub fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
+fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
     // SAFETY: the value has the given length.
     unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, (&raw const *value).cast(), 4)

@@ -2,13 +2,11 @@
 //! One session on one function: when it runs, and what it sees.
 
 mod args;
-mod values;
 
 use super::{Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, Seen, Session, Stats, Unloaded};
 use args::*;
 use nix::errno::Errno;
-use values::*;
 
 subtests! { "basic":
     Quick one_entry_one_exit ["one_arg"]
@@ -55,26 +53,6 @@ subtests! { "basic":
     Normal static_subprogram ["in_static_subprog"] "The kfuncs work in a static subprogram.";
     Normal global_subprogram ["in_global_subprog"] "The kfuncs work in a global subprogram.";
     Normal stack_trace ["look_at_stack"] "bpf_get_stack() gives the same callers at entry and at exit.";
-    Normal args_behind_the_last
-        ["beyond_fentry", "beyond_fmod", "beyond_fexit", "beyond_session", "beyond_cookie"]
-        "bpf_get_func_arg() of an argument behind the last is -EINVAL in every program, and writes nothing.";
-    Normal struct_by_value_in_helpers ["struct_session", "struct_fexit"]
-        "The helpers count the slots of a struct by value, and find what follows it and the return value.";
-    Normal slot_of_void_function ["on_fd_install"]
-        "A session on a function that returns nothing may read the slot behind the arguments if fexit may.";
-    Normal returned_pointer ["pointer_checked"]
-        "A pointer that the function returns is NULL at entry, and at exit what it returned.";
-    Normal returned_pointer_unchecked ["pointer_checked"]
-        "Reading through a returned pointer without a check is refused, or reads 0 at entry.";
-    Quick returned_pointer_in_helper ["pointer_checked"]
-        "A helper does not take the returned pointer without a check: at entry it is NULL.";
-    Normal func_ret_in_subprograms ["func_ret_in_subprogs"]
-        "bpf_get_func_ret() gives 0 at entry and the value at exit in static and global subprograms.";
-    Normal cookie_in_callback ["in_loop"] "The cookie can be used in a callback of bpf_loop().";
-    Normal cookie_between_big_frames ["big_frames"] "Big stack frames of a session leave its cookie alone.";
-    Normal test_run_of_itself ["one_arg"] "BPF_PROG_TEST_RUN of a session calls its target, and so runs it twice.";
-    Normal raw_tracepoint_open ["one_arg"]
-        "BPF_RAW_TRACEPOINT_OPEN attaches a session as BPF_LINK_CREATE does.";
     Normal none_lost ["one_arg"] "Of 10,000 calls none loses a run.";
     Normal reattach_100_times ["one_arg"] "After each of 100 attaches a call runs the session twice, after each detach not.";
 }

@@ -116,44 +116,6 @@ pub fn filled_up(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-pub fn filled_up_with_others(t: &mut Context) -> Result<(), String> {
-    if !may_fill_up(t)? {
-        return Ok(());
-    }
-    let places = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")?;
-    let mut links = vec![(None, t.attach("one_arg")?)];
-    let mut used = 2;
-    let others = [Kind::FmodRet, Kind::Fexit, Kind::FmodRet, Kind::Fentry];
-    // One place stays free.
-    while used + 1 < places {
-        let kind = match others.get(links.len() - 1) {
-            Some(kind) => *kind,
-            None if used + 3 <= places => Kind::Fsession,
-            None => Kind::Fexit,
-        };
-        let program = minimal(t, kind)?;
-        match program.attach(0) {
-            Ok(link) => links.push((Some(program), link)),
-            Err(errno) if t.profile.call_depth_tracking && links.len() >= FIT => {
-                t.checks.eq("one more link in a full page", errno.to_string(), Errno::E2BIG.to_string());
-                return first_goes_on(t);
-            }
-            Err(errno) => return Err(format!("attach {kind:?} to place {used}: {errno}")),
-        }
-        used += if kind == Kind::Fsession { 2 } else { 1 };
-    }
-    first_goes_on(t)?;
-    one_more(t, Kind::Fsession, Err(Errno::E2BIG))?;
-    let last = one_more(t, Kind::FmodRet, Ok(()))?;
-    for kind in [Kind::Fsession, Kind::FmodRet, Kind::Fexit, Kind::Fentry] {
-        one_more(t, kind, Err(Errno::E2BIG))?;
-    }
-    first_goes_on(t)?;
-    drop((last, links.pop()));
-    let _last = one_more(t, Kind::Fsession, Ok(()))?;
-    first_goes_on(t)
-}
-
 pub fn filled_up_with_cookies(t: &mut Context) -> Result<(), String> {
     const ALL: &str = "all attached";
     if !may_fill_up(t)? {

@@ -38,11 +38,6 @@ subtests! { "reject":
     Normal noreturn_function []
         "A session on a function that never returns is refused when it is loaded.";
     Normal denied_function [] "A session on a function that trampolines themselves call is refused when it is loaded.";
-    Normal struct_returned [] "A session on a function that returns a struct is refused when it is loaded, as fexit is.";
-    Normal helpers_without_trampoline []
-        "The helpers that read what a trampoline put there are refused in programs that no trampoline calls.";
-    Normal link_create_arguments ["one_arg"]
-        "BPF_LINK_CREATE of a session with another target or attach type is refused, and attaches nothing.";
     Normal notrace_function ["no_kfunc"]
         "Attaching to a function that cannot be traced fails with -EBUSY each time, and leaves nothing behind.";
     Normal freplace_of_session ["in_global_subprog"]

@@ -3,11 +3,7 @@
 
 use super::{Context, loads, refused};
 use crate::bpf::{self, Kind, Refusal, Unloaded};
-use crate::features::{DENIED, LSM_HOOK, NORETURN, NOTRACE, RETURNS_STRUCT, TARGET};
-use crate::insn::{self, CTX, FRAME, Insn};
-use crate::syscall::{self, LinkCreate};
-use crate::tests::load_alone;
-use libbpf_rs::libbpf_sys as sys;
+use crate::features::{DENIED, NORETURN, NOTRACE, TARGET};
 use nix::errno::Errno;
 
 pub fn not_a_function(t: &mut Context) -> Result<(), String> {
@@ -97,89 +93,5 @@ pub fn freplace_of_session(t: &mut Context) -> Result<(), String> {
     let _link = t.attach("in_global_subprog")?;
     t.call_fentry_tests()?;
     t.checks.same("its runs in one call", t.seen().global_subprog_seen.map(|seen| seen.runs), [1, 1]);
-    Ok(())
-}
-
-pub fn struct_returned(t: &mut Context) -> Result<(), String> {
-    let target = t.features.func_id(RETURNS_STRUCT)?;
-    for kind in [Kind::Fentry, Kind::Fexit, Kind::Fsession] {
-        let answer = bpf::load_minimal(kind, target, &[]);
-        let says = format!("The function {RETURNS_STRUCT} return type STRUCT is unsupported.");
-        refused(t, &format!("{kind:?} on {RETURNS_STRUCT}"), &answer, Errno::EINVAL, &says);
-    }
-    Ok(())
-}
-
-/// Helpers that read what a trampoline has put next to the context, with the registers that each needs.
-fn trampoline_helpers() -> [(&'static str, Vec<Insn>); 4] {
-    let value = |register| [insn::copy(register, FRAME), insn::add(register, -8)];
-    let room = [insn::set(0, 0), insn::store(FRAME, -8, 0)];
-    let call = |number| vec![insn::call_helper(number)];
-    [
-        ("bpf_get_func_ip", call(sys::BPF_FUNC_get_func_ip)),
-        ("bpf_get_func_arg_cnt", call(sys::BPF_FUNC_get_func_arg_cnt)),
-        ("bpf_get_func_ret", [&room[..], &value(2), &call(sys::BPF_FUNC_get_func_ret)].concat()),
-        (
-            "bpf_get_func_arg",
-            [&room[..], &[insn::set(2, 0)], &value(3), &call(sys::BPF_FUNC_get_func_arg)].concat(),
-        ),
-    ]
-}
-
-/// The number of the context's register does not change, and neither do these programs.
-const _: () = assert!(CTX == 1);
-
-/// Whether a program was refused because it is of the wrong kind for a helper.
-fn is_of_the_wrong_kind(refusal: &Refusal) -> bool {
-    let ways =
-        ["program of this type cannot use helper", "supported only for", "not supported for program type"];
-    ways.iter().any(|says| refusal.log.contains(says))
-}
-
-pub fn helpers_without_trampoline(t: &mut Context) -> Result<(), String> {
-    let target = t.features.target_id()?;
-    for (helper, code) in trampoline_helpers() {
-        let answer = bpf::load_code(Kind::Fsession, target, &code);
-        loads(t, &format!("{helper}() in a session"), &answer);
-        let mut kinds = vec![("a raw tracepoint program", Kind::RawTracepoint(0), 0)];
-        if let Ok(hook) = t.features.func_id(LSM_HOOK) {
-            kinds.push(("an LSM program of a cgroup", Kind::LsmCgroup, hook));
-        }
-        for (what, kind, target) in kinds {
-            let answer = bpf::load_code(kind, target, &code);
-            let ok = answer.as_ref().is_err_and(is_of_the_wrong_kind);
-            t.checks.state(format!("{helper}() in {what}"), "refused", super::told(&answer), ok);
-        }
-    }
-    for program in ["iter_func_ret", "iter_func_arg", "iter_func_ip"] {
-        let answer = load_alone(program)?;
-        let ok = answer.as_ref().is_err_and(is_of_the_wrong_kind);
-        t.checks.state(format!("loading {program}"), "refused", crate::tests::told(&answer), ok);
-    }
-    Ok(())
-}
-
-pub fn link_create_arguments(t: &mut Context) -> Result<(), String> {
-    let program = t.session.fd("one_arg")?;
-    let target = t.features.target_id()?;
-    let good = LinkCreate { program, attach_type: sys::BPF_TRACE_FSESSION, ..LinkCreate::default() };
-    let of = |attach_type| LinkCreate { attach_type, ..good };
-    for (what, asked) in [
-        ("a target without a program", LinkCreate { target_btf_id: target, ..good }),
-        ("a program as target, which none was loaded for", LinkCreate { target_fd: program, ..good }),
-        ("the attach type of fexit", of(sys::BPF_TRACE_FEXIT)),
-        ("the attach type of fentry", of(sys::BPF_TRACE_FENTRY)),
-        ("no attach type", of(0)),
-    ] {
-        let answer = syscall::link_create_with(asked)
-            .map_or_else(|errno| errno.to_string(), |_| "attached".to_owned());
-        t.checks.eq(what, answer, Errno::EINVAL.to_string());
-        t.reset();
-        t.call_fentry_tests()?;
-        t.checks.same(format!("{what}: runs"), t.seen().one_arg_seen.map(|seen| seen.runs), [0, 0]);
-    }
-    let _link = syscall::link_create_with(good).map_err(|errno| format!("attach: {errno}"))?;
-    t.call_fentry_tests()?;
-    t.checks.same("runs, attached as it should be", t.seen().one_arg_seen.map(|seen| seen.runs), [1, 1]);
     Ok(())
 }
