@@ -13,5 +13,9 @@
 #include "cost.bpf.h"
 #include "concurrent.bpf.h"
 #include "multi.bpf.h"
+#include "bounds.bpf.h"
+#include "tailcalls.bpf.h"
+#include "targets.bpf.h"
+#include "code.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -6,7 +6,7 @@
 
 use crate::bpf::{self, Copy, ENOTSUPP, FilePlace, Kind, Refusal};
 use crate::features::{
-    self, FSESSION, FSESSION_MULTI, Features, IS_RETURN, KPROBE_SESSION, TARGET, UPROBE_SESSION,
+    self, FSESSION, FSESSION_MULTI, Features, IS_RETURN, KPROBE_SESSION, LSM_HOOK, TARGET, UPROBE_SESSION,
 };
 use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
@@ -20,6 +20,8 @@ pub enum Needs {
     PlainSessions,
     /// fsession programs that may call kfuncs, also on many functions at once (fsession.multi).
     MultiSessions,
+    /// fsession programs that may call kfuncs, and LSM programs.
+    SessionsAndLsm,
     /// The session kfuncs in kprobe sessions, with either prototype.
     KprobeSessions,
     /// The same in uprobe sessions.
@@ -65,6 +67,13 @@ pub fn ask(features: &Features, needs: Needs) -> Support {
         Needs::MultiSessions => match ask(features, Needs::Sessions) {
             Support::Yes => multi_sessions(features),
             other => Ok(other),
+        },
+        Needs::SessionsAndLsm => match plain_sessions(features) {
+            Ok(Support::Yes) => match kfuncs(features, Kind::Fsession) {
+                Ok(Support::Yes) => Ok(lsm(features)),
+                other => other,
+            },
+            other => other,
         },
         Needs::KprobeSessions => probe_sessions(features, Kind::KprobeSession),
         Needs::UprobeSessions => probe_sessions(features, Kind::UprobeSession),
@@ -128,6 +137,29 @@ fn judge_multi(has: bool, answer: Result<(), Refusal>) -> Support {
         (false, Ok(())) => {
             broken(format!("BTF has no {FSESSION_MULTI}, but such a program loads"), String::new())
         }
+    }
+}
+
+/// Whether there are LSM programs. Where BTF has the hooks, the subtests load their own and report a rejection.
+fn lsm(features: &Features) -> Support {
+    if features.func_id(LSM_HOOK).is_ok() {
+        return Support::Yes;
+    }
+    judge_lsm(bpf::load_minimal(Kind::Lsm, 0, &[]).map(drop))
+}
+
+/// Interprets the answer to loading an LSM program on a kernel whose BTF has no hooks: there is no such type.
+fn judge_lsm(answer: Result<(), Refusal>) -> Support {
+    match answer {
+        Err(refusal) if refusal.errno == EINVAL && says_nothing(&refusal.log) => Support::No(format!(
+            "the kernel has no LSM programs: BTF has no {LSM_HOOK}, and such a program is refused with -EINVAL and an \
+             empty log"
+        )),
+        Err(refusal) => Support::Broken(
+            format!("BTF has no {LSM_HOOK}, but an LSM program is refused in another way: {refusal}"),
+            refusal.log,
+        ),
+        Ok(()) => Support::Broken(format!("BTF has no {LSM_HOOK}, but an LSM program loads"), String::new()),
     }
 }
 

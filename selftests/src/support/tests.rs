@@ -63,6 +63,7 @@ fn without_btf_nothing_is_known_to_be_absent() {
         Needs::Sessions,
         Needs::PlainSessions,
         Needs::MultiSessions,
+        Needs::SessionsAndLsm,
         Needs::KprobeSessions,
         Needs::UprobeSessions,
     ] {
@@ -88,5 +89,13 @@ fn sessions_on_many_functions_are_a_skip_only_without_the_attach_type() {
             Support::Broken(..) => "broken",
         };
         assert_eq!(seen, expected, "{has} {answer:?}");
+    }
+}
+
+#[test]
+fn without_lsm_hooks_their_programs_must_be_unknown() {
+    assert!(matches!(judge_lsm(refused(EINVAL, COUNT)), Support::No(_)));
+    for answer in [Ok(()), refused(EOPNOTSUPP, ""), refused(EINVAL, "attach_btf_id 0\n")] {
+        assert!(matches!(judge_lsm(answer.clone()), Support::Broken(..)), "{answer:?}");
     }
 }
