@@ -20,3 +20,47 @@ int slow(__u64 *ctx)
 	slow_seen.value = sum;
 	return 0;
 }
+
+/* The links of the system. */
+struct bpf_prog_aux {
+	__u32 id;
+} __attribute__((preserve_access_index));
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+} __attribute__((preserve_access_index));
+
+struct bpf_link {
+	__u32 id;
+	struct bpf_prog *prog;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__bpf_link {
+	void *meta;
+	struct bpf_link *link;
+} __attribute__((preserve_access_index));
+
+struct {
+	__u64 links;		/* seen at all */
+	__u64 sessions;		/* those of the program `iterated` */
+	__u64 without_id;
+	__u64 without_program;
+} iteration;
+__u32 iterated;
+
+SEC("iter/bpf_link")
+int iterate_links(struct bpf_iter__bpf_link *ctx)
+{
+	struct bpf_link *link = ctx->link;
+
+	if (!link || !mine())
+		return 0;
+	iteration.links++;
+	if (!link->id)
+		iteration.without_id++;
+	if (!link->prog)
+		iteration.without_program++;
+	else if (link->prog->aux->id == iterated)
+		iteration.sessions++;
+	return 0;
+}

@@ -12,5 +12,9 @@
 #include "info.bpf.h"
 #include "cost.bpf.h"
 #include "concurrent.bpf.h"
+#include "bounds.bpf.h"
+#include "tailcalls.bpf.h"
+#include "targets.bpf.h"
+#include "code.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

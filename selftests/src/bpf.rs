@@ -14,6 +14,7 @@ mod skel {
     )]
     include!(concat!(env!("OUT_DIR"), "/session.skel.rs"));
 }
+mod maps;
 pub use skel::types::{bss as Globals, call as Call, seen as Seen, tally as Tally};
 
 use crate::insn::{self, Insn};
@@ -113,6 +114,8 @@ pub enum Kind {
     Tracepoint(sys::bpf_attach_type),
     /// At a perf event; loaded with an attach type, which the kernel ignores.
     PerfEvent(sys::bpf_attach_type),
+    /// At a hook of the security module.
+    Lsm,
 }
 
 impl Kind {
@@ -128,6 +131,7 @@ impl Kind {
             Kind::UprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_UPROBE_SESSION),
             Kind::Tracepoint(attach_type) => (sys::BPF_PROG_TYPE_TRACEPOINT, attach_type),
             Kind::PerfEvent(attach_type) => (sys::BPF_PROG_TYPE_PERF_EVENT, attach_type),
+            Kind::Lsm => (sys::BPF_PROG_TYPE_LSM, sys::BPF_LSM_MAC),
         }
     }
 
@@ -153,10 +157,24 @@ pub fn load_code(kind: Kind, target: u32, code: &[Insn]) -> Result<Copy, Refusal
     load_insns(&[code, &insn::leave(0)].concat(), kind.types(), target)
 }
 
+/// Loads a sleepable program that only returns 0.
+pub fn load_sleepable(kind: Kind) -> Result<Copy, Refusal> {
+    load_with_flags(&insn::leave(0), kind.types(), 0, sys::BPF_F_SLEEPABLE)
+}
+
 fn load_insns(
+    insns: &[sys::bpf_insn],
+    types: (sys::bpf_prog_type, sys::bpf_attach_type),
+    attach_btf_id: u32,
+) -> Result<Copy, Refusal> {
+    load_with_flags(insns, types, attach_btf_id, 0)
+}
+
+fn load_with_flags(
     insns: &[sys::bpf_insn],
     (program_type, attach_type): (sys::bpf_prog_type, sys::bpf_attach_type),
     attach_btf_id: u32,
+    prog_flags: u32,
 ) -> Result<Copy, Refusal> {
     // mov64 r0, 0; exit
     let nothing = [0xb7, 0x95].map(|code| sys::bpf_insn { code, ..Default::default() });
@@ -166,6 +184,7 @@ fn load_insns(
         sz: size_of::<sys::bpf_prog_load_opts>() as u64,
         expected_attach_type: attach_type,
         attach_btf_id,
+        prog_flags,
         log_level: 1,
         log_size: log.len() as u32,
         log_buf: log.as_mut_ptr().cast::<c_char>(),
@@ -343,10 +362,15 @@ impl Unloaded {
 
     /// Loads the selected programs. After an error, the reason is in the collected log.
     pub fn load(self) -> Result<Session, Errno> {
+        self.load_or_number().map_err(Errno::from_raw)
+    }
+
+    /// The same with the number of the errno, which may have no name in user space.
+    pub fn load_or_number(self) -> Result<Session, i32> {
         let object = self.0.skel.open_object().as_libbpf_object();
         // SAFETY: an open object, loaded once because this consumes the only handle that can.
-        check(unsafe { sys::bpf_object__load(object.as_ptr()) })?;
-        Ok(self.0)
+        let ret = unsafe { sys::bpf_object__load(object.as_ptr()) };
+        if ret < 0 { Err(-ret) } else { Ok(self.0) }
     }
 }
 
@@ -475,18 +499,6 @@ impl Session {
         syscall::program_info(fd).map_err(|errno| format!("info of {name}: {errno}"))
     }
 
-    /// Adds a program to the array of callees.
-    pub fn set_callee(&self, name: &str) -> Result<Result<(), Errno>, String> {
-        let map = self.skel.maps.callees.as_libbpf_object();
-        let (key, value) = (0u32, self.fd(name)?);
-        // SAFETY: a map of an object that lives in `skel`; key and value have the sizes of its definition.
-        let ret = unsafe {
-            let fd = sys::bpf_map__fd(map.as_ptr());
-            sys::bpf_map_update_elem(fd, (&raw const key).cast(), (&raw const value).cast(), 0)
-        };
-        Ok(check(ret).map(drop))
-    }
-
     /// BPF_PROG_TEST_RUN without data; returns `retval`.
     pub fn test_run(&self, name: &str) -> Result<u32, String> {
         test_run(self.fd(name)?).map_err(|errno| format!("test run of {name}: {errno}"))
@@ -495,9 +507,18 @@ impl Session {
 
 /// BPF_PROG_TEST_RUN without data; returns `retval`.
 pub fn test_run(fd: c_int) -> Result<u32, Errno> {
-    let mut opts =
-        sys::bpf_test_run_opts { sz: size_of::<sys::bpf_test_run_opts>() as u64, ..Default::default() };
-    // SAFETY: the options live until the call returns and contain no pointers.
+    test_run_with(fd, &[])
+}
+
+/// BPF_PROG_TEST_RUN with a packet, if there is any data; returns `retval`.
+pub fn test_run_with(fd: c_int, packet: &[u8]) -> Result<u32, Errno> {
+    let mut opts = sys::bpf_test_run_opts {
+        sz: size_of::<sys::bpf_test_run_opts>() as u64,
+        data_in: if packet.is_empty() { std::ptr::null() } else { packet.as_ptr().cast() },
+        data_size_in: packet.len() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the options and the packet live until the call returns.
     check(unsafe { sys::bpf_prog_test_run_opts(fd, &mut opts) })?;
     Ok(opts.retval)
 }
@@ -506,6 +527,12 @@ pub fn test_run(fd: c_int) -> Result<u32, Errno> {
 #[derive(Debug)]
 pub struct Link {
     fd: OwnedFd,
+}
+
+impl From<OwnedFd> for Link {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
 }
 
 impl Link {

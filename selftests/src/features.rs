@@ -85,6 +85,8 @@ pub const MODIFY_TARGET: &str = "bpf_modify_return_test";
 /// Functions that trampolines themselves use; each kernel has some of them, and does not allow tracing
 /// programs on them.
 pub const DENIED: [&str; 3] = ["migrate_disable", "rcu_read_unlock_strict", "__rcu_read_lock"];
+/// The hook of an LSM program.
+pub const LSM_HOOK: &str = "bpf_lsm_task_getpgid";
 /// A function that never returns.
 pub const NORETURN: &str = "do_exit";
 /// A function that cannot be traced.
@@ -102,7 +104,7 @@ impl Features {
             .and_then(|bytes| {
                 let [lock, unlock] = RCU_KFUNCS;
                 let mut funcs =
-                    vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, NORETURN, NOTRACE];
+                    vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, LSM_HOOK, NORETURN, NOTRACE];
                 funcs.extend(DENIED);
                 let members = [SKIPS, OWNER_COOKIE];
                 btf::find(&bytes, &btf::Wanted { values: &VALUES, funcs: &funcs, members: &members })

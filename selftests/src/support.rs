@@ -5,7 +5,9 @@
 //! The kernel is probed with programs of a few instructions; pure functions interpret its answers.
 
 use crate::bpf::{self, Copy, ENOTSUPP, FilePlace, Kind, Refusal};
-use crate::features::{self, FSESSION, Features, IS_RETURN, KPROBE_SESSION, TARGET, UPROBE_SESSION};
+use crate::features::{
+    self, FSESSION, Features, IS_RETURN, KPROBE_SESSION, LSM_HOOK, TARGET, UPROBE_SESSION,
+};
 use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
 
@@ -16,6 +18,8 @@ pub enum Needs {
     Sessions,
     /// fsession programs that call no kfunc: the interpreter can run those, too.
     PlainSessions,
+    /// fsession programs that may call kfuncs, and LSM programs.
+    SessionsAndLsm,
     /// The session kfuncs in kprobe sessions, with either prototype.
     KprobeSessions,
     /// The same in uprobe sessions.
@@ -55,6 +59,13 @@ pub fn ask(features: &Features, needs: Needs) -> Support {
             Ok(Support::Yes) => kfuncs(features, Kind::Fsession),
             other => other,
         },
+        Needs::SessionsAndLsm => match plain_sessions(features) {
+            Ok(Support::Yes) => match kfuncs(features, Kind::Fsession) {
+                Ok(Support::Yes) => Ok(lsm(features)),
+                other => other,
+            },
+            other => other,
+        },
         Needs::KprobeSessions => probe_sessions(features, Kind::KprobeSession),
         Needs::UprobeSessions => probe_sessions(features, Kind::UprobeSession),
         Needs::Nothing => Ok(Support::Yes),
@@ -79,6 +90,29 @@ fn kfuncs(features: &Features, kind: Kind) -> Result<Support, String> {
     let target = if kind == Kind::Fsession { features.target_id()? } else { 0 };
     let answer = bpf::load_minimal(kind, target, &[features.func_id(IS_RETURN)?]);
     Ok(judge_kfunc(features, answer.map(drop)))
+}
+
+/// Whether there are LSM programs. Where BTF has the hooks, the subtests load their own and report a rejection.
+fn lsm(features: &Features) -> Support {
+    if features.func_id(LSM_HOOK).is_ok() {
+        return Support::Yes;
+    }
+    judge_lsm(bpf::load_minimal(Kind::Lsm, 0, &[]).map(drop))
+}
+
+/// Interprets the answer to loading an LSM program on a kernel whose BTF has no hooks: there is no such type.
+fn judge_lsm(answer: Result<(), Refusal>) -> Support {
+    match answer {
+        Err(refusal) if refusal.errno == EINVAL && says_nothing(&refusal.log) => Support::No(format!(
+            "the kernel has no LSM programs: BTF has no {LSM_HOOK}, and such a program is refused with -EINVAL and an \
+             empty log"
+        )),
+        Err(refusal) => Support::Broken(
+            format!("BTF has no {LSM_HOOK}, but an LSM program is refused in another way: {refusal}"),
+            refusal.log,
+        ),
+        Ok(()) => Support::Broken(format!("BTF has no {LSM_HOOK}, but an LSM program loads"), String::new()),
+    }
 }
 
 fn probe_sessions(features: &Features, kind: Kind) -> Result<Support, String> {

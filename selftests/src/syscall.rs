@@ -7,6 +7,7 @@ use libbpf_rs::libbpf_sys as sys;
 use nix::errno::Errno;
 use nix::libc;
 use std::ffi::{CStr, c_int};
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// # Safety
@@ -25,6 +26,39 @@ pub fn link_create(program: c_int, attach_type: sys::bpf_attach_type, cookie: u6
     attr.link_create.__bindgen_anon_3.tracing.cookie = cookie;
     // SAFETY: contains no pointers, and nothing else owns the descriptor.
     unsafe { bpf(sys::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// BPF_LINK_CREATE of a tracing program for a function of another BPF program.
+pub fn link_create_for(
+    program: c_int,
+    attach_type: sys::bpf_attach_type,
+    target: c_int,
+    btf_id: u32,
+) -> Result<OwnedFd, Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.link_create.__bindgen_anon_1.prog_fd = program as u32;
+    attr.link_create.__bindgen_anon_2.target_fd = target as u32;
+    attr.link_create.attach_type = attach_type;
+    attr.link_create.__bindgen_anon_3.tracing.target_btf_id = btf_id;
+    // SAFETY: contains no pointers, and nothing else owns the descriptor.
+    unsafe { bpf(sys::BPF_LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// BPF_RAW_TRACEPOINT_OPEN of a tracing program, which is the older way to attach it.
+pub fn raw_tracepoint_open(program: c_int) -> Result<OwnedFd, Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.raw_tracepoint.prog_fd = program as u32;
+    // SAFETY: contains no pointers, because such a program has no name of a tracepoint; nothing else owns the
+    // descriptor.
+    unsafe { bpf(sys::BPF_RAW_TRACEPOINT_OPEN, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// BPF_ITER_CREATE for the link of an iterator.
+pub fn iter_create(link: &Link) -> Result<File, Errno> {
+    let mut attr = sys::bpf_attr::default();
+    attr.iter_create.link_fd = link.fd().as_raw_fd() as u32;
+    // SAFETY: contains no pointers, and nothing else owns the descriptor.
+    unsafe { bpf(sys::BPF_ITER_CREATE, &attr).map(|fd| File::from(OwnedFd::from_raw_fd(fd))) }
 }
 
 /// BPF_LINK_UPDATE to another program. With `old`, only if that is the current one (BPF_F_REPLACE).

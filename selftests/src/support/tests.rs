@@ -59,7 +59,21 @@ fn a_refused_kfunc_call_is_a_skip_only_without_a_jit() {
 #[test]
 fn without_btf_nothing_is_known_to_be_absent() {
     let features = Features { btf_error: Some("no BTF".to_owned()), ..Features::default() };
-    for needs in [Needs::Sessions, Needs::PlainSessions, Needs::KprobeSessions, Needs::UprobeSessions] {
+    for needs in [
+        Needs::Sessions,
+        Needs::PlainSessions,
+        Needs::SessionsAndLsm,
+        Needs::KprobeSessions,
+        Needs::UprobeSessions,
+    ] {
         assert!(matches!(ask(&features, needs), Support::Broken(..)), "{needs:?}");
+    }
+}
+
+#[test]
+fn without_lsm_hooks_their_programs_must_be_unknown() {
+    assert!(matches!(judge_lsm(refused(EINVAL, COUNT)), Support::No(_)));
+    for answer in [Ok(()), refused(EOPNOTSUPP, ""), refused(EINVAL, "attach_btf_id 0\n")] {
+        assert!(matches!(judge_lsm(answer.clone()), Support::Broken(..)), "{answer:?}");
     }
 }

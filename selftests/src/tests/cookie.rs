@@ -2,10 +2,15 @@
 //! The session cookie: eight separate bytes for each program and call, preserved from the entry run to the
 //! exit run.
 
+mod code;
+mod tail;
+
 use super::{Attached, Context, ENTRY, EXIT, Subtest, subtests, walk};
 use crate::bpf::{self, Globals, Seen, Unloaded};
+use code::*;
 use nix::errno::Errno;
 use std::fs::File;
+use tail::*;
 
 subtests! { "cookie":
     Quick reaches_exit ["cookie_1"] "What the entry run writes the exit run reads.";
@@ -31,6 +36,23 @@ subtests! { "cookie":
     Normal word_before_refused [] "Writing in front of the cookie is refused when the program is loaded.";
     Normal tail_call_refused ["tail_caller", "cookie_1", "plain_fexit"]
         "A session with a cookie is refused as callee of a session without one, whose argument it would change.";
+    Normal tail_call_between_equals ["cookie_caller", "cookie_callee", "plain_caller", "plain_callee"]
+        "A session can tail call one of its kind, at entry and at exit; both share one cookie if they have one.";
+    Normal plain_callee_of_cookie_caller ["cookie_caller", "plain_callee"]
+        "A session without a cookie is refused as callee of one with a cookie, where the kernel compares them.";
+    Normal tail_call_refused_at_load ["cookie_caller", "plain_caller"]
+        "A session is refused when it is loaded with an array whose callees it must not call.";
+    Normal callee_of_another_type ["fentry_caller", "fentry_callee", "plain_caller", "plain_callee"]
+        "fentry programs and sessions are refused as callees of each other.";
+    Normal only_in_static_subprogram ["only_in_static"]
+        "A session whose static subprogram alone asks for the cookie has one.";
+    Normal in_callback ["in_loop"] "The cookie can be changed in a callback of bpf_loop(), in two ways.";
+    Normal beside_big_frames ["big_stack"] "Two big stack frames leave the cookie alone, and it leaves them alone.";
+    Normal without_func_ip ["no_ip_1", "no_ip_2", "no_ip_3", "no_ip_4", "ip_of_3"]
+        "Four cookies on a target are right with and without a program that asks for its address.";
+    Normal place_of_a_detached_one
+        ["cookie_1", "cookie_2", "cookie_3", "cookie_4", "cookie_5", "cookie_other_function"]
+        "Sessions that were refused take no place, one that is detached leaves its own, and each target has its own.";
 }
 
 /// The value for each session, by index.
@@ -248,7 +270,7 @@ fn load_is_refused(t: &mut Context, program: &str) -> Result<(), String> {
 }
 
 fn tail_call_refused(t: &mut Context) -> Result<(), String> {
-    let answer = t.session.set_callee("cookie_1")?;
+    let answer = t.session.set_callee_of(c"callees", "cookie_1")?;
     if answer.is_ok() && t.profile.compares_cookies_of_callees == Some(false) {
         t.checks.expect_failure(
             "mainline lets a session without a cookie tail call one with a cookie, whose slot is then argument 0 \

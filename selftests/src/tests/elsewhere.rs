@@ -5,8 +5,10 @@
 
 use super::{Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, FilePlace, Kind, Seen, Unloaded};
-use crate::features::{COOKIE, IS_RETURN};
+use crate::features::{COOKIE, FSESSION, IS_RETURN};
 use crate::insn;
+use crate::tests::told;
+use libbpf_rs::libbpf_sys::BPF_TRACE_KPROBE_MULTI;
 use nix::errno::Errno;
 use std::hint::black_box;
 use std::thread::sleep;
@@ -23,6 +25,8 @@ subtests! { "elsewhere":
         "In a session of uprobes bpf_session_is_return() is false once, then true once.";
     Normal uprobe_session_cookie ["uprobe_cookie"] needs UprobeSessions
         "In a session of uprobes the exit run reads what the entry run wrote, call by call.";
+    Normal sleepable_kprobe_refused [] needs KprobeSessions
+        "A sleepable session of kprobes, or of one kprobe.multi, is refused when it is attached.";
     Normal wrong_is_return_refused [] needs KprobeSessions
         "A call of bpf_session_is_return() with the other prototype does not resolve, and is refused when it is loaded.";
     Normal wrong_cookie_refused [] needs KprobeSessions
@@ -177,6 +181,32 @@ fn kprobe_session_cookie(t: &mut Context) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Attaches a program of this kind to the usual target, and says what came of it.
+fn attached_to_target(answer: Result<bpf::Copy, bpf::Refusal>) -> String {
+    match answer {
+        Ok(program) => told(&program.attach_to_symbol(c"bpf_fentry_test1"), "attached"),
+        Err(refusal) => format!("load: {refusal}"),
+    }
+}
+
+fn sleepable_kprobe_refused(t: &mut Context) -> Result<(), String> {
+    for (what, kind) in
+        [("kprobe.session", Kind::KprobeSession), ("kprobe.multi", Kind::Kprobe(BPF_TRACE_KPROBE_MULTI))]
+    {
+        let seen = attached_to_target(bpf::load_minimal(kind, 0, &[]));
+        t.checks.eq(format!("attaching {what}"), seen, "attached".to_owned());
+        let seen = attached_to_target(bpf::load_sleepable(kind));
+        let (expected, what) = (Errno::EINVAL.to_string(), format!("attaching a sleepable {what}"));
+        // Kernels that have fsession also have the fix.
+        let bug = (!t.features.has(FSESSION)).then_some(SLEEPABLE);
+        let ok = seen == expected;
+        t.checks.state_with_bug(bug, what, expected, seen, ok);
+    }
+    Ok(())
+}
+
+const SLEEPABLE: &str = "before 7.0 sleepable programs attach to kprobes, where they must not sleep";
 
 fn uprobe_session_cookie(t: &mut Context) -> Result<(), String> {
     let place = place_of_probed()?;

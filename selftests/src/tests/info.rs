@@ -2,9 +2,12 @@
 //! The kernel's own information about a session's link and program, from bpf(2) and in /proc. Tools show no
 //! more than that.
 
+mod iterate;
+
 use super::{Context, Subtest, subtests};
 use crate::bpf::{FSESSION, Link, Unloaded};
 use crate::syscall;
+use iterate::*;
 use libbpf_rs::libbpf_sys as sys;
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
@@ -18,6 +21,8 @@ subtests! { "info":
         "/proc/self/fdinfo of a session's link says the same as bpf_link_info.";
     Normal of_program ["slow"] needs PlainSessions
         "bpf_prog_info of a session has its type and target, and counts two runs a call.";
+    Normal in_link_iterator ["iterate_links", "one_arg", "two_args"]
+        "While sessions come and go, the iterator over links shows each with its id and its program.";
 }
 
 const ATTACH_COOKIE: u64 = 0x1122_3344_5566_7788;

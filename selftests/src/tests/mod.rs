@@ -15,13 +15,14 @@ mod stress;
 mod tools;
 mod unsupported;
 
-use crate::bpf::{Globals, Link, Session};
+use crate::bpf::{self, Globals, Link, Refusal, Session, Unloaded};
 use crate::check::Checks;
 use crate::features::{Features, InFlight, Profile};
 use crate::glob;
 use crate::params::Params;
 use crate::support::Needs;
 use nix::errno::Errno;
+use std::ffi::{CStr, c_int};
 use vmtest_protocol::{Effort, Listed, TestName};
 
 pub struct Subtest {
@@ -181,6 +182,53 @@ fn walk(n: usize) -> Vec<Vec<usize>> {
     path
 }
 
+/// Loads programs of the object apart from the others of the plan. `prepare` selects them.
+fn load_apart(
+    prepare: impl FnOnce(&mut Unloaded) -> Result<(), String>,
+) -> Result<Result<Session, Refusal>, String> {
+    let mut object = Unloaded::open()?;
+    prepare(&mut object)?;
+    bpf::take_log();
+    let loaded = object.load_or_number();
+    let log = bpf::take_log();
+    Ok(match loaded {
+        Ok(session) => {
+            session.reset(std::process::id());
+            Ok(session)
+        }
+        Err(errno) => Err(Refusal { errno, log: last_words(&log) }),
+    })
+}
+
+/// The end of the verifier's log among the messages of libbpf: before it are the instructions.
+fn last_words(log: &str) -> String {
+    const LINES: usize = 30;
+    let log = log.split("-- BEGIN PROG LOAD LOG --").nth(1).unwrap_or_default();
+    let log = log.split("-- END PROG LOAD LOG --").next().unwrap_or_default();
+    let lines = log.lines().filter(|line| !line.is_empty() && !line.starts_with("processed "));
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("libbpf: ")).collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// Loads one program apart from the others.
+fn load_alone(name: &str) -> Result<Result<Session, Refusal>, String> {
+    load_apart(|object| object.choose(name))
+}
+
+/// Loads one program for a function of another BPF program.
+fn load_for(name: &str, target: c_int, function: &CStr) -> Result<Session, String> {
+    let loaded = load_apart(|object| {
+        object.set_target(name, target, function)?;
+        object.choose(name)
+    });
+    loaded?.map_err(|refusal| format!("load {name} for {}: {refusal}", function.to_string_lossy()))
+}
+
+/// The result of attaching or changing something, in words.
+fn told<T>(answer: &Result<T, Errno>, done: &str) -> String {
+    answer.as_ref().map_or_else(Errno::to_string, |_| done.to_owned())
+}
+
 /// Links in the order of attaching, of programs identified by index.
 #[derive(Default)]
 struct Attached(Vec<(usize, Link)>);
@@ -294,7 +342,6 @@ pub fn listed() -> Vec<Listed> {
 #[cfg(test)]
 mod unit {
     use super::*;
-    use crate::bpf::Unloaded;
     use std::collections::BTreeSet;
 
     #[test]

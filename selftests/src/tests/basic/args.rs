@@ -14,7 +14,7 @@ const CHAR: u64 = 0xff;
 const BIT: u64 = 1;
 const WHOLE: u64 = u64::MAX;
 /// An option that does not exist: a call with it returns -ENOPROTOOPT.
-const NO_OPTION: libc::c_int = 0x7777;
+pub const NO_OPTION: libc::c_int = 0x7777;
 
 /// Checks the arguments at entry and exit: mask and value of each slot. The upper bits of a narrow argument
 /// are undefined.
@@ -167,12 +167,12 @@ pub fn arg_struct_pointer(t: &mut Context) -> Result<(), String> {
 }
 
 /// A socket for the option functions; its kind does not matter.
-fn socket() -> Result<UnixDatagram, String> {
+pub fn socket() -> Result<UnixDatagram, String> {
     UnixDatagram::unbound().map_err(|err| format!("socket: {err}"))
 }
 
 /// Sets an option that does not exist; only the address of the value matters.
-fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
+pub fn set_no_option(socket: &UnixDatagram, value: &u32) -> i32 {
     // SAFETY: the value has the given length.
     unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, NO_OPTION, (&raw const *value).cast(), 4)

@@ -2,11 +2,17 @@
 //! One session on one function: when it runs, and what it sees.
 
 mod args;
+mod attach;
+pub mod beyond;
+mod values;
 
 use super::{Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, Seen, Session, Stats, Unloaded};
 use args::*;
+use attach::*;
+use beyond::*;
 use nix::errno::Errno;
+use values::*;
 
 subtests! { "basic":
     Quick one_entry_one_exit ["one_arg"]
@@ -42,6 +48,26 @@ subtests! { "basic":
     Normal arg_helpers_of_neighbours
         ["fentry_helpers", "fexit_helpers", "fmod_helpers", "helpers", "cookie_helpers"]
         "Helpers of plain programs are right while session bits and cookie offsets are in the word before ctx.";
+    Normal beyond_the_arguments
+        ["fentry_beyond", "fexit_beyond", "fmod_beyond", "session_beyond", "cookie_beyond"]
+        "Asking for a slot beyond the arguments is refused in all programs of a trampoline, and writes nothing.";
+    Normal struct_slots ["fentry_struct", "fexit_struct", "session_struct", "cookie_struct"]
+        "A struct by value counts as two arguments, and the return value is behind them, for sessions and their neighbours.";
+    Normal struct_slots_on_stack
+        ["fentry_struct_stack", "fexit_struct_stack", "session_struct_stack", "cookie_struct_stack"]
+        "The same with two structs, one of them on the stack.";
+    Normal return_pointer ["checked_pointer"]
+        "A pointer that the function returns is NULL at entry, and at exit can be read and given to a helper.";
+    Normal void_return_slot ["void_return", "void_fexit"]
+        "In a function that returns nothing bpf_get_func_ret() gives 0 at entry, and at exit what it gives to fexit.";
+    Normal value_of_program ["target_program"]
+        "The return value of a BPF program is behind its five assumed arguments, and 0 at entry.";
+    Normal value_in_subprograms ["value_in_subprogs"]
+        "bpf_get_func_ret() works in static and global subprograms.";
+    Normal raw_tracepoint_open ["one_arg"] "BPF_RAW_TRACEPOINT_OPEN attaches a session as BPF_LINK_CREATE does, and once.";
+    Normal test_run_of_session ["one_arg"] "BPF_PROG_TEST_RUN of a session calls its target.";
+    Normal exception_inside ["thrower"]
+        "A session that throws ends that run only: the exit run follows, with its cookie, and the target is unharmed.";
     Normal func_ip ["plain_fentry", "look_at_stack", "cookie_1", "cookie_2", "cookie_3", "cookie_4"]
         "bpf_get_func_ip() is the same as in a plain program with 0 to 4 cookies on the stack.";
     Normal attach_cookie ["helpers"] "bpf_get_attach_cookie() is the link's at both, and another after reattach.";
@@ -298,6 +324,22 @@ fn reattach_100_times(t: &mut Context) -> Result<(), String> {
         t.call_fentry_tests()?;
         let seen = t.seen().one_arg_seen;
         t.checks.same(format!("runs after attach {time}"), (seen[ENTRY].runs, seen[EXIT].runs), (time, time));
+    }
+    Ok(())
+}
+
+fn exception_inside(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("thrower")?;
+    for throwing in [0, 1, 1, 0] {
+        t.reset();
+        t.session.set(|globals| globals.throwing = throwing);
+        // Fails if the target returns anything but 2.
+        t.call_fentry_tests()?;
+        let (seen, when) = (t.seen().thrower_seen, if throwing == 0 { "calm" } else { "throwing" });
+        t.checks.same(format!("{when}: runs"), seen.map(|seen| seen.runs), [1, 1]);
+        let completed = u64::from(1 - throwing);
+        t.checks.same(format!("{when}: runs to the end"), seen.map(|seen| seen.value), [completed; 2]);
+        t.checks.same(format!("{when}: cookie"), seen.map(|seen| seen.cookie), [0, 0xfeed]);
     }
     Ok(())
 }

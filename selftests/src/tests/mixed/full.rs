@@ -4,7 +4,8 @@
 
 use super::{Context, ENTRY, EXIT, first_goes_on};
 use crate::bpf::{self, Copy, Kind, Link};
-use crate::features::FSESSION_MULTI;
+use crate::features::{FSESSION_MULTI, MODIFY_TARGET};
+use crate::tests::told;
 use nix::errno::Errno;
 
 /// Loads a program that does nothing, for the same target as `one_arg`. Each load makes another program,
@@ -159,4 +160,65 @@ pub fn filled_up_with_cookies(t: &mut Context) -> Result<(), String> {
         t.checks.eq("cookies that were not the program's own at exit", seen[EXIT].value, 0);
     }
     Ok(())
+}
+
+/// Checks that `around_body`, the first session, still runs in a call of bpf_modify_return_test.
+fn around_body_goes_on(t: &mut Context) -> Result<(), String> {
+    t.reset();
+    t.call_modify_return_tests()?;
+    let seen = t.seen().body_seen;
+    t.checks.same("runs of the first session", seen.map(|seen| seen.runs), [1, 1]);
+    t.checks.same("value at both", seen.map(|seen| seen.ret as i32), [0, 4]);
+    Ok(())
+}
+
+pub fn filled_up_with_all_kinds(t: &mut Context) -> Result<(), String> {
+    const KINDS: [(Kind, u32); 4] =
+        [(Kind::FmodRet, 1), (Kind::Fexit, 1), (Kind::Fsession, 2), (Kind::Fentry, 1)];
+    if !may_fill_up(t)? {
+        return Ok(());
+    }
+    let places = t.profile.max_links.ok_or("BTF does not say BPF_MAX_TRAMP_LINKS")?;
+    let target = t.features.func_id(MODIFY_TARGET)?;
+    let load = |kind: Kind| {
+        bpf::load_minimal(kind, target, &[]).map_err(|refusal| format!("load {kind:?}: {refusal}"))
+    };
+    let mut links = vec![(None, t.attach("around_body")?)];
+    let mut used = 2;
+    for (kind, takes) in KINDS.into_iter().cycle() {
+        if used + takes >= places {
+            break;
+        }
+        let program = load(kind)?;
+        match program.attach(0) {
+            Ok(link) => links.push((Some(program), link)),
+            // With call depth tracking the page is full first.
+            Err(Errno::E2BIG) if t.profile.call_depth_tracking && links.len() >= FIT => {
+                return around_body_goes_on(t);
+            }
+            Err(errno) => return Err(format!("attach {kind:?} to place {used}: {errno}")),
+        }
+        used += takes;
+    }
+    let mut one_more = |t: &mut Context, left: u32, kind: Kind, fits: bool| -> Result<(), String> {
+        let program = load(kind)?;
+        let link = program.attach(0);
+        let expected = if fits { "attached".to_owned() } else { Errno::E2BIG.to_string() };
+        let seen = told(&link, "attached");
+        t.checks.eq(format!("one more {kind:?} with {left} of {places} left"), seen, expected);
+        links.extend(link.ok().map(|link| (Some(program), link)));
+        Ok(())
+    };
+    // Fill up so that exactly one is left.
+    while used + 1 < places {
+        one_more(t, places - used, Kind::Fentry, true)?;
+        used += 1;
+    }
+    one_more(t, 1, Kind::Fsession, false)?;
+    around_body_goes_on(t)?;
+    one_more(t, 1, Kind::FmodRet, true)?;
+    for (kind, _) in KINDS {
+        one_more(t, 0, kind, false)?;
+    }
+    around_body_goes_on(t)
 }

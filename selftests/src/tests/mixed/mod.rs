@@ -3,11 +3,15 @@
 //! the function tracer, and sessions on BPF programs.
 
 mod full;
+mod lsm;
+mod programs;
 
 use super::{Attached, Context, ENTRY, EXIT, Subtest, subtests, walk};
 use crate::bpf::{self, Link, Session, Unloaded};
 use full::*;
+use lsm::*;
 use nix::errno::Errno;
+use programs::*;
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -19,6 +23,8 @@ subtests! { "mixed":
         "Of several sessions the one attached last runs first, at entry and at exit.";
     Normal override_seen_at_exit ["override_value", "session_1", "fexit_1"]
         "When fmod_ret overrides the function, the exit run sees the overriding value and the body does not run.";
+    Normal override_without_cookie ["override_value", "around_body"]
+        "The exit run of a session without a cookie knows that it is one, and sees the overriding value.";
     Normal three_of_each_kind
         ["fentry_1", "fentry_2", "fentry_3", "fmod_1", "fmod_2", "fmod_3", "fexit_1", "fexit_2", "fexit_3",
          "session_1", "session_2", "session_3"]
@@ -29,7 +35,30 @@ subtests! { "mixed":
         "A function takes as many links as BTF says, a session counting twice: one place takes a fentry only, none nothing.";
     Normal filled_up_with_cookies ["identified", "with_ip"]
         "As many sessions with session cookie, attach cookie and func_ip as fit: none sees the cookie of another.";
+    Normal filled_up_with_all_kinds ["around_body"]
+        "fentry, fmod_ret, fexit and sessions share the links of a function: with one left, a session is refused.";
     Normal same_program_twice ["one_arg"] "Attaching a session twice to its function is refused with -EBUSY.";
+    Normal plain_program_twice ["fentry_1", "fmod_1", "fexit_1", "session_1"]
+        "Beside a session, attaching a fentry, fmod_ret or fexit program twice is refused with -EBUSY.";
+    Normal order_after_detach ["cookie_1", "cookie_2", "cookie_3"]
+        "A session that was detached and attached again is the first of all at both sides.";
+    Normal lsm_hook ["lsm_int", "session_on_lsm_int", "cookie_on_lsm_int", "fexit_on_lsm_int"] needs SessionsAndLsm
+        "LSM programs beside sessions on a hook that returns an int have the right helpers, and their value is seen at exit.";
+    Normal lsm_void_hook ["lsm_void", "session_on_lsm_void", "cookie_on_lsm_void", "fexit_on_lsm_void"]
+        needs SessionsAndLsm
+        "LSM programs behind the exit runs of sessions, on a hook that returns nothing, have the right helpers.";
+    Normal target_with_tail_calls []
+        "A session on a BPF program that tail calls itself, or on its subprogram, runs as often as that and does not disturb it.";
+    Normal second_program_with_tail_calls []
+        "A second session for a BPF program with tail calls attaches, and the first can be detached.";
+    Normal exception_through_fentry ["throwing_target"]
+        "An exception passes through a BPF program that has an fentry program.";
+    Normal exception_through_fexit ["throwing_target"]
+        "An exception passes through a BPF program that has an fexit program, which then does not run.";
+    Normal exception_through_session ["throwing_target"]
+        "An exception passes through a BPF program that has a session, whose exit then does not run.";
+    Normal on_extension ["target_program"]
+        "A session on an extension runs when that replaces a function of a BPF program.";
     Normal with_kprobe ["on_kprobe", "one_arg"] "A kprobe and a session on one function both run.";
     Normal with_kretprobe ["on_kretprobe", "one_arg"] "A kretprobe and a session on one function both run.";
     Normal with_kprobe_session ["on_kprobe_session", "cookie_1"]
@@ -97,6 +126,66 @@ fn override_seen_at_exit(t: &mut Context) -> Result<(), String> {
     // bpf_modify_return_test2 still runs, changes b and returns 29.
     t.checks.eq("calls that changed b", got >> 16, 1);
     t.checks.eq("sum of the values", (got & 0xffff) as i16, (VALUE + 29) as i16);
+    Ok(())
+}
+
+fn override_without_cookie(t: &mut Context) -> Result<(), String> {
+    const VALUE: i32 = -88;
+    let _links = (t.attach("around_body")?, t.attach("override_value")?);
+    for _ in 0..2 {
+        t.reset();
+        t.session.set(|globals| globals.override_with = VALUE);
+        let got = t.call_modify_return_tests()?;
+        let seen = t.seen().body_seen;
+        t.checks.eq("fmod_ret runs", t.seen().override_seen.runs, 1);
+        t.checks.same("runs at entry and at exit", seen.map(|seen| seen.runs), [1, 1]);
+        t.checks.same("*b at both", seen.map(|seen| seen.value), [2, 2]);
+        t.checks.same("value at both", seen.map(|seen| seen.ret as i32), [0, VALUE]);
+        t.checks.eq("sum of the values", (got & 0xffff) as i16, (VALUE + 29) as i16);
+    }
+    Ok(())
+}
+
+fn order_after_detach(t: &mut Context) -> Result<(), String> {
+    let programs = ["cookie_1", "cookie_2", "cookie_3"];
+    let mut links = programs.iter().map(|name| t.attach(name).map(Some)).collect::<Result<Vec<_>, _>>()?;
+    // The place of each, once this one was detached and attached again.
+    for (moved, places) in [(1, [3, 1, 2]), (0, [1, 2, 3]), (0, [1, 2, 3]), (2, [2, 3, 1])] {
+        links[moved] = None;
+        links[moved] = Some(t.attach(programs[moved])?);
+        t.reset();
+        t.call_fentry_tests()?;
+        let seen = t.seen();
+        let all = [seen.cookie_1_seen, seen.cookie_2_seen, seen.cookie_3_seen];
+        let again = programs[moved];
+        t.checks.same(format!("{again} again: places at entry"), all.map(|seen| seen[ENTRY].order), places);
+        let at_exit = all.map(|seen| seen[EXIT].order);
+        t.checks.same(format!("{again} again: places at exit"), at_exit, places.map(|place| place + 3));
+    }
+    Ok(())
+}
+
+fn plain_program_twice(t: &mut Context) -> Result<(), String> {
+    const PROGRAMS: [&str; 4] = ["fentry_1", "fmod_1", "fexit_1", "session_1"];
+    let _links = PROGRAMS.iter().map(|name| t.attach(name)).collect::<Result<Vec<_>, _>>()?;
+    for program in PROGRAMS {
+        t.refused(&format!("attaching {program} again"), program, Errno::EBUSY)?;
+    }
+    t.reset();
+    t.call_modify_return_tests()?;
+    let seen = t.seen();
+    let session = seen.session_1_seen;
+    t.checks.same(
+        format!("runs of {}", PROGRAMS.join(", ")),
+        [
+            seen.fentry_1_seen.runs,
+            seen.fmod_1_seen.runs,
+            seen.fexit_1_seen.runs,
+            session[ENTRY].runs,
+            session[EXIT].runs,
+        ],
+        [1; 5],
+    );
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! their links do not support.
 
 mod code;
+mod helpers;
 mod kfuncs;
 mod link;
 mod privileges;
@@ -12,6 +13,7 @@ mod target;
 use super::{Context, Subtest, subtests};
 use crate::bpf::{Copy, Refusal};
 use code::*;
+use helpers::*;
 use kfuncs::*;
 use link::*;
 use nix::errno::Errno;
@@ -44,24 +46,38 @@ subtests! { "reject":
         "A global subprogram of a session cannot be replaced: the extension is refused when it is loaded.";
     Normal link_update ["no_kfunc", "one_arg"]
         "BPF_LINK_UPDATE of a session's link is refused, and the session goes on.";
+    Normal link_create_arguments ["no_kfunc", "plain_fentry", "target_program"]
+        "A session's link takes neither another attach type nor a target of its own, and nothing is left attached.";
+    Normal helpers_of_iterator []
+        "Helpers that read what a trampoline prepares are refused in iterators.";
+    Normal helpers_of_raw_tracepoint []
+        "At raw tracepoints they are refused, or are right about the tracepoint's arguments.";
+    Normal storage_in_itself []
+        "Storage of sockets is refused to a session on its own functions, as to fexit, and to no other.";
+    Normal void_slot []
+        "The slot behind the arguments of a function that returns nothing is refused, as it is to fexit.";
+    Normal struct_return [] "A session on a function that returns a struct is refused when it is loaded.";
+    Normal throw_function [] "A session on bpf_throw() is refused when it is loaded.";
+    Normal unchecked_pointer []
+        "A pointer that the function returns must be compared with NULL before a helper gets it; an argument must not.";
     Normal link_detach ["no_kfunc"] "BPF_LINK_DETACH of a session's link is refused, and the session goes on.";
     Normal without_privileges [] needs PlainSessions
         "Without CAP_BPF or without CAP_PERFMON a session is refused with -EPERM when it is loaded.";
 }
 
 /// Checks that loading is rejected with `errno`, and that the verifier's log contains `message`.
-fn refused(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>, errno: Errno, message: &str) {
+fn refused<T>(t: &mut Context, what: &str, answer: &Result<T, Refusal>, errno: Errno, message: &str) {
     let ok =
         answer.as_ref().is_err_and(|refusal| refusal.errno == errno as i32 && refusal.log.contains(message));
     t.checks.state(what, format!("{errno}, log with {message:?}"), told(answer), ok);
 }
 
 /// Checks that a program loads, so that similar ones are not rejected for another reason.
-fn loads(t: &mut Context, what: &str, answer: &Result<Copy, Refusal>) {
+fn loads<T>(t: &mut Context, what: &str, answer: &Result<T, Refusal>) {
     t.checks.eq(what, told(answer), "loaded".to_owned());
 }
 
-fn told(answer: &Result<Copy, Refusal>) -> String {
+fn told<T>(answer: &Result<T, Refusal>) -> String {
     answer.as_ref().map_or_else(Refusal::to_string, |_| "loaded".to_owned())
 }
 
