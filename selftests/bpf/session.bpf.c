@@ -12,6 +12,7 @@
 #include "info.bpf.h"
 #include "cost.bpf.h"
 #include "concurrent.bpf.h"
+#include "multi.bpf.h"
 #include "bounds.bpf.h"
 #include "tailcalls.bpf.h"
 #include "targets.bpf.h"

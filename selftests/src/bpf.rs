@@ -15,7 +15,7 @@ mod skel {
     include!(concat!(env!("OUT_DIR"), "/session.skel.rs"));
 }
 mod maps;
-pub use skel::types::{bss as Globals, call as Call, seen as Seen, tally as Tally};
+pub use skel::types::{bss as Globals, call as Call, multi_seen as MultiSeen, seen as Seen, tally as Tally};
 
 use crate::insn::{self, Insn};
 use crate::syscall;
@@ -100,6 +100,8 @@ pub enum Kind {
     Fexit,
     /// At entry and exit.
     Fsession,
+    /// At entry and exit of many functions, which are named when it is attached.
+    FsessionMulti,
     /// Before a function, which it may replace.
     FmodRet,
     /// At a kprobe, or at many (BPF_TRACE_KPROBE_MULTI); loaded with this attach type.
@@ -124,6 +126,7 @@ impl Kind {
             Kind::Fentry => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FENTRY),
             Kind::Fexit => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FEXIT),
             Kind::Fsession => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FSESSION),
+            Kind::FsessionMulti => (sys::BPF_PROG_TYPE_TRACING, FSESSION_MULTI),
             Kind::FmodRet => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_MODIFY_RETURN),
             Kind::Kprobe(attach_type) => (sys::BPF_PROG_TYPE_KPROBE, attach_type),
             Kind::RawTracepoint(attach_type) => (sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach_type),
@@ -159,7 +162,7 @@ pub fn load_code(kind: Kind, target: u32, code: &[Insn]) -> Result<Copy, Refusal
 
 /// Loads a sleepable program that only returns 0.
 pub fn load_sleepable(kind: Kind) -> Result<Copy, Refusal> {
-    load_with_flags(&insn::leave(0), kind.types(), 0, sys::BPF_F_SLEEPABLE)
+    load_with(&insn::leave(0), kind.types(), 0, sys::BPF_F_SLEEPABLE, &mut vec![0; 64 * 1024])
 }
 
 fn load_insns(
@@ -167,27 +170,28 @@ fn load_insns(
     types: (sys::bpf_prog_type, sys::bpf_attach_type),
     attach_btf_id: u32,
 ) -> Result<Copy, Refusal> {
-    load_with_flags(insns, types, attach_btf_id, 0)
+    load_with(insns, types, attach_btf_id, 0, &mut vec![0; 64 * 1024])
 }
 
-fn load_with_flags(
+/// Without room for a log the verifier writes none.
+fn load_with(
     insns: &[sys::bpf_insn],
     (program_type, attach_type): (sys::bpf_prog_type, sys::bpf_attach_type),
     attach_btf_id: u32,
     prog_flags: u32,
+    log: &mut [u8],
 ) -> Result<Copy, Refusal> {
     // mov64 r0, 0; exit
     let nothing = [0xb7, 0x95].map(|code| sys::bpf_insn { code, ..Default::default() });
     let insns = if BLIND.load(Ordering::Relaxed) { &nothing } else { insns };
-    let mut log = vec![0u8; 64 * 1024];
     let mut opts = sys::bpf_prog_load_opts {
         sz: size_of::<sys::bpf_prog_load_opts>() as u64,
         expected_attach_type: attach_type,
         attach_btf_id,
         prog_flags,
-        log_level: 1,
+        log_level: u32::from(!log.is_empty()),
         log_size: log.len() as u32,
-        log_buf: log.as_mut_ptr().cast::<c_char>(),
+        log_buf: if log.is_empty() { std::ptr::null_mut() } else { log.as_mut_ptr().cast::<c_char>() },
         ..Default::default()
     };
     // SAFETY: all pointers refer to live memory of the given sizes.
@@ -207,6 +211,9 @@ fn load_with_flags(
     let len = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
     Err(Refusal { errno: -ret, log: String::from_utf8_lossy(&log[..len]).into_owned() })
 }
+
+/// BPF_TRACE_FSESSION_MULTI, which libbpf does not know.
+pub const FSESSION_MULTI: sys::bpf_attach_type = 61;
 
 /// The value of BPF_TRACE_FSESSION that libbpf passes to the kernel.
 pub const FSESSION: i64 = sys::BPF_TRACE_FSESSION as i64;
@@ -232,6 +239,10 @@ impl Copy {
     /// Attaches it to its target with an attach cookie (0: none).
     pub fn attach(&self, cookie: u64) -> Result<Link, Errno> {
         attach(self.fd.as_raw_fd(), self.attach_type, cookie)
+    }
+
+    pub fn raw(&self) -> c_int {
+        self.fd.as_raw_fd()
     }
 
     /// Its system-wide ID.
@@ -288,7 +299,7 @@ fn attach(program: c_int, attach_type: sys::bpf_attach_type, cookie: u64) -> Res
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.
-fn own(fd: c_int) -> OwnedFd {
+pub fn own(fd: c_int) -> OwnedFd {
     // SAFETY: nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
@@ -360,6 +371,20 @@ impl Unloaded {
             .map_err(|errno| format!("target of {name}: {errno}"))
     }
 
+    /// Makes a program one of another kind, which need not be known to libbpf.
+    pub fn set_kind(&mut self, name: &str, kind: Kind) -> Result<(), String> {
+        let program = self.0.program(name)?.as_ptr();
+        let (program_type, attach_type) = kind.types();
+        // SAFETY: a program of an open object, which lives in `skel`.
+        let ret = unsafe {
+            match sys::bpf_program__set_type(program, program_type) {
+                0 => sys::bpf_program__set_expected_attach_type(program, attach_type),
+                ret => ret,
+            }
+        };
+        check(ret).map(drop).map_err(|errno| format!("type of {name}: {errno}"))
+    }
+
     /// Loads the selected programs. After an error, the reason is in the collected log.
     pub fn load(self) -> Result<Session, Errno> {
         self.load_or_number().map_err(Errno::from_raw)
@@ -426,21 +451,48 @@ impl Session {
         check(fd).map_err(|errno| format!("program {name} is not loaded: {errno}"))
     }
 
+    /// A loaded program on its own, as one of the kind that it was loaded as.
+    pub fn loaded(&self, name: &str, kind: Kind) -> Result<Copy, String> {
+        // SAFETY: a descriptor of an object that lives in `skel`.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.fd(name)?) };
+        let fd = fd.try_clone_to_owned().map_err(|err| format!("program {name}: {err}"))?;
+        Ok(Copy { fd, attach_type: kind.attach_type() })
+    }
+
     /// Loads another copy of a loaded tracing program, for `attach_btf_id`. Both use the same globals.
     pub fn copy(&self, name: &str, attach_btf_id: u32) -> Result<Copy, String> {
+        let (insns, attach_type) = self.code(name)?;
+        load_insns(insns, (sys::BPF_PROG_TYPE_TRACING, attach_type), attach_btf_id)
+            .map_err(|refusal| format!("load a copy of {name}: {refusal}"))
+    }
+
+    /// The same without a log; returns the errno in words.
+    pub fn copy_without_log(&self, name: &str, attach_btf_id: u32) -> Result<Copy, String> {
+        let (insns, attach_type) = self.code(name)?;
+        load_with(insns, (sys::BPF_PROG_TYPE_TRACING, attach_type), attach_btf_id, 0, &mut [])
+            .map_err(|refusal| errno_text(refusal.errno))
+    }
+
+    /// Loads the code of a loaded session again, for many functions.
+    pub fn for_many(&self, name: &str, sleepable: bool) -> Result<Copy, String> {
+        let flags = if sleepable { sys::BPF_F_SLEEPABLE } else { 0 };
+        load_with(self.code(name)?.0, Kind::FsessionMulti.types(), 0, flags, &mut vec![0; 64 * 1024])
+            .map_err(|refusal| format!("load {name} for many functions: {refusal}"))
+    }
+
+    /// Instructions and attach type of a loaded program.
+    fn code(&self, name: &str) -> Result<(&[sys::bpf_insn], sys::bpf_attach_type), String> {
         let program = self.program(name)?.as_ptr();
         // SAFETY: a program of a loaded object that lives in `skel`; libbpf returns the number of its
         // instructions, and the numbers of kfuncs and maps in them are still valid.
-        let (insns, attach_type) = unsafe {
+        Ok(unsafe {
             let insns = sys::bpf_program__insns(program);
             let count = sys::bpf_program__insn_cnt(program);
             (
                 std::slice::from_raw_parts(insns, count as usize),
                 sys::bpf_program__expected_attach_type(program),
             )
-        };
-        load_insns(insns, (sys::BPF_PROG_TYPE_TRACING, attach_type), attach_btf_id)
-            .map_err(|refusal| format!("load a copy of {name}: {refusal}"))
+        })
     }
 
     /// Loads another copy of a loaded tracing program, for the same target.
@@ -536,7 +588,8 @@ impl From<OwnedFd> for Link {
 }
 
 impl Link {
-    fn own(fd: c_int) -> Self {
+    /// Takes ownership of the descriptor of a link that a system call has just returned.
+    pub fn own(fd: c_int) -> Self {
         Self { fd: own(fd) }
     }
 

@@ -42,18 +42,7 @@ pub struct Wanted<'a> {
 
 /// Finds enumerators, functions and members of structs. An error says what is wrong with the BTF.
 pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, String> {
-    let header = |at: usize| read(btf, at).ok_or("BTF: header cut short");
-    if header(0)? & 0xffff != u32::from(MAGIC) {
-        return Err("BTF: wrong magic".into());
-    }
-    let base = header(4)? as usize;
-    let section = |at: usize| -> Result<&[u8], String> {
-        let start = base + header(at)? as usize;
-        let end = start + header(at + 4)? as usize;
-        btf.get(start..end).ok_or_else(|| "BTF: section outside of the file".into())
-    };
-    let (types, strings) = (section(8)?, section(16)?);
-
+    let (types, strings) = sections(btf)?;
     let mut found = Found::default();
     let mut protos = Vec::new(); // (function, id of its prototype): may come before or after it
     let mut offsets = vec![0]; // of each type by id; 0 is void and has none
@@ -103,6 +92,43 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, String> {
         let at = offsets.get(proto as usize).ok_or("BTF: a function without a prototype")?;
         let info = read(types, at + 4).ok_or("BTF: types cut short")?;
         found.funcs.insert(name.to_owned(), Func { id, proto, params: (info & 0xffff) as usize });
+    }
+    Ok(found)
+}
+
+/// The sections of types and of strings.
+fn sections(btf: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    let header = |at: usize| read(btf, at).ok_or("BTF: header cut short");
+    if header(0)? & 0xffff != u32::from(MAGIC) {
+        return Err("BTF: wrong magic".into());
+    }
+    let base = header(4)? as usize;
+    let section = |at: usize| -> Result<&[u8], String> {
+        let start = base + header(at)? as usize;
+        let end = start + header(at + 4)? as usize;
+        btf.get(start..end).ok_or_else(|| "BTF: section outside of the file".into())
+    };
+    Ok((section(8)?, section(16)?))
+}
+
+/// IDs of all functions whose names are wanted, in their order.
+pub fn functions(btf: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<u32>, String> {
+    let (types, strings) = sections(btf)?;
+    let (mut found, mut at) = (Vec::new(), 0);
+    for id in 1.. {
+        if at >= types.len() {
+            break;
+        }
+        let word = |n: usize| read(types, at + 4 * n).ok_or("BTF: types cut short");
+        let (name, info) = (word(0)?, word(1)?);
+        let (kind, vlen) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+        let extra =
+            extra_words(kind, vlen).ok_or_else(|| format!("BTF: kind {kind} is new to this reader"))?;
+        let name = strings.get(name as usize..).unwrap_or_default();
+        if kind == KIND_FUNC && wanted(name.split(|&byte| byte == 0).next().unwrap_or_default()) {
+            found.push(id);
+        }
+        at += 4 * (3 + extra);
     }
     Ok(found)
 }

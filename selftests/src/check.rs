@@ -6,15 +6,69 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
+use std::time::{Duration, Instant};
 use vmtest_protocol::{Check, GuestOutcome};
 
-/// Most expectations that are reported if all were met; if some failed, those are reported (up to
-/// `MAX_FAILED`).
+/// Most expectations that are reported if all were met.
 const MAX_HELD: usize = 8;
+/// Most failed ones that are reported, and most met ones beside them.
 const MAX_FAILED: usize = 20;
+const MAX_BESIDE: usize = 12;
+
+/// Sends expectations to the host while the subtest runs.
+///
+/// Waiting until an event has left the machine takes longer than most checks. So the first few are sent one
+/// by one, then those that fail, and of the others the last few whenever some time has passed.
+pub struct Reporter {
+    send: Box<dyn FnMut(Vec<Check>)>,
+    pace: Pace,
+    events: usize,
+    /// How many were sent or left out.
+    passed: usize,
+    last: Instant,
+}
+
+/// How much is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Each expectation: the next step may be the last one of this kernel.
+    Each,
+    First,
+    /// One event: the host counts those of thousands of rounds.
+    Later,
+}
+
+impl Reporter {
+    /// Number of expectations that are sent one by one.
+    const FIRST: usize = 6;
+    /// Most in an event.
+    const LAST: usize = 8;
+    const INTERVAL: Duration = Duration::from_millis(200);
+
+    pub fn new(pace: Pace, send: impl FnMut(Vec<Check>) + 'static) -> Self {
+        Self { send: Box::new(send), pace, events: 0, passed: 0, last: Instant::now() }
+    }
+
+    /// Looks at the expectations so far, after each one.
+    fn look(&mut self, all: &[Check]) {
+        let (at_once, most) = match self.pace {
+            Pace::Each => (usize::MAX, 500),
+            Pace::First => (Self::FIRST, 60),
+            Pace::Later => (0, 1),
+        };
+        let fails = all.last().is_some_and(|check| !check.ok);
+        let due = all.len() <= at_once || fails || self.last.elapsed() >= Self::INTERVAL;
+        if due && self.events < most {
+            let from = self.passed.max(all.len().saturating_sub(Self::LAST));
+            (self.send)(all[from..].to_vec());
+            self.events += 1;
+            (self.passed, self.last) = (all.len(), Instant::now());
+        }
+    }
+}
 
 /// The expectations of one subtest, in the order in which they were checked.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Checks {
     all: Vec<Check>,
     known_bug: Option<String>,
@@ -22,6 +76,7 @@ pub struct Checks {
     known_bugs: BTreeMap<usize, String>,
     skip: Option<String>,
     measured: String,
+    reporter: Option<Reporter>,
 }
 
 /// The verdict on a subtest.
@@ -39,6 +94,11 @@ pub struct Verdict {
 }
 
 impl Checks {
+    /// Also reports them as they are checked.
+    pub fn reported(reporter: Reporter) -> Self {
+        Self { reporter: Some(reporter), ..Self::default() }
+    }
+
     /// Checks that `seen` equals `expected`.
     pub fn eq<T: PartialEq + Display>(&mut self, what: impl Into<String>, seen: T, expected: T) {
         let ok = seen == expected;
@@ -65,6 +125,9 @@ impl Checks {
         ok: bool,
     ) {
         self.all.push(Check { what: what.into(), expected: expected.into(), seen: seen.into(), ok });
+        if let Some(reporter) = &mut self.reporter {
+            reporter.look(&self.all);
+        }
     }
 
     /// Records a check that a known kernel bug may break. `bug`: on a kernel that has it, its description; then
@@ -136,14 +199,23 @@ impl Checks {
             }
             (None, None, None) => (GuestOutcome::Pass, String::new()),
         };
-        let seen = match failed {
-            0 => self.all.into_iter().take(MAX_HELD).collect(),
-            _ => self.all.into_iter().filter(|check| !check.ok).take(MAX_FAILED).collect(),
-        };
+        let first = first_failed.map(|(at, _)| at);
+        let seen = worth_showing(self.all, first);
         // No measurement unless the subtest passed.
         let measured = if outcome == GuestOutcome::Pass { self.measured } else { String::new() };
         Verdict { outcome, reason, checks, seen, measured }
     }
+}
+
+/// If one failed: the failed ones and the met ones nearest to the first, in order. Otherwise the first few.
+fn worth_showing(all: Vec<Check>, first_failed: Option<usize>) -> Vec<Check> {
+    let Some(first) = first_failed else { return all.into_iter().take(MAX_HELD).collect() };
+    let mut held: Vec<usize> = (0..all.len()).filter(|&at| all[at].ok).collect();
+    held.sort_by_key(|at| at.abs_diff(first));
+    let failed = (0..all.len()).filter(|&at| !all[at].ok).take(MAX_FAILED);
+    let mut shown: Vec<usize> = failed.chain(held.into_iter().take(MAX_BESIDE)).collect();
+    shown.sort_unstable();
+    shown.into_iter().map(|at| all[at].clone()).collect()
 }
 
 #[cfg(test)]

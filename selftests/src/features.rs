@@ -23,7 +23,8 @@ pub struct Features {
 }
 
 /// Files from which [`Features::system`] is read, by name.
-const SYSTEM: [(&str, &str); 4] = [
+const SYSTEM: [(&str, &str); 5] = [
+    ("fail-nth", "/proc/thread-self/fail-nth"),
     ("net.core.bpf_jit_harden", "/proc/sys/net/core/bpf_jit_harden"),
     ("vulnerabilities.retbleed", "/sys/devices/system/cpu/vulnerabilities/retbleed"),
     ("vulnerabilities.spectre_v2", "/sys/devices/system/cpu/vulnerabilities/spectre_v2"),

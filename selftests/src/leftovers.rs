@@ -54,7 +54,8 @@ impl Counts {
         })
     }
 
-    /// How many more of each kind there are now: links, programs, images of trampolines, functions.
+    /// How many more of each kind there are now: links, programs, images of trampolines, lines of
+    /// enabled_functions.
     pub fn more(&self) -> Result<[i64; 4], String> {
         let now = Self::now()?;
         let more = |now: usize, before: usize| now as i64 - before as i64;

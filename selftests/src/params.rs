@@ -27,6 +27,8 @@ pub struct Params {
     pub self_test: Option<SelfTest>,
     /// Also try what is known to kill or corrupt this kernel.
     pub provoke: bool,
+    /// Whether the clock counts instructions.
+    pub icount: bool,
     /// Name and value, to set before the first test.
     pub sysctls: Vec<(String, String)>,
     /// bpftool of the tree under test; `None` if the host provides none.
@@ -94,6 +96,7 @@ impl Params {
             pick: last(param::PICK).map(str::to_owned),
             effort,
             self_test,
+            icount: last(param::ICOUNT) == Some("1"),
             provoke: last(param::PROVOKE) == Some("1"),
             repeat,
             until_fail: last(param::UNTIL_FAIL) == Some("1"),

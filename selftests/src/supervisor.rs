@@ -32,10 +32,10 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     let mut counts = Counts::default();
     let mut relay = |event: Event| {
         counts.add(&event);
-        let begins = matches!(event, Event::Start(_));
+        let awaited = worker::answer(&event).is_some();
         port.send(event)?;
-        if begins {
-            // A subtest may kill this machine, and the host must know which one it was.
+        if awaited {
+            // A subtest may kill this machine, and the host must know which one it was, and how far it got.
             port.drain();
         }
         Ok(())
@@ -77,7 +77,12 @@ impl Counts {
         match event {
             Event::Plan(plan) => self.planned += plan.tests.len() as u32,
             Event::End(_) => self.ended += 1,
-            Event::Hello(_) | Event::Start(_) | Event::Splat(_) | Event::Output(_) | Event::Done(_) => {}
+            Event::Hello(_)
+            | Event::Start(_)
+            | Event::Checked(_)
+            | Event::Splat(_)
+            | Event::Output(_)
+            | Event::Done(_) => {}
         }
     }
 }
@@ -91,8 +96,8 @@ fn set_sysctls(sysctls: &[(String, String)]) -> Result<(), String> {
     Ok(())
 }
 
-/// Forks the worker and relays its events until it ends. A byte sent back means that a `start` has left the
-/// machine: only then does the subtest begin.
+/// Forks the worker and relays its events until it ends. A byte sent back means that an event has left the
+/// machine: only then does the subtest begin, or go on.
 fn run_worker(
     work: impl FnOnce(File, File) -> io::Result<()>,
     mut relay: impl FnMut(Event) -> io::Result<()>,
@@ -119,11 +124,11 @@ fn run_worker(
     for line in BufReader::new(File::from(from_worker)).lines() {
         // An invalid line was truncated by the death of the worker, which `done` reports.
         if let Ok(event) = serde_json::from_str(&line?) {
-            let begins = matches!(event, Event::Start(_));
+            let answer = worker::answer(&event);
             relay(event)?;
-            if begins {
+            if let Some(byte) = answer {
                 // A worker that has died in the meantime needs no answer.
-                let _ = tell.write_all(b".");
+                let _ = tell.write_all(&[byte]);
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::bpf::{self, Copy, ENOTSUPP, FilePlace, Kind, Refusal};
 use crate::features::{
-    self, FSESSION, Features, IS_RETURN, KPROBE_SESSION, LSM_HOOK, TARGET, UPROBE_SESSION,
+    self, FSESSION, FSESSION_MULTI, Features, IS_RETURN, KPROBE_SESSION, LSM_HOOK, TARGET, UPROBE_SESSION,
 };
 use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
@@ -18,6 +18,8 @@ pub enum Needs {
     Sessions,
     /// fsession programs that call no kfunc: the interpreter can run those, too.
     PlainSessions,
+    /// fsession programs that may call kfuncs, also on many functions at once (fsession.multi).
+    MultiSessions,
     /// fsession programs that may call kfuncs, and LSM programs.
     SessionsAndLsm,
     /// The session kfuncs in kprobe sessions, with either prototype.
@@ -45,6 +47,9 @@ pub const NO_FSESSION: &str = "JIT does not support fsession";
 /// The verifier's message for a kfunc call without a JIT.
 pub const NO_KFUNC: &str = "JIT is required for calling kernel function";
 
+/// The verifier's message for a tracing program without a target, which only some attach types may be.
+const NO_TARGET: &str = "Tracing programs must provide btf_id";
+
 /// Probes the kernel.
 pub fn ask(features: &Features, needs: Needs) -> Support {
     if needs == Needs::Nothing {
@@ -58,6 +63,10 @@ pub fn ask(features: &Features, needs: Needs) -> Support {
         Needs::Sessions => match plain_sessions(features) {
             Ok(Support::Yes) => kfuncs(features, Kind::Fsession),
             other => other,
+        },
+        Needs::MultiSessions => match ask(features, Needs::Sessions) {
+            Support::Yes => multi_sessions(features),
+            other => Ok(other),
         },
         Needs::SessionsAndLsm => match plain_sessions(features) {
             Ok(Support::Yes) => match kfuncs(features, Kind::Fsession) {
@@ -90,6 +99,45 @@ fn kfuncs(features: &Features, kind: Kind) -> Result<Support, String> {
     let target = if kind == Kind::Fsession { features.target_id()? } else { 0 };
     let answer = bpf::load_minimal(kind, target, &[features.func_id(IS_RETURN)?]);
     Ok(judge_kfunc(features, answer.map(drop)))
+}
+
+/// Loads a session on many functions that does nothing, and compares the answer with the BTF.
+fn multi_sessions(features: &Features) -> Result<Support, String> {
+    let value = features.btf.values.get(FSESSION_MULTI).copied();
+    if value.is_some_and(|value| value != i64::from(bpf::FSESSION_MULTI)) {
+        return Err(format!("{FSESSION_MULTI} is {value:?} here, and {} in the runner", bpf::FSESSION_MULTI));
+    }
+    let answer = bpf::load_minimal(Kind::FsessionMulti, 0, &[]);
+    Ok(judge_multi(value.is_some(), answer.map(drop)))
+}
+
+/// Interprets the answer to loading a session on many functions, which names none of them yet. `has`: BTF has
+/// the attach type.
+fn judge_multi(has: bool, answer: Result<(), Refusal>) -> Support {
+    let broken = |what: String, log: String| Support::Broken(what, log);
+    match (has, answer) {
+        (true, Ok(())) => Support::Yes,
+        (true, Err(refusal)) => broken(
+            format!(
+                "BTF has {FSESSION_MULTI}, but a program of that type that does nothing is refused: {refusal}"
+            ),
+            refusal.log,
+        ),
+        (false, Err(refusal)) if refusal.errno == EINVAL && refusal.log.contains(NO_TARGET) => {
+            Support::No(format!(
+                "BTF has no {FSESSION_MULTI}, and such a program is refused with -EINVAL and {NO_TARGET:?}"
+            ))
+        }
+        (false, Err(refusal)) => broken(
+            format!(
+                "BTF has no {FSESSION_MULTI}, but such a program is not refused with -EINVAL and {NO_TARGET:?}: {refusal}"
+            ),
+            refusal.log,
+        ),
+        (false, Ok(())) => {
+            broken(format!("BTF has no {FSESSION_MULTI}, but such a program loads"), String::new())
+        }
+    }
 }
 
 /// Whether there are LSM programs. Where BTF has the hooks, the subtests load their own and report a rejection.

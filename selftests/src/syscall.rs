@@ -87,7 +87,7 @@ pub fn link_detach(link: &Link) -> Result<(), Errno> {
 /// # Safety
 /// `T` must be the kernel's structure for this kind of object, and every bit pattern must be valid for it;
 /// its pointers must be valid for the given lengths.
-unsafe fn info<T>(fd: c_int, info: &mut T) -> Result<(), Errno> {
+pub unsafe fn info<T>(fd: c_int, info: &mut T) -> Result<(), Errno> {
     let mut attr = sys::bpf_attr::default();
     attr.info.bpf_fd = fd as u32;
     attr.info.info_len = size_of::<T>() as u32;

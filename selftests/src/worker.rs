@@ -6,7 +6,7 @@
 //! reading the kernel's BTF again for each subtest would take longer than the subtests.
 
 use crate::bpf::{self, Session};
-use crate::check::Checks;
+use crate::check::{Checks, Pace, Reporter};
 use crate::features::{Features, Profile};
 use crate::kmsg::Kmsg;
 use crate::load;
@@ -20,13 +20,14 @@ use nix::unistd::{ForkResult, fork};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Instant;
-use vmtest_protocol::{End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
+use vmtest_protocol::{Checked, End, Event, GuestOutcome, Plan, SelfTest, Splat, Start};
 
 /// Sends events to the supervisor, which stamps them.
 pub struct Events {
     /// Pipe to the supervisor.
     pub pipe: File,
-    /// Pipe from the supervisor: a byte for each `start` that has left the machine.
+    /// Pipe from the supervisor: a byte for each event that has left the machine, if the worker waits for it
+    /// ([`answer`]).
     pub told: File,
     /// Current round of the plan, from 1.
     pub round: u32,
@@ -42,9 +43,31 @@ impl Events {
 
     /// Reports that a subtest begins, and waits until the host can know: the subtest may kill the machine.
     pub fn begin(&self, start: Start) -> io::Result<()> {
-        self.send(&Event::Start(start))?;
-        // A supervisor that is gone sends nothing, and there is nothing to wait for.
-        (&self.told).read(&mut [0]).map(drop)
+        self.send_off(&Event::Start(start))
+    }
+
+    /// Sends one event, and waits until it has left the machine.
+    fn send_off(&self, event: &Event) -> io::Result<()> {
+        self.send(event)?;
+        // A supervisor that is gone sends nothing, and there is nothing to wait for. The answer to an event of
+        // a process that has died in the meantime is still in the pipe.
+        let mut byte = [0];
+        while (&self.told).read(&mut byte)? == 1 && Some(byte[0]) != answer(event) {}
+        Ok(())
+    }
+}
+
+/// What the supervisor sends back once this event has left the machine; `None` if nothing waits for that.
+pub fn answer(event: &Event) -> Option<u8> {
+    match event {
+        Event::Start(_) => Some(b's'),
+        Event::Checked(_) => Some(b'c'),
+        Event::Hello(_)
+        | Event::Plan(_)
+        | Event::End(_)
+        | Event::Splat(_)
+        | Event::Output(_)
+        | Event::Done(_) => None,
     }
 }
 
@@ -216,7 +239,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
             Err(trouble) => (None, Some(trouble)),
         },
     };
-    let mut checks = Checks::default();
+    let mut checks = Checks::reported(reporter(test, run, events)?);
     let trouble = trouble.or_else(|| {
         let session = session?;
         session.reset(nix::unistd::getpid().as_raw() as u32);
@@ -227,6 +250,7 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
             features: run.features,
             effort: run.params.effort,
             provoke: run.params.provoke,
+            icount: run.params.icount,
             bpftool: run.params.bpftool.as_deref().unwrap_or_default(),
         })
         .err()
@@ -251,6 +275,21 @@ fn child(test: &'static Subtest, run: &Run, events: &Events, started: Instant) -
         log: if again { String::new() } else { log },
     }))?;
     Ok(verdict.outcome)
+}
+
+/// Reports what a subtest checks while it runs.
+fn reporter(test: &'static Subtest, run: &Run, events: &Events) -> io::Result<Reporter> {
+    let pipe = Events { pipe: events.pipe.try_clone()?, told: events.told.try_clone()?, round: events.round };
+    let pace = match events.round {
+        _ if run.params.provoke => Pace::Each,
+        1 => Pace::First,
+        _ => Pace::Later,
+    };
+    Ok(Reporter::new(pace, move |checks| {
+        let checked = Event::Checked(Checked { name: test.name(), round: pipe.round, checks });
+        // If the supervisor is gone, this process is about to be killed.
+        let _ = pipe.send_off(&checked);
+    }))
 }
 
 /// Ends this process at once: a regular exit would flush and free state shared with its parent.

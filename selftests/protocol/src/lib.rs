@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. The host rejects a `hello` with any other version: a stale runner must not be
 /// trusted.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// A warning that the runner writes to the kernel log just before `done`. If it reaches the console, all
 /// earlier kernel warnings have reached it as well.
@@ -49,6 +49,8 @@ pub mod param {
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `1`: also try what is known to kill or corrupt this kernel. The only one of these that a user may set.
     pub const PROVOKE: &str = "vmtest.provoke";
+    /// `1`: the guest's clock is a counter of instructions, one for a nanosecond.
+    pub const ICOUNT: &str = "vmtest.icount";
     /// `name=value`, repeatable: sysctl to set before the first test.
     pub const SYSCTL: &str = "vmtest.sysctl";
     /// Path of a bpftool in the guest; if absent, no subtest that uses it runs.
@@ -90,6 +92,8 @@ pub enum Event {
     Plan(Plan),
     /// A subtest begins.
     Start(Start),
+    /// Expectations of the running subtest, sent as they are checked: the guest may die before its end.
+    Checked(Checked),
     /// A subtest ended.
     End(End),
     /// The kernel printed a warning (found in its log or taint flags).
@@ -225,6 +229,18 @@ pub struct Check {
     pub ok: bool,
 }
 
+/// Expectations of the running subtest, in order. Not all of them: see the runner's `check`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Name of the subtest.
+    #[serde(flatten)]
+    pub name: TestName,
+    /// Number of the round, from 1.
+    pub round: u32,
+    /// The expectations since the last event of this kind.
+    pub checks: Vec<Check>,
+}
+
 /// A subtest ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
@@ -240,8 +256,8 @@ pub struct End {
     pub reason: String,
     /// Number of expectations that were checked. 0 is never a pass.
     pub checks: u32,
-    /// The expectations that were not met, or the first few that were; met ones are only reported in the
-    /// first round.
+    /// The expectations that were not met and those around them, or the first few if all were met, which are
+    /// only reported in the first round.
     pub seen: Vec<Check>,
     /// Measurements, for humans; empty without any.
     #[serde(default)]
@@ -313,9 +329,15 @@ pub struct Listed {
     /// Uses the bpftool of the tree under test; planned only if the host provides one.
     #[serde(default)]
     pub bpftool: bool,
+    /// Measures a cost, which an emulator can count in instructions if nothing else runs in the guest.
+    #[serde(default)]
+    pub counted: bool,
     /// Runs only if its group is named: it does not test the kernel, but kills it.
     #[serde(default)]
     pub only_named: bool,
+    /// Tests what most kernels do not have: a skip does not count, unless its group is named.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Whether a glob names this group explicitly; `*` does not.

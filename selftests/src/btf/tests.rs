@@ -52,3 +52,10 @@ fn a_member_is_there_or_not_only_of_a_struct_that_is_there() {
     let found = find(&sample(), &Wanted { members: &members, ..Wanted::default() }).expect("well formed");
     assert_eq!(found.members, [("A.A".into(), true), ("A.f".into(), true), ("A.BIG".into(), false)].into());
 }
+
+#[test]
+fn functions_are_chosen_by_their_names() {
+    assert_eq!(functions(&sample(), |name| name == b"f"), Ok(vec![2]));
+    assert_eq!(functions(&sample(), |name| name == b"A"), Ok(vec![]), "an enumerator");
+    assert!(functions(&sample()[..60], |_| true).is_err());
+}

@@ -20,7 +20,7 @@ fn a_failure_says_what_was_expected_and_seen() {
     let verdict = checks(&[true, false, true]).verdict(None);
     assert_eq!(verdict.outcome, GuestOutcome::Fail);
     assert_eq!(verdict.reason, "x: expected 1, seen 0 (1 of 3)");
-    assert_eq!(verdict.seen.len(), 1);
+    assert_eq!(verdict.seen.iter().map(|check| check.ok).collect::<Vec<_>>(), [true, false, true]);
 }
 
 #[test]
@@ -106,4 +106,41 @@ fn a_known_bug_of_one_expectation_excuses_no_other() {
     turned.state_with_bug(Some("known"), "of it", "1", "0", false);
     turned.turn_round();
     assert_eq!(turned.verdict(None).outcome, GuestOutcome::Fail);
+}
+
+#[test]
+fn a_failure_is_shown_with_what_held_around_it() {
+    let mut all = checks(&[true; 40]);
+    all.eq("it", 0, 1);
+    for _ in 0..40 {
+        all.eq("after", 1, 1);
+    }
+    let seen = all.verdict(None).seen;
+    assert_eq!(seen.len(), 1 + MAX_BESIDE);
+    assert_eq!(seen.iter().position(|check| !check.ok), Some(MAX_BESIDE / 2));
+}
+
+/// What a reporter sends of so many expectations, of which the last fails.
+fn sent(pace: Pace, held: usize) -> Vec<Vec<Check>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let mut checks = Checks::reported(Reporter::new(pace, move |batch| drop(sender.send(batch))));
+    for n in 0..held {
+        checks.eq(n.to_string(), 1, 1);
+    }
+    checks.eq("last", 0, 1);
+    drop(checks);
+    receiver.iter().collect()
+}
+
+#[test]
+fn the_first_are_sent_at_once_and_a_failure_with_those_before_it() {
+    let batches = sent(Pace::First, 100);
+    let first: Vec<&str> = batches.iter().take(Reporter::FIRST).map(|one| one[0].what.as_str()).collect();
+    assert_eq!(first, (0..Reporter::FIRST).map(|n| n.to_string()).collect::<Vec<_>>());
+    let last = batches.last().expect("the failure");
+    assert_eq!((last.len(), last.last().map(|check| check.ok)), (Reporter::LAST, Some(false)));
+    assert!(batches.len() < 20, "not each of the others: {}", batches.len());
+    assert_eq!(sent(Pace::Later, 5).concat().len(), 6);
+    assert!(sent(Pace::Later, 5).len() <= 2);
+    assert_eq!(sent(Pace::Each, 100).len(), 101);
 }

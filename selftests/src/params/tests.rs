@@ -26,12 +26,13 @@ fn every_key_is_read() {
     let p = params(
         "vmtest.test=basic/*,cookie/bits vmtest.effort=quick vmtest.selftest=blind vmtest.exec=ZWNobyBoaQ== \
          vmtest.repeat=7 vmtest.untilfail=1 vmtest.seconds=90 \
-         vmtest.provoke=1 vmtest.bpftool=/obj/bpftool vmtest.upstream=/vm/u.json \
+         vmtest.provoke=1 vmtest.icount=1 vmtest.bpftool=/obj/bpftool vmtest.upstream=/vm/u.json \
          vmtest.sysctl=net.core.bpf_jit_enable=0 \"vmtest.sysctl=kernel.core_pattern=a b\"",
     );
     assert_eq!(p.tests, ["basic/*", "cookie/bits"]);
     assert_eq!((p.effort, p.self_test), (Effort::Quick, Some(SelfTest::Blind)));
     assert_eq!((p.repeat, p.until_fail, p.time), (7, true, Some(Duration::from_secs(90))));
+    assert!(p.icount && !params("").icount);
     assert!(p.provoke && !params("").provoke && !params("vmtest.provoke=yes").provoke);
     assert_eq!(p.exec.as_deref(), Some("echo hi"));
     assert_eq!(p.bpftool.as_deref(), Some("/obj/bpftool"));

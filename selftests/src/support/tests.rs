@@ -62,11 +62,33 @@ fn without_btf_nothing_is_known_to_be_absent() {
     for needs in [
         Needs::Sessions,
         Needs::PlainSessions,
+        Needs::MultiSessions,
         Needs::SessionsAndLsm,
         Needs::KprobeSessions,
         Needs::UprobeSessions,
     ] {
         assert!(matches!(ask(&features, needs), Support::Broken(..)), "{needs:?}");
+    }
+}
+
+#[test]
+fn sessions_on_many_functions_are_a_skip_only_without_the_attach_type() {
+    let message = "Tracing programs must provide btf_id\n";
+    for (has, answer, expected) in [
+        (true, Ok(()), "yes"),
+        (true, refused(EINVAL, message), "broken"),
+        (true, refused(EOPNOTSUPP, JIT), "broken"),
+        (false, refused(EINVAL, message), "no"),
+        (false, refused(EINVAL, COUNT), "broken"),
+        (false, refused(EOPNOTSUPP, message), "broken"),
+        (false, Ok(()), "broken"),
+    ] {
+        let seen = match judge_multi(has, answer.clone()) {
+            Support::Yes => "yes",
+            Support::No(_) => "no",
+            Support::Broken(..) => "broken",
+        };
+        assert_eq!(seen, expected, "{has} {answer:?}");
     }
 }
 

@@ -6,10 +6,12 @@ mod concurrent;
 mod cookie;
 mod cost;
 mod elsewhere;
+mod failnth;
 mod faults;
 mod in_flight;
 mod info;
 mod mixed;
+mod multi;
 mod reject;
 mod stress;
 mod tools;
@@ -51,6 +53,8 @@ pub enum Demand {
     SingleThread,
     /// userfaultfd(2), for pages that others wait for until they are filled.
     Userfaultfd,
+    /// Allocations that fail on request, through /proc/thread-self/fail-nth.
+    FailNth,
 }
 
 /// Defines the subtests of a group: effort, function (which names the subtest), programs, requirements
@@ -105,6 +109,8 @@ pub struct Context<'a> {
     pub effort: Effort,
     /// Whether it may try what is known to kill or corrupt this kernel (`vmtest.provoke=1`).
     pub provoke: bool,
+    /// Whether the clock counts instructions (`vmtest.icount=1`).
+    pub icount: bool,
     /// bpftool of the tree under test; empty for a subtest that does not use it.
     pub bpftool: &'a str,
 }
@@ -269,6 +275,11 @@ impl Subtest {
         if self.asks(Demand::SeveralCpus) && cpus < 2 {
             return Some(format!("it needs more than one CPU, and the guest has {cpus}"));
         }
+        if self.asks(Demand::FailNth)
+            && let Err(why) = crate::fail_nth::is_there()
+        {
+            return Some(why);
+        }
         (self.asks(Demand::Userfaultfd) && !crate::userfault::is_there())
             .then(|| "it needs userfaultfd(2), and the kernel is built without CONFIG_USERFAULTFD".to_owned())
     }
@@ -276,6 +287,11 @@ impl Subtest {
     /// Whether it uses the bpftool of the tree under test.
     fn uses_bpftool(&self) -> bool {
         self.test == tools::GROUP
+    }
+
+    /// Whether it tests what most kernels do not have, so that only those who name its group expect it to run.
+    fn is_optional(&self) -> bool {
+        self.needs == Needs::MultiSessions || self.asks(Demand::FailNth)
     }
 
     /// Whether it runs only if its group is named.
@@ -298,10 +314,12 @@ fn all() -> impl Iterator<Item = &'static Subtest> {
         .chain(reject::SUBTESTS)
         .chain(elsewhere::SUBTESTS)
         .chain(unsupported::SUBTESTS)
+        .chain(multi::SUBTESTS)
         .chain(info::SUBTESTS)
         .chain(tools::SUBTESTS)
         .chain(cost::SUBTESTS)
         .chain(stress::SUBTESTS)
+        .chain(failnth::SUBTESTS)
         .chain(faults::SUBTESTS)
 }
 
@@ -334,7 +352,9 @@ pub fn listed() -> Vec<Listed> {
         single_thread: test.asks(Demand::SingleThread),
         several_cpus: test.asks(Demand::SeveralCpus),
         bpftool: test.uses_bpftool(),
+        counted: test.test == cost::GROUP,
         only_named: test.only_named(),
+        optional: test.is_optional(),
     };
     all().map(listed).collect()
 }

@@ -141,7 +141,10 @@ fn leftovers_are_counted(t: &mut Context) -> Result<(), String> {
     let link = program.attach(0).map_err(|errno| format!("attach: {errno}"))?;
     t.call_fentry_tests()?;
     t.checks.same("runs in a call", t.seen().one_arg_seen.map(|seen| seen.runs), [1, 1]);
-    t.checks.same("more links, programs, images of trampolines, functions", counts.more()?, [1; 4]);
+    let [more @ .., lines] = counts.more()?;
+    t.checks.same("more links, programs, images of trampolines", more, [1; 3]);
+    // Of a function with a trampoline some kernels write a second line.
+    t.checks.state("more lines of enabled_functions", "1 or 2", lines.to_string(), (1..=2).contains(&lines));
     drop((link, program));
     counts.state_as_before(t.checks)
 }

@@ -44,40 +44,55 @@ pub fn run(
 ) -> Result<Class> {
     let mutants = mutants::load(&project.join("patches").join(MUTANTS), only)?;
     // Direct boot takes a third of the time of vng, and no mutant is about booting.
-    let request = Request { boot: BootChoice::Direct, ..common.clone() };
+    let variants = mutants::variants(&mutants);
+    let request = Request { boot: BootChoice::Direct, variants, ..common.clone() };
     let ctx = start::context(project, mirror, Verbosity::Normal, None)?;
     let prepared = prepare(&ctx, Plan::new(&request)?)?;
-    let Some(control) = prepared.plan.columns.first().cloned() else {
+    // The series itself on each variant, the default one first.
+    let controls = prepared.plan.columns.clone();
+    if controls.is_empty() {
         return Err(Error::usage("no kernel to modify"));
-    };
+    }
     let damages: &[SelfTest] = if with_coverage { &[SelfTest::Turned, SelfTest::Blind] } else { &[] };
-    let columns = columns(&control, damages, &mutants);
+    let columns = columns(&controls, damages, &mutants)?;
     let resources = Resources::open(&ctx, &prepared)?;
     // Before building any kernel: a glob without a match is a mistake in the mutant.
     mutants::check(&mutants, resources.runner()?.1)?;
     let run_dir = start::run_dir(&ctx, None)?;
     let results = build_chain::run(&resources, &columns, &run_dir)?;
-    let Some((control, others)) = results.split_first() else {
-        return Err(Error::host("the series itself was not run"));
-    };
     // Columns are identified by their index.
-    if others.len() != damages.len() + mutants.len() {
+    if results.len() != columns.len() {
         return Err(Error::host(format!("{} of {} columns were run", results.len(), columns.len())));
     }
+    let (undamaged, others) = results.split_at(controls.len());
+    let control = &undamaged[0];
     let (damaged, seen) = others.split_at(damages.len());
-    let judged = |(mutant, seen)| (mutant, mutants::judge(mutant, control, seen));
-    let findings: Vec<(&Mutant, MutantResult)> = mutants.iter().zip(seen).map(judged).collect();
+    let without = mutants.iter().map(|mutant| Ok(&undamaged[place(&controls, mutant)?]));
+    let without: Vec<&ColumnResult> = without.collect::<Result<_>>()?;
+    let judged = |((mutant, control), seen)| (mutant, mutants::judge(mutant, control, seen));
+    let findings: Vec<(&Mutant, MutantResult)> =
+        mutants.iter().zip(without.iter().copied()).zip(seen).map(judged).collect();
     let mut class = interrupt::requested().unwrap_or_else(|| worst(&findings, mutants.len()));
     let mut unproven = String::new();
     if let [turned, blind] = damaged {
-        let kernels: Vec<Column> =
-            std::iter::once(&columns[0]).chain(&columns[1 + damages.len()..]).cloned().collect();
+        // The tree's own test is run on the default variant only.
+        let on_default =
+            |(mutant, column): (&Mutant, &Column)| mutant.variant.is_none().then(|| column.clone());
+        let of_mutants = &columns[controls.len() + damages.len()..];
+        let kernels: Vec<Column> = std::iter::once(columns[0].clone())
+            .chain(mutants.iter().zip(of_mutants).filter_map(on_default))
+            .collect();
         let upstream = of_upstream(&ctx, common, &prepared, &kernels, &run_dir)?;
         let [upstream_control, upstream @ ..] = &upstream[..] else {
             return Err(Error::host("the tree's own tests were not run"));
         };
-        let seen = findings.iter().zip(seen).zip(upstream);
-        let mutants = seen.map(|(((mutant, _), own), upstream)| Seen { mutant, own, upstream }).collect();
+        let mut upstream = upstream.iter();
+        let seen = mutants.iter().zip(without.iter().copied()).zip(seen);
+        let mutants = seen.map(|((mutant, control), own)| {
+            let upstream = if mutant.variant.is_none() { upstream.next() } else { None };
+            Seen { mutant, control, own, upstream }
+        });
+        let mutants = mutants.collect();
         let evidence = Columns { control, turned, blind, mutants, upstream: upstream_control };
         let found;
         (unproven, found) = write_coverage(&evidence, &run_dir, project)?;
@@ -94,18 +109,32 @@ pub fn run(
     Ok(class)
 }
 
-/// The series itself, the same with the suite damaged in each of these ways, and with each mutant on top.
-fn columns(control: &Column, damages: &[SelfTest], mutants: &[Mutant]) -> Vec<Column> {
-    let with = |mutant: &Mutant| Column { on_top: Some(Arc::new(mutant.series.clone())), ..control.clone() };
+/// The series itself on each variant, the first with the suite damaged in each of these ways, and with each
+/// mutant on top.
+fn columns(controls: &[Column], damages: &[SelfTest], mutants: &[Mutant]) -> Result<Vec<Column>> {
+    let with = |mutant: &Mutant| {
+        let control = controls[place(controls, mutant)?].clone();
+        Ok(Column { on_top: Some(Arc::new(mutant.series.clone())), ..control })
+    };
     let damaged = |how: &SelfTest| Column {
         self_test: Some(*how),
         label: Some(how.name().to_owned()),
-        ..control.clone()
+        ..controls[0].clone()
     };
-    std::iter::once(control.clone())
-        .chain(damages.iter().map(damaged))
-        .chain(mutants.iter().map(with))
-        .collect()
+    let mut columns = controls.to_vec();
+    columns.extend(damages.iter().map(damaged));
+    columns.extend(mutants.iter().map(with).collect::<Result<Vec<_>>>()?);
+    Ok(columns)
+}
+
+/// The index of the column that a mutant is compared with.
+///
+/// # Errors
+/// Class `Host` if there is no column of its variant.
+fn place(controls: &[Column], mutant: &Mutant) -> Result<usize> {
+    let Some(variant) = &mutant.variant else { return Ok(0) };
+    let found = controls.iter().position(|column| column.variant.as_ref() == Some(variant));
+    found.ok_or_else(|| Error::host(format!("mutant {}: variant {variant} was not planned", mutant.name)))
 }
 
 /// Writes coverage.md; returns the lines about what is unproven, and their class.

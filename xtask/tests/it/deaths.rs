@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every way in which a guest can end, and the verdict. Never a pass.
 
+use std::fs;
+
 use crate::support::{Done, World, text};
 
 /// Boots a guest that does this, both ways, and asserts the exit code and the outcome of `basic/second`.
@@ -149,6 +151,28 @@ fn a_skip_counts_unless_it_is_allowed() {
         assert_eq!(optional, ["second"]);
     }
     judged("skip", &["--allow-skip", "tree:other=*"], 3, "skip", &[]);
+}
+
+#[test]
+fn a_skip_of_an_optional_subtest_does_not_count_unless_its_group_is_named() {
+    let world = World::new();
+    let list = world.path("home/list.json");
+    let listed = fs::read_to_string(&list).expect("the list");
+    let second = "\"subtest\":\"second\"";
+    assert!(listed.contains(second), "{listed}");
+    world.write("home/list.json", &listed.replace(second, &format!("{second},\"optional\":true")));
+    let spec = format!("tree:{}", world.tree("linux", "guest: skip").display());
+    for (tests, status) in [(&[][..], 0), (&["--test", "*"], 0), (&["--test", "basic/*"], 3)] {
+        let done = world.run(&[&["--kernel", &spec], tests].concat());
+        let json = done.exits(status).json();
+        let mut cells = json["cells"].as_array().expect("cells").iter();
+        let cell = cells.find(|cell| cell["subtest"] == "second").expect("a cell");
+        assert_eq!(
+            (&cell["outcome"], &cell["required"]),
+            (&"skip".into(), &(status != 0).into()),
+            "{tests:?}"
+        );
+    }
 }
 
 #[test]

@@ -80,6 +80,21 @@ fn a_mutant_is_noticed_by_the_subtests_that_it_names() {
 }
 
 #[test]
+fn a_mutant_is_compared_with_the_series_on_its_variant() {
+    let world = world("guest: pass");
+    mutant(&world, "a-default", "guest: fail", NOTICED);
+    mutant(&world, "b-variant", "guest: fail", &format!("{NOTICED}Variant: debug\n"));
+    let done = run(&world, &[]);
+    done.exits(0).says(&["noticed a-default", "variant debug", "exit 0: noticed 2"]);
+    assert_eq!(world.made("allnoconfig"), 2, "one for each variant");
+    assert_eq!(world.read("home/guest.calls").matches("qemu").count(), 4, "the series and a mutant on each");
+
+    mutant(&world, "c-unknown", "guest: fail", &format!("{NOTICED}Variant: no-such\n"));
+    run(&world, &[]).exits(2).says(&["no-such"]);
+    world.is_clean();
+}
+
+#[test]
 fn what_only_looks_noticed_is_not() {
     let panics = "Breaks: x\nNoticed-by: panic, basic/second\n";
     for (does, trailers, says) in [

@@ -192,7 +192,7 @@ fn attach_cookie(t: &mut Context) -> Result<(), String> {
 }
 
 /// Loads a session for a BPF program.
-fn load_on_program(t: &Context) -> Result<Session, String> {
+pub(super) fn load_on_program(t: &Context) -> Result<Session, String> {
     let mut object = Unloaded::open()?;
     object.set_target("on_program", t.session.fd("target_program")?, c"target_program")?;
     object.choose("on_program")?;

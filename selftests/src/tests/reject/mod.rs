@@ -73,7 +73,7 @@ fn refused<T>(t: &mut Context, what: &str, answer: &Result<T, Refusal>, errno: E
 }
 
 /// Checks that a program loads, so that similar ones are not rejected for another reason.
-fn loads<T>(t: &mut Context, what: &str, answer: &Result<T, Refusal>) {
+pub(super) fn loads<T>(t: &mut Context, what: &str, answer: &Result<T, Refusal>) {
     t.checks.eq(what, told(answer), "loaded".to_owned());
 }
 

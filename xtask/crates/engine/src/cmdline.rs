@@ -68,6 +68,7 @@ pub fn check_cmdline(plan: &Plan, column: &Column, variant: Option<&Variant>) ->
         memory_mib: 0,
         accel: Kind::Tcg,
         tcg_thread: "single",
+        icount: true,
         cpu: None,
         append,
         sysctls,

@@ -31,10 +31,12 @@ pub struct Columns<'a> {
 /// The results of both suites with a mutant.
 pub struct Seen<'a> {
     pub mutant: &'a Mutant,
+    /// Our own suite without the mutant, on the same variant.
+    pub control: &'a ColumnResult,
     /// Our own suite.
     pub own: &'a ColumnResult,
-    /// The tree's own session test.
-    pub upstream: &'a ColumnResult,
+    /// The tree's own session test, which runs on the default variant only.
+    pub upstream: Option<&'a ColumnResult>,
 }
 
 /// The evidence that one subtest can fail.
@@ -73,8 +75,8 @@ pub struct Noticing {
     pub breaks: String,
     /// Our own suite.
     pub own: Noticed,
-    /// The tree's own session test.
-    pub upstream: Noticed,
+    /// The tree's own session test; `None` if it was not run.
+    pub upstream: Option<Noticed>,
 }
 
 /// The result of one suite for one mutant.
@@ -106,12 +108,17 @@ fn tells(mutant: &Mutant, seen: &ColumnResult, cell: &Cell) -> bool {
     failed * BROAD <= seen.cells.len() || mutant.names(&cell.test, &cell.subtest)
 }
 
-/// The evidence for each subtest of our own suite, in order.
+/// The evidence for each subtest of our own suite, in order, except those that this kernel may skip: they test
+/// what it does not have.
 pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
     let fails_in = |column: &ColumnResult, cell: &Cell| {
         column.cells.iter().any(|other| same(cell, other) && fails(other))
     };
-    let own = columns.control.cells.iter().filter(|cell| cell.suite == "own");
+    let passes_in = |column: &ColumnResult, cell: &Cell| {
+        column.cells.iter().any(|other| same(cell, other) && other.outcome == Outcome::Pass)
+    };
+    let optional = |cell: &Cell| cell.outcome == Outcome::Skip && !cell.required;
+    let own = columns.control.cells.iter().filter(|cell| cell.suite == "own" && !optional(cell));
     own.map(|cell| Evidence {
         name: cell.name(),
         control: cell.outcome,
@@ -120,8 +127,9 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
         mutants: columns
             .mutants
             .iter()
+            .filter(|seen| passes_in(seen.control, cell))
             .filter(|seen| fails_in(seen.own, cell) && tells(seen.mutant, seen.own, cell))
-            .map(|seen| seen.mutant.name.clone())
+            .map(|seen| seen.mutant.title())
             .collect(),
     })
     .collect()
@@ -130,10 +138,10 @@ pub fn subtests(columns: &Columns<'_>) -> Vec<Evidence> {
 /// The results for each mutant.
 pub fn suites(columns: &Columns<'_>) -> Vec<Noticing> {
     let both = columns.mutants.iter().map(|seen| Noticing {
-        mutant: seen.mutant.name.clone(),
+        mutant: seen.mutant.title(),
         breaks: seen.mutant.breaks.clone(),
-        own: noticed(columns.control, seen.own),
-        upstream: noticed(columns.upstream, seen.upstream),
+        own: noticed(seen.control, seen.own),
+        upstream: seen.upstream.map(|upstream| noticed(columns.upstream, upstream)),
     });
     both.collect()
 }

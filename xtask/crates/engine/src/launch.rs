@@ -203,6 +203,7 @@ impl Launch<'_> {
             memory_mib: memory_mib(resources, bootable),
             accel: kind,
             tcg_thread: machine.tcg_thread,
+            icount: machine.icount && kind == Kind::Tcg,
             cpu: resources.plan.cpu_model.clone().or_else(|| variant.and_then(|variant| variant.cpu.clone())),
             append,
             sysctls,

@@ -6,6 +6,7 @@
 //! the mutant, and a kernel that dies or prints a warning counts only if the mutant declares that: a typo
 //! that panics the kernel would "break" every test and prove nothing about any of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -24,6 +25,8 @@ use vmtest_suite::own::compile;
 const BREAKS: &str = "Breaks:";
 /// Field that lists who must notice.
 const NOTICED_BY: &str = "Noticed-by:";
+/// Field that names the variant on which it can be noticed.
+const VARIANT: &str = "Variant:";
 
 /// A patch that breaks the series.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct Mutant {
     pub breaks: String,
     /// All of these must be seen.
     pub signs: Vec<Sign>,
+    /// The variant on which it is judged; `None` for the default one.
+    pub variant: Option<String>,
 }
 
 /// A sign that a mutant was noticed.
@@ -76,6 +81,12 @@ impl Sign {
 }
 
 impl Mutant {
+    /// Its name, with the variant if it has one.
+    pub fn title(&self) -> String {
+        let variant = self.variant.as_ref().map_or_else(String::new, |variant| format!(" ({variant})"));
+        format!("{}{variant}", self.name)
+    }
+
     /// Whether this subtest must notice it.
     pub fn names(&self, test: &str, subtest: &str) -> bool {
         self.signs.iter().any(|sign| matches!(sign, Sign::Subtest(_, glob) if matches(glob, test, subtest)))
@@ -138,7 +149,26 @@ fn read(name: String, path: &Path) -> Result<Mutant> {
     if signs.is_empty() {
         return Err(wrong(format!("no `{NOTICED_BY}` line names anything")));
     }
-    Ok(Mutant { name, series, breaks, signs })
+    let variant = match field(&text, VARIANT).as_slice() {
+        [] => None,
+        [one] => Some(one.clone()).filter(|one| one != DEFAULT_VARIANT),
+        more => {
+            return Err(wrong(format!(
+                "`{VARIANT}` names {} variants; a copy of it can name another",
+                more.len()
+            )));
+        }
+    };
+    Ok(Mutant { name, series, breaks, signs, variant })
+}
+
+/// The variant that mutants are judged on unless they name another.
+pub const DEFAULT_VARIANT: &str = "default";
+
+/// The variants that mutants need, the default one first.
+pub fn variants(mutants: &[Mutant]) -> Vec<String> {
+    let named: BTreeSet<&String> = mutants.iter().filter_map(|mutant| mutant.variant.as_ref()).collect();
+    std::iter::once(DEFAULT_VARIANT.to_owned()).chain(named.into_iter().cloned()).collect()
 }
 
 /// Values of a field in the mail of a patch, above the diff; an indented line continues the previous one.
@@ -343,6 +373,7 @@ pub(crate) mod samples {
             },
             breaks: "something".into(),
             signs: signs.iter().map(|sign| Sign::parse(sign).expect("a sign")).collect(),
+            variant: None,
         }
     }
 }

@@ -84,8 +84,8 @@ impl Repeat {
     /// # Errors
     /// Class `Usage` for more than can be reported.
     pub fn rounds(self, subtests: usize) -> Result<u32> {
-        // Each subtest has a start and an end; leave some room for everything else.
-        let can = (MAX_EVENTS - 1000) / (2 * subtests.max(1));
+        // Each subtest has a start, an end and at most one event between; the first round has more.
+        let can = (MAX_EVENTS - 60_000) / (3 * subtests.max(1));
         let can = u32::try_from(can).unwrap_or(u32::MAX).clamp(1, MAX_ROUNDS);
         match self.rounds {
             Some(rounds) if rounds > can => Err(Error::usage(format!("--repeat {rounds} is too large"))

@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use vmtest_protocol::{Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start, TestName};
+use vmtest_protocol::{
+    Check, Checked, Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start, TestName,
+};
 
 /// Most faults kept, in case a guest sends only garbage.
 const MAX_FAULTS: usize = 20;
@@ -14,6 +16,8 @@ pub const MAX_EVENTS: usize = 300_000;
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Most characters of a bad line that an error repeats.
 const EXCERPT: usize = 80;
+/// Most expectations kept of the running subtest: more than a runner sends.
+const MAX_CHECKED: usize = 1000;
 
 /// Something that a correct runner never does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct Stream {
     pub plan: Option<Vec<TestName>>,
     /// The subtest that is running; `None` between two.
     pub running: Option<TestName>,
+    /// What that subtest has checked so far, as far as it was reported.
+    pub checked: Vec<Check>,
     /// The round of the subtest that is running or ran last.
     pub round: u32,
     /// Results in order, one for each repetition of a subtest.
@@ -100,6 +106,7 @@ impl Stream {
             hello: None,
             plan: None,
             running: None,
+            checked: Vec::new(),
             round: 1,
             ended: Vec::new(),
             known: HashSet::new(),
@@ -218,6 +225,7 @@ impl Stream {
                     )));
                 }
                 self.round = round;
+                self.checked.clear();
                 if let Some(open) = self.running.replace(name) {
                     self.fault(Fault::OutOfPlace(format!(
                         "a start while {} runs",
@@ -225,7 +233,15 @@ impl Stream {
                     )));
                 }
             }
-            Event::End(end) => {
+            Event::Checked(Checked { name, round, checks }) => {
+                if self.running.as_ref() != Some(&name) || self.round != round {
+                    let name = excerpt(name.path().as_bytes());
+                    self.fault(Fault::OutOfPlace(format!("expectations of {name}, which was not running")));
+                }
+                self.checked.extend(checks);
+                self.checked.truncate(MAX_CHECKED);
+            }
+            Event::End(mut end) => {
                 if self.running.take().as_ref() != Some(&end.name) || self.round != end.round {
                     let name = excerpt(end.name.path().as_bytes());
                     self.fault(Fault::OutOfPlace(format!("an end event of {name}, which was not running")));
@@ -233,6 +249,11 @@ impl Stream {
                 if !self.known.insert((end.name.clone(), end.round)) {
                     let name = excerpt(end.name.path().as_bytes());
                     self.fault(Fault::OutOfPlace(format!("{name} ended twice")));
+                }
+                // Its process died, and the worker, which sent this, does not know what it had checked.
+                let checked = std::mem::take(&mut self.checked);
+                if end.checks == 0 {
+                    end.seen.extend(checked);
                 }
                 self.ended.push(end);
             }

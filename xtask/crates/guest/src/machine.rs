@@ -15,6 +15,8 @@ pub struct Demands {
     pub several_cpus: Option<(usize, String)>,
     /// They patch code while other CPUs run it.
     pub single_thread: Option<(usize, String)>,
+    /// Nothing was chosen but figures that can be counted in instructions.
+    pub only_counted: bool,
 }
 
 /// What a guest runs on, each with its reason for the record.
@@ -26,19 +28,27 @@ pub struct Machine {
     /// QEMU's `thread=`; used only for emulation.
     pub tcg_thread: &'static str,
     pub tcg_thread_reason: String,
+    /// Whether an emulated guest's clock counts its instructions: then figures are the same in each run.
+    pub icount: bool,
 }
 
 impl Machine {
     /// Chooses the machine. `cpus`: the number that the user requested.
     pub fn of(cpus: Option<u32>, boot: Boot, demands: &Demands, qemu: (u32, u32)) -> Machine {
         let usual = boot.default_cpus();
+        // The clock advances with the instructions of all CPUs.
+        let icount = demands.only_counted && cpus.is_none_or(|cpus| cpus == 1);
         let (cpus, cpus_reason) = match (cpus, &demands.several_cpus) {
             (Some(cpus), _) => (cpus, "requested".to_owned()),
+            (None, _) if icount => (1, "only costs are measured".to_owned()),
             (None, Some(who)) if usual < SEVERAL => (SEVERAL, format!("{} more than one", need(who))),
             (None, _) => (usual, format!("default for {} boot", boot.name())),
         };
-        let (tcg_thread, tcg_thread_reason) = tcg_thread(demands, qemu);
-        Machine { cpus, cpus_reason, tcg_thread, tcg_thread_reason }
+        let (tcg_thread, tcg_thread_reason) = match icount {
+            true => ("single", "instructions are counted (-icount)".to_owned()),
+            false => tcg_thread(demands, qemu),
+        };
+        Machine { cpus, cpus_reason, tcg_thread, tcg_thread_reason, icount }
     }
 }
 
@@ -84,7 +94,20 @@ mod tests {
 
     fn demands(several: bool, single: bool) -> Demands {
         let who = |asks: bool| asks.then(|| (2, "stress/a".to_owned()));
-        Demands { several_cpus: who(several), single_thread: who(single) }
+        Demands { several_cpus: who(several), single_thread: who(single), only_counted: false }
+    }
+
+    #[test]
+    fn costs_alone_are_counted_on_one_cpu() {
+        let of = |cpus, only_counted| {
+            let demands = Demands { only_counted, ..demands(false, false) };
+            let machine = Machine::of(cpus, Boot::Vng, &demands, (10, 0));
+            (machine.cpus, machine.tcg_thread, machine.icount)
+        };
+        assert_eq!(of(None, true), (1, "single", true));
+        assert_eq!(of(Some(1), true), (1, "single", true));
+        assert_eq!(of(Some(2), true), (2, "multi", false));
+        assert_eq!(of(None, false), (2, "multi", false));
     }
 
     #[test]

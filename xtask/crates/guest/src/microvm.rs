@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::spec::{VmSpec, common_params, qemu_value, qmp_socket};
+use crate::spec::{ICOUNT, VmSpec, common_params, qemu_value, qmp_socket};
 use vmtest_host::accel::Kind;
 
 /// The guest's serial port that carries events; ttyS0 is the console.
@@ -46,6 +46,9 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
         Kind::Tcg => {
             let accel = format!("tcg,thread={}", spec.tcg_thread);
             push(&["-accel", &accel, "-cpu", spec.cpu.as_deref().unwrap_or("max")]);
+            if spec.icount {
+                push(&["-icount", ICOUNT]);
+            }
         }
     }
     push(&["-m", &format!("{}M", spec.memory_mib), "-smp", &spec.cpus.to_string()]);

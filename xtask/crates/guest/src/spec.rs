@@ -91,6 +91,8 @@ pub struct VmSpec {
     pub accel: Kind,
     /// `multi` or `single`; matters only for the emulator.
     pub tcg_thread: &'static str,
+    /// Whether the emulator's clock counts instructions.
+    pub icount: bool,
     /// CPU model; `None` means `host` under KVM and `max` when emulated.
     pub cpu: Option<String>,
     /// Kernel parameters of the variant and of `--append`.
@@ -159,11 +161,15 @@ pub fn common_params(spec: &VmSpec, port: &str) -> Vec<String> {
         }
         Task::Shell => params.push(format!("{}=1", param::SHELL)),
     }
+    params.extend(spec.icount.then(|| format!("{}=1", param::ICOUNT)));
     params.extend(spec.bpftool.iter().map(|path| format!("{}={path}", param::BPFTOOL)));
     params.extend(spec.wishes.iter().map(|path| format!("{}={path}", param::UPSTREAM)));
     params.extend(spec.sysctls.iter().map(|sysctl| format!("{}={sysctl}", param::SYSCTL)));
     params
 }
+
+/// QEMU's `-icount`: one nanosecond of the guest for each instruction; while it is idle, time goes on as on the host.
+pub const ICOUNT: &str = "shift=0";
 
 /// Escapes a value inside a comma-separated QEMU option.
 pub fn qemu_value(text: &str) -> String {
@@ -190,6 +196,7 @@ pub(crate) fn example(boot: Boot) -> VmSpec {
         memory_mib: 512,
         accel: Kind::Tcg,
         tcg_thread: "multi",
+        icount: false,
         cpu: None,
         append: vec!["mitigations=off".into()],
         sysctls: vec!["net.core.bpf_jit_harden=2".into()],

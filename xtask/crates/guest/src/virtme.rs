@@ -9,7 +9,7 @@ use std::path::Path;
 
 use vmtest_protocol::VIRTIO_PORT;
 
-use crate::spec::{Task, VmSpec, common_params, qemu_value, qmp_socket};
+use crate::spec::{ICOUNT, Task, VmSpec, common_params, qemu_value, qmp_socket};
 use vmtest_host::accel::Kind;
 
 /// Paths as vng sees them. vng passes some of them to a shell unquoted, so none may contain special
@@ -42,6 +42,9 @@ pub fn args(spec: &VmSpec, paths: Paths<'_>) -> Vec<String> {
     if spec.accel == Kind::Tcg {
         push(&["--disable-kvm"]);
         push(&[&format!("--qemu-opts=-accel tcg,thread={}", spec.tcg_thread)]);
+        if spec.icount {
+            push(&[&format!("--qemu-opts=-icount {ICOUNT}")]);
+        }
     }
     if let Some(cpu) = &spec.cpu {
         push(&[&format!("--qemu-opts=-cpu {cpu}")]);

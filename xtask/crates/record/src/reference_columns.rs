@@ -126,6 +126,7 @@ fn gone(run: &RunResult, kernel: &str, passed: &Cell) -> Option<Cell> {
         expected: None,
         tries: Vec::new(),
         unmet: Vec::new(),
+        held: Vec::new(),
         log: String::new(),
         ..passed.clone()
     })

@@ -51,7 +51,11 @@ pub struct Cell {
     pub measured: String,
     /// Expectations that were not met; empty if all were, or if none was checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unmet: Vec<Unmet>,
+    pub unmet: Vec<Expectation>,
+    /// Of a cell that did not pass, expectations that were met: those nearest to the first failure, or those
+    /// reported before the guest died.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Expectation>,
     /// The test's own log, if it did not pass; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log: String,
@@ -67,9 +71,9 @@ pub struct Cell {
     pub tries: Vec<Attempt>,
 }
 
-/// An expectation that was not met.
+/// An expectation that was checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Unmet {
+pub struct Expectation {
     /// What was checked.
     pub what: String,
     /// The expected value.

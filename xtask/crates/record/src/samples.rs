@@ -24,6 +24,7 @@ pub fn cell(kernel: &str, subtest: &str, outcome: Outcome, class: Class) -> Cell
         was: None,
         measured: String::new(),
         unmet: Vec::new(),
+        held: Vec::new(),
         log: String::new(),
         enforced: None,
         expected: None,

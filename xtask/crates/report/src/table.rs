@@ -15,7 +15,7 @@ use vmtest_base::error::{Class, PRECEDENCE};
 use vmtest_base::program;
 use vmtest_record::findings;
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{BootRecord, Cell, Kernel, Role, RunResult, SplatRecord, Unmet};
+use vmtest_record::run::{BootRecord, Cell, Expectation, Kernel, Role, RunResult, SplatRecord};
 
 mod matrix;
 
@@ -200,18 +200,33 @@ fn details(text: &mut String, story: &Story<'_>, look: Look) {
     }
 }
 
-/// Why a cell did not pass; if several expectations did not hold, each on its own line.
+/// Why a cell did not pass; if several expectations did not hold, each on its own line. Then some that did:
+/// what a dead guest still reported, or what is around a failure.
 fn reason(cell: &Cell, story: &Story<'_>, look: Look) -> String {
-    if cell.unmet.len() < 2 {
-        let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
-        return indented(reason, "    ", look.width);
-    }
+    let line = |one: &Expectation| format!("{}: expected {}, seen {}", one.what, one.expected, one.seen);
     let limit = if look.rows == Rows::All { usize::MAX } else { UNMET };
-    let line = |unmet: &Unmet| format!("{}: expected {}, seen {}", unmet.what, unmet.expected, unmet.seen);
-    let mut text: String =
-        cell.unmet.iter().take(limit).map(|unmet| indented(&line(unmet), "    ", look.width)).collect();
-    if cell.unmet.len() > limit {
+    let died = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout);
+    let mut text = String::new();
+    let listed = cell.unmet.len() > 1 || died;
+    let why = cell.unmet.iter().fold(cell.reason.clone(), |why, one| why.replacen(&line(one), "", 1));
+    let why = why.trim_matches([' ', ';', ':']);
+    if !listed {
+        let reason = if cell.reason.is_empty() { "no reason was given" } else { &cell.reason };
+        text.push_str(&indented(reason, "    ", look.width));
+    } else if (died || cell.outcome == Outcome::Xfail) && !why.is_empty() {
+        text.push_str(&indented(why, "    ", look.width));
+    }
+    let unmet = cell.unmet.iter().filter(|_| listed);
+    text.extend(unmet.take(limit).map(|one| indented(&line(one), "    ", look.width)));
+    if listed && cell.unmet.len() > limit {
         let _ = writeln!(text, "    {} more: {}", cell.unmet.len() - limit, show(story));
+    }
+    if died || cell.outcome == Outcome::Fail {
+        // Before a death the last ones count.
+        let from = if died { cell.held.len().saturating_sub(limit) } else { 0 };
+        let held = |one: &Expectation| format!("held: {}: {}", one.what, one.seen);
+        let shown = cell.held[from..].iter().take(limit);
+        text.extend(shown.map(|one| indented(&held(one), "    ", look.width)));
     }
     text
 }

@@ -101,6 +101,13 @@ impl Runner {
         self.listed.iter().any(|listed| listed.bpftool && listed.name == *name)
     }
 
+    /// Whether a kernel may skip a subtest without anyone having allowed it: it tests what most kernels do not
+    /// have, and its group is not named.
+    pub fn is_optional(&self, name: &TestName, filter: &TestFilter) -> bool {
+        let named = || filter.globs().iter().any(|glob| names_group(glob, &name.test));
+        self.listed.iter().any(|listed| listed.optional && listed.name == *name) && !named()
+    }
+
     /// What these subtests require of the machine.
     pub fn demands(&self, chosen: &[TestName]) -> Demands {
         let who = |asks: fn(&Listed) -> bool| {
@@ -111,6 +118,7 @@ impl Runner {
         Demands {
             several_cpus: who(|listed| listed.several_cpus),
             single_thread: who(|listed| listed.single_thread),
+            only_counted: !chosen.is_empty() && who(|listed| !listed.counted).is_none(),
         }
     }
 

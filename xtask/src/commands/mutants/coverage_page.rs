@@ -54,11 +54,13 @@ pub fn page(subtests: &[Evidence], mutants: &[Noticing], source: &Source<'_>) ->
     text.push_str(
         "\n## What each suite notices\n\n\
          Cells that pass without the mutant and fail with it, of the own suite and of the tree's own `fsession_test`\n\
-         (`--suite upstream`), and what happened to the kernel.\n\n\
+         (`--suite upstream`), and what happened to the kernel. A mutant with a variant in parentheses is compared with the series\n\
+         on that variant.\n\n\
          | mutant | breaks | own | upstream |\n|---|---|---|---|\n",
     );
     for one in mutants {
-        let (own, upstream) = (noticed(&one.own), noticed(&one.upstream));
+        let upstream = one.upstream.as_ref().map_or_else(|| "not run".to_owned(), noticed);
+        let own = noticed(&one.own);
         let _ = writeln!(text, "| {} | {} | {own} | {upstream} |", one.mutant, plain(&one.breaks));
     }
     text

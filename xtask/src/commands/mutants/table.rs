@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use vmtest_base::error::PRECEDENCE;
-use vmtest_engine::mutants::{Mutant, MutantResult, MutantStatus, Sign};
+use vmtest_engine::mutants::{DEFAULT_VARIANT, Mutant, MutantResult, MutantStatus, Sign};
 use vmtest_report::layout::{Look, flush};
 
 /// Most subtests that a line names.
@@ -31,6 +31,9 @@ pub fn render(findings: &[(&Mutant, MutantResult)], directory: &str, exit_code: 
             }
         };
         line("breaks", &mutant.breaks);
+        if let Some(variant) = &mutant.variant {
+            line("variant", variant);
+        }
         line("noticed", &format!("by {by}{more}"));
         if !finding.kernel.is_empty() {
             line("kernel", &finding.kernel);
@@ -64,6 +67,7 @@ pub fn json(
         serde_json::json!({
             "name": mutant.name,
             "breaks": mutant.breaks,
+            "variant": mutant.variant.as_deref().unwrap_or(DEFAULT_VARIANT),
             "expected": mutant.signs.iter().map(Sign::text).collect::<Vec<_>>(),
             "verdict": finding.verdict.name().to_lowercase(),
             "class": finding.verdict.class().code(),

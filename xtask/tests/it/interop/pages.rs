@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use vmtest_base::error::Class;
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{BootRecord, Cell, Kernel, Role, RunResult, Unmet};
+use vmtest_record::run::{BootRecord, Cell, Expectation, Kernel, Role, RunResult};
 use vmtest_record::samples;
 use vmtest_record::series::{Check, CheckState, PatchInfo};
 use vmtest_record::{attribution, reference_columns};
@@ -134,7 +134,7 @@ fn cell(kernel: &str, at: usize, test: &str, subtest: &str) -> Cell {
     let unmet = reason.split_once(": expected ").and_then(|(what, rest)| {
         let (expected, seen) = rest.split_once(", seen ")?;
         let seen = seen.split(" (").next()?;
-        Some(Unmet { what: what.into(), expected: expected.into(), seen: seen.into() })
+        Some(Expectation { what: what.into(), expected: expected.into(), seen: seen.into() })
     });
     let unmet = unmet.filter(|_| outcome == Outcome::Fail).into_iter().collect();
     Cell { test: test.into(), reason, unmet, ..samples::cell(kernel, subtest, outcome, class) }

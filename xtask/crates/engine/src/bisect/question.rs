@@ -154,12 +154,13 @@ impl Question {
         {
             return Err(Error::new(class, class.label()));
         }
-        // Cells that were never meant to run are not evidence.
-        let cells: Vec<&Cell> = run
-            .cells
-            .iter()
-            .filter(|cell| !(cell.outcome == Outcome::Notrun && !cell.required && cell.class == Class::Pass))
-            .collect();
+        // Cells that were never meant to run are not evidence, nor are skips that no kernel has to explain.
+        let idle = |cell: &Cell| {
+            matches!(cell.outcome, Outcome::Notrun | Outcome::Skip)
+                && !cell.required
+                && cell.class == Class::Pass
+        };
+        let cells: Vec<&Cell> = run.cells.iter().filter(|cell| !idle(cell)).collect();
         Ok(match self.asked {
             Asked::Fail => self.judge_fail(run, &cells),
             Asked::Panic => self.judge_end(run, &cells, Class::Panic),

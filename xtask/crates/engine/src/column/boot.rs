@@ -143,6 +143,13 @@ impl<'a> Guests<'a> {
         Ok(BootOutcome { seen, accel, attempt, directory, store, phase })
     }
 
+    /// Whether a subtest of our own suite may be skipped by any kernel.
+    fn is_optional(&self, name: &TestName) -> bool {
+        let filter = &self.resources.plan.filter;
+        self.base.suite == OWN
+            && self.resources.runner().is_ok_and(|(runner, _)| runner.is_optional(name, filter))
+    }
+
     /// Judges a guest, and stores what is needed to judge it again next to its raw bytes.
     pub fn judge(&self, outcome: BootOutcome, suite: SuiteInput<'_>) -> Guest {
         let Guests { resources, bootable, machine, .. } = self;
@@ -154,7 +161,7 @@ impl<'a> Guests<'a> {
             terms: Terms { release, build_id, allowed: &resources.allowed, emulator: emulator.as_deref() },
             conditions: bootable.variant.as_ref().map(|variant| &variant.conditions[..]).unwrap_or_default(),
             suite,
-            may_skip: &|name| resources.plan.may_skip(id, name),
+            may_skip: &|name| resources.plan.may_skip(id, name) || self.is_optional(name),
         };
         let judged = judge(&input, &seen);
         if let Err(error) = SavedInput::of(&input, &seen, &judged).write(&store) {

@@ -56,7 +56,7 @@ fn counted(failing: usize, glob: &str) -> usize {
     };
     let (control, turned, blind, seen) = (of(0), of(8), of(0), of(failing));
     let mutant = mutants::samples::mutant(&[glob]);
-    let mutants = vec![Seen { mutant: &mutant, own: &seen, upstream: &seen }];
+    let mutants = vec![Seen { mutant: &mutant, control: &control, own: &seen, upstream: Some(&seen) }];
     let all = subtests(&Columns { mutants, ..columns(&control, &turned, &blind) });
     all.iter().filter(|one| one.unproven().is_empty()).count()
 }

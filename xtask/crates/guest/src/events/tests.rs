@@ -4,9 +4,10 @@ use super::*;
 fn line(seq: u64, event: &str) -> String {
     format!("{{\"n\":\"abc\",\"seq\":{seq},\"ms\":1,{event}}}\n")
 }
-const HELLO: &str = r#""ev":"hello","protocol":3,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+const HELLO: &str = r#""ev":"hello","protocol":4,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
 const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"}]"#;
 const START: &str = r#""ev":"start","test":"basic","subtest":"a""#;
+const CHECKED: &str = r#""ev":"checked","test":"basic","subtest":"a","round":1,"checks":[{"what":"runs","expected":"2","seen":"2","ok":true}]"#;
 const END: &str = r#""ev":"end","test":"basic","subtest":"a","outcome":"pass","reason":"","checks":2,"seen":[],"duration_us":9,"log":"""#;
 const DONE: &str = r#""ev":"done","planned":1,"ended":1,"worker":{"how":"exited","code":0},"tainted":0"#;
 
@@ -39,14 +40,15 @@ fn cut_anywhere_it_has_no_done_and_no_panic() {
 
 #[test]
 fn every_irregularity_is_a_fault() {
-    let cases: [(&str, String); 8] = [
+    let cases: [(&str, String); 9] = [
         ("not an event", format!("{}garbage\n", line(0, HELLO))),
         ("another run", line(0, HELLO).replace("abc", "xyz")),
         ("expected event", line(0, HELLO) + &line(2, PLAN)),
         ("before hello", line(0, PLAN)),
         ("second plan", line(0, HELLO) + &line(1, PLAN) + &line(2, PLAN)),
         ("was not running", line(0, HELLO) + &line(1, END)),
-        ("protocol 9", line(0, &HELLO.replace("\"protocol\":3", "\"protocol\":9"))),
+        ("was not running", line(0, HELLO) + &line(1, CHECKED)),
+        ("protocol 9", line(0, &HELLO.replace("\"protocol\":4", "\"protocol\":9"))),
         ("after the last", whole() + &line(5, START)),
     ];
     for (word, text) in cases {
@@ -106,4 +108,23 @@ fn an_endless_line_costs_no_memory_and_terminal_escapes_are_cleaned() {
     assert!(stream.buffer.capacity() <= 2 * MAX_LINE);
     assert!(stream.faults.contains(&Fault::TooLong));
     assert!(!excerpt(b"\x1b[2Jhi").contains('\x1b'));
+}
+
+#[test]
+fn what_was_checked_is_that_of_the_running_subtest() {
+    let stream = |events: &[&str]| {
+        let mut stream = Stream::new("abc");
+        for (seq, event) in events.iter().enumerate() {
+            stream.feed(line(seq as u64, event).as_bytes());
+        }
+        assert_eq!(stream.faults, []);
+        stream
+    };
+    let dies = stream(&[HELLO, PLAN, START, CHECKED, CHECKED]);
+    assert_eq!(dies.checked.iter().map(|check| check.what.as_str()).collect::<Vec<_>>(), ["runs"; 2]);
+    let ended = stream(&[HELLO, PLAN, START, CHECKED, END]);
+    assert!(ended.checked.is_empty() && ended.ended[0].seen.is_empty(), "the end has what is worth showing");
+    // The worker sends this for a process that died.
+    let killed = END.replace("pass", "fail").replace("\"checks\":2", "\"checks\":0");
+    assert_eq!(stream(&[HELLO, PLAN, START, CHECKED, &killed]).ended[0].seen.len(), 1);
 }

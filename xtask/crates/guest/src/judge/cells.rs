@@ -10,7 +10,7 @@ use crate::judge::Verdict;
 use crate::observed::Observed;
 use vmtest_base::error::Class;
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{Cell, Unmet};
+use vmtest_record::run::{Cell, Expectation};
 
 /// How often each subtest must have run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,9 @@ pub fn judge(
         };
         let running = seen.stream.running.as_ref() == Some(name);
         let attempts = u32::try_from(ends.len()).unwrap_or(u32::MAX).saturating_add(running.into());
-        make_cell(base, name, found, (end, attempts), may_skip(name))
+        let cell = make_cell(base, name, found, (end, attempts), may_skip(name));
+        // The guest died during it.
+        if running && end.is_none() { with_expectations(cell, &seen.stream.checked) } else { cell }
     };
     all.iter().map(cell).collect()
 }
@@ -141,7 +143,7 @@ pub fn make_cell(
     (end, attempts): (Option<&TestEnd>, u32),
     may_skip: bool,
 ) -> Cell {
-    Cell {
+    let cell = Cell {
         kernel: base.kernel.clone(),
         variant: base.variant.clone(),
         boot: base.boot.clone(),
@@ -160,20 +162,28 @@ pub fn make_cell(
         enforced: base.enforced,
         expected: None,
         tries: Vec::new(),
-        unmet: end.filter(|_| outcome != Outcome::Pass).map(unmet).unwrap_or_default(),
+        unmet: Vec::new(),
+        held: Vec::new(),
         log: end.filter(|_| outcome != Outcome::Pass).map_or_else(String::new, |end| end.log.clone()),
+    };
+    match end.filter(|_| outcome != Outcome::Pass) {
+        Some(end) => with_expectations(cell, &end.seen),
+        None => cell,
     }
 }
 
-/// Expectations that failed.
-fn unmet(end: &TestEnd) -> Vec<Unmet> {
-    let not_ok = end.seen.iter().filter(|check| !check.ok);
-    let unmet = |check: &Check| Unmet {
-        what: check.what.clone(),
-        expected: check.expected.clone(),
-        seen: check.seen.clone(),
+/// Adds expectations that were checked: those that failed, and the others.
+fn with_expectations(cell: Cell, checks: &[Check]) -> Cell {
+    let those = |ok: bool| -> Vec<Expectation> {
+        let those = checks.iter().filter(|check| check.ok == ok);
+        let expectation = |check: &Check| Expectation {
+            what: check.what.clone(),
+            expected: check.expected.clone(),
+            seen: check.seen.clone(),
+        };
+        those.map(expectation).collect()
     };
-    not_ok.map(unmet).collect()
+    Cell { unmet: those(false), held: those(true), ..cell }
 }
 
 /// Adds the accelerator to a measurement, which means little without it and which the guest does not know.

@@ -21,7 +21,7 @@ fn name(subtest: &str) -> TestName {
     TestName { test: "basic".into(), subtest: subtest.into() }
 }
 
-const HELLO: &str = r#""ev":"hello","protocol":3,"release":"7.3.4","build_id":"0123456789abcdef","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+const HELLO: &str = r#""ev":"hello","protocol":4,"release":"7.3.4","build_id":"0123456789abcdef","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
 const ID: &str = "0123456789abcdef";
 const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"},{"test":"basic","subtest":"b"}]"#;
 fn start(test: &str) -> String {
@@ -416,4 +416,34 @@ fn a_test_that_was_never_planned_is_not_counted_as_one_that_was() {
     let (_, cells) = judged(&events, "", exited());
     assert_eq!(cells[0], (Outcome::Missing, Class::Incomplete));
     assert_eq!(cells[2], (Outcome::Fail, Class::Host));
+}
+
+#[test]
+fn a_cell_whose_guest_died_has_what_was_checked_before() {
+    let check = |what: &str, ok: bool| {
+        format!(
+            r#""ev":"checked","test":"basic","subtest":"a","round":1,"checks":[{{"what":"{what}","expected":"2","seen":"3","ok":{ok}}}]"#
+        )
+    };
+    let events = [
+        HELLO.into(),
+        PLAN.into(),
+        start("a"),
+        check("first", true),
+        check("second", false),
+        check("third", true),
+    ];
+    let seen = observed(&events, "Kernel panic - not syncing: x\n", exited());
+    let boot = judge_boot(&seen, &terms("7.3.4"));
+    let judged =
+        cells(&CellBase::default(), &[name("a"), name("b")], &seen, &boot, Rounds::Exactly(1), &|_| false);
+    let what = |all: &[vmtest_record::run::Expectation]| -> Vec<String> {
+        all.iter().map(|one| one.what.clone()).collect()
+    };
+    assert_eq!(judged[0].outcome, Outcome::Crash);
+    assert_eq!(
+        (what(&judged[0].held), what(&judged[0].unmet)),
+        (vec!["first".into(), "third".into()], vec!["second".into()])
+    );
+    assert!(judged[1].held.is_empty() && judged[1].unmet.is_empty());
 }

@@ -11,7 +11,7 @@ use crate::names;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::outcome::Outcome;
-use vmtest_record::run::{BootRecord, Cell, SplatRecord};
+use vmtest_record::run::{BootRecord, Cell, Expectation, SplatRecord};
 
 /// Most bytes of a log. If many tests fail, they share the room.
 const LOG_BYTES: usize = 16 * 1024;
@@ -62,6 +62,7 @@ fn article(page: &Page<'_>, at: usize, log: usize) -> Markup {
             }
             (reason(cell))
             (unmet(cell))
+            (held(cell))
             (command("Repeat", &again(page, cell)))
             @if let Some(source) = source(cell) { p { "Source: " code { (source) } } }
             (tries(cell))
@@ -120,14 +121,25 @@ fn count(cell: &Cell) -> String {
 }
 
 fn unmet(cell: &Cell) -> Markup {
+    expectations("plain unmet", &format!("Expected and seen{}", count(cell)), &cell.unmet)
+}
+
+/// What was as expected: what a dead guest had reported, or what is around a failure.
+fn held(cell: &Cell) -> Markup {
+    let died = matches!(cell.outcome, Outcome::Crash | Outcome::Timeout);
+    let caption = if died { "As expected, before the guest died" } else { "As expected" };
+    expectations("plain", caption, &cell.held)
+}
+
+fn expectations(class: &str, caption: &str, all: &[Expectation]) -> Markup {
     html! {
-        @if !cell.unmet.is_empty() {
-            div.scroll tabindex="0" role="region" aria-label="Expected and seen" {
-                table.plain.unmet {
-                    caption { "Expected and seen" (count(cell)) }
+        @if !all.is_empty() {
+            div.scroll tabindex="0" role="region" aria-label=(caption) {
+                table class=(class) {
+                    caption { (caption) }
                     (heads(&["what", "expected", "seen"]))
                     tbody {
-                        @for one in cell.unmet.iter().take(MAX_UNMET) {
+                        @for one in all.iter().take(MAX_UNMET) {
                             tr {
                                 th scope="row" { (one.what) }
                                 td { code { (one.expected) } } td.seen { code { (one.seen) } }
@@ -136,7 +148,7 @@ fn unmet(cell: &Cell) -> Markup {
                     }
                 }
             }
-            (more(cell.unmet.len(), MAX_UNMET, "expectations"))
+            (more(all.len(), MAX_UNMET, "expectations"))
         }
     }
 }

@@ -57,7 +57,7 @@ fn series(last: Class) -> vmtest_record::run::RunResult {
                 }
                 (1.., "a" | "d") | (_, "b") => {
                     let reason = "runs: expected 2, seen 1 (1 of 3)".to_owned();
-                    let unmet = vec![vmtest_record::run::Unmet {
+                    let unmet = vec![vmtest_record::run::Expectation {
                         what: "runs".into(),
                         expected: "2".into(),
                         seen: "1".into(),

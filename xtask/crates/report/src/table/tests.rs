@@ -138,7 +138,7 @@ fn a_reason_is_told_once_for_all_cells_that_share_it() {
 
 #[test]
 fn several_expectations_are_a_list_that_is_cut_where_rows_are_folded() {
-    let unmet = |number: usize| Unmet {
+    let unmet = |number: usize| Expectation {
         what: format!("check {number}"),
         expected: "1".into(),
         seen: number.to_string(),

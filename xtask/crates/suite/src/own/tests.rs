@@ -7,6 +7,7 @@ fn runner() -> Runner {
         ("basic", "args", Effort::Normal),
         ("mixed", "orders", Effort::Normal),
         ("faults", "panic", Effort::Normal),
+        ("many", "each", Effort::Normal),
     ];
     let listed = listed.map(|(test, subtest, effort)| Listed {
         name: TestName { test: test.into(), subtest: subtest.into() },
@@ -15,7 +16,9 @@ fn runner() -> Runner {
         single_thread: test == "mixed",
         several_cpus: subtest == "args",
         bpftool: test == "tools",
+        counted: test == "cost",
         only_named: test == "faults",
+        optional: test == "many",
     });
     Runner { dir: PathBuf::new(), listed: listed.into() }
 }
@@ -52,6 +55,21 @@ fn a_group_that_kills_the_kernel_has_to_be_named() {
         names.is_empty() && places.is_empty(),
         "all of them is what the guest runs when nothing is named"
     );
+}
+
+#[test]
+fn an_optional_subtest_may_be_skipped_unless_its_group_is_named() {
+    let optional = |globs: &[&str], test: &str, subtest: &str| {
+        let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
+        let name = TestName { test: test.into(), subtest: subtest.into() };
+        runner().is_optional(&name, &TestFilter::new(&globs).expect("globs"))
+    };
+    for globs in [&[][..], &["*"], &["basic/*", "m*"]] {
+        assert!(optional(globs, "many", "each") && !optional(globs, "basic", "args"), "{globs:?}");
+    }
+    for glob in ["many", "many/*", "many/each"] {
+        assert!(!optional(&[glob], "many", "each"), "{glob}");
+    }
 }
 
 #[test]
