@@ -8,7 +8,7 @@
 #define UNTOUCHED 0x0123456789abcdefULL
 
 /*
- * The last slot, the two after it, one that has the same low byte as the first, and the largest number:
+ * The last slot, the two after it, one that is far away but still on the stack, and the largest number:
  * what bpf_get_func_arg() returns is in arg[], the value in func_arg[].
  */
 static __always_inline void ask_beyond(__u64 *ctx, struct seen *s, __u32 slots)
@@ -22,7 +22,7 @@ static __always_inline void ask_beyond(__u64 *ctx, struct seen *s, __u32 slots)
 	s->arg[0] = bpf_get_func_arg(ctx, slots - 1, &s->func_arg[0]);
 	s->arg[1] = bpf_get_func_arg(ctx, slots, &s->func_arg[1]);
 	s->arg[2] = bpf_get_func_arg(ctx, slots + 1, &s->func_arg[2]);
-	s->arg[3] = bpf_get_func_arg(ctx, 0x100, &s->func_arg[3]);
+	s->arg[3] = bpf_get_func_arg(ctx, 32, &s->func_arg[3]);
 	s->arg[4] = bpf_get_func_arg(ctx, ~0U, &s->func_arg[4]);
 	s->func_ret_err = bpf_get_func_ret(ctx, &s->func_ret);
 }

@@ -206,7 +206,8 @@ fn sleepable_kprobe_refused(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
-const SLEEPABLE: &str = "before 7.0 sleepable programs attach to kprobes, where they must not sleep";
+const SLEEPABLE: &str =
+    "sleepable programs attach to kprobes, where they must not sleep (docs/findings/sleepable-kprobe.md)";
 
 fn uprobe_session_cookie(t: &mut Context) -> Result<(), String> {
     let place = place_of_probed()?;

@@ -291,7 +291,7 @@ impl Subtest {
 
     /// Whether it tests what most kernels do not have, so that only those who name its group expect it to run.
     fn is_optional(&self) -> bool {
-        self.needs == Needs::MultiSessions || self.asks(Demand::FailNth)
+        matches!(self.needs, Needs::MultiSessions | Needs::SessionsAndLsm) || self.asks(Demand::FailNth)
     }
 
     /// Whether it runs only if its group is named.

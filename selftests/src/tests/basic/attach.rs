@@ -2,7 +2,7 @@
 //! Other ways to attach a session and to call its target.
 
 use super::{Context, ENTRY, EXIT};
-use crate::bpf::Link;
+use crate::bpf::{FSESSION, Link};
 use crate::syscall;
 use crate::tests::told;
 use nix::errno::Errno;
@@ -22,6 +22,12 @@ pub fn raw_tracepoint_open(t: &mut Context) -> Result<(), String> {
     for time in ["", "once more, after it was closed: "] {
         let link = open();
         t.checks.eq(format!("{time}opening it"), told(&link, "opened"), "opened".to_owned());
+        if let Ok(link) = &link {
+            let info = syscall::link_info(link).map_err(|errno| format!("info of the link: {errno}"))?;
+            // SAFETY: integers; the kernel filled in this member for a link of a tracing program.
+            let attach_type = unsafe { info.__bindgen_anon_1.tracing.attach_type };
+            t.checks.eq(format!("{time}its attach type"), i64::from(attach_type), FSESSION);
+        }
         runs_in_a_call(t, "while it is open", 1)?;
         t.checks.eq(format!("{time}opening it again"), told(&open(), "opened"), Errno::EBUSY.to_string());
         t.refused(&format!("{time}a link for it"), "one_arg", Errno::EBUSY)?;
