@@ -71,7 +71,7 @@ const MAX_COOKIES: &str = "BPF_MAX_TRAMP_COOKIES";
 /// The places in a trampoline's image where a detached program is jumped over, so that the image can be kept
 /// until the calls in flight have left it.
 const SKIPS: (&str, &str) = ("bpf_tramp_image", "skips");
-/// What a map of tail callees requires of each of them. The series for 6.18 has it and mainline has not.
+/// What a map of tail callees requires of each of them. The series for 6.18 has it, and mainline does not.
 const OWNER_COOKIE: (&str, &str) = ("bpf_map_owner", "call_session_cookie");
 /// Returns a pointer to the session's cookie.
 pub const COOKIE: &str = "bpf_session_cookie";

@@ -74,7 +74,10 @@ fn an_unknown_name_lists_what_there_is() {
     for name in ["nope", "../default", "Default", ""] {
         let error = load(&kconfig_dir(), name).expect_err(name);
         assert_eq!(error.class, Class::Usage);
-        assert!(error.to_string().contains("debug, default, faults, harden, ibt, interp, nojit"), "{error}");
+        assert!(
+            error.to_string().contains("debug, default, failnth, faults, harden, ibt, interp, nojit"),
+            "{error}"
+        );
     }
 }
 

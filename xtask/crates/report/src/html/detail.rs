@@ -18,8 +18,8 @@ const LOG_BYTES: usize = 16 * 1024;
 /// Most expectations that are listed.
 const MAX_UNMET: usize = 20;
 /// Groups of our own suite whose BPF programs have a file of their own.
-pub(super) const BPF_GROUPS: [&str; 8] =
-    ["basic", "concurrent", "cookie", "cost", "elsewhere", "info", "mixed", "reject"];
+pub(super) const BPF_GROUPS: [&str; 9] =
+    ["basic", "concurrent", "cookie", "cost", "elsewhere", "info", "mixed", "multi", "reject"];
 
 /// All details that fit, the bad ones first.
 pub(super) fn section(page: &mut Page<'_>) -> Markup {
