@@ -259,33 +259,3 @@ struct {
 STORAGE(storage_free, "fsession/bpf_sk_storage_free")
 STORAGE(storage_free_fexit, "fexit/bpf_sk_storage_free")
 STORAGE(storage_connect, "fsession/tcp_v4_connect")
-
-/* A session of kprobes with a function that the runner has replaced; the extension calls the kfunc. */
-struct pt_regs {
-	unsigned long word;
-};
-
-struct seen kprobe_part_seen;
-__noinline int kprobe_part(struct pt_regs *ctx)
-{
-	/* Otherwise the compiler passes anything. */
-	asm volatile("" : : "r"(ctx));
-	note(&kprobe_part_seen);
-	return 0;
-}
-
-SEC("kprobe.session/bpf_fentry_test1")
-int kprobe_in_parts(struct pt_regs *ctx)
-{
-	if (mine())
-		kprobe_part(ctx);
-	return 0;
-}
-
-struct seen kprobe_extension_seen[2];
-SEC("freplace")
-int kprobe_extension(struct pt_regs *ctx)
-{
-	note(&kprobe_extension_seen[side(ctx)]);
-	return 0;
-}

@@ -7,7 +7,7 @@ use super::{Context, ENTRY, EXIT, Subtest, subtests};
 use crate::bpf::{self, FilePlace, Kind, Seen, Unloaded};
 use crate::features::{COOKIE, FSESSION, IS_RETURN};
 use crate::insn;
-use crate::tests::told;
+use crate::tests::{load_apart, told};
 use libbpf_rs::libbpf_sys::BPF_TRACE_KPROBE_MULTI;
 use nix::errno::Errno;
 use std::hint::black_box;
@@ -27,6 +27,8 @@ subtests! { "elsewhere":
         "In a session of uprobes the exit run reads what the entry run wrote, call by call.";
     Normal sleepable_kprobe_refused [] needs KprobeSessions
         "A sleepable session of kprobes, or of one kprobe.multi, is refused when it is attached.";
+    Normal extension_of_kprobe_session ["kprobe_in_parts"] needs KprobeSessions
+        "An extension of a session of kprobes may ask bpf_session_is_return(), and gets the right answer, or is refused.";
     Normal wrong_is_return_refused [] needs KprobeSessions
         "A call of bpf_session_is_return() with the other prototype does not resolve, and is refused when it is loaded.";
     Normal wrong_cookie_refused [] needs KprobeSessions
@@ -179,6 +181,36 @@ fn kprobe_session_cookie(t: &mut Context) -> Result<(), String> {
         t.call_fentry_tests()?;
         cookie_came_through(t, &t.seen().kprobe_cookie_seen, left);
     }
+    Ok(())
+}
+
+fn extension_of_kprobe_session(t: &mut Context) -> Result<(), String> {
+    let _probe = t.session.attach_probe("kprobe_in_parts")?;
+    t.call_fentry_tests()?;
+    t.checks.eq("runs of the function that is to be replaced", t.seen().kprobe_part_seen.runs, 2);
+    let target = t.session.fd("kprobe_in_parts")?;
+    let loaded = load_apart(|object| {
+        object.set_target("kprobe_extension", target, c"kprobe_part")?;
+        object.choose("kprobe_extension")
+    })?;
+    // Mainline no longer allows the call since it has fsession. The series for 6.18, which does, has a limit of
+    // cookies.
+    let refused = t.features.has(FSESSION) && t.profile.cookie_limit.is_none();
+    let seen = loaded.as_ref().map_or_else(ToString::to_string, |_| "loaded".to_owned());
+    let as_refused = loaded.as_ref().is_err_and(|refusal| {
+        refusal.errno == Errno::EACCES as i32 && refusal.log.contains("bpf_session_is_return is not allowed")
+    });
+    let expected = if refused { "EACCES, bpf_session_is_return is not allowed" } else { "loaded" };
+    let ok = if refused { as_refused } else { loaded.is_ok() };
+    t.checks.state("loading the extension", expected, seen, ok);
+    let Ok(extension) = loaded else { return Ok(()) };
+    let _link = extension.attach("kprobe_extension", 0)?.map_err(|errno| format!("attach: {errno}"))?;
+    for call in 1..=2 {
+        t.call_fentry_tests()?;
+        let runs = extension.globals().kprobe_extension_seen.map(|seen| seen.runs);
+        t.checks.same("runs of the extension at entry and exit", runs, [call; 2]);
+    }
+    t.checks.eq("runs of the function once it is replaced", t.seen().kprobe_part_seen.runs, 2);
     Ok(())
 }
 

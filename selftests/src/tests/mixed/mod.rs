@@ -59,8 +59,6 @@ subtests! { "mixed":
         "An exception passes through a BPF program that has a session, whose exit then does not run.";
     Normal on_extension ["target_program"]
         "A session on an extension runs when that replaces a function of a BPF program.";
-    Normal extension_of_kprobe_session ["kprobe_in_parts"]
-        "An extension of a session of kprobes may ask bpf_session_is_return() and gets the right answer, or is refused as no session itself.";
     Normal with_kprobe ["on_kprobe", "one_arg"] "A kprobe and a session on one function both run.";
     Normal with_kretprobe ["on_kretprobe", "one_arg"] "A kretprobe and a session on one function both run.";
     Normal with_kprobe_session ["on_kprobe_session", "cookie_1"]

@@ -168,31 +168,3 @@ pub fn on_extension(t: &mut Context) -> Result<(), String> {
     t.checks.eq("attaching the session again", again, Errno::EINVAL.to_string());
     Ok(())
 }
-
-pub fn extension_of_kprobe_session(t: &mut Context) -> Result<(), String> {
-    let _probe = t.session.attach_probe("kprobe_in_parts")?;
-    t.call_fentry_tests()?;
-    t.checks.eq("runs of the function that is to be replaced", t.seen().kprobe_part_seen.runs, 2);
-    let loaded = load_for("kprobe_extension", t.session.fd("kprobe_in_parts")?, c"kprobe_part");
-    // A kernel may look at the extension's own type: then it is no session, and says so.
-    let extension = match loaded {
-        Err(refusal) if refusal.contains("bpf_session_is_return is not allowed") => {
-            t.call_fentry_tests()?;
-            t.checks.eq(
-                "runs of the function, whose extension is refused",
-                t.seen().kprobe_part_seen.runs,
-                4,
-            );
-            return Ok(());
-        }
-        loaded => loaded?,
-    };
-    let _link = extension.attach("kprobe_extension", 0)?.map_err(|errno| format!("attach: {errno}"))?;
-    for call in 1..=2 {
-        t.call_fentry_tests()?;
-        let runs = extension.globals().kprobe_extension_seen.map(|seen| seen.runs);
-        t.checks.same("runs of the extension at entry and exit", runs, [call; 2]);
-    }
-    t.checks.eq("runs of the function once it is replaced", t.seen().kprobe_part_seen.runs, 2);
-    Ok(())
-}
