@@ -148,7 +148,7 @@ fn lsm(features: &Features) -> Support {
     judge_lsm(bpf::load_minimal(Kind::Lsm, 0, &[]).map(drop))
 }
 
-/// Interprets the answer to loading an LSM program on a kernel whose BTF has no hooks: there is no such type.
+/// Interprets the answer to loading an LSM program on a kernel whose BTF has no hooks: the program type must be unknown.
 fn judge_lsm(answer: Result<(), Refusal>) -> Support {
     match answer {
         Err(refusal) if refusal.errno == EINVAL && says_nothing(&refusal.log) => Support::No(format!(

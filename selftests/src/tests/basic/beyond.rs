@@ -43,7 +43,7 @@ pub fn gives(t: &mut Context, who: &str, seen: &Seen, value: i32) {
     t.checks.same(format!("{who}: bpf_get_func_ret() and the value"), answer, (0, value));
 }
 
-/// Checks that there is no return value for an fentry program, and that its variable was left alone.
+/// Checks that an fentry program gets no return value, and that its variable was left alone.
 fn gives_nothing(t: &mut Context, who: &str, seen: &Seen) {
     let answer = (seen.func_ret_err, format!("{:#x}", seen.func_ret));
     let expected = (-i64::from(libc::EOPNOTSUPP), format!("{UNTOUCHED:#x}"));
