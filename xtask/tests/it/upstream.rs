@@ -92,7 +92,11 @@ fn the_tests_of_another_tree_run_on_a_kernel_that_has_other_ones() {
     let done = run(&world, &spec, &[&words[..], &["--suite-tree", &newer]].concat());
     let all = [("alpha/one", "pass"), ("alpha/two: a/b", "pass"), ("beta", "pass")];
     assert_eq!(outcomes(done.exits(0)), pairs(&all));
-    assert_eq!(done.json()["kernels"].as_array().map(Vec::len), Some(1), "it is no column");
+    assert_eq!(
+        done.json()["kernels"].as_array().map(Vec::len),
+        Some(1),
+        "the other tree does not become a column"
+    );
     world.run(&["--kernel", &spec, "--suite-tree", &newer]).refuses(2, &["add --suite upstream"]);
     let finished = ["--suite-tree", "debian:7.0.13"];
     run(&world, &spec, &finished).refuses(2, &["has no tests in its source"]);
