@@ -130,7 +130,7 @@ fn columns(controls: &[Column], damages: &[SelfTest], mutants: &[Mutant]) -> Res
 /// The index of the column that a mutant is compared with.
 ///
 /// # Errors
-/// Class `Host` if there is no column of its variant.
+/// Class `Host` if its variant was not prepared.
 fn place(controls: &[Column], mutant: &Mutant) -> Result<usize> {
     let Some(variant) = &mutant.variant else { return Ok(0) };
     let found = controls.iter().position(|column| column.variant.as_ref() == Some(variant));

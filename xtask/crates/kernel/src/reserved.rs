@@ -108,7 +108,7 @@ fn in_word(word: &str) -> Option<Reserved> {
     if name.starts_with("panic_on_") && value.is_none_or(is_on) {
         return None;
     }
-    // It hides nothing: more is tried, and what then fails counts.
+    // It tries more, and what then fails counts.
     if name == param::PROVOKE && value == Some("1") {
         return None;
     }
