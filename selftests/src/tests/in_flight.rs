@@ -22,7 +22,7 @@ subtests! { "in_flight":
         "fentry and fexit come and go while calls sleep in the target: exits see their own value, or do not run.";
     Normal links_change_under_load ["tally_1", "tally_2", "tally_3"] on [SeveralCpus, SingleThread]
         "While every CPU calls the target and sessions come and go, no exit sees a value of another call or session.";
-    Normal new_calls_while_detaching ["tally_1"] on [SingleThread]
+    Normal new_calls_while_detaching ["tally_1"] on [SeveralCpus, SingleThread]
         "Of the calls that begin while a session is detached, none runs its exit without its entry.";
 }
 

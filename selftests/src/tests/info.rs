@@ -21,7 +21,7 @@ subtests! { "info":
         "/proc/self/fdinfo of a session's link says the same as bpf_link_info.";
     Normal of_program ["slow"] needs PlainSessions
         "bpf_prog_info of a session has its type and target, and counts two runs a call.";
-    Normal in_link_iterator ["iterate_links", "one_arg", "two_args"]
+    Normal in_link_iterator ["iterate_links", "one_arg", "two_args"] on [SeveralCpus]
         "While sessions come and go, the iterator over links shows each with its id and its program.";
 }
 
