@@ -78,6 +78,29 @@ fn what_is_there_is_listed_and_what_was_not_used_goes() {
 }
 
 #[test]
+fn a_run_removes_old_entries_only_for_the_space_that_is_to_stay_free() {
+    let world = World::new();
+    let old = format!("tree:{}", world.tree("old", "guest: pass").display());
+    let new = format!("tree:{}", world.tree("new", "guest: pass").display());
+    world.write("new/kernel/fake.c", "int first;\nint second;\nint third;\nint fourth;\n");
+    world.run(&["--kernel", &old, "--boot", "direct"]).exits(0);
+    aged(&world, 9);
+    let run = |keep: &str| {
+        let mut command = world.vmtest(&["--kernel", &new, "--boot", "direct"]);
+        command.env("VMTEST_KEEP_FREE", keep);
+        world.start(command).done()
+    };
+    let kernels = || entries(&listed(&world)).iter().filter(|entry| entry["kind"] == "kernel").count();
+    run("0").exits(0);
+    assert_eq!(kernels(), 2, "nothing had to go");
+    // More than any disk has.
+    run("8000T").exits(0).says(&["entries unused for longest"]);
+    assert_eq!(kernels(), 1, "the one that was used a moment ago");
+    run("lots").exits(2).says(&["VMTEST_KEEP_FREE is `lots`", "write 500M or 20G"]);
+    world.is_clean();
+}
+
+#[test]
 fn what_a_run_uses_stays_and_the_run_goes_on() {
     let world = World::new();
     let spec = format!("tree:{}", world.tree("linux", "guest: meets").display());

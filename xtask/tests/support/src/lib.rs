@@ -298,6 +298,8 @@ impl World {
         ] {
             command.env(name, self.path(below));
         }
+        // A full disk of the machine is not the cause of what a test sees.
+        command.env("VMTEST_KEEP_FREE", "0");
         command
     }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::store::cache::Cache;
 use crate::store::walk::{is_dir, walk};
-use vmtest_base::error::Result;
+use vmtest_base::error::{Error, Result};
 use vmtest_base::event::Bus;
 use vmtest_base::interrupt;
 use vmtest_base::size::{self, GIB};
@@ -228,10 +228,11 @@ pub fn prune(cache: &Cache, mut inventory: Inventory, what: Prune, dry_run: bool
     Ok(pruned)
 }
 
-/// Roughly the size of an object directory with its source and the build root.
+/// Bytes that runs keep free unless `VMTEST_KEEP_FREE` says otherwise: roughly an object directory with its source
+/// and the build root.
 pub const ROOM: u64 = 8 * GIB;
-/// Bytes that are free after entries were removed for [`ROOM`], so that the next run need not remove more.
-const ROOM_MADE: u64 = 12 * GIB;
+/// More bytes that are free once entries had to be removed, so that the next run need not remove any.
+const SPARE: u64 = 4 * GIB;
 /// Entries used after this are kept, however full the disk is: the run that made them may still need them.
 const RECENT: Duration = Duration::from_secs(15 * 60);
 
@@ -244,24 +245,30 @@ pub fn free_space(path: &Path) -> nix::Result<u64> {
     Ok(stat.blocks_available() * stat.fragment_size())
 }
 
-/// Removes the least recently used entries if less than [`ROOM`] is free on the cache's disk. Entries in use
-/// and entries used a moment ago stay, so there may still be too little room afterwards; so may a cache that
-/// cannot be written. The check of the host decides whether that is enough.
+/// Removes the least recently used entries if less than `VMTEST_KEEP_FREE` (a size like `2G`, [`ROOM`] by default,
+/// 0 to remove nothing) is free on the cache's disk. Entries in use and entries used a moment ago stay, so there may
+/// still be too little room afterwards; so may a cache that cannot be written. The check of the host decides whether
+/// that is enough.
 ///
 /// # Errors
-/// If interrupted.
+/// If interrupted, and class `Usage` if the variable is not a size.
 pub fn make_room(cache: &Cache, bus: &Bus) -> Result<()> {
+    let room = match std::env::var("VMTEST_KEEP_FREE") {
+        Ok(value) if !value.is_empty() => size::parse(&value)
+            .map_err(|hint| Error::usage(format!("VMTEST_KEEP_FREE is `{value}`: {hint}")))?,
+        _ => ROOM,
+    };
     let free = || free_space(cache.root()).unwrap_or(u64::MAX);
-    if let Err(error) = make_room_until(cache, bus, free) {
+    if let Err(error) = make_room_until(cache, bus, room, free) {
         interrupt::check()?;
         bus.warn(format!("cannot make room in {}: {}", cache.root().display(), error.summary()));
     }
     Ok(())
 }
 
-fn make_room_until(cache: &Cache, bus: &Bus, free: impl Fn() -> u64) -> Result<()> {
+fn make_room_until(cache: &Cache, bus: &Bus, room: u64, free: impl Fn() -> u64) -> Result<()> {
     let before = free();
-    if before >= ROOM {
+    if before >= room {
         return Ok(());
     }
     let mut entries: Vec<(Duration, CacheKind, String)> = Vec::new();
@@ -277,7 +284,7 @@ fn make_room_until(cache: &Cache, bus: &Bus, free: impl Fn() -> u64) -> Result<(
     let (mut removed, mut youngest) = (0, Duration::ZERO);
     for (age, kind, name) in entries {
         interrupt::check()?;
-        if free() >= ROOM_MADE {
+        if free() >= room.saturating_add(SPARE) {
             break;
         }
         if let Some(doomed) = cache.take_away(kind, &name)? {

@@ -126,11 +126,11 @@ fn a_full_disk_is_freed_of_what_was_not_used_for_longest() {
             let entries = Inventory::of(&cache).expect("read").entries.len() as u64;
             ROOM - 1 + (began - entries) * each
         };
-        make_room_until(&cache, &Bus::new(Vec::new()), free).expect("room was made");
+        make_room_until(&cache, &Bus::new(Vec::new()), ROOM, free).expect("room was made");
     };
-    make_room_until(&cache, &Bus::new(Vec::new()), || ROOM).expect("there was room");
+    make_room_until(&cache, &Bus::new(Vec::new()), ROOM, || ROOM).expect("there was room");
     assert_eq!(left().len(), 4);
-    room(ROOM_MADE);
+    room(SPARE + 1);
     assert_eq!(left(), "bcd", "the oldest was enough");
     room(0);
     assert_eq!(left(), "bd", "one is in use and the other was used a moment ago");
