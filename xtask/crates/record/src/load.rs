@@ -8,8 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::outcome::Outcome;
 use crate::reference_columns;
-use crate::run::{BootRecord, RunResult, SCHEMA};
+use crate::run::{BootRecord, Cell, RunResult, SCHEMA};
 use vmtest_base::beneath;
 use vmtest_base::dotconfig::DotConfig;
 use vmtest_base::error::{Class, Error, IoContext, Result};
@@ -65,10 +66,13 @@ pub fn options(dir: &Path, run: &RunResult) -> BTreeMap<(String, String), DotCon
     run.boots.iter().filter_map(of_boot).collect()
 }
 
-/// Consoles of the guests that did not pass or whose kernel printed a warning, by directory.
+/// Consoles of the guests that did not pass, in which a test failed, or whose kernel printed a warning, by directory.
 pub fn consoles(dir: &Path, run: &RunResult) -> Consoles {
     let complained = |boot: &BootRecord| {
-        boot.class != Class::Pass || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
+        let failed = |cell: &Cell| cell.outcome == Outcome::Fail && cell.variant_id() == boot.variant_id();
+        boot.class != Class::Pass
+            || run.splats.iter().any(|splat| splat.variant_id() == boot.variant_id())
+            || run.cells.iter().any(failed)
     };
     let of_boot = |boot: &BootRecord| {
         let path = Path::new(&boot.directory).join("console.log");

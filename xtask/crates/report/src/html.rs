@@ -22,11 +22,13 @@ use crate::names;
 use crate::story::Story;
 use crate::summary::{FailedStage, failed_stages, headline};
 use vmtest_base::date;
+use vmtest_base::error::Class;
 use vmtest_base::sanitize;
 use vmtest_record::findings::{self, Reason, TestStatus};
 use vmtest_record::ids::{CellId, ColumnId};
 use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{BootRecord, Cell, Kernel};
+use vmtest_record::series::Verdict;
 
 pub use crate::html::bisection::page as bisection_page;
 
@@ -54,6 +56,8 @@ pub(super) struct Page<'a> {
     told: BTreeSet<usize>,
     /// How many guests are on the page.
     guests: usize,
+    /// Patches with details on the page: the series, the number, and the kernel that it makes.
+    patches: Vec<(usize, usize, &'a str)>,
 }
 
 /// The page of a run.
@@ -61,9 +65,11 @@ pub fn render(story: &Story<'_>) -> String {
     let run = story.run;
     let places = run.cells.iter().enumerate().rev().map(|(at, cell)| (cell.id(), at)).collect();
     let stages = failed_stages(run);
-    let mut page = Page { story, stages, places, told: BTreeSet::new(), guests: run.boots.len() };
+    let mut page =
+        Page { story, stages, places, told: BTreeSet::new(), guests: run.boots.len(), patches: Vec::new() };
     let guests = guest::section(&mut page);
     let details = detail::section(&mut page);
+    let patches = series::details(&mut page);
     let (line, _) = headline(story);
     let tone = match line.split(':').next() {
         Some("PASSED") => "ok",
@@ -74,6 +80,7 @@ pub fn render(story: &Story<'_>) -> String {
     let body = html! {
         a.skip href="#matrix" { "Skip to the matrix" }
         header {
+            @if let Some(answer) = answer(story) { p class={ "answer " (tone) } { (answer) } }
             h1 class=(tone) { (line) }
             p.meta { "exit " (class.code()) ": " (class.label()) " · " (began(&run.run)) " run " (run.run) }
             (command("Repeat", &run.command.join(" ")))
@@ -82,7 +89,7 @@ pub fn render(story: &Story<'_>) -> String {
             }
         }
         main {
-            (series::section(&page))
+            (series::section(&page, &patches))
             (wrong(&page))
             (compared::section(story))
             (matrix::section(&page))
@@ -94,6 +101,16 @@ pub fn render(story: &Story<'_>) -> String {
         }
     };
     document(&line, &body)
+}
+
+/// May the series be merged? In short: the heading below it is the reason.
+fn answer(story: &Story<'_>) -> Option<&'static str> {
+    let (verdict, _) = crate::series::verdict(story.run).filter(|_| story.compared.is_none())?;
+    Some(match (verdict, story.exit_class()) {
+        (Verdict::Bad, _) => "Merge: no",
+        (Verdict::Good, Class::Pass) => "Merge: yes",
+        _ => "Merge: not judged",
+    })
 }
 
 /// A whole page. It may not load anything or run any script but its own.
@@ -182,7 +199,7 @@ fn tone(verdict: TestStatus, word: &str) -> &'static str {
         (TestStatus::Passed, _) => "ok",
         (TestStatus::Aside, _) => "aside",
         (TestStatus::Failed, _) => "fail",
-        (TestStatus::Error, "skip" | "missing" | "notrun") => "lost",
+        (TestStatus::Error, "skip" | "missing" | "notrun" | "not checked") => "lost",
         (TestStatus::Error, _) => "dead",
     }
 }
@@ -192,6 +209,12 @@ impl<'a> Page<'a> {
     fn anchor(&self, at: usize) -> Option<String> {
         let at = self.origin(at);
         self.told.contains(&at).then(|| format!("#c{at}"))
+    }
+
+    /// The anchor of the patch that made this kernel; `None` if it is not on the page.
+    fn patch(&self, kernel: &str) -> Option<String> {
+        let (at, number, _) = self.patches.iter().find(|(.., made)| *made == kernel)?;
+        Some(series::anchor(*at, *number))
     }
 
     /// The anchor of a guest; `None` if it is not on the page.
@@ -241,7 +264,7 @@ impl<'a> Page<'a> {
 
     /// `2/3 bpf: mask the cookie index`, with the variant and the suite if they are not the usual ones.
     fn column(&self, id: ColumnId<'_>) -> String {
-        let usual = ["", "default", "own"];
+        let usual = ["", "default", "own", findings::CHECKS];
         let more: Vec<&str> = [id.variant, id.suite].into_iter().filter(|one| !usual.contains(one)).collect();
         let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
         format!("{}{more}", names::kernel(self.story.run, id.kernel))
@@ -251,7 +274,14 @@ impl<'a> Page<'a> {
 /// What is bad, starting with what decides the exit code: each reason once, with a link to its details.
 fn wrong(page: &Page<'_>) -> Markup {
     let columns = findings::columns(page.story.run);
-    let reasons = findings::reasons(&columns);
+    let mut reasons = findings::reasons(&columns);
+    // Of a kernel that was not built, that is said once.
+    let is_repeated = |reason: &Reason<'_, '_>| {
+        let id = reason.column.id;
+        let has_stage = page.stages.iter().any(|stage| stage.cell.kernel == id.kernel);
+        id.suite == findings::CHECKS && reason.finding.class == Class::Incomplete && has_stage
+    };
+    reasons.retain(|reason| !is_repeated(reason));
     html! {
         @if !reasons.is_empty() {
             section aria-labelledby="wrong-title" {
@@ -267,20 +297,27 @@ fn one_reason(page: &Page<'_>, reason: &Reason<'_, '_>) -> Markup {
     let run = page.story.run;
     let (column, finding) = (reason.column, reason.finding);
     let cell = CellId { column: column.id, test: finding.test, subtest: finding.subtest };
+    let is_check = column.id.suite == findings::CHECKS;
     let at = page.places.get(&cell).copied().filter(|_| finding.is_test());
     let is_its =
         |boot: &BootRecord| boot.column().any_boot() == column.id.any_boot() && boot.class == finding.class;
-    let place = match finding.is_test() {
-        true => at.and_then(|at| page.anchor(at)),
-        false => run.boots.iter().position(is_its).and_then(|at| page.guest(at)),
-    };
     // Of a column in which nothing ran, the stage says more than the name of any test.
     let stage = at.and_then(|at| page.stage(&run.cells[at]));
+    let patch = page.patch(column.id.kernel).filter(|_| is_check || stage.is_some());
+    let place = match finding.is_test() {
+        true => patch.or_else(|| at.and_then(|at| page.anchor(at))),
+        false => run.boots.iter().position(is_its).and_then(|at| page.guest(at)),
+    };
     let (badge, name, others) = match (stage, reason.count - 1) {
         (Some(stage), _) => {
-            let name = format!("no test ran ({})", stage.cells);
+            let name = none_ran(stage);
             (badge("fail", finding.class.label()), name, String::new())
         }
+        (None, _) if is_check => (
+            badge(tone(finding.verdict, finding.word), finding.word),
+            finding.subtest.to_owned(),
+            String::new(),
+        ),
         (None, more) => {
             let s = if more > 1 { "s" } else { "" };
             let others = if more > 0 { format!(" and {more} more test{s}") } else { String::new() };
@@ -292,8 +329,19 @@ fn one_reason(page: &Page<'_>, reason: &Reason<'_, '_>) -> Markup {
         li {
             (badge) " " strong { (linked(place, &name)) } (others)
             @if !column.id.kernel.is_empty() { " on " (page.column(column.id)) }
-            @if why.contains('\n') { (lines("Reason", &why)) } @else { div.reason { (why) } }
+            @if why.contains('\n') { (lines("Reason", &why)) } @else { div.reason { (detail::counted(&why)) } }
+            @if is_check && !finding.detail.is_empty() {
+                (lines("Output of the check", &cut(&finding.detail.join("\n"), REASON)))
+            }
         }
+    }
+}
+
+/// `none of the 14 tests ran`.
+fn none_ran(stage: &FailedStage<'_>) -> String {
+    match stage.cells {
+        1 => "the test did not run".to_owned(),
+        cells => format!("none of the {cells} tests ran"),
     }
 }
 

@@ -91,6 +91,7 @@ fn filters_and_keys_do_what_they_say() {
     let told = told(&world, &page, script, &[]);
     let is = |name: &str, value: Value| assert_eq!(told[name], value, "{name}\n{told:#}");
     is("start", serde_json::json!(["basic: second", "many: third"]));
+    is("few", "2 of 3 tests".into());
     is("all", serde_json::json!([3, "3 tests"]));
     is("text", serde_json::json!(["basic: first"]));
     is("reason", serde_json::json!(["basic: second", "many: third"]));

@@ -19,10 +19,17 @@ const SUBJECTS: [&str; 5] = [
     "bpf: tell of the session in struct bpf_link_info",
     "bpf: use the new helper in the verifier",
 ];
+const FILES: [&[&str]; 5] = [
+    &["kernel/bpf/trampoline.c", "include/linux/bpf.h"],
+    &["kernel/bpf/trampoline.c"],
+    &["kernel/bpf/trampoline.c"],
+    &["include/uapi/linux/bpf.h"],
+    &["kernel/bpf/verifier.c"],
+];
 const ERROR: &str = "does not build\n  \
      because: /src/kernel/bpf/verifier.c:2638:21: error: implicit declaration of function 'bpf_session_of'\n  \
      |  2638 |         if (bpf_session_of(prog))\n  |       |             ^~~~~~~~~~~~~~\n  \
-     next: the whole output is in /runs/1/builds/80070569b3c75ad5b94e/build.log";
+     next: the whole output is in /home/u/.local/state/vmtest/runs/20261127-221740-2784dc/builds/80070569b3c75ad5b94e/build.log";
 const TESTS: [(&str, &[&str]); 6] = [
     ("basic", &["one_entry_one_exit", "two_programs", "nested", "detach", "module"]),
     ("cookie", &["attach_order", "fifth_session", "max", "survives_detach"]),
@@ -46,7 +53,8 @@ pub fn series() -> RunResult {
         }
         if at < 5 && at != 3 {
             let boot = samples::boot(&kernel.id, Class::Pass);
-            run.boots.push(BootRecord { booted_after_ms: Some(3100), duration_ms: 9400, ..boot });
+            let directory = format!("cells/{at}");
+            run.boots.push(BootRecord { booted_after_ms: Some(3100), duration_ms: 9400, directory, ..boot });
         }
         run.kernels.push(kernel);
     }
@@ -69,7 +77,7 @@ fn kernel(at: usize) -> Kernel {
         author: "Jane Doe <jane@example.org>".into(),
         message_id: format!("20261120.{number}.sessions@example.org"),
         commit: String::new(),
-        files: vec!["kernel/bpf/trampoline.c".into(), "include/uapi/linux/bpf.h".into()],
+        files: FILES[number - 1].iter().map(|file| (*file).to_owned()).collect(),
     };
     Kernel {
         id: id(at),
@@ -140,8 +148,16 @@ fn cell(kernel: &str, at: usize, test: &str, subtest: &str) -> Cell {
     Cell { test: test.into(), reason, unmet, ..samples::cell(kernel, subtest, outcome, class) }
 }
 
+/// The page, with a console of each guest.
 pub fn page(run: &RunResult) -> String {
-    html::render(&Story::of(run, "/home/u/.local/state/vmtest/runs/20261127-221740-2784dc"))
+    let console = |boot: &BootRecord| {
+        let text =
+            format!("[    3.100000] Run /init as init process\n[    9.300000] end of {}\n", boot.directory);
+        (boot.directory.clone(), text)
+    };
+    let consoles = run.boots.iter().map(console).collect();
+    let story = Story::of(run, "/home/u/.local/state/vmtest/runs/20261127-221740-2784dc");
+    html::render(&Story { consoles: &consoles, ..story })
 }
 
 /// A run of one kernel: 120 tests, of which 11 fail.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use crate::escape::cut;
 use crate::html::{DETAILS, Page, badge, bounded, command, compared, console, guest, heads, lines};
-use crate::html::{linked, more, pairs, tone};
+use crate::html::{linked, more, none_ran, pairs, tone};
 use crate::names;
 use vmtest_base::error::Class;
 use vmtest_record::findings::{self, TestStatus};
@@ -55,7 +55,10 @@ fn article(page: &Page<'_>, at: usize, log: usize) -> Markup {
     html! {
         article.detail id={ "c" (at) } tabindex="-1" aria-labelledby={ "h" (at) } {
             p.close { a href="#matrix" { "Close" } }
-            h3 id={ "h" (at) } { (badge(tone(findings::verdict(cell), word), word)) " " (cell.path()) }
+            h3 id={ "h" (at) } {
+                (badge(tone(findings::verdict(cell), word), word)) " "
+                @if let Some(stage) = page.stage(cell) { (none_ran(stage)) } @else { (cell.path()) }
+            }
             p { "on " strong { (page.column(cell.column())) } @if let Some(new) = since(page, cell) { ". " (new) } }
             @if let Some(proves) = run.proves.get(&cell.path()).filter(|_| cell.suite == "own") {
                 p { "It proves: " (proves) }
@@ -63,8 +66,10 @@ fn article(page: &Page<'_>, at: usize, log: usize) -> Markup {
             (reason(cell))
             (unmet(cell))
             (held(cell))
-            (command("Repeat", &again(page, cell)))
-            @if let Some(source) = source(cell) { p { "Source: " code { (source) } } }
+            @if page.stage(cell).is_some() { (command("Repeat", &run.command.join(" "))) } @else {
+                (command("Repeat", &again(page, cell)))
+                @if let Some(source) = source(cell) { p { "Source: " code { (source) } } }
+            }
             (tries(cell))
             @for splat in splats(page, cell) { (console::splat(splat)) }
             @if !cell.measured.is_empty() { p { "Measured: " (cell.measured) } }
@@ -97,6 +102,9 @@ fn since(page: &Page<'_>, cell: &Cell) -> Option<String> {
             format!("Not new: the same on {}.", name(&before.kernel))
         }
         _ if cell.outcome == Outcome::Pass => return None,
+        _ if page.story.run.series.iter().any(|series| series.base == cell.kernel) => {
+            "Not new: this kernel is without the series.".to_owned()
+        }
         _ => "Nothing in this run shows whether that is new.".to_owned(),
     })
 }
@@ -109,19 +117,32 @@ fn reason(cell: &Cell) -> Markup {
             reason.replacen(&format!("{}: expected {}, seen {}", one.what, one.expected, one.seen), "", 1);
     }
     if reason != cell.reason {
-        reason = reason.replace(&count(cell), "").trim_matches([' ', ':']).to_owned();
+        reason = reason.replace(count(&cell.reason), "").trim_matches([' ', ':']).to_owned();
     }
-    html! { @if !reason.is_empty() { p.reason { (reason) } } }
+    html! {
+        @if reason.contains('\n') { (lines("Reason", &reason)) }
+        @else if !reason.is_empty() { p.reason { (reason) } }
+    }
 }
 
-/// ` (1 of 64)` at the end of a reason: how many expectations there were.
-fn count(cell: &Cell) -> String {
-    let end = cell.reason.rsplit_once(" (").filter(|(_, of)| of.ends_with(')') && of.contains(" of "));
-    end.map_or_else(String::new, |(_, of)| format!(" ({of}"))
+/// ` (1 of 64)` at the end of a reason: how many expectations failed, and how many there were. Empty if it is not there.
+fn count(reason: &str) -> &str {
+    let at = reason.rfind(" (").unwrap_or(reason.len());
+    let numbers = reason[at..].strip_prefix(" (").and_then(|end| end.strip_suffix(')')?.split_once(" of "));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if numbers.is_some_and(|(a, b)| is_number(a) && is_number(b)) { &reason[at..] } else { "" }
+}
+
+/// With a word for what was counted.
+pub(super) fn counted(reason: &str) -> String {
+    match reason.strip_suffix(')').filter(|_| !count(reason).is_empty()) {
+        Some(rest) => format!("{rest} expectations failed)"),
+        None => reason.to_owned(),
+    }
 }
 
 fn unmet(cell: &Cell) -> Markup {
-    expectations("plain unmet", &format!("Expected and seen{}", count(cell)), &cell.unmet)
+    expectations("plain unmet", &counted(&format!("Expected and seen{}", count(&cell.reason))), &cell.unmet)
 }
 
 /// What was as expected: what a dead guest had reported, or what is around a failure.
@@ -198,7 +219,7 @@ fn facts(cell: &Cell) -> String {
         is(cell.enforced == Some(false), "NOT enforced by this guest, see its conditions".to_owned()),
         is(!cell.counts(), "does not count".to_owned()),
         is(cell.attempts > 1, format!("ran {} times", cell.attempts)),
-        is(cell.duration_ms > 0, format!("took {} ms", cell.duration_ms)),
+        is(cell.duration_ms > 0 && cell.outcome != Outcome::Notrun, format!("took {} ms", cell.duration_ms)),
     ];
     facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
@@ -228,7 +249,9 @@ fn guests(page: &Page<'_>, cell: &Cell) -> Markup {
             @if lost && boot.class != Class::Pass { (last_words(page, boot)) }
             @if boot.class != Class::Pass { (guest::times(boot)) }
             @let attempt = boot.attempt.map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-            p { (linked(page.guest(at), &format!("Its guest{attempt}: {}, console and conditions", boot.class.label()))) }
+            @let ended = if boot.class == Class::Pass { "" } else { boot.class.label() };
+            @let colon = if ended.is_empty() { "" } else { ": " };
+            p { (linked(page.guest(at), &format!("Console and conditions of its guest{attempt}{colon}{ended}"))) }
         }
     }
 }

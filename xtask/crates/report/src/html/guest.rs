@@ -10,7 +10,8 @@ use vmtest_record::run::BootRecord;
 
 /// The section with all guests. Those that completed are folded.
 pub(super) fn section(page: &mut Page<'_>) -> Markup {
-    let boots = &page.story.run.boots;
+    let run = page.story.run;
+    let boots = &run.boots;
     let each = boots.iter().enumerate().map(|(at, boot)| article(page, at, boot));
     let (articles, shown) = bounded(each, GUESTS);
     let lost = boots.iter().filter(|boot| boot.class != Class::Pass).count();
@@ -26,6 +27,12 @@ pub(super) fn section(page: &mut Page<'_>) -> Markup {
                         }
                     }
                     (articles)
+                    @for kernel in run.kernels.iter().filter(|kernel| kernel.same_as.is_some()) {
+                        p {
+                            (names::kernel(run, &kernel.id)) " was not booted: its kernel is the same as that of "
+                            (names::kernel(run, kernel.same_as.as_deref().unwrap_or_default())) "."
+                        }
+                    }
                     (more(boots.len(), shown, "guests"))
                 }
             }
@@ -58,9 +65,14 @@ fn article(page: &Page<'_>, at: usize, boot: &BootRecord) -> Markup {
                     (lines("State before it was killed", &boot.before_kill.join("\n")))
                 }
                 @if good && !warned { p.meta { "Its console has no kernel warning." } }
-                @else if !console.is_empty() { h4 { "Console" } (console::excerpt(console)) }
+                @if !console.is_empty() { h4 { "Console" } (console::excerpt(console)) }
                 (conditions(boot))
-                p.meta { "Whole console and events: " code { (boot.directory) } }
+                @if !boot.directory.is_empty() {
+                    p.meta {
+                        "Whole console: " code { (page.story.directory) "/" (boot.directory) "/console.log" }
+                        ", events beside it"
+                    }
+                }
             }
         }
     }
@@ -93,19 +105,23 @@ pub(super) fn times(boot: &BootRecord) -> Markup {
 
 fn conditions(boot: &BootRecord) -> Markup {
     let own = str::to_owned;
+    let because = |what: &str, reason: &str| match reason {
+        "" => what.to_owned(),
+        reason => format!("{what}: {reason}"),
+    };
     let limits: Vec<String> =
         boot.limits_s.iter().map(|(name, seconds)| format!("{name} {seconds} s")).collect();
     let thread = boot.tcg_thread.as_ref().map_or_else(String::new, |thread| {
-        format!("{thread}: {}", boot.tcg_thread_reason.as_deref().unwrap_or_default())
+        because(thread, boot.tcg_thread_reason.as_deref().unwrap_or_default())
     });
     let met = boot.conditions.iter().map(|one| {
         let is = if one.enforced { "enforced" } else { "NOT enforced" };
         (one.what.clone(), format!("{is}: {} is {}", one.read, one.value))
     });
     let rows = [
-        (own("boot"), format!("{}: {}", boot.boot, boot.boot_reason)),
-        (own("accelerator"), format!("{}: {}", boot.accel, boot.accel_reason)),
-        (own("CPUs"), format!("{}: {}", boot.cpus, boot.cpus_reason)),
+        (own("boot"), because(&boot.boot, &boot.boot_reason)),
+        (own("accelerator"), because(&boot.accel, &boot.accel_reason)),
+        (own("CPUs"), because(&boot.cpus.to_string(), &boot.cpus_reason)),
         (own("emulator's threads"), thread),
         (own("limits"), limits.join(", ")),
     ];

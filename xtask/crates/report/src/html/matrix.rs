@@ -9,6 +9,7 @@ use crate::html::{MATRIX, Page, bounded, compared, more, tone};
 use crate::names;
 use vmtest_record::findings::{self, TestStatus};
 use vmtest_record::ids::ColumnId;
+use vmtest_record::outcome::Outcome;
 use vmtest_record::run::{Cell, Role};
 
 /// Groups of only one test are shown together if there are at least this many.
@@ -20,7 +21,15 @@ struct Row {
     cells: Vec<Option<usize>>,
     /// Something is wrong in this row.
     bad: bool,
+    /// It fails in the last column in which it ran, perhaps as it did before.
+    fails: bool,
     passed: bool,
+}
+
+impl Row {
+    fn is_loud(&self) -> bool {
+        self.bad || self.fails
+    }
 }
 
 struct Group {
@@ -37,7 +46,7 @@ pub(super) fn section(page: &Page<'_>) -> Markup {
     }
     let parts: Vec<_> =
         suites.iter().map(|suite| (*suite, columns(page, suite), groups(page, suite))).collect();
-    let bad = parts.iter().flat_map(|(.., groups)| groups).any(|group| group.rows.iter().any(|row| row.bad));
+    let bad = parts.iter().flat_map(|(.., groups)| groups).any(|group| group.rows.iter().any(Row::is_loud));
     html! {
         section #matrix tabindex="-1" aria-labelledby="matrix-title" {
             h2 #matrix-title { "Tests" }
@@ -69,6 +78,9 @@ fn legend(page: &Page<'_>) -> Markup {
     }
     if page.story.run.cells.iter().any(|cell| cell.was.is_some()) {
         marks.push("* another outcome than in the column before");
+    }
+    if (0..page.story.run.cells.len()).any(|at| page.origin(at) != at) {
+        marks.push("grey: as before, and leads to the first one");
     }
     html! { @if !marks.is_empty() { p.meta { (marks.join("; ")) } } }
 }
@@ -105,14 +117,17 @@ fn groups(page: &Page<'_>, suite: &str) -> Vec<Group> {
         let rows = &mut tests[group].rows;
         let row = *of_row.entry((&cell.test, &cell.subtest)).or_insert_with(|| {
             let cells = vec![None; columns.len()];
-            rows.push(Row { name: cell.path(), cells, bad: false, passed: false });
+            rows.push(Row { name: cell.path(), cells, bad: false, fails: false, passed: false });
             rows.len() - 1
         });
         let Some(column) = columns.iter().position(|column| *column == cell.column()) else { continue };
         rows[row].cells[column].get_or_insert(at);
         let verdict = findings::verdict(cell);
         // A whole column that failed is one line above the matrix, and in its head.
-        rows[row].bad |= verdict.is_bad() && page.stage(cell).is_none();
+        if page.stage(cell).is_none() {
+            rows[row].bad |= verdict.is_bad();
+            rows[row].fails = matches!(cell.outcome, Outcome::Fail | Outcome::Crash | Outcome::Timeout);
+        }
         rows[row].passed |= verdict == TestStatus::Passed;
     }
     let (singles, mut groups): (Vec<_>, Vec<_>) = tests.into_iter().partition(|group| group.rows.len() == 1);
@@ -139,11 +154,12 @@ fn place<T: PartialEq>(list: &mut Vec<T>, one: T) -> usize {
 
 fn group(page: &Page<'_>, columns: &[ColumnId<'_>], group: &Group) -> Markup {
     let bad = group.rows.iter().any(|row| row.bad);
-    let passed = group.rows.iter().filter(|row| row.passed && !row.bad).count();
+    let loud = group.rows.iter().any(Row::is_loud);
+    let passed = group.rows.iter().filter(|row| row.passed && !row.is_loud()).count();
     let rows = group.rows.iter().map(|one| row(page, one, columns.len() > 1));
     let (rows, shown) = bounded(rows, MATRIX / 2);
     html! {
-        details.group.bad[bad] open[bad] {
+        details.group.bad[bad].loud[loud] open[loud] {
             summary { h3 { (group.name) } " " span.count { (passed) "/" (group.rows.len()) } }
             div.scroll role="region" aria-label={ "Tests of " (group.name) } tabindex="0" {
                 table.matrix {
@@ -180,7 +196,7 @@ fn head(page: &Page<'_>, id: ColumnId<'_>) -> Markup {
 
 fn row(page: &Page<'_>, row: &Row, many: bool) -> Markup {
     html! {
-        tr.quiet[!row.bad] {
+        tr.quiet[!row.is_loud()] {
             th scope="row" { (row.name) }
             @for at in &row.cells { (cell(page, *at, many)) }
         }

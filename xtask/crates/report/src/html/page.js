@@ -6,8 +6,8 @@
   const text = document.getElementById("filter-text");
   const only = document.getElementById("filter-bad");
   const groups = [...document.querySelectorAll(".group")].map((group) => ({ group,
-    bad: group.classList.contains("bad"),
-    rows: [...group.querySelectorAll("tbody tr")].map((row) => ({ row, said: [row.textContent,
+    loud: group.classList.contains("loud"),
+    rows: [...group.querySelectorAll("tbody tr")].map((row) => ({ row, quiet: row.classList.contains("quiet"), said: [row.textContent,
       group.querySelector("h3").textContent, ...[...group.querySelectorAll("thead th")].map((th) => th.title),
       ...[...row.querySelectorAll("a, [title]")].map((one) => one.dataset.why || one.title)].join("\n").toLowerCase() })) }));
   // What the details were opened from, and where the page was: both are restored.
@@ -16,18 +16,19 @@
   function apply() {
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
     document.documentElement.classList.toggle("searching", words.length > 0);
+    const few = only && only.checked && !words.length;
     let found = 0, all = 0;
-    groups.forEach(({ group, bad, rows }) => {
+    groups.forEach(({ group, loud, rows }) => {
       let some = 0;
-      rows.forEach(({ row, said }) => {
+      rows.forEach(({ row, quiet, said }) => {
         row.hidden = !words.every((word) => said.includes(word));
-        if (!row.hidden) some += 1;
+        if (!row.hidden && !(few && quiet)) some += 1;
       });
       all += rows.length; found += some;
       group.hidden = some === 0;
-      group.open = words.length ? some > 0 : bad;
+      group.open = words.length ? some > 0 : loud || Boolean(only && !only.checked);
     });
-    document.getElementById("filter-count").textContent = words.length ? `${found} of ${all} tests` : `${all} tests`;
+    document.getElementById("filter-count").textContent = found < all ? `${found} of ${all} tests` : `${all} tests`;
   }
 
   // The nearest link of the matrix in the direction of the key.
@@ -98,7 +99,7 @@
   if (text) {
     text.addEventListener("input", apply);
     text.form.addEventListener("submit", (event) => event.preventDefault());
-    if (only) only.addEventListener("change", () => groups.forEach(({ group, bad }) => { group.open = bad || !only.checked; }));
+    if (only) only.addEventListener("change", apply);
     apply();
   }
   window.addEventListener("hashchange", opened);

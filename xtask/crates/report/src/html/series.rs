@@ -15,38 +15,55 @@ const LISTED: usize = 60;
 /// Most bytes of the output of a compiler, or of a check.
 const OUTPUT: usize = 8 * 1024;
 
-/// The tables, and the details of all patches. Nothing unless each patch was tested.
-pub(super) fn section(page: &Page<'_>) -> Markup {
+/// The anchor of a patch.
+pub(super) fn anchor(series: usize, number: usize) -> String {
+    format!("#p{series}-{number}")
+}
+
+/// The details of all patches that fit. Nothing unless each patch was tested.
+pub(super) fn details(page: &mut Page<'_>) -> Markup {
     let told: Vec<&SeriesRecord> = series::told(page.story.run).collect();
-    let all = || {
-        let patches = |(at, one): (usize, &&SeriesRecord)| -> Vec<(usize, usize)> {
-            (0..one.patches.len()).map(|number| (at, number)).collect()
-        };
-        told.iter().enumerate().flat_map(patches)
-    };
-    let detail = |(at, number): (usize, usize)| detail(page, at, told[at], &told[at].patches[number]);
-    let (details, shown) = bounded(all().map(detail), PATCHES);
-    let linked: Vec<(usize, usize)> = all().take(shown).collect();
+    let mut all: Vec<(usize, &SeriesRecord, &PatchRecord)> = Vec::new();
+    for (at, one) in told.into_iter().enumerate() {
+        all.extend(one.patches.iter().map(|patch| (at, one, patch)));
+    }
+    let each = all.iter().map(|(at, one, patch)| detail(page, *at, one, patch));
+    let (details, shown) = bounded(each, PATCHES);
+    page.patches = Vec::new();
+    for (at, one, patch) in all.iter().take(shown) {
+        let is_last = patch.kernel.is_empty() && patch.number == one.patches.len();
+        page.patches.push((*at, patch.number, if is_last { &one.kernel } else { &patch.kernel }));
+    }
+    html! {
+        @if !all.is_empty() {
+            section aria-label="Details of patches" { (details) (more(all.len(), shown, "patches with details")) }
+        }
+    }
+}
+
+/// The tables, and below them the details.
+pub(super) fn section(page: &Page<'_>, details: &Markup) -> Markup {
+    let told: Vec<&SeriesRecord> = series::told(page.story.run).collect();
     html! {
         @if !told.is_empty() {
             section aria-labelledby="patches-title" {
                 h2 #patches-title { "Patches" }
                 @for (at, one) in told.iter().enumerate() {
                     @if told.len() > 1 { h3 { (one.name) " on " (one.kernel) " " (one.variant) } }
-                    (table(one, at, &linked))
+                    (table(page, one, at))
                     @if told.len() > 1 { p { (series::sentence(one)) } }
                     (beside(page, one))
                 }
-                (more(all().count(), shown, "patches with details"))
             }
-            section aria-label="Details of patches" { (details) }
+            (details)
         }
     }
 }
 
-fn table(one: &SeriesRecord, at: usize, linked_to: &[(usize, usize)]) -> Markup {
+fn table(page: &Page<'_>, one: &SeriesRecord, at: usize) -> Markup {
     let checked = one.patches.iter().any(|patch| !patch.checks.is_empty());
-    let place = |number: usize| linked_to.contains(&(at, number - 1)).then(|| format!("#p{at}-{number}"));
+    let is_there = |number: usize| page.patches.iter().any(|(of, one, _)| (*of, *one) == (at, number));
+    let place = |number: usize| is_there(number).then(|| anchor(at, number));
     let name = |patch: &PatchRecord| format!("{}/{} {}", patch.number, one.patches.len(), patch.info.subject);
     let names = ["patch", "builds", "boots", if checked { "checks" } else { "tests" }, "tests"];
     html! {
@@ -57,7 +74,10 @@ fn table(one: &SeriesRecord, at: usize, linked_to: &[(usize, usize)]) -> Markup 
                     tr.bad[patch.is_bad()] {
                         th scope="row" { (linked(place(patch.number), &name(patch))) }
                         td data-label="builds" { (builds(patch)) }
-                        td data-label="boots" { (state(patch, patch.boots)) }
+                        td data-label="boots" {
+                            @if let Some(other) = same_as(page, patch) { "as " (other) }
+                            @else { (state(patch, patch.boots)) }
+                        }
                         @if checked { td data-label="checks" { (checks(patch)) } }
                         td data-label="tests" { (tests(patch)) }
                     }
@@ -65,6 +85,16 @@ fn table(one: &SeriesRecord, at: usize, linked_to: &[(usize, usize)]) -> Markup 
             }
         }
     }
+}
+
+/// The number of the patch whose kernel this one's is; it was not booted again.
+fn same_as(page: &Page<'_>, patch: &PatchRecord) -> Option<String> {
+    let run = page.story.run;
+    let other = page.kernel(&patch.kernel)?.same_as.as_deref()?;
+    Some(match page.kernel(other).and_then(|kernel| names::step(run, kernel)) {
+        Some((at, of)) => format!("{at}/{of}"),
+        None => names::kernel(run, other),
+    })
 }
 
 fn builds(patch: &PatchRecord) -> Markup {
@@ -81,11 +111,17 @@ fn state(patch: &PatchRecord, state: State) -> Markup {
 }
 
 fn checks(patch: &PatchRecord) -> Markup {
-    let mut noted: Vec<&Check> = patch.checks.values().collect();
-    noted.retain(|check| check.state != CheckState::Clean);
-    noted.sort_by_key(|check| check.state != CheckState::Bad);
+    let mut noted: Vec<(&String, &Check)> = patch.checks.iter().collect();
+    noted.retain(|(_, check)| check.state != CheckState::Clean);
+    noted.sort_by_key(|(_, check)| check.state != CheckState::Bad);
     html! {
-        @for check in &noted { div { (word(check.state)) " " (check.summary) } }
+        @for (name, check) in &noted {
+            div {
+                (word(check.state)) " "
+                @if check.state == CheckState::Unknown { (name) ": " }
+                (check.summary)
+            }
+        }
         @if patch.checks.is_empty() { "–" } @else if noted.is_empty() { "clean" }
     }
 }
@@ -134,7 +170,7 @@ fn beside(page: &Page<'_>, one: &SeriesRecord) -> Markup {
 }
 
 fn detail(page: &Page<'_>, at: usize, one: &SeriesRecord, patch: &PatchRecord) -> Markup {
-    let id = format!("p{at}-{}", patch.number);
+    let id = &anchor(at, patch.number)[1..];
     let (problems, info) = (series::problems(patch, NAMED), &patch.info);
     let facts = [("author", &info.author), ("message ID", &info.message_id), ("commit", &info.commit)];
     let facts = facts.map(|(name, value)| (name, &value[..]));
@@ -144,9 +180,12 @@ fn detail(page: &Page<'_>, at: usize, one: &SeriesRecord, patch: &PatchRecord) -
             h3 id={ "h" (id) } { (series::title(one, patch)) }
             @for problem in &problems { p.reason { (problem) } }
             @if problems.is_empty() { p { (series::result(patch)) } }
+            @if let Some(other) = same_as(page, patch) {
+                p { "It was not booted: its kernel is the same as that of " (other) "." }
+            }
             (output(page, one, patch))
-            (list(page, patch, "Breaks", &patch.breaks))
-            (list(page, patch, "Lets pass", &patch.fixes))
+            (list(page, patch, "Breaks", "", &patch.breaks))
+            (list(page, patch, "Lets", " pass", &patch.fixes))
             @if !patch.checks.is_empty() {
                 h4 { "Checks" }
                 @for (name, check) in &patch.checks { (check_result(name, check)) }
@@ -173,7 +212,7 @@ fn output(page: &Page<'_>, one: &SeriesRecord, patch: &PatchRecord) -> Markup {
     }
 }
 
-fn list(page: &Page<'_>, patch: &PatchRecord, title: &str, names: &[String]) -> Markup {
+fn list(page: &Page<'_>, patch: &PatchRecord, before: &str, behind: &str, names: &[String]) -> Markup {
     let run = page.story.run;
     let is = |cell: &Cell, name: &str| {
         cell.kernel == patch.kernel
@@ -181,7 +220,7 @@ fn list(page: &Page<'_>, patch: &PatchRecord, title: &str, names: &[String]) -> 
     };
     html! {
         @if !names.is_empty() {
-            h4 { (title) " " (names.len()) " test" @if names.len() > 1 { "s" } }
+            h4 { (before) " " (names.len()) " test" @if names.len() > 1 { "s" } (behind) }
             ul {
                 @for name in names.iter().take(LISTED) {
                     @let at = run.cells.iter().position(|cell| is(cell, name));

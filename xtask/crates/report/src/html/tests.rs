@@ -98,6 +98,17 @@ fn a_failure_that_was_there_before_is_shown_once() {
     assert!(
         text.contains("New: it passed on k0.") && text.contains("Not new, they fail there as well: basic/b.")
     );
+    assert!(text.contains("<p class=\"answer fail\">Merge: no</p>"), "{text}");
+    assert!(text.contains("Not new: this kernel is without the series."), "{text}");
+    let row = |name: &str| {
+        let (before, _) = text.split_once(&format!("<th scope=\"row\">{name}</th>")).expect("a row");
+        before.rsplit_once("<tr").expect("its start").1.to_owned()
+    };
+    // It fails as before: not loud, but not folded away either.
+    assert_eq!(
+        ["a", "b", "c", "d"].map(row),
+        [" class=\"\">", " class=\"\">", " class=\"quiet\">", " class=\"\">"]
+    );
     // Expected and seen are a table, and not a sentence as well.
     let detail =
         text.split("id=\"c4\"").nth(1).and_then(|rest| rest.split("</article>").next()).expect("details");
@@ -112,11 +123,68 @@ fn a_failure_that_was_there_before_is_shown_once() {
 fn a_patch_that_does_not_build_keeps_the_lines_of_the_compiler() {
     let text = render(&Story::of(&series(Class::KernelBuild), "/r"));
     assert!(text.contains("because: a.c:1:2: error: x\n  | 1 | int x &lt;</pre>"), "{text}");
-    assert!(text.contains("no test ran (4)</a></strong> on 2/2 bpf: break the build"), "{text}");
+    assert!(
+        text.contains("<a href=\"#p0-2\">none of the 4 tests ran</a></strong> on 2/2 bpf: break the build"),
+        "{text}"
+    );
     assert!(
         text.contains("<a href=\"#p0-2\">2/2 bpf: break the build</a>") && text.contains("id=\"p0-2\""),
         "{text}"
     );
+}
+
+#[test]
+fn a_check_leads_to_its_patch_and_its_title_does_not_repeat_it() {
+    use vmtest_record::series::{Check, CheckState};
+    let mut run = series(Class::Pass);
+    let check = |state| Check {
+        state,
+        summary: "adds a warning".into(),
+        lines: vec!["a.c:1: warning".into()],
+        duration_ms: 0,
+    };
+    run.kernels[1].checks = [("warnings".to_owned(), check(CheckState::Bad))].into();
+    run.kernels[2].same_as = Some("k1".into());
+    run.kernels[2].checks = [("uapi".to_owned(), check(CheckState::Unknown))].into();
+    vmtest_record::attribution::settle(&mut run, None);
+    run.conclude(None);
+    let text = render(&Story::of(&run, "/r"));
+    let link = "<span class=\"badge fail\">fail</span> <strong><a href=\"#p0-1\">warnings</a></strong> \
+                on 1/2 bpf: break a test<div class=\"reason\">adds a warning</div>\
+                <pre tabindex=\"0\" aria-label=\"Output of the check\">a.c:1: warning</pre>";
+    assert!(text.contains(link), "{text}");
+    let unknown = "<span class=\"badge lost\">not checked</span> <strong><a href=\"#p0-2\">uapi</a></strong> \
+                   on 2/2 bpf: break the build<div";
+    assert!(text.contains(unknown), "{text}");
+    assert!(text.contains("<td data-label=\"boots\">as 1/2</td>"), "{text}");
+    assert!(
+        text.contains("2/2 bpf: break the build was not booted: its kernel is the same as that of 1/2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_console_of_a_guest_in_which_a_test_failed_is_there_and_nothing_is_said_without_a_value() {
+    let mut run = run(vec![cell("k", "a", Outcome::Fail, Class::TestFailed)]);
+    run.boots.push(BootRecord { directory: "cells/k".into(), ..boot("k", Class::Pass) });
+    run.conclude(None);
+    let consoles = Consoles::from([("cells/k".to_owned(), "[    1.0] last words\n".to_owned())]);
+    let text = render(&Story { consoles: &consoles, ..Story::of(&run, "/r") });
+    assert!(
+        text.contains("[    1.0] last words") && text.contains("<code>/r/cells/k/console.log</code>"),
+        "{text}"
+    );
+    assert!(text.contains("<td>direct</td>") && text.contains("<td>tcg</td>"), "{text}");
+    run.boots[0].directory = String::new();
+    assert!(!render(&Story::of(&run, "/r")).contains("Whole console"));
+}
+
+#[test]
+fn numbers_at_the_end_of_a_reason_are_explained_and_other_words_are_kept() {
+    let counted = ["runs: expected 2, seen 1 (1 of 3)", "fails (one of many)", "a (1 of 2) b", ""];
+    let expected =
+        ["runs: expected 2, seen 1 (1 of 3 expectations failed)", "fails (one of many)", "a (1 of 2) b", ""];
+    assert_eq!(counted.map(detail::counted), expected);
 }
 
 #[test]
@@ -131,7 +199,7 @@ fn a_plain_failure_is_not_purple_and_passing_tests_are_folded() {
         "{text}"
     );
     assert!(
-        text.contains("<details class=\"group bad\" open>") && text.contains("<tr class=\"quiet\">"),
+        text.contains("<details class=\"group bad loud\" open>") && text.contains("<tr class=\"quiet\">"),
         "{text}"
     );
     run.cells.remove(0);

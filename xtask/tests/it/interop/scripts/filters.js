@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 const text = document.getElementById('filter-text'), only = document.getElementById('filter-bad');
 const type = (what) => { text.value = what; text.dispatchEvent(new Event('input')); };
-out.start = shown();
+out.start = shown(); out.few = status();
 only.click(); out.all = [shown().length, status()]; only.click();
 type('FIRST'); out.text = shown();
 type('null pointer'); out.reason = shown();
