@@ -84,6 +84,35 @@ fn a_good_series_is_answered_with_yes_and_a_tag() {
 }
 
 #[test]
+fn a_series_without_a_base_is_reviewed_on_the_newest_release_on_which_it_applies() {
+    let world = World::new();
+    let top = history(&world, &[(PASSES, ""), (PASSES, ""), (PASSES, ""), (PASSES, "")]);
+    for (tag, rev) in [("v1.9", "HEAD~3"), ("v1.10-rc1", "HEAD~2"), ("v1.10", "HEAD~1")] {
+        git(&top, &["tag", tag, rev]);
+    }
+    let rename = |name: &str| {
+        let before = fs::read_to_string(top.join("kernel/fake.c")).expect("there");
+        let after = before.replacen("int first;", &format!("int {name};"), 1);
+        assert_ne!(before, after);
+        fs::write(top.join("kernel/fake.c"), after).expect("written");
+        world.commit(&top, "fake: rename it");
+    };
+    rename("changed_since");
+    git(&top, &["checkout", "-q", "-b", "topic", "v1.10-rc1"]);
+    rename("better");
+    git(&top, &["format-patch", "-q", "-o", "../outgoing", "HEAD~1"]);
+    git(&top, &["checkout", "-q", "main"]);
+    let on = format!("--on={}", top.display());
+    let is = |on: &str, says: &[&str]| {
+        review(&world, &["outgoing", on, "--dry-run"]).exits(0).says(says);
+    };
+    is(&on, &["trying tree:", "trying git:", "@v1.10,", "the newest on which the series applies"]);
+    git(&top, &["checkout", "-q", "topic"]);
+    git(&top, &["reset", "-q", "--hard", "HEAD~1"]);
+    is(&on, &["reviewing on tree:"]);
+}
+
+#[test]
 fn a_series_that_breaks_a_test_is_answered_with_no_and_without_a_tag() {
     let world = World::new();
     let top = history(&world, &[(PASSES, ""), (FAILS, ""), (PASSES, "")]);

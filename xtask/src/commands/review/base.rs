@@ -28,14 +28,37 @@ pub(super) fn find(ctx: &Context, request: &Request) -> Result<KernelSpec> {
     let chosen: Option<KernelSpec> = request.kernels.first().map(|kernel| kernel.parse()).transpose()?;
     if let Some(chosen) = chosen {
         let KernelSpec::Tree(repo) = &chosen else { return Ok(chosen) };
-        return Ok(named(ctx, repo, &series).unwrap_or(chosen));
+        return match named(ctx, repo, &series) {
+            Some(named) => Ok(named),
+            None => Ok(newest_in(ctx, repo, &series)?.unwrap_or(chosen)),
+        };
     }
     if let Some(version) = request.patches.first().and_then(|path| maintained::version(&ctx.project, path)) {
         let spec = KernelSpec::Src(version);
         ctx.bus.note(format!("reviewing on {spec}, which the series is maintained for"));
         return Ok(spec);
     }
-    newest(ctx, &series)
+    let (_, listed) = archive::list(ctx)?;
+    let released = listed.iter().filter(|one| !one.sources.is_empty());
+    let released = released.map(|one| KernelSpec::Src(one.version.clone()));
+    match newest(ctx, &series, released.take(TRIED))? {
+        Ok(spec) => Ok(spec),
+        Err(why) => {
+            Err(Error::new(Class::SeriesDoesNotApply, "the series applies to none of the newest releases")
+                .detail(why)
+                .next("name its tree: --on TREE"))
+        }
+    }
+}
+
+/// The tree as it is, or the newest tag of a release on which the series applies; `None` if it applies to neither,
+/// or if it is no repository.
+fn newest_in(ctx: &Context, repo: &Path, series: &Series) -> Result<Option<KernelSpec>> {
+    let Ok(commits) = Commits::open(ctx, repo) else { return Ok(None) };
+    let tags = commits.releases().into_iter().take(TRIED);
+    let tags = tags.map(|rev| KernelSpec::Git { repo: repo.to_owned(), rev });
+    let found = newest(ctx, series, std::iter::once(KernelSpec::Tree(repo.to_owned())).chain(tags))?;
+    Ok(found.ok())
 }
 
 /// The commit in this repository that the series says it is for, if the repository has it.
@@ -69,19 +92,21 @@ fn named(ctx: &Context, repo: &Path, series: &Series) -> Option<KernelSpec> {
     Some(KernelSpec::Git { repo: PathBuf::from(repo), rev })
 }
 
-/// The newest release of the archive on which the series applies.
-fn newest(ctx: &Context, series: &Series) -> Result<KernelSpec> {
-    let (_, listed) = archive::list(ctx)?;
+/// The first of these trees on which the series applies; if it applies to none, why not.
+fn newest(
+    ctx: &Context,
+    series: &Series,
+    trees: impl Iterator<Item = KernelSpec>,
+) -> Result<std::result::Result<KernelSpec, Vec<String>>> {
     let mut why = Vec::new();
-    for version in listed.iter().filter(|one| !one.sources.is_empty()).map(|one| &one.version).take(TRIED) {
-        let spec = KernelSpec::Src(version.clone());
+    for spec in trees {
         ctx.bus.note(format!("trying {spec}: the series does not say which tree it is for"));
         let fetched = source::fetch(ctx, &source::resolve(ctx, &spec)?)?;
         let Fetched::Source(tree) = fetched else { continue };
         match PatchedTree::patched(ctx, tree, series) {
             Ok(_) => {
-                ctx.bus.note(format!("reviewing on {spec}, the newest release on which the series applies"));
-                return Ok(spec);
+                ctx.bus.note(format!("reviewing on {spec}, the newest on which the series applies"));
+                return Ok(Ok(spec));
             }
             Err(error) if error.class == Class::SeriesDoesNotApply => {
                 why.push(format!("{spec}: {}", error.what));
@@ -89,7 +114,5 @@ fn newest(ctx: &Context, series: &Series) -> Result<KernelSpec> {
             Err(error) => return Err(error),
         }
     }
-    Err(Error::new(Class::SeriesDoesNotApply, "the series applies to none of the newest releases")
-        .detail(why)
-        .next("name its tree: --on TREE"))
+    Ok(Err(why))
 }

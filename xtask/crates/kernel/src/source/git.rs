@@ -417,6 +417,14 @@ impl Commits {
         Repo::open(&self.cache, &self.repo)?.commit(rev)
     }
 
+    /// Tags of releases (`v7.1`, `v7.1-rc3`), the newest first; none if they cannot be read.
+    pub fn releases(&self) -> Vec<String> {
+        let sorted = ["-c", "versionsort.suffix=-rc", "tag", "--list", "v[0-9]*", "--sort=-version:refname"];
+        let said = Repo::open(&self.cache, &self.repo)
+            .and_then(|repo| repo.place.desk_with_refs(&repo.cache, false)?.ask(&sorted));
+        said.ok().and_then(std::result::Result::ok).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
     fn ask(&self, words: &[&str]) -> Result<Finished> {
         let mut command = ours(&self.clone);
         command.args(words);
