@@ -14,6 +14,7 @@
 
 mod bisect;
 mod failures;
+mod findings;
 mod installed;
 mod isolation;
 mod report;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which kernels of a run have which known flaw, as a table for the terminal and for Markdown.
+//! Which kernels of a run have which known flaw, as a table for the terminal, Markdown and HTML.
 
 use std::fmt::Write as _;
+
+use maud::{Markup, html};
 
 use crate::escape::markdown;
 use crate::layout::wrapped;
@@ -58,6 +60,41 @@ pub fn render_markdown(text: &mut String, run: &RunResult) {
     }
 }
 
+/// The same for the page.
+pub fn section(run: &RunResult) -> Markup {
+    let all = of(run);
+    html! {
+        @if let Some(first) = all.first() {
+            section aria-labelledby="flaws-title" {
+                h2 #flaws-title { "Known flaws" }
+                p.meta { "x: the kernel has it, -: it does not, ?: not judged" }
+                div.scroll tabindex="0" role="region" aria-label="Known flaws of each kernel" {
+                    table.plain {
+                        thead {
+                            tr {
+                                th scope="col" { "kernel" }
+                                @for flaw in &all { th scope="col" { (flaw.name) } }
+                            }
+                        }
+                        tbody {
+                            @for (at, (kernel, _)) in first.kernels.iter().enumerate() {
+                                tr {
+                                    th scope="row" { (kernel) }
+                                    @for flaw in &all { td { (mark(flaw.kernels[at].1)) } }
+                                }
+                            }
+                            tr {
+                                th scope="row" { "history" }
+                                @for flaw in &all { td { (history(flaw)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn mark(shown: Shown) -> &'static str {
     match shown {
         Shown::Yes => "x",
@@ -103,6 +140,9 @@ mod tests {
         );
         text.clear();
         render_markdown(&mut text, &run);
+        let page = section(&run).into_string();
+        let row = "<th scope=\"row\">debian:7.2.11</th><td>x</td>";
+        assert!(page.contains(row) && page.contains("<td>first bad debian:7.2.11</td>"), "{page}");
         assert!(text.ends_with("| a-leak | ? | - | x | first bad debian:7.2.11 |\n"), "{text}");
     }
 }

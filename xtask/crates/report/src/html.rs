@@ -92,6 +92,7 @@ pub fn render(story: &Story<'_>) -> String {
             (series::section(&page, &patches))
             (wrong(&page))
             (compared::section(story))
+            (crate::flaws::section(run))
             (matrix::section(&page))
             (details)
             @if let Some(bisection) = story.bisection { (bisection::section(bisection)) }
