@@ -2,7 +2,9 @@
 //! The features of this kernel, and what the tests therefore expect of it.
 
 use crate::btf;
+use crate::coverage::GCOV;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The features read from the kernel.
 #[derive(Debug, Default)]
@@ -40,6 +42,8 @@ fn system() -> BTreeMap<String, String> {
         .into_iter()
         .map(|(name, path)| (name.to_owned(), read(path).unwrap_or_else(|_| "absent".to_owned())))
         .collect();
+    let gcov = if Path::new(GCOV).exists() { "yes" } else { "absent" };
+    system.insert("gcov".to_owned(), gcov.to_owned());
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     for flag in FLAGS {
         system.insert(format!("cpu.{flag}"), flag_of(&cpuinfo, flag).to_owned());

@@ -6,6 +6,7 @@ mod boot;
 mod bpf;
 mod btf;
 mod check;
+mod coverage;
 mod exec;
 mod fail_nth;
 mod features;

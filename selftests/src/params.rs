@@ -27,6 +27,8 @@ pub struct Params {
     pub self_test: Option<SelfTest>,
     /// Also try what is known to kill or corrupt this kernel.
     pub provoke: bool,
+    /// Report which lines ran.
+    pub coverage: bool,
     /// Whether the clock counts instructions.
     pub icount: bool,
     /// Name and value, to set before the first test.
@@ -96,6 +98,7 @@ impl Params {
             pick: last(param::PICK).map(str::to_owned),
             effort,
             self_test,
+            coverage: last(param::COVERAGE) == Some("1"),
             icount: last(param::ICOUNT) == Some("1"),
             provoke: last(param::PROVOKE) == Some("1"),
             repeat,

@@ -3,6 +3,7 @@
 //!
 //! It owns the nonce, the sequence numbers and the port, so the host is informed however the worker ends.
 
+use crate::coverage::Coverage;
 use crate::features::{Features, Profile};
 use crate::kmsg::{self, Kmsg};
 use crate::params::Params;
@@ -30,8 +31,12 @@ pub fn run(params: &mut Params, started: Instant) -> io::Result<()> {
     }
 
     let mut counts = Counts::default();
+    let mut coverage = params.coverage.then(Coverage::open);
     let mut relay = |event: Event| {
         counts.add(&event);
+        if let Some(coverage) = &mut coverage {
+            coverage.at(&event, &mut port)?;
+        }
         let awaited = worker::answer(&event).is_some();
         port.send(event)?;
         if awaited {
@@ -81,6 +86,7 @@ impl Counts {
             | Event::Start(_)
             | Event::Checked(_)
             | Event::Splat(_)
+            | Event::Counters(_)
             | Event::Output(_)
             | Event::Done(_) => {}
         }

@@ -66,6 +66,7 @@ pub fn answer(event: &Event) -> Option<u8> {
         | Event::Plan(_)
         | Event::End(_)
         | Event::Splat(_)
+        | Event::Counters(_)
         | Event::Output(_)
         | Event::Done(_) => None,
     }

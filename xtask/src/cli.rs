@@ -30,6 +30,8 @@ pub enum Command {
     Vmtest(Box<crate::commands::vmtest::args::VmtestArgs>),
     /// Review a patch series: test each patch, and say whether it can be merged.
     Review(Box<crate::commands::review::Args>),
+    /// Show which of the lines that a series adds no test runs.
+    Coverage(Box<crate::commands::coverage::Args>),
     /// Run the jobs of a matrix file.
     #[command(subcommand)]
     Matrix(MatrixCommand),

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod ci_matrix;
 pub mod clean;
 pub mod completions;
+pub mod coverage;
 pub mod dist;
 pub mod doctor;
 mod finish;
@@ -38,9 +39,10 @@ use vmtest_base::error::{Class, Error, Result};
 use vmtest_base::{places, sanitize};
 
 /// Names of the commands, for who mistypes one: an unknown first word is a kernel or a series.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 16] = [
     "vmtest",
     "review",
+    "coverage",
     "matrix",
     "bisect",
     "report",

@@ -89,6 +89,7 @@ fn run(command: &Command, project: &Path) -> Result<Exit> {
             None => commands::vmtest::run(args, project),
         },
         Command::Review(args) => commands::review::run(args, project),
+        Command::Coverage(args) => commands::coverage::run(args, project),
         Command::Matrix(MatrixCommand::Run(args)) => match &args.0.matrix {
             Some(file) => commands::matrix::run(&args.0, file, project),
             None => commands::vmtest::run(&args.0, project),

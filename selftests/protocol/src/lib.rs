@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. The host rejects a `hello` with any other version: a stale runner must not be
 /// trusted.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// A warning that the runner writes to the kernel log just before `done`. If it reaches the console, all
 /// earlier kernel warnings have reached it as well.
@@ -49,6 +49,8 @@ pub mod param {
     pub const SELF_TEST: &str = "vmtest.selftest";
     /// `1`: also try what is known to kill or corrupt this kernel. The only one of these that a user may set.
     pub const PROVOKE: &str = "vmtest.provoke";
+    /// `1`: counters of gcov are reported after each subtest. A variant sets it.
+    pub const COVERAGE: &str = "vmtest.coverage";
     /// `1`: the guest's clock is a counter of instructions, one for a nanosecond.
     pub const ICOUNT: &str = "vmtest.icount";
     /// `name=value`, repeatable: sysctl to set before the first test.
@@ -98,6 +100,8 @@ pub enum Event {
     End(End),
     /// The kernel printed a warning (found in its log or taint flags).
     Splat(Splat),
+    /// Which lines ran since the last event of this kind for the same file.
+    Counters(Counters),
     /// A piece of output of `--exec`, or of the `test_progs` that runs the test that started last.
     Output(Output),
     /// Last event. Without it, nothing counts as a pass.
@@ -277,6 +281,23 @@ pub struct Splat {
     pub name: TestName,
     /// First line of the warning.
     pub title: String,
+}
+
+/// Counters of gcov of one object: from the start of the guest to the first subtest, or of one subtest. Nothing is sent of an
+/// object in which no line ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The subtest that ran; empty strings before the first one, when programs are loaded.
+    #[serde(flatten)]
+    pub name: TestName,
+    /// Path of the data file below the object directory, `kernel/bpf/trampoline.gcda`.
+    pub object: String,
+    /// Number of this piece of the file, from 1.
+    pub part: u32,
+    /// How many pieces it has.
+    pub parts: u32,
+    /// The piece of the compressed (deflate) data file, in [`base64`].
+    pub data: String,
 }
 
 /// A piece of output.

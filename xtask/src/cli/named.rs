@@ -13,7 +13,8 @@ pub const DEVELOPER: [&str; 3] = ["test", "dist", "install"];
 pub fn command() -> Command {
     let command = Cli::command()
         .mut_subcommand("vmtest", crate::commands::vmtest::args::shown)
-        .mut_subcommand("review", crate::commands::review::shown);
+        .mut_subcommand("review", crate::commands::review::shown)
+        .mut_subcommand("coverage", crate::commands::coverage::shown);
     match program::installation() {
         None => command,
         Some(_) => installed(command, program::name()),

@@ -124,7 +124,7 @@ pub fn run(args: &Args, project: &Path) -> Result<Class> {
     let from = args.reply.as_ref().map(|_| args.from.clone().map_or_else(who, Ok)).transpose()?;
     let reply = args.reply.as_deref().map(|path| Target::open("--reply", path)).transpose()?;
     let (request, settings) = request(&ctx, args)?;
-    let command = command(args, &request);
+    let command = repeated(options, &request);
     let plan = Plan::new(&request)?;
     let early = |error: &Error| finish::record_interruption(&ctx, options, &phases, (&command, error));
     let prepared = prepare(&ctx, plan).inspect_err(early)?;
@@ -178,30 +178,40 @@ fn refuse(args: &Args) -> Result<()> {
 /// What is run, with the base that was found.
 fn request(ctx: &Context, args: &Args) -> Result<(Request, Vec<crate::settings::Setting>)> {
     let mut options = args.vmtest.clone();
-    // A range is one of the tree that --on names.
-    if let ([range], [on]) = (&options.words[..], &options.kernels[..]) {
-        if let Some(spec) = range_of(ctx, range, on)? {
-            (options.words, options.kernels) = (Vec::new(), vec![spec]);
-        }
-    }
     if args.llvm {
         options.words.push("LLVM=1".to_owned());
+    }
+    let (mut request, settings) = on_its_base(ctx, &options)?;
+    request.each_patch = true;
+    request.without_base = args.base.is_some();
+    request.build_only = args.skip.contains(&Part::Boots);
+    request.checks = CheckName::ALL.to_vec();
+    request.checks.retain(|check| !args.skip.iter().any(|part| part.is(*check)));
+    Ok((request, settings))
+}
+
+/// A request for one series on the tree that it is for.
+///
+/// # Errors
+/// Class `Usage` without a series, and what stops the search for its tree.
+pub fn on_its_base(ctx: &Context, options: &VmtestArgs) -> Result<(Request, Vec<crate::settings::Setting>)> {
+    let mut options = options.clone();
+    // A range is one of the tree that --on names.
+    if let ([range, rest @ ..], [on]) = (&options.words[..], &options.kernels[..]) {
+        if let Some(spec) = range_of(ctx, range, on)? {
+            (options.words, options.kernels) = (rest.to_vec(), vec![spec]);
+        }
     }
     let (mut request, settings) = vmtest::words::request(ctx, &options)?;
     let is_range = request.kernels.iter().any(|kernel| kernel.contains(".."));
     if request.patches.is_empty() && !is_range {
-        return Err(Error::usage("there is no series to review")
+        return Err(Error::usage("there is no series")
             .why("no patches, message ID or range was given")
             .next("name a directory of patches, an mbox, a message ID, or a range A..B"));
     }
     if !is_range {
         request.kernels = vec![base::find(ctx, &request)?.to_string()];
     }
-    request.each_patch = true;
-    request.without_base = args.base.is_some();
-    request.build_only = args.skip.contains(&Part::Boots);
-    request.checks = CheckName::ALL.to_vec();
-    request.checks.retain(|check| !args.skip.iter().any(|part| part.is(*check)));
     Ok((request, settings))
 }
 
@@ -219,10 +229,10 @@ fn range_of(ctx: &Context, word: &str, on: &str) -> Result<Option<String>> {
     })
 }
 
-/// The command line that repeats this review, with the tree that was found.
-fn command(args: &Args, request: &Request) -> Vec<String> {
+/// The command line that repeats this, with the tree that was found.
+pub fn repeated(options: &VmtestArgs, request: &Request) -> Vec<String> {
     let mut command = typed::command_line();
-    let given = !args.vmtest.kernels.is_empty();
+    let given = !options.kernels.is_empty();
     if let Some(kernel) = request.kernels.first().filter(|kernel| !given && !kernel.contains("..")) {
         command.extend(["--on".to_owned(), vmtest_base::program::shell_word(kernel)]);
     }

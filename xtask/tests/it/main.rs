@@ -9,6 +9,7 @@ mod architecture;
 mod bisect;
 mod bisect_reports;
 mod cache;
+mod coverage;
 mod deaths;
 mod diff;
 mod disk;

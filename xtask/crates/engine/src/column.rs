@@ -13,6 +13,7 @@ mod upstream;
 
 use std::path::{Path, PathBuf};
 
+use crate::added_lines;
 use crate::bootable::{Bootable, Bpftool};
 pub use crate::column::upstream::warn_of_absent as warn_of_absent_tests;
 use crate::plan::{Column, Upto};
@@ -308,6 +309,10 @@ pub fn boot(
     }
     for program in resources.programs {
         results.push(program::boot(resources, column, built, program, run_dir));
+    }
+    if let Ok(bootable) = &built.bootable {
+        let coverage = added_lines::measure(resources, bootable, &results, run_dir);
+        results.iter_mut().for_each(|result| result.kernel.coverage.clone_from(&coverage));
     }
     results
 }

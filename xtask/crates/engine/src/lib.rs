@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Prepares, builds, boots and judges a request; matrices, bisections and mutants build on that.
 
+mod added_lines;
 pub mod bisect;
 pub mod bootable;
 pub mod bpftool_donor;

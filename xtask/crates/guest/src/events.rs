@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 
 use vmtest_protocol::{
-    Check, Checked, Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start, TestName,
+    Check, Checked, Counters, Done, End, Event, Hello, Line, MAX_LINE, Output, PROTOCOL, Splat, Start,
+    TestName,
 };
 
 /// Most faults kept, in case a guest sends only garbage.
@@ -256,6 +257,14 @@ impl Stream {
                     end.seen.extend(checked);
                 }
                 self.ended.push(end);
+            }
+            // They are evaluated after the run, from the recorded events.
+            Event::Counters(Counters { name, .. }) => {
+                let is_early = name.test.is_empty() && self.running.is_none() && self.ended.is_empty();
+                if self.running.as_ref() != Some(&name) && !is_early {
+                    let name = excerpt(name.path().as_bytes());
+                    self.fault(Fault::OutOfPlace(format!("counters of {name}, which was not running")));
+                }
             }
             Event::Splat(splat) => self.splats.push(splat),
             Event::Output(output) => match (&self.running, self.printed.last_mut()) {

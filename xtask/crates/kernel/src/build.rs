@@ -11,12 +11,14 @@ mod objects;
 
 pub use crate::build::extra_warnings::ExtraWarnings;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::build::objects::{Held, Intent, objects, private};
 use crate::build_log;
 use crate::config::{self, Requests};
+use crate::coverage;
 use crate::make_mark::{Make, Making};
 use crate::patch::Overlay;
 use crate::patched::PatchedTree;
@@ -44,6 +46,17 @@ pub struct Recipe<'a> {
 impl Recipe<'_> {
     fn called(&self, tree: &PatchedTree) -> String {
         variant::called(tree.id(), Some(&self.variant.name), &[])
+    }
+
+    /// The C files whose lines are counted: those that the series changes, with a kernel that has gcov. They follow
+    /// from the tree and the configuration, which are in the key of the kernel.
+    pub fn counted(&self, tree: &PatchedTree) -> Vec<String> {
+        let gcov = |request: &config::Request| {
+            request.option == "GCOV_KERNEL" && request.value == config::Value::Yes
+        };
+        let changed = tree.overlay().filter(|_| self.requests.iter().any(gcov));
+        let changed = changed.map(|overlay| overlay.changed.clone()).unwrap_or_default();
+        changed.into_iter().filter(|path| coverage::is_kernel_code(path)).collect()
     }
 
     /// Whether make reports more warnings than usual, so that they are shown (`W=1`).
@@ -345,6 +358,15 @@ impl<'a> ConfiguredTree<'a> {
             let from = Path::new(MODULES_HERE).join(module);
             beneath::copy(&obj, from, &scratch.path().join(MODULES).join(module), &mut room)?;
         }
+        for file in self.recipe.counted(self.tree) {
+            let notes = Path::new(&file).with_extension("gcno");
+            // It is absent if this configuration does not compile the file.
+            if beneath::is_file(&obj, &notes) {
+                let to = scratch.path().join(NOTES).join(&notes);
+                to.parent().map(create_dir).transpose()?;
+                beneath::copy(&obj, &notes, &to, &mut room)?;
+            }
+        }
         for (from, to) in KEPT {
             // Copies, not hard links: the next make modifies vmlinux in place when it adds BTF.
             beneath::copy(&obj, from, &scratch.path().join(to), &mut room)?;
@@ -428,6 +450,11 @@ impl<'a> ConfiguredTree<'a> {
         }
         // Not part of the object directory's key: make itself recompiles what these settings affect.
         command.args(&self.recipe.variant.make);
+        // By the name of the object alone: files of that name in other directories are instrumented as well.
+        let stem = |file: &String| Path::new(file).file_stem()?.to_str().map(str::to_owned);
+        let stems: BTreeSet<String> =
+            self.recipe.counted(self.tree).iter().filter_map(stem).filter(|stem| is_plain(stem)).collect();
+        command.args(stems.iter().map(|stem| format!("GCOV_PROFILE_{stem}.o=y")));
         command
     }
 }
@@ -447,6 +474,14 @@ const NO_ROOM: u64 = 512 << 20;
 const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
 /// Where they are built, below the object directory: kbuild writes next to the source, which is read-only.
 const MODULES_HERE: &str = "vmtest-modules";
+/// Directory with the compiler's notes for gcov in a kernel's cache entry; missing if no lines are counted.
+pub const NOTES: &str = "gcov";
+
+/// Whether a name can be part of a variable of make.
+fn is_plain(stem: &str) -> bool {
+    !stem.is_empty() && stem.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
+}
+
 /// Directory with the modules in a kernel's cache entry; missing if there are none.
 pub const MODULES: &str = "modules";
 

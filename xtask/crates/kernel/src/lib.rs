@@ -9,6 +9,7 @@ pub mod build_id;
 pub mod build_log;
 pub mod checks;
 pub mod config;
+pub mod coverage;
 pub mod diff;
 pub mod executed;
 pub mod guess;

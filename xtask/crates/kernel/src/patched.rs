@@ -2,6 +2,7 @@
 //! A source with a series on top. It can only be made by applying the series to a source.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::patch::{self, Base, Overlay};
 use crate::series::Series;
@@ -23,6 +24,8 @@ pub struct PatchedTree {
     overlay: Option<Overlay>,
     /// The changes of the project's own patches in a trusted source, if untrusted patches follow them.
     trusted: Option<Box<Overlay>>,
+    /// The series; `None` without one.
+    series: Option<Arc<Series>>,
     /// Hash of source and series.
     key: Key,
 }
@@ -30,7 +33,8 @@ pub struct PatchedTree {
 impl PatchedTree {
     /// A source without a series.
     pub fn unpatched(source: SourceTree) -> PatchedTree {
-        PatchedTree { id: source.id.clone(), key: source.key.clone(), source, overlay: None, trusted: None }
+        let (id, key) = (source.id.clone(), source.key.clone());
+        PatchedTree { id, key, source, overlay: None, trusted: None, series: None }
     }
 
     /// A source with this series on top.
@@ -51,7 +55,8 @@ impl PatchedTree {
             .transpose()?
             .map(|(_, overlay)| Box::new(overlay));
         let id = format!("{}+{}", source.id, series.name);
-        Ok(PatchedTree { id, source, overlay: Some(overlay), trusted, key })
+        let series = Some(Arc::new(series.clone()));
+        Ok(PatchedTree { id, source, overlay: Some(overlay), trusted, series, key })
     }
 
     /// Column of the matrix: `src:6.18.15+fsession`.
@@ -62,6 +67,11 @@ impl PatchedTree {
     /// The source.
     pub fn source(&self) -> &SourceTree {
         &self.source
+    }
+
+    /// The series; `None` without one.
+    pub fn series(&self) -> Option<&Series> {
+        self.series.as_deref()
     }
 
     /// Changes of the series; `None` without one.

@@ -109,7 +109,7 @@ fn in_word(word: &str) -> Option<Reserved> {
         return None;
     }
     // It tries more, and what then fails counts.
-    if name == param::PROVOKE && value == Some("1") {
+    if [param::PROVOKE, param::COVERAGE].contains(&name) && value == Some("1") {
         return None;
     }
     let called = if name.is_empty() { &*word } else { name };

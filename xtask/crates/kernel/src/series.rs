@@ -121,6 +121,8 @@ pub struct Patch {
     pub commit: String,
     /// The mail as `git am` gets it.
     pub raw: Vec<u8>,
+    /// What git considers to be its diff.
+    pub diff: Vec<u8>,
     /// Paths in the diff; both paths of a rename.
     pub touches: BTreeSet<String>,
     /// Directories to strip from the paths of its diff: 1, unless a quilt `series` says otherwise.
@@ -155,6 +157,7 @@ impl Patch {
             message_id: String::new(),
             commit: commit.to_owned(),
             raw: [head.as_bytes(), diff].concat(),
+            diff: diff.to_owned(),
             touches: files.iter().flat_map(FileDiff::paths).map(str::to_owned).collect(),
             strip: 1,
             reverse: false,

@@ -153,7 +153,7 @@ pub fn columns(run: &RunResult) -> Vec<ColumnFindings<'_>> {
             } else if run.has_no_evidence() {
                 NO_PLAIN_PASS
             } else {
-                ""
+                run.unknown_lines().unwrap_or_default()
             },
             detail: Vec::new(),
             duration_ms: 0,

@@ -9,6 +9,7 @@ pub mod bisection;
 pub mod clean;
 pub mod column;
 pub mod console_rules;
+pub mod coverage;
 pub mod diff;
 pub mod findings;
 pub mod flaws;

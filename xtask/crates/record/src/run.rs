@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The result of a run: the model that every report is made from. Pure.
 
+use crate::coverage::Coverage;
 use crate::matrix::ExpectedRecord;
 use crate::matrix::MatrixRecord;
 use crate::outcome::Outcome;
@@ -147,6 +148,9 @@ pub struct Kernel {
     /// Results of the checks of its last patch; only until [`RunResult::series`] is filled in from it.
     #[serde(skip)]
     pub checks: BTreeMap<String, Check>,
+    /// Which added lines ran; absent unless the kernel counts lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// ID of an earlier kernel that is the same byte for byte, so that this one was not booted; absent
     /// otherwise. Its cells are those of that kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -412,6 +416,9 @@ impl RunResult {
         for (class, _) in self.series.iter().flat_map(SeriesRecord::checks_that_count) {
             *self.classes.entry(class).or_default() += 1;
         }
+        if self.unknown_lines().is_some() {
+            *self.classes.entry(Class::Incomplete).or_default() += 1;
+        }
         if let Some(class) = interrupted {
             self.classes.entry(class).or_insert(1);
         }
@@ -422,6 +429,12 @@ impl RunResult {
             class => class,
         };
         self.exit_code = if self.review { self.answered(worst) } else { worst };
+    }
+
+    /// Why it is not known which added lines ran, on a kernel that counts lines.
+    pub fn unknown_lines(&self) -> Option<&str> {
+        let judged = self.kernels.iter().filter(|kernel| kernel.role.is_none());
+        judged.filter_map(|kernel| kernel.coverage.as_ref()?.unknown()).next()
     }
 
     /// The exit class of a review whose cells say `class`: a series is good although tests fail that fail

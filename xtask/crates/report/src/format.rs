@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use crate::layout::Look;
 use crate::story::Story;
-use crate::{github, html, junit, ktap, mail, markdown, table};
+use crate::{coverage, github, html, junit, ktap, mail, markdown, table};
 use vmtest_base::error::{Error, Result};
 use vmtest_record::run::RunResult;
 
@@ -28,6 +28,8 @@ pub enum Format {
     Mail,
     /// One page with everything, for a browser.
     Html,
+    /// Added lines that ran, for viewers of coverage; empty unless the kernel counts lines.
+    Lcov,
 }
 
 impl Format {
@@ -45,6 +47,7 @@ impl Format {
             Format::Github => github::render(story),
             Format::Mail => mail::render(story),
             Format::Html => html::render(story),
+            Format::Lcov => coverage::lcov(story.run),
         })
     }
 }

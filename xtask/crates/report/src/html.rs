@@ -4,6 +4,7 @@
 //!
 //! Without JavaScript everything is on the page in sequence. With it details open next to the matrix.
 
+mod added_lines;
 mod bisection;
 mod compared;
 mod console;
@@ -93,6 +94,7 @@ pub fn render(story: &Story<'_>) -> String {
             (wrong(&page))
             (compared::section(story))
             (crate::flaws::section(run))
+            (added_lines::section(run))
             (matrix::section(&page))
             (details)
             @if let Some(bisection) = story.bisection { (bisection::section(bisection)) }

@@ -3,6 +3,7 @@
 //! *exporters* turn the final model into text and do not depend on files, flags or virtual machines.
 
 pub mod bisect;
+pub mod coverage;
 pub mod diff;
 
 pub mod escape;

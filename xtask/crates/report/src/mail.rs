@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use crate::coverage;
 use crate::series;
 use crate::story::Story;
 use crate::table;
@@ -27,6 +28,8 @@ const UNDER_TEST_LINES: usize = 4;
 const OWN_TESTS_LINES: usize = 3;
 /// Most patches that have a line.
 const PATCHES: usize = 10;
+/// Most lines about the added lines that ran.
+const COVERAGE_LINES: usize = 3;
 /// Most lines of the first sentence about a series.
 const SENTENCE_LINES: usize = 4;
 /// Most lines for the command at the end.
@@ -63,9 +66,14 @@ pub fn render(story: &Story<'_>) -> String {
     let note = findings::own_tests(run).map_or_else(Vec::new, |own| {
         wrap(&format!("Note: {}: {}", own.what, own.list()), "", OWN_TESTS_LINES)
     });
-    let taken = lines.len() + 1 + UNDER_TEST_LINES + note.len() + COMMAND_LINES;
+    let covered = match coverage::paragraph(run) {
+        text if text.is_empty() => Vec::new(),
+        text => wrap(&text, "", COVERAGE_LINES),
+    };
+    let taken = lines.len() + 1 + UNDER_TEST_LINES + note.len() + covered.len() + COMMAND_LINES;
     lines.extend(found(&columns, FINDING_LINES.min(LINES.saturating_sub(taken + 1))));
     lines.push(String::new());
+    lines.extend(covered);
     lines.extend(under_test(run));
     lines.extend(note);
     lines.extend(wrap(&run.command.join(" "), "  ", COMMAND_LINES));

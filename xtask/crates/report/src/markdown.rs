@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::coverage;
 use crate::escape::{cut, markdown, xml};
 use crate::flaws;
 use crate::series;
@@ -32,6 +33,7 @@ pub fn render(story: &Story<'_>) -> String {
     patches(&mut text, run);
     overview(&mut text, &columns);
     flaws::render_markdown(&mut text, run);
+    coverage::render_markdown(&mut text, run);
     if let Some(own) = findings::own_tests(run) {
         let _ = writeln!(text, "\n{}: {}", markdown(&own.what), markdown(&own.list()));
     }

@@ -218,7 +218,7 @@ fn failed(run: &RunResult) -> String {
                 (_, Some(boot), _) => &boot.reason,
                 (_, _, Some(cell)) => &cell.reason,
                 _ if run.has_no_evidence() => findings::NO_PLAIN_PASS,
-                _ => "",
+                _ => run.unknown_lines().unwrap_or_default(),
             };
             let why = why.lines().next().unwrap_or_default();
             let during = cell.filter(|cell| matches!(cell.outcome, Outcome::Crash | Outcome::Timeout));

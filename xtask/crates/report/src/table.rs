@@ -10,7 +10,7 @@ use crate::layout::{Look, Rows, flush, indented, wrapped};
 use crate::story::Story;
 use crate::summary::{self, failed_stages};
 use crate::table::matrix::{TableColumn, columns, painted};
-use crate::{flaws, names, steps};
+use crate::{coverage, flaws, names, steps};
 use vmtest_base::error::{Class, PRECEDENCE};
 use vmtest_base::program;
 use vmtest_record::findings;
@@ -42,6 +42,7 @@ pub fn render(story: &Story<'_>, look: Look) -> String {
         comparison(&mut text, run);
     }
     flaws::render(&mut text, run);
+    coverage::render(&mut text, run);
     if let Some(own) = findings::own_tests(run) {
         let files = if folded { String::new() } else { wrapped(&own.list()) };
         let _ = write!(text, "\n{}{files}", flush(&own.what));

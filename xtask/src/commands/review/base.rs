@@ -24,7 +24,7 @@ const TRIED: usize = 5;
 pub(super) fn find(ctx: &Context, request: &Request) -> Result<KernelSpec> {
     let series =
         maintained::load(ctx, &Plan::new(&Request { kernels: Vec::new(), ..request.clone() })?.patches)?;
-    let series = series.ok_or_else(|| Error::usage("there is no series to review"))?;
+    let series = series.ok_or_else(|| Error::usage("there is no series"))?;
     let chosen: Option<KernelSpec> = request.kernels.first().map(|kernel| kernel.parse()).transpose()?;
     if let Some(chosen) = chosen {
         let KernelSpec::Tree(repo) = &chosen else { return Ok(chosen) };

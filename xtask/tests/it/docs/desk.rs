@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bisect::{commit, image};
+use crate::coverage;
 use crate::support::{ARCHIVED, Done, World, binary, checkout, git};
 
 /// Groups that the pages name.
@@ -97,8 +98,10 @@ impl Desk {
     pub fn new(fails: bool) -> Desk {
         let desk = Desk { world: World::new() };
         let world = &desk.world;
-        // What `nojit` looks for; no other variant does.
-        world.lists(&TESTS, "bad='*/second'\nfeatures=',\"net.core.bpf_jit_enable\":\"absent\"'\n");
+        // What `nojit` and `coverage` look for; no other variant does.
+        let features =
+            "bad='*/second'\nfeatures=',\"net.core.bpf_jit_enable\":\"absent\",\"gcov\":\"yes\"'\n";
+        world.lists(&TESTS, &format!("{features}{}", coverage::counting(world, Some("2"), coverage::GCOV)));
         desk.programs();
         desk.repository(if fails { "guest: fail" } else { "guest: pass" });
         desk.archive(if fails { "guest: skip" } else { "guest: pass" });

@@ -4,7 +4,7 @@ use super::*;
 fn line(seq: u64, event: &str) -> String {
     format!("{{\"n\":\"abc\",\"seq\":{seq},\"ms\":1,{event}}}\n")
 }
-const HELLO: &str = r#""ev":"hello","protocol":4,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+const HELLO: &str = r#""ev":"hello","protocol":5,"release":"7.3.4","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
 const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"}]"#;
 const START: &str = r#""ev":"start","test":"basic","subtest":"a""#;
 const CHECKED: &str = r#""ev":"checked","test":"basic","subtest":"a","round":1,"checks":[{"what":"runs","expected":"2","seen":"2","ok":true}]"#;
@@ -48,7 +48,7 @@ fn every_irregularity_is_a_fault() {
         ("second plan", line(0, HELLO) + &line(1, PLAN) + &line(2, PLAN)),
         ("was not running", line(0, HELLO) + &line(1, END)),
         ("was not running", line(0, HELLO) + &line(1, CHECKED)),
-        ("protocol 9", line(0, &HELLO.replace("\"protocol\":4", "\"protocol\":9"))),
+        ("protocol 9", line(0, &HELLO.replace("\"protocol\":5", "\"protocol\":9"))),
         ("after the last", whole() + &line(5, START)),
     ];
     for (word, text) in cases {
@@ -127,4 +127,25 @@ fn what_was_checked_is_that_of_the_running_subtest() {
     // The worker sends this for a process that died.
     let killed = END.replace("pass", "fail").replace("\"checks\":2", "\"checks\":0");
     assert_eq!(stream(&[HELLO, PLAN, START, CHECKED, &killed]).ended[0].seen.len(), 1);
+}
+
+#[test]
+fn counters_belong_to_the_test_that_runs_or_come_before_the_first_one() {
+    let counters = |name: &str| {
+        format!(r#""ev":"counters",{name},"object":"kernel/a.gcda","part":1,"parts":1,"data":"""#)
+    };
+    let (early, own) = (r#""test":"","subtest":"""#, r#""test":"basic","subtest":"a""#);
+    let (early, own, other) = (counters(early), counters(own), counters(r#""test":"basic","subtest":"b""#));
+    let faults = |events: &[&str]| {
+        let mut stream = Stream::new("abc");
+        let all = [HELLO, PLAN].into_iter().chain(events.iter().copied()).enumerate();
+        let text: String = all.map(|(seq, event)| line(seq as u64, event)).collect();
+        stream.feed(text.as_bytes());
+        stream.faults.len()
+    };
+    assert_eq!(faults(&[&early, START, &own, END]), 0);
+    assert_eq!(faults(&[START, &other]), 1);
+    assert_eq!(faults(&[START, &early]), 1, "a test runs");
+    assert_eq!(faults(&[START, END, &early]), 1, "it is over");
+    assert_eq!(faults(&[&own]), 1, "it has not begun");
 }

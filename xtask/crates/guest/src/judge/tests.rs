@@ -21,7 +21,7 @@ fn name(subtest: &str) -> TestName {
     TestName { test: "basic".into(), subtest: subtest.into() }
 }
 
-const HELLO: &str = r#""ev":"hello","protocol":4,"release":"7.3.4","build_id":"0123456789abcdef","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
+const HELLO: &str = r#""ev":"hello","protocol":5,"release":"7.3.4","build_id":"0123456789abcdef","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}"#;
 const ID: &str = "0123456789abcdef";
 const PLAN: &str = r#""ev":"plan","tests":[{"test":"basic","subtest":"a"},{"test":"basic","subtest":"b"}]"#;
 fn start(test: &str) -> String {

@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits {
     shutdown: Duration::from_secs(60),
 };
 const SHORT: Duration = Duration::from_millis(400);
-const HELLO: &str = r#"{"n":"abc","seq":0,"ms":1,"ev":"hello","protocol":4,"release":"r","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}}"#;
+const HELLO: &str = r#"{"n":"abc","seq":0,"ms":1,"ev":"hello","protocol":5,"release":"r","cmdline":"","clocksource":"tsc","cpus":2,"memory_mib":480,"features":{},"profile":{}}"#;
 
 /// A fake guest: a shell script that gets the FIFO as $1.
 fn guest(script: &str) -> Observed {

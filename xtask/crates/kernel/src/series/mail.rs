@@ -84,6 +84,7 @@ impl Mail {
         let Mail { label, tags, author, raw, touches, fields, strip, reverse, stray, bare, .. } = self;
         let flowed = fields.flowed;
         let patch = Patch {
+            diff: self.diff.clone(),
             label,
             subject: tags.subject,
             author,
