@@ -58,6 +58,69 @@ LOOK_AT_ARGS(setsockopt_args, "sock_setsockopt", 6)
 LOOK_AT_ARGS(getsockopt_args, "sk_getsockopt", 7)
 LOOK_AT_ARGS(alloc_uid_args, "alloc_uid", 1)
 
+/* What the kfunc returns as a whole register, before a compiler can take it for a bool. */
+struct seen raw_is_return_seen[2];
+SEC("fsession/bpf_fentry_test1")
+int raw_is_return(__u64 *ctx)
+{
+	__u64 value = bpf_session_is_return(ctx);
+	struct seen *s = &raw_is_return_seen[side(ctx)];
+
+	asm volatile("" : "+r"(value));
+	if (!mine())
+		return 0;
+	note(s);
+	s->value = value;
+	return 0;
+}
+
+/*
+ * Calls that become several instructions each, and one that must be replaced behind them, next to the end of the
+ * program.
+ */
+struct seen last_call_seen[2];
+SEC("fsession/bpf_fentry_test1")
+int last_call(__u64 *ctx)
+{
+	struct seen *s = &last_call_seen[side(ctx)];
+	__u64 count = 0;
+	int i;
+
+	if (!mine())
+		return 0;
+	note(s);
+#pragma unroll
+	for (i = 0; i < 16; i++)
+		count += bpf_get_func_arg_cnt(ctx);
+	s->arg_cnt = count;
+	s->value = bpf_session_is_return(ctx);
+	return 0;
+}
+
+/* Deletes from a map where it is called by a deletion: it must not run inside itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} deletions SEC(".maps");
+
+struct seen deleting_seen[2];
+SEC("fsession/htab_map_delete_elem")
+int deleting(__u64 *ctx)
+{
+	struct seen *s = &deleting_seen[side(ctx)];
+	__u32 key = 0;
+
+	if (!mine())
+		return 0;
+	note(s);
+	/* A kernel that lets it run inside itself must not run out of stack. */
+	if (s->runs < 4)
+		s->value = bpf_map_delete_elem(&deletions, &key);
+	return 0;
+}
+
 /* Without arguments, the return value is in the first slot. */
 struct seen setsid_seen[2];
 SEC("fsession/ksys_setsid")

@@ -89,6 +89,12 @@ BEYOND(fexit_struct_stack, "fexit/sk_getsockopt", 7)
 SESSION_BEYOND(session_struct_stack, "sk_getsockopt", 7)
 COOKIE_BEYOND(cookie_struct_stack, "sk_getsockopt", 7)
 
+/* More slots than three bits can count, three of them on the stack. */
+BEYOND(fentry_nine, "fentry/do_mmap", 9)
+BEYOND(fexit_nine, "fexit/do_mmap", 9)
+SESSION_BEYOND(session_nine, "do_mmap", 9)
+COOKIE_BEYOND(cookie_nine, "do_mmap", 9)
+
 /* A hook that returns an int: LSM programs run before it, where fmod_ret programs do. */
 int lsm_value;
 struct seen lsm_int_seen;

@@ -48,6 +48,20 @@ int cookie_callee(__u64 *ctx)
 	return 0;
 }
 
+/* Callees that were loaded for a function with other arguments. */
+SEC("fsession/bpf_fentry_test2")
+int cookie_callee_of_two(__u64 *ctx)
+{
+	*bpf_session_cookie(ctx) = ctx[1];
+	return 0;
+}
+
+SEC("fsession/bpf_fentry_test2")
+int plain_callee_of_two(__u64 *ctx)
+{
+	return 0;
+}
+
 struct seen plain_caller_seen[2];
 SEC("fsession/bpf_fentry_test1")
 int plain_caller(__u64 *ctx)

@@ -21,7 +21,7 @@ typedef _Bool bool;
 #define true 1
 #define false 0
 
-enum { BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_SK_STORAGE = 24 };
+enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_SK_STORAGE = 24 };
 
 #include <bpf/bpf_helpers.h>
 

@@ -160,9 +160,10 @@ pub fn load_code(kind: Kind, target: u32, code: &[Insn]) -> Result<Copy, Refusal
     load_insns(&[code, &insn::leave(0)].concat(), kind.types(), target)
 }
 
-/// Loads a sleepable program that only returns 0.
-pub fn load_sleepable(kind: Kind) -> Result<Copy, Refusal> {
-    load_with(&insn::leave(0), kind.types(), 0, sys::BPF_F_SLEEPABLE, &mut vec![0; 64 * 1024])
+/// Loads a sleepable program that only returns 0. `target` is the BTF ID of the function for kinds that are loaded for
+/// one, otherwise 0.
+pub fn load_sleepable(kind: Kind, target: u32) -> Result<Copy, Refusal> {
+    load_with(&insn::leave(0), kind.types(), target, sys::BPF_F_SLEEPABLE, &mut vec![0; 64 * 1024])
 }
 
 fn load_insns(
@@ -369,6 +370,12 @@ impl Link {
 pub fn pin(link: &Link, path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a string that lives until the call returns.
     check(unsafe { sys::bpf_obj_pin(link.fd.as_raw_fd(), path.as_ptr()) }).map(drop)
+}
+
+/// Deletes from a map with keys of 32 bits; the key may be absent.
+pub fn delete(map: c_int, key: u32) {
+    // SAFETY: the key has the size of the map's definition.
+    let _ = unsafe { sys::bpf_map_delete_elem(map, (&raw const key).cast()) };
 }
 
 /// IDs of all objects of a kind, as listed by the kernel.

@@ -92,6 +92,12 @@ pub const MODIFY_TARGET: &str = "bpf_modify_return_test";
 pub const DENIED: [&str; 3] = ["migrate_disable", "rcu_read_unlock_strict", "__rcu_read_lock"];
 /// The hook of an LSM program.
 pub const LSM_HOOK: &str = "bpf_lsm_task_getpgid";
+/// A function of the same kind as the target, in which programs must not sleep.
+pub const NO_SLEEP: &str = "bpf_fentry_test2";
+/// A function with a task as its argument.
+pub const OF_TASK: &str = "wake_up_new_task";
+/// A kfunc that takes a trusted task only.
+pub const TRUSTED_TASK: &str = "bpf_task_acquire";
 /// A function that never returns.
 pub const NORETURN: &str = "do_exit";
 /// A function that cannot be traced.
@@ -110,6 +116,7 @@ impl Features {
                 let [lock, unlock] = RCU_KFUNCS;
                 let mut funcs =
                     vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, LSM_HOOK, NORETURN, NOTRACE];
+                funcs.extend([NO_SLEEP, OF_TASK, TRUSTED_TASK]);
                 funcs.extend(DENIED);
                 let members = [SKIPS, OWNER_COOKIE];
                 btf::find(&bytes, &btf::Wanted { values: &VALUES, funcs: &funcs, members: &members })

@@ -204,7 +204,13 @@ fn judge_session(has: bool, jit: bool, answer: Result<(), Refusal>) -> Support {
             String::new(),
         ),
         (true, Err(refusal)) if refusal.errno == EOPNOTSUPP && refusal.log.contains(NO_FSESSION) => {
-            Support::No(format!("the JIT cannot: load is -EOPNOTSUPP, and the verifier says {NO_FSESSION:?}"))
+            let why = format!("load is -EOPNOTSUPP, and the verifier says {NO_FSESSION:?}");
+            // The JIT of x86_64 can, enabled or not.
+            if jit {
+                broken("the kernel has a JIT, and refuses sessions for want of one", why)
+            } else {
+                Support::No(format!("there is no JIT: {why}"))
+            }
         }
         (true, Err(refusal)) => Support::Broken(
             format!("BTF has {FSESSION}, but a program of that type that does nothing is refused: {refusal}"),

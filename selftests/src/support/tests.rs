@@ -13,7 +13,7 @@ fn a_skip_needs_exactly_the_documented_refusal() {
     for (has, jit, answer, expected) in [
         (true, true, Ok(()), "yes"),
         (true, false, Ok(()), "broken"),
-        (true, true, refused(EOPNOTSUPP, JIT), "no"),
+        (true, true, refused(EOPNOTSUPP, JIT), "broken"),
         (true, false, refused(EOPNOTSUPP, JIT), "no"),
         (true, true, refused(EOPNOTSUPP, COUNT), "broken"),
         (true, true, refused(EINVAL, JIT), "broken"),

@@ -44,6 +44,8 @@ subtests! { "cookie":
         "A session is refused when it is loaded with an array whose callees it must not call.";
     Normal callee_of_another_type ["fentry_caller", "fentry_callee", "plain_caller", "plain_callee"]
         "fentry programs and sessions are refused as callees of each other.";
+    Normal callee_of_another_function ["cookie_caller", "cookie_callee_of_two", "plain_caller", "plain_callee_of_two"]
+        "A session for a function with other arguments is refused as callee, with and without a cookie.";
     Normal only_in_static_subprogram ["only_in_static"]
         "A session whose static subprogram alone asks for the cookie has one.";
     Normal in_callback ["in_loop"] "The cookie can be changed in a callback of bpf_loop(), in two ways.";

@@ -228,7 +228,7 @@ fn sleepable_kprobe_refused(t: &mut Context) -> Result<(), String> {
     {
         let seen = attached_to_target(bpf::load_minimal(kind, 0, &[]));
         t.checks.eq(format!("attaching {what}"), seen, "attached".to_owned());
-        let seen = attached_to_target(bpf::load_sleepable(kind));
+        let seen = attached_to_target(bpf::load_sleepable(kind, 0));
         let (expected, what) = (Errno::EINVAL.to_string(), format!("attaching a sleepable {what}"));
         // Kernels that have fsession also have the fix.
         let bug = (!t.features.has(FSESSION)).then_some(SLEEPABLE);

@@ -105,6 +105,29 @@ pub fn struct_slots(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
+pub fn nine_slots(t: &mut Context) -> Result<(), String> {
+    // The last argument is a pointer of the kernel, which is not known here.
+    const LAST: Last = Last { slot: 8, mask: 0, value: 0 };
+    let mut links = Vec::new();
+    for program in ["fentry_nine", "session_nine", "fexit_nine", "cookie_nine"] {
+        links.push(t.attach(program)?);
+    }
+    t.reset();
+    // SAFETY: nothing is mapped: a length of 0 is refused.
+    let mapped = unsafe {
+        libc::mmap(std::ptr::null_mut(), 0, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    };
+    t.checks.eq("mmap(2) of nothing", mapped == libc::MAP_FAILED, true);
+    let (seen, value) = (t.seen(), -libc::EINVAL);
+    stays_within(t, "fentry", &seen.fentry_nine_seen, 1, LAST);
+    gives_nothing(t, "fentry", &seen.fentry_nine_seen);
+    stays_within(t, "fexit", &seen.fexit_nine_seen, 1, LAST);
+    gives(t, "fexit", &seen.fexit_nine_seen, value);
+    session_stays_within(t, "session", &seen.session_nine_seen, 1, LAST, value);
+    cookie_stays_within(t, "session with a cookie", &seen.cookie_nine_seen, 1, LAST, value);
+    Ok(())
+}
+
 pub fn struct_slots_on_stack(t: &mut Context) -> Result<(), String> {
     // The second word of a sockptr_t: its lowest bit says that the first is an address of the kernel.
     const LAST: Last = Last { slot: 6, mask: 1, value: 0 };

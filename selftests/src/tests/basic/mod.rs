@@ -56,6 +56,13 @@ subtests! { "basic":
     Normal struct_slots_on_stack
         ["fentry_struct_stack", "fexit_struct_stack", "session_struct_stack", "cookie_struct_stack"]
         "The same with two structs, one of them on the stack.";
+    Normal nine_slots ["fentry_nine", "session_nine", "fexit_nine", "cookie_nine"]
+        "With nine arguments the helpers find the last one and the value behind it, for sessions and their neighbours.";
+    Normal is_return_is_0_or_1 ["raw_is_return"] "bpf_session_is_return() is 0 at entry and 1 at exit as a whole register.";
+    Normal call_at_the_end ["last_call"]
+        "A kfunc call at the end of a program is right behind 16 calls that the verifier replaces by more instructions.";
+    Normal not_inside_itself ["deleting"]
+        "A session whose programs call its own function does not run inside itself: those runs are missed, and counted.";
     Normal return_pointer ["checked_pointer"]
         "A pointer that the function returns is NULL at entry, and at exit can be read and given to a helper.";
     Normal void_return_slot ["void_return", "void_fexit"]
@@ -93,6 +100,42 @@ fn one_entry_one_exit(t: &mut Context) -> Result<(), String> {
         t.checks.eq(format!("entry's place in call {call}"), seen[ENTRY].order, 2 * call - 1);
         t.checks.eq(format!("exit's place in call {call}"), seen[EXIT].order, 2 * call);
     }
+    Ok(())
+}
+
+fn is_return_is_0_or_1(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("raw_is_return")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().raw_is_return_seen;
+    t.checks.same("runs", seen.map(|seen| seen.runs), [1, 1]);
+    t.checks.same("what the kfunc returned", seen.map(|seen| seen.value), [0, 1]);
+    Ok(())
+}
+
+fn call_at_the_end(t: &mut Context) -> Result<(), String> {
+    let _link = t.attach("last_call")?;
+    t.call_fentry_tests()?;
+    let seen = t.seen().last_call_seen;
+    t.checks.same("runs", seen.map(|seen| seen.runs), [1, 1]);
+    t.checks.same("sum of 16 calls of bpf_get_func_arg_cnt()", seen.map(|seen| seen.arg_cnt), [16, 16]);
+    t.checks.same("the call behind them", seen.map(|seen| seen.value), [0, 1]);
+    Ok(())
+}
+
+fn not_inside_itself(t: &mut Context) -> Result<(), String> {
+    const CALLS: u64 = 3;
+    let map = t.session.map_fd(c"deletions")?;
+    let before = t.session.stats("deleting")?.misses;
+    let _statistics = bpf::enable_stats().map_err(|errno| format!("enable statistics: {errno}"))?;
+    let _link = t.attach("deleting")?;
+    t.reset();
+    for _ in 0..CALLS {
+        bpf::delete(map, 0);
+    }
+    let (seen, misses) = (t.seen().deleting_seen, t.session.stats("deleting")?.misses - before);
+    t.checks.same("runs", seen.map(|seen| seen.runs), [CALLS, CALLS]);
+    // Each run calls the function once, which would run the session twice.
+    t.checks.eq("recursion_misses", misses, 4 * CALLS);
     Ok(())
 }
 

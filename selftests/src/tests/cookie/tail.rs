@@ -90,6 +90,24 @@ pub fn tail_call_refused_at_load(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
+pub fn callee_of_another_function(t: &mut Context) -> Result<(), String> {
+    for (map, callee) in
+        [(c"cookie_callees", "cookie_callee_of_two"), (c"plain_callees", "plain_callee_of_two")]
+    {
+        let answer = t.session.set_callee_of(map, callee)?;
+        t.checks.eq(format!("{callee} as callee"), told(&answer, "accepted"), Errno::EINVAL.to_string());
+    }
+    let _links = (t.attach("cookie_caller")?, t.attach("plain_caller")?);
+    t.call_fentry_tests()?;
+    for (who, seen) in
+        [("with a cookie", t.seen().cookie_caller_seen), ("without", t.seen().plain_caller_seen)]
+    {
+        t.checks.same(format!("caller {who}: runs"), seen.map(|seen| seen.runs), [1, 1]);
+        t.checks.same(format!("caller {who}: runs after the call"), seen.map(|seen| seen.value), [1, 1]);
+    }
+    Ok(())
+}
+
 pub fn callee_of_another_type(t: &mut Context) -> Result<(), String> {
     for (map, callee, expected) in [
         (c"fentry_callees", "plain_callee", Err(Errno::EINVAL)),

@@ -65,7 +65,8 @@ subtests! { "mixed":
         "A kprobe session and a session on one function both run and have a cookie each.";
     Normal with_function_tracer ["one_arg"] "A session runs while the function tracer is off, on and off again.";
     Normal on_fentry_program ["plain_fentry"] "A session on a fentry program runs when that does.";
-    Normal nested_session_refused ["plain_fentry"] "A session on a session on a program is refused when it is loaded.";
+    Normal nested_session_refused ["plain_fentry", "no_kfunc"]
+        "A session on a session on another program, fentry or session, is refused when it is loaded.";
     Normal not_with_freplace ["target_program"]
         "freplace and a session on one function of a BPF program exclude each other with -EBUSY, either way.";
 }
@@ -365,14 +366,17 @@ fn on_fentry_program(t: &mut Context) -> Result<(), String> {
 }
 
 fn nested_session_refused(t: &mut Context) -> Result<(), String> {
-    let first = load_on_fentry(t)?;
-    bpf::take_log();
-    let second = load_on("on_session", first.fd("on_tracing_program")?, c"on_tracing_program")?;
-    let log = bpf::take_log();
-    let seen = second.map_or_else(|errno| errno.to_string(), |_| "loaded".to_owned());
-    t.checks.eq("loading a session on a session on a program", seen, Errno::EINVAL.to_string());
-    let line = log.lines().find(|line| line.contains("Cannot nest"));
-    t.checks.state("the verifier", "Cannot nest ..", line.unwrap_or("no such line"), line.is_some());
+    let on_a_session = load_on("on_tracing_program", t.session.fd("no_kfunc")?, c"no_kfunc")?
+        .map_err(|errno| format!("load a session on a session: {errno}"))?;
+    for (what, first) in [("an fentry program", load_on_fentry(t)?), ("a session", on_a_session)] {
+        bpf::take_log();
+        let second = load_on("on_session", first.fd("on_tracing_program")?, c"on_tracing_program")?;
+        let log = bpf::take_log();
+        let seen = second.map_or_else(|errno| errno.to_string(), |_| "loaded".to_owned());
+        t.checks.eq(format!("loading a session on a session on {what}"), seen, Errno::EINVAL.to_string());
+        let line = log.lines().find(|line| line.contains("Cannot nest"));
+        t.checks.state("the verifier", "Cannot nest ..", line.unwrap_or("no such line"), line.is_some());
+    }
     Ok(())
 }
 

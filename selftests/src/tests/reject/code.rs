@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a session's code must not do: return a value, write to its context, access memory around it.
 
-use super::{Context, loads, refused};
+use super::{Context, loads, refused, refused_somehow};
 use crate::bpf::{self, Kind};
+use crate::features::{NO_SLEEP, OF_TASK, TARGET, TRUSTED_TASK};
 use crate::insn::{self, CTX, Insn};
 use nix::errno::Errno;
 
@@ -50,10 +51,44 @@ pub fn context_write(t: &mut Context) -> Result<(), String> {
     Ok(())
 }
 
+pub fn sleepable_where_none_may_sleep(t: &mut Context) -> Result<(), String> {
+    let (may, must_not) = (t.features.target_id()?, t.features.func_id(NO_SLEEP)?);
+    for kind in [Kind::Fentry, Kind::Fsession] {
+        let what = format!("a sleepable {kind:?} program on");
+        loads(t, &format!("{what} {TARGET}"), &bpf::load_sleepable(kind, may));
+        let answer = bpf::load_sleepable(kind, must_not);
+        let message = format!("{NO_SLEEP} is not sleepable");
+        refused(t, &format!("{what} {NO_SLEEP}"), &answer, Errno::EINVAL, &message);
+    }
+    Ok(())
+}
+
+pub fn untrusted_argument(t: &mut Context) -> Result<(), String> {
+    let target = t.features.func_id(OF_TASK)?;
+    let call = insn::call(t.features.func_id(TRUSTED_TASK)?);
+    for kind in [Kind::Fentry, Kind::Fsession] {
+        let read = insn::load(CTX, CTX, ARGUMENT);
+        loads(t, &format!("{kind:?}: reading the task"), &bpf::load_code(kind, target, &[read]));
+        let answer = bpf::load_code(kind, target, &[read, call]);
+        let ways = [
+            (Errno::EINVAL, "R1 must be a rcu pointer"),
+            (Errno::EINVAL, "R1 must be referenced or trusted"),
+        ];
+        refused_somehow(t, &format!("{kind:?}: bpf_task_acquire(task)"), &answer, &ways);
+    }
+    Ok(())
+}
+
 pub fn context_bounds(t: &mut Context) -> Result<(), String> {
     for (what, offset) in [("the word before the context", BEFORE), ("what is behind the value", BEHIND)] {
         no_access(t, &format!("reading {what}"), offset, &read(offset))?;
         no_access(t, &format!("writing {what}"), offset, &write(offset))?;
     }
+    // Only programs that run at the exit have a return value.
+    let target = t.features.target_id()?;
+    let answer = bpf::load_code(Kind::Fentry, target, &read(RETURN_VALUE));
+    let message = "func 'bpf_fentry_test1' doesn't have 2-th argument";
+    refused(t, "reading the return value in an fentry program", &answer, Errno::EACCES, message);
+    loads(t, "reading it in an fexit program", &bpf::load_code(Kind::Fexit, target, &read(RETURN_VALUE)));
     Ok(())
 }

@@ -3,9 +3,9 @@
 
 use super::{Context, loads, refused, refused_somehow};
 use crate::bpf::{self, Kind, Unloaded};
-use crate::features::{COOKIE, IS_RETURN, MODIFY_TARGET};
+use crate::features::{COOKIE, IS_RETURN, LSM_HOOK, MODIFY_TARGET};
 use crate::insn::{self, CTX, FRAME, Insn};
-use libbpf_rs::libbpf_sys::{BPF_TRACE_KPROBE_MULTI, bpf_attach_type};
+use libbpf_rs::libbpf_sys::{BPF_TRACE_KPROBE_MULTI, BPF_TRACE_UPROBE_MULTI, bpf_attach_type};
 use nix::errno::Errno;
 
 /// The verifier's message for a call that this program must not make.
@@ -75,8 +75,15 @@ pub fn kfuncs_of_raw_tracepoint_program(t: &mut Context) -> Result<(), String> {
 pub fn kfuncs_of_kprobe_program(t: &mut Context) -> Result<(), String> {
     may_call_neither(t, "a kprobe program", Kind::Kprobe(0), 0)?;
     may_call_neither(t, "a kprobe.multi program", Kind::Kprobe(BPF_TRACE_KPROBE_MULTI), 0)?;
+    may_call_neither(t, "a uprobe.multi program", Kind::Kprobe(BPF_TRACE_UPROBE_MULTI), 0)?;
     let pretending = Kind::Kprobe(Kind::Fsession.attach_type());
     may_call_neither(t, "a kprobe program loaded with the attach type of Fsession", pretending, 0)
+}
+
+pub fn kfuncs_of_lsm_program(t: &mut Context) -> Result<(), String> {
+    let target = t.features.func_id(LSM_HOOK)?;
+    loads(t, "an LSM program without a call", &bpf::load_minimal(Kind::Lsm, target, &[]));
+    may_call_neither(t, "an LSM program", Kind::Lsm, target)
 }
 
 pub fn kfunc_argument(t: &mut Context) -> Result<(), String> {

@@ -30,15 +30,20 @@ subtests! { "reject":
         "They are refused at raw tracepoints, with and without BTF, also with a session's attach type.";
     Normal kfuncs_of_kprobe_program []
         "They are refused in programs of a kprobe and of kprobe.multi, and in a kprobe that pretends to be an fsession.";
+    Normal kfuncs_of_lsm_program [] needs SessionsAndLsm "They are refused in LSM programs.";
     Normal kfunc_argument []
         "They are refused anything but the context as argument: the stack, a place in the context, NULL.";
     Normal return_value []
         "A session that returns anything but 0 is refused when it is loaded.";
     Normal context_write [] "A session may write neither to an argument nor to the return value.";
-    Normal context_bounds [] "A session may reach neither the word before its context nor what is behind the return value.";
+    Normal context_bounds [] "A session may reach neither the word before its context nor what is behind the return value, which fentry may not read.";
     Normal not_a_function [] "A session on a BTF id that is no function, does not exist or is 0 is refused when it is loaded.";
     Normal noreturn_function []
         "A session on a function that never returns is refused when it is loaded.";
+    Normal sleepable_where_none_may_sleep []
+        "A sleepable session is refused on a function in which programs must not sleep, as fentry is, and not on another.";
+    Normal untrusted_argument []
+        "A session's argument is not trusted, as it is not in fentry: a kfunc that wants a trusted task refuses it.";
     Normal denied_function [] "A session on a function that trampolines themselves call is refused when it is loaded.";
     Normal notrace_function ["no_kfunc"]
         "Attaching to a function that cannot be traced fails with -EBUSY each time, and leaves nothing behind.";
