@@ -78,24 +78,34 @@ int raw_is_return(__u64 *ctx)
  * Calls that become several instructions each, and one that must be replaced behind them, next to the end of the
  * program.
  */
-struct seen last_call_seen[2];
-SEC("fsession/bpf_fentry_test1")
-int last_call(__u64 *ctx)
-{
-	struct seen *s = &last_call_seen[side(ctx)];
-	__u64 count = 0;
-	int i;
+#define LAST_CALL(name, call)						\
+	struct seen name##_seen[2];					\
+	SEC("fsession/bpf_fentry_test1")				\
+	int name(__u64 *ctx)						\
+	{								\
+		struct seen *s = &name##_seen[side(ctx)];		\
+		__u64 got = 0, sum = 0;					\
+		int i;							\
+									\
+		if (!mine())						\
+			return 0;					\
+		note(s);						\
+		_Pragma("unroll")					\
+		for (i = 0; i < 16; i++) {				\
+			call;						\
+			sum += got;					\
+		}							\
+		s->arg[0] = sum;					\
+		s->value = bpf_session_is_return(ctx);			\
+		return 0;						\
+	}
 
-	if (!mine())
-		return 0;
-	note(s);
-#pragma unroll
-	for (i = 0; i < 16; i++)
-		count += bpf_get_func_arg_cnt(ctx);
-	s->arg_cnt = count;
-	s->value = bpf_session_is_return(ctx);
-	return 0;
-}
+LAST_CALL(last_after_counts, got = bpf_get_func_arg_cnt(ctx))
+LAST_CALL(last_after_args, bpf_get_func_arg(ctx, 0, &got))
+LAST_CALL(last_after_values, bpf_get_func_ret(ctx, &got))
+LAST_CALL(last_after_ips, got = !!bpf_get_func_ip(ctx))
+LAST_CALL(last_after_cookies, got = ++*bpf_session_cookie(ctx))
+LAST_CALL(last_after_sides, got = bpf_session_is_return(ctx))
 
 /* Deletes from a map where it is called by a deletion: it must not run inside itself. */
 struct {

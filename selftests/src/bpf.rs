@@ -118,6 +118,8 @@ pub enum Kind {
     PerfEvent(sys::bpf_attach_type),
     /// At a hook of the security module.
     Lsm,
+    /// For each object that an iterator shows.
+    Iterator,
 }
 
 impl Kind {
@@ -134,6 +136,7 @@ impl Kind {
             Kind::UprobeSession => (sys::BPF_PROG_TYPE_KPROBE, sys::BPF_TRACE_UPROBE_SESSION),
             Kind::Tracepoint(attach_type) => (sys::BPF_PROG_TYPE_TRACEPOINT, attach_type),
             Kind::PerfEvent(attach_type) => (sys::BPF_PROG_TYPE_PERF_EVENT, attach_type),
+            Kind::Iterator => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_ITER),
             Kind::Lsm => (sys::BPF_PROG_TYPE_LSM, sys::BPF_LSM_MAC),
         }
     }

@@ -98,6 +98,8 @@ pub const NO_SLEEP: &str = "bpf_fentry_test2";
 pub const OF_TASK: &str = "wake_up_new_task";
 /// A kfunc that takes a trusted task only.
 pub const TRUSTED_TASK: &str = "bpf_task_acquire";
+/// The target of an iterator program.
+pub const ITERATOR: &str = "bpf_iter_bpf_link";
 /// A function that never returns.
 pub const NORETURN: &str = "do_exit";
 /// A function that cannot be traced.
@@ -116,7 +118,7 @@ impl Features {
                 let [lock, unlock] = RCU_KFUNCS;
                 let mut funcs =
                     vec![COOKIE, IS_RETURN, lock, unlock, TARGET, MODIFY_TARGET, LSM_HOOK, NORETURN, NOTRACE];
-                funcs.extend([NO_SLEEP, OF_TASK, TRUSTED_TASK]);
+                funcs.extend([NO_SLEEP, OF_TASK, TRUSTED_TASK, ITERATOR]);
                 funcs.extend(DENIED);
                 let members = [SKIPS, OWNER_COOKIE];
                 btf::find(&bytes, &btf::Wanted { values: &VALUES, funcs: &funcs, members: &members })

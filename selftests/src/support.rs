@@ -209,7 +209,7 @@ fn judge_session(has: bool, jit: bool, answer: Result<(), Refusal>) -> Support {
             if jit {
                 broken("the kernel has a JIT, and refuses sessions for want of one", why)
             } else {
-                Support::No(format!("there is no JIT: {why}"))
+                Support::No(format!("without a JIT: {why}"))
             }
         }
         (true, Err(refusal)) => Support::Broken(

@@ -59,7 +59,8 @@ subtests! { "basic":
     Normal nine_slots ["fentry_nine", "session_nine", "fexit_nine", "cookie_nine"]
         "With nine arguments the helpers find the last one and the value behind it, for sessions and their neighbours.";
     Normal is_return_is_0_or_1 ["raw_is_return"] "bpf_session_is_return() is 0 at entry and 1 at exit as a whole register.";
-    Normal call_at_the_end ["last_call"]
+    Normal call_at_the_end
+        ["last_after_counts", "last_after_args", "last_after_values", "last_after_ips", "last_after_cookies", "last_after_sides"]
         "A kfunc call at the end of a program is right behind 16 calls that the verifier replaces by more instructions.";
     Normal not_inside_itself ["deleting"]
         "A session whose programs call its own function does not run inside itself: those runs are missed, and counted.";
@@ -113,12 +114,33 @@ fn is_return_is_0_or_1(t: &mut Context) -> Result<(), String> {
 }
 
 fn call_at_the_end(t: &mut Context) -> Result<(), String> {
-    let _link = t.attach("last_call")?;
+    let mut links = Vec::new();
+    for program in [
+        "last_after_counts",
+        "last_after_args",
+        "last_after_values",
+        "last_after_ips",
+        "last_after_cookies",
+        "last_after_sides",
+    ] {
+        links.push(t.attach(program)?);
+    }
     t.call_fentry_tests()?;
-    let seen = t.seen().last_call_seen;
-    t.checks.same("runs", seen.map(|seen| seen.runs), [1, 1]);
-    t.checks.same("sum of 16 calls of bpf_get_func_arg_cnt()", seen.map(|seen| seen.arg_cnt), [16, 16]);
-    t.checks.same("the call behind them", seen.map(|seen| seen.value), [0, 1]);
+    let seen = t.seen();
+    // Sums of what 16 calls gave: a count, an argument and an address each time, a value and a side at exit. A cookie
+    // is incremented by each.
+    for (what, seen, sums) in [
+        ("bpf_get_func_arg_cnt()", seen.last_after_counts_seen, [16, 16]),
+        ("bpf_get_func_arg()", seen.last_after_args_seen, [16, 16]),
+        ("bpf_get_func_ret()", seen.last_after_values_seen, [0, 32]),
+        ("bpf_get_func_ip()", seen.last_after_ips_seen, [16, 16]),
+        ("bpf_session_cookie()", seen.last_after_cookies_seen, [136, 392]),
+        ("bpf_session_is_return()", seen.last_after_sides_seen, [0, 16]),
+    ] {
+        t.checks.same(format!("{what}: runs"), seen.map(|seen| seen.runs), [1, 1]);
+        t.checks.same(format!("16 calls of {what}: sum"), seen.map(|seen| seen.arg[0]), sums);
+        t.checks.same("the call behind them", seen.map(|seen| seen.value), [0, 1]);
+    }
     Ok(())
 }
 

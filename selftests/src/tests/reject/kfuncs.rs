@@ -3,7 +3,7 @@
 
 use super::{Context, loads, refused, refused_somehow};
 use crate::bpf::{self, Kind, Unloaded};
-use crate::features::{COOKIE, IS_RETURN, LSM_HOOK, MODIFY_TARGET};
+use crate::features::{COOKIE, IS_RETURN, ITERATOR, LSM_HOOK, MODIFY_TARGET};
 use crate::insn::{self, CTX, FRAME, Insn};
 use libbpf_rs::libbpf_sys::{BPF_TRACE_KPROBE_MULTI, BPF_TRACE_UPROBE_MULTI, bpf_attach_type};
 use nix::errno::Errno;
@@ -84,6 +84,12 @@ pub fn kfuncs_of_lsm_program(t: &mut Context) -> Result<(), String> {
     let target = t.features.func_id(LSM_HOOK)?;
     loads(t, "an LSM program without a call", &bpf::load_minimal(Kind::Lsm, target, &[]));
     may_call_neither(t, "an LSM program", Kind::Lsm, target)
+}
+
+pub fn kfuncs_of_iterator(t: &mut Context) -> Result<(), String> {
+    let target = t.features.func_id(ITERATOR)?;
+    loads(t, "an iterator without a call", &bpf::load_minimal(Kind::Iterator, target, &[]));
+    may_call_neither(t, "an iterator", Kind::Iterator, target)
 }
 
 pub fn kfunc_argument(t: &mut Context) -> Result<(), String> {

@@ -31,6 +31,7 @@ subtests! { "reject":
     Normal kfuncs_of_kprobe_program []
         "They are refused in programs of a kprobe and of kprobe.multi, and in a kprobe that pretends to be an fsession.";
     Normal kfuncs_of_lsm_program [] needs SessionsAndLsm "They are refused in LSM programs.";
+    Normal kfuncs_of_iterator [] "They are refused in iterators.";
     Normal kfunc_argument []
         "They are refused anything but the context as argument: the stack, a place in the context, NULL.";
     Normal return_value []
