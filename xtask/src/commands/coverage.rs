@@ -36,14 +36,7 @@ pub struct Args {
 
 /// The command as it is shown: few options, since the rest is as in `vmtest`.
 pub fn shown(command: clap::Command) -> clap::Command {
-    const DAILY: [&str; 9] =
-        ["words", "kernels", "tests", "suites", "outputs", "dry_run", "quiet", "verbose", "help"];
-    command.mut_args(|arg| match arg.get_id().as_str() {
-        "words" => arg.value_name("SERIES").help("Patches, mbox, message ID, address, name, or a range A..B"),
-        "kernels" => arg.help("The tree that the series is for, also --on [default: found, and printed]"),
-        id if DAILY.contains(&id) => arg,
-        _ => arg.hide_short_help(true),
-    })
+    review::of_a_series(command, &["suites"])
 }
 
 /// Runs it; the class decides the exit code. Without a result for a line, it is not a pass.

@@ -99,14 +99,16 @@ impl Part {
 
 /// The command as it is shown: few options, since the rest is as in `vmtest`.
 pub fn shown(command: clap::Command) -> clap::Command {
-    const DAILY: [&str; 14] = [
-        "skip", "base", "llvm", "reply", "from", "words", "kernels", "tests", "variants", "outputs",
-        "dry_run", "quiet", "verbose", "help",
-    ];
+    of_a_series(command, &["skip", "base", "llvm", "reply", "from", "variants"])
+}
+
+/// A command for one series on its tree, as it is shown with these options.
+pub fn of_a_series(command: clap::Command, own: &[&str]) -> clap::Command {
+    const DAILY: [&str; 8] = ["words", "kernels", "tests", "outputs", "dry_run", "quiet", "verbose", "help"];
     command.mut_args(|arg| match arg.get_id().as_str() {
         "words" => arg.value_name("SERIES").help("Patches, mbox, message ID, address, name, or a range A..B"),
         "kernels" => arg.help("The tree that the series is for, also --on [default: found, and printed]"),
-        id if DAILY.contains(&id) => arg,
+        id if DAILY.contains(&id) || own.contains(&id) => arg,
         _ => arg.hide_short_help(true),
     })
 }
@@ -205,7 +207,7 @@ pub fn on_its_base(ctx: &Context, options: &VmtestArgs) -> Result<(Request, Vec<
     let (mut request, settings) = vmtest::words::request(ctx, &options)?;
     let is_range = request.kernels.iter().any(|kernel| kernel.contains(".."));
     if request.patches.is_empty() && !is_range {
-        return Err(Error::usage("there is no series")
+        return Err(Error::usage("no series was named")
             .why("no patches, message ID or range was given")
             .next("name a directory of patches, an mbox, a message ID, or a range A..B"));
     }

@@ -106,6 +106,11 @@ fn without_a_result_it_does_not_pass() {
         (None, GCOV, "no guest reported which lines ran"),
         (Some("2"), "#!/bin/sh\nexit 1\n", "gcov cannot read the counters"),
         (Some("2"), "#!/bin/sh\n", "gcov.json.gz"),
+        (
+            Some("2"),
+            &format!("{GCOV}[ $ran = none ] || echo 0.gcda: stamp mismatch with notes file >&2\n"),
+            "stamp mismatch",
+        ),
     ] {
         let world = world(counters, gcov);
         series(&world);
@@ -116,7 +121,7 @@ fn without_a_result_it_does_not_pass() {
 
 #[test]
 fn what_is_not_compiled_is_told_apart() {
-    let world = world(Some("2"), GCOV);
+    let world = world(None, GCOV);
     world.write(
         "outgoing/0001-tool.patch",
         "From: A <a@example.org>\nSubject: [PATCH] tools: a file\n\nNew.\n---\n\
@@ -137,5 +142,6 @@ fn what_asks_for_something_else_is_refused() {
     coverage(&world, &["--shell"]).refuses(2, &["coverage cannot be combined with --shell"]);
     let on = format!("--on={}", world.path("linux").display());
     let none = world.start(world.command(&["coverage", &on])).done();
-    none.refuses(2, &["there is no series", "next: "]);
+    none.refuses(2, &["no series was named", "next: "]);
+    coverage(&world, &["LLVM=1"]).refuses(2, &["LLVM=1 is not supported", "--variant coverage", "next: "]);
 }

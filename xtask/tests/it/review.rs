@@ -186,7 +186,7 @@ fn what_is_no_review_is_refused() {
     let world = World::new();
     let tree = world.tree("linux", PASSES);
     let on = format!("--on={}", tree.display());
-    review(&world, &[&on]).refuses(2, &["there is no series", "next: "]);
+    review(&world, &[&on]).refuses(2, &["no series was named", "next: "]);
     world.patch("series/0001-x.patch", "second", "better");
     for option in ["--shell", "--with-base", "--list", "--first-n=1"] {
         let done = review(&world, &["series", &on, option]);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::vmtest;
 
-/// How the commands of each page end, in their order: 3 for a known bug alone, which is no plain pass; 0 if another test passes
+/// How the commands of each page end, in their order: 3 for a known bug alone, 0 if another test passes
 /// as well.
 const ENDS: [(&str, &[i32]); 12] = [
     ("call-depth-in-ftrace-trampolines", &[21]),

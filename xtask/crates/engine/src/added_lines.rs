@@ -132,6 +132,7 @@ fn judged(
             (Some(LineState::NotCompiled), "not part of this configuration")
         }
         _ if path.ends_with(".S") => (Some(LineState::Unknown), "gcov does not count assembly"),
+        _ if !lines.contains_key(path) => (None, "none of the counted files has code of it"),
         _ => (None, ""),
     };
     let line = |one: &Added| {
@@ -159,20 +160,22 @@ fn collect(run: &Path, boot: &BootRecord, counted: &mut Counted) -> Result<()> {
         return Ok(());
     }
     let bytes = beneath::read_up_to(run, &events, MAX_BYTES as u64)?;
-    let mut packed = Vec::new();
+    let damaged = |why: String| Error::host("the counters of a guest are damaged").why(why);
+    let (mut packed, mut pieces) = (Vec::new(), 0);
     for line in bytes.split(|byte| *byte == b'\n') {
         // Every irregular line is a fault of the run already.
         let Ok(Line { event: Event::Counters(one), .. }) = serde_json::from_slice(line) else { continue };
-        if one.part == 1 {
-            packed.clear();
-        }
-        packed.extend(base64::decode(&one.data).unwrap_or_default());
+        pieces += 1;
+        let piece = base64::decode(&one.data).filter(|_| one.part == pieces);
+        let place = || format!("piece {} of {} of {}", one.part, one.parts, one.object);
+        packed.extend(piece.ok_or_else(|| damaged(place()))?);
         if one.part == one.parts {
             let mut data = Vec::new();
             let read = DeflateDecoder::new(&packed[..]).take(LARGEST).read_to_end(&mut data);
-            read.map_err(|error| Error::host("the counters of a guest are damaged").why(error))?;
+            read.map_err(|error| damaged(format!("{}: {error}", place())))?;
+            (packed, pieces) = (Vec::new(), 0);
             let name = named(&boot.suite, &one.name.path());
-            // The last round of several is as good as the first.
+            // Of several rounds, and of several attempts, the last one counts.
             counted.entry(name).or_default().insert(one.object, data);
         }
     }
@@ -213,11 +216,16 @@ mod tests {
             ("kernel/b.c", "not part of this configuration"),
             ("arch/arm64/net/a.c", "another architecture"),
             ("tools/lib/bpf/a.c", "not part of the kernel"),
-            ("Makefile", "no code of the kernel"),
+            ("Makefile", "not a source file"),
         ] {
             let (state, _, seen) = states(path, &compiled);
             assert_eq!((state, seen.as_str()), (vec![LineState::NotCompiled; 3], why), "{path}");
         }
+        let (state, _, why) = states("include/linux/a.h", &compiled);
+        assert_eq!(
+            (state, &why[..]),
+            (vec![LineState::NoCode; 3], "none of the counted files has code of it")
+        );
         let unknown = judged("kernel/a.c", None, &compiled, &Executed::new(), &[]);
         assert!(unknown.unknown && unknown.why.contains("another way"), "{unknown:?}");
         let mut coverage = Coverage { files: vec![unknown], ..Coverage::default() };

@@ -11,7 +11,6 @@ mod objects;
 
 pub use crate::build::extra_warnings::ExtraWarnings;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,9 +47,8 @@ impl Recipe<'_> {
         variant::called(tree.id(), Some(&self.variant.name), &[])
     }
 
-    /// The C files whose lines are counted: those that the series changes, with a kernel that has gcov. They follow
-    /// from the tree and the configuration, which are in the key of the kernel.
-    pub fn counted(&self, tree: &PatchedTree) -> Vec<String> {
+    /// The C files whose lines are counted: those that the series changes, with a kernel that has gcov.
+    fn counted(&self, tree: &PatchedTree) -> Vec<String> {
         let gcov = |request: &config::Request| {
             request.option == "GCOV_KERNEL" && request.value == config::Value::Yes
         };
@@ -122,6 +120,7 @@ pub fn identity(tree: &PatchedTree, recipe: &Recipe<'_>) -> Key {
         |request: &config::Request| request.option == "MODULES" && request.value == config::Value::Yes;
     // Then the entry also holds the test modules.
     let key = if recipe.requests.iter().any(takes_modules) { key.field("test modules", "1") } else { key };
+    let key = recipe.counted(tree).iter().fold(key, |key, file| key.field("counted 2", file));
     recipe.variant.make.iter().fold(key, |key, setting| key.field("make", setting)).finish()
 }
 
@@ -359,13 +358,20 @@ impl<'a> ConfiguredTree<'a> {
             beneath::copy(&obj, from, &scratch.path().join(MODULES).join(module), &mut room)?;
         }
         for file in self.recipe.counted(self.tree) {
-            let notes = Path::new(&file).with_extension("gcno");
-            // It is absent if this configuration does not compile the file.
-            if beneath::is_file(&obj, &notes) {
-                let to = scratch.path().join(NOTES).join(&notes);
-                to.parent().map(create_dir).transpose()?;
-                beneath::copy(&obj, &notes, &to, &mut room)?;
+            let [object, notes] = ["o", "gcno"].map(|end| Path::new(&file).with_extension(end));
+            // This configuration does not compile the file.
+            if !beneath::is_file(&obj, &object) {
+                continue;
             }
+            if !beneath::is_file(&obj, &notes) {
+                let what = format!("{} does not count the lines of {file}", self.tree.id());
+                return Err(Error::new(Class::KernelBuild, what)
+                    .why(format!("the compiler did not write {}", notes.display()))
+                    .next("check that the tree's scripts/Makefile.lib reads GCOV_PROFILE_<object>"));
+            }
+            let to = scratch.path().join(NOTES).join(&notes);
+            to.parent().map(create_dir).transpose()?;
+            beneath::copy(&obj, &notes, &to, &mut room)?;
         }
         for (from, to) in KEPT {
             // Copies, not hard links: the next make modifies vmlinux in place when it adds BTF.
@@ -450,11 +456,7 @@ impl<'a> ConfiguredTree<'a> {
         }
         // Not part of the object directory's key: make itself recompiles what these settings affect.
         command.args(&self.recipe.variant.make);
-        // By the name of the object alone: files of that name in other directories are instrumented as well.
-        let stem = |file: &String| Path::new(file).file_stem()?.to_str().map(str::to_owned);
-        let stems: BTreeSet<String> =
-            self.recipe.counted(self.tree).iter().filter_map(stem).filter(|stem| is_plain(stem)).collect();
-        command.args(stems.iter().map(|stem| format!("GCOV_PROFILE_{stem}.o=y")));
+        command.args(coverage::make_words(&self.recipe.counted(self.tree)));
         command
     }
 }
@@ -476,11 +478,6 @@ const TEST_MODULES: &str = "tools/testing/selftests/bpf/test_kmods";
 const MODULES_HERE: &str = "vmtest-modules";
 /// Directory with the compiler's notes for gcov in a kernel's cache entry; missing if no lines are counted.
 pub const NOTES: &str = "gcov";
-
-/// Whether a name can be part of a variable of make.
-fn is_plain(stem: &str) -> bool {
-    !stem.is_empty() && stem.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
-}
 
 /// Directory with the modules in a kernel's cache entry; missing if there are none.
 pub const MODULES: &str = "modules";

@@ -86,8 +86,8 @@ impl Coverage {
         self.files.iter().flat_map(|file| file.lines.iter().map(move |line| (file, line)))
     }
 
-    /// Why it is not known which added lines ran, of the whole series or of a file; `None` if it is. Assembly, which
-    /// nothing counts, is no reason.
+    /// Why it is not known which added lines ran, of the whole series or of a file; `None` if it is. Assembly,
+    /// which nothing counts, is left out.
     pub fn unknown(&self) -> Option<&str> {
         if !self.problem.is_empty() {
             return Some(&self.problem);

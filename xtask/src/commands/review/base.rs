@@ -24,7 +24,7 @@ const TRIED: usize = 5;
 pub(super) fn find(ctx: &Context, request: &Request) -> Result<KernelSpec> {
     let series =
         maintained::load(ctx, &Plan::new(&Request { kernels: Vec::new(), ..request.clone() })?.patches)?;
-    let series = series.ok_or_else(|| Error::usage("there is no series"))?;
+    let series = series.ok_or_else(|| Error::usage("no series was named"))?;
     let chosen: Option<KernelSpec> = request.kernels.first().map(|kernel| kernel.parse()).transpose()?;
     if let Some(chosen) = chosen {
         let KernelSpec::Tree(repo) = &chosen else { return Ok(chosen) };
@@ -52,7 +52,7 @@ pub(super) fn find(ctx: &Context, request: &Request) -> Result<KernelSpec> {
 }
 
 /// The tree as it is, or the newest tag of a release on which the series applies; `None` if it applies to neither,
-/// or if it is no repository.
+/// or if it is not a repository.
 fn newest_in(ctx: &Context, repo: &Path, series: &Series) -> Result<Option<KernelSpec>> {
     let Ok(commits) = Commits::open(ctx, repo) else { return Ok(None) };
     let tags = commits.releases().into_iter().take(TRIED);

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use vmtest_base::beneath;
 use vmtest_base::error::{Error, IoContext, Result};
 use vmtest_base::files::write_file;
-use vmtest_host::process::Job;
+use vmtest_host::process::{Job, Stream};
 use vmtest_host::sandbox::{Sandbox, Tools};
 
 /// Time limit of one call; it takes a fraction of a second for each object.
@@ -83,7 +83,8 @@ impl<'a> Reader<'a> {
     /// Class `Host` if gcov fails.
     pub fn read_all(&self) -> Result<Executed> {
         let all: Vec<usize> = (0..self.objects.len()).collect();
-        self.run(&all)
+        // It says of each object that it has no data.
+        self.run(&all, |_| ())
     }
 
     /// The lines of these data files (path below the object directory, content), and whether they ran.
@@ -91,19 +92,23 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Class `Host` if gcov fails or does not understand them.
     pub fn read(&self, data: &BTreeMap<String, Vec<u8>>) -> Result<Executed> {
+        let no = |why: String| Error::host("gcov cannot read the counters of the kernel").why(why);
         let mut counted = Vec::new();
-        for (at, object) in self.objects.iter().enumerate() {
-            if let Some(bytes) = data.get(&format!("{object}.gcda")) {
-                write_file(&self.dir.path().join(format!("{at}.gcda")), bytes)?;
-                counted.push(at);
-            }
+        for (name, bytes) in data {
+            let at = self.objects.iter().position(|object| format!("{object}.gcda") == *name);
+            let at = at.ok_or_else(|| no(format!("the kernel was built without notes for {name}")))?;
+            write_file(&self.dir.path().join(format!("{at}.gcda")), bytes)?;
+            counted.push(at);
         }
-        let executed = self.run(&counted);
+        // It warns of data of another build, and goes on as if nothing had run.
+        let mut complaint = String::new();
+        let executed = self.run(&counted, |line| complaint = line.to_owned())?;
         counted.iter().for_each(|at| drop(fs::remove_file(self.dir.path().join(format!("{at}.gcda")))));
-        executed
+        if complaint.is_empty() { Ok(executed) } else { Err(no(complaint)) }
     }
 
-    fn run(&self, objects: &[usize]) -> Result<Executed> {
+    /// `complains` gets what gcov says on its standard error.
+    fn run(&self, objects: &[usize], mut complains: impl FnMut(&str)) -> Result<Executed> {
         if objects.is_empty() {
             return Ok(Executed::new());
         }
@@ -112,7 +117,12 @@ impl<'a> Reader<'a> {
         let mut command = sandbox.command("sh");
         command.args(["-c", "cd \"$0\" && exec gcov --json-format \"$@\""]).arg(&here);
         command.args(objects.iter().map(|at| format!("{at}.gcda")));
-        Job::new(command).deadline(LIMIT).run()?.ok("gcov cannot read the counters of the kernel")?;
+        let job = Job::new(command).deadline(LIMIT).on_line(|stream, line| {
+            if stream == Stream::Err {
+                complains(line);
+            }
+        });
+        job.run()?.ok("gcov cannot read the counters of the kernel")?;
         let mut executed = Executed::new();
         for at in objects {
             let (object, document) = (&self.objects[*at], self.document(*at)?);
@@ -139,7 +149,7 @@ impl<'a> Reader<'a> {
         let no = |why: String| Error::host("gcov's result cannot be read").why(why);
         let names = ["gcov.json.gz", "gcda.gcov.json.gz"].map(|end| format!("{at}.{end}"));
         let name = names.iter().find(|name| beneath::is_file(self.dir.path(), name));
-        let name = name.ok_or_else(|| no(format!("there is no {}", names[0])))?;
+        let name = name.ok_or_else(|| no(format!("it did not write {}", names[0])))?;
         let packed = beneath::read_up_to(self.dir.path(), name, LARGEST)?;
         drop(fs::remove_file(self.dir.path().join(name)));
         let mut text = Vec::new();
